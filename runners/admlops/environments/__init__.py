@@ -1,0 +1,1 @@
+"""Environments built from hashed locks: plan, build, verify, activate."""

@@ -1,0 +1,67 @@
+"""Every error a person can cause or meet, and the exit code it ends the command with.
+
+AdmlopsError                 2   the base: what happened, where, and the next command to type
+├── UsageError               2   an option or a file of the user's is wrong
+├── CatalogError             2   a model.toml is missing or wrong
+├── DataError                2   a data set is missing, half there or unreadable
+├── EnvironmentError_        2   an environment is missing, locked by another process or not what its lock says
+├── StorageError             2   a disk is full, a folder read-only or already in use
+├── RecordError              2   a record or run folder is not what its schema says
+├── ComparabilityError       2   two numbers of different protocols were about to be ranked or subtracted
+└── RunFailedError           1   the command was right, but a model failed: see the run's failures
+
+`admlops.cli.main` catches the base class, prints message and hint, and exits with the code. Anything else that
+escapes is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AdmlopsError(Exception):
+    """Something the user can mend. `message` names the file, key or option; `hint` is the next command to type."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}"
+
+
+class UsageError(AdmlopsError):
+    """An option, an environment variable or a file that the user named is wrong."""
+
+
+class CatalogError(AdmlopsError):
+    """A `model.toml` is missing, unreadable or not valid."""
+
+
+class DataError(AdmlopsError):
+    """A data set is missing, incomplete or unreadable."""
+
+
+class EnvironmentError_(AdmlopsError):  # the builtin EnvironmentError is an alias of OSError
+    """An environment is missing, being built by another process, or does not match its lock."""
+
+
+class StorageError(AdmlopsError):
+    """A disk is full, a folder cannot be written, or two processes want the same folder."""
+
+
+class RecordError(AdmlopsError):
+    """A record or a run folder does not follow its schema, or follows a newer one."""
+
+
+class ComparabilityError(AdmlopsError):
+    """Numbers measured under different protocols were about to be ranked or subtracted."""
+
+
+class RunFailedError(AdmlopsError):
+    """The command was right, but the model failed on some or all samples."""
+
+    exit_code: ClassVar[int] = 1

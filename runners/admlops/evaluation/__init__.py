@@ -1,0 +1,1 @@
+"""Official numbers from standard records: metrics with their protocol, latency, worst samples, ranking."""

@@ -1,0 +1,1 @@
+"""Running models: workers as the host sees them, the schedule, deadlines and failure classes."""

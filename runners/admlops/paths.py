@@ -1,0 +1,74 @@
+"""Where everything lives: one frozen value, made once from the checkout and the environment variables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from admlops.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The folders of one installation.
+
+    `root` is the checkout; `repository` holds the large files and may be on another disk; `environments` holds the
+    built prefixes, which are many small files and want a local disk.
+    """
+
+    root: Path
+    repository: Path
+    environments: Path
+
+    @property
+    def envs(self) -> Path:
+        """`envs/`: one folder a model, everything that defines it."""
+        return self.root / "envs"
+
+    @property
+    def inside(self) -> Path:
+        """`runners/inside/`: the code that runs inside model environments."""
+        return self.root / "runners" / "inside"
+
+    @property
+    def submodules(self) -> Path:
+        return self.root / "submodules"
+
+    @property
+    def runs(self) -> Path:
+        return self.repository / "runs"
+
+    @property
+    def data(self) -> Path:
+        return self.repository / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.repository / "checkpoints"
+
+
+def find_layout() -> Layout:
+    """The layout that `ADMLOPS_PATH`, `ADMLOPS_REP_PATH` and `ADMLOPS_ENVIRONMENTS` ask for, or the checkout's own.
+
+    Raises:
+        UsageError: `ADMLOPS_PATH` does not hold a checkout.
+    """
+    named = os.environ.get("ADMLOPS_PATH")
+    root = Path(named).expanduser().resolve() if named else Path(__file__).resolve().parents[2]
+    if not (root / "envs").is_dir():
+        where = "ADMLOPS_PATH" if named else "the installed package"
+        raise UsageError(
+            f"{where} points at {root}, which has no envs/ folder",
+            hint="export ADMLOPS_PATH=/path/to/the/admlops/checkout",
+        )
+    return Layout(
+        root=root,
+        repository=_folder("ADMLOPS_REP_PATH", root / "admlops_repository"),
+        environments=_folder("ADMLOPS_ENVIRONMENTS", root / ".environments"),
+    )
+
+
+def _folder(variable: str, default: Path) -> Path:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else default

@@ -1,0 +1,1 @@
+"""The whole way: run, evaluate, compare, report."""

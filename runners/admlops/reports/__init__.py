@@ -1,0 +1,1 @@
+"""What a person looks at: charts, pictures, one HTML page a run or comparison."""
