@@ -4,7 +4,7 @@ AdmlopsError                 2   the base: what happened, where, and the next co
 ├── UsageError               2   an option or a file of the user's is wrong
 ├── CatalogError             2   a model.toml is missing or wrong
 ├── DataError                2   a data set is missing, half there or unreadable
-├── EnvironmentError_        2   an environment is missing, locked by another process or not what its lock says
+├── EnvError                 2   an environment is missing, locked by another process or not what its lock says
 ├── StorageError             2   a disk is full, a folder read-only or already in use
 ├── RecordError              2   a record or run folder is not what its schema says
 ├── ComparabilityError       2   two numbers of different protocols were about to be ranked or subtracted
@@ -45,7 +45,7 @@ class DataError(AdmlopsError):
     """A data set is missing, incomplete or unreadable."""
 
 
-class EnvironmentError_(AdmlopsError):  # the builtin EnvironmentError is an alias of OSError
+class EnvError(AdmlopsError):
     """An environment is missing, being built by another process, or does not match its lock."""
 
 

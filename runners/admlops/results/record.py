@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from admlops.errors import RecordError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Confidence = Annotated[float, Meta(ge=0.0, le=1.0)]
 Length = Annotated[float, Meta(gt=0.0)]

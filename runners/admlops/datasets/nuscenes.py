@@ -1,0 +1,262 @@
+"""A nuScenes data set as the host sees it: scenes, samples and ground truth.
+
+Tables come through `inside.nuscenes`, the reader that adapters use as well; annotations are read here only. Boxes are
+given in the ego frame of the key frame (ego pose of LIDAR_TOP): metres, x forward, y left, z up.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admlops.datasets.splits import MINI_TRAIN, MINI_VAL
+from admlops.errors import DataError
+from inside import nuscenes as tables
+
+DETECTION_CLASSES = {
+    "movable_object.barrier": "barrier",
+    "vehicle.bicycle": "bicycle",
+    "vehicle.bus.bendy": "bus",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.car": "car",
+    "vehicle.construction": "construction_vehicle",
+    "vehicle.motorcycle": "motorcycle",
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.police_officer": "pedestrian",
+    "movable_object.trafficcone": "traffic_cone",
+    "vehicle.trailer": "trailer",
+    "vehicle.truck": "truck",
+}
+"""Category → detection class; categories that are not here are not evaluated (nuScenes detection task)."""
+
+MAX_VELOCITY_GAP_S = 1.5
+"""A velocity is stated only where the neighbouring key frames are no further than this (twice it when two-sided)."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """An ordered sequence of samples on one map."""
+
+    name: str
+    token: str
+    location: str
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruthBox:
+    """One annotated object, in the key frame's ego frame: metres, m/s (None where unknown), quaternion w x y z."""
+
+    token: str
+    class_name: str
+    center: tuple[float, float, float]
+    size_wlh: tuple[float, float, float]
+    rotation_wxyz: tuple[float, float, float, float]
+    velocity: tuple[float, float] | None
+    num_lidar_pts: int
+    num_radar_pts: int
+    visibility: str
+    attribute: str
+
+
+class NuScenes:
+    """A data set root and version.
+
+    Raises:
+        DataError: the root, the version or a table is missing or not whole.
+    """
+
+    def __init__(self, root: Path, version: str) -> None:
+        self.root = root.expanduser().resolve()
+        self.version = version
+        if not self.root.is_dir():
+            raise DataError(
+                f"the data set root {self.root} is not a folder",
+                hint=f"admlops data synthesize {self.root}   # or pass --data with the folder that holds {version}/",
+            )
+        with _explained(self.root, version):
+            self._tables = tables.Tables(str(self.root), version)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether `admlops data synthesize` made this data set."""
+        return (self.root / "synthetic.json").is_file()
+
+    def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
+        """The named scenes in that order, or all in table order."""
+        with _explained(self.root, self.version):
+            return [self._scene(name) for name in (self._tables.scene_names() if names is None else names)]
+
+    def scenes_of_split(self, split: str) -> list[Scene]:
+        """The scenes of `mini_train`, `mini_val`, `all`, or of a split that `splits.json` beside the tables defines."""
+        if split == "all":
+            return self.scenes()
+        known = set(self._tables.scene_names())
+        names = [name for name in self._split_names(split) if name in known]
+        if not names:
+            raise DataError(
+                f"none of the scenes of split {split} is in {self.root / self.version}",
+                hint="pass --split all, or --scene NAME with one of: " + ", ".join(sorted(known)[:5]),
+            )
+        return self.scenes(names)
+
+    def scene_of_sample(self, token: str) -> Scene:
+        """The scene that a sample belongs to."""
+        return self._scene(self.sample(token)["scene"])
+
+    def sample(self, token: str) -> dict[str, Any]:
+        """What an adapter gets for one sample; see docs/architecture.md."""
+        with _explained(self.root, self.version):
+            return self._tables.sample(token)
+
+    def location(self, token: str) -> str:
+        """The map that a sample lies on, e.g. `singapore-onenorth`."""
+        return self._tables.location(self.sample(token)["scene"])
+
+    def ground_truth(self, token: str) -> list[GroundTruthBox]:
+        """The annotated boxes of the detection classes, in table order, in the key frame's ego frame."""
+        pose = self.sample(token)["ego2global"]
+        return [
+            self._box(row, name, pose)
+            for row in self._annotations_of_sample.get(token, ())
+            if (name := DETECTION_CLASSES.get(self._category_of_instance[row["instance_token"]])) is not None
+        ]
+
+    def _scene(self, name: str) -> Scene:
+        row = self._tables.scene(name)
+        samples = tuple(self._tables.samples_of_scene(name))
+        return Scene(name=name, token=row["token"], location=self._tables.location(name), samples=samples)
+
+    def _split_names(self, split: str) -> tuple[str, ...]:
+        official = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
+        if split in official:
+            return official[split]
+        custom = self.root / self.version / "splits.json"
+        if custom.is_file():
+            names = json.loads(custom.read_text()).get(split)
+            if isinstance(names, list):
+                return tuple(str(name) for name in names)
+        raise DataError(
+            f"split {split!r} is not known: it is none of mini_train, mini_val, all, and {custom} does not define it",
+            hint="pass --split mini_val, --split all, --scene NAME or --tokens FILE",
+        )
+
+    def _box(self, row: dict[str, Any], class_name: str, ego2global: dict[str, Any]) -> GroundTruthBox:
+        rotation = rotation_matrix(ego2global["rotation_wxyz"])
+        center = rotation.T @ (np.asarray(row["translation"]) - np.asarray(ego2global["translation"]))
+        velocity = self._velocity(row)
+        in_ego = None if velocity is None else rotation.T @ velocity
+        w, x, y, z = ego2global["rotation_wxyz"]
+        return GroundTruthBox(
+            token=row["token"],
+            class_name=class_name,
+            center=(float(center[0]), float(center[1]), float(center[2])),
+            size_wlh=(row["size"][0], row["size"][1], row["size"][2]),
+            rotation_wxyz=multiply_quaternions((w, -x, -y, -z), tuple(row["rotation"])),
+            velocity=None if in_ego is None else (float(in_ego[0]), float(in_ego[1])),
+            num_lidar_pts=row["num_lidar_pts"],
+            num_radar_pts=row["num_radar_pts"],
+            visibility=row["visibility_token"],
+            attribute=self._attribute(row),
+        )
+
+    def _attribute(self, row: dict[str, Any]) -> str:
+        return self._attribute_names[row["attribute_tokens"][0]] if row["attribute_tokens"] else ""
+
+    def _velocity(self, row: dict[str, Any]) -> Matrix | None:
+        """Centred difference of positions [m/s], global frame, as nuscenes-devkit's `box_velocity`."""
+        first = self._annotations.get(row["prev"], row)
+        last = self._annotations.get(row["next"], row)
+        if first is last:
+            return None
+        gap_s = 1e-6 * (self._time_of_sample[last["sample_token"]] - self._time_of_sample[first["sample_token"]])
+        allowed_s = MAX_VELOCITY_GAP_S * (2 if first is not row and last is not row else 1)
+        if gap_s > allowed_s or gap_s <= 0:
+            return None
+        difference: Matrix = np.asarray(last["translation"]) - np.asarray(first["translation"])
+        return difference / gap_s
+
+    @functools.cached_property
+    def _annotations(self) -> dict[str, dict[str, Any]]:
+        return {row["token"]: row for row in self._table("sample_annotation")}
+
+    @functools.cached_property
+    def _annotations_of_sample(self) -> dict[str, list[dict[str, Any]]]:
+        grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self._annotations.values():
+            grouped[row["sample_token"]].append(row)
+        return grouped
+
+    @functools.cached_property
+    def _category_of_instance(self) -> dict[str, str]:
+        names = {row["token"]: str(row["name"]) for row in self._table("category")}
+        return {row["token"]: names[row["category_token"]] for row in self._table("instance")}
+
+    @functools.cached_property
+    def _attribute_names(self) -> dict[str, str]:
+        return {row["token"]: str(row["name"]) for row in self._table("attribute")}
+
+    @functools.cached_property
+    def _time_of_sample(self) -> dict[str, int]:
+        return {row["token"]: int(row["timestamp"]) for row in self._table("sample")}
+
+    def _table(self, name: str) -> list[dict[str, Any]]:
+        with _explained(self.root, self.version):
+            return tables.read_table(str(self.root / self.version), name)
+
+
+@contextmanager
+def _explained(root: Path, version: str) -> Iterator[None]:
+    """Turn what the table reader raises into our DataError, with the next command to type."""
+    try:
+        yield
+    except tables.DataError as error:
+        raise DataError(str(error), hint=f"check --data {root} and --version {version}, or unpack it again") from error
+    except KeyError as error:
+        raise DataError(
+            f"{root / version}: a row lacks the key {error}",
+            hint="unpack the tables again, or make a whole data set: admlops data synthesize DIR",
+        ) from error
+
+
+def tokens_digest(tokens: Iterable[str]) -> str:
+    """The sha256 over sample tokens, sorted: two runs saw the same data when this is equal."""
+    return hashlib.sha256("\n".join(sorted(tokens)).encode()).hexdigest()
+
+
+def rotation_matrix(rotation_wxyz: Iterable[float]) -> Matrix:
+    """The 3 × 3 rotation matrix of a quaternion w x y z, normalised first."""
+    w, x, y, z = np.asarray(tuple(rotation_wxyz), dtype=np.float64) / np.linalg.norm(tuple(rotation_wxyz))
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def multiply_quaternions(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """The Hamilton product a · b of quaternions w x y z: rotate by b, then by a."""
+    aw, ax, ay, az = a
+    bw, bx, by, bz = b
+    return (
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    )

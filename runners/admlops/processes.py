@@ -1,0 +1,119 @@
+"""The one place that starts a program and waits for it.
+
+A worker is the exception: `execution.worker` starts those itself, with a protocol and deadlines of their own, and takes
+only `process_environment` from here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from admlops.errors import EnvError
+
+LEAKING_VARIABLES = (
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "HF_HUB_ENABLE_HF_TRANSFER",
+    "LIBRARY_PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
+    "VIRTUAL_ENV",
+)
+"""Variables that make one environment see another's files; pod images set several of them."""
+
+SECRET_MARKS = ("API_KEY", "SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "PRIVATE_KEY")
+"""A variable whose name holds one of these never reaches a model's process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """A program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def process_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment without what leaks and what is secret, then `variables`; None unsets one."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in LEAKING_VARIABLES and not any(mark in name.upper() for mark in SECRET_MARKS)
+    }
+    environment["PYTHONNOUSERSITE"] = "1"
+    for name, value in variables.items():
+        if value is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = value
+    return environment
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    timeout_s: float,
+    variables: Mapping[str, str | None] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+) -> Completed:
+    """Run a program in a session of its own and return what it said; on a timeout its whole group is killed.
+
+    A failing program is the caller's business: look at `returncode`.
+
+    Raises:
+        EnvError: the program is not there, or outlived `timeout_s`.
+    """
+    environment = process_environment(variables or {})
+    program = find_program(str(command[0]), environment.get("PATH", ""))
+    with subprocess.Popen(
+        [program, *(str(argument) for argument in command[1:])],
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        except BaseException as error:  # Ctrl-C too: whatever ends the wait, the group must not outlive it
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise EnvError(
+                    f"{program} did not end within {timeout_s:g} s",
+                    hint="run the command again; on a slow disk or network it may need a second try",
+                ) from error
+            raise
+    return Completed(
+        returncode=process.returncode,
+        stdout=stdout.decode("utf-8", "replace"),
+        stderr=stderr.decode("utf-8", "replace"),
+    )
+
+
+def find_program(name: str, search_path: str) -> str:
+    """The absolute path of a program, looked up on the *target's* PATH.
+
+    Raises:
+        EnvError: not there; the message holds the PATH that was searched.
+    """
+    found = shutil.which(name, path=search_path)
+    if found is None:
+        raise EnvError(
+            f"the program {name} was not found; PATH was {search_path or '(empty)'}",
+            hint="make setup   # or install the program and run the command again",
+        )
+    return found
