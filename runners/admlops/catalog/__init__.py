@@ -1,0 +1,22 @@
+"""The catalogue: what `envs/<Model>/model.toml` says about each model, validated when it is read."""
+
+from admlops.catalog.model import Checkpoint, Claim, Fix, Model, Source, Variant
+from admlops.catalog.protocols import PROTOCOLS
+from admlops.catalog.reading import find_problems, list_models, load_model, read_model
+from admlops.catalog.status import READY, setup_status
+
+__all__ = [
+    "PROTOCOLS",
+    "READY",
+    "Checkpoint",
+    "Claim",
+    "Fix",
+    "Model",
+    "Source",
+    "Variant",
+    "find_problems",
+    "list_models",
+    "load_model",
+    "read_model",
+    "setup_status",
+]

@@ -1,0 +1,123 @@
+"""What must hold between the keys of one `model.toml`, once each key alone is right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from admlops.catalog.model import Model
+from admlops.catalog.protocols import LATENCY, PROTOCOLS
+
+DETECTION_CLASSES = (
+    "car",
+    "truck",
+    "construction_vehicle",
+    "bus",
+    "trailer",
+    "barrier",
+    "motorcycle",
+    "bicycle",
+    "pedestrian",
+    "traffic_cone",
+)
+"""The ten classes of the nuScenes detection task."""
+MAP_CLASSES = ("divider", "ped_crossing", "boundary", "centerline")
+
+
+class Problem(NamedTuple):
+    """One thing wrong: the TOML key path (empty for the whole file) and what is expected there."""
+
+    key: str
+    expected: str
+
+
+def check_model(model: Model) -> Iterator[Problem]:
+    """Every contradiction between two keys of the model, or between its keys and its folder's name."""
+    if model.name != model.folder.name:
+        yield Problem("name", f'must be the folder\'s name, "{model.folder.name}", not "{model.name}"')
+    yield from _one_of("default_variant", model.default_variant, model.variants, "a variant")
+    if model.default_checkpoint is not None:
+        yield from _one_of("default_checkpoint", model.default_checkpoint, model.checkpoints, "a checkpoint")
+    yield from _check_source(model)
+    yield from _check_variants(model)
+    yield from _check_classes(model)
+    yield from _check_checkpoints(model)
+    yield from _check_claims(model)
+
+
+def _one_of(key: str, value: str, known: Collection[str], what: str) -> Iterator[Problem]:
+    if value not in known:
+        names = ", ".join(known) or "none is defined"
+        yield Problem(key, f'must name {what} of this file ({names}), not "{value}"')
+
+
+def _check_source(model: Model) -> Iterator[Problem]:
+    given = {"repository": model.source.repository, "commit": model.source.commit}
+    for key, value in given.items():
+        if model.source.kind == "git" and value is None:
+            yield Problem(f"source.{key}", 'is missing: a source of kind "git" needs it')
+        if model.source.kind == "embedded" and value is not None:
+            yield Problem(f"source.{key}", 'must be absent: a source of kind "embedded" lies in the model\'s folder')
+
+
+def _check_variants(model: Model) -> Iterator[Problem]:
+    for name, variant in model.variants.items():
+        key = f"variants.{name}.requirements"
+        if not _is_inside(model.folder, variant.requirements):
+            yield Problem(key, f"must be a path inside the model's folder, not {variant.requirements}")
+        if len(set(variant.arch)) < len(variant.arch):
+            yield Problem(f"variants.{name}.arch", "names an architecture twice")
+
+
+def _is_inside(folder: Path, file: Path) -> bool:
+    return file != folder and ".." not in file.parts and file.is_relative_to(folder)
+
+
+def _check_classes(model: Model) -> Iterator[Problem]:
+    tasks: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+        ("detection_3d", model.classes.detection_3d, DETECTION_CLASSES),
+        ("vector_map", model.classes.vector_map, MAP_CLASSES),
+    )
+    for task, names, known in tasks:
+        key = f"classes.{task}"
+        if task in model.tasks and not names:
+            yield Problem(key, f'is missing: a model with the task "{task}" lists its classes, label 0 first')
+        if task not in model.tasks and names:
+            yield Problem(key, f'must be absent: "{task}" is not among the tasks')
+        for repeated in sorted({name for name in names if names.count(name) > 1}):
+            yield Problem(key, f'names "{repeated}" twice')
+        for unknown in sorted(set(names) - set(known)):
+            yield Problem(key, f'names "{unknown}", which is none of {", ".join(known)}')
+
+
+def _check_checkpoints(model: Model) -> Iterator[Problem]:
+    for name, checkpoint in model.checkpoints.items():
+        key = f"checkpoints.{name}"
+        yield from _one_of(f"{key}.config", checkpoint.config, model.configs, "a config")
+        for fix in checkpoint.fixes:
+            yield from _one_of(f"{key}.fixes", fix, model.fixes, "a fix")
+        if (checkpoint.url is None) == (checkpoint.google_drive is None):
+            yield Problem(key, "must have exactly one of url and google_drive")
+        if checkpoint.sha256 is None and checkpoint.sha256_from != "first download":
+            yield Problem(f"{key}.sha256", 'is missing; if nobody published it, write sha256_from = "first download"')
+        if checkpoint.sha256 is not None and checkpoint.sha256_from is None:
+            yield Problem(f"{key}.sha256_from", 'is missing: who vouches for the hash, "publisher" or "first download"')
+
+
+def _check_claims(model: Model) -> Iterator[Problem]:
+    for index, claim in enumerate(model.published):
+        key = f"published[{index}]"
+        if claim.protocol not in PROTOCOLS:
+            yield Problem(f"{key}.protocol", f'must be one of {", ".join(PROTOCOLS)}, not "{claim.protocol}"')
+        elif claim.metric not in PROTOCOLS[claim.protocol]:
+            metrics = ", ".join(PROTOCOLS[claim.protocol])
+            yield Problem(f"{key}.metric", f'must be a metric of {claim.protocol} ({metrics}), not "{claim.metric}"')
+        if claim.protocol == LATENCY and claim.device is None:
+            yield Problem(f"{key}.device", "is missing: frames per second mean nothing without the GPU")
+        if (claim.checkpoint is None) == (claim.config is None):
+            yield Problem(key, "must have exactly one of checkpoint and config")
+        if claim.checkpoint is not None:
+            yield from _one_of(f"{key}.checkpoint", claim.checkpoint, model.checkpoints, "a checkpoint")
+        if claim.config is not None:
+            yield from _one_of(f"{key}.config", claim.config, model.configs, "a config")

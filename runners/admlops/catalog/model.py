@@ -1,0 +1,124 @@
+"""The shape of a `model.toml`. Descriptions here are what an error shows when a key is missing or wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+Task = Literal["detection_3d", "vector_map", "lane_graph", "planning", "motion"]
+Backend = Literal["conda", "venv"]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
+DriveId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Source(_Part):
+    """Where the model's code comes from: a pinned git commit, or `embedded` in its own folder under `envs/`."""
+
+    kind: Literal["git", "embedded"] = Field(description='"git" or "embedded"')
+    repository: HttpsUrl | None = Field(None, description="the git repository's https address")
+    commit: Commit | None = Field(None, description="the full commit, 40 lower-case hexadecimal digits")
+    branch: Text | None = Field(None, description="the branch that holds the commit")
+    folder: Name | None = Field(None, description="the folder under submodules/ (default: the model's name)")
+
+
+class Variant(_Part):
+    """One set of pins of a model."""
+
+    python: Text = Field(description='the Python versions it runs on, such as ">=3.11,<3.12"')
+    backends: tuple[Backend, ...] = Field(min_length=1, description='a list of "conda" and "venv"')
+    requirements: Path = Field(description="the hashed Python lock, relative to the model's folder")
+    arch: tuple[Arch, ...] = Field((), description='the GPU architectures it has kernels for, such as ["sm_90"]')
+    summary: str = Field("", description="one line: what this variant is for")
+
+
+class Fix(_Part):
+    """A correction that published weights need: the reason, and the settings that the adapter applies."""
+
+    reason: Text = Field(description="why results are wrong without it, and who says so")
+    settings: dict[str, JsonValue] = Field(default_factory=dict, description="what the adapter changes")
+
+
+class Checkpoint(_Part):
+    """Published weights: exactly one of `url` and `google_drive`; `sha256` once a download has shown it."""
+
+    config: Name = Field(description="the name of a config of this model")
+    file: Name = Field(description="the file's name under checkpoints/<Model>/")
+    url: HttpsUrl | None = Field(None, description="an https address")
+    google_drive: DriveId | None = Field(None, description="the file's Google Drive id")
+    size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the file's size in bytes")
+    sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
+    sha256_from: Literal["publisher", "first download"] | None = Field(
+        None, description='who vouches for the hash: "publisher" or "first download"'
+    )
+    fixes: tuple[Name, ...] = Field((), description="names of fixes of this model that these weights need")
+
+
+class Claim(_Part):
+    """A published number, with the protocol that says what it can be compared with."""
+
+    metric: Text = Field(description="the metric's name in its protocol, such as mAP")
+    value: float = Field(description="the number; scores and rates as fractions, so 0.5 for 50 %")
+    protocol: Text = Field(description="the id of an evaluation protocol")
+    source: Text = Field(description="where it was published")
+    config: Name | None = Field(None, description="the name of a config, where no weights were published")
+    checkpoint: Name | None = Field(None, description="the name of a checkpoint")
+    device: Text | None = Field(None, description="the GPU; required for FPS")
+
+
+class Classes(_Part):
+    """Class names in the order of the model's labels: label 0 first."""
+
+    detection_3d: tuple[Text, ...] = Field((), description="nuScenes detection classes, label 0 first")
+    vector_map: tuple[Text, ...] = Field((), description="map element types, label 0 first")
+
+
+class Model(_Part):
+    """One model of the catalogue. `folder` is the folder that holds its `model.toml`.
+
+    `frame` and `box_convention` describe the network's own output, which the adapter converts into the record's frame:
+    `mmdet3d_0.17` is (w, l, h) with nuScenes yaw = -yaw - π/2, `mmdet3d_1.0` is (l, w, h) with yaw as it is, both with
+    the origin at the bottom face's centre; `standard` is the record's own. `temporal` models carry state from one
+    sample to the next within a scene.
+    """
+
+    folder: Path
+    name: Name = Field(description="the name of the folder that holds this file")
+    summary: Text = Field(description="one line: what the model does")
+    tasks: tuple[Task, ...] = Field(min_length=1, description='a list of tasks, such as ["vector_map"]')
+    dataset: Literal["nuscenes", "openlanev2"] = Field("nuscenes", description='"nuscenes" or "openlanev2"')
+    license: Text = Field(description="the SPDX identifier of the model's code")
+    source: Source = Field(description="a [source] table")
+    frame: Literal["lidar", "ego"] = Field(description='the frame of the network\'s output: "lidar" or "ego"')
+    box_convention: Literal["mmdet3d_0.17", "mmdet3d_1.0", "standard"] = Field(
+        description='"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
+    )
+    temporal: bool = Field(description="true if the model carries state from sample to sample")
+    default_variant: Name = Field(description="the name of one of the variants")
+    default_checkpoint: Name | None = Field(None, description="the name of one of the checkpoints")
+    variants: dict[Name, Variant] = Field(min_length=1, description="at least one [variants.<name>] table")
+    classes: Classes = Field(default_factory=lambda: Classes(detection_3d=(), vector_map=()))
+    configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
+    checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
+    fixes: dict[Name, Fix] = Field(default_factory=dict)
+    published: tuple[Claim, ...] = ()
+    notes: tuple[Text, ...] = Field((), description="a list of traps a user should know")
+
+    @property
+    def adapter(self) -> Path:
+        """The program that runs the model: `demo.py` in its folder."""
+        return self.folder / "demo.py"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "model.toml"

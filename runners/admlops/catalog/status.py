@@ -1,0 +1,40 @@
+"""Whether a model can run now, found out without importing or starting anything heavy."""
+
+from __future__ import annotations
+
+from admlops.catalog.model import Model
+from admlops.errors import CatalogError
+from admlops.paths import Layout
+
+READY = "ready"
+
+
+def setup_status(layout: Layout, model: Model, variant: str | None = None) -> str:
+    """`"ready"`, or `"not set up: <reason>"`. `variant` is the model's default one unless named.
+
+    Raises:
+        CatalogError: the model has no such variant.
+    """
+    reason = _missing_part(layout, model, variant or model.default_variant)
+    return f"not set up: {reason}" if reason else READY
+
+
+def _missing_part(layout: Layout, model: Model, variant: str) -> str | None:
+    if variant not in model.variants:
+        raise CatalogError(
+            f'{model.name} has no variant "{variant}" (it has {", ".join(model.variants)})',
+            hint=f"admlops models show {model.name}",
+        )
+    if not model.adapter.is_file():
+        return "the adapter demo.py is missing"
+    if model.source.kind == "git":
+        source = layout.submodules / (model.source.folder or model.name)
+        if not source.is_dir() or not any(source.iterdir()):
+            return f"no source in submodules/{source.name}"
+    if not model.variants[variant].requirements.is_file():
+        return f"no lock for the variant {variant}"
+    from admlops.environments import find_model  # an upper room: loaded only when someone asks
+
+    if find_model(layout, model, variant) is None:
+        return f"the environment of the variant {variant} is not built"
+    return None
