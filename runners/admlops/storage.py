@@ -1,0 +1,60 @@
+"""The one place that writes a whole file: to a temporary name beside it, then renamed into place."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from admlops.errors import StorageError
+
+READ_BYTES = 1 << 20
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` is either as before or whole.
+
+    Raises:
+        StorageError: the disk is full, the folder read-only or missing; `path` is as before.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        raise explain_os_error(error, path) from error
+
+
+def explain_os_error(error: OSError, path: Path) -> StorageError:
+    """What a failed write means and what to do about it."""
+    hints = {
+        errno.ENOSPC: f"df -h {path.parent}   # free some space, or export ADMLOPS_REP_PATH=/a/larger/disk",
+        errno.EDQUOT: f"df -h {path.parent}   # the quota is used up: export ADMLOPS_REP_PATH=/a/larger/disk",
+        errno.EROFS: "export ADMLOPS_REP_PATH=/a/folder/that/can/be/written",
+        errno.EACCES: f"ls -ld {path.parent}   # make it writable, or export ADMLOPS_REP_PATH=/another/folder",
+    }
+    reason = error.strerror or str(error)
+    hint = hints.get(error.errno or 0, f"ls -ld {path.parent}   # see what is there, then run the command again")
+    return StorageError(f"{path} could not be written: {reason}", hint=hint)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's content, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
