@@ -173,10 +173,11 @@ def _part_at(path: tuple[int | str, ...]) -> type[BaseModel] | None:
     names = iter(path)
     for name in names:
         field = part.model_fields.get(str(name))
-        inner = _class_in(field.annotation) if field else None
-        if field is None or inner is None:
+        annotation: object = field.annotation if field else None
+        inner = _class_in(annotation)
+        if inner is None:
             return None
-        if inner is not field.annotation:
+        if inner is not annotation:
             next(names, None)  # the name or index between the key and its tables
         part = inner
     return part
