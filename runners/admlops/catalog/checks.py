@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
 from admlops.catalog.model import Model
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
 
@@ -66,12 +68,24 @@ def _check_variants(model: Model) -> Iterator[Problem]:
         key = f"variants.{name}.requirements"
         if not _is_inside(model.folder, variant.requirements):
             yield Problem(key, f"must be a path inside the model's folder, not {variant.requirements}")
+        if not _is_specifier(variant.python):
+            yield Problem(
+                f"variants.{name}.python", f'must be a version specifier, such as ">=3.11", not "{variant.python}"'
+            )
         if len(set(variant.arch)) < len(variant.arch):
             yield Problem(f"variants.{name}.arch", "names an architecture twice")
 
 
 def _is_inside(folder: Path, file: Path) -> bool:
     return file != folder and ".." not in file.parts and file.is_relative_to(folder)
+
+
+def _is_specifier(text: str) -> bool:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        return False
+    return True
 
 
 def _check_classes(model: Model) -> Iterator[Problem]:

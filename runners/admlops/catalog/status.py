@@ -25,14 +25,14 @@ def _missing_part(layout: Layout, model: Model, variant: str) -> str | None:
             f'{model.name} has no variant "{variant}" (it has {", ".join(model.variants)})',
             hint=f"admlops models show {model.name}",
         )
-    if not model.adapter.is_file():
-        return "the adapter demo.py is missing"
+    if not model.variants[variant].requirements.is_file():
+        return f"no lock for the variant {variant}"
     if model.source.kind == "git":
         source = layout.submodules / (model.source.folder or model.name)
         if not source.is_dir() or not any(source.iterdir()):
             return f"no source in submodules/{source.name}"
-    if not model.variants[variant].requirements.is_file():
-        return f"no lock for the variant {variant}"
+    if not model.adapter.is_file():
+        return "no adapter demo.py"
     from admlops.environments import find_model  # an upper room: loaded only when someone asks
 
     if find_model(layout, model, variant) is None:

@@ -1,0 +1,153 @@
+"""`admlops models`: what the catalogue holds, and whether it is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from admlops.catalog import Claim, Model
+    from admlops.paths import Layout
+
+
+@click.group()
+def models() -> None:
+    """List, show and validate the models in envs/.
+
+    \b
+    Example:
+      admlops models list
+    """
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def list_(as_json: bool) -> None:
+    """List every model with its tasks, variants and whether it can run now.
+
+    \b
+    Example:
+      admlops models list --json
+    """
+    from admlops.catalog import list_models
+    from admlops.cli.tables import print_table
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    found = [_summarise(layout, name) for name in list_models(layout)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    rows = [(one["name"], ", ".join(one["tasks"]), ", ".join(one["variants"]), one["status"]) for one in found]
+    print_table(("model", "tasks", "variants", "status"), rows)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def show(name: str, as_json: bool) -> None:
+    """Show one model: source, variants, checkpoints, published numbers, traps.
+
+    \b
+    Example:
+      admlops models show MapTR
+    """
+    from admlops.catalog import load_model, setup_status
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    model = load_model(layout, name)
+    status = {variant: setup_status(layout, model, variant) for variant in model.variants}
+    if as_json:
+        click.echo(json.dumps({**model.model_dump(mode="json"), "status": status}, indent=2))
+        return
+    _print_model(model, status)
+
+
+@models.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="One model.toml, anywhere; without it, every model in envs/.",
+)
+def validate(config: Path | None) -> None:
+    """Check model.toml files; every problem is named with its file and key.
+
+    \b
+    Example:
+      admlops models validate --config envs/MapTR/model.toml
+    """
+    from admlops.catalog import describe, find_problems, list_models
+    from admlops.errors import CatalogError
+    from admlops.paths import find_layout
+
+    if config is None:
+        layout = find_layout()
+        files = [layout.envs / name / "model.toml" for name in list_models(layout)]
+    else:
+        files = [config]
+    problems = [describe(file, problem) for file in files for problem in find_problems(file)]
+    if problems:
+        option = f" --config {config}" if config else ""
+        raise CatalogError("\n".join(problems), hint=f"admlops models validate{option}   # after mending them")
+    click.echo(f"{len(files)} valid" if config is None else f"{config} is valid")
+
+
+def _summarise(layout: Layout, name: str) -> dict[str, Any]:
+    """One row of the list. A model whose file is wrong is a row that says so: the others stay usable."""
+    from admlops.catalog import load_model, setup_status
+    from admlops.errors import CatalogError
+
+    try:
+        model = load_model(layout, name)
+    except CatalogError:
+        reason = f"not valid: admlops models validate --config {layout.envs / name / 'model.toml'}"
+        return {"name": name, "summary": "", "tasks": [], "variants": [], "status": reason}
+    return {
+        "name": name,
+        "summary": model.summary,
+        "tasks": list(model.tasks),
+        "variants": list(model.variants),
+        "status": setup_status(layout, model),
+    }
+
+
+def _print_model(model: Model, status: dict[str, str]) -> None:
+    from admlops.cli.tables import print_table
+
+    source = model.source
+    pinned = f"{source.repository} at {source.commit}" if source.kind == "git" else f"in {model.folder}"
+    click.echo(f"{model.name}: {model.summary}")
+    click.echo(f"tasks     {', '.join(model.tasks)} on {model.dataset}{', temporal' if model.temporal else ''}")
+    click.echo(f"source    {pinned} ({model.license})")
+    click.echo(f"outputs   {model.frame} frame, box convention {model.box_convention}; records are in the ego frame")
+    _print_section("Variants")
+    variants = [
+        (name + (" (default)" if name == model.default_variant else ""), one.python, ", ".join(one.arch), status[name])
+        for name, one in model.variants.items()
+    ]
+    print_table(("variant", "python", "GPU architectures", "status"), variants)
+    if model.checkpoints:
+        _print_section("Checkpoints")
+        rows = [(name, model.configs[one.config], ", ".join(one.fixes)) for name, one in model.checkpoints.items()]
+        print_table(("checkpoint", "config", "fixes"), rows)
+    if model.published:
+        _print_section("Published")
+        print_table(("metric", "value", "protocol", "of", "source"), [_claim_row(claim) for claim in model.published])
+    if model.notes:
+        _print_section("Notes")
+        for note in model.notes:
+            click.echo(f"- {note}")
+
+
+def _claim_row(claim: Claim) -> tuple[str, ...]:
+    of = claim.checkpoint or f"{claim.config} (no weights published)"
+    source = f"{claim.source}, {claim.device}" if claim.device else claim.source
+    return claim.metric, f"{claim.value:g}", claim.protocol, of, source
+
+
+def _print_section(title: str) -> None:
+    click.echo(f"\n{title}")
