@@ -88,20 +88,11 @@ def _build_venv(
 
 def _install(uv: Path, python: Path, recipe: Recipe) -> None:
     # Copies, not hard links: a person who edits a file in the prefix must not change uv's cache with it.
-    command = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        python,
-        "--require-hashes",
-        "--no-deps",
-        "--link-mode",
-        "copy",
-    ]
-    command += ["--requirement", recipe.requirements]
-    _checked(run(command, timeout_s=INSTALL_TIMEOUT_S, variables={"VIRTUAL_ENV": None}), recipe)
+    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy"]
+    command: list[str | Path] = [uv, "pip", "install", *options, "--python", python, "-r", recipe.requirements]
+    # uv's own settings reach uv, an index's credentials among them; they reach no model.
+    settings = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
+    _checked(run(command, timeout_s=INSTALL_TIMEOUT_S, variables=settings), recipe)
 
 
 def _verify(python: Path, packages: list[LockedPackage], interpreter: Interpreter, recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})(?=\s|$)")
 
 @dataclass(frozen=True, kw_only=True)
 class LockedPackage:
-    """One package of a lock: normalised name, exact version, the interpreters it is for, and what its file may hash to."""
+    """One package of a lock: exact version, the interpreters it is for, and what its file may hash to."""
 
     requirement: Requirement
     version: str

@@ -1,0 +1,5 @@
+"""`python -m admlops` is `admlops`."""
+
+from admlops.cli.main import main
+
+main()

@@ -1,0 +1,73 @@
+"""The `admlops` command. Groups and commands are loaded when they are used, so that `admlops --help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from admlops import __version__
+from admlops.errors import AdmlopsError
+
+COMMANDS = {
+    "compare": ("admlops.cli.compare:compare", "Run what is missing, evaluate, and put models side by side."),
+    "data": ("admlops.cli.data:data", "Data sets: synthetic scenes in the nuScenes layout."),
+    "env": ("admlops.cli.env:env", "Environments: list and install."),
+    "evaluate": ("admlops.cli.evaluate:evaluate", "Official metrics of a run."),
+    "models": ("admlops.cli.models:models", "The catalogue: list, show and validate models."),
+    "report": ("admlops.cli.report:report", "One self-contained page about a run or several."),
+    "results": ("admlops.cli.results:results", "Runs: list, show, export and index them."),
+    "run": ("admlops.cli.run:run", "Run a model over scenes."),
+}
+"""name: (module:attribute, the line that `admlops --help` shows)"""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: admlops run GroundPlane --data DIR --split mini_val",
+)
+@click.version_option(__version__, prog_name="admlops")
+def cli() -> None:
+    """Run and compare driving-perception models, each in an environment of its own."""
+
+
+def main() -> NoReturn:
+    """The entry point: errors a person can mend are two lines and an exit code, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except AdmlopsError as error:
+        click.echo(f"admlops: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("admlops: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away, as in `admlops results list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(0)
