@@ -3,12 +3,14 @@
 Units are seconds, megabytes (10⁶ bytes), metres, metres per second and radians. Frame: the ego vehicle at the key
 frame's LiDAR time (nuScenes: the ego pose of LIDAR_TOP), x forward, y left, z up. Box centres are geometric centres.
 A task that a model does not do is absent from its record, never an empty list: an empty list says "looked, found
-nothing". `docs/record.schema.json` is generated from these classes.
+nothing". `docs/record.schema.json` is generated from these classes by
+`admlops results schema --out docs/record.schema.json`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -17,140 +19,159 @@ from admlops.errors import RecordError
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Confidence = Annotated[float, Meta(ge=0.0, le=1.0)]
+Confidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
 Length = Annotated[float, Meta(gt=0.0)]
+Interval = Annotated[float, Meta(gt=0.0, description="Time between two waypoints [s].")]
 Seconds = Annotated[float, Meta(ge=0.0)]
 Megabytes = Annotated[float, Meta(ge=0.0)]
 Name = Annotated[str, Meta(min_length=1)]
+Id = Annotated[int, Meta(ge=0, description="Number of this item within its record.")]
 Point2 = tuple[float, float]
 Point3 = tuple[float, float, float]
-Polyline2 = Annotated[list[Point2], Meta(min_length=2)]
-Polyline3 = Annotated[list[Point3], Meta(min_length=2)]
+Polyline2 = Annotated[list[Point2], Meta(min_length=2, description="Two or more points x, y [m], ego frame.")]
+Polyline3 = Annotated[list[Point3], Meta(min_length=2, description="Two or more points x, y, z [m], ego frame.")]
+Waypoints = Annotated[list[Point2], Meta(description="Positions x, y [m], ego frame, the first one step ahead.")]
 FailureClass = Literal[
     "arch", "cuda_oom", "host_oom", "poisoned", "crash", "hang", "protocol", "data", "model", "cancelled"
 ]
 
 
 class Box3D(Struct, frozen=True, forbid_unknown_fields=True):
-    """A box: centre [m], size as width, length, height [m], unit quaternion w x y z, velocity in x and y [m/s]."""
+    """A box in the ego frame."""
 
-    center: Point3
-    size_wlh: tuple[Length, Length, Length]
-    rotation_wxyz: tuple[float, float, float, float]
-    velocity: Point2 | None = None
+    center: Annotated[Point3, Meta(description="The geometric centre x, y, z [m], ego frame.")]
+    size_wlh: Annotated[tuple[Length, Length, Length], Meta(description="Width, length, height [m].")]
+    rotation_wxyz: Annotated[
+        tuple[float, float, float, float],
+        Meta(description="Unit quaternion w, x, y, z; the identity points the length along the ego's x."),
+    ]
+    velocity: Annotated[
+        Point2 | None, Meta(description="Velocity x, y over ground [m/s], ego frame axes; null if not estimated.")
+    ] = None
 
 
 class Trajectory(Struct, frozen=True, forbid_unknown_fields=True):
-    """A possible future of an object: positions [m] at equal steps of `interval_s`, the first one step ahead."""
+    """A possible future of an object: positions at equal steps."""
 
     confidence: Confidence
-    interval_s: Annotated[float, Meta(gt=0.0)]
-    waypoints: list[Point2]
+    interval_s: Interval
+    waypoints: Waypoints
 
 
 class Detection3D(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One detected object. `attribute` is a nuScenes attribute name, empty where the class has none."""
+    """One detected object."""
 
-    id: Annotated[int, Meta(ge=0)]
-    class_name: Name
+    id: Id
+    class_name: Annotated[Name, Meta(description="nuScenes detection class, such as car.")]
     confidence: Confidence
     bbox_3d: Box3D
-    attribute: str = ""
-    trajectories: list[Trajectory] | UnsetType = UNSET
+    attribute: Annotated[str, Meta(description="nuScenes attribute, such as vehicle.moving; empty if none.")] = ""
+    trajectories: Annotated[list[Trajectory], Meta(description="Possible futures.")] | UnsetType = UNSET
 
 
 class MapElement(Struct, frozen=True, forbid_unknown_fields=True):
-    """One vector map element: `divider`, `ped_crossing`, `boundary` or `centerline`, as a polyline [m]."""
+    """One vector map element, as a polyline. A crossing's or a boundary's outline may be closed: first point = last."""
 
-    id: Annotated[int, Meta(ge=0)]
-    type: Name
+    id: Id
+    type: Annotated[Name, Meta(description="divider, ped_crossing, boundary or centerline.")]
     points: Polyline2
     confidence: Confidence
 
 
 class Lane(Struct, frozen=True, forbid_unknown_fields=True):
-    """A lane's centreline in driving direction [m]."""
+    """A lane's centreline in driving direction."""
 
-    id: Annotated[int, Meta(ge=0)]
+    id: Id
     points: Polyline3
     confidence: Confidence
 
 
 class TrafficElement(Struct, frozen=True, forbid_unknown_fields=True):
-    """A traffic light or sign: OpenLane-V2 attribute number, box x1 y1 x2 y2 [pixels of the original front image]."""
+    """A traffic light or sign in the front image."""
 
-    id: Annotated[int, Meta(ge=0)]
-    attribute: Annotated[int, Meta(ge=0)]
-    bbox_xyxy: tuple[float, float, float, float]
+    id: Id
+    attribute: Annotated[int, Meta(ge=0, description="OpenLane-V2 attribute number.")]
+    bbox_xyxy: Annotated[
+        tuple[float, float, float, float],
+        Meta(description="x1, y1, x2, y2 [pixels of the original front image]."),
+    ]
     confidence: Confidence
 
 
 class LaneGraph(Struct, frozen=True, forbid_unknown_fields=True):
-    """Lanes, traffic elements, and the confidence of each relation.
-
-    `lane_to_lane` is (lanes × lanes), row precedes column; `lane_to_traffic` is (lanes × traffic elements).
-    """
+    """Lanes, traffic elements, and the confidence of each relation."""
 
     lanes: list[Lane]
     traffic_elements: list[TrafficElement]
-    lane_to_lane: list[list[Confidence]]
-    lane_to_traffic: list[list[Confidence]]
+    lane_to_lane: Annotated[
+        list[list[Confidence]], Meta(description="lanes × lanes: the row's lane runs into the column's.")
+    ]
+    lane_to_traffic: Annotated[
+        list[list[Confidence]], Meta(description="lanes × traffic elements: the element governs the lane.")
+    ]
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """The ego vehicle's planned positions [m] at equal steps of `interval_s`, the first one step ahead."""
+    """The ego vehicle's planned positions at equal steps."""
 
-    command: Literal["left", "right", "straight"]
-    interval_s: Annotated[float, Meta(gt=0.0)]
-    waypoints: list[Point2]
+    command: Annotated[Literal["left", "right", "straight"], Meta(description="The command the plan follows.")]
+    interval_s: Interval
+    waypoints: Waypoints
+
+
+Detections = Annotated[list[Detection3D], Meta(description="Objects; empty: looked, found none; absent: no such task.")]
+MapElements = Annotated[list[MapElement], Meta(description="Map elements; empty: found none; absent: no such task.")]
 
 
 class Outputs(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a worker returns for one sample: one field a task, absent where the model does not do the task."""
 
-    detections_3d: list[Detection3D] | UnsetType = UNSET
-    map_elements: list[MapElement] | UnsetType = UNSET
+    detections_3d: Detections | UnsetType = UNSET
+    map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
 
 
 class Failure(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):
-    """Why a sample has no outputs: the failure class, what happened, and what to do about it."""
+    """Why a sample has no outputs."""
 
-    kind: FailureClass
-    message: str
-    hint: str
+    kind: Annotated[FailureClass, Meta(description="The failure class, which decided whether it was tried again.")]
+    message: Annotated[str, Meta(description="What happened.")]
+    hint: Annotated[str, Meta(description="What to do about it.")]
 
 
 class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where a record comes from and what it cost.
-
-    `inference_time` [s] is the model call alone, `end_to_end_time` [s] includes reading and decoding the input;
-    `gpu_memory_used` [MB] is the worker's peak, absent without a GPU. `fixes` names the corrections that the catalogue
-    applied for this checkpoint.
-    """
+    """Where a record comes from and what it cost."""
 
     model_name: Name
-    variant: Name
-    run: Name
-    sample_token: Name
-    scene: Name
-    index_in_scene: Annotated[int, Meta(ge=0)]
-    status: Literal["ok", "failed"]
-    inference_time: Seconds | None = None
-    end_to_end_time: Seconds | None = None
-    gpu_memory_used: Megabytes | None = None
-    fixes: list[str] = []
+    variant: Annotated[Name, Meta(description="The model's variant: one set of pins.")]
+    run: Annotated[Name, Meta(description="The run's name: its folder.")]
+    sample_token: Annotated[Name, Meta(description="nuScenes sample token.")]
+    scene: Annotated[Name, Meta(description="Scene name, such as scene-0103.")]
+    index_in_scene: Annotated[int, Meta(ge=0, description="Position in the scene, from 0.")]
+    status: Annotated[Literal["ok", "failed"], Meta(description="failed: there are no outputs; see failure.")]
+    inference_time: Annotated[Seconds | None, Meta(description="The model call alone [s].")] = None
+    end_to_end_time: Annotated[
+        Seconds | None, Meta(description="From the sample's description to its outputs, with reading and decoding [s].")
+    ] = None
+    gpu_memory_used: Annotated[
+        Megabytes | None, Meta(description="The worker's peak [MB, 10⁶ bytes]; null or absent without a GPU.")
+    ] = None
+    fixes: Annotated[list[str], Meta(description="Corrections of the catalogue that these weights needed.")] = []
     failure: Failure | UnsetType = UNSET
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One sample's standard record, schema version 1."""
+    """One sample's standard record, schema version 1.
 
-    schema: Literal[1]
+    Units are seconds, megabytes (10⁶ bytes), metres and metres per second. Ego frame: the ego vehicle at the key
+    frame's LiDAR time (nuScenes: the ego pose of LIDAR_TOP), x forward, y left, z up.
+    """
+
+    schema: Annotated[Literal[1], Meta(description="Version of this schema.")]
     metadata: Metadata
-    detections_3d: list[Detection3D] | UnsetType = UNSET
-    map_elements: list[MapElement] | UnsetType = UNSET
+    detections_3d: Detections | UnsetType = UNSET
+    map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
 
@@ -158,6 +179,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 MEASURED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used")
 """The metadata that differs between two runs of the same model on the same samples, besides `run` itself."""
 
+_NOT_A_NUMBER = re.compile(rb"[\[:,]\s*-?(NaN|Infinity)\b")
 _decode = msgspec.json.Decoder(Record).decode
 _decode_outputs = msgspec.json.Decoder(Outputs).decode
 _encode = msgspec.json.Encoder().encode
@@ -197,6 +219,23 @@ def decode_outputs(payload: bytes) -> Outputs:
     return _decode_outputs(payload)
 
 
+def record_schema() -> dict[str, Any]:
+    """The JSON Schema (Draft 2020-12) of a record, generated from the classes above.
+
+    It and the decoder agree on every JSON document but for one thing: JSON Schema takes 1.0 as an integer, the decoder
+    does not.
+    """
+    (reference,), definitions = msgspec.json.schema_components([Record], ref_template="#/$defs/{name}")
+    for definition in definitions.values():
+        definition["description"] = " ".join(definition["description"].split())
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "admlops standard record",
+        **reference,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
 def _explain(error: msgspec.DecodeError, line: bytes, where: str) -> RecordError:
     version = _schema_of(line)
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -204,7 +243,12 @@ def _explain(error: msgspec.DecodeError, line: bytes, where: str) -> RecordError
             f"{where} was written with record schema {version}; this admlops reads up to {SCHEMA_VERSION}",
             hint="git pull && make setup   # then run the command again",
         )
-    return RecordError(f"{where} is not a standard record: {error}", hint="admlops results list   # see which runs are whole")
+    reason = str(error)
+    if _NOT_A_NUMBER.search(line):
+        reason += "; NaN and infinity are not numbers of JSON"
+    return RecordError(
+        f"{where} is not a standard record: {reason}", hint="admlops results list   # see which runs are whole"
+    )
 
 
 def _schema_of(line: bytes) -> object:
