@@ -1,0 +1,117 @@
+"""The header of a run: what was asked for, of which model, on which data, in which environment, from which code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from admlops.errors import RecordError
+
+RUN_SCHEMA_VERSION: Literal[1] = 1
+RunState = Literal["running", "complete", "failed", "cancelled"]
+"""`running` also stands in the folder of a run that was killed; all but `complete` can be resumed."""
+
+
+class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The environment the model ran in; `digest` covers every locked package."""
+
+    name: str
+    digest: str
+    backend: str
+    python: str
+
+
+class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named."""
+
+    root: str
+    version: str
+    split: str | None
+    samples_sha256: str
+    synthetic: bool
+
+
+class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """The code and the machine. `commit` is None outside a git checkout."""
+
+    commit: str | None
+    admlops: str
+    host: str
+    gpus: list[str] = []
+    driver: str | None = None
+
+
+class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
+    """`run.json`. `scenes` maps each scene to its number of samples, in the run's order.
+
+    `settings` go to the adapter and decide the records; `options` is the rest of the command line, kept for reading.
+    """
+
+    run: str
+    model: str
+    variant: str
+    environment: EnvironmentInfo
+    data: DataInfo
+    provenance: Provenance
+    scenes: dict[str, int]
+    settings: dict[str, Any]
+    created: str
+    options: dict[str, Any] = {}
+    state: RunState = "running"
+    schema: Literal[1] = RUN_SCHEMA_VERSION
+
+
+_decode = msgspec.json.Decoder(RunHeader).decode
+
+
+def encode_header(header: RunHeader) -> bytes:
+    """`run.json`, indented for people."""
+    return msgspec.json.format(msgspec.json.encode(header), indent=1) + b"\n"
+
+
+def decode_header(content: bytes, *, where: Path) -> RunHeader:
+    """The header in a `run.json`; `where` is its path, for the error.
+
+    Raises:
+        RecordError: not JSON, not a header, or one with a newer schema.
+    """
+    try:
+        return _decode(content)
+    except msgspec.DecodeError as error:
+        version = _schema_of(content)
+        if isinstance(version, int) and version > RUN_SCHEMA_VERSION:
+            raise RecordError(
+                f"{where} was written with run schema {version}; this admlops reads up to {RUN_SCHEMA_VERSION}",
+                hint="git pull && make setup   # then run the command again",
+            ) from error
+        raise RecordError(
+            f"{where} is not a run's header: {error}", hint="admlops results list   # see which runs are whole"
+        ) from error
+
+
+def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, object] | None:
+    """The first thing that decides the records and is not the same: (key, before, now)."""
+    pairs: list[tuple[str, object, object]] = [
+        ("model", before.model, now.model),
+        ("variant", before.variant, now.variant),
+        ("environment.digest", before.environment.digest, now.environment.digest),
+        ("data.version", before.data.version, now.data.version),
+        ("scenes", before.scenes, now.scenes),
+        ("data.samples_sha256", before.data.samples_sha256, now.data.samples_sha256),
+    ]
+    names = list(dict.fromkeys([*before.settings, *now.settings]))
+    # Through JSON, so that a tuple of today equals the list that was read back.
+    first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
+    pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names]
+    return next(((key, old, new) for key, old, new in pairs if old != new), None)
+
+
+def _schema_of(content: bytes) -> object:
+    try:
+        value = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return None
+    return value.get("schema") if isinstance(value, dict) else None

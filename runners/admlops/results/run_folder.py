@@ -1,0 +1,322 @@
+"""A run folder: the records of one run with all that says where they come from. Files are the truth.
+
+```
+run.json                    the header, rewritten in one piece
+records/<scene>.jsonl       one record a line; there only when the scene is whole
+records/<scene>.jsonl.part  a scene in progress: never read, written anew on resume
+logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  report.html
+manifest.json               sha256 of every file above
+run.lock                    held while a process writes
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from admlops.errors import RecordError, StorageError, UsageError
+from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
+from admlops.results.record import MEASURED_FIELDS, Record, decode_record, encode_record
+from admlops.storage import explain_os_error, file_sha256, write_atomically
+
+SCENE_BUFFER_BYTES = 1 << 18
+UNLISTED = frozenset({"manifest.json", "run.lock"})
+
+
+class SceneWriter:
+    """Writes one scene's records to `<scene>.jsonl.part`; `commit` moves them into place, else nothing counts."""
+
+    def __init__(self, final: Path) -> None:
+        self._final = final
+        self._part = final.with_name(final.name + ".part")
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> SceneWriter:
+        try:
+            self._part.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("wb", buffering=SCENE_BUFFER_BYTES)
+        except OSError as error:
+            raise explain_os_error(error, self._part) from error
+        return self
+
+    def append(self, record: Record) -> None:
+        """Add one record. Raises StorageError if the disk is full."""
+        assert self._file is not None, "append outside of the with block"
+        try:
+            self._file.write(encode_record(record) + b"\n")
+        except OSError as error:
+            raise explain_os_error(error, self._part) from error
+
+    def commit(self) -> None:
+        """Put the scene in place, on the disk itself: after this a power cut loses nothing of it."""
+        assert self._file is not None, "commit outside of the with block"
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._part.replace(self._final)
+            _sync_folder(self._final.parent)
+        except OSError as error:
+            raise explain_os_error(error, self._part) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        try:
+            self._file.close()
+        except OSError as failed:  # closing writes what is buffered
+            if error is None:
+                raise explain_os_error(failed, self._part) from failed
+
+
+class RunFolder:
+    """One run on disk. Make one with `create`, `open` or `resume`; hold `lock()` while writing."""
+
+    def __init__(self, path: Path, header: RunHeader) -> None:
+        self.path = path
+        self.header = header
+        self._events_lock = threading.Lock()
+
+    @classmethod
+    def create(cls, path: Path, header: RunHeader) -> RunFolder:
+        """A new run in a folder that is not there yet, or is empty.
+
+        Raises:
+            StorageError: the folder holds a run or other files, or cannot be written.
+        """
+        run = cls(path, header)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+        with run.lock():
+            if (path / "run.json").exists():
+                raise StorageError(
+                    f"{path} already holds a run",
+                    hint=f"admlops run {header.model} --run {path.name} --resume   # or choose another --run NAME",
+                )
+            if any(entry.name != "run.lock" for entry in path.iterdir()):
+                raise StorageError(f"{path} holds files that are not a run", hint="choose another --run NAME")
+            run._write_header()
+            try:
+                run.records_path.mkdir()
+                run.logs_path.mkdir()
+            except OSError as error:
+                raise explain_os_error(error, path) from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The run in `path`.
+
+        Raises:
+            RecordError: no run there, a damaged header, or one with a newer schema.
+        """
+        try:
+            content = (path / "run.json").read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RecordError(f"{path} is not a run: it has no run.json", hint="admlops results list") from error
+        except OSError as error:
+            raise RecordError(f"{path / 'run.json'} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
+        return cls(path, decode_header(content, where=path / "run.json"))
+
+    @classmethod
+    def resume(cls, path: Path, header: RunHeader) -> RunFolder:
+        """The run in `path`, if going on as `header` says would give the records it was started for.
+
+        Raises:
+            RecordError: as `open`.
+            UsageError: something that decides the records differs; the message names it.
+        """
+        run = cls.open(path)
+        difference = find_difference(run.header, header)
+        if difference is not None:
+            key, before, now = difference
+            raise UsageError(
+                f"{path} cannot be resumed: {key} was {_short(before)} and is {_short(now)} now",
+                hint=f"repeat the command of that run (see {path / 'run.json'}), or start a new one without --resume",
+            )
+        return run
+
+    @property
+    def records_path(self) -> Path:
+        return self.path / "records"
+
+    @property
+    def logs_path(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def predictions_path(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def telemetry_path(self) -> Path:
+        return self.path / "telemetry.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for writing; a killed process lets go by itself.
+
+        Raises:
+            StorageError: another process holds it, or it cannot be written.
+        """
+        lock = FileLock(self.path / "run.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageError(
+                f"{self.path} is in use by another process",
+                hint="wait for that run to end, or choose another --run NAME",
+            ) from error
+        except OSError as error:
+            raise explain_os_error(error, self.path / "run.lock") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def update(self, *, state: RunState) -> None:
+        """Change the state in `run.json`. Raises StorageError."""
+        self.header = msgspec.structs.replace(self.header, state=state)
+        self._write_header()
+
+    def scene_writer(self, scene: str) -> SceneWriter:
+        """A context in which the records of one scene are written, from its first sample."""
+        return SceneWriter(self._scene_path(scene))
+
+    def complete_scenes(self) -> list[str]:
+        """The scenes whose records are all here, in the run's order."""
+        return [scene for scene in self.header.scenes if self._scene_path(scene).exists()]
+
+    def records(self) -> Iterator[Record]:
+        """Every record, one scene after the other in the run's order; scenes that are not whole are left out.
+
+        Raises:
+            RecordError: a line is not a standard record; the message names file and line.
+        """
+        for scene in self.complete_scenes():
+            yield from self.records_of(scene)
+
+    def records_of(self, scene: str) -> Iterator[Record]:
+        """The records of one complete scene, in order. Raises RecordError as `records`."""
+        path = self._scene_path(scene)
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    yield decode_record(line, where=f"{path}:{number}")
+        except OSError as error:
+            raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path.parent}") from error
+
+    def append_event(self, kind: str, **facts: Any) -> None:  # noqa: ANN401  whatever JSON holds
+        """Add a line to `events.jsonl`: `{"t": <unix time, s>, "event": kind, …}`. From any thread."""
+        line = json.dumps({"t": round(time.time(), 3), "event": kind, **facts}, separators=(",", ":")) + "\n"
+        try:
+            with self._events_lock, self.events_path.open("ab", buffering=0) as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise explain_os_error(error, self.events_path) from error
+
+    def events(self) -> list[dict[str, Any]]:
+        """The whole lines of `events.jsonl`; a line that a killed process left half written is passed over."""
+        try:
+            lines = self.events_path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        events = []
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                events.append(event)
+        return events
+
+    def write_manifest(self) -> None:
+        """Write `manifest.json`: `{"schema": 1, "files": {path: sha256}}` of every finished file. Call it last."""
+        files = {name: file_sha256(self.path / name) for name in self._files()}
+        content = json.dumps({"schema": 1, "files": files}, indent=1) + "\n"
+        write_atomically(self.manifest_path, content.encode())
+
+    def check_manifest(self) -> list[str]:
+        """The files that are missing or differ from the manifest. Raises RecordError if there is no readable one."""
+        try:
+            files: dict[str, str] = json.loads(self.manifest_path.read_bytes())["files"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(
+                f"{self.manifest_path} is missing or damaged", hint=f"admlops evaluate {self.path.name}"
+            ) from error
+        return [
+            name for name, digest in files.items()
+            if not (self.path / name).is_file() or file_sha256(self.path / name) != digest
+        ]  # fmt: skip
+
+    def _files(self) -> list[str]:
+        """Paths below the folder, sorted, without the manifest, the lock, temporary files and unfinished scenes."""
+        names = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        return sorted(
+            str(name)
+            for name in names
+            if str(name) not in UNLISTED and name.suffix != ".part" and not name.name.startswith(".")
+        )
+
+    def _scene_path(self, scene: str) -> Path:
+        name = quote(scene, safe=" ")
+        return self.records_path / f"{'%2E' + name[1:] if name.startswith('.') else name}.jsonl"
+
+    def _write_header(self) -> None:
+        write_atomically(self.path / "run.json", encode_header(self.header))
+
+
+def records_digest(run: RunFolder) -> str:
+    """sha256 over all records without the run's name and what was measured: equal runs give equal digests."""
+    digest = hashlib.sha256()
+    for record in run.records():
+        bare = msgspec.to_builtins(record)
+        for field in ("run", *MEASURED_FIELDS):
+            bare["metadata"].pop(field, None)
+        digest.update(msgspec.json.encode(bare) + b"\n")
+    return digest.hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
