@@ -6,7 +6,7 @@ The host imports this very file, so the two sides cannot disagree. Nothing here 
 import json
 import os
 import struct
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 PROTOCOL_VERSION = 1
 MAGIC = b"ADM1"
@@ -54,6 +54,11 @@ def encode_frame(kind: int, message: Dict[str, Any]) -> bytes:
         payload = json.dumps(message, allow_nan=False, separators=(",", ":")).encode("utf-8")
     except ValueError as error:
         raise ProtocolError("{} frame: {}".format(KIND_NAMES[kind], error)) from error
+    return frame_bytes(kind, payload)
+
+
+def frame_bytes(kind: int, payload: bytes) -> bytes:
+    """The bytes of a frame whose JSON is ready. Raises ProtocolError if it is over the size limit."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ProtocolError(
             "{} frame of {} bytes is over the limit of {}".format(KIND_NAMES[kind], len(payload), MAX_PAYLOAD_BYTES)
@@ -89,6 +94,38 @@ def read_frame(read: Callable[[int], bytes]) -> Optional[Frame]:
     if payload is None:
         raise ProtocolError("the stream ended inside a {} frame".format(KIND_NAMES[kind]))
     return Frame(kind, payload)
+
+
+class FrameParser:
+    """Makes frames of bytes that arrive in pieces of any size.
+
+    It never holds more than one frame and a piece: a header that announces too much is refused before its payload.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Add what has arrived; then take the frames out with `frames`."""
+        self._buffer += data
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that are whole. Raises ProtocolError at the first bytes that are not a frame."""
+        while len(self._buffer) >= HEADER.size:
+            kind, length = parse_header(bytes(self._buffer[: HEADER.size]))
+            end = HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[HEADER.size : end])
+            del self._buffer[:end]
+            yield Frame(kind, payload)
+        if not MAGIC.startswith(bytes(self._buffer[: len(MAGIC)])):
+            raise ProtocolError("not a frame: it begins with {!r}".format(bytes(self._buffer[: len(MAGIC)])))
+
+    def finish(self) -> None:
+        """Say that the stream has ended. Raises ProtocolError if that was inside a frame."""
+        if self._buffer:
+            raise ProtocolError("the stream ended inside a frame, after {} bytes of it".format(len(self._buffer)))
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -1,0 +1,81 @@
+"""Which failure class an exception belongs to, told from its name and text: torch need not be importable here.
+
+The texts are torch's, cuBLAS's and cuDNN's own; they have been steady from torch 1.9 to 2.x.
+"""
+
+import traceback
+from typing import Iterator, Tuple
+
+MAX_MESSAGE_CHARACTERS = 2000
+MAX_TRACEBACK_CHARACTERS = 8000
+
+# In this order: "CUDA error: out of memory" is not a poisoned context, though it begins like one.
+_TEXTS = (
+    ("arch", ("no kernel image is available", "invalid device function")),
+    (
+        "cuda_oom",
+        ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    ),
+    (
+        "poisoned",
+        (
+            "an illegal memory access was encountered",
+            "device-side assert triggered",
+            "unspecified launch failure",
+            "misaligned address",
+            "an illegal instruction was encountered",
+            "invalid program counter",
+            "hardware stack error",
+            "the launch timed out and was terminated",
+            "uncorrectable ECC error",
+            "CUDA error: unknown error",
+        ),
+    ),
+    (
+        "host_oom",
+        ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "Insufficient memory"),
+    ),
+)  # type: Tuple[Tuple[str, Tuple[str, ...]], ...]
+
+
+def classify(error: BaseException, *, preparing: bool = False) -> str:
+    """`arch`, `cuda_oom`, `poisoned`, `host_oom`, `data` or `model`.
+
+    `preparing` says that the input was being read: a file that cannot be opened then is the data's fault.
+    """
+    for link in _chain(error):
+        known = _classify_one(link)
+        if known:
+            return known
+    if type(error).__name__ == "DataError" or (preparing and isinstance(error, OSError)):
+        return "data"
+    return "model"
+
+
+def describe(error: BaseException) -> "Tuple[str, str]":
+    """(class and text in one line, short traceback), both cut to a sane length."""
+    text = " ".join(str(error).split())
+    message = "{}: {}".format(type(error).__name__, text) if text else type(error).__name__
+    lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return message[:MAX_MESSAGE_CHARACTERS], lines[-MAX_TRACEBACK_CHARACTERS:]
+
+
+def _classify_one(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "host_oom"
+    text = str(error)
+    for name, marks in _TEXTS:
+        if any(mark in text for mark in marks):
+            return name
+    # torch.cuda.OutOfMemoryError (1.13 on) and torch.OutOfMemoryError (2.5 on)
+    return "cuda_oom" if type(error).__name__ == "OutOfMemoryError" else ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and those it was raised from or while handling, newest first."""
+    seen = set()
+    link = error  # type: BaseException | None  # a comment: never evaluated by Python 3.8
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

@@ -1,0 +1,98 @@
+"""`demo.py --sample-token …`: one sample without a host, for trying an adapter by hand."""
+
+import argparse
+import os
+import sys
+import tempfile
+from typing import Any, Dict, Type
+
+from inside.adapter import Adapter, Settings
+from inside.failures import classify, describe
+from inside.measure import Step, encode_result, run_sample
+from inside.nuscenes import DataError, Tables
+from inside.protocol import write_all
+
+EXIT_MODEL_FAILED = 1
+EXIT_USER = 2
+
+
+class UserError(Exception):
+    """A mistake on the command line. The message names the option and what would be right."""
+
+
+def run_one(adapter: Type[Adapter], options: argparse.Namespace) -> int:
+    """Run one sample and write its result as JSON. Returns the exit code: 1 the model failed, 2 the user's mistake."""
+    try:
+        _check(options)
+        sample = Tables(options.dataroot, options.version).sample(options.sample_token)
+        # The model may print, from C too: with `--out -` the result must stay alone on stdout.
+        stdout = os.dup(1)
+        os.dup2(2, 1)
+        payload = _run(adapter(), sample, options)
+        if options.out == "-":
+            write_all(stdout, payload + b"\n")
+        else:
+            _write(options.out, payload + b"\n")
+    except (UserError, DataError) as error:
+        return _complain(adapter.name, str(error), EXIT_USER)
+    except OSError as error:
+        return _complain(adapter.name, "{}: {}".format(error.filename or options.out, error.strerror), EXIT_USER)
+    except ModelFailure as error:
+        return _complain(adapter.name, str(error), EXIT_MODEL_FAILED)
+    return 0
+
+
+class ModelFailure(Exception):  # noqa: N818  its class is named in the text
+    """The adapter raised; the message holds the failure class and the traceback."""
+
+
+def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) -> bytes:
+    settings = Settings(
+        device=options.device, config=options.config, checkpoint=options.checkpoint, variant=options.variant
+    )
+    step = Step()
+    try:
+        adapter.load(settings)
+        adapter.start_scene(sample["scene"])
+        return encode_result(run_sample(adapter, sample, step))
+    except DataError:
+        raise
+    except Exception as error:
+        message, trace = describe(error)
+        kind = classify(error, preparing=step.preparing)
+        if kind == "data":
+            raise DataError(message) from error
+        raise ModelFailure("{} failure: {}\n{}".format(kind, message, trace)) from error
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("sample_token", "dataroot"):
+        if not getattr(options, name):
+            raise UserError("--{} is missing; see --help".format(name.replace("_", "-")))
+    if not os.path.isdir(options.dataroot):
+        raise UserError("--dataroot {} is not a folder".format(options.dataroot))
+    for name in ("config", "checkpoint"):
+        path = getattr(options, name)
+        if path and not os.path.isfile(path):
+            raise UserError("--{} {} is not a file".format(name, path))
+
+
+def _write(out: str, content: bytes) -> None:
+    """To a temporary name beside `out`, then renamed into place."""
+    target = os.path.abspath(out)
+    if not os.path.isdir(os.path.dirname(target)):
+        raise UserError("--out {}: the folder {} is not there".format(out, os.path.dirname(target)))
+    descriptor, temporary = tempfile.mkstemp(prefix="." + os.path.basename(target) + ".", dir=os.path.dirname(target))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def _complain(name: str, message: str, code: int) -> int:
+    sys.stderr.write("{}: {}\n".format(name, message))
+    return code
