@@ -46,7 +46,7 @@ def find_interpreter(specifier: str) -> Interpreter:
         if interpreter.version in wanted:
             return interpreter
         seen.append(interpreter.version)
-    newest = next(f"3.{minor}" for minor in MINOR_VERSIONS if f"3.{minor}" in wanted)
+    newest = next((f"3.{minor}" for minor in MINOR_VERSIONS if f"3.{minor}" in wanted), "3")
     raise EnvError(
         f"no Python {specifier} on this machine; seen: {', '.join(sorted(set(seen))) or 'none'}",
         hint=f"uv python install {newest}   # or: apt-get install python{newest} python{newest}-venv",

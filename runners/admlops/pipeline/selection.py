@@ -1,0 +1,118 @@
+"""Which samples to run: a split, named scenes, or named tokens; always in scene order, never a shuffled list."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from admlops.datasets.nuscenes import NuScenes, Scene
+from admlops.errors import DataError, UsageError
+
+TOKEN = re.compile(r"[0-9a-zA-Z_.:-]{4,128}")
+NUSCENES_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the user asked for; exactly one of `split`, `scenes` and `tokens` counts, the split if nothing is named."""
+
+    split: str = "mini_val"
+    scenes: tuple[str, ...] = ()
+    tokens: Path | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scenes and self.tokens is not None:
+            raise UsageError("--scene and --tokens exclude each other", hint="pass one of the two")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit} leaves no sample", hint="pass --limit 1 or more")
+
+    @property
+    def split_name(self) -> str | None:
+        """The split's name if a whole split is asked for, else None."""
+        return None if self.scenes or self.tokens is not None or self.limit is not None else self.split
+
+
+def select(data: NuScenes, selection: Selection) -> list[Scene]:
+    """The scenes to run, each with the samples to run, in time order.
+
+    Raises:
+        DataError: an unknown split, scene or token.
+        UsageError: the token file or folder is missing, empty or holds something else.
+    """
+    if selection.tokens is not None:
+        scenes = _scenes_of_tokens(data, read_tokens(selection.tokens), selection.tokens)
+    elif selection.scenes:
+        scenes = data.scenes(selection.scenes)
+    else:
+        scenes = data.scenes_of_split(selection.split)
+    return scenes if selection.limit is None else _first_samples(scenes, selection.limit)
+
+
+def read_tokens(source: Path) -> list[str]:
+    """Sample tokens from a file (one a line, # begins a comment) or from a folder of such files.
+
+    In a folder a file may also be empty or hold something else (a picture, say) and carry its token as its name.
+    """
+    if source.is_dir():
+        tokens = [token for path in sorted(source.iterdir()) if path.is_file() for token in _tokens_of_file(path)]
+    elif source.is_file():
+        tokens = _lines(_read_text(source))
+        wrong = next((token for token in tokens if not TOKEN.fullmatch(token)), None)
+        if wrong is not None:
+            raise UsageError(f"{source}: {wrong[:60]!r} is not a sample token", hint="keep one sample token a line")
+    else:
+        raise UsageError(
+            f"--tokens {source} does not exist", hint="pass a file with one sample token a line, or a folder"
+        )
+    if not tokens:
+        raise UsageError(f"--tokens {source} holds no sample token", hint="keep one sample token a line or a file")
+    return list(dict.fromkeys(tokens))
+
+
+def _tokens_of_file(path: Path) -> list[str]:
+    if NUSCENES_TOKEN.fullmatch(path.stem):
+        return [path.stem]
+    if path.name.startswith("."):
+        return []
+    return [line for line in _lines(_read_text(path)) if TOKEN.fullmatch(line)]
+
+
+def _lines(text: str) -> list[str]:
+    stripped = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in stripped if line]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as text: {error}", hint="keep one sample token a line") from error
+
+
+def _scenes_of_tokens(data: NuScenes, tokens: list[str], source: Path) -> list[Scene]:
+    wanted = set(tokens)
+    chosen = []
+    for scene in data.scenes():
+        samples = tuple(token for token in scene.samples if token in wanted)
+        if samples:
+            chosen.append(replace(scene, samples=samples))
+            wanted.difference_update(samples)
+    if wanted:
+        unknown = next(token for token in tokens if token in wanted)
+        raise DataError(
+            f"{data.root / data.version} has no sample {unknown!r} ({len(wanted)} of {len(tokens)} tokens in {source})",
+            hint="check that --data and --version are those the tokens were taken from",
+        )
+    return chosen
+
+
+def _first_samples(scenes: list[Scene], limit: int) -> list[Scene]:
+    chosen: list[Scene] = []
+    for scene in scenes:
+        left = limit - sum(len(done.samples) for done in chosen)
+        if left <= 0:
+            break
+        chosen.append(replace(scene, samples=scene.samples[:left]))
+    return chosen

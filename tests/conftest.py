@@ -1,0 +1,100 @@
+"""What many tests need: a small synthetic data set, a layout, the command, the environments.
+
+The data set and the environments are made once and shared by the parallel workers of one test run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from admlops.catalog import load_model
+from admlops.datasets.nuscenes import NuScenes
+from admlops.environments import Environment, ensure_model, ensure_official
+from admlops.errors import EnvError
+from admlops.paths import Layout, find_layout
+
+Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def shared_tmp(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all parallel workers of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "shared"
+    shared.mkdir(exist_ok=True)
+    return shared
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(shared_tmp: Path) -> Path:
+    """A synthetic data set: the two scenes of mini_val, 4 samples each, 400 x 225 pixel images. Read only, please."""
+    from admlops.datasets.synthetic import SynthesisOptions, synthesize
+
+    root = shared_tmp / "nuscenes"
+    with FileLock(shared_tmp / "nuscenes.lock"):
+        if not root.is_dir():
+            synthesize(root, SynthesisOptions(scenes=2, samples=4, seed=7, scale=0.25))
+    return root
+
+
+@pytest.fixture(scope="session")
+def synthetic_data(synthetic_root: Path) -> NuScenes:
+    return NuScenes(synthetic_root, "v1.0-mini")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """The checkout's layout with a repository folder of the test's own; environments are the checkout's."""
+    return replace(find_layout(), repository=tmp_path / "repository")
+
+
+@pytest.fixture(scope="session")
+def groundplane_environment() -> Environment:
+    """GroundPlane's environment, built if it must be."""
+    return _build_or_skip(lambda layout: ensure_model(layout, load_model(layout, "GroundPlane"), say=print))
+
+
+@pytest.fixture(scope="session")
+def official_environment() -> Environment:
+    """The environment of the official nuScenes evaluator, built if it must be."""
+    return _build_or_skip(lambda layout: ensure_official(layout, "nuscenes", say=print))
+
+
+def _build_or_skip(build: Callable[[Layout], Environment]) -> Environment:
+    try:
+        return build(find_layout())
+    except EnvError as error:
+        if "cannot be reached" in error.message:
+            pytest.skip(f"needs the package index once, to build an environment: {error.message.splitlines()[0]}")
+        raise
+
+
+@pytest.fixture
+def admlops(tmp_path: Path) -> Admlops:
+    """Run the real command in a process: `admlops("models", "list", check=True)`."""
+
+    def run(
+        *arguments: str | Path, check: bool = True, variables: dict[str, str] | None = None, timeout_s: float = 240
+    ) -> subprocess.CompletedProcess[str]:
+        defaults = {"ADMLOPS_REP_PATH": str(tmp_path / "repository"), "COLUMNS": "200"}
+        completed = subprocess.run(
+            [sys.executable, "-m", "admlops", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env={**os.environ, **defaults, **(variables or {})},
+            check=False,
+        )
+        if check:
+            assert completed.returncode == 0, completed.stdout + completed.stderr
+        return completed
+
+    return run

@@ -1,0 +1,157 @@
+"""Building environments: real interpreters, real locks, interrupted and broken builds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from admlops.environments import Environment, Recipe, ensure
+from admlops.environments.interpreter import find_interpreter
+from admlops.environments.prefix import STATE_FILE
+from admlops.errors import EnvError, StorageError
+from admlops.paths import Layout, find_layout
+from admlops.processes import run
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(root=find_layout().root, repository=tmp_path / "repository", environments=tmp_path / "environments")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """One small package, click, as the host's own lock has it."""
+    lock = (find_layout().root / "requirements.txt").read_text()
+    entry = re.search(r"^click==.*?(?=^\S)", lock, re.DOTALL | re.MULTILINE)
+    assert entry is not None
+    path = tmp_path / "requirements.txt"
+    path.write_text(entry.group(0))
+    return Recipe(name="Small-modern", python=">=3.11", requirements=path)
+
+
+@pytest.fixture
+def empty_recipe(tmp_path: Path) -> Recipe:
+    path = tmp_path / "empty.txt"
+    path.write_text("# no packages\n")
+    return Recipe(name="Empty-modern", python=">=3.11", requirements=path)
+
+
+def state_of(environment: Environment) -> dict[str, object]:
+    content: dict[str, object] = json.loads((environment.prefix / STATE_FILE).read_text())
+    return content
+
+
+def builder_command(layout: Layout, recipe: Recipe) -> list[str]:
+    """A process of its own that builds the recipe."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from admlops.environments import Recipe, ensure
+        from admlops.paths import Layout
+
+        root, repository, environments, requirements = map(Path, sys.argv[1:])
+        layout = Layout(root=root, repository=repository, environments=environments)
+        ensure(layout, Recipe(name="Small-modern", python=">=3.11", requirements=requirements), say=print)
+        """
+    )
+    paths = (layout.root, layout.repository, layout.environments, recipe.requirements)
+    return [sys.executable, "-c", program, *map(str, paths)]
+
+
+def test_builds_once_and_is_isolated(layout: Layout, recipe: Recipe) -> None:
+    said: list[str] = []
+    environment = ensure(layout, recipe, say=said.append)
+    assert state_of(environment)["state"] == "ready"
+    assert len(said) == 2
+    again = ensure(layout, recipe, say=said.append)
+    assert again == environment
+    assert len(said) == 2, "a ready environment is not built again"
+    found = run([environment.python, "-c", "import click, sys; print(click.__file__, sys.path)"], timeout_s=60)
+    assert str(environment.prefix) in found.stdout
+    assert sys.prefix not in found.stdout, "the host's packages are not visible"
+    missing = run([environment.python, "-c", "import admlops"], timeout_s=60, variables=environment.variables)
+    assert "ModuleNotFoundError" in missing.stderr
+
+
+def test_a_wrong_hash_installs_nothing_and_says_which_lock(layout: Layout, recipe: Recipe) -> None:
+    recipe.requirements.write_text(re.sub("sha256:.{8}", "sha256:00000000", recipe.requirements.read_text()))
+    with pytest.raises(EnvError, match="hash is not the one in") as caught:
+        ensure(layout, recipe, say=print)
+    assert str(recipe.requirements) in caught.value.message
+    assert not list(layout.environments.glob("*/lib/*/site-packages/click"))
+
+
+def test_a_new_lock_gives_a_new_prefix(layout: Layout, empty_recipe: Recipe) -> None:
+    before = ensure(layout, empty_recipe, say=print)
+    empty_recipe.requirements.write_text("# still no packages, but another lock\n")
+    after = ensure(layout, empty_recipe, say=print)
+    assert before.prefix != after.prefix
+    assert before.prefix.is_dir()
+
+
+@pytest.mark.parametrize("damage", ["state", "python"])
+def test_a_damaged_environment_is_built_again(layout: Layout, empty_recipe: Recipe, damage: str) -> None:
+    environment = ensure(layout, empty_recipe, say=print)
+    (environment.prefix / STATE_FILE if damage == "state" else environment.python).unlink()
+    again = ensure(layout, empty_recipe, say=print)
+    assert again.python.exists()
+    assert state_of(again)["state"] == "ready"
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(layout: Layout, empty_recipe: Recipe) -> None:
+    environment = ensure(layout, empty_recipe, say=print)
+    subprocess.run(["rm", "-r", environment.prefix], check=True)
+    environment.prefix.mkdir()
+    (environment.prefix / "thesis.tex").write_text("years of work")
+    with pytest.raises(EnvError, match="admlops did not make it"):
+        ensure(layout, empty_recipe, say=print)
+    assert (environment.prefix / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_killed_build_leaves_nothing_that_looks_ready(layout: Layout, recipe: Recipe) -> None:
+    for delay_s in (0.15, 0.3, 0.45, 0.6):
+        builder = subprocess.Popen(builder_command(layout, recipe), start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(delay_s)
+        if builder.poll() is None:
+            os.killpg(builder.pid, signal.SIGKILL)
+        builder.wait()
+    environment = ensure(layout, recipe, say=print)
+    assert run([environment.python, "-c", "import click"], timeout_s=60).returncode == 0
+
+
+def test_two_builders_at_once_build_once(layout: Layout, recipe: Recipe) -> None:
+    builders = [
+        subprocess.Popen(builder_command(layout, recipe), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = "".join(builder.communicate(timeout=120)[0] for builder in builders)
+    assert [builder.returncode for builder in builders] == [0, 0], said
+    assert said.count("built Small-modern in") == 1
+
+
+def test_no_lock_means_not_set_up(layout: Layout, recipe: Recipe) -> None:
+    with pytest.raises(EnvError, match=r"is not set up: its lock .* does not exist"):
+        ensure(layout, replace(recipe, requirements=Path("/nowhere/requirements.txt")), say=print)
+
+
+def test_an_impossible_python_lists_what_was_seen() -> None:
+    with pytest.raises(EnvError, match=r"no Python >=3.99 on this machine; seen: .*3\."):
+        find_interpreter(">=3.99")
+
+
+def test_an_environments_folder_that_cannot_be_made_is_named(layout: Layout, recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    blocked = replace(layout, environments=tmp_path / "file" / "environments")
+    with pytest.raises(StorageError, match="environments"):
+        ensure(blocked, recipe, say=print)

@@ -1,0 +1,75 @@
+"""Locks: what is read, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admlops.environments.lock import read_lock
+from admlops.errors import EnvError
+from admlops.paths import find_layout
+
+HASH = "sha256:" + "a" * 64
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "requirements.txt"
+    path.write_text(text)
+    return path
+
+
+def test_reads_continued_lines_markers_and_comments(tmp_path: Path) -> None:
+    lock = write(
+        tmp_path,
+        f"# made by uv\nNumPy==2.1.0 ; python_full_version < '3.12' \\\n    --hash={HASH} \\\n    --hash={HASH}\n"
+        f"    # via us\nclick==8.1.0 --hash={HASH}  # inline\n",
+    )
+    numpy, click = read_lock(lock)
+    assert (numpy.name, numpy.version, len(numpy.hashes)) == ("numpy", "2.1.0", 2)
+    assert numpy.applies_to({"python_full_version": "3.11.4"})
+    assert not numpy.applies_to({"python_full_version": "3.12.0"})
+    assert click.applies_to({})
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("numpy==2.1.0", "numpy has no sha256"),
+        (f"numpy>=2.1.0 --hash={HASH}", "not pinned"),
+        (f"numpy==2.* --hash={HASH}", "not pinned"),
+        (f"numpy @ https://example.org/numpy.whl --hash={HASH}", "not pinned"),
+        ("numpy==2.1.0 --hash=md5:" + "a" * 32, "numpy has no sha256"),
+        ("numpy==2.1.0 --hash=sha256:abc", "numpy has no sha256"),
+        (f"--index-url https://example.org/simple --hash={HASH}", "not a requirement"),
+    ],
+)
+def test_refuses_what_is_not_locked_and_names_the_line(tmp_path: Path, line: str, reason: str) -> None:
+    lock = write(tmp_path, f"# a comment\n{line}\n")
+    with pytest.raises(EnvError) as caught:
+        read_lock(lock)
+    assert f"{lock}:2" in caught.value.message
+    assert reason in caught.value.message
+
+
+@given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
+def test_any_text_is_a_lock_or_a_clear_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    lock = tmp_path_factory.mktemp("lock") / "requirements.txt"
+    lock.write_text(text, encoding="utf-8")
+    try:
+        packages, message = read_lock(lock), str(lock)
+    except EnvError as error:
+        packages, message = [], error.message
+    assert str(lock) in message
+    assert all(package.hashes for package in packages)
+
+
+def test_every_lock_of_the_project_is_whole() -> None:
+    root = find_layout().root
+    locks = [root / "requirements.txt", root / "install" / "uv.txt", *(root / "envs").rglob("requirements.txt")]
+    assert len(locks) >= 4
+    for lock in locks:
+        assert "://" not in lock.read_text(), f"{lock} names a URL"
+        read_lock(lock)
