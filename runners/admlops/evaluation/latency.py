@@ -1,0 +1,169 @@
+"""Latency that says no more than its samples carry.
+
+The first frame of a scene starts cold (caches, memory, a temporal model's empty history) and is kept apart. A
+percentile is stated only from the count on that MLPerf's early-stopping rule asks for: the smallest n for which n
+samples with at most one above the percentile would be a rarer event than 1 in 100 if the true share above it were
+1 - p, that is P(Binomial(n, 1 - p) ≤ 1) ≤ 0.01. It gives 11 for p50, 64 for p90, 662 for p99 and 6,636 for p99.9.
+Source: MLPerf Inference policies, "Early stopping criterion"; mlperf_automotive, loadgen/mlperf.conf.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scipy.special import bdtr
+
+from admlops.results.record import Record
+
+PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+ALLOWED_OVER = 1
+CONFIDENCE = 0.99
+VERDICT_PERCENTILE = 0.9
+"""A run is VALID when it carries at least this percentile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Percentile:
+    """A percentile [s] by nearest rank, and its upper bound [s] at 99 % confidence."""
+
+    percentile: float
+    value_s: float
+    upper_bound_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """Times of one kind [s]. `std_s` is the sample's (n - 1), None for a single value; all None for no value."""
+
+    n: int
+    mean_s: float | None
+    std_s: float | None
+    min_s: float | None
+    max_s: float | None
+    percentiles: tuple[Percentile, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        shape = {"n": self.n, "mean_s": self.mean_s, "std_s": self.std_s, "min_s": self.min_s, "max_s": self.max_s}
+        percentiles = {
+            f"p{100 * entry.percentile:g}": {"value_s": entry.value_s, "upper_bound_s": entry.upper_bound_s}
+            for entry in self.percentiles
+        }
+        return {**shape, "percentiles": percentiles}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """`inference` is the model call alone, `end_to_end` includes reading and decoding the input; both without the
+    first frames of scenes, which stand in the other two. Rates are frames a second of one worker."""
+
+    inference: Distribution
+    end_to_end: Distribution
+    first_inference: Distribution
+    first_end_to_end: Distribution
+    inference_fps: float | None
+    end_to_end_fps: float | None
+    verdict: Literal["VALID", "INVALID"]
+    reasons: tuple[str, ...]
+    suggested_samples: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "inference": self.inference.to_json(),
+            "end_to_end": self.end_to_end.to_json(),
+            "first_frames": {
+                "inference": self.first_inference.to_json(),
+                "end_to_end": self.first_end_to_end.to_json(),
+            },
+            "inference_fps": self.inference_fps,
+            "end_to_end_fps": self.end_to_end_fps,
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "suggested_samples": self.suggested_samples,
+        }
+
+
+def summarize(records: Iterable[Record]) -> Latency:
+    """The latency of a run. Failed samples have no time; they make the verdict INVALID."""
+    everything = [record.metadata for record in records]
+    timed = [entry for entry in everything if entry.status == "ok"]
+    steady = [entry for entry in timed if entry.index_in_scene > 0]
+    first = [entry for entry in timed if entry.index_in_scene == 0]
+    inference = distribution([e.inference_time for e in steady if e.inference_time is not None])
+    end_to_end = distribution([e.end_to_end_time for e in steady if e.end_to_end_time is not None])
+    needed = samples_needed(VERDICT_PERCENTILE)
+    reasons = _reasons(failed=len(everything) - len(timed), measured=inference.n, steady=len(steady), needed=needed)
+    return Latency(
+        inference=inference,
+        end_to_end=end_to_end,
+        first_inference=distribution([e.inference_time for e in first if e.inference_time is not None]),
+        first_end_to_end=distribution([e.end_to_end_time for e in first if e.end_to_end_time is not None]),
+        inference_fps=_rate(inference),
+        end_to_end_fps=_rate(end_to_end),
+        verdict="INVALID" if reasons else "VALID",
+        reasons=reasons,
+        suggested_samples=needed + len(everything) - len(steady),
+    )
+
+
+def distribution(times_s: Sequence[float]) -> Distribution:
+    """Mean, spread, extremes and the percentiles that `len(times_s)` carries."""
+    n = len(times_s)
+    if n == 0:
+        return Distribution(n=0, mean_s=None, std_s=None, min_s=None, max_s=None, percentiles=())
+    ordered = sorted(times_s)
+    mean = math.fsum(ordered) / n
+    variance = math.fsum((value - mean) ** 2 for value in ordered) / (n - 1) if n > 1 else None
+    return Distribution(
+        n=n,
+        mean_s=mean,
+        std_s=None if variance is None else math.sqrt(variance),
+        min_s=ordered[0],
+        max_s=ordered[-1],
+        percentiles=tuple(_percentile(ordered, p) for p in PERCENTILES if n >= samples_needed(p)),
+    )
+
+
+@functools.cache
+def samples_needed(percentile: float) -> int:
+    """The smallest n with P(Binomial(n, 1 - percentile) ≤ ALLOWED_OVER) ≤ 1 - CONFIDENCE."""
+    n = ALLOWED_OVER + 1
+    while _carries(2 * n, percentile, ALLOWED_OVER) is False:
+        n *= 2
+    return n + 1 + bisect.bisect_left(range(n + 1, 2 * n), True, key=lambda m: _carries(m, percentile, ALLOWED_OVER))
+
+
+def _percentile(ordered: Sequence[float], percentile: float) -> Percentile:
+    """Nearest rank: the smallest value that at least the share `percentile` of the samples does not exceed.
+
+    The bound is the order statistic with `over` values above it, `over` as large as the early-stopping rule allows.
+    """
+    n = len(ordered)
+    rank = max(1, math.ceil(percentile * n - 1e-9))
+    too_many = bisect.bisect_left(range(n), True, key=lambda over: not _carries(n, percentile, over))
+    return Percentile(percentile=percentile, value_s=ordered[rank - 1], upper_bound_s=ordered[n - too_many])
+
+
+def _carries(n: int, percentile: float, over: int) -> bool:
+    """Whether seeing at most `over` of n samples above the true percentile is rarer than 1 - CONFIDENCE."""
+    return bool(bdtr(over, n, 1 - percentile) <= 1 - CONFIDENCE)
+
+
+def _reasons(*, failed: int, measured: int, steady: int, needed: int) -> tuple[str, ...]:
+    reasons = []
+    if failed:
+        reasons.append(f"{failed} samples failed and have no time: what is left may be the easy ones")
+    if measured < steady:
+        reasons.append(f"{steady - measured} samples were not timed")
+    if measured < needed:
+        p = f"p{100 * VERDICT_PERCENTILE:g}"
+        reasons.append(f"{measured} samples after the first of each scene; {p} needs {needed}")
+    return tuple(reasons)
+
+
+def _rate(times: Distribution) -> float | None:
+    return 1.0 / times.mean_s if times.mean_s else None

@@ -1,0 +1,111 @@
+"""A measured number together with everything that decides what it may be compared with.
+
+Two values are comparable when metric, protocol, data and, for speeds, device are the same. Everything that subtracts
+or ranks goes through here and refuses the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from admlops.errors import ComparabilityError
+
+DETECTION_PROTOCOL = "nuscenes.detection_cvpr_2019"
+MAP_PROTOCOL = "maptr.chamfer-60x30-0.5_1.0_1.5"
+LATENCY_PROTOCOL = "latency.batch1"
+
+LOWER_IS_BETTER = frozenset({"mATE", "mASE", "mAOE", "mAVE", "mAAE"})
+"""Errors; every other metric is a score or a rate, where more is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One value: `dataset` is the digest of the sample tokens it was measured on, `n` how many there were.
+
+    `value` is None where the protocol leaves it undefined. `interval` is a confidence interval, None where none was
+    computed. `device` is set for speeds only: they mean nothing without the machine.
+    """
+
+    name: str
+    protocol: str
+    value: float | None
+    n: int
+    dataset: str
+    interval: tuple[float, float] | None = None
+    device: str | None = None
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.name not in LOWER_IS_BETTER
+
+    @property
+    def key(self) -> tuple[str, str, str, str | None]:
+        """Equal for comparable metrics, different for all others."""
+        return (self.name, self.protocol, self.dataset, self.device)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `metrics.json`; the digest of the data stands there once, in `data.samples_sha256`."""
+        shape: dict[str, Any] = {"name": self.name, "protocol": self.protocol, "value": self.value, "n": self.n}
+        shape["interval"] = None if self.interval is None else list(self.interval)
+        if self.device is not None:
+            shape["device"] = self.device
+        return shape
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], *, dataset: str) -> Metric:
+        """The metric that `to_json` wrote; `dataset` is `data.samples_sha256` of the same file."""
+        interval = value.get("interval")
+        return cls(
+            name=value["name"],
+            protocol=value["protocol"],
+            value=value["value"],
+            n=value["n"],
+            dataset=dataset,
+            interval=None if interval is None else (interval[0], interval[1]),
+            device=value.get("device"),
+        )
+
+
+def metrics_of(summary: Mapping[str, Any]) -> list[Metric]:
+    """The metrics in a `metrics.json` that has been read."""
+    dataset = summary["data"]["samples_sha256"]
+    return [Metric.from_json(entry, dataset=dataset) for entry in summary["metrics"]]
+
+
+def comparable(a: Metric, b: Metric) -> bool:
+    """Whether `a` and `b` may be ranked or subtracted."""
+    return a.key == b.key
+
+
+def require_comparable(a: Metric, b: Metric) -> None:
+    """Raises ComparabilityError, naming both sides, unless `a` and `b` are comparable."""
+    if comparable(a, b):
+        return
+    for what, left, right, hint in (
+        ("metrics", a.name, b.name, "compare a metric with itself: see docs/metrics.md for their names"),
+        ("protocols", a.protocol, b.protocol, "docs/metrics.md says what each protocol measures"),
+        ("data", _samples(a), _samples(b), "admlops compare --models A,B --data ROOT   # one set of samples for all"),
+        ("devices", a.device, b.device, "measure both on one machine: admlops compare --models A,B"),
+    ):
+        if left != right:
+            raise ComparabilityError(
+                f"{a.name} ({a.protocol}) and {b.name} ({b.protocol}) cannot be compared: "
+                f"their {what} differ, {left} and {right}",
+                hint=hint,
+            )
+
+
+def subtract(a: Metric, b: Metric) -> float | None:
+    """a − b, or None where either is undefined.
+
+    Raises:
+        ComparabilityError: they follow different protocols or were measured on different data.
+    """
+    require_comparable(a, b)
+    return None if a.value is None or b.value is None else a.value - b.value
+
+
+def _samples(metric: Metric) -> str:
+    return f"{metric.n} samples with digest {metric.dataset[:12]}"
