@@ -1,0 +1,205 @@
+"""`admlops results`: the runs on disk, listed, shown, exported and indexed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from admlops.results.run_folder import RunFolder
+
+
+@click.group()
+def results() -> None:
+    """List, show, export and index runs.
+
+    \b
+    Example:
+      admlops results list
+    """
+
+
+@results.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def list_(as_json: bool) -> None:
+    """List every run, oldest first, from the runs' own files.
+
+    \b
+    Example:
+      admlops results list --json
+    """
+    from admlops.cli.tables import print_table
+    from admlops.paths import find_layout
+    from admlops.results.runs import list_runs
+
+    found, skipped = list_runs(find_layout())
+    if as_json:
+        unread = [{"folder": str(one.folder), "reason": one.reason} for one in skipped]
+        click.echo(json.dumps({"runs": [_summarise(run) for run in found], "skipped": unread}, indent=2))
+        return
+    if found:
+        rows = [_row(_summarise(run)) for run in found]
+        print_table(("run", "model", "variant", "state", "samples", "data", "evaluated", "created"), rows)
+    else:
+        click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
+    for one in skipped:
+        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+
+
+@results.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def show(run: str, as_json: bool) -> None:
+    """Show one run: where it comes from, what failed, its metrics.
+
+    RUN is a run's name or the path of its folder.
+
+    \b
+    Example:
+      admlops results show GroundPlane-20260102-030405-a1b2c3
+    """
+    from admlops.paths import find_layout
+    from admlops.results.index import read_metrics
+    from admlops.results.runs import find_run
+
+    folder = find_run(find_layout(), run)
+    failures = Counter[str](one.metadata.failure.kind for one in folder.records() if one.metadata.failure)
+    metrics = read_metrics(folder)
+    if not as_json:
+        _print_run(folder, failures, metrics)
+        return
+    import msgspec
+
+    header = msgspec.to_builtins(folder.header)
+    shown = {**_summarise(folder), "failures": failures, "header": header, "metrics": metrics}
+    click.echo(json.dumps(shown, indent=2))
+
+
+@results.command()
+@click.argument("run")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet"]), required=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option(
+    "--table",
+    type=click.Choice(["samples", "detections", "map_elements"]),
+    default="samples",
+    show_default=True,
+    help="What a row is, for csv and parquet.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def export(run: str, form: str, out: Path, table: str, force: bool) -> None:
+    """Write a run's records in another form.
+
+    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units.
+
+    \b
+    Example:
+      admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
+    """
+    from admlops.errors import UsageError
+    from admlops.paths import find_layout
+    from admlops.results import export as exporting
+    from admlops.results.runs import find_run
+
+    folder = find_run(find_layout(), run)
+    if out.exists() and not force:
+        raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
+    if form == "jsonl":
+        count, what = exporting.export_jsonl(folder, out), "records"
+    else:
+        write = exporting.export_csv if form == "csv" else exporting.export_parquet
+        count, what = write(folder, out, table=table), "rows"
+    click.echo(f"{count} {what} → {out}")
+
+
+@results.command()
+def index() -> None:
+    """Make runs/index.duckdb anew from the runs' files.
+
+    \b
+    Example:
+      admlops results index && duckdb admlops_repository/runs/index.duckdb "FROM metrics"
+    """
+    from admlops.paths import find_layout
+    from admlops.results.index import build_index
+
+    built = build_index(find_layout())
+    click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
+    for one in built.skipped:
+        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+
+
+@results.command()
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
+def schema(out: Path | None) -> None:
+    """Print the JSON Schema (Draft 2020-12) of the standard record.
+
+    \b
+    Example:
+      admlops results schema --out docs/record.schema.json
+    """
+    from admlops.results.record import record_schema
+    from admlops.storage import write_atomically
+
+    text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomically(out, text.encode())
+
+
+def _summarise(run: RunFolder) -> dict[str, Any]:
+    from admlops.results.runs import count_samples
+
+    done, total = count_samples(run)
+    header = run.header
+    return {
+        "run": run.path.name,
+        "model": header.model,
+        "variant": header.variant,
+        "state": header.state,
+        "complete_samples": done,
+        "samples": total,
+        "data": f"{header.data.version}{' synthetic' if header.data.synthetic else ''}",
+        "evaluated": run.metrics_path.exists(),
+        "created": header.created,
+        "folder": str(run.path),
+    }
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    samples = f"{one['complete_samples']}/{one['samples']}"
+    evaluated = "yes" if one["evaluated"] else "no"
+    return one["run"], one["model"], one["variant"], one["state"], samples, one["data"], evaluated, one["created"]
+
+
+def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
+    from admlops.cli.tables import print_table
+
+    one, header = _summarise(run), run.header
+    click.echo(f"{one['run']}: {header.model} ({header.variant}), {header.state}")
+    click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
+    click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
+    click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")
+    click.echo(
+        f"environment  {header.environment.name} ({header.environment.digest[:12]}, {header.environment.backend})"
+    )
+    click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
+    click.echo(f"created      {header.created}")
+    click.echo(f"folder       {run.path}")
+    if metrics is None:
+        click.echo(f"\nnot evaluated: admlops evaluate {one['run']}")
+        return
+    click.echo("")
+    rows = [(each["name"], _spell(each["value"]), each["protocol"], str(each["n"])) for each in metrics["metrics"]]
+    print_table(("metric", "value", "protocol", "n"), rows)
+
+
+def _spell(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

@@ -1,0 +1,51 @@
+"""A run's records in other programs' formats: JSON lines, CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from admlops.results.record import encode_record
+from admlops.results.replacing import replacing
+from admlops.results.run_folder import RunFolder
+from admlops.results.tables import TABLES
+
+
+def export_jsonl(run: RunFolder, out: Path) -> int:
+    """Every standard record, one a line, in the run's order. Returns how many. Raises StorageError."""
+    count = 0
+    with replacing(out) as temporary, temporary.open("wb") as file:
+        for record in run.records():
+            file.write(encode_record(record) + b"\n")
+            count += 1
+    return count
+
+
+def export_csv(run: RunFolder, out: Path, *, table: str) -> int:
+    """One table of the run (see `results.tables`) with a header line. Returns the number of rows."""
+    columns, rows_of = TABLES[table]
+    count = 0
+    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for record in run.records():
+            rows = list(rows_of(record))
+            writer.writerows(rows)
+            count += len(rows)
+    return count
+
+
+def export_parquet(run: RunFolder, out: Path, *, table: str) -> int:
+    """One table of the run as Parquet, columns typed. Returns the number of rows."""
+    import duckdb
+
+    from admlops.results.database import append_rows, create_table
+
+    columns, rows_of = TABLES[table]
+    with replacing(out) as temporary:
+        lines = temporary.with_suffix(".jsonl")
+        count = append_rows(lines, columns, (row for record in run.records() for row in rows_of(record)))
+        with duckdb.connect() as connection:
+            create_table(connection, table, columns, lines)
+            connection.table(table).write_parquet(str(temporary))
+    return count
