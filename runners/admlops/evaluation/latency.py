@@ -132,7 +132,7 @@ def distribution(times_s: Sequence[float]) -> Distribution:
 def samples_needed(percentile: float) -> int:
     """The smallest n with P(Binomial(n, 1 - percentile) ≤ ALLOWED_OVER) ≤ 1 - CONFIDENCE."""
     n = ALLOWED_OVER + 1
-    while _carries(2 * n, percentile, ALLOWED_OVER) is False:
+    while not _carries(2 * n, percentile, ALLOWED_OVER):
         n *= 2
     return n + 1 + bisect.bisect_left(range(n + 1, 2 * n), True, key=lambda m: _carries(m, percentile, ALLOWED_OVER))
 
