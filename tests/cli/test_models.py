@@ -1,0 +1,80 @@
+"""`admlops models`, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from admlops.paths import find_layout
+
+Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["show"], ["validate"]])
+def test_help_shows_an_example(admlops: Admlops, command: list[str]) -> None:
+    shown = admlops("models", *command, "--help").stdout
+    assert "Example:" in shown
+    assert "  admlops models" in shown.split("Example:")[1]
+
+
+def test_list_says_which_models_are_not_set_up(admlops: Admlops) -> None:
+    lines = admlops("models", "list").stdout.splitlines()
+    assert lines[0].split() == ["model", "tasks", "variants", "status"]
+    (row,) = (line for line in lines if line.startswith("TopoMLP"))
+    assert "lane_graph" in row
+    assert "not set up: " in row
+
+
+def test_list_as_json(admlops: Admlops) -> None:
+    models = {one["name"]: one for one in json.loads(admlops("models", "list", "--json").stdout)}
+    assert models["VAD"]["tasks"] == ["detection_3d", "vector_map", "motion", "planning"]
+    assert models["GroundPlane"]["variants"] == ["modern"]
+
+
+def test_a_broken_model_is_a_row_and_the_others_stay(admlops: Admlops, tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "VAD").symlink_to(find_layout().envs / "VAD")
+    (tmp_path / "envs" / "Broken").mkdir()
+    (tmp_path / "envs" / "Broken" / "model.toml").write_text("name = ")
+    listed = admlops("models", "list", variables={"ADMLOPS_PATH": str(tmp_path)}).stdout.splitlines()
+    assert listed[1].startswith("Broken")
+    assert "not valid: admlops models validate --config" in listed[1]
+    assert listed[2].startswith("VAD")
+
+
+def test_show_prints_what_the_file_says(admlops: Admlops) -> None:
+    shown = admlops("models", "show", "PETR").stdout
+    assert "f7525f93467a33707ef401c587a52d5e7b34de74" in shown
+    assert "mmdet3d_0.17" in shown
+    assert "nuscenes.detection_cvpr_2019" in shown
+    assert json.loads(admlops("models", "show", "PETR", "--json").stdout)["frame"] == "lidar"
+
+
+def test_show_of_an_unknown_model(admlops: Admlops) -> None:
+    failed = admlops("models", "show", "PETER", check=False)
+    assert failed.returncode == 2
+    assert "did you mean PETR?" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_validate_all(admlops: Admlops) -> None:
+    assert "valid" in admlops("models", "validate").stdout
+
+
+def test_validate_names_every_problem(admlops: Admlops, tmp_path: Path) -> None:
+    text = (find_layout().envs / "MapTR" / "model.toml").read_text()
+    (tmp_path / "MapTR").mkdir()
+    file = tmp_path / "MapTR" / "model.toml"
+    file.write_text(text)
+    assert "is valid" in admlops("models", "validate", "--config", file).stdout
+    file.write_text(text.replace("temporal = false", "temporal = 0").replace("[source]", "[sources]"))
+    failed = admlops("models", "validate", "--config", file, check=False)
+    assert failed.returncode == 2
+    for problem in ("temporal must be true", "source is missing", "sources is not a known key"):
+        assert f"{file}: {problem}" in failed.stderr
+    assert f"→ admlops models validate --config {file}" in failed.stderr
+    assert "Traceback" not in failed.stderr
