@@ -207,10 +207,11 @@ def serve(adapter: Type[Adapter], *, read_fd: int, write_fd: int) -> int:
 
 
 def source_digest(folder: Path) -> str:
-    """sha256 over the Python files of an adapter's folder, so that a changed adapter shows."""
+    """sha256 over the Python files in and below an adapter's folder, so that a changed adapter shows."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 

@@ -1,0 +1,93 @@
+"""The failure classes: what each means for the run, and what a person can do about it. Policies are data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from admlops.results.record import Failure, FailureClass
+
+MAX_MESSAGE_CHARACTERS = 500
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What follows a failure: so many fresh workers for the same scene, then `then`.
+
+    `shrink` asks the fresh worker to take less GPU memory.
+    """
+
+    retries: int
+    then: Literal["stop", "skip_sample", "skip_scene"]
+    hint: str
+    shrink: bool = False
+
+
+POLICIES: dict[FailureClass, Policy] = {
+    "arch": Policy(
+        retries=0,
+        then="stop",
+        hint="this environment has no code for this GPU: admlops env show MODEL   # choose a variant built for it",
+    ),
+    "cuda_oom": Policy(
+        retries=2,
+        then="skip_sample",
+        shrink=True,
+        hint="free the GPU (nvidia-smi shows who uses it), raise GPU_MEMORY_LIMIT, or take a GPU with more memory",
+    ),
+    "host_oom": Policy(
+        retries=1, then="skip_scene", hint="run with --workers 1, or on a machine with more memory (free -m)"
+    ),
+    "poisoned": Policy(
+        retries=1,
+        then="skip_scene",
+        hint="CUDA_LAUNCH_BLOCKING=1 admlops run …   # names the kernel; if it moves about, test the GPU",
+    ),
+    "crash": Policy(retries=1, then="skip_scene", hint="read the last lines of logs/worker-*.log in the run folder"),
+    "hang": Policy(
+        retries=1,
+        then="skip_scene",
+        hint="export INFERENCE_TIMEOUT=<more seconds>   # if the model is slow; else read logs/worker-*.log",
+    ),
+    "protocol": Policy(
+        retries=0, then="stop", hint="the adapter breaks its contract: compare its demo.py with docs/architecture.md"
+    ),
+    "data": Policy(retries=0, then="skip_sample", hint="admlops data check ROOT   # then restore the file it names"),
+    "model": Policy(retries=0, then="skip_sample", hint="read the traceback in logs/worker-*.log in the run folder"),
+    "cancelled": Policy(retries=0, then="stop", hint="repeat the command with --resume to go on"),
+}
+
+FAILING_FROM_THE_START = 5
+"""So many `model` failures before the first success stop the run: the model does not work at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """One failure as the host saw it. `detail` is for people: a traceback, the last lines of the log.
+
+    `message` says the same in every run that fails in the same way, because it goes into the records.
+    """
+
+    kind: FailureClass
+    message: str
+    detail: str = ""
+    starting: bool = False
+
+    @property
+    def hint(self) -> str:
+        return POLICIES[self.kind].hint
+
+    def for_record(self) -> Failure:
+        """The failure as a record keeps it: cut to size, and without addresses, which differ from run to run."""
+        message = _ADDRESS.sub("0x…", self.message)[:MAX_MESSAGE_CHARACTERS]
+        return Failure(kind=self.kind, message=message, hint=self.hint)
+
+
+class WorkerError(Exception):
+    """A worker is of no further use; `trouble` says why. Never leaves this package."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(f"{trouble.kind}: {trouble.message}")
+        self.trouble = trouble

@@ -1,0 +1,77 @@
+"""What workers say, validated as it enters. Field names are the protocol's; see docs/architecture.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from admlops.results.record import Megabytes, Name, Outputs, Seconds
+from inside.protocol import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
+
+
+class Hello(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who the worker is. `digest` is over the adapter's source."""
+
+    protocol: int
+    model: Name
+    python: str
+    adapter: str
+    libraries: dict[str, str]
+    digest: str
+
+
+class Ready(Struct, frozen=True, forbid_unknown_fields=True):
+    """The model is loaded, with these of the catalogue's fixes."""
+
+    fixes: list[str]
+    device_name: str
+
+
+class Result(Struct, frozen=True, forbid_unknown_fields=True):
+    """One sample done: seconds, megabytes, and the outputs of the standard record."""
+
+    sample_token: Name
+    inference_time: Seconds
+    end_to_end_time: Seconds
+    gpu_memory_used: Megabytes | None
+    outputs: Outputs
+
+
+class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):
+    """The adapter raised; without a sample token it was while starting, or between samples."""
+
+    sample_token: str | None
+    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "data", "model"]
+    message: str
+    traceback: str
+
+
+class SceneDone(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every sample of the scene has been answered."""
+
+    scene: str
+    samples: int
+
+
+Message = Hello | Ready | Result | Failed | SceneDone
+
+_DECODERS: dict[int, msgspec.json.Decoder[Message]] = {
+    HELLO: msgspec.json.Decoder(Hello),
+    READY: msgspec.json.Decoder(Ready),
+    RESULT: msgspec.json.Decoder(Result),
+    FAILED: msgspec.json.Decoder(Failed),
+    SCENE_DONE: msgspec.json.Decoder(SceneDone),
+}
+
+
+def decode_message(frame: Frame) -> Message:
+    """The message in a frame. Raises ProtocolError naming the field that is wrong, or a kind only the host sends."""
+    decoder = _DECODERS.get(frame.kind)
+    if decoder is None:
+        raise ProtocolError(f"a worker does not send {KIND_NAMES[frame.kind]} frames")
+    try:
+        return decoder.decode(frame.payload)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"{KIND_NAMES[frame.kind]} frame: {error}") from error
