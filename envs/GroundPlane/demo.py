@@ -1,0 +1,107 @@
+"""GroundPlane's adapter: reads the six images of a sample and gives boxes and map elements by classical vision."""
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from inside.adapter import Adapter, DataError, Settings, main  # noqa: E402
+
+from groundplane.geometry import Camera, read_camera  # noqa: E402
+from groundplane.perception import Memory, Perception, View, perceive  # noqa: E402
+from groundplane.records import detection_record, element_record  # noqa: E402
+
+WORKING_WIDTH = 800  # pixels; wider images are reduced to it, which halves the cost of nuScenes' 1600
+
+
+class Inputs(NamedTuple):
+    """What `perceive` needs of one sample."""
+
+    views: List[View]
+    lidar_position: np.ndarray
+    ego2global: Dict[str, Any]
+    timestamp_s: float
+
+
+class GroundPlane(Adapter):
+    """The classical baseline: no weights, no randomness, the CPU alone."""
+
+    name = "GroundPlane"
+
+    def load(self, settings: Settings) -> List[str]:
+        """Nothing to load: one thread, so that the result does not depend on the machine's load."""
+        cv2.setNumThreads(1)
+        cv2.setUseOptimized(True)
+        self._working_width = WORKING_WIDTH >> max(0, settings.shrink)
+        self._memory = Memory()
+        return []
+
+    def start_scene(self, scene: str) -> None:
+        """Forget the objects of the scene before."""
+        self._memory = Memory()
+
+    def prepare(self, sample: Dict[str, Any]) -> Inputs:
+        """Read the images and the calibration of the cameras that the sample has."""
+        if not sample["cameras"]:
+            raise DataError("sample {} has no camera".format(sample["sample_token"]))
+        views = [self._read_view(name, entry, sample) for name, entry in sample["cameras"].items()]
+        lidar = np.array(sample["lidar"]["sensor2ego"]["translation"], dtype=float)
+        return Inputs(views, lidar[:2], sample["ego2global"], 1e-6 * sample["timestamp_us"])
+
+    def forward(self, inputs: Inputs) -> Perception:
+        """Find objects and map elements."""
+        return perceive(inputs.views, inputs.lidar_position, inputs.ego2global, inputs.timestamp_s, self._memory)
+
+    def convert(self, raw: Perception, sample: Dict[str, Any]) -> Dict[str, Any]:
+        """Standard records; the baseline works in their frame, so nothing is turned or shifted."""
+        return {
+            "detections_3d": [detection_record(index, item) for index, item in enumerate(raw.objects)],
+            "map_elements": [element_record(index, item) for index, item in enumerate(raw.elements)],
+        }
+
+    def libraries(self) -> Dict[str, str]:
+        """NumPy and OpenCV decide the last digits of the result."""
+        return {"numpy": np.__version__, "opencv": cv2.__version__}
+
+    def _read_view(self, name: str, entry: Dict[str, Any], sample: Dict[str, Any]) -> View:
+        """One image at the working width, with its camera."""
+        try:
+            camera = read_camera(name, entry, sample["ego2global"])
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        image = _read_image(entry["path"])
+        camera = camera._replace(size=_stated_size(camera, image, entry["path"]))
+        width = min(self._working_width, image.shape[1])
+        height = round(image.shape[0] * width / image.shape[1])
+        if width != image.shape[1]:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return View(camera.scaled(width, height), image)
+
+
+def _read_image(path: str) -> np.ndarray:
+    """BGR, height x width x 3, 8 bits. Raises DataError naming the file."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError("the image {} cannot be read: {}".format(path, error.strerror or error)) from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    if image is None:
+        raise DataError("the image {} is not a whole picture".format(path))
+    return np.asarray(image)
+
+
+def _stated_size(camera: Camera, image: np.ndarray, path: str) -> "tuple[int, int]":
+    """The image's size, which must be the one that its calibration is for."""
+    size = (image.shape[1], image.shape[0])
+    if size != camera.size:
+        text = "the image {} is {}x{}, but its calibration is for {}x{}"
+        raise DataError(text.format(path, *size, *camera.size))
+    return size
+
+
+if __name__ == "__main__":
+    sys.exit(main(GroundPlane))

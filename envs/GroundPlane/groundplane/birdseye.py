@@ -1,0 +1,99 @@
+"""The bird's-eye view: every camera warped onto the ground plane and joined by how well each sees a place.
+
+Inverse perspective mapping: Mallot et al., "Inverse perspective mapping simplifies optical flow computation and
+obstacle detection", Biological Cybernetics 64, 1991.
+"""
+
+from typing import List, NamedTuple, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from .geometry import MIN_DEPTH_M, Camera
+
+
+class Grid(NamedTuple):
+    """A raster on the ground: row 0 is the farthest forward, column 0 the farthest left; `cell` in metres.
+
+    `front` and `left` are the ego coordinates of the outer corner of cell (0, 0).
+    """
+
+    front: float
+    left: float
+    rows: int
+    columns: int
+    cell: float
+
+    @classmethod
+    def around(cls, center: Tuple[float, float], reach: Tuple[float, float], cell: float) -> "Grid":
+        """The grid of +-reach[0] forward and +-reach[1] sideways around `center`."""
+        rows, columns = round(2 * reach[0] / cell), round(2 * reach[1] / cell)
+        return cls(center[0] + reach[0], center[1] + reach[1], rows, columns, cell)
+
+    @property
+    def cell_to_ground(self) -> np.ndarray:
+        """3x3 matrix from (column, row, 1) of a cell's centre to (x, y, 1) [m]."""
+        half = self.cell / 2
+        return np.array([[0.0, -self.cell, self.front - half], [-self.cell, 0.0, self.left - half], [0.0, 0.0, 1.0]])
+
+    def to_ground(self, cells: np.ndarray) -> np.ndarray:
+        """(x, y) [m] of cells given as (column, row), shape (..., 2)."""
+        matrix = self.cell_to_ground
+        return np.asarray(cells @ matrix[:2, :2].T + matrix[:2, 2])
+
+    def to_cells(self, points: np.ndarray) -> np.ndarray:
+        """(column, row), not rounded, of ground points (..., 2) [m]."""
+        half = self.cell / 2
+        column = (self.left - half - points[..., 1]) / self.cell
+        row = (self.front - half - points[..., 0]) / self.cell
+        return np.stack([column, row], axis=-1)
+
+    def centers(self) -> Tuple[np.ndarray, np.ndarray]:
+        """x of every row (rows,) and y of every column (columns,) [m]."""
+        x = self.front - (np.arange(self.rows) + 0.5) * self.cell
+        y = self.left - (np.arange(self.columns) + 0.5) * self.cell
+        return x, y
+
+
+class BirdsEye(NamedTuple):
+    """The joined view. `image` rows x columns x 3 (float32), `seen` the cells some camera sees (bool),
+    `density` how many image pixels cover a metre across the line of sight and along it, whichever is fewer."""
+
+    grid: Grid
+    image: np.ndarray
+    seen: np.ndarray
+    density: np.ndarray
+
+
+def warp(camera: Camera, image: np.ndarray, grid: Grid, flags: int = cv2.INTER_LINEAR) -> Tuple[np.ndarray, np.ndarray]:
+    """`image` on the ground grid, and the pixel density [1/m] of each cell (0 where the camera does not look)."""
+    homography = camera.ground_to_pixel @ grid.cell_to_ground
+    size = (grid.columns, grid.rows)
+    warped = cv2.warpPerspective(image, homography, size, flags=flags | cv2.WARP_INVERSE_MAP)
+    column, row = np.arange(grid.columns)[None, :], np.arange(grid.rows)[:, None]
+    u, v, depth = (homography[i, 0] * column + homography[i, 1] * row + homography[i, 2] for i in range(3))
+    near = np.maximum(depth, MIN_DEPTH_M)
+    u, v = u / near, v / near
+    width, height = camera.size
+    visible = (depth > MIN_DEPTH_M) & (u >= 0) & (v >= 0) & (u <= width - 1) & (v <= height - 1)
+    # Along the line of sight a metre of ground covers f h / d^2 pixels, across it f / d: the former is fewer.
+    density = np.where(visible, camera.intrinsic[1, 1] * camera.position[2] / near**2, 0.0)
+    return warped, density.astype(np.float32)
+
+
+def join(cameras: Sequence[Camera], images: List[np.ndarray], masks: List[np.ndarray], grid: Grid) -> BirdsEye:
+    """One bird's-eye view of all cameras; pixels whose mask is not 0 stand above the ground and are left out."""
+    total = np.zeros((grid.rows, grid.columns, 3), np.float32)
+    weight = np.zeros((grid.rows, grid.columns), np.float32)
+    best = np.zeros((grid.rows, grid.columns), np.float32)
+    for camera, image, mask in zip(cameras, images, masks):
+        warped, density = warp(camera, image, grid)
+        upright, _ = warp(camera, mask, grid, cv2.INTER_NEAREST)
+        density = np.where(upright > 0, np.float32(0.0), density)
+        share = density**2  # where two cameras overlap the sharper one decides
+        total += warped * share[..., None]
+        weight += share
+        best = np.maximum(best, density)
+    seen = weight > 0
+    image = total / np.maximum(weight, 1e-12)[..., None]
+    return BirdsEye(grid, image, seen, best)
