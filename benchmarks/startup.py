@@ -1,0 +1,47 @@
+"""How long `admlops --help` takes, beside an interpreter that does nothing and one that imports click.
+
+    .venv/bin/python benchmarks/startup.py [--json]
+
+Prints the median of 20 interleaved runs of each, warm disk, and the ratio to the bare interpreter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RUNS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    as_json = parser.parse_args().json
+    commands = {
+        "bare interpreter": [sys.executable, "-c", "pass"],
+        "import click": [sys.executable, "-c", "import click"],
+        "admlops --help": [str(Path(sys.executable).parent / "admlops"), "--help"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(RUNS + 1):
+        for name, command in commands.items():
+            begun = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times[name].append(time.perf_counter() - begun)
+    medians_ms = {name: 1e3 * statistics.median(values[1:]) for name, values in times.items()}  # the first one warms up
+    if as_json:
+        print(json.dumps(medians_ms))
+        return
+    for name, median_ms in medians_ms.items():
+        print(
+            f"{name:<18} {median_ms:7.1f} ms   {median_ms / medians_ms['bare interpreter']:5.1f} x the bare interpreter"
+        )
+
+
+if __name__ == "__main__":
+    main()

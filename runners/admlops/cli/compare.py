@@ -1,0 +1,84 @@
+"""`admlops compare`: models side by side."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from admlops.cli.options import selection_options
+
+
+@click.command(epilog="Example: admlops compare --models MapTR,PETR --data DIR --split mini_val")
+@click.option("--models", "names", required=True, metavar="A,B,…", help="Names of the catalogue, or all.")
+@selection_options
+@click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def compare(names: str, fresh: bool, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Run what is missing, evaluate, and put models side by side.
+
+    Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
+    """
+    from admlops.catalog import list_models
+    from admlops.cli.options import make_request
+    from admlops.cli.progress import show_progress
+    from admlops.errors import RunFailedError, UsageError
+    from admlops.paths import find_layout
+    from admlops.pipeline.compare import compare_models
+
+    layout = find_layout()
+    chosen = list_models(layout) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    if not chosen:
+        raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
+    request = make_request(layout, model=chosen[0], options=options)
+    target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    done = compare_models(
+        layout,
+        chosen,
+        request,
+        target=target,
+        fresh=fresh,
+        say=lambda line: click.echo(line, err=True),
+        show_progress=show_progress,
+    )
+    if as_json:
+        click.echo(json.dumps(done.summary, indent=1))
+    else:
+        _print_summary(done.summary)
+        click.echo(f"\nsummary: {done.summary_path}\nreport:  {done.report_path}")
+    failed = [row.model.name for row in done.rows if row.failed]
+    if failed:
+        raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")
+
+
+def _print_summary(summary: dict[str, Any] | Any) -> None:
+    from admlops.cli.tables import print_table
+
+    rows = []
+    for model in summary["models"]:
+        scores = {metric["name"]: metric["value"] for metric in model.get("metrics", ())}
+        latency = model.get("latency") or {}
+        rows.append(
+            (
+                model["model"],
+                model["status"],
+                *(_number(scores.get(name)) for name in ("mAP", "NDS", "map mAP")),
+                _milliseconds(latency),
+                latency.get("verdict", ""),
+                str(sum(model.get("failures", {}).values()) or ""),
+            )
+        )
+    print_table(("model", "status", "mAP", "NDS", "map mAP", "ms/sample", "latency", "failures"), rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _milliseconds(latency: dict[str, Any]) -> str:
+    mean_s = (latency.get("inference") or {}).get("mean_s")
+    return "" if mean_s is None else f"{1e3 * mean_s:.1f}"

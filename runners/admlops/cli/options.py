@@ -1,0 +1,90 @@
+"""Options that `run` and `compare` share, and the request they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from admlops.paths import Layout
+    from admlops.pipeline.run import RunRequest
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+_OPTIONS = (
+    click.option("--data", type=FOLDER, help="The data set's root. [default: nuscenes or synthetic in data/]"),
+    click.option("--version", default="v1.0-mini", show_default=True, help="The tables' folder."),
+    click.option("--split", default="mini_val", show_default=True, help="mini_train, mini_val or all."),
+    click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Run this scene (may be repeated)."),
+    click.option("--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens."),
+    click.option("--limit", type=int, help="Run only the first samples, so many."),
+    click.option("--variant", help="One set of pins; the model's default if not given."),
+    click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto takes a GPU if there is one."
+    ),
+    click.option("--workers", type=int, default=1, show_default=True, help="Worker processes."),
+    click.option(
+        "--gpu-memory-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        envvar="GPU_MEMORY_LIMIT",
+        help="MB of GPU memory that a worker may take. [env: GPU_MEMORY_LIMIT]",
+    ),
+    click.option(
+        "--timeout",
+        type=float,
+        envvar="INFERENCE_TIMEOUT",
+        help="Seconds that one sample may take. [env: INFERENCE_TIMEOUT]",
+    ),
+)
+
+
+def selection_options(command: Command) -> Command:
+    """Add the options that say what to run on, and how."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more: Any) -> RunRequest:
+    """The request that the shared options make; `more` are fields of the request itself."""
+    from admlops.execution.deadlines import DEFAULT_DEADLINES
+    from admlops.pipeline.run import RunRequest
+    from admlops.pipeline.selection import Selection
+
+    timeout_s = options["timeout"]
+    return RunRequest(
+        model=model,
+        data=options["data"] or default_data(layout),
+        version=options["version"],
+        selection=Selection(
+            split=options["split"], scenes=options["scenes"], tokens=options["tokens"], limit=options["limit"]
+        ),
+        variant=options["variant"],
+        device=options["device"],
+        workers=options["workers"],
+        gpu_memory_limit_mb=options["gpu_memory_limit"],
+        deadlines=DEFAULT_DEADLINES if timeout_s is None else DEFAULT_DEADLINES.with_call(timeout_s),
+        **more,
+    )
+
+
+def default_data(layout: Layout) -> Path:
+    """The data set to use when none is named: real data before synthetic data.
+
+    Raises:
+        DataError: there is neither.
+    """
+    from admlops.errors import DataError
+
+    for name in ("nuscenes", "synthetic"):
+        if (layout.data / name).is_dir():
+            return layout.data / name
+    raise DataError(
+        f"no --data was given, and {layout.data} has neither nuscenes/ nor synthetic/",
+        hint=f"admlops data synthesize {layout.data / 'synthetic'}   # or pass --data with your nuScenes root",
+    )

@@ -1,0 +1,65 @@
+"""How a run's progress looks: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from admlops.execution.job import Progress
+
+PLAIN_INTERVAL_S = 5.0
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Progress, int], None]]:
+    """Gives the function to call with each event of a run and the run's size; everything goes to standard error."""
+    if sys.stderr.isatty():
+        with _bar() as watch:
+            yield watch
+    else:
+        yield _plain()
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress, int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(*Bar.get_default_columns(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("samples", total=None)
+
+        def watch(event: Progress, total: int) -> None:
+            bar.update(task, advance=event.samples, description=event.scene or "samples", total=total)
+            if event.trouble is not None:
+                bar.console.print(_explain(event), markup=False)
+
+        yield watch
+
+
+def _plain() -> Callable[[Progress, int], None]:
+    done = 0
+    last_said = time.monotonic()
+
+    def watch(event: Progress, total: int) -> None:
+        nonlocal done, last_said
+        done += event.samples
+        if event.trouble is not None:
+            click.echo(_explain(event), err=True)
+        now = time.monotonic()
+        if event.samples and (done == total or now - last_said > PLAIN_INTERVAL_S):
+            click.echo(f"{done}/{total} samples, {event.scene}", err=True)
+            last_said = now
+
+    return watch
+
+
+def _explain(event: Progress) -> str:
+    assert event.trouble is not None
+    where = " ".join(part for part in (event.scene, event.sample_token) if part)
+    return f"{where}: {event.kind} after {event.trouble.kind}: {event.trouble.message}"

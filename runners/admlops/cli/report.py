@@ -1,0 +1,37 @@
+"""`admlops report`: one self-contained page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: report.html in the first run]")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: bool) -> None:
+    """Write one page about RUN..., which opens from disk and needs no network."""
+    from admlops.catalog import load_model
+    from admlops.datasets.nuscenes import NuScenes
+    from admlops.errors import DataError
+    from admlops.paths import find_layout
+    from admlops.reports import load_run_data, write_report
+    from admlops.results.runs import find_run
+
+    layout = find_layout()
+    folders = [find_run(layout, name) for name in runs]
+    rows = [load_run_data(folder, claims=load_model(layout, folder.header.model).published) for folder in folders]
+    header = folders[0].header
+    nuscenes = None
+    try:
+        nuscenes = NuScenes(data or Path(header.data.root), header.data.version)
+    except DataError as error:
+        if data is not None:
+            raise
+        click.echo(f"pictures are left out: {error.message}", err=True)
+    path = write_report(out or folders[0].report_path, rows, None, data=nuscenes)
+    click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")

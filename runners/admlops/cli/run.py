@@ -1,0 +1,60 @@
+"""`admlops run`: one model over some scenes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from admlops.cli.options import selection_options
+
+
+@click.command(epilog="Example: admlops run GroundPlane --data DIR --split mini_val --workers 2")
+@click.argument("model")
+@selection_options
+@click.option("--config", envvar="CUSTOM_CONFIG_FILE", help="Config: name or file. [env: CUSTOM_CONFIG_FILE]")
+@click.option("--checkpoint", envvar="CHECKPOINT_FILE", help="Weights: name or file. [env: CHECKPOINT_FILE]")
+@click.option("--run", "name", help="The run's name. [default: made from model and time]")
+@click.option("--resume", is_flag=True, help="Go on with the run called --run.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def run(
+    model: str,
+    config: str | None,
+    checkpoint: str | None,
+    name: str | None,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Run MODEL over scenes and write one standard record a sample.
+
+    Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume.
+    """
+    from admlops.cli.options import make_request
+    from admlops.cli.progress import show_progress
+    from admlops.errors import RunFailedError
+    from admlops.paths import find_layout
+    from admlops.pipeline.run import run_model
+
+    layout = find_layout()
+    request = make_request(
+        layout, model=model, options=options, config=config, checkpoint=checkpoint, name=name, resume=resume
+    )
+    with show_progress() as watch:
+        folder, summary = run_model(layout, request, say=lambda line: click.echo(line, err=True), on_progress=watch)
+    name = folder.header.run
+    if as_json:
+        facts = {"run": name, "path": str(folder.path), "state": summary.state}
+        click.echo(json.dumps({**facts, "ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}))
+    else:
+        click.echo(f"{name}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed")
+        click.echo(f"records: {folder.records_path}")
+    if summary.state != "complete":
+        trouble = summary.stopped_by
+        reason = "" if trouble is None else f" ({trouble.kind}): {trouble.message}"
+        advice = "" if trouble is None else f"{trouble.hint}\n  → "
+        raise RunFailedError(
+            f"{name} ended {summary.state}{reason}; {summary.remaining} samples remain",
+            hint=f"{advice}admlops run {model} … --run {name} --resume",
+        )

@@ -1,0 +1,175 @@
+"""Models side by side: run what is missing, evaluate, rank only what is comparable, write summary and report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.datasets.nuscenes import NuScenes
+from admlops.errors import AdmlopsError
+from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.metrics import Metric, metrics_of
+from admlops.evaluation.ranking import rankings
+from admlops.paths import Layout
+from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
+from admlops.reports import RunData, load_run_data, missing_model, write_report
+from admlops.results.header import find_difference
+from admlops.results.run_folder import RunFolder
+from admlops.results.runs import list_runs
+from admlops.storage import write_atomically
+
+SUMMARY_SCHEMA = 1
+
+Say = Callable[[str], None]
+ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One row of a comparison: a model that ran, or the reason why it did not."""
+
+    model: Model
+    status: str
+    run: RunFolder | None = None
+    metrics: Mapping[str, Any] | None = None
+    hint: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the model was set up and yet gave no complete, evaluated run."""
+        return self.metrics is None and not self.status.startswith("not set up")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A finished comparison: what was compared and the files that say so."""
+
+    rows: tuple[Compared, ...]
+    summary: Mapping[str, Any]
+    summary_path: Path
+    report_path: Path
+
+
+def compare_models(
+    layout: Layout,
+    names: Sequence[str],
+    request: RunRequest,
+    *,
+    target: Path,
+    fresh: bool,
+    say: Say,
+    show_progress: ShowProgress,
+) -> Comparison:
+    """Compare models on the samples that `request` selects; its `model` is replaced by each of `names`.
+
+    A complete run of the same model, pins, samples and settings is used again unless `fresh`. A model that is not set
+    up, or that fails, gets its row and its reason; the others go on.
+
+    Raises:
+        AdmlopsError: the data set or an option is wrong, or the summary cannot be written.
+    """
+    data = NuScenes(request.data, request.version)
+    models = [load_model(layout, name) for name in names]
+    rows = [
+        _compare_one(layout, model, data, replace(request, model=model.name), fresh, say, show_progress)
+        for model in models
+    ]
+    summary = _summarize(rows, data)
+    target.mkdir(parents=True, exist_ok=True)
+    summary_path = target / "comparison_summary.json"
+    write_atomically(summary_path, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+    report_path = write_report(target / "report.html", [_row_data(row) for row in rows], summary, data=data)
+    return Comparison(rows=tuple(rows), summary=summary, summary_path=summary_path, report_path=report_path)
+
+
+def _compare_one(
+    layout: Layout,
+    model: Model,
+    data: NuScenes,
+    request: RunRequest,
+    fresh: bool,
+    say: Say,
+    show_progress: ShowProgress,
+) -> Compared:
+    status = setup_status(layout, model, request.variant)
+    if status != READY and model.source.kind != "embedded":
+        return Compared(model=model, status=status, hint=f"admlops models show {model.name}")
+    try:
+        run = None if fresh else _find_run(layout, request, say)
+        if run is None:
+            with show_progress() as on_progress:
+                run, _ = run_model(layout, request, say=say, on_progress=on_progress)
+        else:
+            say(f"{model.name}: using the finished run {run.header.run}")
+        if run.header.state != "complete":
+            return Compared(model=model, status=run.header.state, run=run, hint=f"less {run.logs_path}/worker-0.log")
+        metrics = evaluate_run(run, data, layout=layout, say=say)
+    except AdmlopsError as error:
+        say(f"{model.name}: {error}")
+        return Compared(model=model, status=f"failed: {error.message}", hint=error.hint)
+    return Compared(model=model, status="complete", run=run, metrics=metrics)
+
+
+def _find_run(layout: Layout, request: RunRequest, say: Say) -> RunFolder | None:
+    """The newest complete run that a new one would repeat record for record."""
+    wanted = prepare(layout, request, say=say).header
+    for run in reversed(list_runs(layout)[0]):
+        same_data = run.header.data.root == wanted.data.root
+        if run.header.state == "complete" and same_data and find_difference(run.header, wanted) is None:
+            return run
+    return None
+
+
+def _row_data(row: Compared) -> RunData:
+    claims = row.model.published
+    if row.run is None:
+        return missing_model(row.model.name, hint=f"{row.status}. Next: {row.hint}", claims=claims)
+    return load_run_data(row.run, claims=claims)
+
+
+def _summarize(rows: Sequence[Compared], data: NuScenes) -> dict[str, Any]:
+    measured: dict[str, list[Metric]] = {
+        row.model.name: metrics_of(row.metrics) for row in rows if row.metrics is not None
+    }
+    return {
+        "schema": SUMMARY_SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"root": str(data.root), "version": data.version, "synthetic": data.is_synthetic},
+        "models": [_summarize_row(row) for row in rows],
+        "rankings": [asdict(ranking) for ranking in rankings(measured)],
+    }
+
+
+def _summarize_row(row: Compared) -> dict[str, Any]:
+    published = [claim.model_dump(exclude_none=True) for claim in row.model.published]
+    summary: dict[str, Any] = {"model": row.model.name, "status": row.status, "hint": row.hint, "published": published}
+    if row.run is None:
+        return summary
+    loaded = load_run_data(row.run)
+    failures = Counter(
+        meta.failure.kind for meta in loaded.samples if meta.status == "failed" and meta.failure is not None
+    )
+    gpu_mb = [meta.gpu_memory_used for meta in loaded.samples if meta.gpu_memory_used is not None]
+    host_mb = [reading.worker_memory_mb for reading in loaded.telemetry if reading.worker_memory_mb is not None]
+    summary |= {
+        "run": row.run.header.run,
+        "variant": row.run.header.variant,
+        "samples": len(loaded.samples),
+        "samples_sha256": row.run.header.data.samples_sha256,
+        "metrics": [] if row.metrics is None else row.metrics["metrics"],
+        "latency": None if loaded.latency is None else loaded.latency.to_json(),
+        "memory": {
+            "gpu_peak_mb": max(gpu_mb, default=None),
+            "worker_peak_mb": max(host_mb, default=None),
+        },
+        "energy_j": loaded.energy_j,
+        "failures": dict(failures),
+    }
+    return summary

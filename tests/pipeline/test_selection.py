@@ -1,0 +1,96 @@
+"""Which samples a command means: splits, scenes, tokens, limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admlops.datasets.nuscenes import NuScenes
+from admlops.errors import AdmlopsError, DataError, UsageError
+from admlops.pipeline.selection import Selection, read_tokens, select
+
+
+def test_a_split_gives_whole_scenes_in_order(synthetic_data: NuScenes) -> None:
+    scenes = select(synthetic_data, Selection(split="mini_val"))
+    assert [scene.name for scene in scenes] == ["scene-0103", "scene-0916"]
+    for scene in scenes:
+        times = [synthetic_data.sample(token)["timestamp_us"] for token in scene.samples]
+        assert times == sorted(times)
+        assert len(times) == 4
+
+
+def test_named_scenes_keep_their_order(synthetic_data: NuScenes) -> None:
+    scenes = select(synthetic_data, Selection(scenes=("scene-0916", "scene-0103")))
+    assert [scene.name for scene in scenes] == ["scene-0916", "scene-0103"]
+
+
+def test_tokens_come_back_in_scene_order_whatever_order_they_are_kept_in(
+    synthetic_data: NuScenes, tmp_path: Path
+) -> None:
+    ordered = [token for scene in synthetic_data.scenes() for token in scene.samples]
+    file = tmp_path / "tokens.txt"
+    file.write_text("# two scenes\n" + "\n".join(reversed(ordered[1:7])) + "\n\n")
+    chosen = [token for scene in select(synthetic_data, Selection(tokens=file)) for token in scene.samples]
+    assert chosen == ordered[1:7]
+
+
+def test_a_folder_of_token_files_is_read_by_name_and_by_content(tmp_path: Path) -> None:
+    named, inside = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
+    (tmp_path / f"{named}.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "batch.txt").write_text(f"{inside}\n{named}\n")
+    assert read_tokens(tmp_path) == [named, inside] or read_tokens(tmp_path) == [inside, named]
+
+
+@pytest.mark.parametrize("limit", [1, 4, 5, 100])
+def test_limit_takes_the_first_samples(synthetic_data: NuScenes, limit: int) -> None:
+    everything = [token for scene in select(synthetic_data, Selection()) for token in scene.samples]
+    limited = [token for scene in select(synthetic_data, Selection(limit=limit)) for token in scene.samples]
+    assert limited == everything[:limit]
+
+
+def test_only_a_whole_split_carries_its_name() -> None:
+    assert Selection().split_name == "mini_val"
+    assert Selection(limit=3).split_name is None
+    assert Selection(scenes=("scene-0103",)).split_name is None
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        (Selection(split="nonsense"), "nonsense"),
+        (Selection(split="mini_train"), "mini_train"),
+        (Selection(scenes=("scene-9999",)), "scene-9999"),
+    ],
+)
+def test_what_is_not_there_is_named(synthetic_data: NuScenes, selection: Selection, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        select(synthetic_data, selection)
+
+
+def test_an_unknown_token_is_named_with_its_file(synthetic_data: NuScenes, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.txt"
+    file.write_text("f" * 32 + "\n")
+    with pytest.raises(DataError, match="tokens.txt"):
+        select(synthetic_data, Selection(tokens=file))
+
+
+def test_options_that_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        Selection(scenes=("scene-0103",), tokens=tmp_path)
+    with pytest.raises(UsageError, match="--limit 0"):
+        Selection(limit=0)
+
+
+@given(content=st.binary(max_size=300))
+def test_any_file_gives_tokens_or_a_clear_error(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("tokens") / "tokens.txt"
+    file.write_bytes(content)
+    try:
+        tokens, message = read_tokens(file), str(file)
+    except AdmlopsError as error:
+        tokens, message = ["-"], error.message
+    assert tokens
+    assert str(file) in message
