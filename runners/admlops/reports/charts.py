@@ -1,0 +1,244 @@
+"""The report's charts. Each takes plain values and returns an `<svg>` element, or None where there is nothing to show.
+
+Times come in seconds and are shown in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from admlops.evaluation.ranking import Axis
+from admlops.reports.figures import (
+    GRID,
+    INK,
+    MUTED,
+    SURFACE,
+    new_figure,
+    page_style,
+    series_colour,
+    series_dashes,
+    to_page_svg,
+)
+from admlops.reports.run_data import Reading
+from admlops.results.record import Metadata
+
+CHART, WIDE, SMALL = (360, 240), (760, 240), (220, 190)
+MAX_BINS = 40
+MAX_NAMED_SCENES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One run in a chart: its label and its number among the runs, which decides colour and line style."""
+
+    label: str
+    index: int
+
+
+def draw_radar(axes: Sequence[Axis], labels: Sequence[str], *, name: str) -> str | None:
+    """Scores of two or more models on three or more common axes, 0 in the middle, 1 at the rim."""
+    shared = [axis for axis in axes if set(axis.values) >= set(labels)]
+    if len(shared) < 3 or len(labels) < 2:
+        return None
+    angles = np.linspace(0, 2 * np.pi, len(shared), endpoint=False)
+    with page_style():
+        figure = new_figure(360, 330)
+        plot = figure.add_subplot(projection="polar")
+        plot.set_theta_offset(np.pi / 2)  # type: ignore[attr-defined]
+        plot.set_theta_direction(-1)  # type: ignore[attr-defined]
+        for index, label in enumerate(labels):
+            values = [axis.values[label] for axis in shared]
+            style: dict[str, Any] = {"color": series_colour(index), "linestyle": series_dashes(index), "label": label}
+            plot.plot([*angles, angles[0]], [*values, values[0]], **style)
+            plot.fill([*angles, angles[0]], [*values, values[0]], color=series_colour(index), alpha=0.08)
+        plot.set_xticks(angles, [_axis_label(axis) for axis in shared])
+        plot.set_ylim(0, 1)
+        plot.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
+        plot.spines["polar"].set_color(GRID)
+        figure.legend(loc="outside lower center", ncols=2)
+        words = "; ".join(f"{x.name}: " + ", ".join(f"{k} {x.values[k]:.2f}" for k in labels) for x in shared)
+        return to_page_svg(figure, name=name, label=f"Radar chart. {words}")
+
+
+def draw_scores(axes: Sequence[Axis], label: str, *, name: str) -> str | None:
+    """One model's scores as bars: what stands where a radar chart would need more models or more axes."""
+    own = [axis for axis in axes if label in axis.values]
+    if not own:
+        return None
+    values = [axis.values[label] for axis in own]
+    with page_style():
+        figure = new_figure(360, 60 + 26 * len(own))
+        plot = figure.add_subplot()
+        plot.barh(range(len(own)), values, color=series_colour(0), height=0.55)
+        for row, value in enumerate(values):
+            plot.text(min(value, 0.86) + 0.02, row, f"{value:.3f}", va="center")
+        plot.set_yticks(range(len(own)), [_axis_label(axis) for axis in own])
+        plot.invert_yaxis()
+        plot.set_xlim(0, 1)
+        plot.grid(visible=False, axis="y")
+        words = ", ".join(f"{axis.name} {value:.3f}" for axis, value in zip(own, values, strict=True))
+        return to_page_svg(figure, name=name, label=f"Scores of {label}: {words}")
+
+
+def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:
+    """How often each inference time occurred, first frames of scenes left out; one outline a run."""
+    known = {label: 1e3 * np.asarray(times) for label, times in times_s.items() if len(times)}
+    if not known:
+        return None
+    edges = _bins(np.concatenate(list(known.values())))
+    with page_style():
+        figure = new_figure(*CHART)
+        plot = figure.add_subplot()
+        for index, label in enumerate(times_s):
+            if label in known:
+                counts, _ = np.histogram(known[label], edges)
+                colour = series_colour(index)
+                plot.stairs(counts, edges, color=colour, fill=True, alpha=0.25)
+                plot.stairs(counts, edges, color=colour, linestyle=series_dashes(index), label=label, linewidth=1.6)
+        plot.set(xlabel="inference time [ms]", ylabel="samples")
+        _legend(plot, len(known))
+        medians = ", ".join(f"{label} median {np.median(times):.1f} ms" for label, times in known.items())
+        return to_page_svg(figure, name=name, label=f"Histogram of inference times: {medians}")
+
+
+def draw_latency_ecdf(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:
+    """The share of samples that took at most so long; one curve a run."""
+    known = {label: np.sort(1e3 * np.asarray(times)) for label, times in times_s.items() if len(times)}
+    if not known:
+        return None
+    with page_style():
+        figure = new_figure(*CHART)
+        plot = figure.add_subplot()
+        for index, label in enumerate(times_s):
+            if label in known:
+                style: dict[str, Any] = {
+                    "color": series_colour(index),
+                    "linestyle": series_dashes(index),
+                    "label": label,
+                }
+                plot.ecdf(known[label], **style)
+        plot.set(xlabel="inference time [ms]", ylabel="share of samples", ylim=(0, 1.02))
+        _legend(plot, len(known))
+        return to_page_svg(figure, name=name, label="Share of samples that took at most a given inference time")
+
+
+def draw_timeline(samples: Sequence[Metadata], *, name: str, series: Series) -> str | None:
+    """Inference time over the run's samples, with scene borders; first frames are diamonds, failures crosses."""
+    timed = [(i, 1e3 * s.inference_time, s.index_in_scene == 0) for i, s in enumerate(samples) if s.inference_time]
+    if not timed:
+        return None
+    at, times_ms, first = (np.asarray(column) for column in zip(*timed, strict=True))
+    with page_style():
+        figure = new_figure(*WIDE)
+        plot = figure.add_subplot()
+        colour = series_colour(series.index)
+        _draw_scene_borders(plot, samples)
+        plot.plot(at, times_ms, color=colour, linewidth=1, marker="o" if len(at) < 200 else "", markersize=2.6)
+        marker: dict[str, Any] = {
+            "marker": "D",
+            "markersize": 6,
+            "markerfacecolor": SURFACE,
+            "markeredgecolor": INK,
+            "linestyle": "",
+        }
+        plot.plot(at[first.astype(bool)], times_ms[first.astype(bool)], label="first frame of a scene", **marker)
+        failed = [i for i, sample in enumerate(samples) if sample.status == "failed"]
+        if failed:
+            plot.plot(failed, np.zeros(len(failed)), "x", color=INK, label="failed", clip_on=False)
+        plot.set(xlabel="sample", ylabel="inference time [ms]", xlim=(-0.5, len(samples) - 0.5))
+        plot.set_ylim(0, 1.12 * float(times_ms.max()))
+        figure.legend(loc="outside upper right", ncols=2)
+        label = f"Inference time over {len(samples)} samples of {series.label}, up to {times_ms.max():.1f} ms"
+        return to_page_svg(figure, name=name, label=label)
+
+
+def draw_telemetry(readings: Sequence[Reading], kind: str, *, name: str) -> str | None:
+    """Curves over the run: `kind` is `memory` [GB], `utilisation` [%] or `power` [W]."""
+    curves = {
+        "memory": (("worker", "worker_memory_mb"), ("GPUs", "gpu_memory_mb")),
+        "utilisation": (("CPU", "cpu_percent"), ("GPUs", "gpu_percent")),
+        "power": (("GPUs", "power_w"),),
+    }[kind]
+    unit, scale = {"memory": ("GB", 1e-3), "utilisation": ("%", 1.0), "power": ("W", 1.0)}[kind]
+    known = [
+        (label, [(r.t, scale * value) for r in readings if (value := getattr(r, key)) is not None])
+        for label, key in curves
+    ]
+    if not any(len(values) > 1 for _, values in known):
+        return None
+    with page_style():
+        figure = new_figure(*CHART)
+        plot = figure.add_subplot()
+        for index, (label, values) in enumerate(known):
+            if len(values) > 1:
+                t, y = zip(*values, strict=True)
+                plot.plot(t, y, color=series_colour(index), linestyle=series_dashes(index), label=label)
+        plot.set(xlabel="time [s]", ylabel=f"{kind} [{unit}]")
+        plot.set_ylim(0, 105 if kind == "utilisation" else None)
+        _legend(plot, 2)
+        return to_page_svg(figure, name=name, label=f"{kind.capitalize()} [{unit}] over the run")
+
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def draw_precision_recall(curves: Mapping[str, Curve], labels: Sequence[str], *, title: str, name: str) -> str:
+    """Precision over recall of one class; `curves` maps a run's label to (recall, precision)."""
+    with page_style():
+        figure = new_figure(*SMALL)
+        plot = figure.add_subplot()
+        for index, label in enumerate(labels):
+            if label in curves:
+                recall, precision = curves[label]
+                plot.plot(*thin_curve(recall, precision), color=series_colour(index), linestyle=series_dashes(index))
+        plot.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
+        plot.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        plot.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        plot.set_title(title, fontsize=11, loc="left", color=INK)
+        return to_page_svg(figure, name=name, label=f"Precision over recall of {title}")
+
+
+def thin_curve(
+    recall: Sequence[float], precision: Sequence[float], points: int = 101
+) -> tuple[list[float], list[float]]:
+    """At most `points` of a curve's points, ends included: a small chart cannot show more."""
+    count = min(len(recall), len(precision))
+    kept = sorted({round(i) for i in np.linspace(0, count - 1, min(points, count))}) if count else []
+    return [recall[i] for i in kept], [precision[i] for i in kept]
+
+
+def _axis_label(axis: Axis) -> str:
+    return f"1 − {axis.name}" if axis.scale == "1 - error" else axis.name
+
+
+def _bins(times_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bin edges by Freedman and Diaconis' rule, at most `MAX_BINS` of them."""
+    low, high = float(times_ms.min()), float(times_ms.max())
+    if high - low < 1e-9:
+        return np.linspace(low - 0.5, high + 0.5, 4)
+    edges = np.histogram_bin_edges(times_ms, "fd") if len(times_ms) > 3 else np.linspace(low, high, 4)
+    return np.linspace(low, high, min(len(edges), MAX_BINS + 1))
+
+
+def _draw_scene_borders(plot: Axes, samples: Sequence[Metadata]) -> None:
+    starts = [i for i, sample in enumerate(samples) if i == 0 or sample.scene != samples[i - 1].scene]
+    for start in starts[1:]:
+        plot.axvline(start - 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    if len(starts) > MAX_NAMED_SCENES:
+        return
+    for start, end in pairwise([*starts, len(samples)]):
+        middle = (start + end - 1) / 2
+        place: dict[str, Any] = {"transform": plot.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 9}
+        plot.text(middle, 0.99, samples[start].scene, color=MUTED, **place)
+
+
+def _legend(plot: Axes, entries: int) -> None:
+    if entries > 1:
+        plot.legend(loc="best")

@@ -1,0 +1,292 @@
+"""What the page says, worked out from the runs: plain values that the templates only have to place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from admlops.catalog.model import Claim
+from admlops.catalog.protocols import LATENCY
+from admlops.evaluation.latency import Distribution, samples_needed
+from admlops.evaluation.metrics import Metric
+from admlops.evaluation.ranking import Axis, Ranking, radar_axes, rankings
+from admlops.reports.run_data import NOT_SET_UP, RunData
+
+ERROR_UNITS = {"mATE": "m", "mAOE": "rad", "mAVE": "m/s"}
+SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
+PUBLISHED_ON = ("v1.0-trainval", "val")
+"""The version and split that published nuScenes numbers are measured on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A metric of the summary table: `unit` may be empty."""
+
+    name: str
+    protocol: str
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run in the summary table; a cell is text, "—" where there is nothing."""
+
+    label: str
+    run: RunData
+    state: str
+    metrics: tuple[str, ...]
+    percentiles: tuple[tuple[str, str], ...]
+    end_to_end: tuple[str, str]
+    fps: str
+    gpu_memory: str
+    host_memory: str
+    energy: str
+    failures: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """A published number beside the measured one; `reason` says why they cannot be compared, empty where they can."""
+
+    label: str
+    metric: str
+    protocol: str
+    claimed: str
+    measured: str
+    difference: str
+    conditions: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The comparable scores of one protocol on one set of samples."""
+
+    protocol: str
+    dataset: str
+    rankings: tuple[Ranking, ...]
+    axes: tuple[Axis, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureGroup:
+    """Failed samples of one run and class."""
+
+    label: str
+    kind: str
+    count: int
+    message: str
+    hint: str
+
+
+def label_runs(runs: Sequence[RunData]) -> list[str]:
+    """A label a run: the model's name, or the run's where two runs have the same model."""
+    count = Counter(run.model for run in runs)
+    return [run.model if count[run.model] == 1 else run.name for run in runs]
+
+
+def find_columns(runs: Sequence[RunData]) -> list[Column]:
+    """The metrics that any run has, in order of first appearance; metrics of single classes stay out."""
+    seen: dict[tuple[str, str], Column] = {}
+    for metric in (metric for run in runs for metric in run.measured):
+        if "_" not in metric.name and metric.protocol != LATENCY:
+            column = Column(name=metric.name, protocol=metric.protocol, unit=ERROR_UNITS.get(metric.name, ""))
+            seen.setdefault((metric.name, metric.protocol), column)
+    return list(seen.values())
+
+
+def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
+    """The summary of one run."""
+    values = {(metric.name, metric.protocol): metric.value for metric in run.measured}
+    latency = run.latency
+    memory = [meta.gpu_memory_used for meta in run.samples if meta.gpu_memory_used is not None]
+    worker = [r.worker_memory_mb for r in run.telemetry if r.worker_memory_mb is not None]
+    return Row(
+        label=label,
+        run=run,
+        state=_state(run),
+        metrics=tuple(number(values.get((column.name, column.protocol))) for column in columns),
+        percentiles=tuple(_percentile(latency.inference if latency else None, p) for p in SHOWN_PERCENTILES),
+        end_to_end=_percentile(latency.end_to_end if latency else None, 0.5),
+        fps=number(latency.inference_fps if latency else None, digits=1),
+        gpu_memory=number(max(memory, default=None), digits=0),
+        host_memory=number(max(worker, default=None), digits=0),
+        energy=_energy(run),
+        failures="—" if run.header is None else f"{len(run.failed)} of {len(run.samples)}",
+    )
+
+
+def compare_claims(label: str, run: RunData) -> list[ClaimRow]:
+    """Every published number of a run's model beside the measured one."""
+    return [_compare_claim(label, run, claim) for claim in run.claims]
+
+
+def group_scores(labels: Sequence[str], runs: Sequence[RunData]) -> list[Scores]:
+    """The rankings and radar axes, one group a protocol and set of samples: nothing else is comparable."""
+    groups: dict[tuple[str, str], dict[str, list[Metric]]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        for metric in run.measured:
+            if metric.protocol != LATENCY:
+                groups.setdefault((metric.protocol, metric.dataset), {}).setdefault(label, []).append(metric)
+    return [
+        Scores(
+            protocol=protocol,
+            dataset=dataset,
+            rankings=tuple(r for r in rankings(metrics) if r.name in ("mAP", "NDS", "OLS", "L2_avg")),
+            axes=tuple(radar_axes(metrics)),
+            labels=tuple(metrics),
+        )
+        for (protocol, dataset), metrics in groups.items()
+    ]
+
+
+def group_failures(label: str, run: RunData) -> list[FailureGroup]:
+    """The failed samples by class, with the first message and hint of each."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for meta in run.failed:
+        failure = meta.failure
+        kind, message, hint = (failure.kind, failure.message, failure.hint) if failure else ("unknown", "", "")
+        groups.setdefault(kind, []).append((message, hint))
+    return [
+        FailureGroup(label=label, kind=kind, count=len(found), message=found[0][0], hint=found[0][1])
+        for kind, found in groups.items()
+    ]
+
+
+def find_curves(labels: Sequence[str], runs: Sequence[RunData], task: str, at: float) -> dict[str, dict[str, Any]]:
+    """Class → run's label → (recall, precision), of the curves of `task` at the threshold `at`."""
+    classes: dict[str, dict[str, Any]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        for name, thresholds in run.details.get(task, {}).get("curves", {}).items():
+            for threshold, curve in thresholds.items():
+                if float(threshold) == at and curve["recall"]:
+                    classes.setdefault(name, {})[label] = (curve["recall"], curve["precision"])
+    return classes
+
+
+def average_precision(run: RunData, task: str, class_name: str, at: float) -> float | None:
+    """The AP of a class at a threshold, where the run has it."""
+    values = run.details.get(task, {}).get("classes", {}).get(class_name, {}).get("ap", {})
+    return next((value for threshold, value in values.items() if float(threshold) == at), None)
+
+
+def describe_data(run: RunData) -> str:
+    """E.g. `nuScenes v1.0-mini, split mini_val: 2 scenes, 80 samples`."""
+    header = run.header
+    if header is None:
+        return ""
+    scenes, samples = len(header.scenes), sum(header.scenes.values())
+    split = f"split {header.data.split}" if header.data.split else "named scenes or tokens"
+    kind = "synthetic scenes in nuScenes' layout" if header.data.synthetic else "nuScenes"
+    return f"{kind}, {header.data.version}, {split}: {_count(scenes, 'scene')}, {_count(samples, 'sample')}"
+
+
+def list_provenance(run: RunData) -> list[tuple[str, str]]:
+    """What to know to repeat a run, as (name, value)."""
+    header = run.header
+    if header is None:
+        return []
+    code, machine = header.provenance, header.provenance
+    built = f"{header.environment.name} ({header.environment.backend}, Python {header.environment.python})"
+    facts: list[tuple[str, str]] = [
+        ("run", header.run),
+        ("model, variant", f"{header.model}, {header.variant}"),
+        ("started", header.created),
+        ("environment", built),
+        ("environment digest", header.environment.digest),
+        ("admlops", f"{code.admlops}, commit {code.commit or 'unknown (not a git checkout)'}"),
+        ("data set", f"{header.data.root}, {header.data.version}"),
+        ("samples sha256", header.data.samples_sha256),
+        ("machine", machine.host),
+        ("GPUs", ", ".join(machine.gpus) or "none"),
+        ("driver", machine.driver or "none"),
+        *((f"setting: {key}", _text(value)) for key, value in header.settings.items()),
+        *((key.replace("_", " "), _text(value)) for key, value in header.options.items()),
+        ("manifest sha256", run.manifest_sha256 or "none yet"),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """A number for a cell, with thin spaces between thousands; "—" for none."""
+    return "—" if value is None else f"{value:,.{digits}f}".replace(",", "\u2009")
+
+
+def _state(run: RunData) -> str:
+    return "failed samples" if run.status == "complete" and run.failed else run.status
+
+
+def _percentile(times: Distribution | None, percentile: float) -> tuple[str, str]:
+    """(milliseconds, why there is none)."""
+    if times is None:
+        return "—", ""
+    found = next((entry for entry in times.percentiles if entry.percentile == percentile), None)
+    if found is None:
+        return "—", f"needs {samples_needed(percentile)} samples, has {times.n}"
+    return number(1e3 * found.value_s, digits=1), ""
+
+
+def _energy(run: RunData) -> str:
+    energy, done = run.energy_j, len(run.samples) - len(run.failed)
+    return "—" if energy is None or not done else number(energy / done, digits=1)
+
+
+def _compare_claim(label: str, run: RunData, claim: Claim) -> ClaimRow:
+    measured = _measured_for(run, claim)
+    reason = _why_not(run, claim, measured)
+    known = None if measured is None or reason else measured - claim.value
+    conditions = [claim.checkpoint and f"checkpoint {claim.checkpoint}", claim.config and f"config {claim.config}"]
+    return ClaimRow(
+        label=label,
+        metric=claim.metric,
+        protocol=claim.protocol,
+        claimed=f"{claim.value:g}",
+        measured=number(measured, digits=1 if claim.protocol == LATENCY else 3),
+        difference="" if known is None else f"{known:+.3f}",
+        conditions=", ".join(part for part in [*conditions, claim.device] if part),
+        source=claim.source,
+        reason=reason,
+    )
+
+
+def _measured_for(run: RunData, claim: Claim) -> float | None:
+    if claim.protocol == LATENCY:
+        return run.latency.inference_fps if run.latency else None
+    same = (m.value for m in run.measured if (m.name, m.protocol) == (claim.metric, claim.protocol))
+    return next(same, None)
+
+
+def _why_not(run: RunData, claim: Claim, measured: float | None) -> str:
+    header = run.header
+    if header is None:
+        return NOT_SET_UP
+    if measured is None:
+        others = sorted({m.protocol for m in run.measured if m.name == claim.metric})
+        return f"measured under another protocol: {', '.join(others)}" if others else "not measured in this run"
+    if header.data.synthetic:
+        return "measured on synthetic data"
+    checkpoint = header.settings.get("checkpoint")
+    if claim.checkpoint is not None and claim.checkpoint != checkpoint:
+        return f"measured with {f'checkpoint {checkpoint}' if checkpoint else 'another checkpoint'}"
+    if claim.protocol == LATENCY:
+        gpus = ", ".join(header.provenance.gpus) or "the CPU"
+        return "" if claim.device in header.provenance.gpus else f"measured on {gpus}"
+    if (header.data.version, header.data.split) != PUBLISHED_ON:
+        return f"measured on {header.data.version}, {header.data.split or 'chosen samples'}; published on val"
+    return ""
+
+
+def _count(number_of: int, what: str) -> str:
+    return f"{number_of} {what}{'' if number_of == 1 else 's'}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(str(inner) for inner in value)
+    return "" if value is None else str(value)
