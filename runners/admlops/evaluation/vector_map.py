@@ -85,13 +85,6 @@ class Curve:
     precision: Floats32
     confidence: NDArray[np.float64]
 
-    @property
-    def best_confidence(self) -> float | None:
-        """The confidence at which F1 is largest, the highest of equals; None where nothing is found at any."""
-        total = self.precision + self.recall
-        f1 = np.divide(2 * self.precision * self.recall, total, out=np.zeros_like(total), where=total > 0)
-        return float(self.confidence[int(np.argmax(f1))]) if f1.size and f1.max() > 0 else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class MapEvaluation:
