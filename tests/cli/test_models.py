@@ -62,7 +62,8 @@ def test_show_of_an_unknown_model(admlops: Admlops) -> None:
 
 
 def test_validate_all(admlops: Admlops) -> None:
-    assert "valid" in admlops("models", "validate").stdout
+    assert "models are valid" in admlops("models", "validate").stdout
+    assert json.loads(admlops("models", "validate", "--json").stdout)["problems"] == []
 
 
 def test_validate_names_every_problem(admlops: Admlops, tmp_path: Path) -> None:
@@ -78,3 +79,6 @@ def test_validate_names_every_problem(admlops: Admlops, tmp_path: Path) -> None:
         assert f"{file}: {problem}" in failed.stderr
     assert f"→ admlops models validate --config {file}" in failed.stderr
     assert "Traceback" not in failed.stderr
+    as_json = admlops("models", "validate", "--config", file, "--json", check=False)
+    assert as_json.returncode == 2
+    assert {one["key"] for one in json.loads(as_json.stdout)["problems"]} == {"temporal", "source", "sources"}

@@ -203,13 +203,15 @@ def test_the_commands(admlops: Admlops, make_run: MakeRun, tmp_path: Path) -> No
     assert as_json["failures"] == {"data": 1}
     assert as_json["metrics"]["metrics"][0]["value"] == 0.25
     assert "1 runs, 4 samples" in admlops("results", "index").stdout
+    indexed = json.loads(admlops("results", "index", "--json").stdout)
+    assert (indexed["samples"], len(indexed["skipped"])) == (4, 1)
     out = tmp_path / "boxes.csv"
     export = ("results", "export", "first", "--format", "csv", "--table", "detections", "--out", out)
     assert admlops(*export).stdout == f"6 rows → {out}\n"
     refused = admlops(*export, check=False)
     assert refused.returncode == 2
     assert "is there already" in refused.stderr
-    assert admlops(*export, "--force").returncode == 0
+    assert json.loads(admlops(*export, "--force", "--json").stdout)["rows"] == 6
 
 
 @pytest.mark.parametrize(

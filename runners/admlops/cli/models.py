@@ -73,7 +73,8 @@ def show(name: str, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="One model.toml, anywhere; without it, every model in envs/.",
 )
-def validate(config: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the files and every problem.")
+def validate(config: Path | None, as_json: bool) -> None:
     """Check model.toml files; every problem is named with its file and key.
 
     \b
@@ -89,11 +90,16 @@ def validate(config: Path | None) -> None:
         files = [layout.envs / name / "model.toml" for name in list_models(layout)]
     else:
         files = [config]
-    problems = [describe(file, problem) for file in files for problem in find_problems(file)]
+    problems = [(file, problem) for file in files for problem in find_problems(file)]
+    if as_json:
+        named = [{"file": str(file), "key": one.key, "expected": one.expected} for file, one in problems]
+        click.echo(json.dumps({"files": [str(file) for file in files], "problems": named}, indent=2))
     if problems:
         option = f" --config {config}" if config else ""
-        raise CatalogError("\n".join(problems), hint=f"admlops models validate{option}   # after mending them")
-    click.echo(f"{len(files)} valid" if config is None else f"{config} is valid")
+        lines = [describe(file, problem) for file, problem in problems]
+        raise CatalogError("\n".join(lines), hint=f"admlops models validate{option}   # after mending them")
+    if not as_json:
+        click.echo(f"{len(files)} models are valid" if config is None else f"{config} is valid")
 
 
 def _summarise(layout: Layout, name: str) -> dict[str, Any]:

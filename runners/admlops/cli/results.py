@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from admlops.results.run_folder import RunFolder
+    from admlops.results.runs import SkippedRun
 
 
 @click.group()
@@ -40,8 +41,8 @@ def list_(as_json: bool) -> None:
 
     found, skipped = list_runs(find_layout())
     if as_json:
-        unread = [{"folder": str(one.folder), "reason": one.reason} for one in skipped]
-        click.echo(json.dumps({"runs": [_summarise(run) for run in found], "skipped": unread}, indent=2))
+        runs = [_summarise(run) for run in found]
+        click.echo(json.dumps({"runs": runs, "skipped": _unread(skipped)}, indent=2))
         return
     if found:
         rows = [_row(_summarise(run)) for run in found]
@@ -93,7 +94,8 @@ def show(run: str, as_json: bool) -> None:
     help="What a row is, for csv and parquet.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-def export(run: str, form: str, out: Path, table: str, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def export(run: str, form: str, out: Path, table: str, force: bool, as_json: bool) -> None:
     """Write a run's records in another form.
 
     jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units.
@@ -115,11 +117,15 @@ def export(run: str, form: str, out: Path, table: str, force: bool) -> None:
     else:
         write = exporting.export_csv if form == "csv" else exporting.export_parquet
         count, what = write(folder, out, table=table), "rows"
-    click.echo(f"{count} {what} → {out}")
+    if as_json:
+        click.echo(json.dumps({"run": folder.path.name, "format": form, what: count, "out": str(out)}, indent=2))
+    else:
+        click.echo(f"{count} {what} → {out}")
 
 
 @results.command()
-def index() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def index(as_json: bool) -> None:
     """Make runs/index.duckdb anew from the runs' files.
 
     \b
@@ -130,6 +136,10 @@ def index() -> None:
     from admlops.results.index import build_index
 
     built = build_index(find_layout())
+    if as_json:
+        counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
+        click.echo(json.dumps({**counts, "skipped": _unread(built.skipped)}, indent=2))
+        return
     click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
     for one in built.skipped:
         click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
@@ -152,6 +162,10 @@ def schema(out: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         write_atomically(out, text.encode())
+
+
+def _unread(skipped: Iterable[SkippedRun]) -> list[dict[str, str]]:
+    return [{"folder": str(one.folder), "reason": one.reason} for one in skipped]
 
 
 def _summarise(run: RunFolder) -> dict[str, Any]:
