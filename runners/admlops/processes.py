@@ -6,7 +6,9 @@ only `process_environment` from here.
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.errors import EnvError
+
+log = logging.getLogger(__name__)
 
 LEAKING_VARIABLES = (
     "CPATH",
@@ -77,6 +81,7 @@ def run(
     """
     environment = process_environment(variables or {})
     program = find_program(str(command[0]), environment.get("PATH", ""))
+    log.debug("run %s", shlex.join([program, *(str(argument) for argument in command[1:])]))
     with subprocess.Popen(
         [program, *(str(argument) for argument in command[1:])],
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,

@@ -25,6 +25,9 @@ COMMANDS = {
 """name: (module:attribute, the line that `admlops --help` shows)"""
 
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
 class LazyGroup(click.Group):
     """A group that imports a command only when it is used."""
 
@@ -49,8 +52,19 @@ class LazyGroup(click.Group):
     epilog="Example: admlops run GroundPlane --data DIR --split mini_val",
 )
 @click.version_option(__version__, prog_name="admlops")
-def cli() -> None:
+@click.option(
+    "--log-level",
+    envvar="LOG_LEVEL",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    default="warning",
+    help="What the host and the workers log. [env: LOG_LEVEL; default: warning]",
+)
+def cli(log_level: str) -> None:
     """Run and compare driving-perception models, each in an environment of its own."""
+    import logging
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.environ["LOG_LEVEL"] = log_level.upper()  # workers inherit it
 
 
 def main() -> NoReturn:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from admlops.cli.options import selection_options
+
+if TYPE_CHECKING:
+    from admlops.execution.job import Summary
 
 
 @click.command(epilog="Example: admlops run GroundPlane --data DIR --split mini_val --workers 2")
@@ -33,7 +36,6 @@ def run(
     """
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
-    from admlops.errors import RunFailedError
     from admlops.paths import find_layout
     from admlops.pipeline.run import run_model
 
@@ -50,6 +52,13 @@ def run(
     else:
         click.echo(f"{name}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed")
         click.echo(f"records: {folder.records_path}")
+    _raise_for(summary, name, model)
+
+
+def _raise_for(summary: Summary, name: str, model: str) -> None:
+    """Nothing if all went well; else the error that says what did not, and decides the exit code."""
+    from admlops.errors import DataError, RunFailedError
+
     if summary.state != "complete":
         trouble = summary.stopped_by
         reason = "" if trouble is None else f" ({trouble.kind}): {trouble.message}"
@@ -58,3 +67,7 @@ def run(
             f"{name} ended {summary.state}{reason}; {summary.remaining} samples remain",
             hint=f"{advice}admlops run {model} … --run {name} --resume",
         )
+    if summary.failed:
+        trouble = summary.troubles[0]
+        kind = DataError if trouble.kind == "data" else RunFailedError
+        raise kind(f"{summary.failed} samples failed, first ({trouble.kind}): {trouble.message}", hint=trouble.hint)
