@@ -1,0 +1,129 @@
+"""`admlops run` for real: GroundPlane over synthetic scenes, in its own environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import real_frame
+
+from admlops.environments import Environment
+from admlops.results.run_folder import RunFolder, records_digest
+
+Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.usefixtures("groundplane_environment")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "repository" / "runs"
+
+
+def test_workers_do_not_change_the_records(admlops: Admlops, synthetic_root: Path, runs: Path) -> None:
+    for workers in ("1", "2"):
+        admlops("run", "GroundPlane", "--data", synthetic_root, "--workers", workers, "--run", f"with-{workers}")
+    one, two = (RunFolder.open(runs / f"with-{workers}") for workers in ("1", "2"))
+    assert one.header.state == two.header.state == "complete"
+    assert records_digest(one) == records_digest(two)
+    records = list(one.records())
+    assert len(records) == 8
+    assert len({record.metadata.sample_token for record in records}) == 8
+    assert all(record.metadata.status == "ok" for record in records)
+    assert [record.metadata.index_in_scene for record in records] == [0, 1, 2, 3] * 2
+    assert one.check_manifest() == []
+
+
+def test_a_killed_run_resumes_to_the_same_records(admlops: Admlops, synthetic_root: Path, runs: Path) -> None:
+    run = ("run", "GroundPlane", "--data", synthetic_root, "--run")
+    begun = time.monotonic()
+    admlops(*run, "whole")
+    whole_s = time.monotonic() - begun
+    environment = {**os.environ, "ADMLOPS_REP_PATH": str(runs.parent)}
+    moments = random.Random(5)
+    for _ in range(3):
+        resume = ["--resume"] if (runs / "killed" / "run.json").exists() else []
+        command = [sys.executable, "-m", "admlops", *map(str, run), "killed", *resume]
+        killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0.2, 0.9) * whole_s)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    admlops(*run, "killed", *(["--resume"] if (runs / "killed" / "run.json").exists() else []))
+    whole, resumed = RunFolder.open(runs / "whole"), RunFolder.open(runs / "killed")
+    assert resumed.header.state == "complete"
+    assert records_digest(resumed) == records_digest(whole)
+
+
+def test_environment_variables_are_defaults(admlops: Admlops, synthetic_root: Path, runs: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    config = tmp_path / "config.py"
+    weights.write_bytes(b"")
+    config.write_text("")
+    variables = {
+        "CUSTOM_CONFIG_FILE": str(config),
+        "CHECKPOINT_FILE": str(weights),
+        "GPU_MEMORY_LIMIT": "2048",
+        "INFERENCE_TIMEOUT": "77",
+        "LOG_LEVEL": "info",
+    }
+    admlops("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--run", "env", variables=variables)
+    settings = RunFolder.open(runs / "env").header.settings
+    assert settings["config"] == str(config)
+    assert settings["checkpoint"] == str(weights)
+    assert settings["gpu_memory_limit_mb"] == 2048
+
+
+def test_json_says_where_the_records_are(admlops: Admlops, synthetic_root: Path) -> None:
+    completed = admlops("run", "GroundPlane", "--data", synthetic_root, "--limit", "2", "--json")
+    facts = json.loads(completed.stdout)
+    assert (facts["ok"], facts["failed"], facts["state"]) == (2, 0, "complete")
+    lines = [line for path in Path(facts["path"], "records").iterdir() for line in path.read_text().splitlines()]
+    assert len(lines) == 2
+
+
+def test_a_secret_reaches_neither_the_worker_nor_the_run_folder(
+    admlops: Admlops, synthetic_root: Path, runs: Path
+) -> None:
+    variables = {"RUNPOD_API_KEY": "rpa_do_not_tell_anyone"}
+    admlops("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--run", "quiet", variables=variables)
+    for path in (runs / "quiet").rglob("*"):
+        assert path.is_dir() or b"rpa_do_not_tell_anyone" not in path.read_bytes(), path
+
+
+def test_the_real_frame_runs_sanely(admlops: Admlops, runs: Path, tmp_path: Path) -> None:
+    root = real_frame.make_real_root(tmp_path / "real")
+    admlops("run", "GroundPlane", "--data", root, "--split", "all", "--run", "real")
+    (record,) = RunFolder.open(runs / "real").records()
+    assert record.metadata.sample_token == real_frame.sample_token()
+    assert isinstance(record.detections_3d, list)
+    assert isinstance(record.map_elements, list)
+    assert 0 < len(record.detections_3d) < 150
+    assert all(abs(x) < 80 for box in record.detections_3d for x in box.bbox_3d.center[:2])
+
+
+def test_the_adapter_alone_gives_what_the_worker_gives(
+    admlops: Admlops, synthetic_root: Path, runs: Path, groundplane_environment: Environment, tmp_path: Path
+) -> None:
+    from admlops.paths import find_layout
+
+    admlops("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--run", "worker")
+    (record,) = RunFolder.open(runs / "worker").records()
+    out = tmp_path / "alone.json"
+    subprocess.run(
+        [groundplane_environment.python, find_layout().envs / "GroundPlane" / "demo.py", "--sample-token",
+         record.metadata.sample_token, "--dataroot", synthetic_root, "--version", "v1.0-mini", "--out", out],
+        check=True,
+    )  # fmt: skip
+    alone = json.loads(out.read_text())["outputs"]
+    (path,) = (runs / "worker" / "records").iterdir()
+    written = json.loads(path.read_text())
+    assert alone["map_elements"] == written["map_elements"]
+    assert len(alone["detections_3d"]) == len(written["detections_3d"])
