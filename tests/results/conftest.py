@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from msgspec import UNSET
 
 from admlops.paths import Layout
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
@@ -87,7 +88,8 @@ def _write_scene(run: RunFolder, scene: str) -> None:
                 scene=scene,
                 index_in_scene=index,
                 status="failed" if failed else "ok",
-                **({"failure": Failure("data", "no image", "look")} if failed else {"inference_time": 0.125}),
+                inference_time=None if failed else 0.125,
+                failure=Failure("data", "no image", "look") if failed else UNSET,
             )
             outputs = Outputs() if failed else decode_outputs(json.dumps(OUTPUTS).encode())
             writer.append(make_record(metadata, outputs))

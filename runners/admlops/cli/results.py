@@ -84,7 +84,7 @@ def show(run: str, as_json: bool) -> None:
 
 @results.command()
 @click.argument("run")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet"]), required=True)
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "nuscenes"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
     "--table",
@@ -93,12 +93,16 @@ def show(run: str, as_json: bool) -> None:
     show_default=True,
     help="What a row is, for csv and parquet.",
 )
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="The data set's root, for nuscenes.  [default: the run's]"
+)
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def export(run: str, form: str, out: Path, table: str, force: bool, as_json: bool) -> None:
+def export(run: str, form: str, out: Path, table: str, data: Path | None, force: bool, as_json: bool) -> None:
     """Write a run's records in another form.
 
-    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units.
+    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. nuscenes: a
+    detection submission, boxes in the global frame.
 
     \b
     Example:
@@ -114,6 +118,10 @@ def export(run: str, form: str, out: Path, table: str, force: bool, as_json: boo
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
     if form == "jsonl":
         count, what = exporting.export_jsonl(folder, out), "records"
+    elif form == "nuscenes":
+        from admlops.pipeline.submission import export_submission
+
+        count, what = export_submission(folder, out, data=data), "samples"
     else:
         write = exporting.export_csv if form == "csv" else exporting.export_parquet
         count, what = write(folder, out, table=table), "rows"
