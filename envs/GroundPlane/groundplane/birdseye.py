@@ -4,12 +4,12 @@ Inverse perspective mapping: Mallot et al., "Inverse perspective mapping simplif
 obstacle detection", Biological Cybernetics 64, 1991.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
-from .geometry import MIN_DEPTH_M, Camera
+from .geometry import MIN_DEPTH_M, Camera, horizon_rows
 
 
 class Grid(NamedTuple):
@@ -65,35 +65,52 @@ class BirdsEye(NamedTuple):
     density: np.ndarray
 
 
-def warp(camera: Camera, image: np.ndarray, grid: Grid, flags: int = cv2.INTER_LINEAR) -> Tuple[np.ndarray, np.ndarray]:
-    """`image` on the ground grid, and the pixel density [1/m] of each cell (0 where the camera does not look)."""
+class Warp(NamedTuple):
+    """One camera's image on the grid and its pixel density there."""
+
+    image: np.ndarray
+    density: np.ndarray
+
+
+def warp(camera: Camera, image: np.ndarray, grid: Grid, flags: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """An image on the ground grid. Cells that the camera does not see hold anything: `pixel_density` is 0 there."""
     homography = camera.ground_to_pixel @ grid.cell_to_ground
     size = (grid.columns, grid.rows)
-    warped = cv2.warpPerspective(image, homography, size, flags=flags | cv2.WARP_INVERSE_MAP)
-    column, row = np.arange(grid.columns)[None, :], np.arange(grid.rows)[:, None]
-    u, v, depth = (homography[i, 0] * column + homography[i, 1] * row + homography[i, 2] for i in range(3))
-    near = np.maximum(depth, MIN_DEPTH_M)
-    u, v = u / near, v / near
+    return np.asarray(cv2.warpPerspective(image, homography, size, flags=flags | cv2.WARP_INVERSE_MAP))
+
+
+def pixel_density(camera: Camera, grid: Grid) -> np.ndarray:
+    """How many pixels cover a metre of ground along the line of sight [1/m], float32; 0 where the camera is blind."""
+    homography = (camera.ground_to_pixel @ grid.cell_to_ground).astype(np.float32)
+    column = np.arange(grid.columns, dtype=np.float32)[None, :]
+    row = np.arange(grid.rows, dtype=np.float32)[:, None]
+    u, v, depth = (homography[i, 0] * column + (homography[i, 1] * row + homography[i, 2]) for i in range(3))
     width, height = camera.size
-    visible = (depth > MIN_DEPTH_M) & (u >= 0) & (v >= 0) & (u <= width - 1) & (v <= height - 1)
-    # Along the line of sight a metre of ground covers f h / d^2 pixels, across it f / d: the former is fewer.
-    density = np.where(visible, camera.intrinsic[1, 1] * camera.position[2] / near**2, 0.0)
-    return warped, density.astype(np.float32)
+    visible = (depth > MIN_DEPTH_M) & (u >= 0) & (v >= 0) & (u <= (width - 1) * depth) & (v <= (height - 1) * depth)
+    # Across the line of sight it is f / d, along it f h / d^2, which is fewer.
+    density = np.float32(camera.intrinsic[1, 1] * camera.position[2]) / np.maximum(depth, MIN_DEPTH_M) ** 2
+    return np.where(visible, density, np.float32(0.0))
 
 
-def join(cameras: Sequence[Camera], images: List[np.ndarray], masks: List[np.ndarray], grid: Grid) -> BirdsEye:
-    """One bird's-eye view of all cameras; pixels whose mask is not 0 stand above the ground and are left out."""
+def unwarp(camera: Camera, raster: np.ndarray, grid: Grid) -> np.ndarray:
+    """A mask on the ground grid (uint8) as the camera sees it; 0 above the horizon and beyond the grid."""
+    homography = camera.ground_to_pixel @ grid.cell_to_ground
+    seen = cv2.warpPerspective(raster, homography, camera.size, flags=cv2.INTER_NEAREST)
+    above = np.arange(camera.size[1])[:, None] <= horizon_rows(camera)[None] + 1
+    seen[above] = 0  # the inverse map sends rays above the horizon behind the camera
+    return np.asarray(seen)
+
+
+def join(grid: Grid, warps: Sequence[Warp], masks: Sequence[Optional[np.ndarray]]) -> BirdsEye:
+    """One view of all cameras; where a mask on the grid (uint8) is not 0, its camera sees something upright."""
     total = np.zeros((grid.rows, grid.columns, 3), np.float32)
     weight = np.zeros((grid.rows, grid.columns), np.float32)
     best = np.zeros((grid.rows, grid.columns), np.float32)
-    for camera, image, mask in zip(cameras, images, masks):
-        warped, density = warp(camera, image, grid)
-        upright, _ = warp(camera, mask, grid, cv2.INTER_NEAREST)
-        density = np.where(upright > 0, np.float32(0.0), density)
+    for warped, mask in zip(warps, masks):
+        density = warped.density if mask is None else np.where(mask > 0, np.float32(0.0), warped.density)
         share = density**2  # where two cameras overlap the sharper one decides
-        total += warped * share[..., None]
+        total += warped.image * share[..., None]
         weight += share
         best = np.maximum(best, density)
-    seen = weight > 0
     image = total / np.maximum(weight, 1e-12)[..., None]
-    return BirdsEye(grid, image, seen, best)
+    return BirdsEye(grid, image, weight > 0, best)

@@ -3,12 +3,15 @@
 import math
 from typing import Any, Dict, List, NamedTuple, Sequence
 
+import cv2
 import numpy as np
 
-from .birdseye import Grid, join
+from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
 from .ground import View, ground_ranges, upright_masks
-from .objects import find_objects, merge, to_object
+from .markings import paint_mask
+from .objects import find_objects, merge
 from .records import Element, Object3D
+from .tracking import Memory
 from .vectormap import read_map
 from .window import Window
 
@@ -25,19 +28,19 @@ class Perception(NamedTuple):
     elements: List[Element]
 
 
-class Memory:
-    """What is carried from one sample of a scene to the next."""
-
-
 def perceive(
     views: Sequence[View], lidar: np.ndarray, ego2global: Dict[str, Any], timestamp_s: float, memory: Memory
 ) -> Perception:
     """Boxes and map elements of one sample; `lidar` is the LiDAR's (x, y) [m], the middle of the map window."""
     cameras = [view.camera for view in views]
     ranges = [ground_ranges(camera) for camera in cameras]
-    upright = upright_masks(views, ranges)
     grid = Grid.around((float(lidar[0]), float(lidar[1])), GRID_REACH_M, CELL_M)
-    view = join(cameras, [view.image for view in views], upright, grid)
+    warps = [Warp(warp(view.camera, view.image, grid), pixel_density(view.camera, grid)) for view in views]
+    bare = join(grid, warps, [None] * len(views))
+    painted = cv2.dilate(paint_mask(bare, bare.seen), np.ones((3, 3), np.uint8))
+    upright = upright_masks(views, ranges, [unwarp(camera, painted, grid) for camera in cameras])
+    masks = [warp(camera, mask, grid, cv2.INTER_NEAREST) for camera, mask in zip(cameras, upright)]
+    view = join(grid, warps, masks)
     reading = read_map(view, ~view.seen, Window.around(float(lidar[0]), float(lidar[1])))
     headings = [reading.heading, reading.heading + math.pi / 2]
     found = [
@@ -45,5 +48,4 @@ def perceive(
         for camera, mask, ground in zip(cameras, upright, ranges)
         for item in find_objects(camera, mask, ground, headings)
     ]
-    objects = [to_object(item, (0.0, 0.0)) for item in merge(found)]
-    return Perception(objects, reading.elements)
+    return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements)

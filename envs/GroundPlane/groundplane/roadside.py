@@ -16,16 +16,16 @@ MAX_HOLE_M2 = 14.0
 SMOOTHING_M = 0.4
 
 
-def paved_mask(view: BirdsEye, unknown: np.ndarray) -> np.ndarray:
+def paved_mask(view: BirdsEye, unknown: np.ndarray, paint: np.ndarray) -> np.ndarray:
     """Cells (bool) of the road the vehicle stands on: like the ground just ahead and behind, and connected to it."""
     grid = view.grid
     lab = cv2.cvtColor(cv2.GaussianBlur(view.image, (0, 0), 1.2) / np.float32(255), cv2.COLOR_BGR2Lab)
     x, y = grid.centers()
     known = view.seen & ~unknown
     corridor = (np.abs(x)[:, None] < SEED_REACH_M[0]) & (np.abs(y)[None] < SEED_REACH_M[1]) & known
-    if np.count_nonzero(corridor) < 50:
+    if np.count_nonzero(corridor & (paint == 0)) < 50:
         return np.zeros(known.shape, bool)
-    alike = _like_seeds(lab, lab[corridor]) & known
+    alike = _like_seeds(lab, lab[corridor & (paint == 0)]) & known
     beneath = (np.abs(x)[:, None] < 4.5) & (np.abs(y)[None] < 2.5) & ~view.seen
     mask = (alike | beneath).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

@@ -26,9 +26,10 @@ class Reading(NamedTuple):
 
 def read_map(view: BirdsEye, unknown: np.ndarray, window: Window) -> Reading:
     """All elements inside the window, most confident first."""
-    road = roadside.paved_mask(view, unknown)
-    inner = cv2.erode(road.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    pieces = strokes(paint_mask(view, inner & view.seen), view.grid)
+    paint = paint_mask(view, view.seen)
+    road = roadside.paved_mask(view, unknown, cv2.dilate(paint, np.ones((3, 3), np.uint8)))
+    inner = cv2.erode(road.astype(np.uint8), np.ones((5, 5), np.uint8))
+    pieces = strokes(paint & inner, view.grid)
     crossings = find_crossings(pieces)
     used = {index for crossing in crossings for index in crossing.members}
     free = line_strokes([item for index, item in enumerate(pieces) if index not in used])

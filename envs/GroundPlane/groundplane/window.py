@@ -33,7 +33,7 @@ def clip_polyline(nodes: np.ndarray, window: Window) -> List[np.ndarray]:
         if span is None:
             continue
         enter, leave = start + span[0] * (end - start), start + span[1] * (end - start)
-        if not parts or span[0] > 0.0 or not np.array_equal(parts[-1][-1], start):
+        if not parts or span[0] > 0.0 or not np.allclose(parts[-1][-1], start, rtol=0.0, atol=1e-9):
             parts.append([enter])
         parts[-1].append(leave)
     return [np.array(part) for part in parts]
