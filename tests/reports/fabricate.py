@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
 from PIL import Image, ImageDraw
 
 from admlops.catalog.model import Claim
@@ -176,7 +177,7 @@ def make_metadata(model: str, *, failed: int = 0, samples: int = 80, seed: int =
                 inference_time=None if is_failed else time_s,
                 end_to_end_time=None if is_failed else time_s + 0.03,
                 gpu_memory_used=None if is_failed else 2000.0 + index,
-                **({"failure": failure} if is_failed else {}),
+                failure=failure if is_failed else UNSET,
             )
         )
     return rows
@@ -262,11 +263,14 @@ def make_metrics(run: str, *, better: float = 0.0, worst: int = 2) -> dict[str, 
 
 
 def make_claims() -> tuple[Claim, ...]:
-    source = "README.md"
+    def claim(metric: str, value: float, protocol: str, **more: str) -> Claim:
+        fields = {"metric": metric, "value": value, "protocol": protocol, "source": "README.md"}
+        return Claim.model_validate({**fields, **more})
+
     return (
-        Claim(metric="mAP", value=0.463, protocol=MAP, source=source, checkpoint="nano-110e"),
-        Claim(metric="mAP", value=0.33, protocol="vad.detection-30x15", source=source),
-        Claim(metric="FPS", value=35.0, protocol="latency.batch1", source=source, device="NVIDIA RTX 3090"),
+        claim("mAP", 0.463, MAP, checkpoint="nano-110e"),
+        claim("mAP", 0.33, "vad.detection-30x15"),
+        claim("FPS", 35.0, "latency.batch1", device="NVIDIA RTX 3090"),
     )
 
 

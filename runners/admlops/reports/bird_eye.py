@@ -10,8 +10,9 @@ from html import escape
 
 import numpy as np
 
+from admlops.datasets.vector_map import PATCH_SIZE_M
 from admlops.reports.geometry import Points, box_corners
-from admlops.reports.scene_view import BOX_RANGE_M, MAP_WINDOW_M, Box, Line, SceneView
+from admlops.reports.scene_view import BOX_RANGE_M, Box, Line, SceneView
 
 EGO_LENGTH_M, EGO_WIDTH_M, EGO_REAR_M = 4.08, 1.73, 0.97
 """The nuScenes vehicle (Renault Zoe): its ego frame's origin is the middle of the rear axle, on the ground."""
@@ -27,19 +28,20 @@ OVERLAY_STYLE = """
 BIRD_EYE_STYLE = """
 .bird-eye{background:var(--surface,#fff);color:var(--muted,#59636e);font-family:system-ui,sans-serif}
 .grid{fill:none;stroke:currentColor;stroke-opacity:.35;stroke-width:1;vector-effect:non-scaling-stroke}
-.window{stroke-dasharray:2 3;stroke-opacity:.8}.bird-eye text{fill:currentColor;font-size:3.2px}
+.window{stroke-dasharray:2 3;stroke-opacity:.8}.bird-eye text{fill:currentColor}
 .ego{fill:var(--ink,#1f2328)}.scale-bar{stroke:currentColor;stroke-width:2;vector-effect:non-scaling-stroke}
 """
 
 
 def bird_eye_svg(view: SceneView, *, standalone: bool = False) -> str:
     """The SVG of one sample; `standalone` adds what a file of its own needs (name space and style)."""
-    half_width, half_height = _extent(view)
+    half_width, half_height = visible_extent(view)
     wrong = f"{view.count('miss')} misses, {view.count('false_alarm')} false alarms"
     title = f"Bird's-eye view of sample {view.token}: {wrong}"
     head = (
         f'<svg class="bird-eye" role="img" aria-label="{escape(title, quote=True)}" '
-        f'viewBox="{-half_width:g} {-half_height:g} {2 * half_width:g} {2 * half_height:g}"'
+        f'viewBox="{-half_width:g} {-half_height:g} {2 * half_width:g} {2 * half_height:g}" '
+        f'font-size="{0.07 * half_width:.2f}"'
     )
     if standalone:
         head += ' xmlns="http://www.w3.org/2000/svg" width="800"'
@@ -49,27 +51,30 @@ def bird_eye_svg(view: SceneView, *, standalone: bool = False) -> str:
         f"{''.join(_draw_box(x) for x in view.boxes if x.is_truth is is_truth)}</g>"
         for name, is_truth in (("truth", True), ("prediction", False))
     )
-    return f"{head}>{style}{_grid(half_width, half_height)}{''.join(layers)}{_scale_bar(half_width, half_height)}</svg>"
+    ground, bar = _grid(half_width, half_height, view.window), _scale_bar(half_width, half_height)
+    return f"{head}>{style}{ground}{''.join(layers)}{bar}</svg>"
 
 
-def _extent(view: SceneView) -> tuple[float, float]:
-    """Half the width and height to show [m]: the range of boxes, or the map window where there are no boxes."""
-    if view.has_map and not view.boxes:
-        return MAP_WINDOW_M[1] / 2 + 8, MAP_WINDOW_M[0] / 2 + 4
-    return BOX_RANGE_M + 2, BOX_RANGE_M + 2
+def visible_extent(view: SceneView) -> tuple[float, float]:
+    """Half the width and half the height to show [m]: what is there, in steps of 5 m, at least the map window."""
+    corners = [np.abs(np.asarray(box.center[:2])) + 3 for box in view.boxes]
+    reach = np.max([*corners, np.array(PATCH_SIZE_M) / 2], axis=0)
+    ahead, aside = np.minimum(5 * np.ceil((reach + 1) / 5), BOX_RANGE_M + 2)
+    return float(max(aside, 0.8 * ahead)), float(ahead)
 
 
-def _grid(half_width: float, half_height: float) -> str:
-    rings = [f'<circle class="grid" r="{r}"/><text x="0.8" y="{-r + 3.4:g}">{r} m</text>' for r in range(10, 51, 10)]
-    shown = [ring for r, ring in zip(range(10, 51, 10), rings, strict=True) if r < max(half_width, half_height)]
-    along, across = MAP_WINDOW_M
-    window = f'<rect class="grid window" x="{-across / 2:g}" y="{-along / 2:g}" width="{across:g}" height="{along:g}"/>'
+def _grid(half_width: float, half_height: float, window_corners: Points) -> str:
+    radii = [r for r in range(10, 51, 10) if r < max(half_width, half_height)]
+    rings = [f'<circle class="grid" r="{r}"/>' for r in radii]
+    # On the diagonal, behind and to the right, where a road seldom hides the number.
+    rings += [f'<text x="{0.72 * r:g}" y="{0.72 * r + 2.6:g}">{r} m</text>' for r in radii if 0.72 * r + 7 < half_width]
+    window = f'<path class="grid window" d="{_path(window_corners)}Z"/>'
     front, half = EGO_LENGTH_M - EGO_REAR_M, EGO_WIDTH_M / 2
     ego = (
         f'<path class="ego" d="M0 {-front - 0.6:g}L{half:g} {-front + 1:g}V{EGO_REAR_M:g}H{-half:g}V{-front + 1:g}Z">'
         "<title>the ego vehicle</title></path>"
     )
-    return "".join(shown) + window + ego
+    return "".join(rings) + window + ego
 
 
 def _scale_bar(half_width: float, half_height: float) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from admlops.errors import AdmlopsError, DataError
@@ -36,7 +37,7 @@ class CameraPicture:
     width: int
     height: int
     jpeg_base64: str | None
-    overlay: str
+    overlay: Markup
     note: str = ""
 
     @property
@@ -99,13 +100,14 @@ def _on_picture(pieces: list[Points], camera: Mapping[str, Any]) -> list[Points]
 def _draw_camera(view: SceneView, name: str, width: int) -> CameraPicture:
     assert view.sample is not None
     camera = view.sample["cameras"][name]
-    encoded, overlay, notes = None, "", []
+    encoded, overlay = None, Markup()
+    notes: list[str] = []
     try:
         encoded = _encode(load_picture(Path(camera["path"]), width))
     except DataError as error:
         notes.append(error.message)
     try:
-        overlay = _overlay(view, camera, view.sample["ego2global"])
+        overlay = Markup(_overlay(view, camera, view.sample["ego2global"]))  # noqa: S704 - it escapes what it takes in
     except AdmlopsError as error:
         notes.append(error.message)
     return CameraPicture(

@@ -5,6 +5,7 @@ Times come in seconds and are shown in milliseconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from admlops.evaluation.ranking import Axis
@@ -29,7 +31,7 @@ from admlops.reports.figures import (
 from admlops.reports.run_data import Reading
 from admlops.results.record import Metadata
 
-CHART, WIDE, SMALL = (360, 240), (760, 240), (220, 190)
+CHART, WIDE, SMALL = (350, 250), (760, 250), (220, 200)
 MAX_BINS = 40
 MAX_NAMED_SCENES = 12
 
@@ -49,7 +51,7 @@ def draw_radar(axes: Sequence[Axis], labels: Sequence[str], *, name: str) -> str
         return None
     angles = np.linspace(0, 2 * np.pi, len(shared), endpoint=False)
     with page_style():
-        figure = new_figure(360, 330)
+        figure = new_figure(350, 350)
         plot = figure.add_subplot(projection="polar")
         plot.set_theta_offset(np.pi / 2)  # type: ignore[attr-defined]
         plot.set_theta_direction(-1)  # type: ignore[attr-defined]
@@ -59,6 +61,7 @@ def draw_radar(axes: Sequence[Axis], labels: Sequence[str], *, name: str) -> str
             plot.plot([*angles, angles[0]], [*values, values[0]], **style)
             plot.fill([*angles, angles[0]], [*values, values[0]], color=series_colour(index), alpha=0.08)
         plot.set_xticks(angles, [_axis_label(axis) for axis in shared])
+        plot.tick_params(axis="x", pad=11)
         plot.set_ylim(0, 1)
         plot.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
         plot.spines["polar"].set_color(GRID)
@@ -74,7 +77,7 @@ def draw_scores(axes: Sequence[Axis], label: str, *, name: str) -> str | None:
         return None
     values = [axis.values[label] for axis in own]
     with page_style():
-        figure = new_figure(360, 60 + 26 * len(own))
+        figure = new_figure(350, 60 + 26 * len(own))
         plot = figure.add_subplot()
         plot.barh(range(len(own)), values, color=series_colour(0), height=0.55)
         for row, value in enumerate(values):
@@ -92,7 +95,7 @@ def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str)
     known = {label: 1e3 * np.asarray(times) for label, times in times_s.items() if len(times)}
     if not known:
         return None
-    edges = _bins(np.concatenate(list(known.values())))
+    edges = _bins(list(known.values()))
     with page_style():
         figure = new_figure(*CHART)
         plot = figure.add_subplot()
@@ -103,6 +106,7 @@ def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str)
                 plot.stairs(counts, edges, color=colour, fill=True, alpha=0.25)
                 plot.stairs(counts, edges, color=colour, linestyle=series_dashes(index), label=label, linewidth=1.6)
         plot.set(xlabel="inference time [ms]", ylabel="samples")
+        plot.yaxis.set_major_locator(MaxNLocator(integer=True))
         _legend(plot, len(known))
         medians = ", ".join(f"{label} median {np.median(times):.1f} ms" for label, times in known.items())
         return to_page_svg(figure, name=name, label=f"Histogram of inference times: {medians}")
@@ -154,7 +158,7 @@ def draw_timeline(samples: Sequence[Metadata], *, name: str, series: Series) -> 
             plot.plot(failed, np.zeros(len(failed)), "x", color=INK, label="failed", clip_on=False)
         plot.set(xlabel="sample", ylabel="inference time [ms]", xlim=(-0.5, len(samples) - 0.5))
         plot.set_ylim(0, 1.12 * float(times_ms.max()))
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper left", ncols=2)
         label = f"Inference time over {len(samples)} samples of {series.label}, up to {times_ms.max():.1f} ms"
         return to_page_svg(figure, name=name, label=label)
 
@@ -201,7 +205,7 @@ def draw_precision_recall(curves: Mapping[str, Curve], labels: Sequence[str], *,
         plot.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", ylabel="precision")
         plot.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         plot.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        plot.set_title(title, fontsize=11, loc="left", color=INK)
+        plot.set_title(title, fontsize=12, loc="left", color=INK)
         return to_page_svg(figure, name=name, label=f"Precision over recall of {title}")
 
 
@@ -215,16 +219,17 @@ def thin_curve(
 
 
 def _axis_label(axis: Axis) -> str:
-    return f"1 − {axis.name}" if axis.scale == "1 - error" else axis.name
+    name = axis.name.replace("_", " ")
+    return f"1 − {name}" if axis.scale == "1 - error" else name
 
 
-def _bins(times_ms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bin edges by Freedman and Diaconis' rule, at most `MAX_BINS` of them."""
-    low, high = float(times_ms.min()), float(times_ms.max())
+def _bins(runs_ms: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Common bin edges: as wide as Freedman and Diaconis' rule asks for the narrowest run, at most `MAX_BINS`."""
+    low, high = min(float(times.min()) for times in runs_ms), max(float(times.max()) for times in runs_ms)
     if high - low < 1e-9:
         return np.linspace(low - 0.5, high + 0.5, 4)
-    edges = np.histogram_bin_edges(times_ms, "fd") if len(times_ms) > 3 else np.linspace(low, high, 4)
-    return np.linspace(low, high, min(len(edges), MAX_BINS + 1))
+    steps = [np.diff(np.histogram_bin_edges(times, "fd")[:2])[0] for times in runs_ms if np.ptp(times) > 0]
+    return np.linspace(low, high, 1 + min(MAX_BINS, math.ceil((high - low) / min(steps, default=high - low))))
 
 
 def _draw_scene_borders(plot: Axes, samples: Sequence[Metadata]) -> None:
@@ -235,7 +240,7 @@ def _draw_scene_borders(plot: Axes, samples: Sequence[Metadata]) -> None:
         return
     for start, end in pairwise([*starts, len(samples)]):
         middle = (start + end - 1) / 2
-        place: dict[str, Any] = {"transform": plot.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 9}
+        place: dict[str, Any] = {"transform": plot.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 11}
         plot.text(middle, 0.99, samples[start].scene, color=MUTED, **place)
 
 

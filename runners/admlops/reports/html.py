@@ -16,7 +16,7 @@ from admlops.reports import charts, page
 from admlops.reports.bird_eye import BIRD_EYE_STYLE, OVERLAY_STYLE, bird_eye_svg
 from admlops.reports.camera_view import CameraPicture, draw_cameras
 from admlops.reports.run_data import RunData
-from admlops.reports.scene_view import SHOWN_CONFIDENCE, Samples, SceneView, view_sample
+from admlops.reports.scene_view import Samples, SceneView, view_sample
 from admlops.storage import write_atomically
 
 PICTURE_BUDGET_BYTES = 6_000_000
@@ -79,6 +79,7 @@ def render_report(runs: Sequence[RunData], comparison: Mapping[str, Any] | None,
         runs=list(zip(labels, runs, strict=True)),
         ran=ran,
         columns=columns,
+        column_groups=page.group_columns(columns),
         rows=[page.make_row(label, run, columns) for label, run in zip(labels, runs, strict=True)],
         data_sets=list(dict.fromkeys(page.describe_data(run) for _, run in ran)),
         synthetic=any(run.header is not None and run.header.data.synthetic for run in runs),
@@ -91,7 +92,6 @@ def render_report(runs: Sequence[RunData], comparison: Mapping[str, Any] | None,
         curves=_draw_curves(ran),
         cards=cards,
         left_out=left_out,
-        threshold=SHOWN_CONFIDENCE,
         failures=[group for label, run in ran for group in page.group_failures(label, run)],
         provenance=[(label, page.list_provenance(run)) for label, run in ran],
         notes=[(label, note) for label, run in zip(labels, runs, strict=True) for note in run.notes],
@@ -108,6 +108,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = page.number
+    environment.filters["moment"] = page.moment
     return environment
 
 
@@ -181,7 +182,7 @@ def _draw_worst(ran: Sequence[tuple[str, RunData]], data: Samples | None) -> tup
     for index, (label, run) in enumerate(ran):
         entries = {str(entry["sample_token"]): entry for entry in (run.metrics or {}).get("worst", ())}
         for rank, record in enumerate(run.worst[:each], start=1):
-            view = view_sample(record, data)
+            view = view_sample(record, data, cutoffs=(run.metrics or {}).get("operating_points"))
             cameras = draw_cameras(view)
             size = sum(len(camera.jpeg_base64 or "") + len(camera.overlay) for camera in cameras)
             if used + size > PICTURE_BUDGET_BYTES:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from admlops.catalog.model import Claim
@@ -96,7 +98,13 @@ def find_columns(runs: Sequence[RunData]) -> list[Column]:
         if "_" not in metric.name and metric.protocol != LATENCY:
             column = Column(name=metric.name, protocol=metric.protocol, unit=ERROR_UNITS.get(metric.name, ""))
             seen.setdefault((metric.name, metric.protocol), column)
-    return list(seen.values())
+    order = list(dict.fromkeys(protocol for _, protocol in seen))
+    return sorted(seen.values(), key=lambda column: order.index(column.protocol))
+
+
+def group_columns(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Neighbouring columns of one protocol: (protocol, how many)."""
+    return [(protocol, len(list(group))) for protocol, group in groupby(columns, key=lambda column: column.protocol)]
 
 
 def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
@@ -204,6 +212,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("machine", machine.host),
         ("GPUs", ", ".join(machine.gpus) or "none"),
         ("driver", machine.driver or "none"),
+        ("fixes applied", ", ".join(sorted({fix for meta in run.samples for fix in meta.fixes}))),
         *((f"setting: {key}", _text(value)) for key, value in header.settings.items()),
         *((key.replace("_", " "), _text(value)) for key, value in header.options.items()),
         ("manifest sha256", run.manifest_sha256 or "none yet"),
@@ -214,6 +223,16 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
 def number(value: float | None, *, digits: int = 3) -> str:
     """A number for a cell, with thin spaces between thousands; "—" for none."""
     return "—" if value is None else f"{value:,.{digits}f}".replace(",", "\u2009")
+
+
+def moment(text: str) -> str:
+    """A time in ISO 8601 for people, e.g. `2 January 2026, 03:04 UTC`; as it is where it is none."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    zone = "" if at.tzinfo is None else f" {at.tzname()}"
+    return f"{at.day} {at:%B %Y, %H:%M}{zone}"
 
 
 def _state(run: RunData) -> str:

@@ -47,7 +47,7 @@ class RunData:
 
     Attributes:
         status: `complete`, `failed`, `running`, `cancelled`, or `not set up`.
-        hint: the next command to type, where something is missing.
+        hint: why there is no run, and the next command to type.
         header: None for a model that is not set up.
         samples: the metadata of every record, in the run's order.
         worst: full records of the samples that `metrics["worst"]` names, the worst first.
@@ -96,9 +96,12 @@ class RunData:
         return sum((after[0] - before[0]) * (after[1] + before[1]) / 2 for before, after in pairwise(known))
 
 
-def missing_model(model: str, *, hint: str, claims: Sequence[Claim] = ()) -> RunData:
-    """The row of a model whose environment is not there; `hint` is the command that sets it up."""
-    return RunData(model=model, status=NOT_SET_UP, hint=hint, claims=claims)
+def missing_model(model: str, *, hint: str, claims: Sequence[Claim] = (), status: str = NOT_SET_UP) -> RunData:
+    """The row of a model that has no run, most often because it is not set up.
+
+    `hint` says why and names the next command; of `status` the page shows what stands before a colon.
+    """
+    return RunData(model=model, status=status.partition(":")[0], hint=hint, claims=claims)
 
 
 def load_run_data(run: RunFolder, *, claims: Sequence[Claim] = (), worst: int = MAX_WORST_SAMPLES) -> RunData:

@@ -1,35 +1,43 @@
 """One sample as it is drawn: what is there, what was predicted, and which of both agree.
 
-Boxes agree as the nuScenes detection protocol says: same class, centres at most 2 m apart on the ground, the most
-confident prediction first. Map elements agree when their Chamfer distance is at most 1 m (MapTR's middle threshold).
+Agreement is the evaluation's own (`evaluation.worst`): a box within 2 m of one of its class, a map element within 1 m
+Chamfer distance, each above the confidence that the evaluation chose for its class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from msgspec import UnsetType
-from scipy.spatial import cKDTree
 
 from admlops.datasets.nuscenes import GroundTruthBox
+from admlops.datasets.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
 from admlops.errors import AdmlopsError
+from admlops.evaluation.vector_map import match_sample, read_predictions
+from admlops.evaluation.worst import judge, match_boxes, match_elements
 from admlops.reports.geometry import Points
 from admlops.results.record import Detection3D, MapElement, Record
 
-MATCH_DISTANCE_M = 2.0
-MATCH_CHAMFER_M = 1.0
-SHOWN_CONFIDENCE = 0.3
-"""Predictions below this confidence are not drawn unless the caller names another one."""
+CLASS_RANGE_M = {
+    **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), 50.0),
+    **dict.fromkeys(("pedestrian", "motorcycle", "bicycle"), 40.0),
+    **dict.fromkeys(("traffic_cone", "barrier"), 30.0),
+}
+"""How far each class counts, from the ego vehicle: nuScenes' configuration detection_cvpr_2019."""
+
 BOX_RANGE_M = 50.0
-MAP_WINDOW_M = (60.0, 30.0)
-"""The map patch, along x (forward) and along y (left), centred on the ego vehicle."""
+SHOWN_CONFIDENCE = 0.3
+"""The least confidence drawn where no evaluation has chosen one."""
 
 Role = Literal["hit", "miss", "false_alarm", "unknown"]
 """`unknown` is a prediction whose ground truth is out of reach: it is neither right nor wrong."""
+
+Cutoffs = Mapping[str, Mapping[str, float]]
+"""Task (`detection`, `map`) → class → least confidence, as `operating_points` in `metrics.json`."""
 
 
 class Samples(Protocol):
@@ -78,8 +86,13 @@ class SceneView:
     notes: tuple[str, ...] = ()
 
     @property
-    def has_map(self) -> bool:
-        return bool(self.lines)
+    def window(self) -> Points:
+        """The corners (4, 2) of the map window in the ego frame [m]: it is centred on the LiDAR."""
+        ahead, aside = PATCH_SIZE_M[0] / 2, PATCH_SIZE_M[1] / 2
+        corners = np.array([[aside, ahead], [-aside, ahead], [-aside, -ahead], [aside, -ahead]])
+        if self.sample is None or "lidar" not in self.sample:
+            return np.column_stack([corners[:, 1], -corners[:, 0]])
+        return patch_to_ego(corners, self.sample)
 
     def count(self, role: Role) -> int:
         """How many misses, false alarms, or hits (counted once, at the prediction)."""
@@ -87,37 +100,24 @@ class SceneView:
         return sum(thing.role == role and not (role == "hit" and thing.is_truth) for thing in things)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Vector:
-    """A ground-truth map element: type and polyline (N, 2) in the ego frame [m]."""
-
-    type: str
-    points: Points
-
-
-def view_sample(
-    record: Record, data: Samples | None, *, threshold: float = SHOWN_CONFIDENCE, evaluated: Sequence[str] | None = None
-) -> SceneView:
-    """The view of one record; what the data set cannot give is left out and said in `notes`.
-
-    `evaluated` names the detection classes that count; None takes every class.
-    """
-    token, notes = record.metadata.sample_token, []
+def view_sample(record: Record, data: Samples | None, *, cutoffs: Cutoffs | None = None) -> SceneView:
+    """The view of one record; what the data set cannot give is left out and said in `notes`."""
+    token = record.metadata.sample_token
+    notes: list[str] = []
     sample: dict[str, Any] | None = None
     boxes: list[GroundTruthBox] | None = None
-    vectors: list[Vector] | None = None
+    vectors: list[MapVector] | None = None
     if data is None:
-        notes.append("The data set is not at hand, so pictures and ground truth are missing: pass --data ROOT.")
+        notes.append("The data set is not at hand, so pictures and ground truth are missing. Next: pass --data ROOT.")
     else:
         try:
             sample = data.sample(token)
             boxes = data.ground_truth(token)
+            if not isinstance(record.map_elements, UnsetType):
+                vectors = sample_vectors(data.root / "maps", data.location(token), sample)
         except AdmlopsError as error:
             notes.append(f"Ground truth is missing: {error.message}. Next: {error.hint}")
-        vectors = _vectors(record, data, sample, notes)
-    return compose_view(
-        record, sample=sample, truth=boxes, vectors=vectors, notes=notes, threshold=threshold, evaluated=evaluated
-    )
+    return compose_view(record, sample=sample, truth=boxes, vectors=vectors, notes=notes, cutoffs=cutoffs or {})
 
 
 def compose_view(
@@ -125,80 +125,49 @@ def compose_view(
     *,
     sample: dict[str, Any] | None,
     truth: Sequence[GroundTruthBox] | None,
-    vectors: Sequence[Vector] | None,
+    vectors: Sequence[MapVector] | None,
     notes: Sequence[str] = (),
-    threshold: float = SHOWN_CONFIDENCE,
-    evaluated: Sequence[str] | None = None,
+    cutoffs: Cutoffs,
 ) -> SceneView:
     """The view of a record against ground truth: every box and map element with its role.
 
-    `truth` and `vectors` are None where they are out of reach. Ground truth of a task that the record does not answer
-    is not a miss and is left out.
+    `truth` (ego frame) and `vectors` (patch frame) are None where they are out of reach. Ground truth of a task that
+    the record does not answer is not a miss and is left out.
     """
     meta = record.metadata
-    boxes: tuple[Box, ...] = ()
+    said = list(notes)
     lines: tuple[Line, ...] = ()
-    if not isinstance(record.detections_3d, UnsetType):
-        found = [d for d in record.detections_3d if d.confidence >= threshold and _is_near(d.bbox_3d.center)]
-        known = None if truth is None else [box for box in truth if _is_evaluated(box, evaluated)]
-        boxes = _match_boxes(found, known)
-    if not isinstance(record.map_elements, UnsetType):
-        lines = _match_lines([e for e in record.map_elements if e.confidence >= threshold], vectors)
+    try:
+        lines = _view_lines(record, sample, vectors, cutoffs.get("map", {}))
+    except AdmlopsError as error:
+        said.append(f"Map elements are left out: {error.message}. Next: {error.hint}")
     return SceneView(
         token=meta.sample_token,
         scene=meta.scene,
         model=meta.model_name,
         sample=sample,
-        boxes=boxes,
+        boxes=_view_boxes(record, truth, cutoffs.get("detection", {})),
         lines=lines,
-        notes=tuple(notes),
+        notes=tuple(said),
     )
 
 
-def chamfer_distance(a: Points, b: Points, *, points: int = 50) -> float:
-    """The symmetric Chamfer distance [m] of two polylines (N, 2), each resampled at equal arc length.
-
-    The mean of both directions' mean nearest distances, as in MapTR (arXiv 2208.14437, section 4.1).
-    """
-    first, second = resample(a, points), resample(b, points)
-    forth, _ = cKDTree(second).query(first)
-    back, _ = cKDTree(first).query(second)
-    return float((np.mean(forth) + np.mean(back)) / 2)
-
-
-def resample(polyline: Points, points: int) -> Points:
-    """A polyline (N, 2) as `points` points at equal steps of arc length, ends included."""
-    lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(polyline, axis=0), axis=1))])
-    at = np.linspace(0.0, lengths[-1], points)
-    return np.stack([np.interp(at, lengths, polyline[:, axis]) for axis in range(2)], axis=1)
-
-
-def _is_near(center: tuple[float, float, float]) -> bool:
-    return float(np.hypot(center[0], center[1])) <= BOX_RANGE_M
-
-
-def _is_evaluated(box: GroundTruthBox, classes: Sequence[str] | None) -> bool:
-    seen = box.num_lidar_pts + box.num_radar_pts > 0
-    return seen and _is_near(box.center) and (classes is None or box.class_name in classes)
-
-
-def _match_boxes(predicted: Sequence[Detection3D], truth: Sequence[GroundTruthBox] | None) -> tuple[Box, ...]:
+def _view_boxes(
+    record: Record, truth: Sequence[GroundTruthBox] | None, cutoffs: Mapping[str, float]
+) -> tuple[Box, ...]:
+    if isinstance(record.detections_3d, UnsetType):
+        return ()
+    limits = {name: cutoffs.get(name, SHOWN_CONFIDENCE) for name in CLASS_RANGE_M}
+    shown = [found for found in record.detections_3d if found.confidence >= limits.get(found.class_name, 0)]
     if truth is None:
-        return tuple(_predicted_box(detection, "unknown") for detection in predicted)
-    free = set(range(len(truth)))
-    drawn: list[Box] = []
-    for detection in sorted(predicted, key=lambda d: -d.confidence):
-        at = np.asarray(detection.bbox_3d.center[:2])
-        near = [
-            (float(np.linalg.norm(at - np.asarray(truth[i].center[:2]))), i)
-            for i in free
-            if truth[i].class_name == detection.class_name
-        ]
-        distance, index = min(near, default=(np.inf, -1))
-        hit = distance <= MATCH_DISTANCE_M
-        free.discard(index if hit else -1)
-        drawn.append(_predicted_box(detection, "hit" if hit else "false_alarm"))
-    return (*(_truth_box(box, "miss" if i in free else "hit") for i, box in enumerate(truth)), *drawn)
+        return tuple(_predicted_box(found, "unknown") for found in shown if _is_near(found.bbox_3d.center))
+    matches = match_boxes(shown, truth, CLASS_RANGE_M)
+    verdict = judge(matches, limits)
+    roles: dict[int, Role] = dict.fromkeys(verdict.false_alarms, "false_alarm")
+    roles |= dict.fromkeys(verdict.matched, "hit")
+    counted, missed = {token for match in matches.values() for token in match.truth}, set(verdict.missed)
+    there = (_truth_box(box, "miss" if box.token in missed else "hit") for box in truth if box.token in counted)
+    return (*there, *(_predicted_box(found, roles[found.id]) for found in shown if found.id in roles))
 
 
 def _predicted_box(detection: Detection3D, role: Role) -> Box:
@@ -224,40 +193,40 @@ def _truth_box(box: GroundTruthBox, role: Role) -> Box:
     )
 
 
-def _match_lines(predicted: Sequence[MapElement], truth: Sequence[Vector] | None) -> tuple[Line, ...]:
-    if truth is None:
-        return tuple(_predicted_line(element, "unknown") for element in predicted)
-    free = set(range(len(truth)))
-    drawn: list[Line] = []
-    for element in sorted(predicted, key=lambda e: -e.confidence):
-        points = np.asarray(element.points, dtype=np.float64)
-        near = [(chamfer_distance(points, truth[i].points), i) for i in free if truth[i].type == element.type]
-        distance, index = min(near, default=(np.inf, -1))
-        hit = distance <= MATCH_CHAMFER_M
-        free.discard(index if hit else -1)
-        drawn.append(_predicted_line(element, "hit" if hit else "false_alarm"))
-    known = (
-        Line(label=v.type, kind=v.type, points=v.points, is_truth=True, role="miss" if i in free else "hit")
-        for i, v in enumerate(truth)
+def _is_near(center: tuple[float, float, float]) -> bool:
+    return float(np.hypot(center[0], center[1])) <= BOX_RANGE_M
+
+
+def _view_lines(
+    record: Record,
+    sample: dict[str, Any] | None,
+    vectors: Sequence[MapVector] | None,
+    cutoffs: Mapping[str, float],
+) -> tuple[Line, ...]:
+    if isinstance(record.map_elements, UnsetType):
+        return ()
+    shown = [found for found in record.map_elements if found.confidence >= cutoffs.get(found.type, SHOWN_CONFIDENCE)]
+    if sample is None or vectors is None:
+        return tuple(_predicted_line(found, "unknown") for found in shown)
+    predictions = read_predictions(record, sample)
+    token = record.metadata.sample_token
+    matches = {name: match_elements(match_sample(token, predictions[name], name, vectors)) for name in MAP_CLASSES}
+    verdict = judge(matches, {name: cutoffs.get(name, SHOWN_CONFIDENCE) for name in MAP_CLASSES})
+    missed, wrong = set(verdict.missed), set(verdict.false_alarms)
+    there = (
+        Line(
+            label=vector.type,
+            kind=vector.type,
+            points=patch_to_ego(vector.points, sample),
+            is_truth=True,
+            role="miss" if index in missed else "hit",
+        )
+        for index, vector in enumerate(vectors)
     )
-    return (*known, *drawn)
+    return (*there, *(_predicted_line(found, "false_alarm" if found.id in wrong else "hit") for found in shown))
 
 
 def _predicted_line(element: MapElement, role: Role) -> Line:
     label = f"{element.type} {element.confidence:.2f}"
     points = np.asarray(element.points, dtype=np.float64)
     return Line(label=label, kind=element.type, points=points, is_truth=False, role=role)
-
-
-def _vectors(record: Record, data: Samples, sample: dict[str, Any] | None, notes: list[str]) -> list[Vector] | None:
-    """The ground-truth map around a sample; None, with a note, where the map expansion is not there."""
-    if sample is None or isinstance(record.map_elements, UnsetType):
-        return None
-    from admlops.datasets.vector_map import vectors_in_ego  # loads shapely, which only map models need
-
-    try:
-        found = vectors_in_ego(data.root / "maps", data.location(record.metadata.sample_token), sample)
-    except AdmlopsError as error:
-        notes.append(f"The map's ground truth is missing: {error.message}. Next: {error.hint}")
-        return None
-    return [Vector(type=vector.type, points=np.asarray(vector.points, dtype=np.float64)) for vector in found]

@@ -1,0 +1,121 @@
+"""A sample as one PNG: six cameras and the bird's-eye view, for a terminal user, a chat or a README."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Polygon
+from PIL import Image
+
+from admlops.errors import AdmlopsError
+from admlops.reports.bird_eye import EGO_LENGTH_M, EGO_REAR_M, EGO_WIDTH_M, bird_eye_svg, visible_extent
+from admlops.reports.camera_view import CAMERA_ORDER, load_picture, project_box, project_line
+from admlops.reports.geometry import Points, box_corners
+from admlops.reports.scene_view import Box, Line, SceneView
+
+__all__ = ["bird_eye_svg", "draw_sample"]
+
+DPI = 100
+ON_PAPER = {"truth": "#009e73", "miss": "#d55e00", "prediction": "#0072b2", "false_alarm": "#c0408f"}
+ON_PHOTO = {"truth": "#35e0a5", "miss": "#ff8a3d", "prediction": "#63c3ff", "false_alarm": "#ff86da"}
+PALETTE_COLOURS = 255
+
+
+def draw_sample(view: SceneView, *, width: int = 1600) -> bytes:
+    """A mosaic of the cameras, three in a row, with the bird's-eye view at the right, as PNG of `width` pixels.
+
+    Ground truth is solid, predictions are dashed. A camera that cannot be drawn says why in its place. The same view
+    gives the same bytes.
+    """
+    with mpl.rc_context({"font.size": 9, "text.parse_math": False}):
+        figure = Figure(figsize=(width / DPI, 0.345 * width / DPI), dpi=DPI, layout="constrained")
+        grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.05))
+        for index, name in enumerate(CAMERA_ORDER):
+            _draw_camera(figure.add_subplot(grid[divmod(index, 3)]), view, name)
+        _draw_bird_eye(figure.add_subplot(grid[:, 3]), view)
+        figure.suptitle(f"{view.model}, {view.scene}, {view.token}", fontsize=10)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    image.quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _draw_camera(axes: Axes, view: SceneView, name: str) -> None:
+    axes.set_axis_off()
+    axes.set_title(name, fontsize=8, pad=2)
+    camera = None if view.sample is None else view.sample["cameras"].get(name)
+    if view.sample is None or camera is None:
+        axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes)
+        return
+    width, height = camera["width"], camera["height"]
+    try:
+        axes.imshow(load_picture(Path(camera["path"]), 640), extent=(0, width, height, 0))
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        _draw_overlay(axes, view, camera)
+    except AdmlopsError as error:
+        axes.text(0.5, 0.5, error.message, ha="center", va="center", wrap=True, transform=axes.transAxes)
+
+
+def _draw_overlay(axes: Axes, view: SceneView, camera: Mapping[str, Any]) -> None:
+    assert view.sample is not None
+    pose = view.sample["ego2global"]
+    for line in view.lines:
+        _draw_pieces(axes, project_line(line, camera, pose), line, ON_PHOTO)
+    for box in view.boxes:
+        _draw_pieces(axes, project_box(box, camera, pose), box, ON_PHOTO)
+
+
+def _draw_bird_eye(axes: Axes, view: SceneView) -> None:
+    half_width, half_height = visible_extent(view)
+    axes.set(xlim=(-half_width, half_width), ylim=(-half_height, half_height), aspect="equal", xticks=[], yticks=[])
+    for radius in range(10, 51, 10):
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#d0d5dc", linewidth=0.8))
+    axes.add_patch(Polygon(_up(view.window), fill=False, edgecolor="#7a838e", linestyle=":", linewidth=0.8))
+    front, half = EGO_LENGTH_M - EGO_REAR_M, EGO_WIDTH_M / 2
+    axes.fill([-half, half, half, -half], [-EGO_REAR_M, -EGO_REAR_M, front, front], color="#1f2328")
+    for line in view.lines:
+        _draw_pieces(axes, [_up(line.points)], line, ON_PAPER)
+    for box in view.boxes:
+        corners = box_corners(box.center, box.size_wlh, box.rotation_wxyz)[:4, :2]
+        nose = np.stack([np.asarray(box.center[:2]), corners[:2].mean(axis=0)])
+        _draw_pieces(axes, [_up(np.vstack([corners, corners[:1]])), _up(nose)], box, ON_PAPER)
+    _draw_key(axes, half_width, half_height)
+
+
+def _draw_key(axes: Axes, half_width: float, half_height: float) -> None:
+    """The legend, and a bar of 10 m."""
+    names = {"truth": "found", "miss": "missed", "prediction": "right", "false_alarm": "false alarm"}
+    for role, label in names.items():
+        axes.plot([], [], color=ON_PAPER[role], linestyle="-" if role in ("truth", "miss") else "--", label=label)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, fontsize=7, frameon=False, handlelength=1.6)
+    x, y = -half_width + 2, -half_height + 2
+    axes.plot([x, x + 10], [y, y], color="#59636e", linewidth=2)
+    axes.text(x + 5, y + 1, "10 m", ha="center", va="bottom", fontsize=7, color="#59636e")
+
+
+def _draw_pieces(axes: Axes, pieces: Iterable[Points], thing: Box | Line, colours: Mapping[str, str]) -> None:
+    layer = "truth" if thing.is_truth else "prediction"
+    colour = colours[thing.role if thing.role in ("miss", "false_alarm") else layer]
+    for piece in pieces:
+        axes.plot(
+            piece[:, 0],
+            piece[:, 1],
+            color=colour,
+            linestyle="-" if thing.is_truth else (0, (4, 2)),
+            linewidth=1.2 if thing.role in ("hit", "unknown") else 1.8,
+        )
+
+
+def _up(points: Points) -> Points:
+    """Ego x forward is up on paper, y left is left."""
+    return np.column_stack([-points[:, 1], points[:, 0]])
