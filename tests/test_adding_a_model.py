@@ -107,7 +107,7 @@ def test_an_unreadable_image_fails_its_sample_alone(checkout: Path, synthetic_ro
             (data / "samples" / folder.name / image.name).symlink_to(image)
     broken = min((data / "samples" / "CAM_FRONT").iterdir())
     broken.unlink()
-    typed = _type_in(checkout, 'admlops run Tiny --data "$DATA" --run tiny || test $? = 1', DATA=str(data))
+    typed = _type_in(checkout, 'admlops run Tiny --data "$DATA" --run tiny || test $? = 2', DATA=str(data))
     assert typed.returncode == 0, typed.stderr
     shown = _type_in(checkout, "admlops results show tiny --json")
     assert json.loads(shown.stdout)["failures"] == {"data": 1}
