@@ -53,15 +53,15 @@ class Adapter:
     def start_scene(self, scene: str) -> None:
         """Forget everything of the scene before. Nothing to do for a model without memory."""
 
-    def prepare(self, sample: Dict[str, Any]) -> Any:  # noqa: ANN401  the adapter's own kind of input
+    def prepare(self, sample: Dict[str, Any]) -> Any:
         """Read and decode the input. Raises DataError where it cannot be read. Not part of `inference_time`."""
         return sample
 
-    def forward(self, inputs: Any) -> Any:  # noqa: ANN401
+    def forward(self, inputs: Any) -> Any:
         """The model call, alone: this is what `inference_time` measures."""
         raise NotImplementedError
 
-    def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:  # noqa: ANN401
+    def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """The standard record's outputs, one key a task: `{"detections_3d": [...], "map_elements": [...]}`.
 
         Plain JSON (no arrays, no NaN), in metres, m/s and radians, in the ego frame of the sample.

@@ -36,7 +36,7 @@ def device_name(device: str) -> str:
     return str(cuda.get_device_name(device))
 
 
-def _cuda() -> Any:  # noqa: ANN401  torch.cuda, a module this code must not import
+def _cuda() -> Any:
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return cuda if cuda is not None and cuda.is_initialized() else None

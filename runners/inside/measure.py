@@ -1,16 +1,12 @@
 """One sample through an adapter, with its times."""
 
-import json
 import math
 import time
 from typing import Any, Dict, Optional
 
-from inside import gpu
+from inside import compact_json, gpu
 from inside.adapter import Adapter
 from inside.protocol import MAX_PAYLOAD_BYTES
-
-# Adapters build their outputs anew for each sample, so a search for cycles would find nothing, and it costs time.
-_encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
 class OutputError(Exception):
@@ -52,7 +48,7 @@ def encode_result(result: Dict[str, Any]) -> bytes:
     if not isinstance(result["outputs"], dict):
         raise OutputError("convert() returned {}, not a dictionary".format(type(result["outputs"]).__name__))
     try:
-        payload = _encode(result).encode("ascii")
+        payload = compact_json.encode(result)
     except ValueError as error:
         place = find_non_finite(result["outputs"], "outputs")
         raise OutputError("{} is not a finite number".format(place) if place else str(error)) from error
@@ -65,7 +61,7 @@ def encode_result(result: Dict[str, Any]) -> bytes:
     return payload
 
 
-def find_non_finite(value: Any, path: str) -> Optional[str]:  # noqa: ANN401  any JSON
+def find_non_finite(value: Any, path: str) -> Optional[str]:
     """The path of the first NaN or infinity, such as `outputs.detections_3d[3].confidence`."""
     if isinstance(value, float):
         return None if math.isfinite(value) else path

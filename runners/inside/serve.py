@@ -95,7 +95,7 @@ class Worker:
         except Stopped:
             return 0
 
-    def _attempt(self, part: Any) -> bool:  # noqa: ANN401  a method without arguments
+    def _attempt(self, part: Any) -> bool:
         """Run a part of the start; whatever the adapter raises there is reported."""
         try:
             part()
@@ -236,5 +236,5 @@ def _move(descriptor: int) -> int:
     return moved
 
 
-def _start(target: Any) -> None:  # noqa: ANN401  a function without arguments
+def _start(target: Any) -> None:
     threading.Thread(target=target, daemon=True).start()

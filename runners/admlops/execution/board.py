@@ -99,18 +99,17 @@ class Board:
 
     def summarize(self) -> Summary:
         """Counts what is on disk."""
-        records = list(self._job.run.records())
+        counts = self._job.run.count_statuses()
         expected = sum(len(scene.samples) for scene in self._job.scenes)
-        ok = sum(record.metadata.status == "ok" for record in records)
-        remaining = expected - len(records)
+        remaining = expected - counts.total()
         state: Literal["complete", "failed", "cancelled"] = "complete"
         if remaining:
             cancelled = self._stopped_by is None or self._stopped_by.kind == "cancelled"
             state = "cancelled" if cancelled else "failed"
         return Summary(
             state=state,
-            ok=ok,
-            failed=len(records) - ok,
+            ok=counts["ok"],
+            failed=counts["failed"],
             remaining=remaining,
             retries=self._retries,
             stopped_by=self._stopped_by if remaining else None,

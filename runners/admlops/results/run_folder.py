@@ -17,6 +17,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,17 @@ from admlops.storage import explain_os_error, file_sha256, write_atomically
 
 SCENE_BUFFER_BYTES = 1 << 18
 UNLISTED = frozenset({"manifest.json", "run.lock"})
+
+
+class _Status(msgspec.Struct):
+    status: str
+
+
+class _StatusOnly(msgspec.Struct):
+    metadata: _Status
+
+
+_decode_status = msgspec.json.Decoder(_StatusOnly).decode
 
 
 class SceneWriter:
@@ -236,6 +248,18 @@ class RunFolder:
                     yield decode_record(line, where=f"{path}:{number}")
         except OSError as error:
             raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path.parent}") from error
+
+    def count_statuses(self) -> Counter[str]:
+        """How many samples are `ok` and how many `failed`, without validating the records. Raises RecordError."""
+        counts: Counter[str] = Counter()
+        for scene in self.complete_scenes():
+            path = self._scene_path(scene)
+            try:
+                lines = path.read_bytes().splitlines()
+                counts.update(_decode_status(line).metadata.status for line in lines)
+            except (OSError, msgspec.DecodeError) as error:
+                raise RecordError(f"{path} cannot be read: {error}", hint=f"ls -l {path.parent}") from error
+        return counts
 
     def append_event(self, kind: str, **facts: Any) -> None:  # noqa: ANN401  whatever JSON holds
         """Add a line to `events.jsonl`: `{"t": <unix time, s>, "event": kind, …}`. From any thread."""

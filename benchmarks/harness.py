@@ -1,0 +1,147 @@
+"""What the harness costs: an adapter that answers instantly with 300 boxes, through everything a real run goes through.
+
+    python benchmarks/harness.py [--samples N] [--boxes N] [--python PATH] [--json]
+
+`harness` is a real run: worker process, frames, validation, records and events on disk, from handing over the first
+scene to the last one committed (the worker's start is printed apart: a run pays it once). `bare loop` is the same
+adapter in a plain loop in this process, without processes, JSON or files. `with JSON` adds the worker's encoding, which
+no design with a process boundary and text records can avoid. The numbers vary by a tenth or so with the machine's load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from instant_adapter import Instant, make_boxes  # a file beside this one
+
+from admlops.execution.job import Job, Progress, SceneJob
+from admlops.execution.schedule import execute
+from admlops.execution.worker import WorkerCommand
+from admlops.processes import process_environment
+from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.results.run_folder import RunFolder
+from inside.measure import Step, encode_result, run_sample
+
+SCENE_SAMPLES = 40
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--boxes", type=int, default=300)
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the worker's interpreter")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    result = {
+        "boxes": options.boxes,
+        "samples": options.samples,
+        "host_python": platform.python_version(),
+        **measure_harness(options.python, options.samples, options.boxes),
+        "bare_loop_per_s": measure_loop(options.samples, options.boxes, encode=False),
+        "with_json_per_s": measure_loop(options.samples, options.boxes, encode=True),
+    }
+    result["harness_share_of_json_loop"] = result["harness_per_s"] / result["with_json_per_s"]
+    result["harness_share_of_bare_loop"] = result["harness_per_s"] / result["bare_loop_per_s"]
+    print(json.dumps(result) if options.json else _table(result))
+    return 0
+
+
+def measure_harness(python: Path, samples: int, boxes: int) -> dict[str, Any]:
+    """Samples per second of one worker in a real run, and the seconds it took to start."""
+    scenes = _scenes(samples)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder.create(Path(folder) / "run", _header(scenes))
+        command = WorkerCommand(
+            python=python.absolute(),
+            adapter=HERE / "instant_adapter.py",
+            cwd=Path(folder),
+            variables=process_environment({}),
+        )
+        settings = {"device": "cpu", "options": {"boxes": boxes}}
+        job = Job(run=run, model=Instant.name, variant="plain", command=command, settings=settings, scenes=scenes)
+        marks: dict[str, float] = {}
+
+        def watch(progress: Progress) -> None:
+            marks.setdefault(progress.kind, time.perf_counter())
+            marks["last"] = time.perf_counter()
+
+        with run.lock():
+            summary = execute(job, on_progress=watch)
+        times = {event["event"]: event["t"] for event in run.events()}
+        size_bytes = sum(path.stat().st_size for path in run.records_path.iterdir())
+        python_version = next(event["python"] for event in run.events() if event["event"] == "worker_ready")
+    assert summary.state == "complete"
+    assert summary.ok == samples
+    return {
+        "worker_python": python_version,
+        "start_s": times["worker_ready"] - times["worker_started"],
+        "record_kb": size_bytes / samples / 1000,
+        "harness_per_s": samples / (times["scene"] - times["worker_ready"]),
+    }
+
+
+def measure_loop(samples: int, boxes: int, *, encode: bool) -> float:
+    """Samples per second of the same adapter in a plain loop, with or without making JSON of each result."""
+    adapter = Instant()
+    adapter.answer = make_boxes(boxes)
+    step = Step()
+    began = time.perf_counter()
+    for scene in _scenes(samples):
+        for sample in scene.samples:
+            result = run_sample(adapter, dict(sample), step)
+            if encode:
+                encode_result(result)
+    return samples / (time.perf_counter() - began)
+
+
+def _scenes(samples: int) -> list[SceneJob]:
+    tokens = [
+        {"sample_token": f"{index:032x}", "scene": f"scene-{index // SCENE_SAMPLES:04d}", "index_in_scene": index}
+        for index in range(samples)
+    ]
+    groups = [tokens[start : start + SCENE_SAMPLES] for start in range(0, samples, SCENE_SAMPLES)]
+    return [SceneJob(name=str(group[0]["scene"]), samples=group) for group in groups]
+
+
+def _header(scenes: list[SceneJob]) -> RunHeader:
+    return RunHeader(
+        run="benchmark",
+        model=Instant.name,
+        variant="plain",
+        environment=EnvironmentInfo(name="none", digest="none", backend="none", python=platform.python_version()),
+        data=DataInfo(root="none", version="none", split=None, samples_sha256="none", synthetic=True),
+        provenance=Provenance(commit=None, admlops="0", host=platform.node()),
+        scenes={scene.name: len(scene.samples) for scene in scenes},
+        settings={},
+        created="",
+    )
+
+
+def _table(result: dict[str, Any]) -> str:
+    rows = [
+        ("boxes per sample", f"{result['boxes']}"),
+        ("samples", f"{result['samples']}"),
+        ("size of a record", f"{result['record_kb']:.1f} kB"),
+        ("Python: host, worker", f"{result['host_python']}, {result['worker_python']}"),
+        ("worker's start", f"{result['start_s']:.2f} s"),
+        ("harness, one worker", f"{result['harness_per_s']:.0f} samples/s"),
+        ("bare loop", f"{result['bare_loop_per_s']:.0f} samples/s"),
+        ("bare loop with JSON", f"{result['with_json_per_s']:.0f} samples/s"),
+        ("harness ÷ bare loop", f"{result['harness_share_of_bare_loop']:.4f}"),
+        ("harness ÷ loop with JSON", f"{result['harness_share_of_json_loop']:.2f}"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
