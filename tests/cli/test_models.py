@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +30,25 @@ def test_list_says_which_models_are_not_set_up(admlops: Admlops) -> None:
     (row,) = (line for line in lines if line.startswith("TopoMLP"))
     assert "lane_graph" in row
     assert "not set up: " in row
+
+
+def test_list_on_a_terminal_draws_a_table() -> None:
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "COLUMNS": "160", "TERM": "xterm"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "admlops", "models", "list"], stdout=theirs, stdin=theirs, env=variables
+    ) as listing:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        except OSError:
+            pass  # Linux says so when the other side of a terminal is closed
+        os.close(ours)
+    assert listing.returncode == 0
+    assert "┃" in shown.decode()
+    assert "lane_graph" in shown.decode()
 
 
 def test_list_as_json(admlops: Admlops) -> None:

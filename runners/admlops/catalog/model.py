@@ -118,7 +118,3 @@ class Model(_Part):
     def adapter(self) -> Path:
         """The program that runs the model: `demo.py` in its folder."""
         return self.folder / "demo.py"
-
-    @property
-    def file(self) -> Path:
-        return self.folder / "model.toml"
