@@ -21,6 +21,7 @@ from admlops.paths import Layout
 from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
 from admlops.reports import RunData, load_run_data, missing_model, write_report
 from admlops.results.header import find_difference
+from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 from admlops.storage import write_atomically
@@ -153,9 +154,7 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
     if row.run is None:
         return summary
     loaded = load_run_data(row.run)
-    failures = Counter(
-        meta.failure.kind for meta in loaded.samples if meta.status == "failed" and meta.failure is not None
-    )
+    failures = Counter(meta.failure.kind for meta in loaded.samples if isinstance(meta.failure, Failure))
     gpu_mb = [meta.gpu_memory_used for meta in loaded.samples if meta.gpu_memory_used is not None]
     host_mb = [reading.worker_memory_mb for reading in loaded.telemetry if reading.worker_memory_mb is not None]
     summary |= {
