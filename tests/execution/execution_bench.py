@@ -1,0 +1,129 @@
+"""What the tests of this folder share: a run folder with a job of stand-in workers, and questions about how it went."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from admlops.execution.deadlines import Deadlines
+from admlops.execution.job import Job, Progress, SceneJob, Summary
+from admlops.execution.leftovers import find_processes
+from admlops.execution.schedule import execute
+from admlops.execution.worker import WorkerCommand
+from admlops.processes import process_environment
+from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.results.record import Record
+from admlops.results.run_folder import RunFolder
+
+WORKERS = Path(__file__).parent / "workers"
+PATIENT = Deadlines(start_s=60, call_s=60, silence_s=60, total_s=300)
+
+
+def make_scenes(shape: Mapping[str, int]) -> list[SceneJob]:
+    """Scenes of so many samples, with tokens such as `a-0`."""
+    return [
+        SceneJob(
+            name=name,
+            samples=[
+                {"sample_token": f"{name}-{index}", "scene": name, "index_in_scene": index} for index in range(count)
+            ],
+        )
+        for name, count in shape.items()
+    ]
+
+
+def make_header(shape: Mapping[str, int], *, name: str = "run", **changes: Any) -> RunHeader:
+    facts: dict[str, Any] = {
+        "run": name,
+        "model": "StandIn",
+        "variant": "plain",
+        "environment": EnvironmentInfo(name="none", digest="0", backend="none", python=sys.version.split()[0]),
+        "data": DataInfo(root="/none", version="none", split=None, samples_sha256="0", synthetic=True),
+        "provenance": Provenance(commit=None, admlops="0", host="test"),
+        "scenes": dict(shape),
+        "settings": {"device": "cpu"},
+        "created": "2026-01-01T00:00:00Z",
+    }
+    return RunHeader(**{**facts, **changes})
+
+
+@dataclass
+class Bench:
+    """One run folder below `folder`; `go` executes (or goes on with) the run."""
+
+    folder: Path
+    shape: dict[str, int] = field(default_factory=lambda: {"a": 4, "b": 4, "c": 4})
+    summary: Summary | None = None
+    progress: list[Progress] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def run(self) -> RunFolder:
+        return RunFolder.open(self.path)
+
+    def go(
+        self,
+        options: Mapping[str, Any] | None = None,
+        *,
+        raw: str | None = None,
+        workers: int = 1,
+        deadlines: Deadlines = PATIENT,
+        python: Path = Path(sys.executable),
+        **more: Any,
+    ) -> Summary:
+        """Execute with a stand-in that has `options`, or with the raw worker that behaves as `raw` says."""
+        run = self.run if self.path.exists() else RunFolder.create(self.path, make_header(self.shape))
+        job = Job(
+            run=run,
+            model="StandIn",
+            variant="plain",
+            command=WorkerCommand(
+                python=python,
+                adapter=WORKERS / ("raw.py" if raw else "stand_in.py"),
+                cwd=self.folder,
+                variables=process_environment({"BEHAVIOUR": raw}),
+            ),
+            settings={"device": "cpu", "options": dict(options or {})},
+            scenes=make_scenes(self.shape),
+            workers=workers,
+            deadlines=deadlines,
+            **{"grace_s": 1.0, **more},
+        )
+        with run.lock():
+            self.summary = execute(job, on_progress=self.progress.append)
+        return self.summary
+
+    def records(self) -> list[Record]:
+        return list(self.run.records())
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.run.events() if event["event"] == kind]
+
+    def failures(self) -> list[tuple[str, str]]:
+        """(class, what was done about it), one for each failure."""
+        return [(event["class"], event["action"]) for event in self.events("failure")]
+
+    def log(self, number: int = 0) -> str:
+        return (self.path / "logs" / f"worker-{number}.log").read_text(errors="replace")
+
+    def living(self, *, patience_s: float = 0.0) -> list[int]:
+        """The processes that still carry the mark of one of this run's workers."""
+        marks = frozenset(event["mark"] for event in self.events("worker_started"))
+        assert marks, "no worker was started"
+        deadline = time.monotonic() + patience_s
+        while (found := find_processes(marks)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def tokens(self) -> list[str]:
+        return [record.metadata.sample_token for record in self.records()]
+
+    def all_tokens(self) -> list[str]:
+        return [f"{name}-{index}" for name, count in self.shape.items() for index in range(count)]
