@@ -9,11 +9,11 @@ from typing import List, NamedTuple, Sequence
 import cv2
 import numpy as np
 
-from .geometry import Camera, horizon_rows
+from .geometry import Camera, horizon_rows, project
 
 NEAR_M = 16.0
 BINS = (32, 64, 64)  # of L, a, b in OpenCV's 8-bit Lab
-GROUND_SHARE = 0.93  # of near pixels that the ground colours must cover
+GROUND_SHARE = 0.9  # of near pixels that the ground colours must cover
 
 
 class View(NamedTuple):
@@ -40,23 +40,84 @@ def ground_ranges(camera: Camera) -> Ranges:
     return Ranges(depth, horizon_rows(camera))
 
 
-def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequence[np.ndarray]) -> List[np.ndarray]:
+def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequence[np.ndarray], road: "RoadColours") -> List[np.ndarray]:
     """For each view the uint8 mask (0 or 255) of pixels below the horizon that are neither ground colour nor paint.
 
     `paint` are masks (uint8, not 0 where the road is painted) at the images' sizes.
     """
-    labs = [cv2.cvtColor(cv2.GaussianBlur(view.image, (3, 3), 0), cv2.COLOR_BGR2Lab) for view in views]
-    shares = [_histogram(lab, (item.depth < NEAR_M) & (flat == 0)) for lab, item, flat in zip(labs, ranges, paint)]
+    labs = [to_lab(view) for view in views]
+    near = [(item.depth < NEAR_M) & (flat == 0) for item, flat in zip(ranges, paint)]
+    shares = [_histogram(lab, there) for lab, there in zip(labs, near)]
     # A colour that only one or two cameras see may be an object that stands close by.
     rank = min(2, max(0, (len(views) - 1) // 2))
     density = np.partition(shares, len(views) - 1 - rank, axis=0)[len(views) - 1 - rank]
-    ground_colours = (density > _threshold(density)).astype(np.uint8)
+    coloured = ~_neutral_bins(road.middle)
+    ground_colours = ((density > _threshold(density * coloured)) & coloured) | road.bins
+    ground_colours = ground_colours.astype(np.uint8)
     masks = []
     for lab, item, flat in zip(labs, ranges, paint):
         common = ground_colours[lab[..., 0] >> 3, lab[..., 1] >> 2, lab[..., 2] >> 2]
         upright = ((common == 0) & (flat == 0) & np.isfinite(item.depth)).astype(np.uint8) * 255
         masks.append(cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
     return masks
+
+
+def to_lab(view: View) -> np.ndarray:
+    """The image in 8-bit Lab, slightly smoothed."""
+    return np.asarray(cv2.cvtColor(cv2.GaussianBlur(view.image, (3, 3), 0), cv2.COLOR_BGR2Lab))
+
+
+class RoadColours(NamedTuple):
+    """The road's own colour in full light, (L, a, b) in 8-bit Lab, and the histogram bins it may have, also shaded."""
+
+    middle: np.ndarray
+    bins: np.ndarray
+
+
+SHADED, BRIGHT = 0.50, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
+CHROMA_TOLERANCE = 7.0
+
+
+def road_colours(views: Sequence[View]) -> RoadColours:
+    """Learnt from the ground just before and behind the vehicle, which stands on the road."""
+    samples = []
+    labs = [to_lab(view) for view in views]
+    for view, lab in zip(views, labs):
+        pixels, depth = project(view.camera, _corridor_points())
+        u, v = np.round(pixels).astype(int).T
+        inside = (depth > 1.0) & (u >= 0) & (v >= 0) & (u < lab.shape[1]) & (v < lab.shape[0])
+        samples.append(lab[v[inside], u[inside]])
+    colours = np.concatenate(samples).astype(float)
+    if len(colours) < 30:
+        colours = np.concatenate([lab[-lab.shape[0] // 8 :].reshape(-1, 3) for lab in labs]).astype(float)
+    middle = _lit_mode(colours)
+    lightness = np.arange(BINS[0]) * 8.0 + 4.0
+    dark_enough = (lightness > SHADED * middle[0] - 4) & (lightness < BRIGHT * middle[0] + 4)
+    return RoadColours(middle, dark_enough[:, None, None] & _neutral_bins(middle))
+
+
+def _corridor_points() -> np.ndarray:
+    """(n, 3) ground points 3 to 14 m before and behind the vehicle, within 1.4 m of its middle line."""
+    x = np.concatenate([np.arange(-13.0, -3.0, 0.1), np.arange(4.0, 15.0, 0.1)])
+    grid = np.stack(np.meshgrid(x, np.arange(-1.4, 1.45, 0.1), indexing="ij"), axis=-1).reshape(-1, 2)
+    return np.column_stack([grid, np.zeros(len(grid))])
+
+
+def _lit_mode(colours: np.ndarray) -> np.ndarray:
+    """The brighter of the common lightnesses (paint is rare), with the median colour there."""
+    counts, edges = np.histogram(colours[:, 0], bins=64, range=(0.0, 256.0))
+    counts = np.convolve(counts, [1, 2, 1], "same") / 4.0
+    peaks = np.flatnonzero(counts > 0.35 * counts.max())
+    middle = edges[int(peaks[-1])]
+    near = np.abs(colours[:, 0] - middle) < 8
+    return np.asarray(np.median(colours[near], axis=0))
+
+
+def _neutral_bins(middle: np.ndarray) -> np.ndarray:
+    """Bins whose chroma is the road's, whatever their lightness."""
+    chroma = np.arange(BINS[1]) * 4.0 + 2.0
+    alike = np.abs(chroma[:, None] - middle[1]) <= CHROMA_TOLERANCE, np.abs(chroma[None] - middle[2]) <= CHROMA_TOLERANCE
+    return np.broadcast_to(alike[0] & alike[1], BINS)
 
 
 def _histogram(lab: np.ndarray, near: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
-from .ground import View, ground_ranges, upright_masks
+from .ground import View, ground_ranges, road_colours, upright_masks
 from .markings import paint_mask
 from .objects import find_objects, merge
 from .records import Element, Object3D
@@ -37,11 +37,12 @@ def perceive(
     grid = Grid.around((float(lidar[0]), float(lidar[1])), GRID_REACH_M, CELL_M)
     warps = [Warp(warp(view.camera, view.image, grid), pixel_density(view.camera, grid)) for view in views]
     bare = join(grid, warps, [None] * len(views))
+    road = road_colours(views)
     painted = cv2.dilate(paint_mask(bare, bare.seen), np.ones((3, 3), np.uint8))
-    upright = upright_masks(views, ranges, [unwarp(camera, painted, grid) for camera in cameras])
+    upright = upright_masks(views, ranges, [unwarp(camera, painted, grid) for camera in cameras], road)
     masks = [warp(camera, mask, grid, cv2.INTER_NEAREST) for camera, mask in zip(cameras, upright)]
     view = join(grid, warps, masks)
-    reading = read_map(view, ~view.seen, Window.around(float(lidar[0]), float(lidar[1])))
+    reading = read_map(view, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
     headings = [reading.heading, reading.heading + math.pi / 2]
     found = [
         item

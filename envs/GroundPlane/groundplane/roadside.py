@@ -10,60 +10,27 @@ from .birdseye import BirdsEye
 from .lanes import densify, polyline_length
 from .markings import Stroke
 
-SEED_REACH_M = (16.0, 1.4)  # ahead and behind, and to the sides: the vehicle stands on the road
-TOLERANCE = np.array([9.0, 5.0, 5.0], np.float32)  # Lab, at least this far from a seed colour is still road
 MAX_HOLE_M2 = 14.0
 SMOOTHING_M = 0.4
 
 
-def paved_mask(view: BirdsEye, unknown: np.ndarray, paint: np.ndarray) -> np.ndarray:
-    """Cells (bool) of the road the vehicle stands on: like the ground just ahead and behind, and connected to it."""
+def paved_mask(view: BirdsEye, road_bins: np.ndarray) -> np.ndarray:
+    """Cells (bool) of the road the vehicle stands on: of the road's colours, and connected to the vehicle."""
     grid = view.grid
-    lab = cv2.cvtColor(cv2.GaussianBlur(view.image, (0, 0), 1.2) / np.float32(255), cv2.COLOR_BGR2Lab)
+    smooth = cv2.GaussianBlur(np.clip(view.image, 0, 255).astype(np.uint8), (0, 0), 1.0)
+    lab = cv2.cvtColor(smooth, cv2.COLOR_BGR2Lab)
+    alike = road_bins[lab[..., 0] >> 3, lab[..., 1] >> 2, lab[..., 2] >> 2] & view.seen
     x, y = grid.centers()
-    known = view.seen & ~unknown
-    corridor = (np.abs(x)[:, None] < SEED_REACH_M[0]) & (np.abs(y)[None] < SEED_REACH_M[1]) & known
-    if np.count_nonzero(corridor & (paint == 0)) < 50:
-        return np.zeros(known.shape, bool)
-    alike = _like_seeds(lab, lab[corridor & (paint == 0)]) & known
-    beneath = (np.abs(x)[:, None] < 4.5) & (np.abs(y)[None] < 2.5) & ~view.seen
-    mask = (alike | beneath).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    beneath = (np.abs(x - 0.8)[:, None] < 8.0) & (np.abs(y)[None] < 2.0)
+    mask = (alike | (beneath & ~view.seen)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
     _, labels = cv2.connectedComponents(mask, connectivity=4)
-    counts = np.bincount(labels[corridor | beneath], minlength=1)
+    counts = np.bincount(labels[beneath], minlength=1)
     counts[0] = 0
     if counts.max() == 0:
-        return np.zeros(known.shape, bool)
+        return np.zeros(alike.shape, bool)
     return fill_holes(labels == int(np.argmax(counts)), MAX_HOLE_M2 / grid.cell**2)
-
-
-def _like_seeds(lab: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Cells within tolerance of one of the few colours that make up most of the seeds."""
-    alike = np.zeros(lab.shape[:2], bool)
-    left = seeds
-    for _ in range(4):
-        mode = np.median(left, axis=0) if len(left) < 200 else _mode(left)
-        near = (np.abs(left - mode) < TOLERANCE).all(axis=1)
-        if np.count_nonzero(near) < 0.04 * len(seeds):
-            break
-        center = np.median(left[near], axis=0)
-        spread = 1.4826 * np.median(np.abs(left[near] - center), axis=0)
-        alike |= (np.abs(lab - center) < np.maximum(TOLERANCE, 4.0 * spread)).all(axis=-1)
-        left = left[~near]
-        if len(left) < 0.08 * len(seeds):
-            break
-    return alike
-
-
-def _mode(colours: np.ndarray) -> np.ndarray:
-    """The most common lightness and the median colour of those that have it."""
-    counts, edges = np.histogram(colours[:, 0], bins=40, range=(0.0, 100.0))
-    counts = np.convolve(counts, [1, 2, 1], "same")
-    peak = int(np.argmax(counts))
-    middle = (edges[peak] + edges[peak + 1]) / 2
-    near = np.abs(colours[:, 0] - middle) < 4.0
-    return np.asarray(np.median(colours[near], axis=0))
 
 
 def fill_holes(mask: np.ndarray, max_cells: float) -> np.ndarray:

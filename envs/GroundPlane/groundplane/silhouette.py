@@ -103,7 +103,8 @@ class Evidence:
         for edge, place in ((left - RING, 0), (right + RING, -1)):
             within = ((edge >= 0) & (edge < width))[:, None]
             at = np.clip(edge, 0, width - 1).astype(int)[:, None]
-            start = np.maximum(upper[:, [place]], limit)
+            # Higher up the background may be upright as well: a wall, or the next car.
+            start = np.maximum((upper[:, [place]] + lower[:, [place]]) // 2, limit)
             strips.append((at, start, np.where(within, np.maximum(lower[:, [place]], start), start), 0.3))
         leak = np.zeros(len(column))
         for at, start, end, weight in strips:

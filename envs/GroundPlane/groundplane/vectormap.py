@@ -24,17 +24,17 @@ class Reading(NamedTuple):
     heading: float
 
 
-def read_map(view: BirdsEye, unknown: np.ndarray, window: Window) -> Reading:
+def read_map(view: BirdsEye, road_bins: np.ndarray, window: Window) -> Reading:
     """All elements inside the window, most confident first."""
     paint = paint_mask(view, view.seen)
-    road = roadside.paved_mask(view, unknown, cv2.dilate(paint, np.ones((3, 3), np.uint8)))
+    road = roadside.paved_mask(view, road_bins)
     inner = cv2.erode(road.astype(np.uint8), np.ones((5, 5), np.uint8))
     pieces = strokes(paint & inner, view.grid)
     crossings = find_crossings(pieces)
     used = {index for crossing in crossings for index in crossing.members}
     free = line_strokes([item for index, item in enumerate(pieces) if index not in used])
     elements = _crossings(crossings, window) + _dividers(free, window)
-    elements += _boundaries(roadside.edge_strokes(road, unknown, view), window)
+    elements += _boundaries(roadside.edge_strokes(road, ~view.seen, view), window)
     elements.sort(key=lambda item: (-item.confidence, item.type, float(item.points[0, 0])))
     return Reading(elements[:MAX_ELEMENTS], lanes.main_heading(free))
 
