@@ -68,7 +68,7 @@ class Gpus:
         """Every GPU now."""
         return [self._read_one(index, handle) for index, handle in enumerate(self._handles)]
 
-    def _read_one(self, index: int, handle: Any) -> GpuReading:  # noqa: ANN401 - NVML's opaque handle
+    def _read_one(self, index: int, handle: Any) -> GpuReading:
         nvml = self._nvml
         utilization = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
         memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
@@ -82,7 +82,7 @@ class Gpus:
             energy_j=None if energy_mj is None else energy_mj / 1e3,
         )
 
-    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - NVML is untyped
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return question(*arguments)
         except self._nvml.NVMLError:

@@ -36,6 +36,10 @@ FailureClass = Literal[
 ]
 
 
+UNIT_TOLERANCE = 1e-3
+"""How far a quaternion's squared norm may be from 1: float32 arithmetic and rounding to six digits stay within."""
+
+
 class Box3D(Struct, frozen=True, forbid_unknown_fields=True):
     """A box in the ego frame."""
 
@@ -48,6 +52,11 @@ class Box3D(Struct, frozen=True, forbid_unknown_fields=True):
     velocity: Annotated[
         Point2 | None, Meta(description="Velocity x, y over ground [m/s], ego frame axes; null if not estimated.")
     ] = None
+
+    def __post_init__(self) -> None:
+        w, x, y, z = self.rotation_wxyz
+        if abs(w * w + x * x + y * y + z * z - 1.0) > UNIT_TOLERANCE:
+            raise ValueError(f"rotation_wxyz {self.rotation_wxyz} is not a unit quaternion")
 
 
 class Trajectory(Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +118,14 @@ class LaneGraph(Struct, frozen=True, forbid_unknown_fields=True):
     lane_to_traffic: Annotated[
         list[list[Confidence]], Meta(description="lanes × traffic elements: the element governs the lane.")
     ]
+
+    def __post_init__(self) -> None:
+        rows = len(self.lanes)
+        columns = {"lane_to_lane": len(self.lanes), "lane_to_traffic": len(self.traffic_elements)}
+        for name, width in columns.items():
+            matrix = getattr(self, name)
+            if len(matrix) != rows or any(len(row) != width for row in matrix):
+                raise ValueError(f"{name} is not {rows} × {width}")
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
