@@ -1,0 +1,77 @@
+"""`admlops data`: data sets to run models over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Data sets: synthetic scenes in the nuScenes layout.
+
+    \b
+    Example:
+      admlops data synthesize scenes --scenes 2 --samples 20
+    """
+
+
+@data.command()
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--scenes", default=2, show_default=True, help="Scenes, at most 10: mini_val's two first, then mini_train's."
+)
+@click.option("--samples", default=20, show_default=True, help="Key frames of each scene, two a second; at most 60.")
+@click.option("--seed", default=0, show_default=True, help="The same seed and options give the same bytes.")
+@click.option("--scale", default=1.0, show_default=True, help="Image size as a factor of 1600x900.")
+@click.option("--lidar-sweeps", default=3, show_default=True, help="LiDAR sweeps between two key frames; at most 9.")
+@click.option(
+    "--camera-sweeps", default=1, show_default=True, help="Pictures a camera between two key frames; at most 5."
+)
+@click.option("--workers", default=None, type=click.IntRange(min=1), help="Processes; as many as there are CPUs.")
+@click.option("--force", is_flag=True, help="Replace whatever is in DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def synthesize(
+    target: Path,
+    scenes: int,
+    samples: int,
+    seed: int,
+    scale: float,
+    lidar_sweeps: int,
+    camera_sweeps: int,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
+
+    \b
+    Example:
+      admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
+    """
+    from admlops.datasets.synthetic import SynthesisOptions
+    from admlops.datasets.synthetic import synthesize as write
+
+    options = SynthesisOptions(
+        scenes=scenes,
+        samples=samples,
+        seed=seed,
+        scale=scale,
+        lidar_sweeps=lidar_sweeps,
+        camera_sweeps=camera_sweeps,
+    )
+    options.check()
+    with click.progressbar(
+        length=scenes * samples, label="synthesize", file=click.get_text_stream("stderr"), hidden=as_json
+    ) as bar:
+        written = write(
+            target, options, on_progress=lambda done, _: bar.update(done - bar.pos), force=force, workers=workers
+        )
+    if as_json:
+        click.echo(json.dumps({"data": str(target.absolute()), "written": written, "options": options.as_dict()}))
+    elif written:
+        click.echo(f"{target}: {scenes} scenes of {samples} key frames")
+    else:
+        click.echo(f"{target} already holds exactly this data set; nothing was done")

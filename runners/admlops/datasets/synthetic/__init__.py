@@ -1,0 +1,8 @@
+"""Synthetic scenes: a generated world, driven through and recorded in the nuScenes layout."""
+
+from __future__ import annotations
+
+from admlops.datasets.synthetic.options import SCENE_NAMES, SynthesisOptions
+from admlops.datasets.synthetic.writer import is_synthesized, read_marker, synthesize
+
+__all__ = ["SCENE_NAMES", "SynthesisOptions", "is_synthesized", "read_marker", "synthesize"]

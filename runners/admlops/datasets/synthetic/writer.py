@@ -1,0 +1,219 @@
+"""Writing a whole data set: scenes in parallel, then tables and maps, then one rename into place."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from admlops import __version__
+from admlops.datasets.synthetic.map_expansion import make_map_expansion
+from admlops.datasets.synthetic.options import (
+    LOCATIONS,
+    VERSION,
+    SceneSpec,
+    SynthesisOptions,
+    list_scenes,
+    marker_path,
+)
+from admlops.datasets.synthetic.recording import SceneRecording, record_scene
+from admlops.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL
+from admlops.datasets.synthetic.tables import fixed_rows, map_row
+from admlops.datasets.synthetic.world import World, generate_world
+from admlops.errors import UsageError
+from admlops.storage import explain_os_error
+
+MASK_PIXELS_PER_METRE = 10  # the resolution that the map mask API assumes
+
+Progress = Callable[[int, int], None]
+
+
+def synthesize(
+    target: Path,
+    options: SynthesisOptions,
+    *,
+    on_progress: Progress | None = None,
+    force: bool = False,
+    workers: int | None = None,
+) -> bool:
+    """Write a synthetic data set in the nuScenes layout to `target`.
+
+    The same options give the same bytes, whatever `workers` (processes, at most one a scene) is. `on_progress` gets
+    key frames done and in all. Returns False, and does nothing, if `target` already holds exactly this data set.
+
+    Raises:
+        UsageError: an option is out of range, or `target` holds something else and `force` is not given.
+        StorageError: `target` cannot be written; nothing of the data set is left behind.
+    """
+    options.check()
+    target = target.absolute()
+    if is_synthesized(target, options) and not force:
+        return False
+    _refuse_foreign(target, force=force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    try:
+        temporary.chmod(0o755)
+        _write(temporary, options, on_progress or _ignore, workers)
+        _move_into_place(temporary, target)
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def is_synthesized(target: Path, options: SynthesisOptions) -> bool:
+    """Whether `target` is the finished data set of exactly these options, made by this version of admlops."""
+    return read_marker(target) == _marker(options)
+
+
+def read_marker(target: Path) -> dict[str, Any] | None:
+    """What `synthetic.json` says about a finished synthetic data set; None if there is none."""
+    try:
+        content = json.loads(marker_path(target).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _marker(options: SynthesisOptions) -> dict[str, Any]:
+    return {"synthetic": True, "admlops": __version__, "version": VERSION, "options": options.as_dict()}
+
+
+def _refuse_foreign(target: Path, *, force: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file, not a folder", hint="admlops data synthesize ANOTHER_DIR")
+    try:
+        empty = not target.is_dir() or not any(target.iterdir())
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    if empty or force:
+        return
+    marker = read_marker(target)
+    if marker is None:
+        raise UsageError(
+            f"{target} is not empty and is not a synthetic data set",
+            hint="name an empty folder, or add --force to replace everything in it",
+        )
+    options = ", ".join(f"{name} {value}" for name, value in marker.get("options", {}).items())
+    raise UsageError(
+        f"{target} holds a synthetic data set with other options ({options})",
+        hint="name another folder, or add --force to replace it",
+    )
+
+
+def _write(folder: Path, options: SynthesisOptions, on_progress: Progress, workers: int | None) -> None:
+    for kind in ("samples", "sweeps"):
+        for channel in (*CAMERA_CHANNELS, LIDAR_CHANNEL):
+            (folder / kind / channel).mkdir(parents=True)
+    for name in (VERSION, "maps/expansion", "can_bus"):
+        (folder / name).mkdir(parents=True)
+    specs = list_scenes(options)
+    count = min(len(specs), workers or os.cpu_count() or 1)
+    recordings = (
+        _record_alone(specs, options, folder, on_progress)
+        if count == 1
+        else _record_together(specs, options, folder, on_progress, count)
+    )
+    _write_tables(folder, options, recordings)
+    for location in LOCATIONS:
+        _write_map(folder, generate_world(location, options.seed), options.seed)
+    for recording in recordings:
+        for name, content in recording.can_bus.items():
+            _write_json(folder / "can_bus" / f"{recording.spec.name}_{name}.json", content)
+    _write_json(marker_path(folder), _marker(options), indent=2)
+
+
+def _record_alone(
+    specs: list[SceneSpec], options: SynthesisOptions, folder: Path, on_progress: Progress
+) -> list[SceneRecording]:
+    done, total = 0, len(specs) * options.samples
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, total)
+
+    return [record_scene(spec, options, folder, tick) for spec in specs]
+
+
+def _record_together(
+    specs: list[SceneSpec], options: SynthesisOptions, folder: Path, on_progress: Progress, workers: int
+) -> list[SceneRecording]:
+    """One scene a task; fresh processes, so that nothing but the arguments can matter."""
+    context = multiprocessing.get_context("spawn")
+    total = len(specs) * options.samples
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(_record_task, spec, options, folder) for spec in specs]
+        recordings = []
+        for number, future in enumerate(futures, 1):
+            recordings.append(future.result())
+            on_progress(number * options.samples, total)
+    return recordings
+
+
+def _record_task(spec: SceneSpec, options: SynthesisOptions, folder: Path) -> SceneRecording:
+    return record_scene(spec, options, folder, lambda: None)
+
+
+def _write_tables(folder: Path, options: SynthesisOptions, recordings: list[SceneRecording]) -> None:
+    rows = fixed_rows()
+    for recording in recordings:
+        for table, added in recording.rows.items():
+            rows[table] += added
+    for location in LOCATIONS:
+        logs = [recording.log_token for recording in recordings if recording.spec.location == location]
+        rows["map"].append(map_row(options.seed, location, logs))
+    for table, content in rows.items():
+        _write_json(folder / VERSION / f"{table}.json", content, indent=0)
+
+
+def _write_map(folder: Path, world: World, seed: int) -> None:
+    _write_json(folder / "maps" / "expansion" / f"{world.location}.json", make_map_expansion(world, seed))
+    scale = MASK_PIXELS_PER_METRE
+    width, height = (int(extent * scale) for extent in world.canvas)
+    mask = Image.new("L", (width, height), 0)
+    draw = ImageDraw.Draw(mask)
+    for area in (world.paved, world.carpark):
+        outline = np.asarray(area.exterior.coords) * scale * [1, -1] + [0, height]
+        draw.polygon(outline.ravel().tolist(), fill=255)
+    mask.save(folder / map_row(seed, world.location, [])["filename"], optimize=True)
+
+
+def _move_into_place(temporary: Path, target: Path) -> None:
+    """Rename; what stood there before goes away only once the new data set is whole."""
+    old: Path | None = None
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        target.rename(old / "data")
+    try:
+        temporary.rename(target)
+    except OSError:
+        if old is not None:
+            with suppress(OSError):
+                (old / "data").rename(target)
+        raise
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
+    path.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _ignore(done: int, total: int) -> None:
+    """The progress nobody asked for."""
