@@ -94,7 +94,7 @@ class Bench:
             scenes=make_scenes(self.shape),
             workers=workers,
             deadlines=deadlines,
-            **{"grace_s": 1.0, **more},
+            **{"grace_s": 0.3, **more},
         )
         with run.lock():
             self.summary = execute(job, on_progress=self.progress.append)

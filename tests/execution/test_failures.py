@@ -14,10 +14,11 @@ from execution_bench import PATIENT, Bench
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.failures import POLICIES
 from admlops.results.record import FailureClass
+from admlops.results.run_folder import records_digest
 
 QUICK_START = Deadlines(start_s=1.0, call_s=60, silence_s=60, total_s=300)
-QUICK_CALL = Deadlines(start_s=60, call_s=2.5, silence_s=60, total_s=300)
-QUICK_SILENCE = Deadlines(start_s=60, call_s=60, silence_s=3.5, total_s=300)
+QUICK_CALL = Deadlines(start_s=60, call_s=1.5, silence_s=60, total_s=300)
+QUICK_SILENCE = Deadlines(start_s=60, call_s=60, silence_s=2.6, total_s=300)
 FLAWED_SAMPLE = {"at": "b-1"}
 
 
@@ -128,7 +129,7 @@ def test_out_of_gpu_memory_at_the_smallest_skips_the_sample(bench: Bench) -> Non
         ("exit_3", "crash", "exit code 3", PATIENT),
         ("memory_error", "host_oom", "MemoryError: Unable to allocate 40 GiB", PATIENT),
         ("poisoned", "poisoned", "illegal memory access", PATIENT),
-        ("sleep", "hang", "no result within 2.5 s (the call deadline)", QUICK_CALL),
+        ("sleep", "hang", "no result within 1.5 s (the call deadline)", QUICK_CALL),
         ("freeze", "hang", "(the silence deadline)", QUICK_SILENCE),
         ("hold", "hang", "(the silence deadline)", QUICK_SILENCE),
     ],
@@ -155,7 +156,7 @@ def test_a_second_try_gives_the_records_of_an_undisturbed_run(bench: Bench, tmp_
     (tmp_path / "calm").mkdir()
     calm = Bench(tmp_path / "calm")
     calm.go()
-    assert _bare(bench) == _bare(calm)
+    assert records_digest(bench.run) == records_digest(calm.run)
     taken_back = [step.samples for step in bench.progress if step.kind == "retry"]
     assert taken_back == [-1]
     assert sum(step.samples for step in bench.progress) == 12
@@ -338,9 +339,3 @@ class _Watched(list[Any]):
 def test_every_class_has_a_policy_and_a_hint() -> None:
     assert set(POLICIES) == set(FailureClass.__args__)  # type: ignore[attr-defined]
     assert all(policy.hint for policy in POLICIES.values())
-
-
-def _bare(bench: Bench) -> str:
-    from admlops.results.run_folder import records_digest
-
-    return records_digest(bench.run)
