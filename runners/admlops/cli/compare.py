@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,24 +56,30 @@ def compare(names: str, fresh: bool, out: Path | None, as_json: bool, **options:
         raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")
 
 
-def _print_summary(summary: dict[str, Any] | Any) -> None:
+def _print_summary(summary: Mapping[str, Any]) -> None:
     from admlops.cli.tables import print_table
+    from admlops.evaluation.metrics import DETECTION_PROTOCOL, MAP_PROTOCOL
 
+    columns = {
+        "box mAP": (DETECTION_PROTOCOL, "mAP"),
+        "NDS": (DETECTION_PROTOCOL, "NDS"),
+        "map mAP": (MAP_PROTOCOL, "mAP"),
+    }
     rows = []
     for model in summary["models"]:
-        scores = {metric["name"]: metric["value"] for metric in model.get("metrics", ())}
+        scores = {(metric["protocol"], metric["name"]): metric["value"] for metric in model.get("metrics", ())}
         latency = model.get("latency") or {}
         rows.append(
             (
                 model["model"],
                 model["status"],
-                *(_number(scores.get(name)) for name in ("mAP", "NDS", "map mAP")),
+                *(_number(scores.get(key)) for key in columns.values()),
                 _milliseconds(latency),
                 latency.get("verdict", ""),
                 str(sum(model.get("failures", {}).values()) or ""),
             )
         )
-    print_table(("model", "status", "mAP", "NDS", "map mAP", "ms/sample", "latency", "failures"), rows)
+    print_table(("model", "status", *columns, "ms/sample", "latency", "failures"), rows)
 
 
 def _number(value: float | None) -> str:
