@@ -28,7 +28,8 @@ OVERLAY_STYLE = """
 BIRD_EYE_STYLE = """
 .bird-eye{background:var(--surface,#fff);color:var(--muted,#59636e);font-family:system-ui,sans-serif}
 .grid{fill:none;stroke:currentColor;stroke-opacity:.35;stroke-width:1;vector-effect:non-scaling-stroke}
-.window{stroke-dasharray:2 3;stroke-opacity:.8}.bird-eye text{fill:currentColor}
+.window{stroke-dasharray:2 3;stroke-opacity:.8}
+.bird-eye text{fill:currentColor;paint-order:stroke;stroke:var(--surface,#fff);stroke-width:.35em}
 .ego{fill:var(--ink,#1f2328)}.scale-bar{stroke:currentColor;stroke-width:2;vector-effect:non-scaling-stroke}
 """
 

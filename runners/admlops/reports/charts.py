@@ -158,6 +158,7 @@ def draw_timeline(samples: Sequence[Metadata], *, name: str, series: Series) -> 
             plot.plot(failed, np.zeros(len(failed)), "x", color=INK, label="failed", clip_on=False)
         plot.set(xlabel="sample", ylabel="inference time [ms]", xlim=(-0.5, len(samples) - 0.5))
         plot.set_ylim(0, 1.12 * float(times_ms.max()))
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside upper left", ncols=2)
         label = f"Inference time over {len(samples)} samples of {series.label}, up to {times_ms.max():.1f} ms"
         return to_page_svg(figure, name=name, label=label)

@@ -93,6 +93,7 @@ def to_page_svg(figure: Figure, *, name: str, label: str) -> str:
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'xlink:href="#', f'href="#{name}-', text)
     text = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--sans)", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
     text = re.sub("|".join(_VARIABLES), lambda found: f"var({_VARIABLES[found.group()]})", text)
     view_box = re.search(r'viewBox="[^"]*"', text)
     assert view_box is not None

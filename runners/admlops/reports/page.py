@@ -199,22 +199,26 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
     if header is None:
         return []
     code, machine = header.provenance, header.provenance
-    built = f"{header.environment.name} ({header.environment.backend}, Python {header.environment.python})"
+    libraries: Mapping[str, str] = run.worker.get("libraries", {})
     facts: list[tuple[str, str]] = [
         ("run", header.run),
         ("model, variant", f"{header.model}, {header.variant}"),
         ("started", header.created),
-        ("environment", built),
+        ("environment", f"{header.environment.name} ({header.environment.backend})"),
         ("environment digest", header.environment.digest),
+        ("environment's Python", _text(run.worker.get("python") or header.environment.python)),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))),
+        ("adapter digest", _text(run.worker.get("digest"))),
         ("admlops", f"{code.admlops}, commit {code.commit or 'unknown (not a git checkout)'}"),
         ("data set", f"{header.data.root}, {header.data.version}"),
         ("samples sha256", header.data.samples_sha256),
         ("machine", machine.host),
         ("GPUs", ", ".join(machine.gpus) or "none"),
         ("driver", machine.driver or "none"),
+        ("device", _text(run.worker.get("device_name"))),
         ("fixes applied", ", ".join(sorted({fix for meta in run.samples for fix in meta.fixes}))),
         *((f"setting: {key}", _text(value)) for key, value in header.settings.items()),
-        *((key.replace("_", " "), _text(value)) for key, value in header.options.items()),
+        *((f"option: {key}", _text(value)) for key, value in header.options.items()),
         ("manifest sha256", run.manifest_sha256 or "none yet"),
     ]
     return [(name, value) for name, value in facts if value]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class RunData:
         samples: the metadata of every record, in the run's order.
         worst: full records of the samples that `metrics["worst"]` names, the worst first.
         metrics: `metrics.json`, or None before `admlops evaluate`.
+        worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
+        manifest_sha256: of the `manifest.json` that stood there before this report was written.
         notes: what could not be read, a sentence each.
     """
 
@@ -65,6 +67,7 @@ class RunData:
     telemetry: Sequence[Reading] = ()
     latency: Latency | None = None
     claims: Sequence[Claim] = ()
+    worker: Mapping[str, Any] = field(default_factory=dict)
     manifest_sha256: str | None = None
     notes: Sequence[str] = ()
 
@@ -132,6 +135,7 @@ def load_run_data(run: RunFolder, *, claims: Sequence[Claim] = (), worst: int = 
         telemetry=_read_telemetry(run.telemetry_path, notes),
         latency=_summarize(samples, notes),
         claims=claims,
+        worker=next((event for event in run.events() if event.get("event") == "worker_ready"), {}),
         manifest_sha256=_manifest_sha256(run.path),
         notes=notes,
     )

@@ -43,7 +43,9 @@ Cutoffs = Mapping[str, Mapping[str, float]]
 class Samples(Protocol):
     """What a report needs of a data set; `datasets.nuscenes.NuScenes` is one."""
 
-    root: Path
+    @property
+    def root(self) -> Path:
+        """The folder that holds `maps/`."""
 
     def sample(self, token: str) -> dict[str, Any]: ...
     def location(self, token: str) -> str: ...

@@ -1,0 +1,175 @@
+"""The page: whole, escaped, the same each time, and never a crash where something is missing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace as replaced
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.reports.fabricate import FakeData, make_claims, make_data, make_header, make_metadata, make_run
+
+from admlops.errors import StorageError
+from admlops.reports import load_run_data, missing_model, write_report
+from admlops.reports.html import render_report
+from admlops.reports.run_data import RunData
+from admlops.results.record import Record
+from admlops.results.run_folder import RunFolder
+
+EVIL = '<script>alert("x")</script><img src=http://evil.example/x.png>'
+
+
+class Page(HTMLParser):
+    """Counts tags, collects ids, headings, links and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href", "srcset"):
+                self.links.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> FakeData:
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def comparison(data: FakeData) -> str:
+    absent = missing_model("VAD", hint="not set up: no lock. Next: admlops models show VAD", claims=make_claims())
+    return render_report([make_run(), make_run("MapTR", failed=3, seed=2, better=0.1), absent], {}, data=data)
+
+
+def test_the_page_holds_every_section_and_refers_to_nothing_outside(comparison: str) -> None:
+    page = Page(comparison)
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert page.tags["script"] == 0
+    assert "http://" not in comparison.replace("http-equiv", "")
+    for section in ("summary", "claims", "scores", "latency", "resources", "curves", "worst", "failures", "provenance"):
+        assert section in page.ids
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.tags["img"] == 4 * 6
+    assert page.tags["h1"] == 1
+
+
+def test_a_model_that_is_not_set_up_has_its_row(comparison: str) -> None:
+    page = Page(comparison)
+    assert "not set up: no lock. Next: admlops models show VAD" in page.text
+    assert "Synthetic data" in page.text
+
+
+def test_the_verdict_is_said_with_its_reasons(comparison: str) -> None:
+    text = Page(comparison).text
+    assert "VALID" in text
+    assert "3 samples failed and have no time" in text
+
+
+def test_the_same_input_gives_the_same_page(data: FakeData) -> None:
+    runs = [make_run(failed=1)]
+    assert render_report(runs, None, data=data) == render_report([make_run(failed=1)], None, data=data)
+
+
+def test_names_cannot_inject_markup(data: FakeData) -> None:
+    run = make_run()
+    samples = [replace(meta, scene=EVIL) for meta in make_metadata("GroundPlane", samples=4)]
+    evil = replaced(
+        run,
+        model=EVIL,
+        header=replace(make_header(EVIL, run=EVIL), options={EVIL: EVIL}),
+        samples=samples,
+        worst=[replace(record, metadata=replace(record.metadata, scene=EVIL)) for record in run.worst],
+        notes=(EVIL,),
+        worker={"libraries": {EVIL: EVIL}},
+    )
+    text = render_report([evil, replaced(make_run("B"), model=EVIL)], {}, data=data)
+    page = Page(text)
+    assert page.tags["script"] == 0
+    assert page.tags["img"] == 4 * 6
+    assert "<script>" in page.text
+    assert [link for link in page.links if "evil" in link] == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"metrics": None, "worst": ()},
+        {"telemetry": ()},
+        {"latency": None, "samples": ()},
+        {"metrics": None, "worst": (), "telemetry": (), "latency": None, "samples": (), "claims": ()},
+    ],
+)
+def test_missing_parts_become_sentences(data: FakeData, changed: dict[str, object]) -> None:
+    text = Page(render_report([replaced(make_run(), **changed)], None, data=data)).text  # type: ignore[arg-type]
+    expected = {
+        "metrics": "admlops evaluate RUN",
+        "telemetry": "No telemetry was recorded",
+        "latency": "No sample was timed",
+        "claims": "No published numbers",
+    }
+    for key in changed:
+        assert expected.get(key, "") in text
+
+
+def test_only_models_that_are_not_set_up(data: FakeData) -> None:
+    text = Page(render_report([missing_model("VAD", hint="Next: x")], {}, data=None)).text
+    assert "Nothing was run" in text
+
+
+def test_a_data_set_that_moved_away_leaves_the_rest() -> None:
+    text = Page(render_report([make_run()], None, data=None)).text
+    assert "pass --data ROOT" in text
+    assert "mAP" in text
+
+
+def test_all_samples_failed(data: FakeData) -> None:
+    run = make_run(failed=70)
+    samples = [meta for meta in run.samples if meta.status == "failed"]
+    text = Page(render_report([replaced(run, samples=samples, latency=None)], None, data=data)).text
+    assert "70 of 70" in text
+
+
+def test_one_sample_that_is_the_first_of_its_scene(data: FakeData) -> None:
+    run: RunData = replaced(make_run(), samples=make_metadata("GroundPlane", samples=1))
+    assert "first frame of a scene" in Page(render_report([run], None, data=data)).text
+
+
+def test_a_real_folder_becomes_a_page(tmp_path: Path) -> None:
+    header = replace(make_header(), scenes={"scene-0103": 1})
+    run = RunFolder.create(tmp_path / "run", header)
+    with run.scene_writer("scene-0103") as writer:
+        writer.append(Record(schema=1, metadata=make_metadata("GroundPlane")[0], detections_3d=[]))
+        writer.commit()
+    path = write_report(run.report_path, [load_run_data(run)], None, data=None)
+    assert path == run.report_path
+    assert "The run is not evaluated yet" in path.read_text()
+
+
+def test_an_older_report_survives_a_failed_write(tmp_path: Path) -> None:
+    blocked = tmp_path / "report.html"
+    blocked.mkdir()
+    with pytest.raises(StorageError):
+        write_report(blocked, [make_run()], None, data=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_dark_mode_phone_and_paper_have_their_rules(comparison: str) -> None:
+    assert re.search(r"@media \(prefers-color-scheme: dark\)", comparison)
+    assert '<meta name="viewport"' in comparison
+    assert "@media print" in comparison
