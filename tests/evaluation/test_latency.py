@@ -1,0 +1,124 @@
+"""Latency says what its samples carry."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admlops.evaluation.latency import PERCENTILES, distribution, samples_needed, summarize
+from admlops.results.record import Metadata, Record
+
+
+def record(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Record:
+    meta = Metadata(
+        model_name="M",
+        variant="v",
+        run="r",
+        sample_token=f"t{index}",
+        scene="s",
+        index_in_scene=index,
+        status=status,  # type: ignore[arg-type]
+        inference_time=time_s,
+        end_to_end_time=None if time_s is None else 2 * time_s,
+    )
+    return Record(schema=1, metadata=meta)
+
+
+def test_the_counts_that_mlperf_states() -> None:
+    assert [samples_needed(p) for p in (0.5, 0.9, 0.99, 0.999)] == [11, 64, 662, 6636]
+
+
+@pytest.mark.parametrize("percentile", PERCENTILES)
+def test_the_counts_are_the_smallest(percentile: float) -> None:
+    def chance(n: int) -> float:
+        """At most one of n above the percentile."""
+        return percentile**n + n * (1 - percentile) * percentile ** (n - 1)
+
+    n = samples_needed(percentile)
+    assert chance(n) <= 0.01 < chance(n - 1)
+
+
+def test_percentiles_appear_with_their_counts() -> None:
+    for n, expected in (
+        (10, []),
+        (11, ["p50"]),
+        (63, ["p50"]),
+        (64, ["p50", "p90"]),
+        (662, ["p50", "p90", "p95", "p99"]),
+    ):
+        assert list(distribution([0.1] * n).to_json()["percentiles"]) == expected
+
+
+def test_numbers_by_hand() -> None:
+    times = [index / 1000 for index in range(1, 65)]
+    found = distribution(list(reversed(times)))
+    assert (found.min_s, found.max_s, found.n) == (0.001, 0.064, 64)
+    assert found.mean_s == pytest.approx(statistics.fmean(times))
+    assert found.std_s == pytest.approx(statistics.stdev(times))
+    median, p90 = found.percentiles
+    assert (median.value_s, p90.value_s) == (0.032, 0.058)
+    assert p90.upper_bound_s == 0.063  # one of 64 above it is allowed
+
+
+@given(st.lists(st.floats(1e-4, 10), min_size=64, max_size=400))
+def test_order_holds(times: list[float]) -> None:
+    found = distribution(times)
+    values = [entry.value_s for entry in found.percentiles]
+    assert values == sorted(values)
+    for entry in found.percentiles:
+        assert entry.value_s <= entry.upper_bound_s <= max(times)
+        assert np.mean(np.array(times) <= entry.value_s) >= entry.percentile - 1e-9
+    assert found.min_s is not None
+    assert found.mean_s is not None
+    assert found.min_s <= found.mean_s + 1e-12
+
+
+def test_the_upper_bound_holds_ninety_nine_times_in_a_hundred() -> None:
+    rng = np.random.default_rng(5)
+    true_p90 = -math.log(0.1)
+    covered = [
+        distribution(rng.exponential(size=80).tolist()).percentiles[1].upper_bound_s >= true_p90 for _ in range(600)
+    ]
+    assert np.mean(covered) >= 0.98
+
+
+def test_first_frames_stand_apart() -> None:
+    latency = summarize([record(index % 40, time_s=9.0 if index % 40 == 0 else 0.1) for index in range(120)])
+    assert (latency.inference.n, latency.first_inference.n) == (117, 3)
+    assert latency.inference.max_s == 0.1
+    assert latency.first_end_to_end.mean_s == 18.0
+    assert latency.inference_fps == pytest.approx(10.0)
+    assert latency.end_to_end_fps == pytest.approx(5.0)
+    assert (latency.verdict, latency.reasons) == ("VALID", ())
+
+
+def test_too_few_samples_are_invalid_and_say_how_many() -> None:
+    latency = summarize([record(index) for index in range(41)])
+    assert latency.verdict == "INVALID"
+    assert "40 samples" in latency.reasons[0]
+    assert "64" in latency.reasons[0]
+    assert latency.suggested_samples == 65
+
+
+def test_failures_and_missing_times_are_invalid() -> None:
+    records = [record(index) for index in range(100)]
+    failed = summarize([*records, record(100, time_s=None, status="failed")])
+    assert failed.verdict == "INVALID"
+    assert "1 samples failed" in failed.reasons[0]
+    assert failed.inference.n == 99
+    untimed = summarize([*records, record(100, time_s=None)])
+    assert "not timed" in untimed.reasons[0]
+
+
+def test_nothing_measured() -> None:
+    latency = summarize([])
+    assert latency.verdict == "INVALID"
+    assert latency.to_json()["inference"] == {
+        "n": 0, "mean_s": None, "std_s": None, "min_s": None, "max_s": None, "percentiles": {},
+    }  # fmt: skip
+    assert latency.inference_fps is None

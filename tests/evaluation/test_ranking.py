@@ -1,0 +1,58 @@
+"""Rankings and radar axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from admlops.errors import ComparabilityError
+from admlops.evaluation.metrics import Metric
+from admlops.evaluation.ranking import radar_axes, rank, rankings
+
+MAP = Metric(name="mAP", protocol="p", value=0.4, n=81, dataset="d")
+
+
+def test_scores_rank_from_the_top_and_errors_from_the_bottom() -> None:
+    ranked = rank({"a": MAP, "b": replace(MAP, value=0.6), "c": replace(MAP, value=0.5)})
+    assert [place.model for place in ranked.places] == ["b", "c", "a"]
+    error = replace(MAP, name="mATE")
+    ranked = rank({"a": error, "b": replace(error, value=0.6)})
+    assert [place.model for place in ranked.places] == ["a", "b"]
+
+
+def test_equal_values_share_a_place_and_undefined_ones_have_none() -> None:
+    ranked = rank({"b": MAP, "a": MAP, "c": replace(MAP, value=0.1), "d": replace(MAP, value=None)})
+    assert [(place.place, place.model) for place in ranked.places] == [(1, "a"), (1, "b"), (3, "c")]
+
+
+def test_other_protocols_and_data_are_refused() -> None:
+    for other in (replace(MAP, protocol="q"), replace(MAP, dataset="e")):
+        with pytest.raises(ComparabilityError):
+            rank({"a": MAP, "b": other})
+
+
+def test_rankings_group_what_is_comparable() -> None:
+    found = rankings(
+        {"a": [MAP, replace(MAP, name="NDS")], "b": [replace(MAP, protocol="q"), replace(MAP, name="NDS")]}
+    )
+    assert [(r.name, r.protocol, len(r.places)) for r in found] == [("mAP", "p", 1), ("NDS", "p", 2), ("mAP", "q", 1)]
+
+
+def test_axes_run_from_zero_to_one() -> None:
+    error, rate = replace(MAP, name="mATE", value=1.4), replace(MAP, name="FPS", value=20.0, device="cpu")
+    axes = {
+        axis.name: axis
+        for axis in radar_axes(
+            {
+                "a": [MAP, error, rate],
+                "b": [replace(MAP, value=0.9), replace(error, value=0.3), replace(rate, value=5.0)],
+            },
+            anchors={("p", "mAP"): 0.8},
+        )
+    }
+    assert axes["mAP"].values == {"b": 1.0, "a": pytest.approx(0.5)}
+    assert axes["mATE"].values == {"a": 0.0, "b": pytest.approx(0.7)}
+    assert axes["FPS"].values == {"a": 1.0, "b": 0.25}
+    assert radar_axes({"a": [MAP]})[0].values == {"a": 0.4}
+    assert radar_axes({"a": [replace(MAP, value=None)]}) == []
