@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.vector_map import (

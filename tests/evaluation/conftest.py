@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fabricated_nuscenes import VERSION, write_map, write_tables
+from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 
 from admlops.datasets.nuscenes import NuScenes
 

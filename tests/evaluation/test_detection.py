@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from oracle_records import detection, metadata, truth_record
+from tests.evaluation.oracle_records import detection, metadata, truth_record
 
 from admlops.datasets.nuscenes import NuScenes
 from admlops.environments import Environment
@@ -185,14 +185,6 @@ def test_what_nuscenes_does_not_know_is_named(
     with pytest.raises(RecordError, match=said) as caught:
         make_submission([record], {tokens[0]: data.sample(tokens[0])})
     assert tokens[0] in caught.value.message
-
-
-def test_a_rotation_of_zero_length_is_refused(data: NuScenes, tokens: list[str]) -> None:
-    box = detection(data.ground_truth(tokens[0])[0])
-    flat = msgspec.structs.replace(box.bbox_3d, rotation_wxyz=(0.0, 0.0, 0.0, 0.0))
-    record = make_record(metadata(data, tokens[0]), Outputs(detections_3d=[msgspec.structs.replace(box, bbox_3d=flat)]))
-    with pytest.raises(RecordError, match="no rotation"):
-        make_submission([record], {tokens[0]: data.sample(tokens[0])})
 
 
 def test_a_sample_of_another_data_set_is_refused(data: NuScenes, tokens: list[str]) -> None:

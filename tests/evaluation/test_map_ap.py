@@ -11,7 +11,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracle_records import elements_of, metadata, truth_record
+from tests.evaluation.oracle_records import elements_of, metadata, truth_record
 
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.vector_map import MAP_CLASSES, MapVector, sample_vectors

@@ -122,7 +122,7 @@ def make_submission(records: Iterable[Record], samples: Mapping[str, Mapping[str
 
     Raises:
         DataError: a record's sample is not in `samples`.
-        RecordError: a class or attribute that nuScenes does not have, or a rotation that is none.
+        RecordError: a class or attribute that nuScenes does not have.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     failed: list[str] = []
@@ -228,8 +228,6 @@ def _check(detection: Detection3D, record: Record) -> None:
     if detection.attribute and detection.attribute not in ATTRIBUTES:
         known = ", ".join(sorted(ATTRIBUTES))
         raise RecordError(f"{where}: nuScenes has no attribute {detection.attribute!r}; it has {known}", hint=hint)
-    if not any(detection.bbox_3d.rotation_wxyz):
-        raise RecordError(f"{where}: its rotation is 0 0 0 0, which is no rotation", hint=hint)
 
 
 def _rounded(value: object) -> object:

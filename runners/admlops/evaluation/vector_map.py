@@ -254,9 +254,10 @@ def _chamfer(a: Points, b: Points) -> float:
 
 def _buffer(lines: Points) -> NDArray[np.object_]:
     strings = shapely.linestrings(lines) if len(lines) else np.zeros(0, dtype=np.object_)
-    buffered: NDArray[np.object_] = shapely.buffer(
-        strings, BUFFER_M, quad_segs=16, cap_style="flat", join_style="mitre", mitre_limit=5.0
-    )
+    with np.errstate(invalid="ignore"):  # GEOS computes with NaN inside for a line of almost no length
+        buffered: NDArray[np.object_] = shapely.buffer(
+            strings, BUFFER_M, quad_segs=16, cap_style="flat", join_style="mitre", mitre_limit=5.0
+        )
     return buffered
 
 

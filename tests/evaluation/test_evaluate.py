@@ -1,0 +1,150 @@
+"""A run folder in, `metrics.json` out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.evaluation.oracle_records import metadata, truth_record
+
+from admlops.datasets.nuscenes import NuScenes, tokens_digest
+from admlops.environments import Environment
+from admlops.errors import DataError, RecordError, UsageError
+from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.metrics import DETECTION_PROTOCOL, MAP_PROTOCOL, metrics_of
+from admlops.paths import Layout
+from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.results.record import Outputs, Record, make_record
+from admlops.results.run_folder import RunFolder
+
+
+def make_run(
+    path: Path, data: NuScenes, records: Sequence[Record], *, state: str = "complete", version: str | None = None
+) -> RunFolder:
+    """A run over every scene of `data`; scenes without a record in `records` are missing."""
+    scenes = {scene.name: len(scene.samples) for scene in data.scenes()}
+    header = RunHeader(
+        run=path.name,
+        model="Oracle",
+        variant="modern",
+        environment=EnvironmentInfo(name="e", digest="d", backend="venv", python="3.11"),
+        data=DataInfo(
+            root=str(data.root), version=version or data.version, split="mini_val", samples_sha256="", synthetic=False
+        ),
+        provenance=Provenance(commit=None, admlops="0", host="h"),
+        scenes=scenes,
+        settings={},
+        created="2026-01-01T00:00:00+00:00",
+    )
+    run = RunFolder.create(path, header)
+    for scene in scenes:
+        own = [record for record in records if record.metadata.scene == scene]
+        if own:
+            with run.scene_writer(scene) as writer:
+                for record in own:
+                    writer.append(record)
+                writer.commit()
+    run.update(state=state)  # type: ignore[arg-type]
+    return run
+
+
+def test_a_run_of_both_tasks(
+    data: NuScenes, tokens: list[str], official_environment: Environment, layout: Layout, tmp_path: Path
+) -> None:
+    """One sample failed, one is much worse than the others."""
+    assert official_environment.python.exists()
+    records = [truth_record(data, token, noise=0.05) for token in tokens]
+    records[2] = make_record(metadata(data, tokens[2], failed=True), Outputs())
+    records[4] = truth_record(data, tokens[4], noise=3.0)
+    run = make_run(tmp_path / "run", data, records)
+    said: list[str] = []
+    metrics = evaluate_run(run, data, layout=layout, say=said.append)
+
+    assert json.loads(run.metrics_path.read_text()) == metrics
+    assert (metrics["samples"], metrics["failed_samples"]) == (9, 1)
+    assert metrics["failed"] == [{"sample_token": tokens[2], "scene": "scene-0103"}]
+    assert metrics["data"]["samples_sha256"] == tokens_digest(tokens)
+    assert metrics["notes"] == []
+    values = {(metric.protocol, metric.name): metric.value for metric in metrics_of(metrics)}
+    names = {"mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE"}
+    assert {name for protocol, name in values if protocol == DETECTION_PROTOCOL} == names
+    for protocol in (DETECTION_PROTOCOL, MAP_PROTOCOL):
+        value = values[protocol, "mAP"]
+        assert value is not None
+        assert 0.5 < value < 1.0
+    assert set(metrics["details"]["detection"]["classes"]["car"]["ap"]) == {"0.5", "1.0", "2.0", "4.0"}
+    curve = metrics["details"]["detection"]["curves"]["car"]["2.0"]
+    assert len(curve["recall"]) == len(curve["precision"]) == len(curve["confidence"]) > 10
+    assert set(metrics["details"]["map"]["curves"]) == {"divider", "ped_crossing", "boundary"}
+    worst = metrics["worst"]
+    assert worst[0]["sample_token"] == tokens[4]
+    assert tokens[2] not in {entry["sample_token"] for entry in worst}
+    assert [entry["cost"] for entry in worst] == sorted((entry["cost"] for entry in worst), reverse=True)
+    truth = {box.token for box in data.ground_truth(tokens[4])}
+    assert set(worst[0]["missed"]) <= truth
+    assert worst[0]["misses"] == len(worst[0]["missed"]) > 0
+    assert set(metrics["operating_points"]["detection"]) >= {"car", "pedestrian"}
+    assert any("official" in line for line in said)
+    assert (run.predictions_path / "nuscenes_detection.json").is_file()
+
+    again = evaluate_run(run, data, layout=layout, say=said.append)
+    assert again == metrics
+
+
+def test_only_what_the_records_do(data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path) -> None:
+    records = [msgspec.structs.replace(truth_record(data, token), detections_3d=msgspec.UNSET) for token in tokens]
+    run = make_run(tmp_path / "run", data, records)
+    metrics = evaluate_run(run, data, layout=layout, say=print)
+    assert {metric.protocol for metric in metrics_of(metrics)} == {MAP_PROTOCOL}
+    assert "detection" not in metrics["details"]
+    assert metrics["worst"] == []
+    assert not run.predictions_path.exists()
+
+
+def test_an_unfinished_run_says_so_and_compares_with_nothing(
+    data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
+) -> None:
+    records = [msgspec.structs.replace(truth_record(data, token), detections_3d=msgspec.UNSET) for token in tokens[:5]]
+    run = make_run(tmp_path / "run", data, records, state="running")
+    said: list[str] = []
+    metrics = evaluate_run(run, data, layout=layout, say=said.append)
+    assert metrics["samples"] == 5
+    assert "5 of 9 samples" in metrics["notes"][0]
+    assert "--resume" in metrics["notes"][0]
+    assert any(metrics["notes"][0] in line for line in said)
+    assert metrics["data"]["samples_sha256"] != tokens_digest(tokens)
+    assert metrics["data"]["split"] is None
+
+
+def test_what_cannot_be_evaluated_is_refused_and_writes_nothing(
+    data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
+) -> None:
+    failed = [make_record(metadata(data, token, failed=True), Outputs()) for token in tokens]
+    empty = [make_record(metadata(data, token), Outputs()) for token in tokens]
+    good = [truth_record(data, token) for token in tokens]
+    cases: list[tuple[list[Record], str | None, type[Exception], str]] = [
+        ([], None, RecordError, "no complete scene"),
+        (failed, None, RecordError, "all 9 samples of run 1 failed"),
+        (empty, None, UsageError, "no task"),
+        (good, "v1.0-trainval", DataError, "was made on v1.0-trainval"),
+    ]
+    for number, (records, version, kind, message) in enumerate(cases):
+        run = make_run(tmp_path / str(number), data, records, version=version)
+        with pytest.raises(kind, match=message):
+            evaluate_run(run, data, layout=layout, say=print)
+        assert not run.metrics_path.exists()
+
+
+def test_a_data_set_without_the_map_is_explained(
+    data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / data.version).symlink_to(data.root / data.version)
+    records = [msgspec.structs.replace(truth_record(data, token), detections_3d=msgspec.UNSET) for token in tokens]
+    run = make_run(tmp_path / "run", data, records)
+    with pytest.raises(DataError, match="map expansion"):
+        evaluate_run(run, NuScenes(bare, data.version), layout=layout, say=print)
