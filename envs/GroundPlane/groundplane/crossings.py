@@ -5,12 +5,14 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from .birdseye import Grid
 from .markings import Stroke, angle_between
 
 STRIPE_WIDTH_M = (0.22, 1.0)
 STRIPE_LENGTH_M = (1.3, 9.0)
 NEIGHBOUR_M = (0.45, 2.3)  # from the middle of a stripe to the next
-MIN_STRIPES = 3
+MIN_STRIPES = 4
+MAX_GROWTH_M = 14.0
 
 
 class Crossing(NamedTuple):
@@ -37,6 +39,36 @@ def find_crossings(strokes: Sequence[Stroke]) -> List[Crossing]:
     for index in candidates:
         members.setdefault(_root(group, index), []).append(index)
     return [_rectangle(strokes, tuple(items)) for items in members.values() if len(items) >= MIN_STRIPES]
+
+
+def reach_kerbs(crossing: Crossing, paved: np.ndarray, seen: np.ndarray, grid: Grid) -> Crossing:
+    """Lengthen a crossing both ways to where the road is seen to end: it leads from kerb to kerb."""
+    low, high = (crossing.corners[0] + crossing.corners[3]) / 2, (crossing.corners[1] + crossing.corners[2]) / 2
+    walking = (high - low) / max(1e-6, float(np.hypot(*(high - low))))
+    side = (crossing.corners[3] - crossing.corners[0]) / 2
+    grown = [_walk_to_kerb(end, sign * walking, side, (paved, seen), grid) for end, sign in ((low, -1.0), (high, 1.0))]
+    corners = np.array([grown[0] - side, grown[1] - side, grown[1] + side, grown[0] + side])
+    return crossing._replace(corners=corners)
+
+
+def _walk_to_kerb(
+    end: np.ndarray, step: np.ndarray, side: np.ndarray, masks: Tuple[np.ndarray, np.ndarray], grid: Grid
+) -> np.ndarray:
+    """From a crossing's end on along `step` over paved and unseen ground; back to the last paved place."""
+    last = end
+    for distance in np.arange(0.1, MAX_GROWTH_M, 0.1):
+        middle = end + distance * step
+        points = np.array([middle - 0.6 * side, middle, middle + 0.6 * side])
+        column, row = np.round(grid.to_cells(points)).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < grid.columns) & (row < grid.rows)
+        if not inside.any():
+            break
+        seen, paved = masks[1][row[inside], column[inside]], masks[0][row[inside], column[inside]]
+        if seen.any() and np.mean(paved[seen]) < 0.5:
+            break
+        if paved.any():
+            last = middle
+    return last
 
 
 def _side_by_side(first: Stroke, second: Stroke) -> bool:

@@ -76,24 +76,40 @@ class RoadColours(NamedTuple):
 
 SHADED, BRIGHT = 0.50, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
 CHROMA_TOLERANCE = 7.0
+ROAD_GREY = 110.0
 
 
 def road_colours(views: Sequence[View]) -> RoadColours:
-    """Learnt from the ground just before and behind the vehicle, which stands on the road."""
-    samples = []
-    labs = [to_lab(view) for view in views]
-    for view, lab in zip(views, labs):
-        pixels, depth = project(view.camera, _corridor_points())
-        u, v = np.round(pixels).astype(int).T
-        inside = (depth > 1.0) & (u >= 0) & (v >= 0) & (u < lab.shape[1]) & (v < lab.shape[0])
-        samples.append(lab[v[inside], u[inside]])
-    colours = np.concatenate(samples).astype(float)
-    if len(colours) < 30:
-        colours = np.concatenate([lab[-lab.shape[0] // 8 :].reshape(-1, 3) for lab in labs]).astype(float)
-    middle = _lit_mode(colours)
+    """The road's colours in balanced views."""
+    middle = _lit_mode(_corridor(views, [to_lab(view) for view in views]))
     lightness = np.arange(BINS[0]) * 8.0 + 4.0
     dark_enough = (lightness > SHADED * middle[0] - 4) & (lightness < BRIGHT * middle[0] + 4)
     return RoadColours(middle, dark_enough[:, None, None] & _neutral_bins(middle))
+
+
+def balance(views: Sequence[View]) -> List[View]:
+    """The views with exposure and white balance set so that the lit road is a middle grey, by day and at dusk."""
+    blurred = [cv2.GaussianBlur(view.image, (3, 3), 0) for view in views]
+    colours = _corridor(views, blurred)
+    grey = colours.mean(axis=1)
+    lit = _lit_mode(np.column_stack([grey, colours]))
+    gain = np.clip(ROAD_GREY / np.maximum(lit[1:], 1.0), 0.3, 6.0)
+    table = np.clip(np.arange(256)[:, None] * gain + 0.5, 0, 255).astype(np.uint8)[None]
+    return [view._replace(image=cv2.LUT(view.image, table)) for view in views]
+
+
+def _corridor(views: Sequence[View], pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """The pixels (n, 3) of the pictures that show the ground just before and behind the vehicle, which is road."""
+    samples = []
+    for view, picture in zip(views, pictures):
+        pixels, depth = project(view.camera, _corridor_points())
+        u, v = np.round(pixels).astype(int).T
+        inside = (depth > 1.0) & (u >= 0) & (v >= 0) & (u < picture.shape[1]) & (v < picture.shape[0])
+        samples.append(picture[v[inside], u[inside]])
+    colours = np.concatenate(samples).astype(float)
+    if len(colours) < 30:  # no camera looks ahead or back: what is nearest will do
+        colours = np.concatenate([picture[-picture.shape[0] // 8 :].reshape(-1, 3) for picture in pictures]).astype(float)
+    return colours
 
 
 def _corridor_points() -> np.ndarray:

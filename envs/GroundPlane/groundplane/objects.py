@@ -5,6 +5,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .birdseye import Grid
 from .contact import Contact, scan
 from .geometry import Camera
 from .ground import Ranges
@@ -42,6 +43,48 @@ class Hypothesis(NamedTuple):
     class_name: str
     box: np.ndarray
     confidence: float
+
+
+class Pavement(NamedTuple):
+    """Where the road is: masks (bool) on a grid of what is paved and of what some camera sees."""
+
+    grid: Grid
+    paved: np.ndarray
+    seen: np.ndarray
+
+    def share(self, points: np.ndarray) -> float:
+        """The paved share of those of (n, 2) ground points that are seen; 0.5 if none is."""
+        column, row = np.round(self.grid.to_cells(points)).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < self.grid.columns) & (row < self.grid.rows)
+        column, row = column[inside], row[inside]
+        seen = self.seen[row, column]
+        return float(np.mean(self.paved[row, column][seen])) if seen.any() else 0.5
+
+
+def weigh(found: Sequence[Hypothesis], pavement: Pavement) -> List[Hypothesis]:
+    """Vehicles stand on the road: trust them by how much of the ground before them is paved."""
+    weighed = []
+    for item in found:
+        if PRIORS[item.class_name].directed:
+            paved = pavement.share(_apron(item.box))
+            item = item._replace(confidence=item.confidence * (0.25 + 0.75 * paved))
+        weighed.append(item)
+    return weighed
+
+
+def _apron(box: np.ndarray) -> np.ndarray:
+    """Points (n, 2) around a footprint, 0.5 to 1 m from it, on the side that faces the vehicle."""
+    points = []
+    for margin in (0.5, 1.0):
+        half_l, half_w = box[LENGTH] / 2 + margin, box[WIDTH] / 2 + margin
+        along, across = np.linspace(-half_l, half_l, 9), np.linspace(-half_w, half_w, 5)
+        points += [(a, side * half_w) for a in along for side in (-1, 1)]
+        points += [(side * half_l, c) for c in across for side in (-1, 1)]
+    local = np.array(points)
+    cosine, sine = math.cos(box[YAW]), math.sin(box[YAW])
+    turned = local @ np.array([[cosine, sine], [-sine, cosine]])
+    facing = turned @ box[[X, Y]] < 0
+    return np.asarray(turned[facing] + box[[X, Y]])
 
 
 def find_objects(camera: Camera, upright: np.ndarray, ranges: Ranges, headings: Sequence[float]) -> List[Hypothesis]:

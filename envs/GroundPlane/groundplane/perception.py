@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
-from .ground import View, ground_ranges, road_colours, upright_masks
+from .ground import View, balance, ground_ranges, road_colours, upright_masks
 from .markings import paint_mask
-from .objects import find_objects, merge
+from . import roadside
+from .objects import Pavement, find_objects, merge, weigh
 from .records import Element, Object3D
 from .tracking import Memory
 from .vectormap import read_map
@@ -18,7 +19,9 @@ from .window import Window
 __all__ = ["Memory", "Perception", "View", "perceive"]
 
 CELL_M = 0.1
-GRID_REACH_M = (32.0, 18.0)
+GRID_REACH_M = (36.0, 18.0)
+WIDE_CELL_M = 0.25
+WIDE_REACH_M = (54.0, 30.0)
 
 
 class Perception(NamedTuple):
@@ -32,6 +35,7 @@ def perceive(
     views: Sequence[View], lidar: np.ndarray, ego2global: Dict[str, Any], timestamp_s: float, memory: Memory
 ) -> Perception:
     """Boxes and map elements of one sample; `lidar` is the LiDAR's (x, y) [m], the middle of the map window."""
+    views = balance(views)
     cameras = [view.camera for view in views]
     ranges = [ground_ranges(camera) for camera in cameras]
     grid = Grid.around((float(lidar[0]), float(lidar[1])), GRID_REACH_M, CELL_M)
@@ -43,10 +47,20 @@ def perceive(
     masks = [warp(camera, mask, grid, cv2.INTER_NEAREST) for camera, mask in zip(cameras, upright)]
     view = join(grid, warps, masks)
     reading = read_map(view, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
+    pavement = _wide_pavement(views, upright, road.bins)
     headings = [reading.heading, reading.heading + math.pi / 2]
     found = [
         item
         for camera, mask, ground in zip(cameras, upright, ranges)
         for item in find_objects(camera, mask, ground, headings)
     ]
-    return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements)
+    return Perception(memory.observe(merge(weigh(found, pavement)), ego2global, timestamp_s), reading.elements)
+
+
+def _wide_pavement(views: Sequence[View], upright: Sequence[np.ndarray], road_bins: np.ndarray) -> Pavement:
+    """The road as far as boxes are looked for, on a coarser grid than the map needs."""
+    grid = Grid.around((0.0, 0.0), WIDE_REACH_M, WIDE_CELL_M)
+    warps = [Warp(warp(view.camera, view.image, grid), pixel_density(view.camera, grid)) for view in views]
+    masks = [warp(view.camera, mask, grid, cv2.INTER_NEAREST) for view, mask in zip(views, upright)]
+    view = join(grid, warps, masks)
+    return Pavement(grid, roadside.paved_mask(view, road_bins), view.seen)

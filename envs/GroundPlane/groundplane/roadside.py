@@ -23,14 +23,20 @@ def paved_mask(view: BirdsEye, road_bins: np.ndarray) -> np.ndarray:
     x, y = grid.centers()
     beneath = (np.abs(x - 0.8)[:, None] < 8.0) & (np.abs(y)[None] < 2.0)
     mask = (alike | (beneath & ~view.seen)).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(0.9, grid.cell))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(0.7, grid.cell))
     _, labels = cv2.connectedComponents(mask, connectivity=4)
     counts = np.bincount(labels[beneath], minlength=1)
     counts[0] = 0
     if counts.max() == 0:
         return np.zeros(alike.shape, bool)
     return fill_holes(labels == int(np.argmax(counts)), MAX_HOLE_M2 / grid.cell**2)
+
+
+def _disk(diameter: float, cell: float) -> np.ndarray:
+    """A round structuring element of about `diameter` metres, at least three cells."""
+    size = max(3, int(round(diameter / cell)) | 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
 
 
 def fill_holes(mask: np.ndarray, max_cells: float) -> np.ndarray:
@@ -47,8 +53,8 @@ def edge_strokes(mask: np.ndarray, unknown: np.ndarray, view: BirdsEye, min_leng
     hidden = (unknown | ~view.seen).astype(np.uint8)
     hidden[[0, -1]] = 1
     hidden[:, [0, -1]] = 1
-    hidden = cv2.dilate(hidden, np.ones((7, 7), np.uint8))
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    hidden = cv2.dilate(hidden, _disk(1.1, grid.cell))
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     found = []
     for contour in contours:
         cells = contour[:, 0]

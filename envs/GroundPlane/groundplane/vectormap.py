@@ -7,7 +7,7 @@ import numpy as np
 
 from . import lanes, roadside
 from .birdseye import BirdsEye
-from .crossings import Crossing, find_crossings
+from .crossings import Crossing, find_crossings, reach_kerbs
 from .markings import Stroke, line_strokes, paint_mask, strokes
 from .records import Element
 from .window import Window, clip_polygon, clip_polyline
@@ -30,7 +30,7 @@ def read_map(view: BirdsEye, road_bins: np.ndarray, window: Window) -> Reading:
     road = roadside.paved_mask(view, road_bins)
     inner = cv2.erode(road.astype(np.uint8), np.ones((5, 5), np.uint8))
     pieces = strokes(paint & inner, view.grid)
-    crossings = find_crossings(pieces)
+    crossings = [reach_kerbs(item, road, view.seen, view.grid) for item in find_crossings(pieces)]
     used = {index for crossing in crossings for index in crossing.members}
     free = line_strokes([item for index, item in enumerate(pieces) if index not in used])
     elements = _crossings(crossings, window) + _dividers(free, window)
