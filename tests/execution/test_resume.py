@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from execution_bench import Bench, make_header
+from interpreters import PYTHON38
 
 from admlops.errors import EnvError, StorageError
 from admlops.results.run_folder import RunFolder, records_digest
@@ -50,6 +51,15 @@ def test_the_number_of_workers_does_not_show(bench: Bench, calm: tuple[str, floa
     assert bench.go({"pause_s": PAUSE_S}, workers=workers).state == "complete"
     assert records_digest(bench.run) == calm[0]
     assert {event["worker"] for event in bench.events("worker_started")} == set(range(workers))
+
+
+def test_the_workers_python_does_not_show(bench: Bench, calm: tuple[str, float]) -> None:
+    if PYTHON38 is None:
+        pytest.skip("needs a python3.8 on PATH or in ~/.pyenv/versions")
+    bench.shape = dict(SHAPE)
+    assert bench.go(python=PYTHON38).state == "complete"
+    assert bench.events("worker_ready")[0]["python"].startswith("3.8")
+    assert records_digest(bench.run) == calm[0]
 
 
 @pytest.mark.parametrize("seed", range(KILLS))

@@ -1,3 +1,4 @@
+# ruff: noqa: UP006, UP035  adapters run under Python 3.8
 """A stand-in model whose behaviour at one sample is chosen by its options. Its outputs depend on the samples before.
 
 Options: `behaviour` at sample `at`; `once`, a path that is made the first time, so that a second try goes well.
@@ -10,9 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "runners"))
 
@@ -24,7 +24,7 @@ class StandIn(Adapter):
 
     name = "StandIn"
 
-    def load(self, settings: Settings) -> list[str]:
+    def load(self, settings: Settings) -> List[str]:
         self.settings = settings
         self.options = dict(settings.options)
         self.history = ""
@@ -37,7 +37,7 @@ class StandIn(Adapter):
         self.history = scene
         self.misbehave("start_scene")
 
-    def prepare(self, sample: dict[str, Any]) -> Any:
+    def prepare(self, sample: Dict[str, Any]) -> Any:
         if self.is_due(sample["sample_token"]) and self.options["behaviour"] == "data":
             raise DataError("/data/{}.jpg cannot be read".format(sample["sample_token"]))
         return sample
@@ -47,7 +47,7 @@ class StandIn(Adapter):
         self.history = hashlib.sha256((self.history + inputs["sample_token"]).encode()).hexdigest()
         return int(self.history[:6], 16) / 0xFFFFFF
 
-    def convert(self, raw: Any, sample: dict[str, Any]) -> dict[str, Any]:
+    def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         box = {
             "id": 0,
             "class_name": "car",
