@@ -4,8 +4,9 @@ Arguments: data root, working folder. Prints one JSON object.
 """
 
 import json
-import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nuscenes import NuScenes
@@ -20,7 +21,7 @@ from nuscenes.utils.splits import create_splits_scenes
 from PIL import Image
 
 
-def check_samples(nusc):
+def check_samples(nusc: Any) -> Any:
     """Every image opens at its recorded size; every box holds as many points as its row says."""
     compared = 0
     for sample in nusc.sample:
@@ -38,7 +39,7 @@ def check_samples(nusc):
     return compared
 
 
-def check_sweeps(nusc):
+def check_sweeps(nusc: Any) -> Any:
     """Aggregation over sweeps walks the prev chain through ego poses and calibrations."""
     sample = nusc.sample[-1]
     cloud, times = LidarPointCloud.from_file_multisweep(nusc, sample, "LIDAR_TOP", "LIDAR_TOP", nsweeps=3)
@@ -47,7 +48,7 @@ def check_sweeps(nusc):
         nusc.get_boxes(data["token"])
 
 
-def check_maps(dataroot, nusc):
+def check_maps(dataroot: str, nusc: Any) -> Any:
     """Every layer of every location, around every ego pose of a key frame."""
     counts = {}
     for location in map_api.locations:
@@ -66,7 +67,7 @@ def check_maps(dataroot, nusc):
     return counts
 
 
-def check_patches(nusc, nusc_map, scene):
+def check_patches(nusc: Any, nusc_map: Any, scene: Any) -> Any:
     counts = {}
     token = scene["first_sample_token"]
     while token:
@@ -85,7 +86,7 @@ def check_patches(nusc, nusc_map, scene):
     return counts
 
 
-def check_can_bus(dataroot, nusc):
+def check_can_bus(dataroot: str, nusc: Any) -> Any:
     can_bus = NuScenesCanBus(dataroot)
     for scene in nusc.scene:
         counts = {name: len(can_bus.get_messages(scene["name"], name)) for name in can_bus.all_messages}
@@ -94,7 +95,7 @@ def check_can_bus(dataroot, nusc):
     return counts
 
 
-def evaluate_ground_truth(nusc, folder):
+def evaluate_ground_truth(nusc: Any, folder: str) -> Any:
     """The annotations as predictions: mAP over the classes that mini_val has must be 1."""
     val = [s for s in nusc.sample if nusc.get("scene", s["scene_token"])["name"] in create_splits_scenes()["mini_val"]]
     attributes = {row["token"]: row["name"] for row in nusc.attribute}
@@ -104,7 +105,7 @@ def evaluate_ground_truth(nusc, folder):
         for token in sample["anns"]:
             row = nusc.get("sample_annotation", token)
             name = category_to_detection_name(row["category_name"])
-            if name is None:
+            if name is None or not row["num_lidar_pts"]:  # the evaluator drops ground truth without points
                 continue
             velocity = nusc.box_velocity(token)[:2]
             given = [attributes[attribute] for attribute in row["attribute_tokens"]]
@@ -124,17 +125,18 @@ def evaluate_ground_truth(nusc, folder):
                     "attribute_name": given[0] if given else "",
                 }
             )
-    path = os.path.join(folder, "results.json")
+    path = Path(folder) / "results.json"
     meta = {"use_camera": True, "use_lidar": False, "use_radar": False, "use_map": False, "use_external": False}
-    with open(path, "w") as file:
-        json.dump({"meta": meta, "results": results}, file)
-    evaluation = DetectionEval(nusc, config_factory("detection_cvpr_2019"), path, "mini_val", folder, verbose=False)
+    path.write_text(json.dumps({"meta": meta, "results": results}))
+    evaluation = DetectionEval(
+        nusc, config_factory("detection_cvpr_2019"), str(path), "mini_val", folder, verbose=False
+    )
     metrics, _ = evaluation.evaluate()
     counted = {box.detection_name for boxes in evaluation.gt_boxes.boxes.values() for box in boxes}
     return {name: metrics.mean_dist_aps[name] for name in sorted(present & counted)}, metrics.tp_errors
 
 
-def main():
+def main() -> None:
     dataroot, folder = sys.argv[1:]
     nusc = NuScenes("v1.0-mini", dataroot, verbose=False)
     for row in nusc.map:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -51,8 +52,8 @@ def synthesize(
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
     """
-    from admlops.datasets.synthetic import SynthesisOptions
-    from admlops.datasets.synthetic import synthesize as write
+    from admlops.datasets.synthetic.options import SynthesisOptions
+    from admlops.datasets.synthetic.writer import synthesize as write
 
     options = SynthesisOptions(
         scenes=scenes,
@@ -63,12 +64,12 @@ def synthesize(
         camera_sweeps=camera_sweeps,
     )
     options.check()
-    with click.progressbar(
-        length=scenes * samples, label="synthesize", file=click.get_text_stream("stderr"), hidden=as_json
-    ) as bar:
-        written = write(
-            target, options, on_progress=lambda done, _: bar.update(done - bar.pos), force=force, workers=workers
-        )
+    with click.progressbar(length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json) as bar:
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.pos)
+
+        written = write(target, options, on_progress=show, force=force, workers=workers)
     if as_json:
         click.echo(json.dumps({"data": str(target.absolute()), "written": written, "options": options.as_dict()}))
     elif written:

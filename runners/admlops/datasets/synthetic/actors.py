@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -158,7 +159,7 @@ def _whole(size: tuple[float, float, float]) -> tuple[float, ...]:
     return 0.0, 0.0, size[2] / 2, size[1], size[0], size[2]
 
 
-def _inset(boxes: list[tuple[float, ...]]) -> Array:
+def _inset(boxes: Sequence[tuple[float, ...]]) -> Array:
     """The boxes (K, 6), 3 cm smaller all round: measured points then lie inside the annotated box for certain."""
     solids = np.array(boxes, dtype=np.float64)
     solids[:, 3:] = np.maximum(solids[:, 3:] - 0.06, 0.04)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from admlops.datasets.synthetic.mesh import Colour, Mesh, MeshBuilder
@@ -75,7 +77,7 @@ def make_rack(length: float, width: float, height: float) -> Mesh:
             for x in (-length / 2 + 0.34, length / 2 - 0.34):
                 build.part()
                 angles = np.linspace(0, 2 * np.pi, 11)
-                for a, b in zip(angles, angles[1:], strict=False):
+                for a, b in pairwise(angles):
                     ring = [
                         (x + r * np.cos(t), float(y) + 0.08, 0.34 + r * np.sin(t))
                         for r, t in ((0.34, a), (0.34, b), (0.27, b), (0.27, a))

@@ -91,7 +91,7 @@ def render_ground(
     camera. Returns the bands drawn: first row, row after the last, distance [m].
     """
     width, height = image.size
-    inverse = np.linalg.inv(world_to_image)
+    inverse = np.asarray(np.linalg.inv(world_to_image), dtype=np.float64)
     bands = []
     for first, last, distance in _split_rows(inverse, camera, horizon, (width, height)):
         band = _render_band(ground, inverse, (width, last - first), first, distance, focal)

@@ -20,7 +20,8 @@ GROUND_REFLECTANCE, SOLID_REFLECTANCE = 42.0, 26.0
 def cast_sweep(stage: Stage, time: float, random: np.random.Generator) -> NDArray[np.float32]:
     """A sweep at one instant: (N, 5) float32 x y z intensity ring, in the LiDAR's frame."""
     to_world = stage.ego_pose(time) @ stage.lidar.to_ego
-    beams, azimuths = np.radians(np.linspace(LOWEST, HIGHEST, BEAMS)), np.arange(COLUMNS) * (2 * np.pi / COLUMNS)
+    beams = np.asarray(np.radians(np.linspace(LOWEST, HIGHEST, BEAMS)), dtype=np.float64)
+    azimuths = np.asarray(np.arange(COLUMNS) * (2 * np.pi / COLUMNS), dtype=np.float64)
     rays = _ray_directions(beams, azimuths)
     in_world = rays @ to_world[:3, :3].T
     origin = to_world[:3, 3]
@@ -69,13 +70,12 @@ def _ground_intensity(stage: Stage, origin: Array, in_world: Array, ranges: Arra
 
 def _solids(stage: Stage, time: float, origin: Array) -> list[tuple[Array, Array, float]]:
     """Solids (6,) with the pose (3,) they belong to and their reflectance, within range."""
+    things = [(prop.solids, prop.pose, prop.mesh.radius, 0.6 * SOLID_REFLECTANCE) for prop in stage.props]
+    things += [(a.solids, a.motion.pose(time), a.mesh.radius, SOLID_REFLECTANCE) for a in stage.actors]
     found = []
-    for thing in (*stage.props, *stage.actors):
-        is_prop = not hasattr(thing, "motion")
-        pose = thing.pose if is_prop else thing.motion.pose(time)  # type: ignore[union-attr]
-        if np.hypot(*(pose[:2] - origin[:2])) < MAX_RANGE + thing.mesh.radius:
-            shine = SOLID_REFLECTANCE * (0.6 if is_prop else 1.0)
-            found += [(solid, pose, shine) for solid in thing.solids]
+    for solids, pose, radius, shine in things:
+        if np.hypot(*(pose[:2] - origin[:2])) < MAX_RANGE + radius:
+            found += [(solid, pose, shine) for solid in solids]
     return found
 
 

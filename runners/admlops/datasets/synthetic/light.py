@@ -47,13 +47,13 @@ def choose_light(index: int, random: np.random.Generator) -> Light:
     if index % 4 == 3:
         return _overcast(azimuth, random)
     elevation = float(random.uniform(0.75, 1.1))
-    sun, ambient = (0.72, 0.68, 0.60), (0.42, 0.45, 0.50)
+    sun, ambient = (0.66, 0.61, 0.52), (0.54, 0.57, 0.62)
     sky = (86.0, 132.0, 188.0), (196.0, 210.0, 222.0), (240.0, 240.0, 240.0)
     return Light(azimuth, elevation, sun, ambient, *sky, float(random.uniform(0.35, 0.6)), 0.42, 2.2, False)
 
 
 def _dusk(azimuth: float, random: np.random.Generator) -> Light:
-    sun, ambient = (0.26, 0.18, 0.12), (0.38, 0.39, 0.48)
+    sun, ambient = (0.24, 0.17, 0.12), (0.42, 0.42, 0.50)
     sky = (46.0, 58.0, 98.0), (196.0, 148.0, 116.0), (150.0, 118.0, 120.0)
     return Light(azimuth, 0.30, sun, ambient, *sky, float(random.uniform(0.3, 0.5)), 0.16, 3.4, True)
 

@@ -177,7 +177,7 @@ def _add_traffic_lights(layers: _Layers, blocks: dict[tuple[str, int], str]) -> 
         pose = {"tx": float(x), "ty": float(y), "tz": 3.0, "rx": 0.0, "ry": 0.0, "rz": float(facing)}
         lights[arm.name] = layers.add(
             "traffic_light",
-            line_token=layers.line(np.stack([start, start + [np.cos(facing), np.sin(facing)]])),
+            line_token=layers.line(np.stack([start, start + np.array([np.cos(facing), np.sin(facing)])])),
             traffic_light_type="VERTICAL",
             from_road_block_token=blocks[arm.name, direction],
             items=items,

@@ -89,8 +89,7 @@ def _wear(world: World, palette: Palette, random: np.random.Generator) -> list[P
             paints.append(
                 Paint(np.asarray(area.exterior.coords), _scaled(palette.asphalt, random.uniform(0.86, 1.08)), 1.0)
             )
-        for _ in range(int(arm.course.length / 9)):
-            paints.append(_crack(arm, palette, random))
+        paints += [_crack(arm, palette, random) for _ in range(int(arm.course.length / 9))]
         for _ in range(int(arm.course.length / 40)):
             at = arm.course.points(float(random.uniform(5, arm.course.length - 5)), arm.course.length, offset=1.7)[0]
             angles = np.linspace(0, 2 * np.pi, 13)[:-1]

@@ -19,7 +19,7 @@ PER_DEGREE = WIDTH / 360
 
 @dataclass(frozen=True)
 class SkyView:
-    """Where a camera's pixels look: panorama row offsets and columns, for the rows down to a little under the horizon."""
+    """Where a camera's pixels look, for the rows down to a little under the horizon: panorama row offsets, columns."""
 
     rows: int
     row_start: NDArray[np.int32]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from admlops.datasets.synthetic.actors import Actor, ActorMaker
 from admlops.datasets.synthetic.course import Course
 from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.motion import Drive, Parked, Profile, Walk, make_profile
+from admlops.datasets.synthetic.motion import Drive, Parked, Walk, make_profile
 from admlops.datasets.synthetic.world import (
     CROSSING_GAP,
     CROSSING_WIDTH,
@@ -81,9 +81,8 @@ def _follow_traffic(
 ) -> list[Actor]:
     """Moving vehicles: in the ego's lane ahead and behind, and in the oncoming inner lane."""
     profile = plan.ego.profile
-    actors = []
-    for offset in (float(random.uniform(2.6, 3.6)), float(random.uniform(6.0, 7.5)), -float(random.uniform(2.6, 4.0))):
-        actors.append(make.vehicle(Drive(profile, plan.ego.offset + offset), large=0.12))
+    offsets = float(random.uniform(2.6, 3.6)), float(random.uniform(6.0, 7.5)), -float(random.uniform(2.6, 4.0))
+    actors = [make.vehicle(Drive(profile, plan.ego.offset + offset), large=0.12) for offset in offsets]
     direction = -plan.lanes[0].direction
     ends = ("main_out", "main_in") if direction < 0 else ("main_in", "main_out")
     start = world.lane(ends[0], direction, 0)
@@ -155,7 +154,7 @@ def _clear_of_crossing(arm: Arm, lane: Lane, at: float) -> bool:
 
 def _set_up_works(world: World, plan: Plan, make: ActorMaker, random: np.random.Generator) -> list[Actor]:
     """Cones that taper off the outer lane on the ego's side, barriers behind them, a truck of the works."""
-    lane_in, lane_out = plan.lanes
+    lane_out = plan.lanes[1]
     outer = world.lane(lane_out.arm, lane_out.direction, 1).course
     begin = float(random.uniform(14, 22))
     side = world.drive_side

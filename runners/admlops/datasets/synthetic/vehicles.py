@@ -1,4 +1,4 @@
-"""Shapes of what drives: cars, vans, trucks, buses, two-wheelers. Each fills its box (length, width, height) exactly."""
+"""Shapes of what drives: cars, vans, trucks, buses, two-wheelers. Each fills its box (length, width, height)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,12 @@ def make_two_wheeler(length: float, height: float, colour: Colour, *, motor: boo
         _ring(build, x, radius, tread)
     front, back = length / 2 - radius, -length / 2 + radius
     if motor:
-        build.frustum((back, front - 0.1, -0.18, 0.18), (back - 0.1, front - 0.35, -0.12, 0.12), (0.34, 0.86), colour)
+        build.frustum((-0.32, 0.30, -0.16, 0.16), (-0.28, 0.30, -0.18, 0.18), (0.22, 0.56), DARK)
+        build.frustum((-0.10, 0.34, -0.15, 0.15), (0.0, 0.32, -0.10, 0.10), (0.56, 0.90), colour)
+        build.frustum((back - 0.1, -0.10, -0.15, 0.15), (back - 0.16, -0.10, -0.13, 0.13), (0.64, 0.80), DARK)
+        build.frustum(
+            (front - 0.34, front - 0.1, -0.1, 0.1), (front - 0.34, front - 0.2, -0.08, 0.08), (0.6, 0.98), colour
+        )
         build.block((front - 0.30, -0.33, 0.96), (front - 0.22, 0.33, 1.02), DARK)
     else:
         for a, b in (

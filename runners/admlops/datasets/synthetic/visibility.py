@@ -46,7 +46,7 @@ def _measure_camera(stage: Stage, camera: Sensor, time: float) -> Array:
         if hull is None:
             continue
         outline, area = hull
-        draw.polygon((outline + [pad_x, pad_y] - 0.5).ravel().tolist(), fill=index + 1)
+        draw.polygon((outline + np.array([pad_x, pad_y]) - 0.5).ravel().tolist(), fill=index + 1)
         if index >= 0:
             areas[index] = area
     inside = np.asarray(raster)[pad_y : pad_y + height, pad_x : pad_x + width]

@@ -123,7 +123,7 @@ def _write(folder: Path, options: SynthesisOptions, on_progress: Progress, worke
     for name in (VERSION, "maps/expansion", "can_bus"):
         (folder / name).mkdir(parents=True)
     specs = list_scenes(options)
-    count = min(len(specs), workers or os.cpu_count() or 1)
+    count = min(len(specs), workers or len(os.sched_getaffinity(0)))
     recordings = (
         _record_alone(specs, options, folder, on_progress)
         if count == 1
