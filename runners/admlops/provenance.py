@@ -1,10 +1,14 @@
-"""Which code made a result: the checkout's commit, and whether it was changed."""
+"""Which code made a result: the checkout's commit, and the adapter's own files."""
 
 from __future__ import annotations
+
+import hashlib
+from pathlib import Path
 
 from admlops.errors import AdmlopsError
 from admlops.paths import Layout
 from admlops.processes import run
+from admlops.storage import file_sha256
 
 
 def describe_commit(layout: Layout) -> str | None:
@@ -17,3 +21,15 @@ def describe_commit(layout: Layout) -> str | None:
     if head.returncode or status.returncode:
         return None
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def describe_adapter(layout: Layout, folder: Path) -> str:
+    """The sha256 over the code that runs inside the model's environment: its Python files and `runners/inside/`.
+
+    Two runs with equal digests, settings and samples give equal records; an uncommitted edit changes it.
+    """
+    digest = hashlib.sha256()
+    for root in (folder, layout.inside):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{path.relative_to(root)} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -24,7 +24,7 @@ from admlops.health import TelemetrySampler, describe_machine
 from admlops.paths import Layout
 from admlops.pipeline.selection import Selection, select
 from admlops.processes import process_environment
-from admlops.provenance import describe_commit
+from admlops.provenance import describe_adapter, describe_commit
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
 
@@ -214,6 +214,7 @@ def _header(
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=settings,
+        adapter=describe_adapter(layout, model.folder),
         options={"workers": request.workers, "limit": request.selection.limit, "device": request.device},
         created=now.isoformat(timespec="seconds"),
     )

@@ -47,7 +47,7 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
 class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     """`run.json`. `scenes` maps each scene to its number of samples, in the run's order.
 
-    `settings` go to the adapter and decide the records; `options` is the rest of the command line, kept for reading.
+    `adapter` is the sha256 over the adapter's code. `settings` go to the adapter and decide the records; `options` is the rest of the command line, kept for reading.
     """
 
     run: str
@@ -59,6 +59,7 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     scenes: dict[str, int]
     settings: dict[str, Any]
     created: str
+    adapter: str = ""
     options: dict[str, Any] = {}
     state: RunState = "running"
     schema: Literal[1] = RUN_SCHEMA_VERSION
@@ -98,6 +99,7 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
         ("model", before.model, now.model),
         ("variant", before.variant, now.variant),
         ("environment.digest", before.environment.digest, now.environment.digest),
+        ("adapter", before.adapter, now.adapter),
         ("data.version", before.data.version, now.data.version),
         ("scenes", before.scenes, now.scenes),
         ("data.samples_sha256", before.data.samples_sha256, now.data.samples_sha256),
