@@ -47,7 +47,8 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
 class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     """`run.json`. `scenes` maps each scene to its number of samples, in the run's order.
 
-    `adapter` is the sha256 over the adapter's code. `settings` go to the adapter and decide the records; `options` is the rest of the command line, kept for reading.
+    `adapter` is the sha256 over the adapter's code. `settings` go to the adapter and decide the records; `options` is
+    the rest of the command line, kept for reading.
     """
 
     run: str
