@@ -55,11 +55,27 @@ def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequen
     ground_colours = ((density > _threshold(density * coloured)) & coloured) | road.bins
     ground_colours = ground_colours.astype(np.uint8)
     masks = []
-    for lab, item, flat in zip(labs, ranges, paint):
+    for view, lab, item, flat in zip(views, labs, ranges, paint):
         common = ground_colours[lab[..., 0] >> 3, lab[..., 1] >> 2, lab[..., 2] >> 2]
         upright = ((common == 0) & (flat == 0) & np.isfinite(item.depth)).astype(np.uint8) * 255
-        masks.append(cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+        upright = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        masks.append(_fill_bodies(upright, item.depth, float(view.camera.intrinsic[1, 1])))
     return masks
+
+
+def _fill_bodies(upright: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
+    """Fill gaps in columns that are no higher than BODY_M at the depth of the upright pixel below them.
+
+    A car in the road's own grey shows only its dark underside and windows; the body is what lies between.
+    """
+    height = upright.shape[0]
+    rows = np.arange(height)[:, None]
+    above = np.maximum.accumulate(np.where(upright > 0, rows, -1), axis=0)
+    below = np.minimum.accumulate(np.where(upright > 0, rows, height)[::-1], axis=0)[::-1]
+    at = np.take_along_axis(depth, np.minimum(below, height - 1), axis=0)
+    gap_m = (below - above) * at / focal
+    bridged = (above >= 0) & (below < height) & (gap_m < BODY_M)
+    return np.where(bridged, np.uint8(255), upright)
 
 
 def to_lab(view: View) -> np.ndarray:
@@ -77,6 +93,7 @@ class RoadColours(NamedTuple):
 SHADED, BRIGHT = 0.50, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
 CHROMA_TOLERANCE = 7.0
 ROAD_GREY = 110.0
+BODY_M = 0.95  # from a car's underside to its windows
 
 
 def road_colours(views: Sequence[View]) -> RoadColours:

@@ -10,7 +10,7 @@ from .contact import Contact, scan
 from .geometry import Camera
 from .ground import Ranges
 from .records import Object3D
-from .silhouette import HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y
+from .silhouette import CLEARANCE_M, HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y
 
 
 class Prior(NamedTuple):
@@ -132,8 +132,9 @@ def _placements(camera: Camera, contact: Contact, prior: Prior, heading: float) 
     """Boxes whose near sides lie on the contact points: the visible sides are those that face the camera."""
     cosine, sine = math.cos(heading), math.sin(heading)
     axes = np.array([[cosine, sine], [-sine, cosine]])
-    local = contact.points @ axes.T
     eye = axes @ camera.position[:2]
+    raised = 1.0 - (CLEARANCE_M if prior.directed else 0.0) / camera.position[2]
+    local = eye + (contact.points @ axes.T - eye) * raised
     ordered = np.sort(local, axis=0)
     trim = len(ordered) // 25
     low, high = ordered[trim], ordered[len(ordered) - 1 - trim]

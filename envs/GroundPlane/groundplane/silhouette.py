@@ -16,6 +16,7 @@ GROUND, UPRIGHT, EXPLAINED = 0, 255, 128
 
 X, Y, YAW, WIDTH, LENGTH, HEIGHT = range(6)
 NEAREST_M = 0.5
+CLEARANCE_M = 0.10
 SAMPLED_COLUMNS = 24
 RING = 3  # pixels beside the outline that should show ground
 
@@ -125,14 +126,20 @@ class Evidence:
 
     def _project(self, boxes: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
         """Pixels (n, 8, 2) and depths (n, 8) of the corners."""
-        homogeneous = corners_of(boxes) @ self._projection[:, :3].T + self._projection[:, 3]
+        homogeneous = corners_of(boxes, clearance_of(boxes)) @ self._projection[:, :3].T + self._projection[:, 3]
         depth = homogeneous[..., 2]
         return homogeneous[..., :2] / np.maximum(depth, 0.05)[..., None], depth
 
 
-def corners_of(boxes: np.ndarray) -> np.ndarray:
-    """(n, 8, 3) corners of boxes (n, 6) in the ego frame [m]."""
+def clearance_of(boxes: np.ndarray) -> np.ndarray:
+    """(n,) height [m] above the ground at which boxes begin to differ from it: under a vehicle lies its shadow."""
+    return np.where(boxes[:, LENGTH] > 1.2, CLEARANCE_M, 0.0)
+
+
+def corners_of(boxes: np.ndarray, clearance: np.ndarray) -> np.ndarray:
+    """(n, 8, 3) corners of boxes (n, 6), the lower ones at a height (n,), in the ego frame [m]."""
     local = _CORNERS[None] * boxes[:, None, [LENGTH, WIDTH, HEIGHT]]
+    local[..., 2] = np.maximum(local[..., 2], clearance[:, None])
     cosine, sine = np.cos(boxes[:, YAW])[:, None], np.sin(boxes[:, YAW])[:, None]
     x = boxes[:, X, None] + cosine * local[..., 0] - sine * local[..., 1]
     y = boxes[:, Y, None] + sine * local[..., 0] + cosine * local[..., 1]
