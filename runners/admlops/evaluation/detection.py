@@ -8,12 +8,12 @@ velocity is zero, and of more than 500 boxes the most confident stay.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from admlops.datasets.nuscenes import multiply_quaternions, rotation_matrix
@@ -157,8 +157,8 @@ def evaluate_detection(
     """
     predictions, tokens = folder / "nuscenes_detection.json", folder / "nuscenes_tokens.json"
     result = folder / "nuscenes_detection_result.json"
-    write_atomically(predictions, json.dumps({"meta": META, "results": submission.results}).encode())
-    write_atomically(tokens, json.dumps(list(submission.results)).encode())
+    write_atomically(predictions, msgspec.json.encode({"meta": META, "results": submission.results}))
+    write_atomically(tokens, msgspec.json.encode(list(submission.results)))
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
     command: list[str | Path] = [environment.python, program, "--dataroot", dataroot, "--version", version]
     command += ["--predictions", predictions, "--tokens", tokens, "--out", result]
@@ -171,7 +171,7 @@ def evaluate_detection(
             hint=f"check that {dataroot / version} is whole; to see all of it: "
             + " ".join(str(argument) for argument in command),
         )
-    return DetectionEvaluation(samples=len(submission.results), official=json.loads(result.read_bytes()))
+    return DetectionEvaluation(samples=len(submission.results), official=msgspec.json.decode(result.read_bytes()))
 
 
 def choose_attribute(class_name: str, speed_m_s: float) -> str:
