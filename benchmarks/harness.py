@@ -5,7 +5,10 @@
 `harness` is a real run: worker process, frames, validation, records and events on disk, from handing over the first
 scene to the last one committed (the worker's start is printed apart: a run pays it once). `bare loop` is the same
 adapter in a plain loop in this process, without processes, JSON or files. `with JSON` adds the worker's encoding, which
-no design with a process boundary and text records can avoid. The numbers vary by a tenth or so with the machine's load.
+no design with a process boundary and text records can avoid.
+
+A worker and its host thread work side by side, so the harness is as fast as the slower of the two where both have a
+core to themselves. On a busy machine look at the processor times: they say what each of them needs for a sample.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import sys
 import tempfile
 import time
@@ -21,7 +25,7 @@ from typing import Any
 
 from instant_adapter import Instant, make_boxes  # a file beside this one
 
-from admlops.execution.job import Job, Progress, SceneJob
+from admlops.execution.job import Job, SceneJob
 from admlops.execution.schedule import execute
 from admlops.execution.worker import WorkerCommand
 from admlops.processes import process_environment
@@ -68,14 +72,10 @@ def measure_harness(python: Path, samples: int, boxes: int) -> dict[str, Any]:
         )
         settings = {"device": "cpu", "options": {"boxes": boxes}}
         job = Job(run=run, model=Instant.name, variant="plain", command=command, settings=settings, scenes=scenes)
-        marks: dict[str, float] = {}
-
-        def watch(progress: Progress) -> None:
-            marks.setdefault(progress.kind, time.perf_counter())
-            marks["last"] = time.perf_counter()
-
+        before = (_processor_s(resource.RUSAGE_SELF), _processor_s(resource.RUSAGE_CHILDREN))
         with run.lock():
-            summary = execute(job, on_progress=watch)
+            summary = execute(job, on_progress=lambda _progress: None)
+        after = (_processor_s(resource.RUSAGE_SELF), _processor_s(resource.RUSAGE_CHILDREN))
         times = {event["event"]: event["t"] for event in run.events()}
         size_bytes = sum(path.stat().st_size for path in run.records_path.iterdir())
         python_version = next(event["python"] for event in run.events() if event["event"] == "worker_ready")
@@ -86,6 +86,8 @@ def measure_harness(python: Path, samples: int, boxes: int) -> dict[str, Any]:
         "start_s": times["worker_ready"] - times["worker_started"],
         "record_kb": size_bytes / samples / 1000,
         "harness_per_s": samples / (times["scene"] - times["worker_ready"]),
+        "host_processor_ms": (after[0] - before[0]) / samples * 1000,
+        "worker_processor_ms": (after[1] - before[1]) / samples * 1000,
     }
 
 
@@ -101,6 +103,12 @@ def measure_loop(samples: int, boxes: int, *, encode: bool) -> float:
             if encode:
                 encode_result(result)
     return samples / (time.perf_counter() - began)
+
+
+def _processor_s(who: int) -> float:
+    """Processor seconds of this process, or of its children that have ended."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _scenes(samples: int) -> list[SceneJob]:
@@ -134,6 +142,8 @@ def _table(result: dict[str, Any]) -> str:
         ("Python: host, worker", f"{result['host_python']}, {result['worker_python']}"),
         ("worker's start", f"{result['start_s']:.2f} s"),
         ("harness, one worker", f"{result['harness_per_s']:.0f} samples/s"),
+        ("processor time: host", f"{result['host_processor_ms']:.2f} ms a sample"),
+        ("processor time: worker", f"{result['worker_processor_ms']:.2f} ms a sample, its start included"),
         ("bare loop", f"{result['bare_loop_per_s']:.0f} samples/s"),
         ("bare loop with JSON", f"{result['with_json_per_s']:.0f} samples/s"),
         ("harness ÷ bare loop", f"{result['harness_share_of_bare_loop']:.4f}"),

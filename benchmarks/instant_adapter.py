@@ -1,6 +1,7 @@
 # ruff: noqa: UP006, UP035  workers run this file under Python 3.8
 """An adapter that answers at once with boxes of full precision, for `harness.py`."""
 
+import math
 import random
 import sys
 from pathlib import Path
@@ -23,11 +24,11 @@ def make_boxes(count: int) -> List[Dict[str, Any]]:
             "bbox_3d": {
                 "center": [draw() * 50, draw() * 50, draw()],
                 "size_wlh": [draw() + 1, draw() + 3, draw() + 1],
-                "rotation_wxyz": [draw(), 0.0, 0.0, draw()],
+                "rotation_wxyz": [math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)],
                 "velocity": [draw(), draw()],
             },
         }
-        for index in range(count)
+        for index, yaw in enumerate(draw() * 6 for _ in range(count))
     ]
 
 

@@ -1,0 +1,40 @@
+"""Deadlines are whole, positive and in order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from admlops.errors import UsageError
+from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
+
+GOOD = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}
+
+
+@pytest.mark.parametrize("missing", list(GOOD))
+def test_there_is_no_half_a_set(missing: str) -> None:
+    half: dict[str, Any] = {name: value for name, value in GOOD.items() if name != missing}
+    with pytest.raises(TypeError, match=missing):
+        Deadlines(**half)
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, "60"])
+def test_a_limit_is_a_positive_number(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=name):
+        Deadlines(**{**GOOD, name: value})
+
+
+def test_the_start_fits_into_the_whole() -> None:
+    with pytest.raises(UsageError, match="100 s in total but take 101 s to start"):
+        Deadlines(**{**GOOD, "start_s": 101.0})
+
+
+def test_the_limit_for_a_sample_can_be_changed_alone() -> None:
+    changed = DEFAULT_DEADLINES.with_call(7.0)
+    assert changed.call_s == 7.0
+    assert changed.start_s == DEFAULT_DEADLINES.start_s
+    with pytest.raises(UsageError, match="call_s"):
+        DEFAULT_DEADLINES.with_call(-1.0)
