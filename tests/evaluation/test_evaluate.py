@@ -119,17 +119,30 @@ def test_an_unfinished_run_says_so_and_compares_with_nothing(
     assert metrics["data"]["split"] is None
 
 
+def test_a_complete_run_that_lost_a_scene_says_so(
+    data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
+) -> None:
+    records = [msgspec.structs.replace(truth_record(data, token), detections_3d=msgspec.UNSET) for token in tokens]
+    run = make_run(tmp_path / "run", data, records)
+    (run.records_path / "scene-0103.jsonl").unlink()
+    metrics = evaluate_run(run, data, layout=layout, say=print)
+    assert "4 of 9 samples" in metrics["notes"][0]
+
+
 def test_what_cannot_be_evaluated_is_refused_and_writes_nothing(
     data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
 ) -> None:
     failed = [make_record(metadata(data, token, failed=True), Outputs()) for token in tokens]
     empty = [make_record(metadata(data, token), Outputs()) for token in tokens]
     good = [truth_record(data, token) for token in tokens]
+    stray = msgspec.structs.replace(good[0].metadata, sample_token="of-another-data-set")
+    odd = [msgspec.structs.replace(good[0], metadata=stray), *good[1:]]
     cases: list[tuple[list[Record], str | None, type[Exception], str]] = [
         ([], None, RecordError, "no complete scene"),
         (failed, None, RecordError, "all 9 samples of run 1 failed"),
         (empty, None, UsageError, "no task"),
         (good, "v1.0-trainval", DataError, "was made on v1.0-trainval"),
+        (odd, None, DataError, "no sample 'of-another-data-set'"),
     ]
     for number, (records, version, kind, message) in enumerate(cases):
         run = make_run(tmp_path / str(number), data, records, version=version)

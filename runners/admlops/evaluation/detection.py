@@ -159,6 +159,7 @@ def evaluate_detection(
     result = folder / "nuscenes_detection_result.json"
     write_atomically(predictions, msgspec.json.encode({"meta": META, "results": submission.results}))
     write_atomically(tokens, msgspec.json.encode(list(submission.results)))
+    result.unlink(missing_ok=True)  # of an earlier evaluation, so that a failure leaves no old answer behind
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
     command: list[str | Path] = [environment.python, program, "--dataroot", dataroot, "--version", version]
     command += ["--predictions", predictions, "--tokens", tokens, "--out", result]

@@ -15,6 +15,7 @@ from admlops.evaluation.detection import (
     MAX_BOXES_PER_SAMPLE,
     OFFICIAL_NAME,
     DetectionEvaluation,
+    Submission,
     evaluate_detection,
     make_submission,
 )
@@ -107,7 +108,7 @@ def _evaluate_tasks(
     say: Say,
 ) -> _Evaluation:
     tasks = {task for task in ("detections_3d", "map_elements", *NOT_EVALUATED_YET) if _does(records, task)}
-    notes = [_incomplete_note(run, len(records))] if run.header.state != "complete" else []
+    notes = [] if _is_whole(run, records) else [_incomplete_note(run, len(records))]
     notes += [f"{task} is in the records and is not evaluated" for task in NOT_EVALUATED_YET if task in tasks]
     if not tasks & {"detections_3d", "map_elements"}:
         raise UsageError(
@@ -115,29 +116,38 @@ def _evaluate_tasks(
             "detections_3d and map_elements can be evaluated",
             hint=f"admlops models show {run.header.model}",
         )
-    detection = map_ = None
+    # The map first: it takes seconds, and what it finds wrong is better said before minutes of the official evaluator.
+    map_ = _evaluate_map(data, records, samples) if "map_elements" in tasks else None
+    detection = None
     if "detections_3d" in tasks:
-        environment = ensure_official(layout, OFFICIAL_NAME, say=say)
         submission = make_submission(records, samples)
         if submission.dropped_boxes:
             notes.append(f"{submission.dropped_boxes} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out")
-        say(f"{run.header.run}: official nuScenes detection metrics over {len(records)} samples")
-        detection = evaluate_detection(
-            submission,
-            dataroot=data.root,
-            version=data.version,
-            folder=run.predictions_path,
-            environment=environment,
-            layout=layout,
-        )
-    if "map_elements" in tasks:
-        say(f"{run.header.run}: Chamfer AP of map elements over {len(records)} samples")
-        maps = data.root / "maps"
-        truth = {token: sample_vectors(maps, data.location(token), sample) for token, sample in samples.items()}
-        map_ = evaluate_map(records, truth, samples)
+        detection = _evaluate_detection(run, data, submission, layout=layout, say=say)
     for note in notes:
         say(f"{run.header.run}: {note}")
     return _Evaluation(detection=detection, map=map_, notes=tuple(notes))
+
+
+def _evaluate_map(data: NuScenes, records: Sequence[Record], samples: Mapping[str, Mapping[str, Any]]) -> MapEvaluation:
+    maps = data.root / "maps"
+    truth = {token: sample_vectors(maps, data.location(token), sample) for token, sample in samples.items()}
+    return evaluate_map(records, truth, samples)
+
+
+def _evaluate_detection(
+    run: RunFolder, data: NuScenes, submission: Submission, *, layout: Layout, say: Say
+) -> DetectionEvaluation:
+    environment = ensure_official(layout, OFFICIAL_NAME, say=say)
+    say(f"{run.header.run}: official nuScenes detection metrics over {len(submission.results)} samples")
+    return evaluate_detection(
+        submission,
+        dataroot=data.root,
+        version=data.version,
+        folder=run.predictions_path,
+        environment=environment,
+        layout=layout,
+    )
 
 
 def _shape(run: RunFolder, data: NuScenes, records: Sequence[Record], evaluation: _Evaluation) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _shape(run: RunFolder, data: NuScenes, records: Sequence[Record], evaluation
         "failed": [{"sample_token": entry.sample_token, "scene": entry.scene} for entry in failed],
         "data": {
             "version": data.version,
-            "split": header.data.split if header.state == "complete" else None,
+            "split": header.data.split if _is_whole(run, records) else None,
             "samples_sha256": dataset,
             "synthetic": data.is_synthetic,
         },
@@ -216,9 +226,13 @@ def _does(records: Sequence[Record], task: str) -> bool:
     return any(isinstance(getattr(record, task), list) or bool(getattr(record, task)) for record in records)
 
 
+def _is_whole(run: RunFolder, records: Sequence[Record]) -> bool:
+    return run.header.state == "complete" and len(records) == sum(run.header.scenes.values())
+
+
 def _incomplete_note(run: RunFolder, samples: int) -> str:
     planned = sum(run.header.scenes.values())
     return (
-        f"the run is not complete (it is {run.header.state}): evaluated are the {samples} of {planned} samples in "
-        f"scenes that are whole; go on with: admlops run {run.header.model} --run {run.header.run} --resume"
+        f"only {samples} of {planned} samples are evaluated, those of scenes that are whole (the run is "
+        f"{run.header.state}); go on with: admlops run {run.header.model} --run {run.header.run} --resume"
     )
