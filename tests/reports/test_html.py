@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace as replaced
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,11 @@ def test_an_older_report_survives_a_failed_write(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         write_report(blocked, [make_run()], None, data=None)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_templates_lie_in_the_package() -> None:
+    names = {entry.name for entry in (resources.files("admlops.reports") / "templates").iterdir()}
+    assert {"report.html.j2", "parts.html.j2", "report.css"} <= names
 
 
 def test_dark_mode_phone_and_paper_have_their_rules(comparison: str) -> None:

@@ -10,7 +10,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from tests.reports.fabricate import FakeData, make_data, make_metadata, make_record
 
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.vector_map import vectors_in_ego
+from admlops.reports.camera_view import draw_cameras
 from admlops.reports.scene_view import SceneView, view_sample
+from admlops.results.record import Box3D, Detection3D, MapElement
 
 METADATA = make_metadata("GroundPlane")[0]
 RECORD = make_record(METADATA)
@@ -92,3 +96,32 @@ def test_an_unknown_type_of_map_element_is_said(data: FakeData) -> None:
 
 def test_the_map_window_is_centred_on_the_lidar(data: FakeData) -> None:
     assert np.allclose(view_sample(RECORD, data).window.mean(axis=0), [0.94, 0.0])
+
+
+def test_on_a_whole_data_set_the_ground_truth_itself_is_right_everywhere(synthetic_data: NuScenes) -> None:
+    for scene in synthetic_data.scenes():
+        token = scene.samples[1]
+        sample, truth = synthetic_data.sample(token), synthetic_data.ground_truth(token)
+        vectors = vectors_in_ego(synthetic_data.root / "maps", synthetic_data.location(token), sample)
+        record = replace(
+            RECORD,
+            metadata=replace(METADATA, sample_token=token),
+            detections_3d=[
+                Detection3D(
+                    id=i, class_name=b.class_name, confidence=0.9, bbox_3d=Box3D(b.center, b.size_wlh, b.rotation_wxyz)
+                )
+                for i, b in enumerate(truth)
+                if b.num_lidar_pts + b.num_radar_pts > 0
+            ],
+            map_elements=[
+                MapElement(id=i, type=v.type, points=[(x, y) for x, y in v.points.tolist()], confidence=0.9)
+                for i, v in enumerate(vectors)
+            ],
+        )
+        view = view_sample(record, synthetic_data)
+        assert view.notes == ()
+        assert (view.count("miss"), view.count("false_alarm")) == (0, 0)
+        assert view.count("hit") > 5
+        pictures = draw_cameras(view)
+        assert [picture.note for picture in pictures] == [""] * 6
+        assert any("wire hit" in picture.overlay for picture in pictures)

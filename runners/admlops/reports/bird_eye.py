@@ -6,6 +6,7 @@ layers are groups of class `truth` and `prediction`, so that a page can hide eit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -16,6 +17,9 @@ from admlops.reports.scene_view import BOX_RANGE_M, Box, Line, SceneView
 
 EGO_LENGTH_M, EGO_WIDTH_M, EGO_REAR_M = 4.08, 1.73, 0.97
 """The nuScenes vehicle (Renault Zoe): its ego frame's origin is the middle of the rear axle, on the ground."""
+
+TEXT_SIZE = 0.07
+"""The text's height as a share of half the width."""
 
 OVERLAY_STYLE = """
 .truth{--line:#009e73}.prediction{--line:#0072b2}.truth .miss{--line:#d55e00}.prediction .false_alarm{--line:#c0408f}
@@ -42,7 +46,7 @@ def bird_eye_svg(view: SceneView, *, standalone: bool = False) -> str:
     head = (
         f'<svg class="bird-eye" role="img" aria-label="{escape(title, quote=True)}" '
         f'viewBox="{-half_width:g} {-half_height:g} {2 * half_width:g} {2 * half_height:g}" '
-        f'font-size="{0.07 * half_width:.2f}"'
+        f'font-size="{TEXT_SIZE * half_width:.2f}"'
     )
     if standalone:
         head += ' xmlns="http://www.w3.org/2000/svg" width="800"'
@@ -52,8 +56,9 @@ def bird_eye_svg(view: SceneView, *, standalone: bool = False) -> str:
         f"{''.join(_draw_box(x) for x in view.boxes if x.is_truth is is_truth)}</g>"
         for name, is_truth in (("truth", True), ("prediction", False))
     )
-    ground, bar = _grid(half_width, half_height, view.window), _scale_bar(half_width, half_height)
-    return f"{head}>{style}{ground}{''.join(layers)}{bar}</svg>"
+    radii = [radius for radius in range(10, 51, 10) if radius < max(half_width, half_height)]
+    ground, scale = _ground(radii, view.window), _scale(radii, half_width, half_height)
+    return f"{head}>{style}{ground}{''.join(layers)}{scale}</svg>"
 
 
 def visible_extent(view: SceneView) -> tuple[float, float]:
@@ -64,11 +69,8 @@ def visible_extent(view: SceneView) -> tuple[float, float]:
     return float(max(aside, 0.8 * ahead)), float(ahead)
 
 
-def _grid(half_width: float, half_height: float, window_corners: Points) -> str:
-    radii = [r for r in range(10, 51, 10) if r < max(half_width, half_height)]
-    rings = [f'<circle class="grid" r="{r}"/>' for r in radii]
-    # On the diagonal, behind and to the right, where a road seldom hides the number.
-    rings += [f'<text x="{0.72 * r:g}" y="{0.72 * r + 2.6:g}">{r} m</text>' for r in radii if 0.72 * r + 7 < half_width]
+def _ground(radii: Sequence[int], window_corners: Points) -> str:
+    rings = [f'<circle class="grid" r="{radius}"/>' for radius in radii]
     window = f'<path class="grid window" d="{_path(window_corners)}Z"/>'
     front, half = EGO_LENGTH_M - EGO_REAR_M, EGO_WIDTH_M / 2
     ego = (
@@ -78,11 +80,17 @@ def _grid(half_width: float, half_height: float, window_corners: Points) -> str:
     return "".join(rings) + window + ego
 
 
-def _scale_bar(half_width: float, half_height: float) -> str:
-    x, y = -half_width + 2, half_height - 2
+def _scale(radii: Sequence[int], half_width: float, half_height: float) -> str:
+    """The rings' radii, on the diagonal behind and to the right, and a bar of 10 m; both over everything else."""
+    size, x, y = TEXT_SIZE * half_width, -half_width + 2, half_height - 2
+    names = [
+        f'<text x="{0.71 * r:.1f}" y="{0.71 * r + size:.1f}">{r} m</text>'
+        for r in radii
+        if 0.71 * r + 3 * size < half_width
+    ]
     return (
         f'<path class="scale-bar" d="M{x:g} {y - 1:g}v1h10v-1" fill="none"/>'
-        f'<text x="{x + 5:g}" y="{y - 1.6:g}" text-anchor="middle">10 m</text>'
+        f'<text x="{x + 5:g}" y="{y - 1.6:g}" text-anchor="middle">10 m</text>{"".join(names)}'
     )
 
 

@@ -19,7 +19,16 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from admlops.errors import AdmlopsError, DataError
-from admlops.reports.geometry import BOX_EDGES, Points, box_corners, clip_polyline, on_picture, project, to_camera
+from admlops.reports.geometry import (
+    BOX_EDGES,
+    NEAR_M,
+    Points,
+    box_corners,
+    clip_polyline,
+    on_picture,
+    project,
+    to_camera,
+)
 from admlops.reports.scene_view import Box, Line, SceneView
 
 CAMERA_ORDER = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
@@ -79,6 +88,8 @@ def project_box(box: Box, camera: Mapping[str, Any], ego2global: Mapping[str, An
     """
     corners = box_corners(box.center, box.size_wlh, box.rotation_wxyz)
     inside = to_camera(corners, ego2global=ego2global, camera=camera)
+    if inside[:, 2].max() < NEAR_M:  # most boxes are behind most cameras
+        return []
     pieces = (clip_polyline(inside[list(edge)]) for edge in BOX_EDGES)
     return _on_picture([project(piece, camera["intrinsic"]) for found in pieces for piece in found], camera)
 
