@@ -15,47 +15,61 @@ Array = NDArray[np.float64]
 
 SHADOW_COLOUR = (14, 16, 24)
 REACH = 90.0  # metres up to which shadows are drawn
+CONTACT_REACH = 60.0
 NEAR_PLANE = 0.3
+LOW_SUN = 0.5  # radians of elevation under which cast shadows are lost in the dusk
 
 
 @dataclass(frozen=True)
 class Caster:
-    """A ground outline (N, 2) [m], convex, under something of `height` [m]; `contact` if it stands on the ground."""
+    """What casts a shadow: its ground outline (N, 2) [m], convex, the outline's `center` (2,), the shadow that the sun
+    casts (M, 2), None under a low sun, and how far `reach` [m] all that extends from the center."""
 
     outline: Array
-    height: float
-    contact: bool = True
+    center: Array
+    shadow: Array | None
+    reach: float
+
+
+def make_caster(outline: Array, height: float, light: Light) -> Caster:
+    """A caster of `height` [m] above a convex ground outline (N, 2)."""
+    center = outline.mean(axis=0)
+    reach = height * 1.5 + float(np.ptp(outline, axis=0).max())
+    if light.elevation < LOW_SUN:
+        return Caster(outline, center, None, reach)
+    slide = -light.direction[:2] / np.tan(light.elevation) / np.cos(light.elevation)
+    cast = np.concatenate([outline, outline + slide * height])
+    return Caster(outline, center, cast[ConvexHull(cast).vertices], reach)
 
 
 def draw_shadows(
     picture: Image.Image, casters: list[Caster], plane: Array, to_world: Array, light: Light, focal: float
 ) -> Image.Image:
     """The picture with its ground darkened; `plane` (3, 3) maps ground points to pixels. Draw before the solids."""
-    half = (picture.width // 2, picture.height // 2)
-    mask = Image.new("L", half, 0)
+    mask = Image.new("L", (picture.width // 2, picture.height // 2), 0)
     draw = ImageDraw.Draw(mask)
-    eye, ahead = to_world[:2, 3], to_world[:2, 2]
-    sunlit = int(255 * light.shadow)
-    near = [c for c in casters if _may_show(c, eye, ahead)]
-    if light.elevation > 0.5:
-        slide = -light.direction[:2] / np.tan(light.elevation) / np.cos(light.elevation)
-        for caster in near:
-            cast = np.concatenate([caster.outline, caster.outline + slide * caster.height])
-            _fill(draw, cast[ConvexHull(cast).vertices], plane, sunlit)
-    for caster in near:
-        if caster.contact and np.hypot(*(caster.outline.mean(axis=0) - eye)) < 60:
-            center = caster.outline.mean(axis=0)
+    near = _near(casters, to_world)
+    for caster, _ in near:
+        if caster.shadow is not None:
+            _fill(draw, caster.shadow, plane, int(255 * light.shadow))
+    for caster, distance in near:
+        if distance < CONTACT_REACH:
             for grow, dark in ((1.10, 0.30), (1.0, 0.62)):
-                _fill(draw, center + (caster.outline - center) * grow, plane, int(255 * dark))
+                _fill(draw, caster.center + (caster.outline - caster.center) * grow, plane, int(255 * dark))
     mask = mask.filter(ImageFilter.GaussianBlur(max(0.4, focal / 1266 * 1.2)))
     mask = mask.resize(picture.size, Image.Resampling.BILINEAR)
     return Image.composite(Image.new("RGB", picture.size, SHADOW_COLOUR), picture, mask)
 
 
-def _may_show(caster: Caster, eye: Array, ahead: Array) -> bool:
-    offset = caster.outline.mean(axis=0) - eye
-    reach = caster.height * 1.5 + float(np.ptp(caster.outline, axis=0).max())
-    return bool(np.hypot(*offset) - reach < REACH and offset @ ahead > -reach)
+def _near(casters: list[Caster], to_world: Array) -> list[tuple[Caster, float]]:
+    """The casters that may show, with their distances [m]."""
+    if not casters:
+        return []
+    offset = np.array([caster.center for caster in casters]) - to_world[:2, 3]
+    reach = np.array([caster.reach for caster in casters])
+    distance = np.hypot(*offset.T)
+    seen = (distance - reach < REACH) & (offset @ to_world[:2, 2] > -reach)
+    return [(casters[index], float(distance[index])) for index in np.flatnonzero(seen)]
 
 
 def _fill(draw: ImageDraw.ImageDraw, outline: Array, plane: Array, darkness: int) -> None:

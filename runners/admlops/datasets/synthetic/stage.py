@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from admlops.datasets.synthetic.randomness import make_generator
 from admlops.datasets.synthetic.renderer import Backdrop, Placed, make_backdrop
 from admlops.datasets.synthetic.rig import Sensor, make_cameras, make_lidar
 from admlops.datasets.synthetic.scenery import Prop, place_scenery
-from admlops.datasets.synthetic.shadows import Caster
+from admlops.datasets.synthetic.shadows import Caster, make_caster
 from admlops.datasets.synthetic.sky import paint_panorama
 from admlops.datasets.synthetic.traffic import Plan, plan_ego, populate
 from admlops.datasets.synthetic.world import World, generate_world
@@ -63,15 +64,19 @@ class Stage:
         matrix[:2, 3] = x, y
         return matrix
 
+    @cached_property
+    def _prop_casters(self) -> list[Caster]:
+        return [make_caster(prop.outline, prop.height, self.light) for prop in self.props]
+
     def place(self, time: float, *, without: int | None = None) -> tuple[list[Placed], list[Caster]]:
         """Meshes and shadow casters at `time`, all but the actor of index `without`."""
         things = [Placed(prop.mesh, prop.pose) for prop in self.props]
-        casters = [Caster(prop.outline, prop.height) for prop in self.props]
+        casters = list(self._prop_casters)
         for actor in self.actors:
             if actor.index != without:
                 pose = actor.motion.pose(time)
                 things.append(Placed(actor.mesh, pose))
-                casters.append(Caster(outline(pose, actor.size), actor.size[2] * 0.85))
+                casters.append(make_caster(outline(pose, actor.size), actor.size[2] * 0.85, self.light))
         return things, casters
 
 
