@@ -88,7 +88,8 @@ def _build_venv(
 
 def _install(uv: Path, python: Path, recipe: Recipe) -> None:
     # Copies, not hard links: a person who edits a file in the prefix must not change uv's cache with it.
-    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy"]
+    # Bytecode now, so that a worker starts quickly wherever the prefix cannot be written later.
+    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy", "--compile-bytecode"]
     command: list[str | Path] = [uv, "pip", "install", *options, "--python", python, "-r", recipe.requirements]
     # uv's own settings reach uv, an index's credentials among them; they reach no model.
     settings = {name: value for name, value in os.environ.items() if name.startswith("UV_")}

@@ -15,7 +15,7 @@ from admlops.paths import Layout
 if TYPE_CHECKING:
     from admlops.catalog import Model
 
-DIGEST_VERSION = "venv-1"
+DIGEST_VERSION = "venv-2"
 """Part of every digest: raise it when the way of building changes what is built."""
 
 
