@@ -90,10 +90,10 @@ class RoadColours(NamedTuple):
     bins: np.ndarray
 
 
-SHADED, BRIGHT = 0.50, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
+SHADED, BRIGHT = 0.56, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
 CHROMA_TOLERANCE = 7.0
 ROAD_GREY = 110.0
-BODY_M = 0.95  # from a car's underside to its windows
+BODY_M = 1.1  # from a car's underside to its windows
 
 
 def road_colours(views: Sequence[View]) -> RoadColours:

@@ -10,7 +10,7 @@ from .contact import Contact, scan
 from .geometry import Camera
 from .ground import Ranges
 from .records import Object3D
-from .silhouette import CLEARANCE_M, HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y
+from .silhouette import HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y, clearance_at
 
 
 class Prior(NamedTuple):
@@ -30,11 +30,16 @@ PRIORS: Dict[str, Prior] = {
     "pedestrian": Prior(0.65, 0.65, 1.75, 42.0, False),
     "traffic_cone": Prior(0.4, 0.4, 0.8, 32.0, False),
 }
-MERGE_M = {"car": 1.7, "truck": 2.5, "bus": 3.0, "pedestrian": 0.6, "traffic_cone": 0.4}
-MIN_SCORE = 0.45
+MERGE_M = {"car": 2.3, "truck": 2.8, "bus": 3.2, "pedestrian": 0.6, "traffic_cone": 0.4}
+MIN_SCORE = {"car": 0.35, "truck": 0.45, "bus": 0.45, "pedestrian": 0.5, "traffic_cone": 0.55}
+MAX_SEGMENTS = 40
+ACROSS_MALUS = 0.3
+ACROSS_COST = 0.15
+LARGE_MALUS = 0.12  # trucks and buses are rarer than cars
+LARGE_M = (5.6, 2.4)  # length and width that no car has
 MIN_PIXELS = 25
 MAX_ROUNDS = 4  # one segment of the scan may hold a row of objects
-REFINED = 4  # the best placements of a segment that are moved to fit
+REFINED = 3  # the best placements of a segment that are moved to fit
 
 
 class Hypothesis(NamedTuple):
@@ -61,13 +66,15 @@ class Pavement(NamedTuple):
         return float(np.mean(self.paved[row, column][seen])) if seen.any() else 0.5
 
 
-def weigh(found: Sequence[Hypothesis], pavement: Pavement) -> List[Hypothesis]:
-    """Vehicles stand on the road: trust them by how much of the ground before them is paved."""
+def weigh(found: Sequence[Hypothesis], pavement: Pavement, heading: float) -> List[Hypothesis]:
+    """Vehicles stand on the road and along it: trust them by the paved share of the ground before them, and less if
+    they stand across the road's `heading` [rad]."""
     weighed = []
     for item in found:
         if PRIORS[item.class_name].directed:
             paved = pavement.share(_apron(item.box))
-            item = item._replace(confidence=item.confidence * (0.25 + 0.75 * paved))
+            across = abs(math.sin(float(item.box[YAW]) - heading))
+            item = item._replace(confidence=item.confidence * (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across))
         weighed.append(item)
     return weighed
 
@@ -88,44 +95,59 @@ def _apron(box: np.ndarray) -> np.ndarray:
 
 
 def find_objects(camera: Camera, upright: np.ndarray, ranges: Ranges, headings: Sequence[float]) -> List[Hypothesis]:
-    """Boxes that explain the upright pixels of one image, nearest first, each explaining pixels only once."""
+    """Boxes that explain the upright pixels of one image: vehicles first, then what is too small for one.
+
+    Within each, the nearest come first and every pixel is explained only once.
+    """
     evidence = Evidence(camera, upright, float(ranges.horizon.min()))
-    found = []
-    for segment in scan(camera, upright):
-        contact = segment
-        for _ in range(MAX_ROUNDS):
-            still = evidence.mask[contact.rows - 1, contact.columns] == UPRIGHT
-            if np.count_nonzero(still) < 3:
-                break
-            contact = Contact(*(values[still] for values in contact))
-            best = _best_of_segment(evidence, contact, headings)
-            if best is None:
-                break
-            found.append(best)
-            evidence.explain(best.box)
+    segments = scan(camera, upright)[:MAX_SEGMENTS]
+    found: List[Hypothesis] = []
+    for directed in (True, False):
+        names = [name for name, prior in PRIORS.items() if prior.directed == directed]
+        for segment in segments:
+            found += _explain_segment(evidence, segment, names, headings if directed else headings[:1])
     return found
 
 
-def _best_of_segment(evidence: Evidence, contact: Contact, headings: Sequence[float]) -> Optional[Hypothesis]:
-    """The best box over classes, headings and placements, moved to where it fits best."""
-    names: List[str] = []
-    starts: List[List[float]] = []
-    for name, prior in PRIORS.items():
-        for heading in headings if prior.directed else headings[:1]:
-            boxes = _placements(evidence.camera, contact, prior, heading)
-            names += [name] * len(boxes)
-            starts += boxes
-    boxes = np.array(starts)
-    scores = _scores(evidence, names, boxes)
-    order = np.argsort(-scores, kind="stable")[:REFINED]
-    best: Optional[Hypothesis] = None
-    for index in order:
-        if scores[index] < 0.1:
+def _explain_segment(
+    evidence: Evidence, segment: Contact, names: Sequence[str], headings: Sequence[float]
+) -> List[Hypothesis]:
+    """Boxes of the named classes along one segment of the scan."""
+    found: List[Hypothesis] = []
+    contact = segment
+    for _ in range(MAX_ROUNDS):
+        still = evidence.mask[contact.rows - 1, contact.columns] == UPRIGHT
+        if np.count_nonzero(still) < 3:
             break
-        refined = _refine(evidence, Hypothesis(names[index], boxes[index], float(scores[index])))
-        if best is None or refined.confidence > best.confidence:
-            best = refined
-    return best if best is not None and best.confidence >= MIN_SCORE else None
+        contact = Contact(*(values[still] for values in contact))
+        best = _best_of_segment(evidence, contact, names, headings)
+        if best is None:
+            break
+        found.append(best)
+        evidence.explain(best.box)
+    return found
+
+
+def _best_of_segment(
+    evidence: Evidence, contact: Contact, names: Sequence[str], headings: Sequence[float]
+) -> Optional[Hypothesis]:
+    """The best box over classes, headings and placements, moved to where it fits best."""
+    starts: List[Hypothesis] = []
+    for name in names:
+        for heading in headings:
+            boxes = _placements(evidence.camera, contact, PRIORS[name], heading)
+            starts += [Hypothesis(name, np.array(box), 0.0) for box in boxes]
+    if not starts:
+        return None
+    scores = _scores(evidence, [item.class_name for item in starts], np.array([item.box for item in starts]), headings[0])
+    order = [index for index in np.argsort(-scores, kind="stable")[:REFINED] if scores[index] > 0.1]
+    refined = [starts[index]._replace(confidence=float(scores[index])) for index in order]
+    if not refined:
+        return None
+    for moves in (_COARSE, _TURNS, _FINE) if PRIORS[names[0]].directed else (_COARSE, _FINE):
+        refined = _moved(evidence, refined, moves, headings[0])
+    best = max(refined, key=lambda item: item.confidence)
+    return best if best.confidence >= MIN_SCORE[best.class_name] else None
 
 
 def _placements(camera: Camera, contact: Contact, prior: Prior, heading: float) -> List[List[float]]:
@@ -133,11 +155,16 @@ def _placements(camera: Camera, contact: Contact, prior: Prior, heading: float) 
     cosine, sine = math.cos(heading), math.sin(heading)
     axes = np.array([[cosine, sine], [-sine, cosine]])
     eye = axes @ camera.position[:2]
-    raised = 1.0 - (CLEARANCE_M if prior.directed else 0.0) / camera.position[2]
-    local = eye + (contact.points @ axes.T - eye) * raised
+    points = contact.points @ axes.T
+    if prior.directed:  # the lowest pixel seen is the body's edge, a little above the ground
+        height = clearance_at(np.hypot(points[:, 0], points[:, 1]))
+        points = eye + (points - eye) * (1.0 - height / camera.position[2])[:, None]
+    local = points
     ordered = np.sort(local, axis=0)
     trim = len(ordered) // 25
     low, high = ordered[trim], ordered[len(ordered) - 1 - trim]
+    if prior.length > 6.0 and high[0] - low[0] < LARGE_M[0] and high[1] - low[1] < LARGE_M[1]:
+        return []  # the horizon hides its height, so only a long side tells a truck from a car
     choices = []
     for axis, size in ((0, prior.length), (1, prior.width)):
         from_low, from_high, middle = low[axis] + size / 2, high[axis] - size / 2, (low[axis] + high[axis]) / 2
@@ -154,45 +181,46 @@ def _placements(camera: Camera, contact: Contact, prior: Prior, heading: float) 
     return [[x, y, heading, prior.width, prior.length, prior.height] for x, y in places]
 
 
-def _scores(evidence: Evidence, names: Sequence[str], boxes: np.ndarray) -> np.ndarray:
+def _scores(evidence: Evidence, names: Sequence[str], boxes: np.ndarray, heading: float) -> np.ndarray:
     """Evidence for each box, about 0..1: a filled outline with ground around it."""
     fits = evidence.fit(boxes)
     priors = np.array([PRIORS[name][:4] for name in names])
     score = (fits.fill - 0.6 * fits.leak) * np.minimum(1.0, 0.3 + fits.fresh)
     odd = np.abs(np.log(boxes[:, [WIDTH, LENGTH, HEIGHT]] / priors[:, :3])).sum(axis=1)
     score -= 0.12 * odd
+    score -= np.where(priors[:, 1] > 6.0, LARGE_MALUS, 0.0)
+    score -= ACROSS_COST * np.abs(np.sin(boxes[:, YAW] - heading))
     far = np.hypot(boxes[:, X], boxes[:, Y]) > priors[:, 3]
     return np.where(far | (fits.pixels < MIN_PIXELS), -1.0, score)
 
 
-_COARSE = [(a, c, t, 1.0) for a in (-0.6, -0.3, 0.0, 0.3, 0.6) for c in (-0.4, 0.0, 0.4) for t in (0.0,)]
-_TURNS = [(a, c, t, 1.0) for t in (-0.2, -0.1, 0.1, 0.2) for a in (-0.3, 0.0, 0.3) for c in (0.0,)]
-_FINE = [(a, c, 0.0, s) for a in (-0.15, 0.0, 0.15) for c in (-0.15, 0.0, 0.15) for s in (0.92, 1.0, 1.08)]
+# along and across the line of sight [m], turn [rad], factor of the size; halved for small things
+_COARSE = np.array([(a, c, 0.0, 1.0) for a in (-0.8, -0.4, 0.0, 0.4, 0.8) for c in (-0.5, -0.25, 0.0, 0.25, 0.5)])
+_TURNS = np.array([(a, 0.0, t, 1.0) for t in (-0.2, -0.1, 0.0, 0.1, 0.2) for a in (-0.3, 0.0, 0.3)])
+_FINE = np.array([(a, c, 0.0, s) for a in (-0.2, 0.0, 0.2) for c in (-0.12, 0.0, 0.12) for s in (0.93, 1.0, 1.07)])
 
 
-def _refine(evidence: Evidence, start: Hypothesis) -> Hypothesis:
-    """Try moves along and across the line of sight, turns and sizes, coarse then fine."""
-    directed = PRIORS[start.class_name].directed
-    best = start
-    for moves in (_COARSE, _TURNS, _FINE) if directed else (_COARSE, _FINE):
-        scale = 1.0 if directed else 0.5
-        best = _best_move(evidence, best, np.array(moves), scale)
-    return best
-
-
-def _best_move(evidence: Evidence, start: Hypothesis, moves: np.ndarray, scale: float) -> Hypothesis:
-    ray = start.box[[X, Y]] - evidence.camera.position[:2]
-    ray = ray / max(1e-6, float(np.hypot(*ray)))
-    boxes = np.repeat(start.box[None], len(moves), axis=0)
-    boxes[:, X] += scale * (moves[:, 0] * ray[0] - moves[:, 1] * ray[1])
-    boxes[:, Y] += scale * (moves[:, 0] * ray[1] + moves[:, 1] * ray[0])
-    boxes[:, YAW] += moves[:, 2]
-    boxes[:, [WIDTH, LENGTH, HEIGHT]] *= moves[:, 3:]
-    scores = _scores(evidence, [start.class_name] * len(moves), boxes)
-    index = int(np.argmax(scores))
-    if scores[index] <= start.confidence:
-        return start
-    return Hypothesis(start.class_name, boxes[index], float(scores[index]))
+def _moved(evidence: Evidence, starts: Sequence[Hypothesis], moves: np.ndarray, heading: float) -> List[Hypothesis]:
+    """Each hypothesis after the move that scores best, or where it was."""
+    count = len(moves)
+    boxes = np.repeat([item.box for item in starts], count, axis=0)
+    names = [item.class_name for item in starts for _ in range(count)]
+    step = np.tile(moves, (len(starts), 1))
+    scale = np.array([1.0 if PRIORS[name].directed else 0.5 for name in names])
+    ray = boxes[:, [X, Y]] - evidence.camera.position[:2]
+    ray = ray / np.maximum(np.hypot(ray[:, 0], ray[:, 1]), 1e-6)[:, None]
+    boxes[:, X] += scale * (step[:, 0] * ray[:, 0] - step[:, 1] * ray[:, 1])
+    boxes[:, Y] += scale * (step[:, 0] * ray[:, 1] + step[:, 1] * ray[:, 0])
+    boxes[:, YAW] += step[:, 2]
+    boxes[:, [WIDTH, LENGTH, HEIGHT]] *= step[:, 3:]
+    scores = _scores(evidence, names, boxes, heading).reshape(len(starts), count)
+    best = np.argmax(scores, axis=1)
+    return [
+        item._replace(box=boxes[row * count + best[row]], confidence=float(scores[row, best[row]]))
+        if scores[row, best[row]] > item.confidence
+        else item
+        for row, item in enumerate(starts)
+    ]
 
 
 def merge(found: Sequence[Hypothesis]) -> List[Hypothesis]:

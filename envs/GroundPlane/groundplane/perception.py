@@ -54,7 +54,7 @@ def perceive(
         for camera, mask, ground in zip(cameras, upright, ranges)
         for item in find_objects(camera, mask, ground, headings)
     ]
-    return Perception(memory.observe(merge(weigh(found, pavement)), ego2global, timestamp_s), reading.elements)
+    return Perception(memory.observe(merge(weigh(found, pavement, reading.heading)), ego2global, timestamp_s), reading.elements)
 
 
 def _wide_pavement(views: Sequence[View], upright: Sequence[np.ndarray], road_bins: np.ndarray) -> Pavement:

@@ -17,6 +17,7 @@ GROUND, UPRIGHT, EXPLAINED = 0, 255, 128
 X, Y, YAW, WIDTH, LENGTH, HEIGHT = range(6)
 NEAREST_M = 0.5
 CLEARANCE_M = 0.10
+BODY_SHARE = 0.65  # of a vehicle's height: above it cabins taper, and many a bonnet ends
 SAMPLED_COLUMNS = 24
 RING = 3  # pixels beside the outline that should show ground
 
@@ -69,7 +70,9 @@ class Evidence:
 
     def fit(self, boxes: np.ndarray) -> Fits:
         """Compare boxes (n, 6) with the mask."""
-        pixels, depth = self._project(boxes)
+        bodies = boxes.copy()
+        bodies[:, HEIGHT] *= np.where(boxes[:, LENGTH] > 1.2, BODY_SHARE, 1.0)
+        pixels, depth = self._project(bodies)
         ahead = depth.min(axis=1) > NEAREST_M
         height, width = self.mask.shape
         u, v = pixels[..., 0], pixels[..., 1]
@@ -80,6 +83,8 @@ class Evidence:
         column = np.clip(columns.astype(int), 0, width - 1)
         upper = np.clip(np.round(np.where(np.isfinite(top), top, 0)), 0, height).astype(int)
         lower = np.clip(np.round(np.where(np.isfinite(bottom), bottom, 0)) + 1, 0, height).astype(int)
+        # The mask ends at the horizon, so only what lies below it counts.
+        upper = np.maximum(upper, int(np.clip(self.horizon + 1, 0, height)))
         lower = np.maximum(upper, lower)
         inside_fresh = self._count(self._fresh, upper, lower, column).sum(axis=1)
         inside_upright = self._count(self._upright, upper, lower, column).sum(axis=1)
@@ -133,7 +138,13 @@ class Evidence:
 
 def clearance_of(boxes: np.ndarray) -> np.ndarray:
     """(n,) height [m] above the ground at which boxes begin to differ from it: under a vehicle lies its shadow."""
-    return np.where(boxes[:, LENGTH] > 1.2, CLEARANCE_M, 0.0)
+    distance = np.hypot(boxes[:, X], boxes[:, Y])
+    return np.where(boxes[:, LENGTH] > 1.2, clearance_at(distance), 0.0)
+
+
+def clearance_at(distance: np.ndarray) -> np.ndarray:
+    """The same for a vehicle at a distance [m]: close by, its tyres and the edge of its shadow can be told apart."""
+    return np.asarray(CLEARANCE_M * np.clip(distance / 18.0, 0.15, 1.0))
 
 
 def corners_of(boxes: np.ndarray, clearance: np.ndarray) -> np.ndarray:
