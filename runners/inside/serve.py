@@ -6,6 +6,7 @@ is seen while a sample runs. One says `alive` every two seconds, which tells a l
 
 import ctypes
 import fcntl
+import gc
 import hashlib
 import os
 import platform
@@ -124,6 +125,9 @@ class Worker:
     def _load(self) -> None:
         settings = Settings(**self._next(LOAD))
         fixes = self._adapter.load(settings) or []
+        # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
+        gc.collect()
+        gc.freeze()
         gpu.limit_memory(settings.device, settings.gpu_memory_limit_mb)
         self._channel.send(READY, {"fixes": list(fixes), "device_name": gpu.device_name(settings.device)})
 

@@ -8,11 +8,12 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inside.compact_json import encode
 
+quick = settings(max_examples=60, deadline=None)
 FLOATS_32 = st.floats(allow_nan=False, allow_infinity=False, width=32)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | FLOATS_32 | st.text()
 VALUES = st.recursive(
@@ -46,22 +47,26 @@ def same(value: Any, read: Any) -> bool:
     return type(read) is type(value) and bool(read == value)
 
 
+@quick
 @given(VALUES)
 def test_any_value_comes_back(value: Any) -> None:
     assert same(value, json.loads(encode(value)))
 
 
+@quick
 @given(BOXES)
 def test_lists_of_things_alike_come_back(boxes: list[dict[str, Any]]) -> None:
     assert same({"detections_3d": boxes}, json.loads(encode({"detections_3d": boxes})))
 
 
+@quick
 @given(st.integers(0, 5), st.integers(0, 3), st.data())
 def test_lists_of_lists_of_one_length_come_back(rows: int, columns: int, data: st.DataObject) -> None:
     table = data.draw(st.lists(st.lists(FLOATS_32, min_size=columns, max_size=columns), min_size=rows, max_size=rows))
     assert same(table, json.loads(encode(table)))
 
 
+@quick
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_64_bit_number_keeps_nine_digits(number: float) -> None:
     assert math.isclose(json.loads(encode([number]))[0], number, rel_tol=5e-9, abs_tol=5e-324)

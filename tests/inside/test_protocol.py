@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inside.protocol import (
@@ -29,6 +29,7 @@ from inside.protocol import (
     write_all,
 )
 
+quick = settings(max_examples=60, deadline=None)
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -58,6 +59,7 @@ def parse_all(chunks: list[bytes]) -> list[Frame]:
     return found
 
 
+@quick
 @given(FRAMES, st.lists(st.integers(0, 10_000), max_size=12))
 def test_frames_come_out_as_they_went_in_however_they_are_cut(
     messages: list[tuple[int, dict[str, Any]]], cuts: list[int]
@@ -66,6 +68,7 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
     assert [(frame.kind, frame.decode()) for frame in parse_all(pieces(data, cuts))] == messages
 
 
+@quick
 @given(FRAMES.filter(bool), st.integers(1, 10_000))
 def test_a_stream_cut_short_is_never_taken_for_whole(messages: list[tuple[int, dict[str, Any]]], cut: int) -> None:
     frames = [encode_frame(kind, message) for kind, message in messages]
@@ -78,6 +81,7 @@ def test_a_stream_cut_short_is_never_taken_for_whole(messages: list[tuple[int, d
             parser.finish()
 
 
+@quick
 @given(st.binary(min_size=1))
 def test_garbage_is_refused_or_waited_for_but_never_accepted(data: bytes) -> None:
     parser = FrameParser()
@@ -88,6 +92,7 @@ def test_garbage_is_refused_or_waited_for_but_never_accepted(data: bytes) -> Non
         list(parser.frames())
 
 
+@quick
 @given(FRAMES, st.binary(min_size=4).filter(lambda tail: tail[:4] != MAGIC))
 def test_good_frames_before_garbage_are_not_lost(messages: list[tuple[int, dict[str, Any]]], tail: bytes) -> None:
     parser = FrameParser()
@@ -99,6 +104,7 @@ def test_good_frames_before_garbage_are_not_lost(messages: list[tuple[int, dict[
     assert [(frame.kind, frame.decode()) for frame in found] == messages
 
 
+@quick
 @given(st.binary(min_size=HEADER.size, max_size=HEADER.size))
 def test_a_header_is_taken_only_if_every_part_is_right(header: bytes) -> None:
     magic, kind, length = struct.unpack(">4sBI", header)
@@ -151,6 +157,7 @@ def test_a_frame_larger_than_a_pipe_goes_through_one() -> None:
     os.close(read_fd)
 
 
+@quick
 @given(st.integers(1, 40))
 def test_a_reader_says_when_the_stream_ends_inside_a_frame(missing: int) -> None:
     data = encode_frame(RESULT, {"sample_token": "0123456789012345678901234567"})[:-missing]

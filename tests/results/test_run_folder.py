@@ -336,6 +336,7 @@ def test_what_is_appended_is_what_is_read(tmp_path: Path, records: list[Record])
     assert list(run.records_of("scene-0103")) == records
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_a_line_of_anything_that_is_no_record_is_named(line: bytes) -> None:
     with pytest.raises(RecordError, match=r"records/a\.jsonl:1") as caught:

@@ -29,7 +29,7 @@ POLICIES: dict[FailureClass, Policy] = {
     "arch": Policy(
         retries=0,
         then="stop",
-        hint="this environment has no code for this GPU: admlops env show MODEL   # choose a variant built for it",
+        hint="admlops models show MODEL   # choose a variant built for this GPU (nvidia-smi -L)",
     ),
     "cuda_oom": Policy(
         retries=2,
@@ -54,9 +54,9 @@ POLICIES: dict[FailureClass, Policy] = {
     "protocol": Policy(
         retries=0, then="stop", hint="the adapter breaks its contract: compare its demo.py with docs/architecture.md"
     ),
-    "data": Policy(retries=0, then="skip_sample", hint="admlops data check ROOT   # then restore the file it names"),
+    "data": Policy(retries=0, then="skip_sample", hint="restore the file that the message names, then start a new run"),
     "model": Policy(retries=0, then="skip_sample", hint="read the traceback in logs/worker-*.log in the run folder"),
-    "cancelled": Policy(retries=0, then="stop", hint="repeat the command with --resume to go on"),
+    "cancelled": Policy(retries=0, then="stop", hint="repeat the command with --run NAME --resume to go on"),
 }
 
 FAILING_FROM_THE_START = 5

@@ -151,7 +151,7 @@ class Worker:
             os.close(our_write)
             raise EnvError(
                 f"{command.python} could not be started in {command.cwd}: {error.strerror}",
-                hint="admlops env verify MODEL   # then build it again if it is damaged",
+                hint="admlops env install MODEL   # builds it again if it is damaged",
             ) from error
         finally:
             for descriptor in (their_read, their_write, log_fd):

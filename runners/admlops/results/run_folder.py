@@ -261,7 +261,7 @@ class RunFolder:
                 raise RecordError(f"{path} cannot be read: {error}", hint=f"ls -l {path.parent}") from error
         return counts
 
-    def append_event(self, kind: str, **facts: Any) -> None:  # noqa: ANN401  whatever JSON holds
+    def append_event(self, kind: str, **facts: Any) -> None:
         """Add a line to `events.jsonl`: `{"t": <unix time, s>, "event": kind, …}`. From any thread."""
         line = json.dumps({"t": round(time.time(), 3), "event": kind, **facts}, separators=(",", ":")) + "\n"
         try:
