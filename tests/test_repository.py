@@ -42,12 +42,13 @@ def test_code_for_model_environments_imports_nothing_of_the_host() -> None:
     assert importing == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["compare", "data", "data synthesize", "env", "env install", "env list", "evaluate", "models", "models list",
-     "models show", "models validate", "report", "results", "results export", "results index", "results list",
-     "results show", "run"],
-)  # fmt: skip
+COMMANDS = """
+compare, data, data check, data synthesize, env, env install, env list, evaluate, models, models list, models show,
+models validate, report, results, results export, results index, results list, results show, run
+"""
+
+
+@pytest.mark.parametrize("command", [name.strip() for name in COMMANDS.replace("\n", " ").split(",")])
 def test_every_command_has_help_with_an_example_and_json(command: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "admlops", *command.split(), "--help"], capture_output=True, text=True, check=True

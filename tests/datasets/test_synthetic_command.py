@@ -67,9 +67,10 @@ def test_options_out_of_range_are_named(tmp_path: Path, arguments: tuple[str, ..
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, force: tuple[str, ...]) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    done = run_command(tmp_path, *SMALL)
+    done = run_command(tmp_path, *SMALL, *force)
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
     assert "--force" in done.stderr

@@ -32,7 +32,7 @@ def data() -> None:
     "--camera-sweeps", default=1, show_default=True, help="Pictures a camera between two key frames; at most 5."
 )
 @click.option("--workers", default=None, type=click.IntRange(min=1), help="Processes; as many as there are CPUs.")
-@click.option("--force", is_flag=True, help="Replace whatever is in DIR.")
+@click.option("--force", is_flag=True, help="Replace another synthetic data set in DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def synthesize(
     target: Path,
@@ -76,3 +76,36 @@ def synthesize(
         click.echo(f"{target}: {scenes} scenes of {samples} key frames")
     else:
         click.echo(f"{target} already holds exactly this data set; nothing was done")
+
+
+@data.command()
+@click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--version", default="v1.0-mini", show_default=True, help="The tables' folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def check(root: Path, version: str, as_json: bool) -> None:
+    """Say whether the data set in DIR is whole: its tables, and every key frame's files.
+
+    \b
+    Example:
+      admlops data check /workspace/nuscenes --version v1.0-mini
+    """
+    from admlops.datasets.nuscenes import NuScenes
+    from admlops.errors import DataError
+
+    nuscenes = NuScenes(root, version)
+    scenes = nuscenes.scenes()
+    samples = [token for scene in scenes for token in scene.samples]
+    missing = [path for token in samples for path in nuscenes.missing_files(token)]
+    boxes = sum(len(nuscenes.ground_truth(token)) for token in samples)
+    facts = {"data": str(nuscenes.root), "scenes": len(scenes), "samples": len(samples), "boxes": boxes}
+    if as_json:
+        click.echo(
+            json.dumps({**facts, "synthetic": nuscenes.is_synthetic, "missing": [str(path) for path in missing]})
+        )
+    else:
+        click.echo(f"{nuscenes.root / version}: {len(scenes)} scenes, {len(samples)} samples, {boxes} boxes")
+    if missing:
+        raise DataError(
+            f"{len(missing)} files of key frames are missing or empty, first {missing[0]}",
+            hint="unpack the archives that hold samples/ again, then repeat the check",
+        )

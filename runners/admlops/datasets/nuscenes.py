@@ -123,6 +123,12 @@ class NuScenes:
         with _explained(self.root, self.version):
             return self._tables.sample(token)
 
+    def missing_files(self, token: str) -> list[Path]:
+        """The files of a key frame's cameras and LiDAR that are not there or empty."""
+        sample = self.sample(token)
+        paths = (Path(sensor["path"]) for sensor in (*sample["cameras"].values(), sample["lidar"]))
+        return [path for path in paths if not path.is_file() or path.stat().st_size == 0]
+
     def location(self, token: str) -> str:
         """The map that a sample lies on, e.g. `singapore-onenorth`."""
         return self._tables.location(self.sample(token)["scene"])

@@ -52,7 +52,8 @@ def synthesize(
     key frames done and in all. Returns False, and does nothing, if `target` already holds exactly this data set.
 
     Raises:
-        UsageError: an option is out of range, or `target` holds something else and `force` is not given.
+        UsageError: an option is out of range, or `target` holds another synthetic data set and `force` is not
+            given, or something that is not one.
         StorageError: `target` cannot be written; nothing of the data set is left behind.
     """
     options.check()
@@ -101,14 +102,16 @@ def _refuse_foreign(target: Path, *, force: bool) -> None:
         empty = not target.is_dir() or not any(target.iterdir())
     except OSError as error:
         raise explain_os_error(error, target) from error
-    if empty or force:
+    if empty:
         return
     marker = read_marker(target)
     if marker is None:
         raise UsageError(
             f"{target} is not empty and is not a synthetic data set",
-            hint="name an empty folder, or add --force to replace everything in it",
+            hint=f"admlops data synthesize {target}-synthetic   # name an empty folder; --force replaces only our own",
         )
+    if force:
+        return
     options = ", ".join(f"{name} {value}" for name, value in marker.get("options", {}).items())
     raise UsageError(
         f"{target} holds a synthetic data set with other options ({options})",
