@@ -28,10 +28,10 @@ def polyline_length(nodes: np.ndarray) -> float:
     return float(np.hypot(*np.diff(nodes, axis=0).T).sum())
 
 
-def link(strokes: Sequence[Stroke]) -> List[Line]:
+def link(strokes: Sequence[Stroke], max_gap: float = MAX_GAP_M) -> List[Line]:
     """Join strokes end to end where each continues the other, nearest ends first."""
     partner = {}
-    for _, first, second in sorted(_candidate_links(strokes)):
+    for _, first, second in sorted(_candidate_links(strokes, max_gap)):
         if first in partner or second in partner or _closes_loop(partner, first, second):
             continue
         partner[first], partner[second] = second, first
@@ -52,7 +52,7 @@ def link(strokes: Sequence[Stroke]) -> List[Line]:
 End = Tuple[int, int]  # stroke, and 0 for its first node or 1 for its last
 
 
-def _candidate_links(strokes: Sequence[Stroke]) -> List[Tuple[float, End, End]]:
+def _candidate_links(strokes: Sequence[Stroke], max_gap: float) -> List[Tuple[float, End, End]]:
     """(cost, end, end) of the pairs of ends that could be one line."""
     if len(strokes) < 2:
         return []
@@ -73,7 +73,7 @@ def _candidate_links(strokes: Sequence[Stroke]) -> List[Tuple[float, End, End]]:
     fits = (ahead > -0.5) & (aside < allowed)
     opposite = leaving @ leaving.T < -math.cos(MAX_BEND)
     owner = np.array([index for index, _ in ends])
-    good = fits & fits.T & opposite & (gap < MAX_GAP_M) & (owner[:, None] < owner[None])
+    good = fits & fits.T & opposite & (gap < max_gap) & (owner[:, None] < owner[None])
     cost = gap + 4.0 * (aside + aside.T)
     return [(float(cost[i, j]), ends[i], ends[j]) for i, j in zip(*np.nonzero(good))]
 
@@ -100,6 +100,14 @@ def _walk(partner: "dict[End, End]", start: int) -> List[Tuple[int, bool]]:
         if leaving not in partner:
             return chain
         at = partner[leaving]
+
+
+def leaving_heading(nodes: np.ndarray, span: float) -> float:
+    """Direction [rad] in which a polyline leaves its last node, over its last `span` metres."""
+    steps = np.hypot(*(nodes - nodes[-1]).T)
+    far = np.flatnonzero(steps > span)
+    delta = nodes[-1] - (nodes[far[-1]] if len(far) else nodes[0])
+    return math.atan2(delta[1], delta[0])
 
 
 def smooth(nodes: np.ndarray, spacing: float = 1.0) -> np.ndarray:

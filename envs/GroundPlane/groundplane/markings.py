@@ -51,6 +51,24 @@ def _fill(channel: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.where(seen, channel, np.float32(middle)).astype(np.float32)
 
 
+def directed_paint(mask: np.ndarray, heading: float, cell: float) -> np.ndarray:
+    """The parts of a paint mask that run within about 30 degrees of a heading: a stop line parts from a lane line."""
+    found = np.zeros_like(mask)
+    for turn in (-0.35, -0.17, 0.0, 0.17, 0.35):
+        found |= cv2.morphologyEx(mask, cv2.MORPH_OPEN, _bar(heading + turn, MIN_STROKE_M / cell))
+    return found
+
+
+def _bar(heading: float, length: float) -> np.ndarray:
+    """A structuring element: a thin bar along a heading of the ego frame (rows run backwards, columns to the right)."""
+    half = int(math.ceil(length / 2))
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.uint8)
+    offset = np.array([-math.sin(heading), -math.cos(heading)]) * length / 2
+    first, last = np.round(half - offset).astype(int), np.round(half + offset).astype(int)
+    cv2.line(kernel, tuple(int(v) for v in first), tuple(int(v) for v in last), 1, 1)
+    return kernel
+
+
 def strokes(mask: np.ndarray, grid: Grid) -> List[Stroke]:
     """The connected pieces of paint that are long enough to have a direction."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)

@@ -30,7 +30,15 @@ def paved_mask(view: BirdsEye, road_bins: np.ndarray) -> np.ndarray:
     counts[0] = 0
     if counts.max() == 0:
         return np.zeros(alike.shape, bool)
-    return fill_holes(labels == int(np.argmax(counts)), MAX_HOLE_M2 / grid.cell**2)
+    road = (labels == int(np.argmax(counts))).astype(np.uint8)
+    road = cv2.morphologyEx(road, cv2.MORPH_CLOSE, _disk(1.3, grid.cell)) > 0  # over double lines
+    return fill_holes(road, MAX_HOLE_M2 / grid.cell**2)
+
+
+def inside(road: np.ndarray, cell: float) -> np.ndarray:
+    """uint8 mask of where paint can be a marking: on the road, away from its kerbs, and across narrow gaps in it."""
+    closed = cv2.morphologyEx(road.astype(np.uint8), cv2.MORPH_CLOSE, _disk(1.9, cell))
+    return np.asarray(cv2.erode(closed, _disk(0.5, cell)))
 
 
 def _disk(diameter: float, cell: float) -> np.ndarray:

@@ -6,14 +6,17 @@ import cv2
 import numpy as np
 
 from . import lanes, roadside
-from .birdseye import BirdsEye
+from .birdseye import BirdsEye, Grid
 from .crossings import Crossing, find_crossings, reach_kerbs
-from .markings import Stroke, line_strokes, paint_mask, strokes
+from .markings import Stroke, directed_paint, line_strokes, paint_mask, strokes
 from .records import Element
 from .window import Window, clip_polygon, clip_polyline
 
 MIN_DIVIDER_M = 3.0
 MIN_BOUNDARY_M = 4.0
+MAX_CONTINUATION_M = 12.0
+MAX_HIDDEN_EDGE_M = 20.0  # behind a row of parked cars
+STOP_M = 2.0  # lines end before a crossing
 MAX_ELEMENTS = 50
 
 
@@ -26,17 +29,48 @@ class Reading(NamedTuple):
 
 def read_map(view: BirdsEye, road_bins: np.ndarray, window: Window) -> Reading:
     """All elements inside the window, most confident first."""
+    grid = view.grid
     paint = paint_mask(view, view.seen)
     road = roadside.paved_mask(view, road_bins)
-    inner = cv2.erode(road.astype(np.uint8), np.ones((5, 5), np.uint8))
-    pieces = strokes(paint & inner, view.grid)
-    crossings = [reach_kerbs(item, road, view.seen, view.grid) for item in find_crossings(pieces)]
-    used = {index for crossing in crossings for index in crossing.members}
-    free = line_strokes([item for index, item in enumerate(pieces) if index not in used])
-    elements = _crossings(crossings, window) + _dividers(free, window)
+    paint &= roadside.inside(road, grid.cell)
+    heading = lanes.main_heading(line_strokes(strokes(paint, grid)))
+    along, across = (strokes(directed_paint(paint, turn, grid.cell), grid) for turn in (heading, heading + np.pi / 2))
+    crossings, free = [], []
+    for pieces in (along, across):
+        found = find_crossings(pieces)
+        crossings += [reach_kerbs(item, road, view.seen, grid) for item in found]
+        used = {index for crossing in found for index in crossing.members}
+        free.append([item for index, item in enumerate(pieces) if index not in used])
+    outlines = [item.corners for item in crossings]
+    open_road = Ground(grid, road | ~view.seen, outlines)
+    elements = _crossings(crossings, window) + _dividers(line_strokes(free[0]), open_road, window)
     elements += _boundaries(roadside.edge_strokes(road, ~view.seen, view), window)
     elements.sort(key=lambda item: (-item.confidence, item.type, float(item.points[0, 0])))
-    return Reading(elements[:MAX_ELEMENTS], lanes.main_heading(free))
+    return Reading(elements[:MAX_ELEMENTS], heading)
+
+
+class Ground(NamedTuple):
+    """Where a line may be continued: not past what is known to be no road, nor into a crossing."""
+
+    grid: Grid
+    passable: np.ndarray
+    crossings: List[np.ndarray]
+
+    def free_length(self, start: np.ndarray, heading: float, limit: float) -> float:
+        """How far [m] one can go from a point along a heading, at most `limit`."""
+        step = np.array([np.cos(heading), np.sin(heading)])
+        distances = np.arange(0.0, limit, 0.2)
+        points = start + distances[:, None] * step
+        column, row = np.round(self.grid.to_cells(points)).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < self.grid.columns) & (row < self.grid.rows)
+        free = inside.copy()
+        free[inside] = self.passable[row[inside], column[inside]]
+        for corners in self.crossings:
+            outline = corners.astype(np.float32)
+            gaps = [cv2.pointPolygonTest(outline, (float(x), float(y)), True) for x, y in points]
+            free &= np.array(gaps) < -STOP_M
+        blocked = np.flatnonzero(~free)
+        return float(distances[blocked[0]]) if len(blocked) else limit
 
 
 def _crossings(found: Sequence[Crossing], window: Window) -> List[Element]:
@@ -49,20 +83,34 @@ def _crossings(found: Sequence[Crossing], window: Window) -> List[Element]:
     return elements
 
 
-def _dividers(pieces: Sequence[Stroke], window: Window) -> List[Element]:
+def _dividers(pieces: Sequence[Stroke], ground: Ground, window: Window) -> List[Element]:
     lines = lanes.drop_doubles([line._replace(nodes=lanes.smooth(line.nodes)) for line in lanes.link(pieces)])
     elements = []
     for line in lines:
-        for nodes in clip_polyline(line.nodes, window):
+        if line.length < MIN_DIVIDER_M:
+            continue
+        for nodes in clip_polyline(_continued(line.nodes, ground), window):
             length = lanes.polyline_length(nodes)
             if length >= MIN_DIVIDER_M:
-                elements.append(Element("divider", nodes, _trust(length, line.painted)))
+                elements.append(Element("divider", nodes, _trust(line.length, line.painted)))
     return elements
+
+
+def _continued(nodes: np.ndarray, ground: Ground) -> np.ndarray:
+    """A line carried on at both ends as far as a dash may be hidden or too far away to be seen."""
+    limit = min(MAX_CONTINUATION_M, lanes.polyline_length(nodes))
+    for _ in range(2):
+        nodes = nodes[::-1]
+        heading = lanes.leaving_heading(nodes, 8.0)
+        free = ground.free_length(nodes[-1], heading, limit)
+        if free > 0.5:
+            nodes = np.concatenate([nodes, [nodes[-1] + free * np.array([np.cos(heading), np.sin(heading)])]])
+    return nodes
 
 
 def _boundaries(pieces: Sequence[Stroke], window: Window) -> List[Element]:
     elements = []
-    for line in lanes.link(pieces):
+    for line in lanes.link(pieces, MAX_HIDDEN_EDGE_M):
         for nodes in clip_polyline(line.nodes, window):
             length = lanes.polyline_length(nodes)
             if length >= MIN_BOUNDARY_M:
