@@ -34,6 +34,8 @@ from admlops.results.record import Metadata
 CHART, WIDE, SMALL = (350, 250), (760, 250), (220, 200)
 MAX_BINS = 40
 MAX_NAMED_SCENES = 12
+MAX_NAME_OF_TWO = 16
+"""Longer names do not fit side by side under a chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,9 @@ class Series:
     index: int
 
 
-def draw_radar(axes: Sequence[Axis], labels: Sequence[str], *, name: str) -> str | None:
+def draw_radar(axes: Sequence[Axis], runs: Sequence[Series], *, name: str) -> str | None:
     """Scores of two or more models on three or more common axes, 0 in the middle, 1 at the rim."""
+    labels = [run.label for run in runs]
     shared = [axis for axis in axes if set(axis.values) >= set(labels)]
     if len(shared) < 3 or len(labels) < 2:
         return None
@@ -55,7 +58,8 @@ def draw_radar(axes: Sequence[Axis], labels: Sequence[str], *, name: str) -> str
         plot = figure.add_subplot(projection="polar")
         plot.set_theta_offset(np.pi / 2)  # type: ignore[attr-defined]
         plot.set_theta_direction(-1)  # type: ignore[attr-defined]
-        for index, label in enumerate(labels):
+        for run in runs:
+            index, label = run.index, run.label
             values = [axis.values[label] for axis in shared]
             style: dict[str, Any] = {"color": series_colour(index), "linestyle": series_dashes(index), "label": label}
             plot.plot([*angles, angles[0]], [*values, values[0]], **style)
@@ -65,7 +69,7 @@ def draw_radar(axes: Sequence[Axis], labels: Sequence[str], *, name: str) -> str
         plot.set_ylim(0, 1)
         plot.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
         plot.spines["polar"].set_color(GRID)
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=2 if max(map(len, labels)) <= MAX_NAME_OF_TWO else 1)
         words = "; ".join(f"{x.name}: " + ", ".join(f"{k} {x.values[k]:.2f}" for k in labels) for x in shared)
         return to_page_svg(figure, name=name, label=f"Radar chart. {words}")
 
@@ -91,7 +95,10 @@ def draw_scores(axes: Sequence[Axis], label: str, *, name: str) -> str | None:
 
 
 def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:
-    """How often each inference time occurred, first frames of scenes left out; one outline a run."""
+    """How often each inference time occurred, first frames of scenes left out; one outline a run.
+
+    The page names the runs beside the chart: their names are too long to lie within it.
+    """
     known = {label: 1e3 * np.asarray(times) for label, times in times_s.items() if len(times)}
     if not known:
         return None
@@ -104,10 +111,9 @@ def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str)
                 counts, _ = np.histogram(known[label], edges)
                 colour = series_colour(index)
                 plot.stairs(counts, edges, color=colour, fill=True, alpha=0.25)
-                plot.stairs(counts, edges, color=colour, linestyle=series_dashes(index), label=label, linewidth=1.6)
+                plot.stairs(counts, edges, color=colour, linestyle=series_dashes(index), linewidth=1.6)
         plot.set(xlabel="inference time [ms]", ylabel="samples")
         plot.yaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(plot, len(known))
         medians = ", ".join(f"{label} median {np.median(times):.1f} ms" for label, times in known.items())
         return to_page_svg(figure, name=name, label=f"Histogram of inference times: {medians}")
 
@@ -122,14 +128,9 @@ def draw_latency_ecdf(times_s: Mapping[str, Sequence[float]], *, name: str) -> s
         plot = figure.add_subplot()
         for index, label in enumerate(times_s):
             if label in known:
-                style: dict[str, Any] = {
-                    "color": series_colour(index),
-                    "linestyle": series_dashes(index),
-                    "label": label,
-                }
+                style: dict[str, Any] = {"color": series_colour(index), "linestyle": series_dashes(index)}
                 plot.ecdf(known[label], **style)
         plot.set(xlabel="inference time [ms]", ylabel="share of samples", ylim=(0, 1.02))
-        _legend(plot, len(known))
         return to_page_svg(figure, name=name, label="Share of samples that took at most a given inference time")
 
 
@@ -187,7 +188,7 @@ def draw_telemetry(readings: Sequence[Reading], kind: str, *, name: str) -> str 
                 plot.plot(t, y, color=series_colour(index), linestyle=series_dashes(index), label=label)
         plot.set(xlabel="time [s]", ylabel=f"{kind} [{unit}]")
         plot.set_ylim(0, 105 if kind == "utilisation" else None)
-        _legend(plot, 2)
+        plot.legend(loc="best")
         return to_page_svg(figure, name=name, label=f"{kind.capitalize()} [{unit}] over the run")
 
 
@@ -243,8 +244,3 @@ def _draw_scene_borders(plot: Axes, samples: Sequence[Metadata]) -> None:
         middle = (start + end - 1) / 2
         place: dict[str, Any] = {"transform": plot.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 11}
         plot.text(middle, 0.99, samples[start].scene, color=MUTED, **place)
-
-
-def _legend(plot: Axes, entries: int) -> None:
-    if entries > 1:
-        plot.legend(loc="best")

@@ -85,7 +85,9 @@ def render_report(runs: Sequence[RunData], comparison: Mapping[str, Any] | None,
         synthetic=any(run.header is not None and run.header.data.synthetic for run in runs),
         created=[run.header.created for run in runs if run.header is not None],
         claims=[row for label, run in zip(labels, runs, strict=True) for row in page.compare_claims(label, run)],
-        scores=[(group, _draw_scores(group, number)) for number, group in enumerate(page.group_scores(labels, runs))],
+        scores=[
+            (group, _draw_scores(group, number, ran)) for number, group in enumerate(page.group_scores(labels, runs))
+        ],
         latency_protocol=LATENCY_PROTOCOL,
         latency_charts=_draw_latency(ran),
         telemetry_charts=[(label, found) for i, (label, run) in enumerate(ran) if (found := _draw_telemetry(run, i))],
@@ -114,7 +116,7 @@ def _environment() -> jinja2.Environment:
 
 def _title(runs: Sequence[RunData], comparison: Mapping[str, Any] | None) -> str:
     if comparison is not None or len(runs) != 1:
-        return " · ".join(run.model for run in runs)
+        return " · ".join(dict.fromkeys(run.model for run in runs))
     return runs[0].name
 
 
@@ -123,8 +125,10 @@ def _drawn(title: str, svg: str | None, *, wide: bool = False) -> list[Chart]:
     return [] if svg is None else [Chart(title=title, svg=Markup(svg), wide=wide)]  # noqa: S704
 
 
-def _draw_scores(group: page.Scores, number: int) -> list[Chart]:
-    radar = charts.draw_radar(group.axes, group.labels, name=f"radar-{number}")
+def _draw_scores(group: page.Scores, number: int, ran: Sequence[tuple[str, RunData]]) -> list[Chart]:
+    # A run keeps its colour in every chart of the page.
+    series = [charts.Series(label=label, index=i) for i, (label, _) in enumerate(ran) if label in group.labels]
+    radar = charts.draw_radar(group.axes, series, name=f"radar-{number}")
     if radar is not None:
         return _drawn("Comparable scores, outer is better", radar)
     if len(group.labels) == 1:
