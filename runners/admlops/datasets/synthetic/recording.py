@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops import __version__
 from admlops.datasets.synthetic.lidar import cast_sweep, count_points
 from admlops.datasets.synthetic.options import SceneSpec, SynthesisOptions
 from admlops.datasets.synthetic.randomness import make_generator, make_token
@@ -66,7 +67,9 @@ class _Recorder:
         self.rows: dict[str, list[Row]] = {}
 
     def token(self, *names: object) -> str:
-        return make_token(self.options.seed, self.name, *names)
+        # All that changes the pictures is in the tokens: runs over different data never look comparable.
+        options = (self.options.samples, self.options.scale, self.options.lidar_sweeps, self.options.camera_sweeps)
+        return make_token(__version__, self.options.seed, *options, self.name, *names)
 
     def add(self, table: str, row: Row) -> None:
         self.rows.setdefault(table, []).append(row)
