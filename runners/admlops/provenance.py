@@ -8,7 +8,7 @@ from pathlib import Path
 from admlops.errors import AdmlopsError
 from admlops.paths import Layout
 from admlops.processes import run
-from admlops.storage import file_sha256
+from inside.serve import source_digest
 
 
 def describe_commit(layout: Layout) -> str | None:
@@ -28,8 +28,5 @@ def describe_adapter(layout: Layout, folder: Path) -> str:
 
     Two runs with equal digests, settings and samples give equal records; an uncommitted edit changes it.
     """
-    digest = hashlib.sha256()
-    for root in (folder, layout.inside):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{path.relative_to(root)} {file_sha256(path)}\n".encode())
-    return digest.hexdigest()
+    parts = (source_digest(folder), source_digest(layout.inside))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
