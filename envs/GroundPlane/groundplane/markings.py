@@ -12,6 +12,7 @@ OPENING_M = 1.1  # wider than any lane line or zebra stripe
 MIN_CONTRAST = 5.0  # lightness or yellowness above the surroundings, CIE Lab units
 MIN_STROKE_M = 0.7
 MAX_LINE_WIDTH_M = 0.5
+MAX_DOUBLE_WIDTH_M = 0.95
 
 
 class Stroke(NamedTuple):
@@ -112,7 +113,13 @@ def _stroke(points: np.ndarray, cell: float) -> "Stroke | None":
 
 def line_strokes(found: List[Stroke]) -> List[Stroke]:
     """Those that can be pieces of a lane line."""
-    return [item for item in found if item.width <= MAX_LINE_WIDTH_M and item.length >= 2.5 * item.width]
+    return [item for item in found if _is_line(item.width, item.length)]
+
+
+def _is_line(width: float, length: float) -> bool:
+    """Thin and long; a double line seen as one may be wider if it is long enough to be nothing else."""
+    limit = MAX_DOUBLE_WIDTH_M if length >= 6.0 else MAX_LINE_WIDTH_M
+    return width <= limit and length >= 2.5 * width
 
 
 def angle_between(first: float, second: float) -> float:

@@ -33,6 +33,7 @@ PRIORS: Dict[str, Prior] = {
 MERGE_M = {"car": 2.3, "truck": 2.8, "bus": 3.2, "pedestrian": 0.6, "traffic_cone": 0.4}
 MIN_SCORE = {"car": 0.35, "truck": 0.45, "bus": 0.45, "pedestrian": 0.5, "traffic_cone": 0.55}
 MAX_SEGMENTS = 40
+MIN_PAVED = 0.25  # of the ground before a vehicle
 ACROSS_MALUS = 0.3
 ACROSS_COST = 0.15
 LARGE_MALUS = 0.12  # trucks and buses are rarer than cars
@@ -66,17 +67,15 @@ class Pavement(NamedTuple):
         return float(np.mean(self.paved[row, column][seen])) if seen.any() else 0.5
 
 
-def weigh(found: Sequence[Hypothesis], pavement: Pavement, heading: float) -> List[Hypothesis]:
+def _weigh(item: Hypothesis, pavement: Pavement, heading: float) -> Hypothesis:
     """Vehicles stand on the road and along it: trust them by the paved share of the ground before them, and less if
     they stand across the road's `heading` [rad]."""
-    weighed = []
-    for item in found:
-        if PRIORS[item.class_name].directed:
-            paved = pavement.share(_apron(item.box))
-            across = abs(math.sin(float(item.box[YAW]) - heading))
-            item = item._replace(confidence=item.confidence * (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across))
-        weighed.append(item)
-    return weighed
+    if not PRIORS[item.class_name].directed:
+        return item
+    paved = pavement.share(_apron(item.box))
+    across = abs(math.sin(float(item.box[YAW]) - heading))
+    weight = (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across) if paved >= MIN_PAVED else 0.0
+    return item._replace(confidence=item.confidence * weight)
 
 
 def _apron(box: np.ndarray) -> np.ndarray:
@@ -94,7 +93,9 @@ def _apron(box: np.ndarray) -> np.ndarray:
     return np.asarray(turned[facing] + box[[X, Y]])
 
 
-def find_objects(camera: Camera, upright: np.ndarray, ranges: Ranges, headings: Sequence[float]) -> List[Hypothesis]:
+def find_objects(
+    camera: Camera, upright: np.ndarray, ranges: Ranges, headings: Sequence[float], pavement: Pavement
+) -> List[Hypothesis]:
     """Boxes that explain the upright pixels of one image: vehicles first, then what is too small for one.
 
     Within each, the nearest come first and every pixel is explained only once.
@@ -105,12 +106,12 @@ def find_objects(camera: Camera, upright: np.ndarray, ranges: Ranges, headings: 
     for directed in (True, False):
         names = [name for name, prior in PRIORS.items() if prior.directed == directed]
         for segment in segments:
-            found += _explain_segment(evidence, segment, names, headings if directed else headings[:1])
+            found += _explain_segment(evidence, segment, names, headings if directed else headings[:1], pavement)
     return found
 
 
 def _explain_segment(
-    evidence: Evidence, segment: Contact, names: Sequence[str], headings: Sequence[float]
+    evidence: Evidence, segment: Contact, names: Sequence[str], headings: Sequence[float], pavement: Pavement
 ) -> List[Hypothesis]:
     """Boxes of the named classes along one segment of the scan."""
     found: List[Hypothesis] = []
@@ -122,6 +123,9 @@ def _explain_segment(
         contact = Contact(*(values[still] for values in contact))
         best = _best_of_segment(evidence, contact, names, headings)
         if best is None:
+            break
+        best = _weigh(best, pavement, headings[0])
+        if best.confidence <= 0.0:
             break
         found.append(best)
         evidence.explain(best.box)

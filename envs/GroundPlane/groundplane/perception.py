@@ -10,7 +10,7 @@ from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
 from .ground import View, balance, ground_ranges, road_colours, upright_masks
 from .markings import paint_mask
 from . import roadside
-from .objects import Pavement, find_objects, merge, weigh
+from .objects import Pavement, find_objects, merge
 from .records import Element, Object3D
 from .tracking import Memory
 from .vectormap import read_map
@@ -52,9 +52,9 @@ def perceive(
     found = [
         item
         for camera, mask, ground in zip(cameras, upright, ranges)
-        for item in find_objects(camera, mask, ground, headings)
+        for item in find_objects(camera, mask, ground, headings, pavement)
     ]
-    return Perception(memory.observe(merge(weigh(found, pavement, reading.heading)), ego2global, timestamp_s), reading.elements)
+    return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements)
 
 
 def _wide_pavement(views: Sequence[View], upright: Sequence[np.ndarray], road_bins: np.ndarray) -> Pavement:

@@ -41,6 +41,15 @@ def inside(road: np.ndarray, cell: float) -> np.ndarray:
     return np.asarray(cv2.erode(closed, _disk(0.5, cell)))
 
 
+def clear_of_hidden(view: BirdsEye) -> np.ndarray:
+    """uint8 mask of the cells away from what objects hide: along its edge they leave streaks like paint."""
+    x, y = view.grid.centers()
+    beneath = (np.abs(x - 0.8)[:, None] < 8.0) & (np.abs(y)[None] < 6.0)
+    hidden = (~view.seen & ~beneath).astype(np.uint8)
+    hidden = cv2.morphologyEx(hidden, cv2.MORPH_OPEN, _disk(0.3, view.grid.cell))
+    return np.asarray(1 - cv2.dilate(hidden, _disk(0.9, view.grid.cell)))
+
+
 def _disk(diameter: float, cell: float) -> np.ndarray:
     """A round structuring element of about `diameter` metres, at least three cells."""
     size = max(3, int(round(diameter / cell)) | 1)

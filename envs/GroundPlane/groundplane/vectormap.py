@@ -8,11 +8,11 @@ import numpy as np
 from . import lanes, roadside
 from .birdseye import BirdsEye, Grid
 from .crossings import Crossing, find_crossings, reach_kerbs
-from .markings import Stroke, directed_paint, line_strokes, paint_mask, strokes
+from .markings import Stroke, angle_between, directed_paint, line_strokes, paint_mask, strokes
 from .records import Element
 from .window import Window, clip_polygon, clip_polyline
 
-MIN_DIVIDER_M = 3.0
+MIN_DIVIDER_M = 5.5  # longer than the arrows painted in lanes
 MIN_BOUNDARY_M = 4.0
 MAX_CONTINUATION_M = 12.0
 MAX_HIDDEN_EDGE_M = 20.0  # behind a row of parked cars
@@ -32,7 +32,7 @@ def read_map(view: BirdsEye, road_bins: np.ndarray, window: Window) -> Reading:
     grid = view.grid
     paint = paint_mask(view, view.seen)
     road = roadside.paved_mask(view, road_bins)
-    paint &= roadside.inside(road, grid.cell)
+    paint &= roadside.inside(road, grid.cell) & roadside.clear_of_hidden(view)
     heading = lanes.main_heading(line_strokes(strokes(paint, grid)))
     along, across = (strokes(directed_paint(paint, turn, grid.cell), grid) for turn in (heading, heading + np.pi / 2))
     crossings, free = [], []
@@ -43,7 +43,7 @@ def read_map(view: BirdsEye, road_bins: np.ndarray, window: Window) -> Reading:
         free.append([item for index, item in enumerate(pieces) if index not in used])
     outlines = [item.corners for item in crossings]
     open_road = Ground(grid, road | ~view.seen, outlines)
-    elements = _crossings(crossings, window) + _dividers(line_strokes(free[0]), open_road, window)
+    elements = _crossings(crossings, window) + _dividers(line_strokes(free[0]), open_road, window, heading)
     elements += _boundaries(roadside.edge_strokes(road, ~view.seen, view), window)
     elements.sort(key=lambda item: (-item.confidence, item.type, float(item.points[0, 0])))
     return Reading(elements[:MAX_ELEMENTS], heading)
@@ -83,7 +83,7 @@ def _crossings(found: Sequence[Crossing], window: Window) -> List[Element]:
     return elements
 
 
-def _dividers(pieces: Sequence[Stroke], ground: Ground, window: Window) -> List[Element]:
+def _dividers(pieces: Sequence[Stroke], ground: Ground, window: Window, heading: float) -> List[Element]:
     lines = lanes.drop_doubles([line._replace(nodes=lanes.smooth(line.nodes)) for line in lanes.link(pieces)])
     elements = []
     for line in lines:
@@ -92,8 +92,20 @@ def _dividers(pieces: Sequence[Stroke], ground: Ground, window: Window) -> List[
         for nodes in clip_polyline(_continued(line.nodes, ground), window):
             length = lanes.polyline_length(nodes)
             if length >= MIN_DIVIDER_M:
-                elements.append(Element("divider", nodes, _trust(line.length, line.painted)))
+                turn = angle_between(_chord(line.nodes), heading)
+                elements.append(Element("divider", nodes, _trust(line.length, line.painted) * _aligned(turn)))
     return elements
+
+
+def _chord(nodes: np.ndarray) -> float:
+    """Direction [rad] from the first to the last node."""
+    delta = nodes[-1] - nodes[0]
+    return float(np.arctan2(delta[1], delta[0]))
+
+
+def _aligned(turn: float) -> float:
+    """Trust in a lane line that deviates from the road's heading by `turn` [rad]: bends do, and so do stray streaks."""
+    return float(np.clip(1.2 - 1.6 * turn, 0.1, 1.0))
 
 
 def _continued(nodes: np.ndarray, ground: Ground) -> np.ndarray:
