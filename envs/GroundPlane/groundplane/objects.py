@@ -33,6 +33,7 @@ PRIORS: Dict[str, Prior] = {
 MERGE_M = {"car": 2.3, "truck": 2.8, "bus": 3.2, "pedestrian": 0.6, "traffic_cone": 0.4}
 MIN_SCORE = {"car": 0.35, "truck": 0.45, "bus": 0.45, "pedestrian": 0.5, "traffic_cone": 0.55}
 MAX_SEGMENTS = 40
+MAX_FIGURE_M = 1.5  # wider contacts are walls and hedges, not people
 MIN_PAVED = 0.25  # of the ground before a vehicle
 ACROSS_MALUS = 0.3
 ACROSS_COST = 0.15
@@ -106,8 +107,16 @@ def find_objects(
     for directed in (True, False):
         names = [name for name, prior in PRIORS.items() if prior.directed == directed]
         for segment in segments:
+            if not directed and _width(segment) > MAX_FIGURE_M:
+                continue
             found += _explain_segment(evidence, segment, names, headings if directed else headings[:1], pavement)
     return found
+
+
+def _width(segment: Contact) -> float:
+    """Metres between the ends of a segment."""
+    delta = segment.points[-1] - segment.points[0]
+    return float(np.hypot(delta[0], delta[1]))
 
 
 def _explain_segment(

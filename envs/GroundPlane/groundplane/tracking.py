@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .geometry import rotation_from_quaternion
-from .objects import PRIORS, Hypothesis, to_object
+from .objects import MERGE_M, PRIORS, Hypothesis, to_object
 from .records import Object3D
 from .silhouette import YAW, X, Y
 
@@ -15,18 +15,38 @@ MAX_SPEED_M_S = {True: 16.0, False: 2.5}  # of classes with a long side (vehicle
 NOISE_M = 0.9  # how far a standing object's position jumps between samples
 STILL_M_S = 1.2  # less is noise
 LOST_TRUST = 0.85  # confidence factor of what the sample before did not show
+UNSEEN_TRUST = 0.5  # ... and of what this sample does not show
+MAX_UNSEEN = 2
+MAX_WEIGHT = 60.0
 
 
 class Track(NamedTuple):
-    """An object in the global frame: position (2,) [m], velocity (2,) [m/s] or None on its first sight."""
+    """An object in the global frame.
 
-    class_name: str
+    `position` (2,) [m] is the mean of all sightings while it stands still; `weight` their sum of inverse variances;
+    `velocity` (2,) [m/s], None on first sight; `item` the last sighting; `yaw` global [rad]; `unseen` the number of
+    samples since.
+    """
+
+    item: Hypothesis
     position: np.ndarray
+    weight: float
     velocity: Optional[np.ndarray]
+    yaw: float
+    unseen: int = 0
+
+    @property
+    def class_name(self) -> str:
+        """The class it was last seen as."""
+        return self.item.class_name
+
+    def ahead(self, gap_s: float) -> np.ndarray:
+        """Where it is expected after some time."""
+        return self.position if self.velocity is None else np.asarray(self.position + self.velocity * gap_s)
 
 
 class Memory:
-    """The tracks of the sample before; a new scene begins with a new one."""
+    """The tracks of the samples before; a new scene begins with a new one."""
 
     def __init__(self) -> None:
         self.tracks: List[Track] = []
@@ -36,19 +56,76 @@ class Memory:
         """The objects with velocities in the ego frame; remembers them for the next sample."""
         rotation = rotation_from_quaternion(ego2global["rotation_wxyz"])[:2, :2]
         origin = np.array(ego2global["translation"][:2], dtype=float)
-        positions = [origin + rotation @ item.box[[X, Y]] for item in found]
+        turn = math.atan2(rotation[1, 0], rotation[0, 0])
         gap_s = time_s - self.time_s if self.time_s is not None else math.inf
-        usable = bool(self.tracks) and 0.0 < gap_s <= MAX_GAP_S
-        matches = _match(found, positions, self.tracks, gap_s, rotation) if usable else {}
-        tracks, objects = [], []
+        before = self.tracks if 0.0 < gap_s <= MAX_GAP_S else []
+        positions = [origin + rotation @ item.box[[X, Y]] for item in found]
+        matches = _match(found, positions, before, gap_s, rotation)
+        tracks = []
         for index, (item, position) in enumerate(zip(found, positions)):
-            before = self.tracks[matches[index]] if index in matches else None
-            velocity = _velocity(before, position, gap_s) if before is not None else None
-            tracks.append(Track(item.class_name, position, velocity))
-            trust = 1.0 if before is not None or not usable else LOST_TRUST
-            objects.append(_oriented(item._replace(confidence=item.confidence * trust), velocity, rotation))
-        self.tracks, self.time_s = tracks, time_s
-        return objects
+            new = Track(item, position, 1.0 / _spread(item) ** 2, None, float(item.box[YAW]) + turn)
+            tracks.append(_updated(before[matches[index]], new, gap_s) if index in matches else new)
+            if before and index not in matches:
+                tracks[-1] = _doubted(tracks[-1], LOST_TRUST)
+        seen = set(matches.values())
+        tracks += [_coasted(track, gap_s) for index, track in enumerate(before) if index not in seen]
+        self.tracks, self.time_s = _distinct(tracks), time_s
+        return [_in_ego(track, origin, rotation, turn) for track in self.tracks]
+
+
+def _spread(item: Hypothesis) -> float:
+    """How far off a sighting may be [m]: a pixel of height is ever more metres with the distance."""
+    return 0.25 + 0.0018 * float(item.box[X] ** 2 + item.box[Y] ** 2)
+
+
+def _updated(before: Track, new: Track, gap_s: float) -> Track:
+    """A track after a new sighting: the mean while it stands still, else the sighting and its speed."""
+    moved = new.position - before.position
+    velocity = moved / (gap_s * (before.unseen + 1)) if before.velocity is None or before.unseen == 0 else before.velocity
+    if before.velocity is not None and np.any(before.velocity):
+        velocity = 0.5 * velocity + 0.5 * before.velocity
+    tolerance = NOISE_M + 0.8 / math.sqrt(before.weight) + 0.8 / math.sqrt(new.weight)
+    if np.hypot(*moved) < tolerance and (before.velocity is None or not np.any(before.velocity)):
+        weight = before.weight + new.weight
+        mean = (before.weight * before.position + new.weight * new.position) / weight
+        return new._replace(position=mean, weight=min(weight, MAX_WEIGHT), velocity=np.zeros(2))
+    return new._replace(velocity=velocity)
+
+
+def _coasted(track: Track, gap_s: float) -> Track:
+    """A track that this sample does not show: it may be hidden."""
+    return _doubted(track, UNSEEN_TRUST)._replace(position=track.ahead(gap_s), unseen=track.unseen + 1)
+
+
+def _doubted(track: Track, factor: float) -> Track:
+    return track._replace(item=track.item._replace(confidence=track.item.confidence * factor))
+
+
+def _distinct(tracks: Sequence[Track]) -> List[Track]:
+    """Drop tracks unseen for too long, of little trust, or where a better one stands."""
+    kept: List[Track] = []
+    for track in sorted(tracks, key=lambda item: (item.unseen > 0, -item.item.confidence)):
+        if track.unseen > MAX_UNSEEN or track.item.confidence < 0.03:
+            continue
+        radius = MERGE_M[track.class_name]
+        if all(float(np.hypot(*(track.position - other.position))) >= radius for other in kept):
+            kept.append(track)
+    return kept
+
+
+def _in_ego(track: Track, origin: np.ndarray, rotation: np.ndarray, turn: float) -> Object3D:
+    """The object in the ego frame; a vehicle that moves points where it goes."""
+    velocity = np.zeros(2) if track.velocity is None else track.velocity
+    if float(np.hypot(velocity[0], velocity[1])) < STILL_M_S:
+        velocity = np.zeros(2)
+    box = track.item.box.copy()
+    box[[X, Y]] = rotation.T @ (track.position - origin)
+    box[YAW] = track.yaw - turn
+    heading = np.array([math.cos(track.yaw), math.sin(track.yaw)])
+    if PRIORS[track.class_name].directed and float(heading @ velocity) < 0:
+        box[YAW] += math.pi
+    in_ego = rotation.T @ velocity
+    return to_object(track.item._replace(box=box), (float(in_ego[0]), float(in_ego[1])))
 
 
 def _match(
@@ -67,7 +144,7 @@ def _match(
             along, aside = abs(float(moved @ heading)), abs(float(moved[0] * heading[1] - moved[1] * heading[0]))
             if along > reach + NOISE_M or (aside > NOISE_M + 0.3 * along if directed else aside > reach + NOISE_M):
                 continue
-            expected = track.position if track.velocity is None else track.position + track.velocity * gap_s
+            expected = track.ahead(gap_s)
             pairs.append((float(np.hypot(*(position - expected))) + aside, index, other))
     matches: Dict[int, int] = {}
     taken = set()
@@ -76,21 +153,3 @@ def _match(
             matches[index] = other
             taken.add(other)
     return matches
-
-
-def _velocity(before: Track, position: np.ndarray, gap_s: float) -> np.ndarray:
-    """The move since the sample before, averaged with the velocity it had then; small moves are noise."""
-    velocity = (position - before.position) / gap_s
-    if before.velocity is not None:
-        velocity = 0.5 * velocity + 0.5 * before.velocity
-    return np.asarray(velocity if np.hypot(*velocity) > STILL_M_S else np.zeros(2))
-
-
-def _oriented(item: Hypothesis, velocity: Optional[np.ndarray], rotation: np.ndarray) -> Object3D:
-    """The object in the ego frame; a vehicle that moves points where it goes."""
-    in_ego = np.zeros(2) if velocity is None else rotation.T @ velocity
-    box = item.box.copy()
-    heading = np.array([math.cos(box[YAW]), math.sin(box[YAW])])
-    if PRIORS[item.class_name].directed and float(heading @ in_ego) < 0:
-        box[YAW] += math.pi
-    return to_object(item._replace(box=box), (float(in_ego[0]), float(in_ego[1])))

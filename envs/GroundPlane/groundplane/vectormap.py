@@ -13,6 +13,7 @@ from .records import Element
 from .window import Window, clip_polygon, clip_polyline
 
 MIN_DIVIDER_M = 5.5  # longer than the arrows painted in lanes
+MIN_SHOWN_M = 2.0  # of it inside the window
 MIN_BOUNDARY_M = 4.0
 MAX_CONTINUATION_M = 12.0
 MAX_HIDDEN_EDGE_M = 20.0  # behind a row of parked cars
@@ -87,14 +88,30 @@ def _dividers(pieces: Sequence[Stroke], ground: Ground, window: Window, heading:
     lines = lanes.drop_doubles([line._replace(nodes=lanes.smooth(line.nodes)) for line in lanes.link(pieces)])
     elements = []
     for line in lines:
-        if line.length < MIN_DIVIDER_M:
-            continue
-        for nodes in clip_polyline(_continued(line.nodes, ground), window):
-            length = lanes.polyline_length(nodes)
-            if length >= MIN_DIVIDER_M:
-                turn = angle_between(_chord(line.nodes), heading)
-                elements.append(Element("divider", nodes, _trust(line.length, line.painted) * _aligned(turn)))
+        for part in _cut_at_crossings(line.nodes, ground.crossings):
+            length = lanes.polyline_length(part)
+            if length < MIN_DIVIDER_M:
+                continue
+            trust = _trust(length, line.painted) * _aligned(angle_between(_chord(part), heading))
+            inside = clip_polyline(_continued(part, ground), window)
+            elements += [
+                Element("divider", nodes, trust) for nodes in inside if lanes.polyline_length(nodes) >= MIN_SHOWN_M
+            ]
     return elements
+
+
+def _cut_at_crossings(nodes: np.ndarray, crossings: Sequence[np.ndarray]) -> List[np.ndarray]:
+    """The parts of a line that keep their distance from crossings."""
+    if not crossings:
+        return [nodes]
+    dense = lanes.densify(nodes, 0.5)
+    free = np.ones(len(dense), bool)
+    for corners in crossings:
+        outline = corners.astype(np.float32)
+        free &= [cv2.pointPolygonTest(outline, (float(x), float(y)), True) < -STOP_M for x, y in dense]
+    edges = np.diff(np.concatenate([[0], free.astype(np.int8), [0]]))
+    runs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1))
+    return [dense[start:end] for start, end in runs if end - start >= 2]
 
 
 def _chord(nodes: np.ndarray) -> float:
