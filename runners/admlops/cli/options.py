@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,6 +70,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         device=options["device"],
         workers=options["workers"],
         gpu_memory_limit_mb=options["gpu_memory_limit"],
+        command=shlex.join(["admlops", *sys.argv[1:]]),
         deadlines=DEFAULT_DEADLINES if timeout_s is None else DEFAULT_DEADLINES.with_call(timeout_s),
         **more,
     )

@@ -34,4 +34,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
             raise
         click.echo(f"pictures are left out: {error.message}", err=True)
     path = write_report(out or folders[0].report_path, rows, None, data=nuscenes)
+    if out is None:
+        with folders[0].lock():
+            folders[0].write_manifest()
     click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")

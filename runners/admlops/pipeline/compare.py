@@ -131,7 +131,8 @@ def _find_run(layout: Layout, request: RunRequest, say: Say) -> RunFolder | None
 def _row_data(row: Compared) -> RunData:
     claims = row.model.published
     if row.run is None:
-        return missing_model(row.model.name, hint=f"{row.status}. Next: {row.hint}", claims=claims)
+        status, _, reason = row.status.partition(": ")
+        return missing_model(row.model.name, status=status, hint=f"{reason}. Next: {row.hint}", claims=claims)
     return load_run_data(row.run, claims=claims)
 
 

@@ -35,7 +35,10 @@ OnProgress = Callable[[Progress, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What the user asked for. `config` and `checkpoint` are names in the catalogue or paths of files."""
+    """What the user asked for. `config` and `checkpoint` are names in the catalogue or paths of files.
+
+    `command` is the command line, kept with the run for its readers.
+    """
 
     model: str
     data: Path
@@ -50,6 +53,7 @@ class RunRequest:
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
     resume: bool = False
+    command: str = ""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -215,7 +219,12 @@ def _header(
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=settings,
         adapter=describe_adapter(layout, model.folder),
-        options={"workers": request.workers, "limit": request.selection.limit, "device": request.device},
+        options={
+            "command": request.command,
+            "workers": request.workers,
+            "limit": request.selection.limit,
+            "device": request.device,
+        },
         created=now.isoformat(timespec="seconds"),
     )
 

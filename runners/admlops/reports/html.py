@@ -84,6 +84,7 @@ def render_report(runs: Sequence[RunData], comparison: Mapping[str, Any] | None,
         data_sets=list(dict.fromkeys(page.describe_data(run) for _, run in ran)),
         synthetic=any(run.header is not None and run.header.data.synthetic for run in runs),
         created=[run.header.created for run in runs if run.header is not None],
+        labels_that_ran={label for label, _ in ran},
         claims=[row for label, run in zip(labels, runs, strict=True) for row in page.compare_claims(label, run)],
         scores=[
             (group, _draw_scores(group, number, ran)) for number, group in enumerate(page.group_scores(labels, runs))
