@@ -50,7 +50,7 @@ def check_sweeps(nusc: Any) -> Any:
 
 def check_maps(dataroot: str, nusc: Any) -> Any:
     """Every layer of every location, around every ego pose of a key frame."""
-    counts = {}
+    counts: dict[str, Any] = {}
     for location in map_api.locations:
         nusc_map = map_api.NuScenesMap(dataroot, location)
         lanes = nusc_map.discretize_lanes([r["token"] for r in nusc_map.lane + nusc_map.lane_connector], 0.5)
@@ -68,7 +68,7 @@ def check_maps(dataroot: str, nusc: Any) -> Any:
 
 
 def check_patches(nusc: Any, nusc_map: Any, scene: Any) -> Any:
-    counts = {}
+    counts: dict[str, Any] = {}
     token = scene["first_sample_token"]
     while token:
         sample = nusc.get("sample", token)
@@ -99,7 +99,7 @@ def evaluate_ground_truth(nusc: Any, folder: str) -> Any:
     """The annotations as predictions: mAP over the classes that mini_val has must be 1."""
     val = [s for s in nusc.sample if nusc.get("scene", s["scene_token"])["name"] in create_splits_scenes()["mini_val"]]
     attributes = {row["token"]: row["name"] for row in nusc.attribute}
-    results = {sample["token"]: [] for sample in val}
+    results: dict[str, list[Any]] = {sample["token"]: [] for sample in val}
     present = set()
     for sample in val:
         for token in sample["anns"]:

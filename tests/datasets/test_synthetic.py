@@ -98,8 +98,11 @@ def test_chains_are_symmetric_and_in_time_order(tables: Tables, name: str) -> No
             following = rows[row["next"]]
             same = {"sample": "scene_token", "sample_data": "calibrated_sensor_token"}.get(name, "instance_token")
             assert following[same] == row[same]
-            clock = (lambda x: times[x["sample_token"]]) if name == "sample_annotation" else (lambda x: x["timestamp"])
-            assert clock(following) > clock(row)
+            after, before = (
+                times[one["sample_token"]] if name == "sample_annotation" else one["timestamp"]
+                for one in (following, row)
+            )
+            assert after > before
     assert len([row for row in rows.values() if row["prev"] == ""]) == len(
         [r for r in rows.values() if r["next"] == ""]
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from execution_bench import Bench
+from tests.execution.execution_bench import Bench
 
 from admlops.execution.leftovers import end_processes
 

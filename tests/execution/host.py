@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from execution_bench import Bench
+from tests.execution.execution_bench import Bench
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execution_bench import PATIENT, Bench
+from tests.execution.execution_bench import PATIENT, Bench
 
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.failures import POLICIES

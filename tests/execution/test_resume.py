@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from execution_bench import Bench, make_header
-from interpreters import PYTHON38
+from tests.execution.execution_bench import Bench, make_header
+from tests.interpreters import PYTHON38
 
 from admlops.errors import EnvError, StorageError
 from admlops.results.run_folder import RunFolder, records_digest
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {f"s{index}": 20 for index in range(6)}
 PAUSE_S = 0.004
 KILLS = 10
@@ -24,7 +25,7 @@ KILLS = 10
 def start_host(folder: Path, *, workers: int = 1, behaviour: str = "", at: str = "") -> subprocess.Popen[bytes]:
     arguments = [str(folder), str(len(SHAPE)), "20", str(PAUSE_S), str(workers), behaviour, at]
     return subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent / "host.py"), *arguments], start_new_session=True
+        [sys.executable, "-m", "tests.execution.host", *arguments], cwd=ROOT, start_new_session=True
     )
 
 

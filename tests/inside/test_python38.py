@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from interpreters import PYTHON38
+from tests.interpreters import PYTHON38
 
 import inside
 from inside.protocol import FrameParser

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated_nuscenes import VERSION, write_tables
-from interpreters import INTERPRETERS
+from tests.fabricated_nuscenes import VERSION, write_tables
+from tests.interpreters import INTERPRETERS
 
 from inside.nuscenes import Tables
 

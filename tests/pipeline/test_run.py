@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import real_frame
+from tests import real_frame
 
 from admlops.environments import Environment
 from admlops.results.run_folder import RunFolder, records_digest

@@ -7,6 +7,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 
 def frame(kind: int, message: object) -> bytes:
@@ -76,7 +77,7 @@ def send_50_megabytes(write_fd: int) -> None:
         os.write(write_fd, b" " * 65536)
 
 
-SPEECHES = {
+SPEECHES: dict[str, Callable[[int], None]] = {
     "half_frame": lambda fd: os.write(fd, frame(5, RESULT)[:40]),
     "half_frame_and_exit": half_frame_and_exit,
     "half_frame_and_die": half_frame_and_die,

@@ -100,6 +100,7 @@ def breed(model: StandIn, outputs: Any, sample: Any) -> None:
         child = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=own_session, close_fds=True
         )
+        assert child.stdout is not None
         child.stdout.readline()
     if os.fork() == 0:
         os.setsid()
@@ -153,7 +154,7 @@ def hold_the_interpreter(model: StandIn, outputs: Any, sample: Any) -> None:
     ctypes.PyDLL(None).sleep(600)
 
 
-BEHAVIOURS = {
+BEHAVIOURS: Dict[str, Callable[..., None]] = {
     "flood": flood,
     "chatter": chatter,
     "breed": breed,
