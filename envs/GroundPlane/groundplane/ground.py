@@ -51,7 +51,7 @@ def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequen
     # A colour that only one or two cameras see may be an object that stands close by.
     rank = min(2, max(0, (len(views) - 1) // 2))
     density = np.partition(shares, len(views) - 1 - rank, axis=0)[len(views) - 1 - rank]
-    coloured = ~_neutral_bins(road.middle)
+    coloured = ~_colourless_bins(road.middle)
     ground_colours = ((density > _threshold(density * coloured)) & coloured) | road.bins
     ground_colours = ground_colours.astype(np.uint8)
     masks = []
@@ -92,6 +92,7 @@ class RoadColours(NamedTuple):
 
 SHADED, BRIGHT = 0.56, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
 CHROMA_TOLERANCE = 7.0
+WHITE_CHROMA = 10.0
 ROAD_GREY = 110.0
 BODY_M = 1.1  # from a car's underside to its windows
 
@@ -146,10 +147,16 @@ def _lit_mode(colours: np.ndarray) -> np.ndarray:
     return np.asarray(np.median(colours[near], axis=0))
 
 
-def _neutral_bins(middle: np.ndarray) -> np.ndarray:
+def _colourless_bins(middle: np.ndarray) -> np.ndarray:
+    """Bins that say nothing of the ground: the road's chroma, and whites, which kerbs share with many cars."""
+    bright = np.arange(BINS[0]) * 8.0 + 4.0 > BRIGHT * middle[0]
+    return np.asarray(_neutral_bins(middle) | (bright[:, None, None] & _neutral_bins(middle, WHITE_CHROMA)))
+
+
+def _neutral_bins(middle: np.ndarray, tolerance: float = CHROMA_TOLERANCE) -> np.ndarray:
     """Bins whose chroma is the road's, whatever their lightness."""
     chroma = np.arange(BINS[1]) * 4.0 + 2.0
-    alike = np.abs(chroma[:, None] - middle[1]) <= CHROMA_TOLERANCE, np.abs(chroma[None] - middle[2]) <= CHROMA_TOLERANCE
+    alike = np.abs(chroma[:, None] - middle[1]) <= tolerance, np.abs(chroma[None] - middle[2]) <= tolerance
     return np.broadcast_to(alike[0] & alike[1], BINS)
 
 

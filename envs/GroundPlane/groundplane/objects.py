@@ -33,6 +33,7 @@ PRIORS: Dict[str, Prior] = {
 MERGE_M = {"car": 2.3, "truck": 2.8, "bus": 3.2, "pedestrian": 0.6, "traffic_cone": 0.4}
 MIN_SCORE = {"car": 0.35, "truck": 0.45, "bus": 0.45, "pedestrian": 0.5, "traffic_cone": 0.55}
 MAX_SEGMENTS = 40
+MIN_VEHICLE_M = 0.4
 MAX_FIGURE_M = 1.5  # wider contacts are walls and hedges, not people
 MIN_PAVED = 0.25  # of the ground before a vehicle
 ACROSS_MALUS = 0.3
@@ -41,7 +42,7 @@ LARGE_MALUS = 0.12  # trucks and buses are rarer than cars
 LARGE_M = (5.6, 2.4)  # length and width that no car has
 MIN_PIXELS = 25
 MAX_ROUNDS = 4  # one segment of the scan may hold a row of objects
-REFINED = 3  # the best placements of a segment that are moved to fit
+REFINED = 2  # the best placements of a segment that are moved to fit
 
 
 class Hypothesis(NamedTuple):
@@ -107,10 +108,19 @@ def find_objects(
     for directed in (True, False):
         names = [name for name, prior in PRIORS.items() if prior.directed == directed]
         for segment in segments:
-            if not directed and _width(segment) > MAX_FIGURE_M:
+            if not (_may_be_vehicle(segment, pavement) if directed else _width(segment) <= MAX_FIGURE_M):
                 continue
             found += _explain_segment(evidence, segment, names, headings if directed else headings[:1], pavement)
     return found
+
+
+def _may_be_vehicle(segment: Contact, pavement: Pavement) -> bool:
+    """Wide enough, and some of the ground before it is road."""
+    if _width(segment) < MIN_VEHICLE_M:
+        return False
+    distance = np.maximum(np.hypot(segment.points[:, 0], segment.points[:, 1]), 1.0)
+    before = [segment.points * (1.0 - margin / distance)[:, None] for margin in (0.6, 1.2)]
+    return pavement.share(np.concatenate(before)) >= MIN_PAVED
 
 
 def _width(segment: Contact) -> float:
@@ -127,7 +137,7 @@ def _explain_segment(
     contact = segment
     for _ in range(MAX_ROUNDS):
         still = evidence.mask[contact.rows - 1, contact.columns] == UPRIGHT
-        if np.count_nonzero(still) < 3:
+        if np.count_nonzero(still) < max(3, len(segment.columns) // 6):
             break
         contact = Contact(*(values[still] for values in contact))
         best = _best_of_segment(evidence, contact, names, headings)
@@ -198,7 +208,8 @@ def _scores(evidence: Evidence, names: Sequence[str], boxes: np.ndarray, heading
     """Evidence for each box, about 0..1: a filled outline with ground around it."""
     fits = evidence.fit(boxes)
     priors = np.array([PRIORS[name][:4] for name in names])
-    score = (fits.fill - 0.6 * fits.leak) * np.minimum(1.0, 0.3 + fits.fresh)
+    strict = np.array([0.6 if PRIORS[name].directed else 1.2 for name in names])
+    score = (fits.fill - strict * fits.leak) * np.minimum(1.0, 0.3 + fits.fresh)
     odd = np.abs(np.log(boxes[:, [WIDTH, LENGTH, HEIGHT]] / priors[:, :3])).sum(axis=1)
     score -= 0.12 * odd
     score -= np.where(priors[:, 1] > 6.0, LARGE_MALUS, 0.0)

@@ -16,9 +16,9 @@ GROUND, UPRIGHT, EXPLAINED = 0, 255, 128
 
 X, Y, YAW, WIDTH, LENGTH, HEIGHT = range(6)
 NEAREST_M = 0.5
-CLEARANCE_M = 0.10
-BODY_SHARE = 0.65  # of a vehicle's height: above it cabins taper, and many a bonnet ends
-SAMPLED_COLUMNS = 24
+CLEARANCE_M = 0.11
+BODY_SHARE = 0.8  # of a vehicle's height: above it cabins taper, and many a bonnet ends
+SAMPLED_COLUMNS = 16
 RING = 3  # pixels beside the outline that should show ground
 
 _CORNERS = np.array([[u, v, w] for u in (-0.5, 0.5) for v in (-0.5, 0.5) for w in (0.0, 1.0)])

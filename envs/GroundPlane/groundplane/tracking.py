@@ -68,7 +68,7 @@ class Memory:
             if before and index not in matches:
                 tracks[-1] = _doubted(tracks[-1], LOST_TRUST)
         seen = set(matches.values())
-        tracks += [_coasted(track, gap_s) for index, track in enumerate(before) if index not in seen]
+        tracks += [_coasted(track, gap_s) for index, track in enumerate(before) if index not in seen and PRIORS[track.class_name].directed]
         self.tracks, self.time_s = _distinct(tracks), time_s
         return [_in_ego(track, origin, rotation, turn) for track in self.tracks]
 
