@@ -1,5 +1,7 @@
 """A worker without our code on its side: it breaks the protocol as the variable BEHAVIOUR says."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -77,7 +79,7 @@ def send_50_megabytes(write_fd: int) -> None:
         os.write(write_fd, b" " * 65536)
 
 
-SPEECHES: dict[str, Callable[[int], None]] = {
+SPEECHES: dict[str, Callable[[int], object]] = {
     "half_frame": lambda fd: os.write(fd, frame(5, RESULT)[:40]),
     "half_frame_and_exit": half_frame_and_exit,
     "half_frame_and_die": half_frame_and_die,

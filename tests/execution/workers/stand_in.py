@@ -1,8 +1,10 @@
-# ruff: noqa: UP006, UP035  adapters run under Python 3.8
+# ruff: noqa: UP006  adapters run under Python 3.8
 """A stand-in model whose behaviour at one sample is chosen by its options. Its outputs depend on the samples before.
 
 Options: `behaviour` at sample `at`; `once`, a path that is made the first time, so that a second try goes well.
 """
+
+from __future__ import annotations
 
 import ctypes
 import hashlib
