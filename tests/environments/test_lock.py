@@ -43,6 +43,7 @@ def test_reads_continued_lines_markers_and_comments(tmp_path: Path) -> None:
         (f"numpy @ https://example.org/numpy.whl --hash={HASH}", "not pinned"),
         ("numpy==2.1.0 --hash=md5:" + "a" * 32, "numpy has no sha256"),
         ("numpy==2.1.0 --hash=sha256:abc", "numpy has no sha256"),
+        (f"numpy==2.1.0 --hash={HASH} --hash={HASH}0000", "not sha256: and 64"),
         (f"--index-url https://example.org/simple --hash={HASH}", "not a requirement"),
     ],
 )

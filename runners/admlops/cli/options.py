@@ -54,11 +54,14 @@ def selection_options(command: Command) -> Command:
 
 def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more: Any) -> RunRequest:
     """The request that the shared options make; `more` are fields of the request itself."""
+    from admlops.errors import UsageError
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run import RunRequest
     from admlops.pipeline.selection import Selection
 
     timeout_s = options["timeout"]
+    if timeout_s is not None and not timeout_s > 0:
+        raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
     return RunRequest(
         model=model,
         data=options["data"] or default_data(layout),

@@ -81,6 +81,8 @@ def _parse(entry: str, where: str) -> LockedPackage:
         raise _refuse(where, f"{wanted!r} is not pinned as name==version")
     if not hashes:
         raise _refuse(where, f"{requirement.name} has no sha256")
+    if entry.count("--hash") != len(hashes):
+        raise _refuse(where, f"{requirement.name} has a hash that is not sha256: and 64 hexadecimal digits")
     return LockedPackage(requirement=requirement, version=specifiers[0].version, hashes=hashes)
 
 
