@@ -58,8 +58,12 @@ def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequen
     for view, lab, item, flat in zip(views, labs, ranges, paint):
         common = ground_colours[lab[..., 0] >> 3, lab[..., 1] >> 2, lab[..., 2] >> 2]
         upright = ((common == 0) & (flat == 0) & np.isfinite(item.depth)).astype(np.uint8) * 255
-        upright = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        masks.append(_fill_bodies(upright, item.depth, float(view.camera.intrinsic[1, 1])))
+        # Specks go, but the shadow line under a distant car, a pixel or two high, stays.
+        solid = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        dark = np.where(lab[..., 0] < SHADED * road.middle[0], upright, np.uint8(0))
+        lines = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, 9), np.uint8))
+        bodies = _fill_bodies(solid | lines, item.depth, float(view.camera.intrinsic[1, 1]))
+        masks.append(cv2.morphologyEx(bodies, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
     return masks
 
 
