@@ -108,7 +108,7 @@ make_venv() { # interpreter
 install_packages() {
   local uv=$venv/bin/uv
   [[ -x $uv ]] || uv=$(command -v uv)
-  step "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r "$root/requirements.txt"
+  step "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes --no-deps -r "$root/requirements.txt"
   step "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable "$root"
 }
 
