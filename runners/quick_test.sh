@@ -34,7 +34,7 @@ main() {
   local data=$repository/data/nuscenes
   if [[ ! -d $data ]]; then
     data=$repository/data/synthetic
-    "$root/.venv/bin/admlops" data synthesize "$data" --scenes 2 --samples 12 --scale 0.5 --seed 1
+    "$root/.venv/bin/admlops" data synthesize "$data" --scenes 2 --samples 12 --scale 0.5 --camera-sweeps 0 --seed 1
   fi
   "$root/.venv/bin/admlops" compare --models "$(chosen_models)" --data "$data" --split mini_val --fresh "$@"
 }

@@ -1,0 +1,70 @@
+"""The README's commands, run in a fresh clone as a newcomer would type them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from admlops.paths import find_layout
+
+ROOT = find_layout().root
+README = (ROOT / "README.md").read_text()
+REAL_DATA = "/workspace/nuscenes"
+"""Where the README's examples have the user's own data; the test has its synthetic data there instead."""
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("newcomer") / "admlops"
+    cloned = subprocess.run(["git", "clone", "--quiet", ROOT, target], capture_output=True, check=False)
+    if cloned.returncode:
+        pytest.skip("needs a git checkout to clone")
+    return target
+
+
+def type_in(clone: Path, commands: str) -> str:
+    """What a shell in the clone says to `commands`; fails at the first command that fails."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADMLOPS", "VIRTUAL_ENV"))}
+    completed = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=clone,
+        env={**kept, "HOME": str(clone.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
+
+
+@pytest.mark.timeout(1500)
+def test_the_readme_is_true(clone: Path) -> None:
+    first, steps, own_data, catalogue = blocks()
+    demo, test = [line.partition("#")[0].strip() for line in first.strip().splitlines()]
+    assert (demo, test) == ("make demo", "make test")
+    shown = type_in(clone, demo)
+    report = re.search(r"report: +(\S+)", shown)
+    assert report is not None, shown
+    assert Path(report.group(1)).stat().st_size > 10_000
+    assert "GroundPlane" in shown
+    assert "pytest" in type_in(clone, f"make --dry-run {test.removeprefix('make ')}")
+
+    assert "first" in type_in(clone, steps), "the run called first is listed"
+    activate = "source .venv/bin/activate\n"
+    assert "GroundPlane" in type_in(clone, activate + catalogue)
+    synthetic = clone / "admlops_repository" / "data" / "synthetic"
+    type_in(clone, activate + own_data.replace(REAL_DATA, str(synthetic)))
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(links) > 5
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
