@@ -60,7 +60,8 @@ def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequen
         upright = ((common == 0) & (flat == 0) & np.isfinite(item.depth)).astype(np.uint8) * 255
         # Specks go, but the shadow line under a distant car, a pixel or two high, stays.
         solid = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        dark = np.where(lab[..., 0] < SHADED * road.middle[0], upright, np.uint8(0))
+        grey = np.abs(lab[..., 1:] - road.middle[1:]).max(axis=-1) <= WHITE_CHROMA
+        dark = np.where(grey & (lab[..., 0] < SHADED * road.middle[0]), upright, np.uint8(0))
         lines = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, 9), np.uint8))
         bodies = _fill_bodies(solid | lines, item.depth, float(view.camera.intrinsic[1, 1]))
         masks.append(cv2.morphologyEx(bodies, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))

@@ -8,7 +8,7 @@ import numpy as np
 from .birdseye import Grid
 from .contact import Contact, scan
 from .geometry import Camera
-from .ground import Ranges
+from .ground import Ranges, View
 from .records import Object3D
 from .silhouette import HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y, clearance_at
 
@@ -38,6 +38,7 @@ MAX_FIGURE_M = 1.5  # wider contacts are walls and hedges, not people
 MIN_PAVED = 0.25  # of the ground before a vehicle
 ACROSS_MALUS = 0.3
 ACROSS_COST = 0.15
+LARGE_HEIGHTS_M = (2.2, 3.8)
 LARGE_MALUS = 0.12  # trucks and buses are rarer than cars
 LARGE_M = (5.6, 2.4)  # length and width that no car has
 MIN_PIXELS = 25
@@ -96,14 +97,14 @@ def _apron(box: np.ndarray) -> np.ndarray:
 
 
 def find_objects(
-    camera: Camera, upright: np.ndarray, ranges: Ranges, headings: Sequence[float], pavement: Pavement
+    view: View, upright: np.ndarray, ranges: Ranges, headings: Sequence[float], pavement: Pavement
 ) -> List[Hypothesis]:
     """Boxes that explain the upright pixels of one image: vehicles first, then what is too small for one.
 
     Within each, the nearest come first and every pixel is explained only once.
     """
-    evidence = Evidence(camera, upright, float(ranges.horizon.min()))
-    segments = scan(camera, upright)[:MAX_SEGMENTS]
+    evidence = Evidence(view.camera, upright, float(ranges.horizon.min()), view.image)
+    segments = scan(view.camera, upright)[:MAX_SEGMENTS]
     found: List[Hypothesis] = []
     for directed in (True, False):
         names = [name for name, prior in PRIORS.items() if prior.directed == directed]
@@ -143,7 +144,7 @@ def _explain_segment(
         best = _best_of_segment(evidence, contact, names, headings)
         if best is None:
             break
-        best = _weigh(best, pavement, headings[0])
+        best = _weigh(_measured(evidence, best), pavement, headings[0])
         if best.confidence <= 0.0:
             break
         found.append(best)
@@ -171,6 +172,24 @@ def _best_of_segment(
         refined = _moved(evidence, refined, moves, headings[0])
     best = max(refined, key=lambda item: item.confidence)
     return best if best.confidence >= MIN_SCORE[best.class_name] else None
+
+
+def _measured(evidence: Evidence, item: Hypothesis) -> Hypothesis:
+    """A car whose sides go on far above the horizon is a truck or a bus, seen from the same near end."""
+    if item.class_name != "car":
+        return item
+    height = evidence.height_of(item.box, LARGE_HEIGHTS_M)
+    if height == 0.0:
+        return item
+    prior = PRIORS["truck"]
+    box = item.box.copy()
+    heading = np.array([math.cos(box[YAW]), math.sin(box[YAW])])
+    away = math.copysign(1.0, float(heading @ (box[[X, Y]] - evidence.camera.position[:2])))
+    along = abs(float(heading @ box[[X, Y]])) / max(1e-6, float(np.hypot(box[X], box[Y])))
+    if along > 0.5:
+        box[[X, Y]] += away * heading * (prior.length - box[LENGTH]) / 2
+    box[[WIDTH, LENGTH, HEIGHT]] = prior.width, prior.length, height
+    return Hypothesis("truck", box, item.confidence)
 
 
 def _placements(camera: Camera, contact: Contact, prior: Prior, heading: float) -> List[List[float]]:

@@ -45,14 +45,14 @@ def perceive(
     painted = cv2.dilate(paint_mask(bare, bare.seen), np.ones((3, 3), np.uint8))
     upright = upright_masks(views, ranges, [unwarp(camera, painted, grid) for camera in cameras], road)
     masks = [warp(camera, mask, grid, cv2.INTER_NEAREST) for camera, mask in zip(cameras, upright)]
-    view = join(grid, warps, masks)
-    reading = read_map(view, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
+    plan = join(grid, warps, masks)
+    reading = read_map(plan, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
     pavement = _wide_pavement(views, upright, road.bins)
     headings = [reading.heading, reading.heading + math.pi / 2]
     found = [
         item
-        for camera, mask, ground in zip(cameras, upright, ranges)
-        for item in find_objects(camera, mask, ground, headings, pavement)
+        for view, mask, ground in zip(views, upright, ranges)
+        for item in find_objects(view, mask, ground, headings, pavement)
     ]
     return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements)
 

@@ -4,7 +4,7 @@ Boxes go in batches: an array (n, 6) of x, y [m], yaw [rad], width, length, heig
 a pixel column, the rows between are counted with sums over columns made beforehand, so a box costs microseconds.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ NEAREST_M = 0.5
 CLEARANCE_M = 0.11
 BODY_SHARE = 0.8  # of a vehicle's height: above it cabins taper, and many a bonnet ends
 SAMPLED_COLUMNS = 16
+EDGE_STEP = 30  # grey levels over two pixels
 RING = 3  # pixels beside the outline that should show ground
 
 _CORNERS = np.array([[u, v, w] for u in (-0.5, 0.5) for v in (-0.5, 0.5) for w in (0.0, 1.0)])
@@ -43,7 +44,7 @@ class Fits(NamedTuple):
 class Evidence:
     """An evidence mask with its column sums. `horizon` is the row above which the background begins."""
 
-    def __init__(self, camera: Camera, upright: np.ndarray, horizon: float) -> None:
+    def __init__(self, camera: Camera, upright: np.ndarray, horizon: float, image: np.ndarray) -> None:
         self.camera = camera
         self.mask = upright.copy()
         self.horizon = horizon
@@ -53,6 +54,32 @@ class Evidence:
         self._upright = np.zeros((height + 1, width), np.int32)
         self._fresh = np.zeros((height + 1, width), np.int32)
         self._sum_columns(0, width)
+        self._image = cv2.GaussianBlur(image, (3, 3), 0)
+
+    def height_of(self, box: np.ndarray, limits: Tuple[float, float]) -> float:
+        """The height [m] at which a box (6,) has its roof, if between `limits` there is one: a level edge over its
+        whole width, and upright edges from the horizon to it at both sides. Else 0."""
+        tall = box.copy()[None]
+        tall[0, HEIGHT] = limits[1]
+        pixels, depth = self._project(tall)
+        left, right = int(pixels[0, :, 0].min()), int(pixels[0, :, 0].max())
+        metre = self.camera.intrinsic[1, 1] / max(NEAREST_M, float(depth.min()))
+        horizon = int(np.clip(self.horizon, 0, self.mask.shape[0]))
+        first, last = (int(horizon - (limit - self.camera.position[2]) * metre) for limit in limits[::-1])
+        if depth.min() < NEAREST_M or first < 2 or left < 6 or right > self.mask.shape[1] - 7 or last - first < 3:
+            return 0.0
+        part = self._image[first - 1 : horizon, left - 6 : right + 7].astype(np.int16)
+        level = np.abs(part[2:] - part[:-2]).max(axis=-1)[:, 8:-8] > EDGE_STEP
+        level = level[:-1] | level[1:]  # a row's slack for roofs that are not quite level
+        rows = level[: last - first].mean(axis=1)
+        roof = int(np.argmax(rows))
+        if rows[roof] < 0.75:
+            return 0.0
+        upright = np.abs(part[:, 2:] - part[:, :-2]).max(axis=-1)[roof + 3 :] > EDGE_STEP
+        sides = upright[:, 3:8].any(axis=1).mean(), upright[:, -8:-3].any(axis=1).mean()
+        if min(sides) < 0.8:
+            return 0.0
+        return float(self.camera.position[2] + (horizon - first - roof) / metre)
 
     def explain(self, box: np.ndarray) -> None:
         """Mark what a box (6,) covers, and a pixel around it, as explained."""
