@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from admlops.errors import RecordError
+from admlops.results.record import schema_of
 
 RUN_SCHEMA_VERSION: Literal[1] = 1
 RunState = Literal["running", "complete", "failed", "cancelled"]
@@ -83,7 +84,7 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
     try:
         return _decode(content)
     except msgspec.DecodeError as error:
-        version = _schema_of(content)
+        version = schema_of(content)
         if isinstance(version, int) and version > RUN_SCHEMA_VERSION:
             raise RecordError(
                 f"{where} was written with run schema {version}; this admlops reads up to {RUN_SCHEMA_VERSION}",
@@ -110,11 +111,3 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
     first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
     pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names]
     return next(((key, old, new) for key, old, new in pairs if old != new), None)
-
-
-def _schema_of(content: bytes) -> object:
-    try:
-        value = msgspec.json.decode(content)
-    except msgspec.DecodeError:
-        return None
-    return value.get("schema") if isinstance(value, dict) else None

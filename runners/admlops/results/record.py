@@ -254,7 +254,7 @@ def record_schema() -> dict[str, Any]:
 
 
 def _explain(error: msgspec.DecodeError, line: bytes, where: str) -> RecordError:
-    version = _schema_of(line)
+    version = schema_of(line)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         return RecordError(
             f"{where} was written with record schema {version}; this admlops reads up to {SCHEMA_VERSION}",
@@ -268,7 +268,8 @@ def _explain(error: msgspec.DecodeError, line: bytes, where: str) -> RecordError
     )
 
 
-def _schema_of(line: bytes) -> object:
+def schema_of(line: bytes) -> object:
+    """The `schema` that a JSON object states, or None: what to tell a reader who cannot decode it."""
     try:
         value = msgspec.json.decode(line)
     except msgspec.DecodeError:
