@@ -89,10 +89,14 @@ def to_lab(view: View) -> np.ndarray:
 
 
 class RoadColours(NamedTuple):
-    """The road's own colour in full light, (L, a, b) in 8-bit Lab, and the histogram bins it may have, also shaded."""
+    """The road's own colour in full light, (L, a, b) in 8-bit Lab, and the histogram bins (bool) it may have.
+
+    `bins` includes shade, `painted` also whatever is brighter in the same hue, as crossings seen from afar are.
+    """
 
     middle: np.ndarray
     bins: np.ndarray
+    painted: np.ndarray
 
 
 SHADED, BRIGHT = 0.56, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
@@ -106,8 +110,8 @@ def road_colours(views: Sequence[View]) -> RoadColours:
     """The road's colours in balanced views."""
     middle = _lit_mode(_corridor(views, [to_lab(view) for view in views]))
     lightness = np.arange(BINS[0]) * 8.0 + 4.0
-    dark_enough = (lightness > SHADED * middle[0] - 4) & (lightness < BRIGHT * middle[0] + 4)
-    return RoadColours(middle, dark_enough[:, None, None] & _neutral_bins(middle))
+    painted = (lightness > SHADED * middle[0] - 4)[:, None, None] & _neutral_bins(middle)
+    return RoadColours(middle, painted & (lightness < BRIGHT * middle[0] + 4)[:, None, None], painted)
 
 
 def balance(views: Sequence[View]) -> List[View]:

@@ -21,6 +21,7 @@ __all__ = ["Memory", "Perception", "View", "perceive"]
 CELL_M = 0.1
 GRID_REACH_M = (36.0, 18.0)
 WIDE_CELL_M = 0.25
+MIN_PATCH_M2 = 25.0  # of road that traffic cuts off from the vehicle's own
 WIDE_REACH_M = (54.0, 30.0)
 
 
@@ -47,7 +48,7 @@ def perceive(
     masks = [warp(camera, mask, grid, cv2.INTER_NEAREST) for camera, mask in zip(cameras, upright)]
     plan = join(grid, warps, masks)
     reading = read_map(plan, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
-    pavement = _wide_pavement(views, upright, road.bins)
+    pavement = _wide_pavement(views, upright, road.painted)
     headings = [reading.heading, reading.heading + math.pi / 2]
     found = [
         item
@@ -63,4 +64,4 @@ def _wide_pavement(views: Sequence[View], upright: Sequence[np.ndarray], road_bi
     warps = [Warp(warp(view.camera, view.image, grid), pixel_density(view.camera, grid)) for view in views]
     masks = [warp(view.camera, mask, grid, cv2.INTER_NEAREST) for view, mask in zip(views, upright)]
     view = join(grid, warps, masks)
-    return Pavement(grid, roadside.paved_mask(view, road_bins), view.seen)
+    return Pavement(grid, roadside.paved_mask(view, road_bins, MIN_PATCH_M2), view.seen)

@@ -14,8 +14,11 @@ MAX_HOLE_M2 = 14.0
 SMOOTHING_M = 0.4
 
 
-def paved_mask(view: BirdsEye, road_bins: np.ndarray) -> np.ndarray:
-    """Cells (bool) of the road the vehicle stands on: of the road's colours, and connected to the vehicle."""
+def paved_mask(view: BirdsEye, road_bins: np.ndarray, min_patch_m2: float = math.inf) -> np.ndarray:
+    """Cells (bool) of the road the vehicle stands on: of the road's colours, and connected to the vehicle.
+
+    Patches of at least `min_patch_m2` count without being connected.
+    """
     grid = view.grid
     smooth = cv2.GaussianBlur(np.clip(view.image, 0, 255).astype(np.uint8), (0, 0), 1.0)
     lab = cv2.cvtColor(smooth, cv2.COLOR_BGR2Lab)
@@ -30,7 +33,11 @@ def paved_mask(view: BirdsEye, road_bins: np.ndarray) -> np.ndarray:
     counts[0] = 0
     if counts.max() == 0:
         return np.zeros(alike.shape, bool)
-    road = (labels == int(np.argmax(counts))).astype(np.uint8)
+    areas = np.bincount(labels.ravel()) * grid.cell**2
+    areas[0] = 0.0
+    wanted = areas >= min_patch_m2
+    wanted[int(np.argmax(counts))] = True
+    road = wanted[labels].astype(np.uint8)
     road = cv2.morphologyEx(road, cv2.MORPH_CLOSE, _disk(1.3, grid.cell)) > 0  # over double lines
     return fill_holes(road, MAX_HOLE_M2 / grid.cell**2)
 
