@@ -111,7 +111,9 @@ def _compare_one(
             say(f"{model.name}: using the finished run {run.header.run}")
         if run.header.state != "complete":
             return Compared(model=model, status=run.header.state, run=run, hint=f"less {run.logs_path}/worker-0.log")
-        metrics = evaluate_run(run, data, layout=layout, say=say)
+        with run.lock():
+            metrics = evaluate_run(run, data, layout=layout, say=say)
+            run.write_manifest()
     except AdmlopsError as error:
         say(f"{model.name}: {error}")
         return Compared(model=model, status=f"failed: {error.message}", hint=error.hint)
