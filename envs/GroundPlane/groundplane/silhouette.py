@@ -53,6 +53,7 @@ class Evidence:
         height, width = upright.shape
         self._upright = np.zeros((height + 1, width), np.int32)
         self._fresh = np.zeros((height + 1, width), np.int32)
+        self._solid = np.zeros((height + 1, width), np.int32)
         self._sum_columns(0, width)
         self._image = cv2.GaussianBlur(image, (3, 3), 0)
 
@@ -116,7 +117,7 @@ class Evidence:
         inside_fresh = self._count(self._fresh, upper, lower, column).sum(axis=1)
         inside_upright = self._count(self._upright, upper, lower, column).sum(axis=1)
         area = (lower - upper).sum(axis=1)
-        leak = self._leak(column, upper, lower, left, right)
+        leak = self._leak(column, upper, lower, left, right, boxes[:, LENGTH] > 1.2)
         step = (last - first) / SAMPLED_COLUMNS
         good = ahead & (area > 0) & (last > first)
         fresh = np.where(good, inside_fresh / np.maximum(area, 1), 0.0)
@@ -125,9 +126,18 @@ class Evidence:
         return Fits(fill, leak, fresh, np.where(good, inside_fresh * step, 0.0), shown)
 
     def _leak(
-        self, column: np.ndarray, upper: np.ndarray, lower: np.ndarray, left: np.ndarray, right: np.ndarray
+        self,
+        column: np.ndarray,
+        upper: np.ndarray,
+        lower: np.ndarray,
+        left: np.ndarray,
+        right: np.ndarray,
+        crowded: np.ndarray,
     ) -> np.ndarray:
-        """Upright share of the strips below, above (under the horizon only), left and right of the outlines."""
+        """Upright share of the strips below, above (under the horizon only), left and right of the outlines.
+
+        What other boxes explain is left out where `crowded`, for cars queue and overlap; else it counts as well.
+        """
         height, width = self.mask.shape
         below = np.minimum(lower + 1, height), np.minimum(lower + 1 + RING, height)
         limit = int(np.clip(self.horizon + RING, 0, height))
@@ -144,7 +154,9 @@ class Evidence:
             end = np.maximum(start, end)
             upright = self._count(self._upright, start, end, at).sum(axis=1)
             fresh = self._count(self._fresh, start, end, at).sum(axis=1)
-            leak += weight * upright / np.maximum(fresh, 1)
+            solid = self._count(self._solid, start, end, at).sum(axis=1)
+            size = np.maximum((end - start).sum(axis=1), 1)
+            leak += weight * np.where(crowded, upright / np.maximum(fresh, 1), solid / size)
         return leak
 
     @staticmethod
@@ -155,6 +167,7 @@ class Evidence:
         part = self.mask[:, first:last]
         np.cumsum(part == UPRIGHT, axis=0, out=self._upright[1:, first:last])
         np.cumsum(part != EXPLAINED, axis=0, out=self._fresh[1:, first:last])
+        np.cumsum(part != GROUND, axis=0, out=self._solid[1:, first:last])
 
     def _project(self, boxes: np.ndarray) -> "tuple[np.ndarray, np.ndarray]":
         """Pixels (n, 8, 2) and depths (n, 8) of the corners."""

@@ -14,7 +14,8 @@ MAX_GAP_S = 1.6  # older samples say nothing about speed
 MAX_SPEED_M_S = {True: 16.0, False: 2.5}  # of classes with a long side (vehicles) and of the others
 NOISE_M = 0.9  # how far a standing object's position jumps between samples
 STILL_M_S = 1.2  # less is noise
-LOST_TRUST = 0.85  # confidence factor of what the sample before did not show
+HIT_TRUST = (0.55, 0.8, 0.93, 1.0)  # confidence factor by the number of samples that showed it
+FIRST_TRUST = 0.8  # ... on a scene's first sample, which has nothing to compare with
 UNSEEN_TRUST = 0.5  # ... and of what this sample does not show
 MAX_UNSEEN = 2
 MAX_WEIGHT = 60.0
@@ -25,7 +26,7 @@ class Track(NamedTuple):
 
     `position` (2,) [m] is the mean of all sightings while it stands still; `weight` their sum of inverse variances;
     `velocity` (2,) [m/s], None on first sight; `item` the last sighting; `yaw` global [rad]; `unseen` the number of
-    samples since.
+    samples since; `hits` how many samples showed it.
     """
 
     item: Hypothesis
@@ -34,6 +35,7 @@ class Track(NamedTuple):
     velocity: Optional[np.ndarray]
     yaw: float
     unseen: int = 0
+    hits: int = 1
 
     @property
     def class_name(self) -> str:
@@ -64,9 +66,10 @@ class Memory:
         tracks = []
         for index, (item, position) in enumerate(zip(found, positions)):
             new = Track(item, position, 1.0 / _spread(item) ** 2, None, float(item.box[YAW]) + turn)
-            tracks.append(_updated(before[matches[index]], new, gap_s) if index in matches else new)
-            if before and index not in matches:
-                tracks[-1] = _doubted(tracks[-1], LOST_TRUST)
+            if index in matches:
+                track = before[matches[index]]
+                new = _updated(track, new, gap_s)._replace(hits=track.hits + 1)
+            tracks.append(_doubted(new, HIT_TRUST[min(new.hits, len(HIT_TRUST)) - 1] if before else FIRST_TRUST))
         seen = set(matches.values())
         tracks += [_coasted(track, gap_s) for index, track in enumerate(before) if index not in seen and PRIORS[track.class_name].directed]
         self.tracks, self.time_s = _distinct(tracks), time_s
