@@ -161,9 +161,7 @@ def _arrows(world: World, arm: Arm) -> list[Paint]:
 
 def _mark_bays(world: World) -> list[Paint]:
     """Lines between the bays of the car park, across its short side."""
-    a, b, c, d = np.asarray(world.carpark.exterior.coords)[[0, len(world.carpark.exterior.coords) // 2 - 1, -3, -2]]
-    if len(world.carpark.exterior.coords) != 5:
-        return []
+    a, b, c, d = np.asarray(world.carpark.exterior.coords)[:4]
     paints = []
     for share in np.linspace(0, 1, 11):
         near, far = a + (b - a) * share, d + (c - d) * share

@@ -290,9 +290,12 @@ def _outline_junction(arms: dict[str, Arm], center: Array) -> Polygon:
 
 
 def _place_carpark(arm: Arm, random: np.random.Generator) -> Polygon:
-    """A car park beyond the walkway of `arm`."""
+    """A rectangular car park beyond the walkway of `arm`, along the road at its middle."""
     start = float(random.uniform(22, 30))
     near = arm.half_width + KERB_WIDTH + WALKWAY_WIDTH + 1.0
     side = float(random.choice([-1.0, 1.0]))
     right, left = sorted((side * near, side * (near + 11.0)))
-    return arm.strip(start, start + 26.0, right, left)
+    x, y, heading = arm.course.poses(start + 13.0)[0]
+    corners = np.array([(-13.0, right), (13.0, right), (13.0, left), (-13.0, left)])
+    cosine, sine = np.cos(heading), np.sin(heading)
+    return Polygon(corners @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y))
