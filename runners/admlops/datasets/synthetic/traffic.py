@@ -107,7 +107,7 @@ def _queue_cross_traffic(world: World, plan: Plan, make: ActorMaker, random: np.
         for index in range(arm.lanes_per_direction):
             course = world.lane(name, direction, index).course
             at = course.length - arm.stop_distance - 1.2
-            for _ in range(int(random.integers(0, 4))):
+            for _ in range(int(random.integers(0, 3))):
                 actor = make.vehicle(Parked(0, 0, 0), large=0.1, state="vehicle.stopped")
                 length = actor.size[1]
                 x, y, heading = course.poses(at - length / 2)[0]
@@ -138,7 +138,7 @@ def _park_cars(world: World, plan: Plan, make: ActorMaker, random: np.random.Gen
     along, across = ring[1] - ring[0], ring[-2] - ring[0]
     heading = float(np.arctan2(across[1], across[0]))
     for k in range(9):
-        if random.random() < 0.6:
+        if random.random() < 0.35:
             x, y = ring[0] + along * (k + 0.8) / 10.4 + across * 0.24
             turned = heading + (np.pi if random.random() < 0.5 else 0.0)
             actors.append(make.car(Parked(float(x), float(y), float(turned)), state="vehicle.parked"))
