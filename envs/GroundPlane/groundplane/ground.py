@@ -51,8 +51,8 @@ def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequen
     # A colour that only one or two cameras see may be an object that stands close by.
     rank = min(2, max(0, (len(views) - 1) // 2))
     density = np.partition(shares, len(views) - 1 - rank, axis=0)[len(views) - 1 - rank]
-    coloured = ~_colourless_bins(road.middle)
-    ground_colours = ((density > _threshold(density * coloured)) & coloured) | road.bins
+    needed = _threshold(density * ~_colourless_bins(road.middle)) * _rarity(road.middle)
+    ground_colours = (density > needed) | road.bins
     ground_colours = ground_colours.astype(np.uint8)
     masks = []
     for view, lab, item, flat in zip(views, labs, ranges, paint):
@@ -102,6 +102,7 @@ class RoadColours(NamedTuple):
 SHADED, BRIGHT = 0.56, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
 CHROMA_TOLERANCE = 7.0
 WHITE_CHROMA = 10.0
+WHITE_RARITY = 20.0
 ROAD_GREY = 110.0
 BODY_M = 1.1  # from a car's underside to its windows
 
@@ -154,6 +155,18 @@ def _lit_mode(colours: np.ndarray) -> np.ndarray:
     middle = edges[int(peaks[-1])]
     near = np.abs(colours[:, 0] - middle) < 8
     return np.asarray(np.median(colours[near], axis=0))
+
+
+def _rarity(middle: np.ndarray) -> np.ndarray:
+    """How many times as common a bin must be as others to be ground.
+
+    Kerbs are white and so are many cars: whites are ground only where there is much of them, as on a concrete walkway.
+    Greys darker than a shaded road never are.
+    """
+    lightness = np.arange(BINS[0]) * 8.0 + 4.0
+    bright = (lightness > BRIGHT * middle[0])[:, None, None]
+    whites = bright & _neutral_bins(middle, WHITE_CHROMA)
+    return np.where(whites, WHITE_RARITY, np.where(_neutral_bins(middle) & ~bright, np.inf, 1.0))
 
 
 def _colourless_bins(middle: np.ndarray) -> np.ndarray:

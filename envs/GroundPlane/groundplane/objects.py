@@ -36,6 +36,8 @@ MAX_SEGMENTS = 40
 MIN_VEHICLE_M = 0.4
 MAX_FIGURE_M = 1.5  # wider contacts are walls and hedges, not people
 MIN_PAVED = 0.25  # of the ground before a vehicle
+PLATEAU = 0.02  # of score, within which fits are equal
+FAR_MALUS = 0.5
 ACROSS_MALUS = 0.3
 ACROSS_COST = 0.15
 LARGE_HEIGHTS_M = (2.2, 3.8)
@@ -76,8 +78,9 @@ def _weigh(item: Hypothesis, pavement: Pavement, heading: float) -> Hypothesis:
     if not PRIORS[item.class_name].directed:
         return item
     paved = pavement.share(_apron(item.box))
+    far = float(np.hypot(item.box[X], item.box[Y])) / PRIORS[item.class_name].reach
     across = abs(math.sin(float(item.box[YAW]) - heading))
-    weight = (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across) if paved >= MIN_PAVED else 0.0
+    weight = (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across) * (1.0 - FAR_MALUS * far**2) if paved >= MIN_PAVED else 0.0
     return item._replace(confidence=item.confidence * weight)
 
 
@@ -171,7 +174,22 @@ def _best_of_segment(
     for moves in (_COARSE, _TURNS, _FINE) if PRIORS[names[0]].directed else (_COARSE, _FINE):
         refined = _moved(evidence, refined, moves, headings[0])
     best = max(refined, key=lambda item: item.confidence)
-    return best if best.confidence >= MIN_SCORE[best.class_name] else None
+    return _settled(evidence, best, headings[0]) if best.confidence >= MIN_SCORE[best.class_name] else None
+
+
+def _settled(evidence: Evidence, item: Hypothesis, heading: float) -> Hypothesis:
+    """The middle of the positions along the line of sight that fit as well: a pixel is decimetres to metres there."""
+    camera = evidence.camera
+    ray = item.box[[X, Y]] - camera.position[:2]
+    distance = max(1e-6, float(np.hypot(*ray)))
+    pixel_m = distance**2 / (camera.intrinsic[1, 1] * camera.position[2])
+    steps = np.linspace(-1.2, 1.2, 25) * pixel_m
+    boxes = np.repeat(item.box[None], len(steps), axis=0)
+    boxes[:, [X, Y]] += steps[:, None] * ray / distance
+    scores = _scores(evidence, [item.class_name] * len(steps), boxes, heading)
+    box = item.box.copy()
+    box[[X, Y]] += float(np.mean(steps[scores > scores.max() - PLATEAU])) * ray / distance
+    return item._replace(box=box)
 
 
 def _measured(evidence: Evidence, item: Hypothesis) -> Hypothesis:

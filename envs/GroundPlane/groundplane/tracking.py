@@ -13,6 +13,7 @@ from .silhouette import YAW, X, Y
 MAX_GAP_S = 1.6  # older samples say nothing about speed
 MAX_SPEED_M_S = {True: 16.0, False: 2.5}  # of classes with a long side (vehicles) and of the others
 NOISE_M = 0.9  # how far a standing object's position jumps between samples
+STILL_M, STILL_SIGMAS = 0.5, 0.8  # moves that a standing object may seem to make
 STILL_M_S = 1.2  # less is noise
 HIT_TRUST = (0.55, 0.8, 0.93, 1.0)  # confidence factor by the number of samples that showed it
 FIRST_TRUST = 0.8  # ... on a scene's first sample, which has nothing to compare with
@@ -87,7 +88,7 @@ def _updated(before: Track, new: Track, gap_s: float) -> Track:
     velocity = moved / (gap_s * (before.unseen + 1)) if before.velocity is None or before.unseen == 0 else before.velocity
     if before.velocity is not None and np.any(before.velocity):
         velocity = 0.5 * velocity + 0.5 * before.velocity
-    tolerance = NOISE_M + 0.8 / math.sqrt(before.weight) + 0.8 / math.sqrt(new.weight)
+    tolerance = STILL_M + STILL_SIGMAS * math.hypot(1.0 / math.sqrt(before.weight), 1.0 / math.sqrt(new.weight))
     if np.hypot(*moved) < tolerance and (before.velocity is None or not np.any(before.velocity)):
         weight = before.weight + new.weight
         mean = (before.weight * before.position + new.weight * new.position) / weight
