@@ -1,0 +1,75 @@
+"""Makes the README's pictures from a comparison that the tool wrote: `docs/make_images.py RUN REPORT.html`.
+
+    .venv/bin/python docs/make_images.py GroundPlane-… admlops_repository/comparisons/…/report.html
+
+Needs Chromium (install/browser.sh) for the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from admlops.datasets.nuscenes import NuScenes
+from admlops.paths import find_layout
+from admlops.reports import draw_sample, view_sample
+from admlops.results.runs import find_run
+
+IMAGES = Path(__file__).parent / "images"
+PAGE_SIZE = {"width": 1180, "height": 900}
+WIDTH = 900
+
+
+def draw_report(page_path: Path) -> None:
+    """The page's summary and its first worst sample, one below the other."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport=PAGE_SIZE, color_scheme="light")  # type: ignore[arg-type]
+        page.goto(page_path.resolve().as_uri())
+        shots = [page.locator(f"#{name}").screenshot() for name in ("summary", "worst")]
+        browser.close()
+    summary, worst = (Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots)
+    worst = worst.crop((0, 0, worst.width, min(worst.height, 720)))
+    sheet = Image.new("RGB", (summary.width, summary.height + worst.height + 12), "white")
+    sheet.paste(summary, (0, 0))
+    sheet.paste(worst, (0, summary.height + 12))
+    _save(sheet, "report.png")
+
+
+def draw_birds_eye_view(run_name: str) -> None:
+    """The sample of the first scene with the fewest errors: cameras and bird's-eye view, ground truth and predictions."""
+    run = find_run(find_layout(), run_name)
+    data = NuScenes(Path(run.header.data.root), run.header.data.version)
+    metrics = json.loads(run.metrics_path.read_text())
+    scene = next(iter(run.header.scenes))
+    candidates = [entry for entry in metrics["worst"] if entry["scene"] == scene]
+    best = min(candidates, key=lambda entry: entry["cost"])["sample_token"]
+    record = next(record for record in run.records() if record.metadata.sample_token == best)
+    picture = draw_sample(view_sample(record, data, cutoffs=metrics["operating_points"]))
+    _save(Image.open(io.BytesIO(picture)).convert("RGB"), "birds-eye-view.png")
+
+
+def _save(image: Image.Image, name: str) -> None:
+    IMAGES.mkdir(exist_ok=True)
+    height = round(image.height * WIDTH / image.width)
+    small = image.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(256)
+    small.save(IMAGES / name, optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("report", type=Path)
+    options = parser.parse_args()
+    draw_report(options.report)
+    draw_birds_eye_view(options.run)
+
+
+if __name__ == "__main__":
+    main()
