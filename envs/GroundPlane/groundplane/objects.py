@@ -10,7 +10,7 @@ from .contact import Contact, scan
 from .geometry import Camera
 from .ground import Ranges, View
 from .records import Object3D
-from .silhouette import HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y, clearance_at
+from .silhouette import GROUND, HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y, clearance_at
 
 
 class Prior(NamedTuple):
@@ -31,6 +31,7 @@ PRIORS: Dict[str, Prior] = {
     "traffic_cone": Prior(0.4, 0.4, 0.8, 32.0, False),
 }
 MERGE_M = {"car": 2.3, "truck": 2.8, "bus": 3.2, "pedestrian": 0.6, "traffic_cone": 0.4}
+QUEUE_SHARE = 0.85  # of the mean length, the least distance between the middles of vehicles in a queue
 MIN_SCORE = {"car": 0.35, "truck": 0.45, "bus": 0.45, "pedestrian": 0.5, "traffic_cone": 0.55}
 MAX_SEGMENTS = 40
 MIN_VEHICLE_M = 0.4
@@ -112,7 +113,7 @@ def find_objects(
     for directed in (True, False):
         names = [name for name, prior in PRIORS.items() if prior.directed == directed]
         for segment in segments:
-            if not (_may_be_vehicle(segment, pavement) if directed else _width(segment) <= MAX_FIGURE_M):
+            if not (_may_be_vehicle(segment, pavement) if directed else _may_be_figure(segment, evidence.mask)):
                 continue
             found += _explain_segment(evidence, segment, names, headings if directed else headings[:1], pavement)
     return found
@@ -125,6 +126,19 @@ def _may_be_vehicle(segment: Contact, pavement: Pavement) -> bool:
     distance = np.maximum(np.hypot(segment.points[:, 0], segment.points[:, 1]), 1.0)
     before = [segment.points * (1.0 - margin / distance)[:, None] for margin in (0.6, 1.2)]
     return pavement.share(np.concatenate(before)) >= MIN_PAVED
+
+
+def _may_be_figure(segment: Contact, mask: np.ndarray) -> bool:
+    """Narrow, and with ground on both sides of its foot: a piece of a wall or hedge goes on beside itself."""
+    if _width(segment) > MAX_FIGURE_M:
+        return False
+    height, width = mask.shape
+    bottom = int(np.max(segment.rows))
+    top = max(0, bottom - max(4, int((bottom - np.min(segment.tops)) * 0.4)))
+    for column in (int(segment.columns[0]) - 4, int(segment.columns[-1]) + 4):
+        if 0 <= column < width and np.any(mask[top : min(bottom, height), column] != GROUND):
+            return False
+    return True
 
 
 def _width(segment: Contact) -> float:
@@ -294,8 +308,19 @@ def merge(found: Sequence[Hypothesis]) -> List[Hypothesis]:
 
 
 def _same_place(first: Hypothesis, second: Hypothesis) -> bool:
-    gap = math.hypot(first.box[X] - second.box[X], first.box[Y] - second.box[Y])
-    return gap < max(MERGE_M[first.class_name], MERGE_M[second.class_name])
+    return overlapping(first, first.box[[X, Y]], float(first.box[YAW]), second, second.box[[X, Y]])
+
+
+def overlapping(first: Hypothesis, place: np.ndarray, yaw: float, second: Hypothesis, other: np.ndarray) -> bool:
+    """Whether objects at two places [m] cannot both be: vehicles keep nearly their length apart along their heading."""
+    gap = other - place
+    radius = max(MERGE_M[first.class_name], MERGE_M[second.class_name])
+    if not (PRIORS[first.class_name].directed and PRIORS[second.class_name].directed):
+        return float(np.hypot(gap[0], gap[1])) < radius
+    along = gap[0] * math.cos(yaw) + gap[1] * math.sin(yaw)
+    across = gap[1] * math.cos(yaw) - gap[0] * math.sin(yaw)
+    length = QUEUE_SHARE * (first.box[LENGTH] + second.box[LENGTH]) / 2
+    return math.hypot(along / max(radius, length), across / radius) < 1.0
 
 
 def to_object(item: Hypothesis, velocity: Tuple[float, float]) -> Object3D:

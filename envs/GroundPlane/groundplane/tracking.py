@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .geometry import rotation_from_quaternion
-from .objects import MERGE_M, PRIORS, Hypothesis, to_object
+from .objects import PRIORS, Hypothesis, overlapping, to_object
 from .records import Object3D
 from .silhouette import YAW, X, Y
 
@@ -17,8 +17,8 @@ STILL_M, STILL_SIGMAS = 0.5, 0.8  # moves that a standing object may seem to mak
 STILL_M_S = 1.2  # less is noise
 HIT_TRUST = (0.55, 0.8, 0.93, 1.0)  # confidence factor by the number of samples that showed it
 FIRST_TRUST = 0.8  # ... on a scene's first sample, which has nothing to compare with
-UNSEEN_TRUST = 0.5  # ... and of what this sample does not show
-MAX_UNSEEN = 2
+UNSEEN_TRUST = 0.75  # ... and of what this sample does not show
+MAX_UNSEEN = 5
 MAX_WEIGHT = 60.0
 
 
@@ -111,8 +111,7 @@ def _distinct(tracks: Sequence[Track]) -> List[Track]:
     for track in sorted(tracks, key=lambda item: (item.unseen > 0, -item.item.confidence)):
         if track.unseen > MAX_UNSEEN or track.item.confidence < 0.03:
             continue
-        radius = MERGE_M[track.class_name]
-        if all(float(np.hypot(*(track.position - other.position))) >= radius for other in kept):
+        if not any(overlapping(o.item, o.position, o.yaw, track.item, track.position) for o in kept):
             kept.append(track)
     return kept
 
