@@ -108,9 +108,13 @@ def join(grid: Grid, warps: Sequence[Warp], masks: Sequence[Optional[np.ndarray]
     best = np.zeros((grid.rows, grid.columns), np.float32)
     for warped, mask in zip(warps, masks):
         density = warped.density if mask is None else np.where(mask > 0, np.float32(0.0), warped.density)
-        share = density**2  # where two cameras overlap the sharper one decides
-        total += warped.image * share[..., None]
-        weight += share
-        best = np.maximum(best, density)
+        rows, columns = np.flatnonzero(density.any(axis=1)), np.flatnonzero(density.any(axis=0))
+        if not len(rows):
+            continue
+        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        share = density[part] ** 2  # where two cameras overlap the sharper one decides
+        total[part] += warped.image[part] * share[..., None]
+        weight[part] += share
+        np.maximum(best[part], density[part], out=best[part])
     image = total / np.maximum(weight, 1e-12)[..., None]
     return BirdsEye(grid, image, weight > 0, best)

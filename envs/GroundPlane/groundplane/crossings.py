@@ -3,6 +3,7 @@
 import math
 from typing import List, NamedTuple, Sequence, Tuple
 
+import cv2
 import numpy as np
 
 from .birdseye import Grid
@@ -39,6 +40,17 @@ def find_crossings(strokes: Sequence[Stroke]) -> List[Crossing]:
     for index in candidates:
         members.setdefault(_root(group, index), []).append(index)
     return [_rectangle(strokes, tuple(items)) for items in members.values() if len(items) >= MIN_STRIPES]
+
+
+def drop_overlapping(found: Sequence[Crossing]) -> List[Crossing]:
+    """Of crossings on the same ground, the one with the most stripes."""
+    kept: List[Crossing] = []
+    for crossing in sorted(found, key=lambda item: -item.stripes):
+        middle = crossing.corners.mean(axis=0)
+        outlines = [other.corners.astype(np.float32) for other in kept]
+        if all(cv2.pointPolygonTest(line, (float(middle[0]), float(middle[1])), True) < -1.0 for line in outlines):
+            kept.append(crossing)
+    return kept
 
 
 def reach_kerbs(crossing: Crossing, paved: np.ndarray, seen: np.ndarray, grid: Grid) -> Crossing:

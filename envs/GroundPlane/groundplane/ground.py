@@ -4,6 +4,7 @@ A colour is taken for ground if it is common, in several cameras, among the pixe
 vehicle: an object fills much of one image, hardly ever of three.
 """
 
+import math
 from typing import List, NamedTuple, Sequence
 
 import cv2
@@ -51,21 +52,27 @@ def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequen
     # A colour that only one or two cameras see may be an object that stands close by.
     rank = min(2, max(0, (len(views) - 1) // 2))
     density = np.partition(shares, len(views) - 1 - rank, axis=0)[len(views) - 1 - rank]
-    needed = _threshold(density * ~_colourless_bins(road.middle)) * _rarity(road.middle)
-    ground_colours = (density > needed) | road.bins
-    ground_colours = ground_colours.astype(np.uint8)
-    masks = []
-    for view, lab, item, flat in zip(views, labs, ranges, paint):
-        common = ground_colours[lab[..., 0] >> 3, lab[..., 1] >> 2, lab[..., 2] >> 2]
-        upright = ((common == 0) & (flat == 0) & np.isfinite(item.depth)).astype(np.uint8) * 255
-        # Specks go, but the shadow line under a distant car, a pixel or two high, stays.
-        solid = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        grey = np.abs(lab[..., 1:] - road.middle[1:]).max(axis=-1) <= WHITE_CHROMA
-        dark = np.where(grey & (lab[..., 0] < SHADED * road.middle[0]), upright, np.uint8(0))
-        lines = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, 9), np.uint8))
-        bodies = _fill_bodies(solid | lines, item.depth, float(view.camera.intrinsic[1, 1]))
-        masks.append(cv2.morphologyEx(bodies, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
-    return masks
+    ground_colours = (density > _needed_share(density, road.middle)) | road.bins
+    shadow = _neutral_bins(road.middle, WHITE_CHROMA) & (_lightness() < SHADED * road.middle[0])
+    looks = (ground_colours * GROUND_LOOK + shadow * SHADOW_LOOK).astype(np.uint8)
+    return [_upright_mask(*parts, looks) for parts in zip(views, labs, ranges, paint)]
+
+
+def _upright_mask(view: View, lab: np.ndarray, item: Ranges, flat: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """One view's mask, worked out below the horizon only. `looks` says of each histogram bin what it can be."""
+    mask = np.zeros(flat.shape, np.uint8)
+    first = int(np.clip(math.floor(float(item.horizon.min())), 0, flat.shape[0] - 1))
+    part, depth = lab[first:], item.depth[first:]
+    look = looks[part[..., 0] >> 3, part[..., 1] >> 2, part[..., 2] >> 2]
+    ground = (look & GROUND_LOOK > 0) | (flat[first:] > 0) | ~np.isfinite(depth)
+    upright = np.where(ground, np.uint8(0), np.uint8(255))
+    # Specks go, but the shadow line under a distant car, a pixel or two high, stays.
+    solid = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    dark = np.where(look & SHADOW_LOOK > 0, upright, np.uint8(0))
+    lines = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, 9), np.uint8))
+    bodies = _fill_bodies(solid | lines, depth, float(view.camera.intrinsic[1, 1]))
+    mask[first:] = cv2.morphologyEx(bodies, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return mask
 
 
 def _fill_bodies(upright: np.ndarray, depth: np.ndarray, focal: float) -> np.ndarray:
@@ -74,9 +81,9 @@ def _fill_bodies(upright: np.ndarray, depth: np.ndarray, focal: float) -> np.nda
     A car in the road's own grey shows only its dark underside and windows; the body is what lies between.
     """
     height = upright.shape[0]
-    rows = np.arange(height)[:, None]
-    above = np.maximum.accumulate(np.where(upright > 0, rows, -1), axis=0)
-    below = np.minimum.accumulate(np.where(upright > 0, rows, height)[::-1], axis=0)[::-1]
+    rows = np.arange(height, dtype=np.int32)[:, None]
+    above = np.maximum.accumulate(np.where(upright > 0, rows, np.int32(-1)), axis=0)
+    below = np.minimum.accumulate(np.where(upright > 0, rows, np.int32(height))[::-1], axis=0)[::-1]
     at = np.take_along_axis(depth, np.minimum(below, height - 1), axis=0)
     gap_m = (below - above) * at / focal
     bridged = (above >= 0) & (below < height) & (gap_m < BODY_M)
@@ -102,7 +109,8 @@ class RoadColours(NamedTuple):
 SHADED, BRIGHT = 0.56, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
 CHROMA_TOLERANCE = 7.0
 WHITE_CHROMA = 10.0
-WHITE_RARITY = 20.0
+WHITE_SHARE = 0.004  # of the near pixels in three cameras
+GROUND_LOOK, SHADOW_LOOK = 1, 2  # what a colour can be
 ROAD_GREY = 110.0
 BODY_M = 1.1  # from a car's underside to its windows
 
@@ -110,9 +118,8 @@ BODY_M = 1.1  # from a car's underside to its windows
 def road_colours(views: Sequence[View]) -> RoadColours:
     """The road's colours in balanced views."""
     middle = _lit_mode(_corridor(views, [to_lab(view) for view in views]))
-    lightness = np.arange(BINS[0]) * 8.0 + 4.0
-    painted = (lightness > SHADED * middle[0] - 4)[:, None, None] & _neutral_bins(middle)
-    return RoadColours(middle, painted & (lightness < BRIGHT * middle[0] + 4)[:, None, None], painted)
+    painted = (_lightness() > SHADED * middle[0] - 4) & _neutral_bins(middle)
+    return RoadColours(middle, painted & (_lightness() < BRIGHT * middle[0] + 4), painted)
 
 
 def balance(views: Sequence[View]) -> List[View]:
@@ -157,22 +164,22 @@ def _lit_mode(colours: np.ndarray) -> np.ndarray:
     return np.asarray(np.median(colours[near], axis=0))
 
 
-def _rarity(middle: np.ndarray) -> np.ndarray:
-    """How many times as common a bin must be as others to be ground.
+def _lightness() -> np.ndarray:
+    """The lightness in the middle of every bin, (L bins, 1, 1)."""
+    return np.asarray((np.arange(BINS[0]) * 8.0 + 4.0)[:, None, None])
+
+
+def _needed_share(density: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """The share of the near pixels that a bin needs to be a colour of the ground.
 
     Kerbs are white and so are many cars: whites are ground only where there is much of them, as on a concrete walkway.
-    Greys darker than a shaded road never are.
+    Greys of the road's hue are judged by the road's own range of lightness alone.
     """
-    lightness = np.arange(BINS[0]) * 8.0 + 4.0
-    bright = (lightness > BRIGHT * middle[0])[:, None, None]
+    bright = _lightness() > BRIGHT * middle[0]
     whites = bright & _neutral_bins(middle, WHITE_CHROMA)
-    return np.where(whites, WHITE_RARITY, np.where(_neutral_bins(middle) & ~bright, np.inf, 1.0))
-
-
-def _colourless_bins(middle: np.ndarray) -> np.ndarray:
-    """Bins that say nothing of the ground: the road's chroma, and whites, which kerbs share with many cars."""
-    bright = np.arange(BINS[0]) * 8.0 + 4.0 > BRIGHT * middle[0]
-    return np.asarray(_neutral_bins(middle) | (bright[:, None, None] & _neutral_bins(middle, WHITE_CHROMA)))
+    greys = _neutral_bins(middle) & ~bright
+    usual = _threshold(np.where(whites | greys, np.float32(0.0), density))
+    return np.where(whites, max(WHITE_SHARE, usual), np.where(greys, np.inf, usual))
 
 
 def _neutral_bins(middle: np.ndarray, tolerance: float = CHROMA_TOLERANCE) -> np.ndarray:

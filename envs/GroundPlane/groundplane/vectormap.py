@@ -7,7 +7,7 @@ import numpy as np
 
 from . import lanes, roadside
 from .birdseye import BirdsEye, Grid
-from .crossings import Crossing, find_crossings, reach_kerbs
+from .crossings import Crossing, drop_overlapping, find_crossings, reach_kerbs
 from .markings import Stroke, angle_between, directed_paint, line_strokes, paint_mask, strokes
 from .records import Element
 from .window import Window, clip_polygon, clip_polyline
@@ -42,6 +42,7 @@ def read_map(view: BirdsEye, road_bins: np.ndarray, window: Window) -> Reading:
         crossings += [reach_kerbs(item, road, view.seen, grid) for item in found]
         used = {index for crossing in found for index in crossing.members}
         free.append([item for index, item in enumerate(pieces) if index not in used])
+    crossings = drop_overlapping(crossings)
     outlines = [item.corners for item in crossings]
     open_road = Ground(grid, road | ~view.seen, outlines)
     elements = _crossings(crossings, window) + _dividers(line_strokes(free[0]), open_road, window, heading)
