@@ -83,7 +83,7 @@ def run(
     program = find_program(str(command[0]), environment.get("PATH", ""))
     log.debug("run %s", shlex.join([program, *(str(argument) for argument in command[1:])]))
     with subprocess.Popen(
-        [program, *(str(argument) for argument in command[1:])],
+        [*_dying_with_us(), program, *(str(argument) for argument in command[1:])],
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -107,6 +107,12 @@ def run(
         stdout=stdout.decode("utf-8", "replace"),
         stderr=stderr.decode("utf-8", "replace"),
     )
+
+
+def _dying_with_us() -> list[str]:
+    """What makes the kernel end the program if we are killed: it must not go on writing where the next run writes."""
+    setpriv = shutil.which("setpriv")  # util-linux, on every Debian and Ubuntu
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
 def find_program(name: str, search_path: str) -> str:
