@@ -43,7 +43,7 @@ def draw_report(page_path: Path) -> None:
 
 
 def draw_birds_eye_view(run_name: str) -> None:
-    """The sample of the first scene with the fewest errors: cameras and bird's-eye view, ground truth and predictions."""
+    """The sample of the first scene with the fewest errors: six cameras and a bird's-eye view."""
     run = find_run(find_layout(), run_name)
     data = NuScenes(Path(run.header.data.root), run.header.data.version)
     metrics = json.loads(run.metrics_path.read_text())
