@@ -9,11 +9,11 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
-from inside.adapter import Adapter, DataError, Settings, main  # noqa: E402
-
 from groundplane.geometry import Camera, read_camera  # noqa: E402
 from groundplane.perception import Memory, Perception, View, perceive  # noqa: E402
 from groundplane.records import detection_record, element_record  # noqa: E402
+
+from inside.adapter import Adapter, DataError, Settings, main  # noqa: E402
 
 WORKING_WIDTH = 800  # pixels; wider images are reduced to it, which halves the cost of nuScenes' 1600
 
@@ -87,10 +87,10 @@ def _read_image(path: str) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError("the image {} cannot be read: {}".format(path, error.strerror or error)) from error
+        raise DataError(f"the image {path} cannot be read: {error.strerror or error}") from error
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
     if image is None:
-        raise DataError("the image {} is not a whole picture".format(path))
+        raise DataError(f"the image {path} is not a whole picture")
     return np.asarray(image)
 
 

@@ -1,6 +1,6 @@
 """Questions to GroundPlane's own modules, answered as JSON. Runs in the model's environment, not under pytest.
 
-    inspect_groundplane.py MODEL_FOLDER QUESTION FOLDER
+inspect_groundplane.py MODEL_FOLDER QUESTION FOLDER
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 import pictures  # noqa: E402
 from groundplane import crossings, geometry, lanes, markings, objects, tracking  # noqa: E402
 from groundplane.window import Window, clip_polygon, clip_polyline  # noqa: E402
+
 from inside.adapter import DataError, Settings  # noqa: E402
 
 
@@ -132,5 +133,7 @@ def _complaint(adapter: Any, sample: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    questions = {f.__name__: f for f in (round_trip, moved_ego, clipped, linked, velocity, bad_input, street, run_sample)}
+    questions = {
+        f.__name__: f for f in (round_trip, moved_ego, clipped, linked, velocity, bad_input, street, run_sample)
+    }
     print(json.dumps(questions[sys.argv[2]](Path(sys.argv[3]))))

@@ -129,7 +129,7 @@ def _draw_box(picture: np.ndarray, camera: Any, box: tuple[float, ...], colour: 
         return
     middle = corners.mean(axis=0)
     faces = ((0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (1, 3, 7, 5))
-    for shade, face in zip((0.8, 0.8, 0.6, 0.6, 1.0), faces):
+    for shade, face in zip((0.8, 0.8, 0.6, 0.6, 1.0), faces, strict=True):
         center = corners[list(face)].mean(axis=0)
         if (center - middle) @ (camera.position - center) <= 0:
             continue

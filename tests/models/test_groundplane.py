@@ -34,7 +34,7 @@ def ask(groundplane_environment: Environment, tmp_path: Path) -> Ask:
     """Put a question of `inspect_groundplane.py`; its answer."""
 
     def answer(question: str) -> Any:
-        command = [groundplane_environment.python, QUESTIONS, MODEL, question, tmp_path]
+        command: list[str | Path] = [groundplane_environment.python, QUESTIONS, MODEL, question, tmp_path]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -161,7 +161,7 @@ def test_real_frame_gives_sane_output(ask: Ask, tmp_path: Path) -> None:
 
 
 def _demo(environment: Environment, root: Path, token: str, out: Path) -> Path:
-    command = [environment.python, MODEL / "demo.py", "--sample-token", token, "--dataroot", root]
+    command: list[str | Path] = [environment.python, MODEL / "demo.py", "--sample-token", token, "--dataroot", root]
     command += ["--version", "v1.0-mini", "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -171,7 +171,7 @@ def _demo(environment: Environment, root: Path, token: str, out: Path) -> Path:
 def _strip_measurements(value: Any) -> None:
     """Leave out measured times and memory, wherever they stand."""
     if isinstance(value, dict):
-        for key in [key for key in value if key.endswith("_time") or key.endswith("_used")]:
+        for key in [key for key in value if key.endswith(("_time", "_used"))]:
             del value[key]
         for inner in value.values():
             _strip_measurements(inner)

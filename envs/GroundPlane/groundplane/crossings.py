@@ -1,7 +1,7 @@
 """Zebra crossings: parallel stripes side by side, and the oriented rectangle around them."""
 
 import math
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -29,14 +29,15 @@ def find_crossings(strokes: Sequence[Stroke]) -> List[Crossing]:
     candidates = [
         index
         for index, item in enumerate(strokes)
-        if STRIPE_WIDTH_M[0] <= item.width <= STRIPE_WIDTH_M[1] and STRIPE_LENGTH_M[0] <= item.length <= STRIPE_LENGTH_M[1]
+        if STRIPE_WIDTH_M[0] <= item.width <= STRIPE_WIDTH_M[1]
+        and STRIPE_LENGTH_M[0] <= item.length <= STRIPE_LENGTH_M[1]
     ]
     group = {index: index for index in candidates}
     for position, first in enumerate(candidates):
         for second in candidates[position + 1 :]:
             if _side_by_side(strokes[first], strokes[second]):
                 _unite(group, first, second)
-    members = {}
+    members: Dict[int, List[int]] = {}
     for index in candidates:
         members.setdefault(_root(group, index), []).append(index)
     return [_rectangle(strokes, tuple(items)) for items in members.values() if len(items) >= MIN_STRIPES]
@@ -95,13 +96,13 @@ def _side_by_side(first: Stroke, second: Stroke) -> bool:
     return NEIGHBOUR_M[0] < across < NEIGHBOUR_M[1] and along < 0.45 * max(first.length, second.length) + 0.3 * across
 
 
-def _root(group: "dict[int, int]", index: int) -> int:
+def _root(group: Dict[int, int], index: int) -> int:
     while group[index] != index:
         index = group[index]
     return index
 
 
-def _unite(group: "dict[int, int]", first: int, second: int) -> None:
+def _unite(group: Dict[int, int], first: int, second: int) -> None:
     group[_root(group, second)] = _root(group, first)
 
 

@@ -44,7 +44,7 @@ def rotation_from_quaternion(wxyz: List[float]) -> np.ndarray:
     """3x3 rotation of a quaternion (w, x, y, z); it need not be of unit length, but not zero (ValueError)."""
     norm = float(np.linalg.norm(wxyz))
     if not np.isfinite(norm) or norm < 1e-9:
-        raise ValueError("a rotation of length {}".format(norm))
+        raise ValueError(f"a rotation of length {norm}")
     w, x, y, z = (float(value) / norm for value in wxyz)
     return np.array(
         [
@@ -62,16 +62,12 @@ def read_camera(name: str, calibration: Dict[str, Any], ego2global: Dict[str, An
         ValueError: the intrinsic matrix is singular or a pose is not one; the message names the camera.
     """
     try:
-        intrinsic = np.array(calibration["intrinsic"], dtype=float)
-        if intrinsic.shape != (3, 3) or not np.isfinite(intrinsic).all():
-            raise ValueError("the intrinsic matrix is not 3x3 finite numbers")
-        if intrinsic[0, 0] <= 0 or intrinsic[1, 1] <= 0 or abs(np.linalg.det(intrinsic)) < 1e-6:
-            raise ValueError("the intrinsic matrix is singular")
+        intrinsic = _intrinsic(calibration["intrinsic"])
         sensor_rotation, sensor_translation = _pose(calibration["sensor2ego"])
         own_rotation, own_translation = _pose(calibration["ego2global"])
         key_rotation, key_translation = _pose(ego2global)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError("calibration of {}: {}".format(name, error)) from error
+        raise ValueError(f"calibration of {name}: {error}") from error
     between = key_rotation.T @ own_rotation
     position = between @ sensor_translation + key_rotation.T @ (own_translation - key_translation)
     size = (int(calibration["width"]), int(calibration["height"]))
@@ -89,7 +85,7 @@ def project(camera: Camera, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
 
 def ground_points(camera: Camera, pixels: np.ndarray) -> np.ndarray:
     """Where the rays through pixels (..., 2) meet the ground: (..., 2) [m], NaN for rays that never do."""
-    ones = np.ones(pixels.shape[:-1] + (1,))
+    ones = np.ones((*pixels.shape[:-1], 1))
     rays = np.concatenate([pixels, ones], axis=-1) @ (camera.rotation @ np.linalg.inv(camera.intrinsic)).T
     down = np.where(rays[..., 2] < -1e-9, rays[..., 2], np.nan)
     reach = -camera.position[2] / down
@@ -103,6 +99,15 @@ def horizon_rows(camera: Camera) -> np.ndarray:
     columns = np.arange(camera.size[0])
     slope = line[1] if abs(line[1]) > 1e-12 else 1e-12
     return np.asarray(-(line[0] * columns + line[2]) / slope)
+
+
+def _intrinsic(rows: List[List[float]]) -> np.ndarray:
+    intrinsic = np.array(rows, dtype=float)
+    if intrinsic.shape != (3, 3) or not np.isfinite(intrinsic).all():
+        raise ValueError("the intrinsic matrix is not 3x3 finite numbers")
+    if intrinsic[0, 0] <= 0 or intrinsic[1, 1] <= 0 or abs(np.linalg.det(intrinsic)) < 1e-6:
+        raise ValueError("the intrinsic matrix is singular")
+    return intrinsic
 
 
 def _pose(pose: Dict[str, Any]) -> Tuple[np.ndarray, np.ndarray]:

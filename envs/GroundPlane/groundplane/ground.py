@@ -41,7 +41,9 @@ def ground_ranges(camera: Camera) -> Ranges:
     return Ranges(depth, horizon_rows(camera))
 
 
-def upright_masks(views: Sequence[View], ranges: Sequence[Ranges], paint: Sequence[np.ndarray], road: "RoadColours") -> List[np.ndarray]:
+def upright_masks(
+    views: Sequence[View], ranges: Sequence[Ranges], paint: Sequence[np.ndarray], road: "RoadColours"
+) -> List[np.ndarray]:
     """For each view the uint8 mask (0 or 255) of pixels below the horizon that are neither ground colour nor paint.
 
     `paint` are masks (uint8, not 0 where the road is painted) at the images' sizes.
@@ -67,10 +69,10 @@ def _upright_mask(view: View, lab: np.ndarray, item: Ranges, flat: np.ndarray, l
     ground = (look & GROUND_LOOK > 0) | (flat[first:] > 0) | ~np.isfinite(depth)
     upright = np.where(ground, np.uint8(0), np.uint8(255))
     # Specks go, but the shadow line under a distant car, a pixel or two high, stays.
-    solid = cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    solid = np.asarray(cv2.morphologyEx(upright, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
     dark = np.where(look & SHADOW_LOOK > 0, upright, np.uint8(0))
-    lines = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, 9), np.uint8))
-    bodies = _fill_bodies(solid | lines, depth, float(view.camera.intrinsic[1, 1]))
+    lines = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, 9), np.uint8)))
+    bodies = _fill_bodies(np.maximum(solid, lines), depth, float(view.camera.intrinsic[1, 1]))
     mask[first:] = cv2.morphologyEx(bodies, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return mask
 
@@ -143,7 +145,9 @@ def _corridor(views: Sequence[View], pictures: Sequence[np.ndarray]) -> np.ndarr
         samples.append(picture[v[inside], u[inside]])
     colours = np.concatenate(samples).astype(float)
     if len(colours) < 30:  # no camera looks ahead or back: what is nearest will do
-        colours = np.concatenate([picture[-picture.shape[0] // 8 :].reshape(-1, 3) for picture in pictures]).astype(float)
+        colours = np.concatenate([picture[-picture.shape[0] // 8 :].reshape(-1, 3) for picture in pictures]).astype(
+            float
+        )
     return colours
 
 
@@ -191,11 +195,11 @@ def _neutral_bins(middle: np.ndarray, tolerance: float = CHROMA_TOLERANCE) -> np
 
 def _histogram(lab: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Smoothed colour shares of the near pixels."""
-    counts = cv2.calcHist([lab], [0, 1, 2], near.astype(np.uint8), list(BINS), [0, 256] * 3)
-    counts /= max(1.0, float(counts.sum()))
+    counts: np.ndarray = cv2.calcHist([lab], [0, 1, 2], near.astype(np.uint8), list(BINS), [0, 256] * 3)
+    shares: np.ndarray = counts / np.float32(max(1.0, float(counts.sum())))
     for axis in range(3):
-        counts = (np.roll(counts, 1, axis) + 2 * counts + np.roll(counts, -1, axis)) / 4
-    return np.asarray(counts)
+        shares = (np.roll(shares, 1, axis) + 2 * shares + np.roll(shares, -1, axis)) / 4
+    return shares
 
 
 def _threshold(density: np.ndarray) -> float:

@@ -1,11 +1,13 @@
 """Lane lines: strokes of paint linked across the gaps of dashed and hidden lines."""
 
 import math
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import numpy as np
 
 from .markings import Stroke, angle_between, end_headings
+
+End = Tuple[int, int]  # stroke, and 0 for its first node or 1 for its last
 
 MAX_GAP_M = 12.5  # dashes of 3 m with 9 m between them are the sparsest in use
 MAX_BEND = math.radians(14)
@@ -30,13 +32,13 @@ def polyline_length(nodes: np.ndarray) -> float:
 
 def link(strokes: Sequence[Stroke], max_gap: float = MAX_GAP_M) -> List[Line]:
     """Join strokes end to end where each continues the other, nearest ends first."""
-    partner = {}
+    partner: Dict[End, End] = {}
     for _, first, second in sorted(_candidate_links(strokes, max_gap)):
         if first in partner or second in partner or _closes_loop(partner, first, second):
             continue
         partner[first], partner[second] = second, first
     lines = []
-    done = set()
+    done: Set[int] = set()
     for index in range(len(strokes)):
         if index in done:
             continue
@@ -47,9 +49,6 @@ def link(strokes: Sequence[Stroke], max_gap: float = MAX_GAP_M) -> List[Line]:
         painted = sum(strokes[item].length for item, _ in chain)
         lines.append(Line(nodes, min(1.0, painted / max(polyline_length(nodes), 1e-6))))
     return lines
-
-
-End = Tuple[int, int]  # stroke, and 0 for its first node or 1 for its last
 
 
 def _candidate_links(strokes: Sequence[Stroke], max_gap: float) -> List[Tuple[float, End, End]]:
@@ -78,7 +77,7 @@ def _candidate_links(strokes: Sequence[Stroke], max_gap: float) -> List[Tuple[fl
     return [(float(cost[i, j]), ends[i], ends[j]) for i, j in zip(*np.nonzero(good))]
 
 
-def _closes_loop(partner: "dict[End, End]", first: End, second: End) -> bool:
+def _closes_loop(partner: Dict[End, End], first: End, second: End) -> bool:
     """Whether linking two free ends would close a ring of strokes."""
     at = (first[0], 1 - first[1])
     while at in partner:
@@ -87,7 +86,7 @@ def _closes_loop(partner: "dict[End, End]", first: End, second: End) -> bool:
     return at == second
 
 
-def _walk(partner: "dict[End, End]", start: int) -> List[Tuple[int, bool]]:
+def _walk(partner: Dict[End, End], start: int) -> List[Tuple[int, bool]]:
     """The whole chain that a stroke belongs to: (stroke, traversed forward)."""
     at: End = (start, 0)
     while at in partner:
@@ -162,7 +161,8 @@ def main_heading(strokes: Sequence[Stroke]) -> float:
     if not strokes:
         return 0.0
     headings = np.array([item.heading for item in strokes])
-    weights = np.array([min(item.length, 10.0) for item in strokes])
+    # Paint on the vehicle's own road runs its way more often than not; streaks that objects leave run anywhere.
+    weights = np.array([min(item.length, 10.0) * math.exp(-angle_between(item.heading, 0.0) / 0.8) for item in strokes])
     votes = [sum(w for h, w in zip(headings, weights) if angle_between(h, base) < 0.12) for base in headings]
     best = headings[int(np.argmax(votes))]
     near = [(h, w) for h, w in zip(headings, weights) if angle_between(h, best) < 0.12]

@@ -32,7 +32,7 @@ class Stroke(NamedTuple):
 def paint_mask(view: BirdsEye, allowed: np.ndarray) -> np.ndarray:
     """uint8 mask of cells brighter or yellower than what lies around them (white top-hat), within `allowed`."""
     lab = cv2.cvtColor(view.image / np.float32(255), cv2.COLOR_BGR2Lab)
-    size = int(round(OPENING_M / view.grid.cell)) | 1
+    size = round(OPENING_M / view.grid.cell) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     found = np.zeros(allowed.shape, bool)
     for channel, weight in ((lab[..., 0], 1.0), (lab[..., 2], 0.8)):
@@ -43,7 +43,7 @@ def paint_mask(view: BirdsEye, allowed: np.ndarray) -> np.ndarray:
             continue
         noise = float(np.median(usual))
         found |= raised * weight > max(MIN_CONTRAST, 4.0 * noise)
-    return (found & allowed).astype(np.uint8)
+    return np.asarray((found & allowed).astype(np.uint8))
 
 
 def _fill(channel: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def directed_paint(mask: np.ndarray, heading: float, cell: float) -> np.ndarray:
 
 def _bar(heading: float, length: float) -> np.ndarray:
     """A structuring element: a thin bar along a heading of the ego frame (rows run backwards, columns to the right)."""
-    half = int(math.ceil(length / 2))
+    half = math.ceil(length / 2)
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.uint8)
     offset = np.array([-math.sin(heading), -math.cos(heading)]) * length / 2
     first, last = np.round(half - offset).astype(int), np.round(half + offset).astype(int)

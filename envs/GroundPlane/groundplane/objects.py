@@ -81,7 +81,11 @@ def _weigh(item: Hypothesis, pavement: Pavement, heading: float) -> Hypothesis:
     paved = pavement.share(_apron(item.box))
     far = float(np.hypot(item.box[X], item.box[Y])) / PRIORS[item.class_name].reach
     across = abs(math.sin(float(item.box[YAW]) - heading))
-    weight = (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across) * (1.0 - FAR_MALUS * far**2) if paved >= MIN_PAVED else 0.0
+    weight = (
+        (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across) * (1.0 - FAR_MALUS * far**2)
+        if paved >= MIN_PAVED
+        else 0.0
+    )
     return item._replace(confidence=item.confidence * weight)
 
 
@@ -180,7 +184,9 @@ def _best_of_segment(
             starts += [Hypothesis(name, np.array(box), 0.0) for box in boxes]
     if not starts:
         return None
-    scores = _scores(evidence, [item.class_name for item in starts], np.array([item.box for item in starts]), headings[0])
+    scores = _scores(
+        evidence, [item.class_name for item in starts], np.array([item.box for item in starts]), headings[0]
+    )
     order = [index for index in np.argsort(-scores, kind="stable")[:REFINED] if scores[index] > 0.1]
     refined = [starts[index]._replace(confidence=float(scores[index])) for index in order]
     if not refined:

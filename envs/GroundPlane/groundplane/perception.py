@@ -6,10 +6,10 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 import cv2
 import numpy as np
 
+from . import roadside
 from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
 from .ground import View, balance, ground_ranges, road_colours, upright_masks
 from .markings import paint_mask
-from . import roadside
 from .objects import Pavement, find_objects, merge
 from .records import Element, Object3D
 from .tracking import Memory

@@ -59,7 +59,7 @@ def clear_of_hidden(view: BirdsEye) -> np.ndarray:
 
 def _disk(diameter: float, cell: float) -> np.ndarray:
     """A round structuring element of about `diameter` metres, at least three cells."""
-    size = max(3, int(round(diameter / cell)) | 1)
+    size = max(3, round(diameter / cell) | 1)
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
 
 

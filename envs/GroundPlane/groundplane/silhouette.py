@@ -91,8 +91,8 @@ class Evidence:
         inside = np.zeros(self.mask.shape, np.uint8)
         hull = cv2.convexHull(np.clip(pixels[0], -20000, 20000).astype(np.float32))
         cv2.fillConvexPoly(inside, np.round(hull).astype(np.int32), 1)
-        inside = cv2.dilate(inside, np.ones((5, 3), np.uint8))
-        self.mask[inside > 0] = EXPLAINED
+        grown = np.asarray(cv2.dilate(inside, np.ones((5, 3), np.uint8)))
+        self.mask[grown > 0] = EXPLAINED
         left, right = pixels[0, :, 0].min() - 3, pixels[0, :, 0].max() + 4
         self._sum_columns(int(np.clip(left, 0, width)), int(np.clip(right, 0, width)))
 

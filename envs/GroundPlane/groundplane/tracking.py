@@ -72,7 +72,11 @@ class Memory:
                 new = _updated(track, new, gap_s)._replace(hits=track.hits + 1)
             tracks.append(_doubted(new, HIT_TRUST[min(new.hits, len(HIT_TRUST)) - 1] if before else FIRST_TRUST))
         seen = set(matches.values())
-        tracks += [_coasted(track, gap_s) for index, track in enumerate(before) if index not in seen and PRIORS[track.class_name].directed]
+        tracks += [
+            _coasted(track, gap_s)
+            for index, track in enumerate(before)
+            if index not in seen and PRIORS[track.class_name].directed
+        ]
         self.tracks, self.time_s = _distinct(tracks), time_s
         return [_in_ego(track, origin, rotation, turn) for track in self.tracks]
 
@@ -85,7 +89,9 @@ def _spread(item: Hypothesis) -> float:
 def _updated(before: Track, new: Track, gap_s: float) -> Track:
     """A track after a new sighting: the mean while it stands still, else the sighting and its speed."""
     moved = new.position - before.position
-    velocity = moved / (gap_s * (before.unseen + 1)) if before.velocity is None or before.unseen == 0 else before.velocity
+    velocity = (
+        moved / (gap_s * (before.unseen + 1)) if before.velocity is None or before.unseen == 0 else before.velocity
+    )
     if before.velocity is not None and np.any(before.velocity):
         velocity = 0.5 * velocity + 0.5 * before.velocity
     tolerance = STILL_M + STILL_SIGMAS * math.hypot(1.0 / math.sqrt(before.weight), 1.0 / math.sqrt(new.weight))
@@ -132,7 +138,11 @@ def _in_ego(track: Track, origin: np.ndarray, rotation: np.ndarray, turn: float)
 
 
 def _match(
-    found: Sequence[Hypothesis], positions: Sequence[np.ndarray], tracks: Sequence[Track], gap_s: float, rotation: np.ndarray
+    found: Sequence[Hypothesis],
+    positions: Sequence[np.ndarray],
+    tracks: Sequence[Track],
+    gap_s: float,
+    rotation: np.ndarray,
 ) -> Dict[int, int]:
     """Object index to track index, cheapest pairs first; vehicles move along their heading more than aside."""
     pairs: List[Tuple[float, int, int]] = []

@@ -1,6 +1,6 @@
 """The vector map: dividers, crossings and boundaries from one bird's-eye view."""
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence
 
 import cv2
 import numpy as np
