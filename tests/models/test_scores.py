@@ -1,0 +1,61 @@
+"""GroundPlane beats chance on synthetic scenes, and only on the scenes it has seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.synthetic import SynthesisOptions, synthesize
+from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.metrics import MAP_PROTOCOL
+from admlops.paths import Layout
+from admlops.results.run_folder import RunFolder
+
+Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = pytest.mark.usefixtures("groundplane_environment", "official_environment")
+
+SAMPLES = 10
+
+
+def swap_scenes(run: Path, swapped: Path) -> None:
+    """A copy of a run in which each scene carries the predictions of the other one."""
+    shutil.copytree(run, swapped)
+    first, second = sorted((swapped / "records").glob("*.jsonl"))
+    rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in (first, second)]
+    for path, own, other in ((first, rows[0], rows[1]), (second, rows[1], rows[0])):
+        lines = [json.dumps({**theirs, "metadata": mine["metadata"]}) for mine, theirs in zip(own, other, strict=True)]
+        path.write_text("\n".join(lines) + "\n")
+
+
+def scores(run: Path, data: NuScenes, layout: Layout) -> tuple[float, float]:
+    """(car AP, the mean over the four distances; map mAP)."""
+    metrics = evaluate_run(RunFolder.open(run), data, layout=layout, say=print)
+    car = metrics["details"]["detection"]["classes"]["car"]["ap"]
+    (map_ap,) = (
+        metric["value"]
+        for metric in metrics["metrics"]
+        if (metric["protocol"], metric["name"]) == (MAP_PROTOCOL, "mAP")
+    )
+    return sum(car.values()) / 4, map_ap
+
+
+def test_scores_are_far_above_chance(admlops: Admlops, layout: Layout, tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    synthesize(root, SynthesisOptions(scenes=2, samples=SAMPLES, seed=1, scale=0.5, camera_sweeps=0, lidar_sweeps=0))
+    admlops("run", "GroundPlane", "--data", root, "--workers", "2", "--run", "seen")
+    seen, swapped = layout.runs / "seen", layout.runs / "swapped"
+    swap_scenes(seen, swapped)
+    data = NuScenes(root, "v1.0-mini")
+    car_ap, map_ap = scores(seen, data, layout)
+    assert car_ap > 0.30
+    assert map_ap > 0.30
+    wrong_car_ap, wrong_map_ap = scores(swapped, data, layout)
+    assert wrong_car_ap < 0.05
+    assert wrong_map_ap < 0.10
