@@ -87,7 +87,7 @@ def bad_input(folder: Path) -> dict[str, str]:
     sample = pictures.plain_street().render(folder)
     (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     front = sample["cameras"]["CAM_FRONT"]
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         "missing": {"path": str(folder / "nowhere.png")},
         "torn": {"path": str(folder / "torn.png")},
         "zeros": {"intrinsic": [[0.0] * 3] * 3},
@@ -116,7 +116,8 @@ def _outputs(sample: dict[str, Any]) -> dict[str, Any]:
     adapter = demo.GroundPlane()
     adapter.load(Settings())
     adapter.start_scene(sample["scene"])
-    return adapter.convert(adapter.forward(adapter.prepare(sample)), sample)
+    outputs: dict[str, Any] = adapter.convert(adapter.forward(adapter.prepare(sample)), sample)
+    return outputs
 
 
 def run_sample(folder: Path) -> dict[str, Any]:

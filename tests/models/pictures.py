@@ -116,7 +116,8 @@ class Street:
         for box, colour in sorted(self.boxes, key=lambda item: -math.hypot(item[0][0], item[0][1])):
             _draw_box(picture, camera, box, colour)
         noise = np.random.default_rng(5).normal(0, 2.0, picture.shape)
-        return np.clip(picture + noise, 0, 255).astype(np.uint8)
+        noisy: np.ndarray = np.clip(picture + noise, 0, 255).astype(np.uint8)
+        return noisy
 
 
 def _draw_box(picture: np.ndarray, camera: Any, box: tuple[float, ...], colour: tuple[int, int, int]) -> None:
