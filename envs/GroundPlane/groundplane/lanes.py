@@ -162,7 +162,7 @@ def main_heading(strokes: Sequence[Stroke]) -> float:
         return 0.0
     headings = np.array([item.heading for item in strokes])
     # Paint on the vehicle's own road runs its way more often than not; streaks that objects leave run anywhere.
-    weights = np.array([min(item.length, 10.0) * math.exp(-angle_between(item.heading, 0.0) / 0.8) for item in strokes])
+    weights = np.array([min(item.length, 10.0) * math.exp(-angle_between(item.heading, 0.0) / 0.4) for item in strokes])
     votes = [sum(w for h, w in zip(headings, weights) if angle_between(h, base) < 0.12) for base in headings]
     best = headings[int(np.argmax(votes))]
     near = [(h, w) for h, w in zip(headings, weights) if angle_between(h, best) < 0.12]

@@ -19,6 +19,7 @@ NEAREST_M = 0.5
 CLEARANCE_M = 0.11
 BODY_SHARE = 0.8  # of a vehicle's height: above it cabins taper, and many a bonnet ends
 SAMPLED_COLUMNS = 16
+SIDE_SLACK_M = 0.5  # a truck is wider than the car it was first taken for
 EDGE_STEP = 30  # grey levels over two pixels
 RING = 3  # pixels beside the outline that should show ground
 
@@ -67,18 +68,20 @@ class Evidence:
         metre = self.camera.intrinsic[1, 1] / max(NEAREST_M, float(depth.min()))
         horizon = int(np.clip(self.horizon, 0, self.mask.shape[0]))
         first, last = (int(horizon - (limit - self.camera.position[2]) * metre) for limit in limits[::-1])
-        if depth.min() < NEAREST_M or first < 2 or left < 6 or right > self.mask.shape[1] - 7 or last - first < 3:
+        slack = max(3, int(SIDE_SLACK_M * metre))
+        start, end = left - slack - 1, right + slack + 2
+        if depth.min() < NEAREST_M or first < 2 or start < 0 or end > self.mask.shape[1] or last - first < 3:
             return 0.0
-        part = self._image[first - 1 : horizon, left - 6 : right + 7].astype(np.int16)
-        level = np.abs(part[2:] - part[:-2]).max(axis=-1)[:, 8:-8] > EDGE_STEP
+        part = self._image[first - 1 : horizon, start:end].astype(np.int16)
+        level = np.abs(part[2:] - part[:-2]).max(axis=-1)[:, slack + 3 : -slack - 3] > EDGE_STEP
         level = level[:-1] | level[1:]  # a row's slack for roofs that are not quite level
         rows = level[: last - first].mean(axis=1)
         roof = int(np.argmax(rows))
         if rows[roof] < 0.75:
             return 0.0
         upright = np.abs(part[:, 2:] - part[:, :-2]).max(axis=-1)[roof + 3 :] > EDGE_STEP
-        sides = upright[:, 3:8].any(axis=1).mean(), upright[:, -8:-3].any(axis=1).mean()
-        if min(sides) < 0.8:
+        straight = upright.mean(axis=0)  # of every column, how much of it is an edge
+        if min(straight[: 2 * slack].max(), straight[-2 * slack :].max()) < 0.8:
             return 0.0
         return float(self.camera.position[2] + (horizon - first - roof) / metre)
 
