@@ -57,7 +57,7 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         return encode_result(run_sample(adapter, sample, step))
     except DataError:
         raise
-    except Exception as error:
+    except Exception as error:  # an adapter may raise anything; this is the process's edge
         message, trace = describe(error)
         kind = classify(error, preparing=step.preparing)
         if kind == "data":
