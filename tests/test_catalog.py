@@ -14,6 +14,7 @@ import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.documents import key_paths
 
 from admlops.catalog import (
     PROTOCOLS,
@@ -186,16 +187,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_model(tmp_path / "model.toml")
 
 
-def _paths(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Every key path in a document, tables and lists included."""
-    inner: list[tuple[str | int, Any]] = []
-    if isinstance(value, dict):
-        inner = list(value.items())
-    if isinstance(value, list):
-        inner = list(enumerate(value))
-    return [step for key, one in inner for step in [(*path, key), *_paths(one, (*path, key))]]
-
-
 JSON_VALUES = st.recursive(
     st.booleans()
     | st.integers(-(2**53), 2**53)
@@ -209,7 +200,7 @@ JSON_VALUES = st.recursive(
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(_paths(_document())), JSON_VALUES)
+@given(st.sampled_from(key_paths(_document())), JSON_VALUES)
 def test_any_value_anywhere_gives_a_model_or_readable_problems(
     tmp_path: Path, path: tuple[str | int, ...], value: Any
 ) -> None:

@@ -238,3 +238,10 @@ def test_a_run_folder_from_a_newer_schema(
     for command in (("evaluate", "new"), ("results", "show", "new"), ("report", "new")):
         refused(admlops(*command, check=False), "schema 99", "git pull")
     assert json.loads(run_json.read_text())["schema"] == 99
+
+
+def test_a_comparison_that_cannot_be_written_is_named(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "comparison"
+    completed = admlops("compare", "--models", "MapTR", "--data", synthetic_root, "--out", out, check=False)
+    refused(completed, str(out))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec import UNSET
@@ -14,8 +15,10 @@ from admlops.errors import DataError, UsageError
 from admlops.paths import Layout
 from admlops.pipeline.submission import export_submission
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import Failure, Metadata, Outputs, decode_outputs, make_record
+from admlops.results.record import Failure, Metadata, Outputs, make_record
 from admlops.results.run_folder import RunFolder
+
+DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 
 BOX = {"center": [10.0, 0.0, 1.0], "size_wlh": [1.9, 4.5, 1.6], "rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
 CAR = {"id": 0, "class_name": "car", "confidence": 0.5, "bbox_3d": {**BOX, "velocity": [2.0, 0.0]}}
@@ -55,7 +58,7 @@ def _make_run(layout: Layout, data: NuScenes, outputs: Outputs) -> RunFolder:
 
 
 def test_boxes_are_in_the_global_frame(layout: Layout, synthetic_data: NuScenes, tmp_path: Path) -> None:
-    run = _make_run(layout, synthetic_data, decode_outputs(json.dumps({"detections_3d": [CAR]}).encode()))
+    run = _make_run(layout, synthetic_data, DECODE_OUTPUTS(json.dumps({"detections_3d": [CAR]}).encode()))
     out = tmp_path / "submission.json"
     tokens = synthetic_data.scenes()[0].samples
     assert export_submission(run, out) == len(tokens)
@@ -73,13 +76,13 @@ def test_boxes_are_in_the_global_frame(layout: Layout, synthetic_data: NuScenes,
 
 def test_a_run_without_detections_is_refused(layout: Layout, synthetic_data: NuScenes, tmp_path: Path) -> None:
     divider = {"id": 0, "type": "divider", "points": [[0.0, 0.0], [1.0, 0.0]], "confidence": 0.5}
-    run = _make_run(layout, synthetic_data, decode_outputs(json.dumps({"map_elements": [divider]}).encode()))
+    run = _make_run(layout, synthetic_data, DECODE_OUTPUTS(json.dumps({"map_elements": [divider]}).encode()))
     with pytest.raises(UsageError, match="has no detections: Tiny does not do that task"):
         export_submission(run, tmp_path / "submission.json")
     assert list(tmp_path.glob("submission.json")) == []
 
 
 def test_the_data_set_must_be_there(layout: Layout, synthetic_data: NuScenes, tmp_path: Path) -> None:
-    run = _make_run(layout, synthetic_data, decode_outputs(json.dumps({"detections_3d": [CAR]}).encode()))
+    run = _make_run(layout, synthetic_data, DECODE_OUTPUTS(json.dumps({"detections_3d": [CAR]}).encode()))
     with pytest.raises(DataError, match="is not a folder"):
         export_submission(run, tmp_path / "submission.json", data=tmp_path / "nowhere")

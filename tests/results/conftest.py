@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
 from admlops.paths import Layout
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import Failure, Metadata, Outputs, decode_outputs, make_record
+from admlops.results.record import Failure, Metadata, Outputs, make_record
 from admlops.results.run_folder import RunFolder
+
+DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 
 MakeRun = Callable[..., RunFolder]
 METRICS = {
@@ -91,6 +94,6 @@ def _write_scene(run: RunFolder, scene: str) -> None:
                 inference_time=None if failed else 0.125,
                 failure=Failure("data", "no image", "look") if failed else UNSET,
             )
-            outputs = Outputs() if failed else decode_outputs(json.dumps(OUTPUTS).encode())
+            outputs = Outputs() if failed else DECODE_OUTPUTS(json.dumps(OUTPUTS).encode())
             writer.append(make_record(metadata, outputs))
         writer.commit()

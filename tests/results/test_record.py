@@ -10,10 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.documents import key_paths
 
 from admlops.errors import RecordError
 from admlops.paths import find_layout
-from admlops.results.record import decode_outputs, decode_record, encode_record, make_record, record_schema
+from admlops.results.record import Outputs, decode_record, encode_record, make_record, record_schema
+
+DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 
 SCHEMA = record_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -72,7 +75,7 @@ def test_a_record_survives_the_way_through_a_file() -> None:
 
 def test_an_empty_list_is_not_an_absent_task() -> None:
     metadata = decode_record(json.dumps(_record()).encode(), where="here").metadata
-    looked = json.loads(encode_record(make_record(metadata, decode_outputs(b'{"detections_3d": []}'))))
+    looked = json.loads(encode_record(make_record(metadata, DECODE_OUTPUTS(b'{"detections_3d": []}'))))
     assert looked["detections_3d"] == []
     assert "map_elements" not in looked
 
@@ -123,7 +126,7 @@ def test_a_number_that_is_none_is_refused(number: str) -> None:
     line = json.dumps(_record()).replace("12.5", number)
     assert "NaN and infinity are not numbers of JSON" in _refusal(line)
     with pytest.raises(msgspec.DecodeError):
-        decode_outputs(json.dumps({"detections_3d": _record()["detections_3d"]}).replace("12.5", number).encode())
+        DECODE_OUTPUTS(json.dumps({"detections_3d": _record()["detections_3d"]}).replace("12.5", number).encode())
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "null", '"schema"', '{"schema": 1}', json.dumps(_record())[:-5]])
@@ -167,15 +170,6 @@ def _scalars(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         ),
     }
     return kinds[schema["type"]]
-
-
-def _paths(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    inner: list[tuple[str | int, Any]] = []
-    if isinstance(value, dict):
-        inner = list(value.items())
-    if isinstance(value, list):
-        inner = list(enumerate(value))
-    return [step for key, one in inner for step in [(*path, key), *_paths(one, (*path, key))]]
 
 
 # Whole floats are left out: JSON Schema takes 1.0 for an integer, msgspec does not (see the test below).
@@ -227,7 +221,7 @@ def test_schema_and_decoder_agree_on_what_is_valid(document: dict[str, Any]) -> 
 @settings(max_examples=100, deadline=None)
 @given(_documents(SCHEMA).map(_mend), st.data())
 def test_schema_and_decoder_agree_on_what_is_not(document: dict[str, Any], data: st.DataObject) -> None:
-    path = data.draw(st.sampled_from(_paths(document)))
+    path = data.draw(st.sampled_from(key_paths(document)))
     table: Any = document
     for key in path[:-1]:
         table = table[key]

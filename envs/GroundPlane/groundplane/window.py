@@ -18,12 +18,6 @@ class Window(NamedTuple):
         """60 m along x and 30 m along y around a point."""
         return cls(x - 30.0, x + 30.0, y - 15.0, y + 15.0)
 
-    def contains(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Which of (n, 2) points lie inside, by at least `margin`."""
-        x, y = points[:, 0], points[:, 1]
-        inside_x = (x >= self.back + margin) & (x <= self.front - margin)
-        return np.asarray(inside_x & (y >= self.right + margin) & (y <= self.left - margin))
-
 
 def clip_polyline(nodes: np.ndarray, window: Window) -> List[np.ndarray]:
     """The parts of a polyline inside the window, cut exactly at its sides (Liang-Barsky)."""

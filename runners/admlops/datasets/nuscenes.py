@@ -114,10 +114,6 @@ class NuScenes:
             )
         return self.scenes(names)
 
-    def scene_of_sample(self, token: str) -> Scene:
-        """The scene that a sample belongs to."""
-        return self._scene(self.sample(token)["scene"])
-
     def sample(self, token: str) -> dict[str, Any]:
         """What an adapter gets for one sample; see docs/architecture.md."""
         with _explained(self.root, self.version):

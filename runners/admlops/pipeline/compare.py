@@ -83,7 +83,6 @@ def compare_models(
         for model in models
     ]
     summary = _summarize(rows, data)
-    target.mkdir(parents=True, exist_ok=True)
     summary_path = target / "comparison_summary.json"
     write_atomically(summary_path, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     report_path = write_report(target / "report.html", [_row_data(row) for row in rows], summary, data=data)

@@ -198,7 +198,6 @@ MEASURED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used")
 
 _NOT_A_NUMBER = re.compile(rb"[\[:,]\s*-?(NaN|Infinity)\b")
 _decode = msgspec.json.Decoder(Record).decode
-_decode_outputs = msgspec.json.Decoder(Outputs).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -229,11 +228,6 @@ def decode_record(line: bytes, *, where: str) -> Record:
         return _decode(line)
     except msgspec.DecodeError as error:
         raise _explain(error, line, where) from error
-
-
-def decode_outputs(payload: bytes) -> Outputs:
-    """A worker's outputs. Raises `msgspec.DecodeError`; the caller knows which worker to blame."""
-    return _decode_outputs(payload)
 
 
 def record_schema() -> dict[str, Any]:

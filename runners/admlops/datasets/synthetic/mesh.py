@@ -179,3 +179,15 @@ def _normals(vertices: Array, starts: NDArray[np.int64], counts: NDArray[np.int6
     cross = [a[:, i] * b[:, j] - a[:, j] * b[:, i] for i, j in ((1, 2), (2, 0), (0, 1))]
     normals = np.add.reduceat(np.stack(cross, axis=1), starts)
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12))
+
+
+def clip_polygon(points: Array, depth: Array) -> Array:
+    """The part (M, 3) of an outline (N, 3) where `depth` (N,), linear along its edges, is not negative."""
+    kept: list[Array] = []
+    for i in range(len(points)):
+        j = (i + 1) % len(points)
+        if depth[i] >= 0:
+            kept.append(points[i])
+        if (depth[i] >= 0) != (depth[j] >= 0):
+            kept.append(points[i] + (points[j] - points[i]) * (depth[i] / (depth[i] - depth[j])))
+    return np.array(kept).reshape(-1, 3)

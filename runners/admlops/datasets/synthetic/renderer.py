@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from admlops.datasets.synthetic.ground import Ground, render_ground
 from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.mesh import Mesh
+from admlops.datasets.synthetic.mesh import Mesh, clip_polygon
 from admlops.datasets.synthetic.rig import Sensor
 from admlops.datasets.synthetic.shadows import Caster, draw_shadows
 from admlops.datasets.synthetic.sky import SkyView, render_sky, view_sky
@@ -195,15 +195,7 @@ def _project(points: Array, intrinsic: Array) -> Array:
 
 def clip_near(points: Array) -> Array:
     """The part (M, 3) of an outline (N, 3) in camera axes that lies beyond the near plane."""
-    depth = points[:, 2] - NEAR_PLANE
-    kept: list[Array] = []
-    for i in range(len(points)):
-        j = (i + 1) % len(points)
-        if depth[i] >= 0:
-            kept.append(points[i])
-        if (depth[i] >= 0) != (depth[j] >= 0):
-            kept.append(points[i] + (points[j] - points[i]) * (depth[i] / (depth[i] - depth[j])))
-    return np.array(kept).reshape(-1, 3)
+    return clip_polygon(points, points[:, 2] - NEAR_PLANE)
 
 
 def _shade(

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy.spatial import ConvexHull
 
 from admlops.datasets.synthetic.light import Light
+from admlops.datasets.synthetic.mesh import clip_polygon
 
 Array = NDArray[np.float64]
 
@@ -76,19 +77,8 @@ def _fill(draw: ImageDraw.ImageDraw, outline: Array, plane: Array, darkness: int
     points = np.column_stack([outline, np.ones(len(outline))]) @ plane.T
     depth = points[:, 2] - NEAR_PLANE
     if (depth < 0).any():
-        points = _clip(points, depth)
+        points = clip_polygon(points, depth)
         if len(points) < 3:
             return
     pixels = np.clip(points[:, :2] / points[:, 2:] / 2 - 0.5, -30000, 30000)
     draw.polygon(pixels.ravel().tolist(), fill=darkness)
-
-
-def _clip(points: Array, depth: Array) -> Array:
-    kept = []
-    for i in range(len(points)):
-        j = (i + 1) % len(points)
-        if depth[i] >= 0:
-            kept.append(points[i])
-        if (depth[i] >= 0) != (depth[j] >= 0):
-            kept.append(points[i] + (points[j] - points[i]) * (depth[i] / (depth[i] - depth[j])))
-    return np.array(kept).reshape(-1, 3)
