@@ -35,7 +35,12 @@ def scan(camera: Camera, upright: np.ndarray) -> List[Contact]:
             continue
         region = labels[top : top + height, left : left + width] == index
         segments += _segments_of_region(camera, region, left, top)
-    return sorted(segments, key=lambda item: float(np.min(np.hypot(item.points[:, 0], item.points[:, 1]))))
+    return sorted(segments, key=nearest)
+
+
+def nearest(segment: Contact) -> float:
+    """The least distance [m] of a segment's points."""
+    return float(np.min(np.hypot(segment.points[:, 0], segment.points[:, 1])))
 
 
 def _segments_of_region(camera: Camera, region: np.ndarray, left: int, top: int) -> List[Contact]:

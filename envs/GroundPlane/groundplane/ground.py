@@ -5,7 +5,7 @@ vehicle: an object fills much of one image, hardly ever of three.
 """
 
 import math
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from .geometry import Camera, horizon_rows, project
 
 NEAR_M = 16.0
 BINS = (32, 64, 64)  # of L, a, b in OpenCV's 8-bit Lab
+FADING = 0.9  # of how common a colour is held to be, from sample to sample
 GROUND_SHARE = 0.9  # of near pixels that the ground colours must cover
 
 
@@ -42,22 +43,38 @@ def ground_ranges(camera: Camera) -> Ranges:
 
 
 def upright_masks(
-    views: Sequence[View], ranges: Sequence[Ranges], paint: Sequence[np.ndarray], road: "RoadColours"
-) -> List[np.ndarray]:
+    views: Sequence[View],
+    ranges: Sequence[Ranges],
+    paint: Sequence[np.ndarray],
+    road: "RoadColours",
+    before: Optional[np.ndarray] = None,
+) -> Tuple[List[np.ndarray], np.ndarray]:
     """For each view the uint8 mask (0 or 255) of pixels below the horizon that are neither ground colour nor paint.
 
-    `paint` are masks (uint8, not 0 where the road is painted) at the images' sizes.
+    `paint` are masks (uint8, not 0 where the road is painted) at the images' sizes. `before` and the second value are
+    how common colours are on the ground: what was ground near the vehicle is ground far from it as well.
     """
-    labs = [to_lab(view) for view in views]
+    labs = road.labs
     near = [(item.depth < NEAR_M) & (flat == 0) for item, flat in zip(ranges, paint)]
     shares = [_histogram(lab, there) for lab, there in zip(labs, near)]
     # A colour that only one or two cameras see may be an object that stands close by.
     rank = min(2, max(0, (len(views) - 1) // 2))
-    density = np.partition(shares, len(views) - 1 - rank, axis=0)[len(views) - 1 - rank]
+    density = _ranked(shares, rank)
+    if before is not None:
+        density = np.maximum(density, FADING * before)
     ground_colours = (density > _needed_share(density, road.middle)) | road.bins
     shadow = _neutral_bins(road.middle, WHITE_CHROMA) & (_lightness() < SHADED * road.middle[0])
     looks = (ground_colours * GROUND_LOOK + shadow * SHADOW_LOOK).astype(np.uint8)
-    return [_upright_mask(*parts, looks) for parts in zip(views, labs, ranges, paint)]
+    return [_upright_mask(*parts, looks) for parts in zip(views, labs, ranges, paint)], density
+
+
+def _ranked(shares: Sequence[np.ndarray], rank: int) -> np.ndarray:
+    """Of every bin, the share that `rank` of the views exceed."""
+    flat = np.stack([share.ravel() for share in shares])
+    used = np.flatnonzero(flat.any(axis=0))
+    density = np.zeros(flat.shape[1], flat.dtype)
+    density[used] = np.sort(flat[:, used], axis=0)[len(shares) - 1 - rank]
+    return density.reshape(shares[0].shape)
 
 
 def _upright_mask(view: View, lab: np.ndarray, item: Ranges, flat: np.ndarray, looks: np.ndarray) -> np.ndarray:
@@ -100,12 +117,14 @@ def to_lab(view: View) -> np.ndarray:
 class RoadColours(NamedTuple):
     """The road's own colour in full light, (L, a, b) in 8-bit Lab, and the histogram bins (bool) it may have.
 
-    `bins` includes shade, `painted` also whatever is brighter in the same hue, as crossings seen from afar are.
+    `bins` includes shade, `painted` also whatever is brighter in the same hue, as crossings seen from afar are. `labs`
+    are the views in Lab.
     """
 
     middle: np.ndarray
     bins: np.ndarray
     painted: np.ndarray
+    labs: List[np.ndarray]
 
 
 SHADED, BRIGHT = 0.56, 1.22  # of the lit road's lightness; what is darker than any cast shadow is no road
@@ -119,9 +138,10 @@ BODY_M = 1.1  # from a car's underside to its windows
 
 def road_colours(views: Sequence[View]) -> RoadColours:
     """The road's colours in balanced views."""
-    middle = _lit_mode(_corridor(views, [to_lab(view) for view in views]))
+    labs = [to_lab(view) for view in views]
+    middle = _lit_mode(_corridor(views, labs))
     painted = (_lightness() > SHADED * middle[0] - 4) & _neutral_bins(middle)
-    return RoadColours(middle, painted & (_lightness() < BRIGHT * middle[0] + 4), painted)
+    return RoadColours(middle, painted & (_lightness() < BRIGHT * middle[0] + 4), painted, labs)
 
 
 def balance(views: Sequence[View]) -> List[View]:

@@ -31,7 +31,8 @@ class Stroke(NamedTuple):
 
 def paint_mask(view: BirdsEye, allowed: np.ndarray) -> np.ndarray:
     """uint8 mask of cells brighter or yellower than what lies around them (white top-hat), within `allowed`."""
-    lab = cv2.cvtColor(view.image / np.float32(255), cv2.COLOR_BGR2Lab)
+    lab = cv2.cvtColor(np.clip(view.image + 0.5, 0, 255).astype(np.uint8), cv2.COLOR_BGR2Lab).astype(np.float32)
+    lab[..., 0] *= np.float32(100 / 255)
     size = round(OPENING_M / view.grid.cell) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     found = np.zeros(allowed.shape, bool)

@@ -5,12 +5,12 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .birdseye import Grid
-from .contact import Contact, scan
+from .contact import Contact, nearest, scan
 from .geometry import Camera
 from .ground import Ranges, View
 from .records import Object3D
-from .silhouette import GROUND, HEIGHT, LENGTH, UPRIGHT, WIDTH, YAW, Evidence, X, Y, clearance_at
+from .road import Directions, Pavement
+from .silhouette import GROUND, HEIGHT, LENGTH, UPRIGHT, USUAL_EDGE, WIDTH, YAW, Evidence, X, Y, clearance_at
 
 
 class Prior(NamedTuple):
@@ -39,12 +39,16 @@ MAX_FIGURE_M = 1.5  # wider contacts are walls and hedges, not people
 MIN_PAVED = 0.25  # of the ground before a vehicle
 PLATEAU = 0.02  # of score, within which fits are equal
 FAR_MALUS = 0.5
-ACROSS_MALUS = 0.3
-ACROSS_COST = 0.15
+ACROSS_MALUS = 0.1
+ACROSS_COST = 0.1
+EDGE_BONUS = 0.35
+SHADE_BONUS, USUAL_SHADE = 0.25, 0.4
 LARGE_HEIGHTS_M = (2.2, 3.8)
 LARGE_MALUS = 0.12  # trucks and buses are rarer than cars
 LARGE_M = (5.6, 2.4)  # length and width that no car has
 MIN_PIXELS = 25
+MIN_SHADED, SHADED_BASE = 0.15, 0.3
+LEVEL_BASE = 0.7
 MAX_ROUNDS = 4  # one segment of the scan may hold a row of objects
 REFINED = 2  # the best placements of a segment that are moved to fit
 
@@ -57,35 +61,21 @@ class Hypothesis(NamedTuple):
     confidence: float
 
 
-class Pavement(NamedTuple):
-    """Where the road is: masks (bool) on a grid of what is paved and of what some camera sees."""
-
-    grid: Grid
-    paved: np.ndarray
-    seen: np.ndarray
-
-    def share(self, points: np.ndarray) -> float:
-        """The paved share of those of (n, 2) ground points that are seen; 0.5 if none is."""
-        column, row = np.round(self.grid.to_cells(points)).astype(int).T
-        inside = (column >= 0) & (row >= 0) & (column < self.grid.columns) & (row < self.grid.rows)
-        column, row = column[inside], row[inside]
-        seen = self.seen[row, column]
-        return float(np.mean(self.paved[row, column][seen])) if seen.any() else 0.5
-
-
-def _weigh(item: Hypothesis, pavement: Pavement, heading: float) -> Hypothesis:
-    """Vehicles stand on the road and along it: trust them by the paved share of the ground before them, and less if
-    they stand across the road's `heading` [rad]."""
+def _weigh(item: Hypothesis, evidence: Evidence, pavement: Pavement, heading: float) -> Hypothesis:
+    """Vehicles stand on the road and along it, are dark beneath, and their edges run level: trust them by the paved
+    share of the ground before them and by their looks, and less if they stand across the road's `heading` [rad]."""
     if not PRIORS[item.class_name].directed:
         return item
     paved = pavement.share(_apron(item.box))
     far = float(np.hypot(item.box[X], item.box[Y])) / PRIORS[item.class_name].reach
+    shaded, level = evidence.looks(item.box)
     across = abs(math.sin(float(item.box[YAW]) - heading))
     weight = (
         (0.25 + 0.75 * paved) * (1.0 - ACROSS_MALUS * across) * (1.0 - FAR_MALUS * far**2)
         if paved >= MIN_PAVED
         else 0.0
     )
+    weight *= min(1.0, SHADED_BASE + shaded) * min(1.0, LEVEL_BASE + level) if shaded >= MIN_SHADED else 0.0
     return item._replace(confidence=item.confidence * weight)
 
 
@@ -105,7 +95,7 @@ def _apron(box: np.ndarray) -> np.ndarray:
 
 
 def find_objects(
-    view: View, upright: np.ndarray, ranges: Ranges, headings: Sequence[float], pavement: Pavement
+    view: View, upright: np.ndarray, ranges: Ranges, directions: Directions, pavement: Pavement
 ) -> List[Hypothesis]:
     """Boxes that explain the upright pixels of one image: vehicles first, then what is too small for one.
 
@@ -114,12 +104,15 @@ def find_objects(
     evidence = Evidence(view.camera, upright, float(ranges.horizon.min()), view.image)
     segments = scan(view.camera, upright)[:MAX_SEGMENTS]
     found: List[Hypothesis] = []
+    shades = scan(view.camera, evidence.shade)[:MAX_SEGMENTS]
     for directed in (True, False):
         names = [name for name, prior in PRIORS.items() if prior.directed == directed]
-        for segment in segments:
-            if not (_may_be_vehicle(segment, pavement) if directed else _may_be_figure(segment, evidence.mask)):
+        for segment in sorted(segments + shades, key=nearest) if directed else segments:
+            if directed and not _may_be_vehicle(segment, pavement):
                 continue
-            found += _explain_segment(evidence, segment, names, headings if directed else headings[:1], pavement)
+            if not directed and not _may_be_figure(segment, evidence.mask):
+                continue
+            found += _explain_segment(evidence, segment, names, directions, pavement)
     return found
 
 
@@ -152,7 +145,7 @@ def _width(segment: Contact) -> float:
 
 
 def _explain_segment(
-    evidence: Evidence, segment: Contact, names: Sequence[str], headings: Sequence[float], pavement: Pavement
+    evidence: Evidence, segment: Contact, names: Sequence[str], directions: Directions, pavement: Pavement
 ) -> List[Hypothesis]:
     """Boxes of the named classes along one segment of the scan."""
     found: List[Hypothesis] = []
@@ -162,10 +155,13 @@ def _explain_segment(
         if np.count_nonzero(still) < max(3, len(segment.columns) // 6):
             break
         contact = Contact(*(values[still] for values in contact))
+        headings = directions.candidates(np.median(contact.points, axis=0))
+        if not PRIORS[names[0]].directed:
+            headings = headings[:1]
         best = _best_of_segment(evidence, contact, names, headings)
         if best is None:
             break
-        best = _weigh(_measured(evidence, best), pavement, headings[0])
+        best = _weigh(_measured(evidence, best), evidence, pavement, headings[0])
         if best.confidence <= 0.0:
             break
         found.append(best)
@@ -269,6 +265,8 @@ def _scores(evidence: Evidence, names: Sequence[str], boxes: np.ndarray, heading
     score = (fits.fill - strict * fits.leak) * np.minimum(1.0, 0.3 + fits.fresh)
     odd = np.abs(np.log(boxes[:, [WIDTH, LENGTH, HEIGHT]] / priors[:, :3])).sum(axis=1)
     score -= 0.12 * odd
+    score += np.where(priors[:, 1] > 1.2, SHADE_BONUS * (fits.shaded - USUAL_SHADE), 0.0)
+    score += EDGE_BONUS * (fits.edged - USUAL_EDGE)
     score -= np.where(priors[:, 1] > 6.0, LARGE_MALUS, 0.0)
     score -= ACROSS_COST * np.abs(np.sin(boxes[:, YAW] - heading))
     far = np.hypot(boxes[:, X], boxes[:, Y]) > priors[:, 3]

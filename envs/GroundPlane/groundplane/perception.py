@@ -1,6 +1,5 @@
 """One sample: from views to boxes and map elements."""
 
-import math
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 import cv2
@@ -10,8 +9,9 @@ from . import roadside
 from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
 from .ground import View, balance, ground_ranges, road_colours, upright_masks
 from .markings import paint_mask
-from .objects import Pavement, find_objects, merge
+from .objects import find_objects, merge
 from .records import Element, Object3D
+from .road import Directions, Pavement
 from .tracking import Memory
 from .vectormap import read_map
 from .window import Window
@@ -44,16 +44,17 @@ def perceive(
     bare = join(grid, warps, [None] * len(views))
     road = road_colours(views)
     painted = cv2.dilate(paint_mask(bare, bare.seen), np.ones((3, 3), np.uint8))
-    upright = upright_masks(views, ranges, [unwarp(camera, painted, grid) for camera in cameras], road)
+    paint = [unwarp(camera, painted, grid) for camera in cameras]
+    upright, memory.ground = upright_masks(views, ranges, paint, road, memory.ground)
     masks = [warp(camera, mask, grid, cv2.INTER_NEAREST) for camera, mask in zip(cameras, upright)]
     plan = join(grid, warps, masks)
     reading = read_map(plan, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
     pavement = _wide_pavement(views, upright, road.painted)
-    headings = [reading.heading, reading.heading + math.pi / 2]
+    directions = Directions(reading.heading, reading.elements)
     found = [
         item
         for view, mask, ground in zip(views, upright, ranges)
-        for item in find_objects(view, mask, ground, headings, pavement)
+        for item in find_objects(view, mask, ground, directions, pavement)
     ]
     return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements)
 

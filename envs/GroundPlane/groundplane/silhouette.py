@@ -4,6 +4,7 @@ Boxes go in batches: an array (n, 6) of x, y [m], yaw [rad], width, length, heig
 a pixel column, the rows between are counted with sums over columns made beforehand, so a box costs microseconds.
 """
 
+import math
 from typing import NamedTuple, Tuple
 
 import cv2
@@ -21,6 +22,11 @@ BODY_SHARE = 0.8  # of a vehicle's height: above it cabins taper, and many a bon
 SAMPLED_COLUMNS = 16
 SIDE_SLACK_M = 0.5  # a truck is wider than the car it was first taken for
 EDGE_STEP = 30  # grey levels over two pixels
+LEVEL_STEP = 24
+USUAL_EDGE = 0.4
+DARK = 45  # of 255, where the lit road is GREY: no road is as dark, what lies beneath a vehicle is
+MIN_SHADE_PIXELS = 7
+SHADE_M = 0.4  # up to where there is shade beneath a vehicle, or tyres
 RING = 3  # pixels beside the outline that should show ground
 
 _CORNERS = np.array([[u, v, w] for u in (-0.5, 0.5) for v in (-0.5, 0.5) for w in (0.0, 1.0)])
@@ -32,7 +38,9 @@ class Fits(NamedTuple):
 
     `fill`: upright among the pixels inside that no other box explains; `leak`: upright among those just outside;
     `fresh`: the share of the inside that no other box explains; `pixels`: the size of that part; `shown`: the share
-    of the outline's width inside the image. A box behind the camera has `pixels` 0.
+    of the outline's width inside the image; `edged`: how much of its left and right ends are upright edges in the
+    picture, USUAL_EDGE for ends outside it; `shaded`: the share of its lower edge that is dark just above it, less the
+    share that is dark just below it. A box behind the camera has `pixels` 0.
     """
 
     fill: np.ndarray
@@ -40,6 +48,16 @@ class Fits(NamedTuple):
     fresh: np.ndarray
     pixels: np.ndarray
     shown: np.ndarray
+    edged: np.ndarray
+    shaded: np.ndarray
+
+
+class Looks(NamedTuple):
+    """What a box's pixels look like, shares in 0..1: `shaded` of its lower edge is as dark as the shade and tyres
+    beneath a vehicle are, `level` of its inside are edges that run level, as bumpers, bonnets and windows do."""
+
+    shaded: float
+    level: float
 
 
 class Evidence:
@@ -57,6 +75,62 @@ class Evidence:
         self._solid = np.zeros((height + 1, width), np.int32)
         self._sum_columns(0, width)
         self._image = cv2.GaussianBlur(image, (3, 3), 0)
+        self._dark, self._level = self._sum_looks()
+        self._edges = self._sum_edges()
+
+    def _sum_edges(self) -> np.ndarray:
+        """Column sums of pixels beside an upright edge."""
+        height, width = self.mask.shape
+        first = int(np.clip(self.horizon - 1, 0, height - 1))
+        steps = np.zeros((height - first, width), np.uint8)
+        part = self._image[first:]
+        steps[:, 1:-1] = _brightest(cv2.absdiff(part[:, 2:], part[:, :-2]))
+        edges = cv2.dilate((steps > EDGE_STEP).astype(np.uint8), np.ones((1, 3), np.uint8))
+        sums = np.zeros((height + 1, width), np.int32)
+        np.cumsum(edges, axis=0, out=sums[first + 1 :])
+        return sums
+
+    def _sum_looks(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Column sums of what is dark and of level edges, below the horizon."""
+        height, width = self.mask.shape
+        first = int(np.clip(self.horizon - 1, 1, height - 1))
+        part = self._image[first - 1 :]
+        steps = cv2.absdiff(part[2:], part[:-2])
+        level = np.zeros((height + 1, width), np.int32)
+        dark = np.zeros((height + 1, width), np.int32)
+        np.cumsum(_brightest(steps) > LEVEL_STEP, axis=0, out=level[first + 1 : height])
+        level[height] = level[height - 1]
+        np.cumsum(_brightest(part[1:]) < DARK, axis=0, out=dark[first + 1 :])
+        return dark, level
+
+    @property
+    def shade(self) -> np.ndarray:
+        """Mask (uint8) of what is dark, and wide enough for a vehicle's underside, below the horizon."""
+        dark = np.diff(self._dark, axis=0).astype(np.uint8)
+        return np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, MIN_SHADE_PIXELS), np.uint8)))
+
+    def looks(self, box: np.ndarray) -> Looks:
+        """What a vehicle's box (6,) looks like."""
+        body = box.copy()[None]
+        body[0, HEIGHT] *= BODY_SHARE
+        pixels, depth = self._project(body)
+        height, width = self.mask.shape
+        u, v = pixels[..., 0], pixels[..., 1]
+        first, last = max(0, math.ceil(float(u.min()))), min(width - 1, math.floor(float(u.max())))
+        if depth.min() < NEAREST_M or last <= first:
+            return Looks(0.0, 0.0)
+        column = np.arange(first, last + 1)
+        top, bottom = _outline_rows(u, v, column[None].astype(float))
+        shown = np.isfinite(bottom[0])
+        column, top, bottom = column[shown], top[0][shown], bottom[0][shown]
+        if not len(column):
+            return Looks(0.0, 0.0)
+        lowest = np.clip(bottom.astype(int), 0, height - 3)
+        band = int(SHADE_M * self.camera.intrinsic[1, 1] / float(depth.min())) + 1
+        shaded = self._dark[lowest + 3, column] > self._dark[np.maximum(lowest - band, 0), column]
+        upper = np.clip(np.maximum(top, self.horizon), 0, lowest).astype(int)
+        level = (self._level[lowest, column] - self._level[upper, column]).sum()
+        return Looks(float(shaded.mean()), float(level / max(1, (lowest - upper).sum())))
 
     def height_of(self, box: np.ndarray, limits: Tuple[float, float]) -> float:
         """The height [m] at which a box (6,) has its roof, if between `limits` there is one: a level edge over its
@@ -121,12 +195,34 @@ class Evidence:
         inside_upright = self._count(self._upright, upper, lower, column).sum(axis=1)
         area = (lower - upper).sum(axis=1)
         leak = self._leak(column, upper, lower, left, right, boxes[:, LENGTH] > 1.2)
+        edged = self._edged(upper, lower, left, right)
+        shaded = self._shaded(lower, column, self.camera.intrinsic[1, 1] / np.maximum(depth.min(axis=1), NEAREST_M))
         step = (last - first) / SAMPLED_COLUMNS
         good = ahead & (area > 0) & (last > first)
         fresh = np.where(good, inside_fresh / np.maximum(area, 1), 0.0)
         fill = np.where(good, inside_upright / np.maximum(inside_fresh, 1), 0.0)
         shown = (last - first) / np.maximum(right - left, 1e-6)
-        return Fits(fill, leak, fresh, np.where(good, inside_fresh * step, 0.0), shown)
+        return Fits(fill, leak, fresh, np.where(good, inside_fresh * step, 0.0), shown, edged, shaded)
+
+    def _shaded(self, lower: np.ndarray, column: np.ndarray, metre: np.ndarray) -> np.ndarray:
+        """Shade above the lower edges (n, m) less shade below them; `metre` is how many pixels a metre has (n,)."""
+        height = self.mask.shape[0]
+        band = (SHADE_M * metre).astype(int)[:, None] + 1
+        above = self._count(self._dark, np.maximum(lower - band, 0), np.minimum(lower + 1, height), column) > 0
+        start = np.minimum(lower + 2, height)
+        below = self._count(self._dark, start, np.minimum(start + np.maximum(2, band // 2), height), column) > 0
+        return np.asarray(above.mean(axis=1) - below.mean(axis=1))
+
+    def _edged(self, upper: np.ndarray, lower: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """The mean over both ends of the share of their rows that lie on an upright edge."""
+        width = self.mask.shape[1]
+        total = np.zeros(len(left))
+        for edge, place in ((left, 0), (right, -1)):
+            column = np.clip(np.round(edge), 0, width - 1).astype(int)
+            count = self._edges[lower[:, place], column] - self._edges[upper[:, place], column]
+            share = count / np.maximum(lower[:, place] - upper[:, place], 1)
+            total += np.where((edge > 2) & (edge < width - 3), share, USUAL_EDGE)
+        return np.asarray(total / 2)
 
     def _leak(
         self,
@@ -177,6 +273,12 @@ class Evidence:
         homogeneous = corners_of(boxes, clearance_of(boxes)) @ self._projection[:, :3].T + self._projection[:, 3]
         depth = homogeneous[..., 2]
         return homogeneous[..., :2] / np.maximum(depth, 0.05)[..., None], depth
+
+
+def _brightest(image: np.ndarray) -> np.ndarray:
+    """The greatest of each pixel's three channels."""
+    blue, green, red = cv2.split(image)
+    return np.asarray(cv2.max(cv2.max(blue, green), red))
 
 
 def clearance_of(boxes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Velocities: objects matched with those of the sample before, in the global frame."""
+"""Objects over time: sightings joined to tracks in the global frame, with velocities and calibrated confidences."""
 
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -6,53 +6,47 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .geometry import rotation_from_quaternion
+from .motion import Estimate, first_estimate, predicted, updated
 from .objects import PRIORS, Hypothesis, overlapping, to_object
 from .records import Object3D
 from .silhouette import YAW, X, Y
 
 MAX_GAP_S = 1.6  # older samples say nothing about speed
-MAX_SPEED_M_S = {True: 16.0, False: 2.5}  # of classes with a long side (vehicles) and of the others
-NOISE_M = 0.9  # how far a standing object's position jumps between samples
-STILL_M, STILL_SIGMAS = 0.5, 0.8  # moves that a standing object may seem to make
-STILL_M_S = 1.2  # less is noise
+GATE = 11.0  # squared Mahalanobis distance; 99.6 % of true sightings are nearer
 HIT_TRUST = (0.55, 0.8, 0.93, 1.0)  # confidence factor by the number of samples that showed it
 FIRST_TRUST = 0.8  # ... on a scene's first sample, which has nothing to compare with
-UNSEEN_TRUST = 0.75  # ... and of what this sample does not show
-MAX_UNSEEN = 5
-MAX_WEIGHT = 60.0
+UNSEEN_TRUST = 0.75  # ... and for every sample since that did not show it
+MEMORY = 0.5  # share of the confidence before in a track's confidence
+MAX_UNSEEN = 6
+MIN_CONFIDENCE = 0.02
+MATCH_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)  # how near counts as found, as nuScenes has it
+RADIAL_M = (0.35, 0.0009)  # standard deviation of a place along the line of sight: constant, and with its square
+ASIDE_M = (0.15, 0.01)  # ... and across it: constant, and in proportion to the distance
+SHAPE_ERROR_M = 0.3  # of a box's middle, for its length is a guess
 
 
 class Track(NamedTuple):
     """An object in the global frame.
 
-    `position` (2,) [m] is the mean of all sightings while it stands still; `weight` their sum of inverse variances;
-    `velocity` (2,) [m/s], None on first sight; `item` the last sighting; `yaw` global [rad]; `unseen` the number of
-    samples since; `hits` how many samples showed it.
+    `item` is its best sighting, `estimate` its motion, `yaw` global [rad]; `confidence` that it exists; `weight` the
+    inverse variance of the best sighting; `unseen` samples since the last one; `hits` how many samples showed it.
     """
 
     item: Hypothesis
-    position: np.ndarray
-    weight: float
-    velocity: Optional[np.ndarray]
+    estimate: Estimate
     yaw: float
+    confidence: float
+    weight: float
     unseen: int = 0
     hits: int = 1
 
-    @property
-    def class_name(self) -> str:
-        """The class it was last seen as."""
-        return self.item.class_name
-
-    def ahead(self, gap_s: float) -> np.ndarray:
-        """Where it is expected after some time."""
-        return self.position if self.velocity is None else np.asarray(self.position + self.velocity * gap_s)
-
 
 class Memory:
-    """The tracks of the samples before; a new scene begins with a new one."""
+    """The tracks of the samples before, and how common colours were on the `ground`; a new scene has a new one."""
 
     def __init__(self) -> None:
         self.tracks: List[Track] = []
+        self.ground: Optional[np.ndarray] = None
         self.time_s: Optional[float] = None
 
     def observe(self, found: Sequence[Hypothesis], ego2global: Dict[str, Any], time_s: float) -> List[Object3D]:
@@ -61,104 +55,104 @@ class Memory:
         origin = np.array(ego2global["translation"][:2], dtype=float)
         turn = math.atan2(rotation[1, 0], rotation[0, 0])
         gap_s = time_s - self.time_s if self.time_s is not None else math.inf
-        before = self.tracks if 0.0 < gap_s <= MAX_GAP_S else []
-        positions = [origin + rotation @ item.box[[X, Y]] for item in found]
-        matches = _match(found, positions, before, gap_s, rotation)
-        tracks = []
-        for index, (item, position) in enumerate(zip(found, positions)):
-            new = Track(item, position, 1.0 / _spread(item) ** 2, None, float(item.box[YAW]) + turn)
-            if index in matches:
-                track = before[matches[index]]
-                new = _updated(track, new, gap_s)._replace(hits=track.hits + 1)
-            tracks.append(_doubted(new, HIT_TRUST[min(new.hits, len(HIT_TRUST)) - 1] if before else FIRST_TRUST))
+        known = 0.0 < gap_s <= MAX_GAP_S
+        before = [t._replace(estimate=predicted(t.estimate, gap_s)) for t in self.tracks] if known else []
+        sightings = [_Sighting(item, origin, rotation, turn) for item in found]
+        matches = _match(sightings, before)
+        tracks = [
+            _seen_again(before[matches[index]], sighting) if index in matches else _first_seen(sighting)
+            for index, sighting in enumerate(sightings)
+        ]
         seen = set(matches.values())
         tracks += [
-            _coasted(track, gap_s)
+            track._replace(unseen=track.unseen + 1)
             for index, track in enumerate(before)
-            if index not in seen and PRIORS[track.class_name].directed
+            if index not in seen and PRIORS[track.item.class_name].directed
         ]
-        self.tracks, self.time_s = _distinct(tracks), time_s
-        return [_in_ego(track, origin, rotation, turn) for track in self.tracks]
+        self.tracks, self.time_s = _distinct(tracks, known), time_s
+        return [_in_ego(track, origin, rotation, turn, known) for track in self.tracks]
 
 
-def _spread(item: Hypothesis) -> float:
-    """How far off a sighting may be [m]: a pixel of height is ever more metres with the distance."""
-    return 0.25 + 0.0018 * float(item.box[X] ** 2 + item.box[Y] ** 2)
+class _Sighting:
+    """What one sample says of an object, in the global frame: `place` (2,) with `spread` (2, 2) [m, m^2]."""
+
+    def __init__(self, item: Hypothesis, origin: np.ndarray, rotation: np.ndarray, turn: float) -> None:
+        self.item = item
+        local = item.box[[X, Y]]
+        self.place = origin + rotation @ local
+        self.yaw = float(item.box[YAW]) + turn
+        distance = max(1.0, float(np.hypot(local[0], local[1])))
+        ray = rotation @ local / distance
+        aside = np.array([-ray[1], ray[0]])
+        # A pixel of height is ever more metres with the distance, one of width only in proportion.
+        self.deviation = RADIAL_M[0] + RADIAL_M[1] * distance**2
+        self.spread = self.deviation**2 * np.outer(ray, ray) + (ASIDE_M[0] + ASIDE_M[1] * distance) ** 2 * np.outer(
+            aside, aside
+        )
 
 
-def _updated(before: Track, new: Track, gap_s: float) -> Track:
-    """A track after a new sighting: the mean while it stands still, else the sighting and its speed."""
-    moved = new.position - before.position
-    velocity = (
-        moved / (gap_s * (before.unseen + 1)) if before.velocity is None or before.unseen == 0 else before.velocity
-    )
-    if before.velocity is not None and np.any(before.velocity):
-        velocity = 0.5 * velocity + 0.5 * before.velocity
-    tolerance = STILL_M + STILL_SIGMAS * math.hypot(1.0 / math.sqrt(before.weight), 1.0 / math.sqrt(new.weight))
-    if np.hypot(*moved) < tolerance and (before.velocity is None or not np.any(before.velocity)):
-        weight = before.weight + new.weight
-        mean = (before.weight * before.position + new.weight * new.position) / weight
-        return new._replace(position=mean, weight=min(weight, MAX_WEIGHT), velocity=np.zeros(2))
-    return new._replace(velocity=velocity)
+def _first_seen(sighting: _Sighting) -> Track:
+    directed = PRIORS[sighting.item.class_name].directed
+    estimate = first_estimate(sighting.place, sighting.spread, sighting.yaw if directed else None)
+    return Track(sighting.item, estimate, sighting.yaw, sighting.item.confidence, 1.0 / sighting.deviation**2)
 
 
-def _coasted(track: Track, gap_s: float) -> Track:
-    """A track that this sample does not show: it may be hidden."""
-    return _doubted(track, UNSEEN_TRUST)._replace(position=track.ahead(gap_s), unseen=track.unseen + 1)
+def _seen_again(track: Track, sighting: _Sighting) -> Track:
+    """A track after a new sighting; its shape is that of the nearest one if it stands, else of the latest."""
+    estimate = updated(track.estimate, sighting.place, sighting.spread)
+    confidence = MEMORY * track.confidence + (1.0 - MEMORY) * sighting.item.confidence
+    weight = 1.0 / sighting.deviation**2
+    if estimate.moves or weight > track.weight:
+        item, yaw = sighting.item, sighting.yaw
+    else:
+        item, yaw, weight = track.item, track.yaw, track.weight
+    return Track(item, estimate, yaw, confidence, weight, 0, track.hits + 1)
 
 
-def _doubted(track: Track, factor: float) -> Track:
-    return track._replace(item=track.item._replace(confidence=track.item.confidence * factor))
+def _trust(track: Track, known: bool) -> float:
+    """The confidence that a track is an object, and as near to where it is said to be as it must be to count."""
+    hits = HIT_TRUST[min(track.hits, len(HIT_TRUST)) - 1] if known else FIRST_TRUST
+    deviation = math.hypot(track.estimate.deviation, SHAPE_ERROR_M)
+    near = np.mean([math.erf(distance / (math.sqrt(2.0) * deviation)) for distance in MATCH_DISTANCES_M])
+    return float(track.confidence * hits * UNSEEN_TRUST**track.unseen * near)
 
 
-def _distinct(tracks: Sequence[Track]) -> List[Track]:
+def _distinct(tracks: Sequence[Track], known: bool) -> List[Track]:
     """Drop tracks unseen for too long, of little trust, or where a better one stands."""
     kept: List[Track] = []
-    for track in sorted(tracks, key=lambda item: (item.unseen > 0, -item.item.confidence)):
-        if track.unseen > MAX_UNSEEN or track.item.confidence < 0.03:
+    for track in sorted(tracks, key=lambda item: (item.unseen > 0, -_trust(item, known))):
+        if track.unseen > MAX_UNSEEN or _trust(track, known) < MIN_CONFIDENCE:
             continue
-        if not any(overlapping(o.item, o.position, o.yaw, track.item, track.position) for o in kept):
+        place = track.estimate.place
+        if not any(overlapping(o.item, o.estimate.place, o.yaw, track.item, place) for o in kept):
             kept.append(track)
     return kept
 
 
-def _in_ego(track: Track, origin: np.ndarray, rotation: np.ndarray, turn: float) -> Object3D:
+def _in_ego(track: Track, origin: np.ndarray, rotation: np.ndarray, turn: float, known: bool) -> Object3D:
     """The object in the ego frame; a vehicle that moves points where it goes."""
-    velocity = np.zeros(2) if track.velocity is None else track.velocity
-    if float(np.hypot(velocity[0], velocity[1])) < STILL_M_S:
-        velocity = np.zeros(2)
+    velocity = track.estimate.velocity if track.hits > 1 else np.zeros(2)
     box = track.item.box.copy()
-    box[[X, Y]] = rotation.T @ (track.position - origin)
+    box[[X, Y]] = rotation.T @ (track.estimate.place - origin)
     box[YAW] = track.yaw - turn
     heading = np.array([math.cos(track.yaw), math.sin(track.yaw)])
-    if PRIORS[track.class_name].directed and float(heading @ velocity) < 0:
+    if PRIORS[track.item.class_name].directed and float(heading @ velocity) < 0:
         box[YAW] += math.pi
     in_ego = rotation.T @ velocity
-    return to_object(track.item._replace(box=box), (float(in_ego[0]), float(in_ego[1])))
+    item = track.item._replace(box=box, confidence=_trust(track, known))
+    return to_object(item, (float(in_ego[0]), float(in_ego[1])))
 
 
-def _match(
-    found: Sequence[Hypothesis],
-    positions: Sequence[np.ndarray],
-    tracks: Sequence[Track],
-    gap_s: float,
-    rotation: np.ndarray,
-) -> Dict[int, int]:
-    """Object index to track index, cheapest pairs first; vehicles move along their heading more than aside."""
+def _match(sightings: Sequence[_Sighting], tracks: Sequence[Track]) -> Dict[int, int]:
+    """Sighting index to track index, likeliest pairs first."""
     pairs: List[Tuple[float, int, int]] = []
-    for index, (item, position) in enumerate(zip(found, positions)):
-        directed = PRIORS[item.class_name].directed
-        reach = MAX_SPEED_M_S[directed] * gap_s
-        heading = rotation @ np.array([math.cos(item.box[YAW]), math.sin(item.box[YAW])])
+    for index, sighting in enumerate(sightings):
         for other, track in enumerate(tracks):
-            if track.class_name != item.class_name:
+            if track.item.class_name != sighting.item.class_name:
                 continue
-            moved = position - track.position
-            along, aside = abs(float(moved @ heading)), abs(float(moved[0] * heading[1] - moved[1] * heading[0]))
-            if along > reach + NOISE_M or (aside > NOISE_M + 0.3 * along if directed else aside > reach + NOISE_M):
-                continue
-            expected = track.ahead(gap_s)
-            pairs.append((float(np.hypot(*(position - expected))) + aside, index, other))
+            gate, cost = track.estimate.distance(sighting.place, sighting.spread)
+            if gate < GATE:
+                pairs.append((cost, index, other))
     matches: Dict[int, int] = {}
     taken = set()
     for _, index, other in sorted(pairs):
