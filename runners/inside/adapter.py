@@ -25,7 +25,8 @@ class Settings(NamedTuple):
 
     `device` is torch's way of naming one ("cpu", "cuda:0"). `config` and `checkpoint` are paths, or None for a model
     that has none. `gpu_memory_limit_mb` is in megabytes (10⁶ bytes). `shrink` counts how often this scene ran out of
-    GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own.
+    GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own, and
+    `weights`: `random:SEED` in place of a checkpoint.
     """
 
     device: str = "cpu"
@@ -98,6 +99,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, … (default: %(default)s)")
     parser.add_argument("--config", help="the model's configuration file")
     parser.add_argument("--checkpoint", help="the model's weights")
+    parser.add_argument("--weights", help="random:SEED draws the weights from a seed instead of a checkpoint")
     parser.add_argument("--variant", default="", help="the variant of the environment this runs in")
     worker = parser.add_argument_group("as a worker, started by the host")
     worker.add_argument("--serve", action="store_true", help="speak the frame protocol on two inherited descriptors")

@@ -9,8 +9,9 @@ from typing import Any, Dict, Type
 from inside.adapter import Adapter, Settings
 from inside.failures import classify, describe
 from inside.measure import Step, encode_result, run_sample
-from inside.nuscenes import DataError, Tables
+from inside.nuscenes import DataError
 from inside.protocol import write_all
+from inside.sample_index import SampleIndex, open_samples
 
 EXIT_MODEL_FAILED = 1
 EXIT_USER = 2
@@ -24,7 +25,9 @@ def run_one(adapter: Type[Adapter], options: argparse.Namespace) -> int:
     """Run one sample and write its result as JSON. Returns the exit code: 1 the model failed, 2 the user's mistake."""
     try:
         _check(options)
-        sample = Tables(options.dataroot, options.version).sample(options.sample_token)
+        if options.out != "-":
+            options.out = os.path.abspath(options.out)  # adapters go to their source's root
+        sample = _read_sample(options)
         # The model may print, from C too: with `--out -` the result must stay alone on stdout.
         stdout = os.dup(1)
         os.dup2(2, 1)
@@ -48,7 +51,11 @@ class ModelFailure(Exception):  # noqa: N818  its class is named in the text
 
 def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) -> bytes:
     settings = Settings(
-        device=options.device, config=options.config, checkpoint=options.checkpoint, variant=options.variant
+        device=options.device,
+        config=options.config,
+        checkpoint=options.checkpoint,
+        variant=options.variant,
+        options={"weights": options.weights} if options.weights else {},
     )
     step = Step()
     try:
@@ -63,6 +70,15 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         if kind == "data":
             raise DataError(message) from error
         raise ModelFailure("{} failure: {}\n{}".format(kind, message, trace)) from error
+
+
+def _read_sample(options: argparse.Namespace) -> Dict[str, Any]:
+    """The sample, with its context where the data set is indexed."""
+    samples = open_samples(options.dataroot, options.version)
+    sample = samples.sample(options.sample_token)
+    if isinstance(samples, SampleIndex):
+        sample["context"] = samples.context(options.sample_token)
+    return sample
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -1,0 +1,78 @@
+"""MapTR's adapter: vector map elements from six cameras, by the source in submodules/MapTR."""
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
+
+import geometric_kernel_attention  # noqa: E402
+import numpy as np  # noqa: E402
+
+from inside.adapter import main  # noqa: E402
+from inside.mmlab.adapter import MmAdapter  # noqa: E402
+from inside.mmlab.geometry import lidar_plane_to_ego  # noqa: E402
+from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
+from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
+from inside.mmlab.weights import say  # noqa: E402
+
+
+class MapTR(MmAdapter):
+    """MapTR with its vendored mmdet3d 0.17.2, in both variants."""
+
+    name = "MapTR"
+    default_config = "projects/configs/maptr/maptr_tiny_r50_24e.py"
+    source_paths = ("mmdetection3d",)
+    tolerated_keys = ("grid_offsets",)  # a buffer of constants that mmcv saves although torch would not
+
+    def source_root(self) -> str:
+        return str(HERE.parents[1] / "submodules" / "MapTR")
+
+    def import_libraries(self) -> None:
+        """The vendored mmdet3d, and the attention in PyTorch where it is not compiled."""
+        if geometric_kernel_attention.install():
+            say("GeometricKernelAttention is not compiled here: the PyTorch formulation takes its place")
+        import_mmdet3d_017()
+
+    def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+        return temporal_info(sample, context_of(sample))
+
+    def dataset_attributes(self, config: Any) -> Dict[str, Any]:
+        """No noise on the calibration: that is an experiment of upstream's."""
+        return {"noise": "None", "noise_std": 0}
+
+    def reset(self, model: Any) -> None:
+        """A new scene: no BEV features of the frame before."""
+        model.prev_frame_info.update(prev_bev=None, scene_token=None, prev_pos=0, prev_angle=0)
+
+    def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
+        """The decoded elements, best first, from the LiDAR's plane to the ego frame."""
+        return {"map_elements": map_elements(raw[0]["pts_bbox"], self._config.map_classes, sample)}
+
+
+def map_elements(decoded: Dict[str, Any], classes: List[str], sample: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Standard records of what MapTR decodes.
+
+    Args:
+        decoded: `pts_3d` (n, points, 2) [m] in the LiDAR's frame seen from above (x right, y forward), `scores_3d`
+            (n,) and `labels_3d` (n,), as arrays or tensors.
+        classes: the names of the labels.
+        sample: the sample, for its poses.
+    """
+    points = lidar_plane_to_ego(np.asarray(decoded["pts_3d"], dtype=np.float64), sample)
+    scores = np.asarray(decoded["scores_3d"], dtype=np.float64)
+    labels = np.asarray(decoded["labels_3d"], dtype=np.int64)
+    return [
+        {
+            "id": index,
+            "type": classes[int(labels[index])],
+            "points": [[float(x), float(y)] for x, y in line],
+            "confidence": float(scores[index]),
+        }
+        for index, line in enumerate(points)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(MapTR))
