@@ -6,6 +6,8 @@ AdmlopsError                 2   the base: what happened, where, and the next co
 ├── DataError                2   a data set is missing, half there or unreadable
 ├── EnvError                 2   an environment is missing, locked by another process or not what its lock says
 ├── StorageError             2   a disk is full, a folder read-only or already in use
+├── DownloadError            2   something cannot be fetched, or what came is not what was asked for
+├── CheckpointError          2   weights are missing, not the recorded ones, damaged, or would run code when loaded
 ├── RecordError              2   a record or run folder is not what its schema says
 ├── ComparabilityError       2   two numbers of different protocols were about to be ranked or subtracted
 └── RunFailedError           1   the command was right, but a model failed: see the run's failures
@@ -51,6 +53,14 @@ class EnvError(AdmlopsError):
 
 class StorageError(AdmlopsError):
     """A disk is full, a folder cannot be written, or two processes want the same folder."""
+
+
+class DownloadError(AdmlopsError):
+    """Something cannot be fetched from the network, or what came is not what was asked for."""
+
+
+class CheckpointError(AdmlopsError):
+    """A checkpoint is missing, is not the one that was recorded, is damaged, or would run code when it is loaded."""
 
 
 class RecordError(AdmlopsError):

@@ -47,6 +47,16 @@ class Layout:
     def checkpoints(self) -> Path:
         return self.repository / "checkpoints"
 
+    @property
+    def wheels(self) -> Path:
+        """Wheels of compiled ops, built once here."""
+        return self.repository / "wheels"
+
+    @property
+    def packs(self) -> Path:
+        """Compressed archives of environments, which outlive the container disk."""
+        return self.repository / "packs"
+
 
 def find_layout() -> Layout:
     """The layout that `ADMLOPS_PATH`, `ADMLOPS_REP_PATH` and `ADMLOPS_ENVIRONMENTS` ask for, or the checkout's own.

@@ -21,19 +21,24 @@ from admlops.errors import EnvError
 
 log = logging.getLogger(__name__)
 
-LEAKING_VARIABLES = (
-    "CPATH",
-    "C_INCLUDE_PATH",
-    "CPLUS_INCLUDE_PATH",
-    "HF_HUB_ENABLE_HF_TRANSFER",
-    "LIBRARY_PATH",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PYTHONUSERBASE",
-    "VIRTUAL_ENV",
+LEAKING_VARIABLES = frozenset(
+    (
+        # what Python, the loader and the compilers would find of another environment
+        *("PYTHONEXECUTABLE", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONSTARTUP"),
+        *("PYTHONUSERBASE", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "LD_PRELOAD", "LIBRARY_PATH"),
+        *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CMAKE_PREFIX_PATH", "PKG_CONFIG_PATH"),
+        # which compiler to take and how: activation scripts append to these, so they must begin empty
+        *("CC", "CXX", "CPP", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CMAKE_ARGS", "MESON_ARGS"),
+        *("CUDA_HOME", "CUDA_PATH", "CUDA_ROOT", "CUDACXX", "CUDAHOSTCXX", "NVCC_APPEND_FLAGS", "NVCC_PREPEND_FLAGS"),
+        *("TORCH_CUDA_ARCH_LIST", "TORCH_EXTENSIONS_DIR"),
+        # needs a package that no lock has
+        "HF_HUB_ENABLE_HF_TRANSFER",
+    )
 )
-"""Variables that make one environment see another's files; pod images set several of them."""
+"""Variables that make one environment see another's files or settings; pod images set several of them."""
+
+LEAKING_PREFIXES = ("PIP_", "UV_", "CONDA_", "_CONDA_", "_CE_", "MAMBA_")
+"""The settings of package managers: pod images send pip's cache to a network disk and let it break system packages."""
 
 SECRET_MARKS = ("API_KEY", "SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "PRIVATE_KEY")
 """A variable whose name holds one of these never reaches a model's process."""
@@ -53,8 +58,11 @@ def process_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in LEAKING_VARIABLES and not any(mark in name.upper() for mark in SECRET_MARKS)
+        if not leaks(name) and not any(mark in name.upper() for mark in SECRET_MARKS)
     }
+    libraries = driver_folders(environment.pop("LD_LIBRARY_PATH", ""))
+    if libraries:
+        environment["LD_LIBRARY_PATH"] = libraries
     environment["PYTHONNOUSERSITE"] = "1"
     for name, value in variables.items():
         if value is None:
@@ -62,6 +70,21 @@ def process_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
         else:
             environment[name] = value
     return environment
+
+
+def leaks(name: str) -> bool:
+    """Whether a variable would make an environment see another's files or settings."""
+    return name in LEAKING_VARIABLES or name.startswith(LEAKING_PREFIXES)
+
+
+def driver_folders(search_path: str) -> str:
+    """What may stay of an inherited LD_LIBRARY_PATH: the folders where a container mounts the NVIDIA driver.
+
+    CUDA's compatibility libraries hold a libcuda too, and fail on most cards ("Error 804"); they do not stay.
+    """
+    folders = [Path(part) for part in search_path.split(":") if part]
+    kept = [folder for folder in folders if (folder / "libcuda.so.1").exists() and "compat" not in folder.parts]
+    return ":".join(map(str, kept))
 
 
 def run(

@@ -65,15 +65,20 @@ def _check_source(model: Model) -> Iterator[Problem]:
 
 def _check_variants(model: Model) -> Iterator[Problem]:
     for name, variant in model.variants.items():
-        key = f"variants.{name}.requirements"
-        if not _is_inside(model.folder, variant.requirements):
-            yield Problem(key, f"must be a path inside the model's folder, not {variant.requirements}")
-        if not _is_specifier(variant.python):
-            yield Problem(
-                f"variants.{name}.python", f'must be a version specifier, such as ">=3.11", not "{variant.python}"'
-            )
+        key = f"variants.{name}"
+        for lock, path in (("requirements", variant.requirements), ("conda_lock", variant.conda_lock)):
+            if path is not None and not _is_inside(model.folder, path):
+                yield Problem(f"{key}.{lock}", f"must be a path inside the model's folder, not {path}")
+        for specifier, text in (("python", variant.python), ("driver", variant.driver)):
+            if text is not None and not _is_specifier(text):
+                yield Problem(f"{key}.{specifier}", f'must be a version specifier, such as ">=3.11", not "{text}"')
+        if ("conda" in variant.backends) != (variant.conda_lock is not None):
+            state = "is missing: the backend" if variant.conda_lock is None else "must be absent without the backend"
+            yield Problem(f"{key}.conda_lock", f'{state} "conda"')
         if len(set(variant.arch)) < len(variant.arch):
-            yield Problem(f"variants.{name}.arch", "names an architecture twice")
+            yield Problem(f"{key}.arch", "names an architecture twice")
+        if variant.compiled and not variant.devices:
+            yield Problem(f"{key}.devices", "is missing: compiled packages are built for a device")
 
 
 def _is_inside(folder: Path, file: Path) -> bool:

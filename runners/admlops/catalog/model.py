@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 Task = Literal["detection_3d", "vector_map", "lane_graph", "planning", "motion"]
 Backend = Literal["conda", "venv"]
+Device = Literal["cuda", "cpu"]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
 DriveId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,}$")]
@@ -30,14 +32,29 @@ class Source(_Part):
     commit: Commit | None = Field(None, description="the full commit, 40 lower-case hexadecimal digits")
     branch: Text | None = Field(None, description="the branch that holds the commit")
     folder: Name | None = Field(None, description="the folder under submodules/ (default: the model's name)")
+    requires: tuple[Name, ...] = Field((), description="further folders under submodules/ that the code imports from")
 
 
 class Variant(_Part):
-    """One set of pins of a model."""
+    """One set of pins of a model.
+
+    Beside `requirements` may lie `requirements-cuda.txt` and `requirements-cpu.txt`, for packages whose builds differ
+    by device. `backends` stand in order of preference. `driver` is the oldest NVIDIA driver that the variant's CUDA
+    runs on.
+    """
 
     python: Text = Field(description='the Python versions it runs on, such as ">=3.11,<3.12"')
     backends: tuple[Backend, ...] = Field(min_length=1, description='a list of "conda" and "venv"')
     requirements: Path = Field(description="the hashed Python lock, relative to the model's folder")
+    conda_lock: Path | None = Field(None, description="the conda lock, relative to the model's folder")
+    compiled: tuple[Name, ...] = Field(
+        (), description='packages of the lock that come as source and hold compiled ops, such as ["mmcv-full"]'
+    )
+    devices: tuple[Device, ...] = Field(
+        (), description='the devices that environments are built for, "cuda" and "cpu"; empty if one serves all'
+    )
+    driver: Text | None = Field(None, description='the NVIDIA driver that it needs, such as ">=525"')
+    smoke: tuple[Module, ...] = Field((), description='modules that must import, such as ["torch", "mmcv.ops"]')
     arch: tuple[Arch, ...] = Field((), description='the GPU architectures it has kernels for, such as ["sm_90"]')
     summary: str = Field("", description="one line: what this variant is for")
 

@@ -109,12 +109,13 @@ def _locate(message: str, text: str) -> Problem:
 
 
 def _anchor_locks(data: dict[str, Any], folder: Path) -> None:
-    """Make each variant's lock an absolute path; anything that is not one is left for the validation to refuse."""
+    """Make each variant's locks absolute paths; anything that is not one is left for the validation to refuse."""
     variants = data.get("variants")
     for variant in variants.values() if isinstance(variants, dict) else ():
-        lock = variant.get("requirements") if isinstance(variant, dict) else None
-        if isinstance(lock, str) and lock:
-            variant["requirements"] = str(folder / lock)
+        for key in ("requirements", "conda_lock") if isinstance(variant, dict) else ():
+            lock = variant.get(key)
+            if isinstance(lock, str) and lock:
+                variant[key] = str(folder / lock)
 
 
 def _spell_date(value: object) -> object:

@@ -1,207 +1,321 @@
-"""Building an environment: at its final path, under a lock, with the state file written last.
+"""Building an environment: at its final path, under a lock, with `ready` written after everything was verified.
 
-This is the `venv` backend: a hashed lock into a virtual environment on an interpreter that is already there, by uv. The
-`conda` backend will stand beside it, behind the same `build`.
+A build goes through the same steps for both backends: the base (an interpreter in a virtual environment, or the
+packages of a conda lock), Python packages of the hashed locks, compiled operations, the smoke test, the verification.
+A build that was killed leaves the state `building`, one that failed `broken`; either is built anew by the next call,
+from caches that hold all that came whole.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
-from packaging.version import Version
-
-from admlops.environments import prefix_of
-from admlops.environments.interpreter import Interpreter, find_interpreter
+from admlops.catalog import load_model
+from admlops.environments.accepted import accept, add_accepted, recall, remember
+from admlops.environments.activation import write_activation
+from admlops.environments.backends import Base, choose_base
+from admlops.environments.building import clear_prefix, disk_usage_bytes, hold_prefix
+from admlops.environments.caches import cache_folder
+from admlops.environments.conda import install_conda
 from admlops.environments.lock import LockedPackage, read_lock
-from admlops.environments.prefix import STATE_FILE, Environment, write_state
+from admlops.environments.options import BuildOptions
+from admlops.environments.prefix import Environment, prefix_of, write_state
+from admlops.environments.preflight import estimate_bytes, preflight
+from admlops.environments.progress import Say
+from admlops.environments.python_packages import checked, find_uv, install_python, install_wheels, trust_unknown
 from admlops.environments.recipe import Recipe
-from admlops.errors import EnvError, StorageError
+from admlops.environments.verification import Report, verify
+from admlops.errors import AdmlopsError, EnvError
 from admlops.paths import Layout
-from admlops.processes import Completed, run
-from admlops.storage import explain_os_error
+from admlops.processes import run
 
-MIN_FREE_BYTES = 1_000_000_000
-INSTALL_TIMEOUT_S = 3600.0
-LOCK_TIMEOUT_S = 3600.0
-SENTINEL = "made-by-admlops"
-LIST_PACKAGES = """
-import importlib.metadata, json
-print(json.dumps([[d.metadata["Name"], d.version] for d in importlib.metadata.distributions()]))
-"""
+__all__ = ["BuildOptions", "build", "locked_packages"]
 
-Say = Callable[[str], None]
+SHOWN_DIFFERENCES = 5
 
 
-def build(layout: Layout, recipe: Recipe, *, say: Say) -> Environment:
+@dataclass(frozen=True, kw_only=True)
+class _Build:
+    """One build, and what it found out on its way."""
+
+    layout: Layout
+    recipe: Recipe
+    base: Base
+    locked: tuple[LockedPackage, ...]
+    digest: str
+    prefix: Path
+    options: BuildOptions
+    say: Say
+    durations_s: dict[str, float] = field(default_factory=dict)
+    trusted: list[str] = field(default_factory=list)
+    wheels: list[str] = field(default_factory=list)
+
+    @property
+    def python(self) -> Path:
+        return self.prefix / "bin" / "python"
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure how long a step takes."""
+        begun = time.monotonic()
+        yield
+        self.durations_s[name] = self.durations_s.get(name, 0.0) + time.monotonic() - begun
+
+    def write_state(self, state: str, **details: Any) -> None:
+        write_state(
+            self.prefix,
+            name=self.recipe.name,
+            state=state,
+            digest=self.digest,
+            backend=self.base.backend,
+            details={"device": self.recipe.device, "python": self.base.python_version, **details},
+        )
+
+
+def build(layout: Layout, recipe: Recipe, *, say: Say, options: BuildOptions | None = None) -> Environment:
     """Build a recipe's environment, or wait for another process that is building it.
 
     Raises:
-        EnvError: the lock is missing or not whole, a hash does not match, the index cannot be reached.
-        StorageError: too little disk, or the folder cannot be written.
+        EnvError: a lock is missing or not whole, a hash does not match, no backend works here, the machine will not do.
+        DownloadError: something cannot be fetched.
+        StorageError: too little disk, or a folder cannot be written.
     """
-    if not recipe.requirements.is_file():
-        raise EnvError(
-            f"{recipe.name} is not set up: its lock {recipe.requirements} does not exist",
-            hint="admlops models list   # shows which models can be set up here",
-        )
-    packages = read_lock(recipe.requirements)
-    interpreter = find_interpreter(recipe.python)
-    digest = recipe.digest(interpreter)
-    prefix = prefix_of(layout, recipe, digest)
-    _check_disk(layout.environments)
-    with _building(prefix, say):
+    chosen = options or BuildOptions()
+    base = choose_base(recipe, chosen.backend, cache=cache_folder(layout), say=say)
+    trusted = trust_unknown(recipe.requirements, layout=layout, say=say) if chosen.trust_first_use else []
+    locked = locked_packages(recipe, base.python_version)
+    digest = recipe.digest(base.backend, base.interpreter)
+    prefix = prefix_of(layout, recipe.name, digest)
+    plan = _Build(
+        layout=layout,
+        recipe=recipe,
+        base=base,
+        locked=locked,
+        digest=digest,
+        prefix=prefix,
+        options=chosen,
+        say=say,
+        trusted=trusted,
+    )
+    preflight(
+        layout,
+        recipe,
+        device=recipe.device,
+        backend=base.backend,
+        bytes_needed=estimate_bytes(base.packages, locked, device=recipe.device),
+        packages=base.packages,
+        cache=cache_folder(layout),
+        model=None if recipe.model is None else load_model(layout, recipe.model),
+        say=say,
+    )
+    with hold_prefix(prefix, say):
         ready = Environment.load(prefix, digest=digest)
         if ready is None:
-            _build_venv(prefix, recipe, packages, interpreter, digest, say)
+            _make(plan)
             ready = Environment.load(prefix, digest=digest)
     if ready is None:
         raise EnvError(f"{prefix} was built but is not ready", hint=f"rm -r {prefix}   # then run the command again")
     return ready
 
 
-def _build_venv(
-    prefix: Path, recipe: Recipe, packages: list[LockedPackage], interpreter: Interpreter, digest: str, say: Say
-) -> None:
-    begun = time.monotonic()
-    say(f"building {recipe.name}: Python {interpreter.version}, {len(packages)} locked packages, into {prefix}")
-    _clear(prefix)
-    uv = _find_uv()
-    _checked(run([uv, "venv", "--quiet", "--python", interpreter.executable, prefix], timeout_s=120), recipe)
-    (prefix / SENTINEL).write_text("removed and rebuilt by admlops; keep nothing of yours here\n")
-    write_state(prefix, name=recipe.name, state="building", digest=digest, backend="venv", details={})
-    python = prefix / "bin" / "python"
-    if packages:
-        _install(uv, python, recipe)
-    _verify(python, packages, interpreter, recipe)
-    details = {"python": interpreter.version, "lock": str(recipe.requirements), "built_s": time.monotonic() - begun}
-    write_state(prefix, name=recipe.name, state="ready", digest=digest, backend="venv", details=details)
-    say(f"built {recipe.name} in {details['built_s']:.1f} s")
-
-
-def _install(uv: Path, python: Path, recipe: Recipe) -> None:
-    # Copies, not hard links: a person who edits a file in the prefix must not change uv's cache with it.
-    # Bytecode now, so that a worker starts quickly wherever the prefix cannot be written later.
-    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy", "--compile-bytecode"]
-    command: list[str | Path] = [uv, "pip", "install", *options, "--python", python, "-r", recipe.requirements]
-    # uv's own settings reach uv, an index's credentials among them; they reach no model.
-    settings = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
-    _checked(run(command, timeout_s=INSTALL_TIMEOUT_S, variables=settings), recipe)
-
-
-def _verify(python: Path, packages: list[LockedPackage], interpreter: Interpreter, recipe: Recipe) -> None:
-    """Every package of the lock that is for this interpreter is there, at its version, and nothing else is."""
-    listed = _checked(run([python, "-I", "-c", LIST_PACKAGES], timeout_s=120), recipe)
-    installed = {_normalise(name): Version(version) for name, version in json.loads(listed.stdout)}
+def locked_packages(recipe: Recipe, python_version: str) -> tuple[LockedPackage, ...]:
+    """The packages of a recipe's Python locks that are for this version of Python, X.Y.Z; compiled ones included."""
     markers = {
-        "python_version": ".".join(interpreter.version.split(".")[:2]),
-        "python_full_version": interpreter.version,
-        "implementation_version": interpreter.version,
+        "python_version": ".".join(python_version.split(".")[:2]),
+        "python_full_version": python_version,
+        "implementation_version": python_version,
     }
-    wanted = {package.name: Version(package.version) for package in packages if package.applies_to(markers)}
-    if installed != wanted:
-        wrong = sorted(name for name in wanted.keys() | installed.keys() if wanted.get(name) != installed.get(name))
-        raise EnvError(
-            f"{recipe.name}: after the installation these differ from {recipe.requirements}: {', '.join(wrong)}",
-            hint="run the command again; if it stays, the lock and the index disagree",
-        )
+    packages = [package for lock in recipe.requirements for package in read_lock(lock)]
+    return tuple(package for package in packages if package.applies_to(markers))
 
 
-def _checked(completed: Completed, recipe: Recipe) -> Completed:
-    """`completed`, or an error that says what its failure means."""
-    if completed.returncode == 0:
-        return completed
-    said = (completed.stderr or completed.stdout).strip()
-    for pattern, meaning, hint in _MEANINGS:
-        if re.search(pattern, said, re.IGNORECASE):
-            raise EnvError(f"{recipe.name}: {meaning.format(lock=recipe.requirements)}\n{said}", hint=hint)
-    raise EnvError(
-        f"{recipe.name} could not be built:\n{said}", hint="run the command again; the text above is uv's own"
+def _make(plan: _Build) -> None:
+    """From whatever is at the prefix to a ready environment; a failure is written down before it goes on."""
+    begun = time.monotonic()
+    clear_prefix(plan.prefix)
+    plan.write_state("building")
+    restored = _restore(plan)
+    if restored is not None:
+        plan.write_state("ready", **{**restored, "restored_from_pack": True})
+        plan.say(f"restored {plan.recipe.name} from its pack in {time.monotonic() - begun:.1f} s")
+        return
+    plan.say(f"building {plan.recipe.name}: {_describe(plan)}, into {plan.prefix}")
+    try:
+        report = _run_steps(plan)
+    except AdmlopsError as error:
+        plan.write_state("broken", reason=error.message.splitlines()[0])
+        raise
+    size_bytes = disk_usage_bytes(plan.prefix)
+    built_s = time.monotonic() - begun
+    plan.write_state(
+        "ready",
+        built_s=round(built_s, 3),
+        size_bytes=size_bytes,
+        packages=report.packages,
+        wheels=plan.wheels,
+        trusted_on_first_use=plan.trusted,
+    )
+    steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in plan.durations_s.items())
+    plan.say(f"built {plan.recipe.name} in {built_s:.1f} s ({steps}); {size_bytes / 1e6:.0f} MB on disk")
+
+
+def _restore(plan: _Build) -> dict[str, Any] | None:
+    """What the state file of a fitting pack said, once it is unpacked; None if the environment has to be built."""
+    from admlops.environments.packs import restore_from_pack
+
+    if not plan.options.use_packs:
+        return None
+    state = restore_from_pack(plan.layout.packs, plan.prefix, digest=plan.digest, say=plan.say)
+    if state is None:
+        clear_prefix(plan.prefix)
+        plan.write_state("building")
+        return None
+    described = ("schema", "name", "state", "digest", "backend", "device", "python")
+    return {name: value for name, value in state.items() if name not in described}
+
+
+def _describe(plan: _Build) -> str:
+    base = plan.base
+    if base.interpreter is not None:
+        stands_on = f"Python {base.interpreter.version} of this machine"
+    else:
+        size_bytes = sum(package.size_bytes or 0 for package in base.packages)
+        stands_on = f"{len(base.packages)} conda packages ({size_bytes / 1e6:.0f} MB)"
+    return f"{stands_on}, {len(plan.locked)} locked Python packages"
+
+
+def _run_steps(plan: _Build) -> Report:
+    with plan.step("base"):
+        _lay_base(plan)
+    with plan.step("Python packages"):
+        compiled = set(plan.recipe.compiled)
+        _install_locked(plan, [package for package in plan.locked if package.name not in compiled])
+        variables = write_activation(plan.prefix, backend=plan.base.backend)
+    if plan.recipe.compiled:
+        with plan.step("operations"):
+            _install_compiled(plan, variables)
+    if plan.recipe.smoke:
+        with plan.step("smoke test"):
+            _smoke(plan, variables)
+    with plan.step("verification"):
+        return _verify(plan)
+
+
+def _lay_base(plan: _Build) -> None:
+    if plan.base.interpreter is not None:
+        options = ["--quiet", "--allow-existing", "--python", str(plan.base.interpreter.executable)]
+        checked(run([find_uv(), "venv", *options, plan.prefix], timeout_s=120), plan.recipe.name)
+        # For an old Python uv leaves a module and a .pth file of its own there.
+        own = (path.relative_to(plan.prefix) for path in plan.prefix.glob("lib/python3*/site-packages/*"))
+        accept(plan.prefix, [(str(path), None) for path in own])
+        return
+    _install_conda(plan, ())
+
+
+def _install_conda(plan: _Build, reinstall: tuple[str, ...]) -> None:
+    install_conda(
+        plan.prefix,
+        plan.base.packages,
+        cache=cache_folder(plan.layout),
+        say=plan.say,
+        progress=plan.options.progress,
+        reinstall=reinstall,
     )
 
 
-_MEANINGS = (
-    (
-        "hash mismatch|hashes? .*not match",
-        "a package's hash is not the one in {lock}; nothing of it was installed",
-        "git checkout -- envs   # if the lock was edited; if it was not, do not trust the index you use",
-    ),
-    (
-        "no space left",
-        "the disk is full",
-        "df -h .   # free some space, or export ADMLOPS_ENVIRONMENTS=/a/larger/disk",
-    ),
-    (
-        "dns error|error sending request|connection|timed out|failed to fetch",
-        "the package index cannot be reached",
-        "check the network (or your proxy and index settings), then run the command again",
-    ),
-)
+def _install_locked(plan: _Build, packages: list[LockedPackage], *, reinstall: bool = False) -> None:
+    install_python(
+        plan.prefix,
+        packages,
+        layout=plan.layout,
+        name=plan.recipe.name,
+        say=plan.say,
+        progress=plan.options.progress,
+        locks=plan.recipe.requirements,
+        reinstall=reinstall,
+    )
 
 
-class _building:  # noqa: N801 - reads as a verb at the call
-    """Hold the lock of one prefix; say so when another process has it."""
+def _install_compiled(plan: _Build, variables: dict[str, str | None]) -> None:
+    from admlops.environments.ops import build_ops
 
-    def __init__(self, prefix: Path, say: Say) -> None:
-        self._prefix, self._say = prefix, say
-        self._lock = FileLock(prefix.with_name(prefix.name + ".lock"))
-
-    def __enter__(self) -> None:
-        try:
-            self._prefix.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire(timeout=0.1)
-            except Timeout:
-                self._say(f"another process is building {self._prefix.name}; waiting for it")
-                self._lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as error:
-            raise EnvError(
-                f"another process has been building {self._prefix} for over {LOCK_TIMEOUT_S / 60:.0f} minutes",
-                hint=f"see what holds it: fuser {self._lock.lock_file}",
-            ) from error
-        except OSError as error:
-            raise explain_os_error(error, self._prefix) from error
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    wheels = build_ops(
+        plan.recipe,
+        prefix=plan.prefix,
+        python=plan.python,
+        variables=variables,
+        backend=plan.base.backend,
+        device=plan.recipe.device,
+        layout=plan.layout,
+        say=plan.say,
+        jobs=plan.options.jobs,
+    )
+    install_wheels(plan.prefix, wheels, layout=plan.layout, name=plan.recipe.name)
+    plan.wheels[:] = sorted({wheel.parent.name for wheel in wheels})
 
 
-def _clear(prefix: Path) -> None:
-    """Remove what an interrupted build left; refuse what admlops did not make."""
-    if not prefix.exists():
-        return
-    if not (prefix / SENTINEL).is_file() and not (prefix / STATE_FILE).is_file() and any(prefix.iterdir()):
-        half_made = (prefix / "pyvenv.cfg").is_file()  # uv was killed before the sentinel was written
-        if not half_made:
-            raise EnvError(f"{prefix} exists and admlops did not make it", hint=f"mv {prefix} {prefix}.aside")
-    shutil.rmtree(prefix)
+def _smoke(plan: _Build, variables: dict[str, str | None]) -> None:
+    from admlops.environments.ops import smoke_test
+
+    smoke_test(
+        plan.python,
+        variables=variables,
+        modules=plan.recipe.smoke,
+        compiled=plan.recipe.compiled,
+        device=plan.recipe.device,
+        name=plan.recipe.name,
+    )
 
 
-def _check_disk(folder: Path) -> None:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < MIN_FREE_BYTES:
-        raise StorageError(
-            f"{existing} has {free / 1e6:.0f} MB free; an environment needs at least {MIN_FREE_BYTES / 1e6:.0f} MB",
-            hint="free some space, or export ADMLOPS_ENVIRONMENTS=/a/larger/disk",
-        )
+def _verify(plan: _Build) -> Report:
+    """Hash every file; what an edited cache brought in is fetched and installed anew, once.
+
+    Raises:
+        EnvError: files still differ; names them.
+    """
+    for package in plan.locked:
+        add_accepted(plan.prefix, recall(cache_folder(plan.layout), package, plan.base.python_version))
+    report = _look(plan)
+    if report.clean:
+        return report
+    compiled = set(plan.recipe.compiled)
+    python = {one.package for one in report.differences if one.manager == "python"} - compiled
+    conda = {one.package for one in report.differences if one.manager == "conda" and one.package}
+    plan.say(f"installing {', '.join(sorted(map(str, python | conda)))} anew: files are not as their packages say")
+    if conda:
+        _install_conda(plan, tuple(sorted(conda)))
+    again = [package for package in plan.locked if package.name in python]
+    if again:
+        _install_locked(plan, again, reinstall=True)
+    report = _look(plan)
+    _accept_wrong_records(plan, report, again)
+    report = report if report.clean else _look(plan)
+    if report.clean:
+        return report
+    shown = "; ".join(f"{one.path} {one.reason}" for one in report.differences[:SHOWN_DIFFERENCES])
+    more = len(report.differences) - SHOWN_DIFFERENCES
+    raise EnvError(
+        f"{plan.recipe.name}: after the installation {plan.prefix} is not what its locks say: {shown}"
+        + (f"; and {more} more" if more > 0 else ""),
+        hint="run the command again; if it stays, the lock and the index disagree",
+    )
 
 
-def _find_uv() -> Path:
-    """uv beside the host's Python (bootstrap puts it there), else on PATH."""
-    beside = Path(sys.executable).parent / "uv"
-    found = beside if os.access(beside, os.X_OK) else shutil.which("uv")
-    if found is None:
-        raise EnvError("uv was not found beside the host's Python nor on PATH", hint="./install/bootstrap.sh")
-    return Path(found)
+def _accept_wrong_records(plan: _Build, report: Report, fresh: list[LockedPackage]) -> None:
+    """Write down what differs from RECORD in packages that were just fetched anew and checked against the lock."""
+    for package in fresh:
+        changed = [one for one in report.differences if one.package == package.name and one.kind == "changed"]
+        if changed:
+            files = accept(plan.prefix, [(one.path, package.name) for one in changed])
+            remember(cache_folder(plan.layout), package, plan.base.python_version, files)
+            plan.say(f"{len(files)} files of {package.name} {package.version} are not what its own RECORD states")
 
 
-def _normalise(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _look(plan: _Build) -> Report:
+    conda = plan.base.packages if plan.base.backend == "conda" else None
+    return verify(plan.prefix, full=True, conda=conda, python=plan.locked)

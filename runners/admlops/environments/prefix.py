@@ -8,28 +8,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from admlops.paths import Layout
 from admlops.storage import write_atomically
 
 STATE_FILE = "admlops-environment.json"
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2
+SENTINEL = "made-by-admlops"
+"""A file that says a prefix may be removed and rebuilt."""
 
 Backend = Literal["venv", "conda"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A ready environment: run `python` with `variables` (None unsets one)."""
+    """A ready environment: run `python` with `variables` (None unsets one). `device` is None where it serves both."""
 
     name: str
     prefix: Path
     python: Path
     digest: str
     backend: Backend
+    device: str | None = None
     variables: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def load(cls, prefix: Path, *, digest: str) -> Environment | None:
         """The environment at `prefix` if its state is ready and its digest the expected one, else None."""
+        from admlops.environments.activation import compute_activation, read_activation
+
         state = read_state(prefix)
         python = prefix / "bin" / "python"
         if state is None or state["state"] != "ready" or state["digest"] != digest or not python.exists():
@@ -40,7 +46,8 @@ class Environment:
             python=python,
             digest=digest,
             backend=state["backend"],
-            variables={"VIRTUAL_ENV": str(prefix), "PATH": f"{prefix / 'bin'}:/usr/local/bin:/usr/bin:/bin"},
+            device=state.get("device"),
+            variables=read_activation(prefix) or compute_activation(prefix, backend=state["backend"]),
         )
 
 
@@ -59,3 +66,8 @@ def write_state(
     """Write the state file; it is written last, so a prefix that says ready is whole."""
     content = {"schema": STATE_SCHEMA, "name": name, "state": state, "digest": digest, "backend": backend, **details}
     write_atomically(prefix / STATE_FILE, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def prefix_of(layout: Layout, name: str, digest: str) -> Path:
+    """Where an environment lives: name and beginning of the digest, so a new lock never changes an old prefix."""
+    return layout.environments / f"{name}-{digest[:12]}"

@@ -1,0 +1,285 @@
+"""Published weights: fetched or added, hashed, inspected, stored read-only, and checked before a worker loads them.
+
+`checkpoints/<Model>/` of the repository folder holds the files and `hashes.json`. A hash in `model.toml` is the pin;
+where the authors publish none, the first file that comes is recorded in `hashes.json` and every later one must equal
+it. Nothing in git changes silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from admlops.addresses import redact
+from admlops.catalog import Checkpoint, Model
+from admlops.checkpoints.drive import download_from_drive, page_address
+from admlops.checkpoints.inspection import Inspection, inspect
+from admlops.checkpoints.register import Entry, make_entry, read_register, record
+from admlops.downloads import Download, Progress, UnreachableError, download
+from admlops.errors import CheckpointError, DownloadError, StorageError, UsageError
+from admlops.paths import Layout
+from admlops.storage import READ_BYTES, explain_os_error, file_sha256
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A checkpoint in its place. `new` tells whether it came just now."""
+
+    path: Path
+    entry: Entry
+    new: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """A checkpoint that a worker may load."""
+
+    path: Path
+    sha256: str
+
+
+def path_of(layout: Layout, model: Model, name: str) -> Path:
+    """Where the checkpoint `name` lies, or would.
+
+    Raises:
+        UsageError: the model has no checkpoint of that name.
+    """
+    return layout.checkpoints / model.name / find_checkpoint(model, name).file
+
+
+def find_checkpoint(model: Model, name: str) -> Checkpoint:
+    """The checkpoint `name` of the catalogue.
+
+    Raises:
+        UsageError: the model has no checkpoint of that name.
+    """
+    if name not in model.checkpoints:
+        known = ", ".join(model.checkpoints) or "none"
+        raise UsageError(
+            f'{model.name} has no checkpoint "{name}" in the catalogue; it has: {known}',
+            hint=f"admlops checkpoints list {model.name}   # your own weights: admlops run --checkpoint FILE",
+        )
+    return model.checkpoints[name]
+
+
+def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Progress | None = None) -> Stored:
+    """Download a checkpoint, unless it is there; check, inspect and record it.
+
+    Raises:
+        DownloadError: it cannot be had; the hint says how to put the file there by hand.
+        CheckpointError: what came is damaged, is another file than the recorded one, or would run code.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    checkpoint = find_checkpoint(model, name)
+    path = path_of(layout, model, name)
+    with _one_at_a_time(path):
+        entry = read_register(path.parent).get(path.name)
+        if entry is not None and path.is_file() and entry.is_unchanged(path):
+            _check_hash(path, entry.sha256, checkpoint.sha256)
+            return Stored(path=path, entry=entry, new=False)
+        known = checkpoint.sha256 or (entry.sha256 if entry is not None else None)
+        if path.is_file() and known is not None and file_sha256(path) == known:
+            return _place(path, path, sha256=known, origin=_origin(checkpoint))
+        incoming = path.parent / ".incoming" / path.name
+        try:
+            done = _download(checkpoint, incoming, known, say, progress)
+        except DownloadError as error:
+            raise _by_hand(error, checkpoint, model, name) from error
+        return _place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint))
+
+
+def _download(
+    checkpoint: Checkpoint, incoming: Path, sha256: str | None, say: Say, progress: Progress | None
+) -> Download:
+    if incoming.is_file() and sha256 is None:  # whole, from a process that ended before it was inspected
+        return Download(path=incoming, sha256=file_sha256(incoming), size_bytes=incoming.stat().st_size)
+    size_bytes = checkpoint.size_bytes
+    if checkpoint.url is not None:
+        return download(checkpoint.url, incoming, sha256=sha256, size_bytes=size_bytes, progress=progress, say=say)
+    assert checkpoint.google_drive is not None, "the catalogue wants exactly one of both"
+    return download_from_drive(
+        checkpoint.google_drive, incoming, sha256=sha256, size_bytes=size_bytes, progress=progress, say=say
+    )
+
+
+def _origin(checkpoint: Checkpoint) -> str:
+    return redact(checkpoint.url) if checkpoint.url else page_address(str(checkpoint.google_drive))
+
+
+def _by_hand(error: DownloadError, checkpoint: Checkpoint, model: Model, name: str) -> DownloadError:
+    """The same error, with the way that always works."""
+    kind = UnreachableError if isinstance(error, UnreachableError) else DownloadError
+    address = checkpoint.url or page_address(str(checkpoint.google_drive))
+    return kind(
+        f"{model.name} {name}: {error.message}",
+        hint=f"download {address} in a browser, then: "
+        f"admlops checkpoints add {model.name} {name} /path/{checkpoint.file}",
+    )
+
+
+def add(
+    layout: Layout,
+    model: Model,
+    name: str,
+    file: Path,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Stored:
+    """Copy a file that someone downloaded by hand into its place; check, inspect and record it.
+
+    `replace` allows another file than the one recorded before, never another than the hash in `model.toml`.
+
+    Raises:
+        UsageError: there is no such file.
+        CheckpointError: it is damaged, another file than the recorded one, or would run code.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    checkpoint = find_checkpoint(model, name)
+    path = path_of(layout, model, name)
+    if not file.is_file():
+        raise UsageError(f"{file} is no file", hint=f"ls -l {file.parent}")
+    if file.suffix != path.suffix:
+        raise UsageError(
+            f"{file} cannot stand for {path.name}: another suffix is another format",
+            hint=f"admlops checkpoints list {model.name}   # see which file belongs to {name}",
+        )
+    with _one_at_a_time(path):
+        entry = read_register(path.parent).get(path.name)
+        known = checkpoint.sha256 or (entry.sha256 if entry is not None and not replace else None)
+        if path.exists() and path.samefile(file):
+            sha256, source = file_sha256(path), path
+        else:
+            source = path.parent / ".incoming" / path.name
+            sha256 = _copy(file, source, progress)
+        if known is not None and sha256 != known:
+            if source != path:
+                source.unlink(missing_ok=True)
+            _check_hash(file, sha256, known)
+        return _place(source, path, sha256=sha256, origin="added by hand")
+
+
+def _copy(file: Path, target: Path, progress: Progress | None) -> str:
+    """Copy in pieces; the sha256 of what was copied."""
+    size_bytes = file.stat().st_size
+    digest = hashlib.sha256()
+    beside = target.with_name(f".{target.name}.copy")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if size_bytes > free:
+            raise StorageError(
+                f"{target.name} needs {size_bytes / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB free",
+                hint=f"df -h {target.parent}   # free some space, or export ADMLOPS_REP_PATH=/a/larger/disk",
+            )
+        with file.open("rb") as source, beside.open("wb") as copy:
+            done = 0
+            while piece := source.read(READ_BYTES):
+                copy.write(piece)
+                digest.update(piece)
+                done += len(piece)
+                if progress is not None:
+                    progress(done, size_bytes)
+        beside.replace(target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise explain_os_error(error, target) from error
+    return digest.hexdigest()
+
+
+def _place(source: Path, path: Path, *, sha256: str, origin: str) -> Stored:
+    """Inspect, make read-only, rename into its place, record; what is refused is removed, unless it lay there."""
+    try:
+        inspection: Inspection = inspect(source, whole=True)
+    except CheckpointError:
+        if source != path:
+            source.unlink(missing_ok=True)
+        raise
+    try:
+        source.chmod(0o444)
+        source.replace(path)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    entry = make_entry(path, sha256=sha256, origin=origin, inspection=inspection)
+    record(path.parent, path.name, entry)
+    return Stored(path=path, entry=entry, new=True)
+
+
+def _check_hash(path: Path, found: str, wanted: str | None) -> None:
+    if wanted is not None and found != wanted:
+        raise CheckpointError(
+            f"{path} is another file than the recorded one: its sha256 is {found}, not {wanted}",
+            hint="use the file that was recorded, or, if the authors replaced it: admlops checkpoints add … --replace",
+        )
+
+
+def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = False) -> str | None:
+    """What keeps a checkpoint from being used; None if nothing does. `thorough` reads every byte again."""
+    path = path_of(layout, model, name)
+    entry = read_register(path.parent).get(path.name)
+    if not path.is_file():
+        return "not fetched"
+    if entry is None:
+        return f"never checked: admlops checkpoints add {model.name} {name} {path}"
+    if (pinned := model.checkpoints[name].sha256) not in (None, entry.sha256):
+        return f"its sha256 is {entry.sha256}, and model.toml pins {pinned}"
+    if not thorough and entry.is_unchanged(path):
+        return None
+    found = file_sha256(path)
+    if found != entry.sha256:
+        return f"changed since it was recorded: its sha256 is {found}, not {entry.sha256}"
+    try:
+        inspection = inspect(path, whole=thorough)
+    except CheckpointError as error:
+        return error.message
+    record(path.parent, path.name, make_entry(path, sha256=found, origin=entry.origin, inspection=inspection))
+    return None
+
+
+def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usable:
+    """The checkpoint that `--checkpoint` names, which is a name of the catalogue or a file, if a worker may load it.
+
+    A file of the catalogue must be recorded and unchanged. A file of the user's own is inspected and hashed here, every
+    time, because nothing is known of it.
+
+    Raises:
+        CheckpointError: it is missing, changed, damaged, or would run code.
+        UsageError: it is neither a name nor a file.
+    """
+    if asked in model.checkpoints:
+        problem = find_problem(layout, model, asked)
+        path = path_of(layout, model, asked)
+        if problem is not None:
+            raise CheckpointError(
+                f"the checkpoint {asked} of {model.name} cannot be used: {problem} ({path})",
+                hint=f"admlops checkpoints fetch {model.name} {asked}",
+            )
+        return Usable(path=path, sha256=read_register(path.parent)[path.name].sha256)
+    path = Path(asked).expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(
+            f"--checkpoint {asked} is neither a file nor a name of the catalogue; {_names(model.checkpoints)}",
+            hint=f"admlops models show {model.name}",
+        )
+    say(f"inspecting {path}")
+    inspect(path)
+    return Usable(path=path, sha256=file_sha256(path))
+
+
+def _names(names: Iterable[str]) -> str:
+    return f"known are {', '.join(names)}" if names else "none is known by name"
+
+
+def _one_at_a_time(path: Path) -> FileLock:
+    try:
+        (path.parent / ".incoming").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    return FileLock(path.parent / ".incoming" / f".{path.name}.lock")

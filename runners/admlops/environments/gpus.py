@@ -1,0 +1,107 @@
+"""The GPUs of this machine, and which compiled kernels run on them.
+
+A kernel compiled for sm_XY runs on every GPU of the same major version X and a minor version of at least Y, and on no
+other major version; `a` (architecture-specific) code runs on exactly sm_XY. The driver compiles PTX (`compute_XY`) for
+any GPU from X.Y on. Source: NVIDIA's CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from admlops.health import Gpus
+
+Capability = tuple[int, int]
+
+_ARCH = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
+
+KNOWN_NAMES: tuple[tuple[str, Capability], ...] = (
+    ("RTX PRO", (12, 0)),
+    ("RTX 50", (12, 0)),
+    ("B300", (10, 3)),
+    ("B200", (10, 0)),
+    ("H100", (9, 0)),
+    ("H200", (9, 0)),
+    ("L40", (8, 9)),
+    ("L4", (8, 9)),
+    ("Ada", (8, 9)),
+    ("RTX 40", (8, 9)),
+    ("A40", (8, 6)),
+    ("RTX A", (8, 6)),
+    ("RTX 30", (8, 6)),
+    ("A100", (8, 0)),
+    ("A30", (8, 0)),
+    ("T4", (7, 5)),
+    ("RTX 20", (7, 5)),
+    ("V100", (7, 0)),
+)
+"""Cards that pods offer, for a driver that names a MIG slice but does not say what it can compute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One NVIDIA GPU, or one MIG slice. None where the driver does not say."""
+
+    name: str
+    compute_capability: Capability | None
+    driver: str | None
+    memory_mb: float | None
+
+    @property
+    def arch(self) -> str:
+        """`sm_90` for compute capability 9.0."""
+        return "sm_?" if self.compute_capability is None else "sm_{}{}".format(*self.compute_capability)
+
+
+def detect_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
+    """The GPUs that NVML names; empty without an NVIDIA driver. `nvml` stands for the driver's library."""
+    described = Gpus(nvml).describe()
+    return tuple(
+        Gpu(
+            name=device["name"] or "an NVIDIA GPU",
+            compute_capability=_capability_of(device["compute_capability"], device["name"] or ""),
+            driver=described["driver"],
+            memory_mb=device["memory_mb"],
+        )
+        for device in described["devices"]
+    )
+
+
+def _capability_of(stated: str | None, name: str) -> Capability | None:
+    if stated is not None:
+        major, _, minor = stated.partition(".")
+        return int(major), int(minor)
+    return next((capability for known, capability in KNOWN_NAMES if re.search(rf"\b{known}", name)), None)
+
+
+def runs_on(archs: Iterable[str], gpu: Gpu) -> bool:
+    """Whether code for these architectures runs on a GPU. An empty list is code without kernels: it runs anywhere."""
+    stated = list(archs)
+    if not stated or gpu.compute_capability is None:
+        return True
+    return any(_runs(arch, gpu.compute_capability) for arch in stated)
+
+
+def _runs(arch: str, capability: Capability) -> bool:
+    matched = _ARCH.fullmatch(arch)
+    if matched is None:
+        return False
+    kind, suffix = matched[1], matched[4]
+    compiled_for = (int(matched[2]), int(matched[3]))
+    if suffix == "a":
+        return compiled_for == capability
+    if kind == "compute":
+        return capability >= compiled_for
+    return capability[0] == compiled_for[0] and capability[1] >= compiled_for[1]
+
+
+def missing_gpu() -> str | None:
+    """Why a GPU that was rented is not here, or None: a stopped pod can come back on a machine without a free one."""
+    pod, count = os.environ.get("RUNPOD_POD_ID"), os.environ.get("RUNPOD_GPU_COUNT", "")
+    if pod is None or not count.isdigit() or count == "0":
+        return None
+    return f"this pod was rented with {count} GPU{'' if count == '1' else 's'}, but its driver shows none"

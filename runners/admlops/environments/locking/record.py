@@ -1,0 +1,111 @@
+"""Completes locks on a machine with a network: fetches what they name once and writes down what that shows.
+
+Conda packages whose channel publishes only an md5 get their sha256, sizes that no record told are filled in, and the
+lock is marked as confirmed. Wheels that are named by their address get the sha256 that nobody knew.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from admlops.downloads import download
+from admlops.environments.lock import UNKNOWN_HASH, LockedPackage, read_lock
+from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
+from admlops.environments.locking.variant_locks import VariantLocks
+from admlops.environments.progress import ProgressWatch, unwatched
+from admlops.errors import EnvError
+from admlops.storage import file_sha256, write_atomically
+
+STALL_TIMEOUT_S = 60.0
+ATTEMPTS = 5
+
+Say = Callable[[str], None]
+
+
+def record_locks(locks: VariantLocks, *, cache: Path, say: Say, progress: ProgressWatch = unwatched) -> list[str]:
+    """Complete a variant's locks. Returns what was written down, a line each. Archives stay in `cache` for installing.
+
+    Raises:
+        EnvError: a file that was fetched is not the one that a lock means.
+        DownloadError: something cannot be fetched; the locks are as before.
+    """
+    recorded = []
+    if locks.conda_lock is not None:
+        recorded += _record_conda(locks.conda_lock, cache=cache, say=say, progress=progress)
+    for lock in locks.python_locks.values():
+        recorded += _record_wheels(lock, say=say)
+    return recorded
+
+
+def _record_conda(path: Path, *, cache: Path, say: Say, progress: ProgressWatch) -> list[str]:
+    from admlops.environments.conda.archives import fetch_archives
+
+    lock = read_conda_lock(path)
+    archives = fetch_archives(
+        lock.packages, cache=cache, say=say, progress=progress, stall_timeout_s=STALL_TIMEOUT_S, attempts=ATTEMPTS
+    )
+    complete = replace(
+        lock, packages=tuple(_complete(package, archives[package.url]) for package in lock.packages), confirmed=True
+    )
+    if complete == lock:
+        return []
+    write_conda_lock(path, complete)
+    return [f"{path}: {line}" for line in _differences(lock, complete)]
+
+
+def _complete(package: CondaPackage, archive: Path) -> CondaPackage:
+    """A package with the size and the sha256 of its archive, which has been checked against what was known."""
+    size_bytes = archive.stat().st_size
+    if package.size_bytes not in (None, size_bytes):
+        raise EnvError(
+            f"{package.url} has {size_bytes} bytes, but its channel's record said {package.size_bytes}",
+            hint=f"admlops env lock MODEL   # asks the channel again, if {package.name} was replaced there",
+        )
+    return replace(package, size_bytes=size_bytes, sha256=package.sha256 or file_sha256(archive))
+
+
+def _differences(before: CondaLock, after: CondaLock) -> list[str]:
+    pairs = list(zip(before.packages, after.packages, strict=True))
+    hashes = [new.name for old, new in pairs if old.sha256 != new.sha256]
+    sizes = [new.name for old, new in pairs if old.size_bytes != new.size_bytes]
+    lines = [f"confirmed: all {len(pairs)} packages were fetched and are what it says"] if not before.confirmed else []
+    lines += [f"sha256 of {', '.join(hashes)}"] if hashes else []
+    return lines + ([f"size of {', '.join(sizes)}"] if sizes else [])
+
+
+def _record_wheels(lock: Path, *, say: Say) -> list[str]:
+    """Fetch the wheels of a lock that are named by their address; write down the hashes that are not known yet."""
+    found = {}
+    for package in read_lock(lock):
+        if package.url is not None:
+            say(f"fetching {package.url}")
+            found[package.name] = _fetch_hash(package, package.url)
+    unknown = {package.name for package in read_lock(lock) if package.hash_unknown}
+    write_hashes(lock, {name: sha256 for name, sha256 in found.items() if name in unknown})
+    return [f"{lock}: sha256 of {name}" for name in sorted(unknown)]
+
+
+def _fetch_hash(package: LockedPackage, url: str) -> str:
+    expected = package.hashes[0].removeprefix("sha256:") if package.hashes else None
+    with tempfile.TemporaryDirectory(prefix="admlops-record-") as folder:
+        return download(url, Path(folder) / "wheel.whl", sha256=expected).sha256
+
+
+def write_hashes(lock: Path, sha256_by_name: Mapping[str, str]) -> None:
+    """Put hashes in the place of unknown ones.
+
+    Raises:
+        EnvError: the lock has no unknown hash for one of the names.
+    """
+    text = lock.read_text(encoding="utf-8")
+    for name, sha256 in sha256_by_name.items():
+        pattern = rf"(?m)^({re.escape(name)} @ \S+ \\\n\s+--hash=sha256:){UNKNOWN_HASH}$"
+        text, count = re.subn(pattern, rf"\g<1>{sha256}", text)
+        if count != 1:
+            raise EnvError(f"{lock} has no unknown hash for {name}", hint=f"git diff {lock}")
+    if sha256_by_name:
+        write_atomically(lock, text.encode())

@@ -1,0 +1,75 @@
+"""Patches of a model, `envs/<Model>/patches/`: applied to a copy that is built or used, never to the source tree.
+
+`patches/<package>/*.patch` are for a package with compiled operations, `patches/source/*.patch` for the model's own
+code. They are applied in the order of their names, from the root of the copy (`-p1`), without fuzz.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from admlops.errors import EnvError
+from admlops.processes import run
+
+SOURCE = "source"
+"""The folder of those patches that are for the model's own code."""
+APPLY_TIMEOUT_S = 60.0
+
+
+def patches_digest(patches: Iterable[Path]) -> str:
+    """A sha256 over names and contents, in the order they are applied; "" for no patch."""
+    digest = hashlib.sha256()
+    ordered = sorted(patches, key=_order)
+    for patch in ordered:
+        content = patch.read_bytes()
+        digest.update(f"{_target(patch)}/{patch.name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest() if ordered else ""
+
+
+def select_patches(patches: Iterable[Path], target: str) -> tuple[Path, ...]:
+    """Those that are for `target`: a package's name, or `SOURCE`; in the order they are applied."""
+    wanted = canonicalize_name(target)
+    return tuple(sorted((patch for patch in patches if canonicalize_name(_target(patch)) == wanted), key=_order))
+
+
+def make_patched_copy(source: Path, target: Path, patches: Sequence[Path]) -> None:
+    """Copy a source tree without its git folder to `target`, which must not exist, and apply `patches` to the copy.
+
+    Raises:
+        EnvError: a patch does not apply; `target` is removed again.
+    """
+    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+    try:
+        apply_patches(target, patches)
+    except BaseException:  # Ctrl-C too: half a patched tree must not look like a whole one
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def apply_patches(tree: Path, patches: Sequence[Path]) -> None:
+    """Apply patches to a tree that is ours to change. Raises EnvError if one does not apply or changes nothing."""
+    # git would quietly skip files of a folder that an outer repository ignores: it must not see that repository.
+    variables = {"GIT_CEILING_DIRECTORIES": str(tree.resolve().parent), "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": None}
+    for patch in patches:
+        command: list[str | Path] = ["git", "apply", "--verbose", "--whitespace=nowarn", "-p1", patch.resolve()]
+        applied = run(command, timeout_s=APPLY_TIMEOUT_S, cwd=tree, variables=variables)
+        said = (applied.stderr or applied.stdout).strip()
+        if applied.returncode != 0 or "Applied patch" not in said:
+            raise EnvError(
+                f"the patch {patch} does not apply to {tree.name}:\n{said or 'it changes no file'}",
+                hint=f"git checkout -- {patch}   # or update it for the version that the lock names",
+            )
+
+
+def _target(patch: Path) -> str:
+    return patch.parent.name
+
+
+def _order(patch: Path) -> tuple[str, str]:
+    return _target(patch), patch.name

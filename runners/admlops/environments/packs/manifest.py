@@ -1,0 +1,142 @@
+"""What a pack holds: a list of its files with their hashes, beside the archive.
+
+A pack is `<name>.tar.zst` and `<name>.json`. The manifest is written last, so a pack without one does not exist; the
+archive's members stand in the manifest's order, so unpacking checks each as it comes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+
+from admlops.errors import EnvError
+from admlops.storage import write_atomically
+
+SCHEMA = 1
+ARCHIVE_SUFFIX = ".tar.zst"
+MANIFEST_SUFFIX = ".json"
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One member: `content` is the BLAKE3 of a file (hexadecimal), or where a link points; "" for a folder."""
+
+    path: str
+    kind: Literal["file", "link", "folder"]
+    mode: int
+    size_bytes: int
+    content: str
+
+
+class Interpreter(msgspec.Struct, frozen=True):
+    """The Python outside the prefix that a virtual environment links to."""
+
+    link: str
+    target: str
+    version: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The environment in a pack. `prefix` is absolute: an environment runs only where it was built.
+
+    `state` is what the environment's state file says; `archive_blake3` is of the compressed archive.
+    """
+
+    schema: int
+    name: str
+    digest: str
+    prefix: str
+    state: Mapping[str, Any]
+    interpreter: Interpreter | None
+    archive_size_bytes: int
+    archive_blake3: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all files, unpacked."""
+        return sum(entry.size_bytes for entry in self.entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """A pack on disk."""
+
+    archive: Path
+    manifest: Manifest
+
+    @property
+    def manifest_path(self) -> Path:
+        return manifest_of(self.archive)
+
+
+def manifest_of(archive: Path) -> Path:
+    return archive.with_name(archive.name.removesuffix(ARCHIVE_SUFFIX) + MANIFEST_SUFFIX)
+
+
+def write_manifest(archive: Path, manifest: Manifest) -> None:
+    write_atomically(manifest_of(archive), msgspec.json.encode(manifest) + b"\n")
+
+
+def read_pack(archive: Path) -> Pack | None:
+    """The pack whose archive is `archive`, or None if it is not there.
+
+    Raises:
+        EnvError: the manifest is broken, from a newer schema, or names a path outside the prefix.
+    """
+    path = manifest_of(archive)
+    if not path.is_file() or not archive.is_file():
+        return None
+    return Pack(archive=archive, manifest=parse_manifest(path.read_bytes(), str(path)))
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest in `content`. Raises EnvError, naming `where`, if it is not one or not safe to unpack."""
+    try:
+        schema = msgspec.json.decode(content, type=dict[str, Any]).get("schema")
+        if schema != SCHEMA:
+            raise _refuse(where, f"its schema is {schema}, this admlops reads {SCHEMA}")
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise _refuse(where, str(error)) from error
+    _check_paths(manifest, where)
+    return manifest
+
+
+def _check_paths(manifest: Manifest, where: str) -> None:
+    """No entry lies outside the prefix, in a linked folder or twice; no link leaves the prefix."""
+    kinds: dict[str, str] = {}
+    for entry in manifest.entries:
+        path = PurePosixPath(entry.path)
+        if path.is_absolute() or ".." in path.parts or str(path) != entry.path or entry.path == ".":
+            raise _refuse(where, f"{entry.path!r} is not a path inside an environment")
+        if entry.path in kinds:
+            raise _refuse(where, f"{entry.path!r} is listed twice")
+        parent = str(path.parent)
+        if parent != "." and kinds.get(parent) != "folder":
+            raise _refuse(where, f"{entry.path!r} does not lie in a folder of the environment")
+        if entry.kind == "link" and not stays_inside(entry.path, entry.content, manifest.prefix):
+            raise _refuse(where, f"the link {entry.path!r} leads out of the environment, to {entry.content!r}")
+        kinds[entry.path] = entry.kind
+
+
+def stays_inside(path: str, target: str, prefix: str) -> bool:
+    """Whether a link at `path` (relative to the prefix) that points at `target` stays in the prefix."""
+    joined = PurePosixPath(prefix) / PurePosixPath(path).parent / target
+    depth: list[str] = []
+    for part in joined.parts[1:]:
+        if part == "..":
+            if not depth:
+                return False
+            depth.pop()
+        else:
+            depth.append(part)
+    inside = PurePosixPath(prefix).parts[1:]
+    return tuple(depth[: len(inside)]) == inside
+
+
+def _refuse(where: str, reason: str) -> EnvError:
+    return EnvError(f"the pack {where} cannot be used: {reason}", hint=f"rm {where}   # the next env install builds")

@@ -1,0 +1,210 @@
+"""Making a pack of a ready environment: one pass over its files, each hashed as it goes into the archive."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+import zstandard
+from blake3 import blake3
+
+from admlops.environments.packs.manifest import (
+    ARCHIVE_SUFFIX,
+    SCHEMA,
+    Entry,
+    Interpreter,
+    Manifest,
+    Pack,
+    manifest_of,
+    stays_inside,
+    write_manifest,
+)
+from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
+from admlops.errors import EnvError
+from admlops.storage import explain_os_error
+
+DEFAULT_LEVEL = 3
+"""zstd's own default: on site-packages a higher level costs minutes and saves a few per cent."""
+BLOCK_BYTES = 1 << 20
+LEFT_OUT = (STATE_FILE, SENTINEL)
+"""Written anew by whoever unpacks: the state file must come last."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+
+def pack_path(folder: Path, prefix: Path) -> Path:
+    """Where the pack of the environment at `prefix` lies in a folder of packs."""
+    return folder / f"{prefix.name}{ARCHIVE_SUFFIX}"
+
+
+def pack_environment(
+    prefix: Path, folder: Path, *, level: int = DEFAULT_LEVEL, on_progress: Progress | None = None
+) -> Pack:
+    """Pack the environment at `prefix` into `folder`; a pack that was there is replaced when the new one is whole.
+
+    Raises:
+        EnvError: the environment is not ready, or holds what no pack can hold: a socket, a link that leaves it.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    state = read_state(prefix)
+    if state is None or state["state"] != "ready":
+        raise EnvError(f"{prefix} is not a ready environment", hint="admlops env list")
+    archive = pack_path(folder, prefix)
+    temporary = archive.with_name(f".{archive.name}.{os.getpid()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(archive)
+        entries, interpreter, size_bytes, archive_hash = _write_archive(prefix, temporary, level, on_progress)
+        manifest = Manifest(
+            schema=SCHEMA,
+            name=state["name"],
+            digest=state["digest"],
+            prefix=str(prefix),
+            state=state,
+            interpreter=interpreter,
+            archive_size_bytes=size_bytes,
+            archive_blake3=archive_hash,
+            entries=tuple(entries),
+        )
+        manifest_of(archive).unlink(missing_ok=True)
+        temporary.replace(archive)
+        write_manifest(archive, manifest)
+    except OSError as error:
+        raise explain_os_error(error, archive) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return Pack(archive=archive, manifest=manifest)
+
+
+def _remove_leftovers(archive: Path) -> None:
+    """Remove what packers that were killed left beside `archive`."""
+    for left in archive.parent.glob(f".{archive.name}.*"):
+        pid = left.name.rpartition(".")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+class _HashedFile:
+    """A file that is written from its beginning to its end, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._hash, self.size_bytes = file, blake3(), 0
+
+    def write(self, block: bytes) -> int:
+        self._hash.update(block)
+        self.size_bytes += len(block)
+        return self._file.write(block)
+
+    def hexdigest(self) -> str:
+        return str(self._hash.hexdigest())
+
+
+class _HashedSource:
+    """A file that is read once, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.hash = file, blake3()
+
+    def read(self, size: int) -> bytes:
+        block = self._file.read(size)
+        self.hash.update(block)
+        return block
+
+
+def _write_archive(
+    prefix: Path, target: Path, level: int, on_progress: Progress | None
+) -> tuple[list[Entry], Interpreter | None, int, str]:
+    found = list(_walk(prefix))
+    total = sum(status.st_size for _, status in found if stat.S_ISREG(status.st_mode))
+    entries: list[Entry] = []
+    interpreter: Interpreter | None = None
+    done = 0
+    with target.open("wb") as file:
+        hashed = _HashedFile(file)
+        compressor = zstandard.ZstdCompressor(level=level, threads=-1)
+        with (
+            compressor.stream_writer(hashed, closefd=False) as compressed,  # type: ignore[arg-type]
+            tarfile.open(fileobj=compressed, mode="w|", format=tarfile.GNU_FORMAT, bufsize=BLOCK_BYTES) as tar,
+        ):
+            for path, status in found:
+                outside = _interpreter_link(prefix, path, status)
+                if outside is not None:
+                    interpreter = outside
+                    continue
+                entries.append(_add(tar, prefix, path, status))
+                done += entries[-1].size_bytes
+                if on_progress is not None:
+                    on_progress(done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    return entries, interpreter, hashed.size_bytes, hashed.hexdigest()
+
+
+def _walk(prefix: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(path relative to the prefix, status), folders before what is in them, in an order that does not vary."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(prefix / folder) as listing:
+            for item in sorted(listing, key=lambda item: item.name):
+                path = f"{folder}/{item.name}" if folder else item.name
+                if path in LEFT_OUT:
+                    continue
+                yield path, item.stat(follow_symlinks=False)
+                if item.is_dir(follow_symlinks=False):
+                    folders.append(path)
+
+
+def _interpreter_link(prefix: Path, path: str, status: os.stat_result) -> Interpreter | None:
+    """The Python outside that a virtual environment's `bin/python` links to."""
+    if not stat.S_ISLNK(status.st_mode) or path not in ("bin/python", "bin/python3"):
+        return None
+    target = str((prefix / path).readlink())
+    if stays_inside(path, target, str(prefix)):
+        return None
+    return Interpreter(link=path, target=target, version=_venv_version(prefix))
+
+
+def _venv_version(prefix: Path) -> str:
+    """The Python version that a virtual environment was made for, from its pyvenv.cfg."""
+    for line in (prefix / "pyvenv.cfg").read_text().splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() in ("version_info", "version"):
+            return value.strip()
+    raise EnvError(f"{prefix / 'pyvenv.cfg'} does not say which Python it is for", hint=f"admlops env verify {prefix}")
+
+
+def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result) -> Entry:
+    member = tarfile.TarInfo(path)
+    member.mode = stat.S_IMODE(status.st_mode)
+    member.mtime = int(status.st_mtime)  # bytecode names the whole second of its source
+    if stat.S_ISDIR(status.st_mode):
+        member.type = tarfile.DIRTYPE
+        tar.addfile(member)
+        return Entry(path=path, kind="folder", mode=member.mode, size_bytes=0, content="")
+    if stat.S_ISLNK(status.st_mode):
+        member.type = tarfile.SYMTYPE
+        member.linkname = str((prefix / path).readlink())
+        if not stays_inside(path, member.linkname, str(prefix)):
+            raise EnvError(
+                f"{prefix / path} links to {member.linkname}, outside the environment, so it cannot be packed",
+                hint=f"admlops env repair   # or remove the link: rm {prefix / path}",
+            )
+        tar.addfile(member)
+        return Entry(path=path, kind="link", mode=member.mode, size_bytes=0, content=member.linkname)
+    if not stat.S_ISREG(status.st_mode):
+        raise EnvError(f"{prefix / path} is neither file, folder nor link", hint=f"rm {prefix / path}")
+    with (prefix / path).open("rb") as file:
+        source = _HashedSource(file)
+        member.size = status.st_size
+        tar.addfile(member, source)  # type: ignore[arg-type]
+    digest = str(source.hash.hexdigest())
+    return Entry(path=path, kind="file", mode=member.mode, size_bytes=member.size, content=digest)

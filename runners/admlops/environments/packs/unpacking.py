@@ -1,0 +1,289 @@
+"""Restoring an environment from its pack: streamed, checked file by file, in parallel.
+
+Three stages run beside each other: one thread decompresses, this one reads the archive's headers, a few write files and
+hash what they write. The archive must hold exactly the manifest's entries, in its order.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import tarfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from blake3 import blake3
+
+from admlops.environments.packs.manifest import Entry, Interpreter, Manifest, Pack, read_pack
+from admlops.environments.packs.packing import Progress, pack_path
+from admlops.errors import EnvError
+from admlops.storage import explain_os_error
+
+BLOCK_BYTES = 1 << 20
+AHEAD_BLOCKS = 32
+HEADER_BYTES = 16 << 10
+"""What tarfile holds: it copies the rest of its buffer at each read, so a large one costs more than it saves."""
+PIECE_BYTES = 8 << 20
+"""A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
+PENDING_BYTES = 128 << 20
+MAX_WRITERS = 8
+
+Say = Callable[[str], None]
+
+
+def restore_from_pack(
+    folder: Path, prefix: Path, *, digest: str, say: Say, on_progress: Progress | None = None
+) -> Mapping[str, Any] | None:
+    """Restore the environment `digest` at `prefix` from a folder of packs; gives what its state file said.
+
+    None if no pack fits. `prefix` must be empty but for what admlops wrote there. A pack that turns out damaged is said
+    and not used: the caller clears what was unpacked of it.
+    """
+    archive = pack_path(folder, prefix)
+    try:
+        pack = read_pack(archive)
+        if pack is None:
+            return None
+        reason = _unfit(pack.manifest, prefix, digest)
+        if reason is not None:
+            say(f"the pack {archive} does not fit: {reason}")
+            return None
+        unpack(pack, prefix, on_progress=on_progress)
+    except EnvError as error:
+        say(f"{error.message}; building instead")
+        return None
+    return pack.manifest.state
+
+
+def _unfit(manifest: Manifest, prefix: Path, digest: str) -> str | None:
+    """Why a pack cannot become the environment `digest` at `prefix`, or None."""
+    if manifest.digest != digest:
+        return "its environment was built from other locks"
+    if manifest.prefix != str(prefix):
+        return f"its environment runs only at {manifest.prefix} (export ADMLOPS_ENVIRONMENTS to have it there)"
+    outside = manifest.interpreter
+    if outside is not None and not os.access(outside.target, os.X_OK):
+        return f"it needs Python {outside.version} at {outside.target}"
+    return None
+
+
+def unpack(pack: Pack, prefix: Path, *, on_progress: Progress | None = None) -> None:
+    """Unpack and check every file of a pack into `prefix`. The caller holds the prefix's lock and writes its state.
+
+    Raises:
+        EnvError: the archive is damaged or not what the manifest says; names the file.
+        StorageError: the disk is full or cannot be written.
+    """
+    manifest = pack.manifest
+    try:
+        prefix.mkdir(parents=True, exist_ok=True)
+        with pack.archive.open("rb") as compressed, _decompressed(compressed) as stream, _writers() as pool:
+            _unpack_members(stream, manifest, prefix, pool, on_progress)
+        _check_links(manifest, prefix)
+        _set_folder_modes(manifest, prefix)
+        if manifest.interpreter is not None:
+            _link_interpreter(manifest.interpreter, prefix)
+    except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
+        raise _damaged(pack.archive, f"it cannot be read ({error})") from error
+    except _WrongMemberError as error:
+        raise _damaged(pack.archive, str(error)) from error
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
+
+
+class _WrongMemberError(Exception):
+    """The archive holds something else than the manifest says."""
+
+
+def _damaged(archive: Path, reason: str) -> EnvError:
+    return EnvError(f"the pack {archive} is damaged: {reason}", hint=f"rm {archive}   # then: admlops env pack MODEL")
+
+
+def _unpack_members(
+    stream: _Ahead, manifest: Manifest, prefix: Path, pool: _Writers, on_progress: Progress | None
+) -> None:
+    total, done = manifest.size_bytes, 0
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=HEADER_BYTES) as tar:  # type: ignore[call-overload]
+        members: Iterator[tarfile.TarInfo] = iter(tar)
+        for entry in manifest.entries:
+            member = next(members, None)
+            _check_member(member, entry)
+            assert member is not None
+            target = str(prefix / entry.path)
+            if entry.kind == "folder":
+                os.mkdir(target, 0o700)  # noqa: PTH102 - a hundred thousand of these: no Path is made for them
+            elif entry.kind == "link":
+                os.symlink(entry.content, target)  # noqa: PTH211
+            else:
+                _take_file(tar, member, entry, target, pool)
+            done += entry.size_bytes
+            if on_progress is not None:
+                on_progress(done, total)
+        extra = next(members, None)
+        if extra is not None:
+            raise _WrongMemberError(f"it holds {extra.name!r}, which its manifest does not list")
+
+
+def _check_member(member: tarfile.TarInfo | None, entry: Entry) -> None:
+    if member is None:
+        raise _WrongMemberError(f"it ends before {entry.path!r}")
+    kind = "folder" if member.isdir() else "link" if member.issym() else "file" if member.isreg() else "other"
+    found = (member.name, kind, member.size, member.mode)
+    if found != (entry.path, entry.kind, entry.size_bytes, entry.mode):
+        raise _WrongMemberError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
+    if entry.kind == "link" and member.linkname != entry.content:
+        raise _WrongMemberError(f"its link {entry.path!r} points elsewhere than its manifest says")
+
+
+def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, target: str, pool: _Writers) -> None:
+    source = tar.extractfile(member)
+    assert source is not None
+    if entry.size_bytes <= PIECE_BYTES:
+        pool.submit(entry, target, source.read(), int(member.mtime))
+        return
+    digest = blake3()
+    with open(target, "xb", buffering=0) as file:  # noqa: PTH123
+        while piece := source.read(PIECE_BYTES):
+            digest.update(piece)
+            file.write(piece)
+        _finish(file.fileno(), entry, int(member.mtime))
+    _check_hash(str(digest.hexdigest()), entry)
+
+
+def _write_file(entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
+    _check_hash(str(blake3(content).hexdigest()), entry)
+    with open(target, "xb", buffering=0) as file:  # noqa: PTH123
+        file.write(content)
+        _finish(file.fileno(), entry, mtime_s)
+
+
+def _finish(descriptor: int, entry: Entry, mtime_s: int) -> None:
+    os.fchmod(descriptor, entry.mode)
+    os.utime(descriptor, (mtime_s, mtime_s))
+
+
+def _check_hash(digest: str, entry: Entry) -> None:
+    if digest != entry.content:
+        raise _WrongMemberError(f"the content of {entry.path!r} is not what its manifest says")
+
+
+def _check_links(manifest: Manifest, prefix: Path) -> None:
+    """Links that each stay inside can leave together; none of these may."""
+    inside = os.path.realpath(prefix) + os.sep
+    for entry in manifest.entries:
+        if entry.kind == "link" and not os.path.realpath(prefix / entry.path).startswith(inside):
+            raise _WrongMemberError(f"its link {entry.path!r} leads out of the environment")
+
+
+def _set_folder_modes(manifest: Manifest, prefix: Path) -> None:
+    """Last, so that a folder that may not be written could be filled."""
+    for entry in reversed(manifest.entries):
+        if entry.kind == "folder":
+            (prefix / entry.path).chmod(entry.mode)
+
+
+def _link_interpreter(interpreter: Interpreter, prefix: Path) -> None:
+    if not os.access(interpreter.target, os.X_OK):
+        raise _WrongMemberError(f"it needs Python {interpreter.version} at {interpreter.target}")
+    (prefix / interpreter.link).symlink_to(interpreter.target)
+
+
+class _Ahead:
+    """A stream that another thread decompresses, a bounded number of blocks ahead of its reader."""
+
+    def __init__(self, compressed: Any) -> None:
+        self._blocks: queue.Queue[bytes | Exception] = queue.Queue(AHEAD_BLOCKS)
+        self._block, self._position = b"", 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._decompress, args=(compressed,), daemon=True)
+        self._thread.start()
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes: fewer only at the end."""
+        parts: list[bytes] = []
+        while size:
+            if self._position == len(self._block) and not self._next_block():
+                break
+            part = self._block[self._position : self._position + size]
+            self._position += len(part)
+            size -= len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def stop(self) -> None:
+        """End the other thread, whatever it waits for."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._blocks.get(timeout=0.01)
+            except queue.Empty:
+                continue
+
+    def _next_block(self) -> bool:
+        block = self._blocks.get()
+        if isinstance(block, Exception):
+            raise block
+        self._block, self._position = block, 0
+        if not block:
+            self._blocks.put(b"")  # the end stays the end
+        return bool(block)
+
+    def _decompress(self, compressed: Any) -> None:
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(compressed, read_across_frames=True) as reader:
+                while not self._stopped.is_set() and (block := reader.read(BLOCK_BYTES)):
+                    self._blocks.put(block)
+            self._blocks.put(b"")
+        except (zstandard.ZstdError, OSError) as error:
+            self._blocks.put(error)
+
+
+@contextmanager
+def _decompressed(compressed: Any) -> Iterator[_Ahead]:
+    stream = _Ahead(compressed)
+    try:
+        yield stream
+    finally:
+        stream.stop()
+
+
+class _Writers:
+    """A few threads that hash and write files, with a bounded number of bytes waiting for them."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._pending: deque[tuple[Future[None], int]] = deque()
+        self._pending_bytes = 0
+
+    def submit(self, entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
+        self._pending.append((self._pool.submit(_write_file, entry, target, content, mtime_s), len(content)))
+        self._pending_bytes += len(content)
+        while self._pending_bytes > PENDING_BYTES or len(self._pending) > 1024:
+            self._wait_for_one()
+
+    def finish(self) -> None:
+        while self._pending:
+            self._wait_for_one()
+
+    def _wait_for_one(self) -> None:
+        future, size_bytes = self._pending.popleft()
+        self._pending_bytes -= size_bytes
+        future.result()
+
+
+@contextmanager
+def _writers() -> Iterator[_Writers]:
+    with ThreadPoolExecutor(min(MAX_WRITERS, os.cpu_count() or 1)) as pool:
+        writers = _Writers(pool)
+        try:
+            yield writers
+            writers.finish()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,194 @@
+"""Python packages of hashed locks into a prefix, by uv: never more than the lock, never without its hashes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from admlops.downloads import download
+from admlops.environments.caches import cache_folder, uv_settings
+from admlops.environments.lock import LockedPackage, read_lock
+from admlops.environments.progress import Progress, ProgressWatch, Say, unwatched
+from admlops.errors import EnvError
+from admlops.paths import Layout
+from admlops.processes import Completed, run
+
+INSTALL_TIMEOUT_S = 3600.0
+CLEAN_TIMEOUT_S = 60.0
+BUILD_TOOLS = frozenset(("pip", "setuptools", "wheel", "ninja"))
+"""What source distributions are built with; it must be in the prefix first, as the lock has it."""
+
+
+def install_python(
+    prefix: Path,
+    packages: Sequence[LockedPackage],
+    *,
+    layout: Layout,
+    name: str,
+    say: Say,
+    progress: ProgressWatch = unwatched,
+    locks: Sequence[Path] = (),
+    reinstall: bool = False,
+) -> None:
+    """Install exactly these packages into the prefix's Python; what else is there stays.
+
+    `reinstall` puts packages anew that are there already, from files fetched anew. `name` is the environment's and
+    `locks` are its files, for messages.
+
+    Raises:
+        EnvError: a hash is unknown or does not match, the index cannot be reached, a source does not build.
+        DownloadError: a wheel that is locked by its address cannot be had.
+    """
+    python = prefix / "bin" / "python"
+    settings = dict(uv_settings(layout))
+    lines = [_line(package, layout, say, progress) for package in packages]
+    tools = [line for package, line in zip(packages, lines, strict=True) if package.name in BUILD_TOOLS]
+    # Copies, not hard links: a person who edits a file in the prefix must not change uv's cache with it.
+    # No bytecode: the smoke test imports what the model needs, and compiling all the rest takes ten times longer.
+    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy"]
+    if reinstall:
+        options += ["--reinstall", *_forget([package.name for package in packages], settings)]
+    if len(tools) < len(lines) and tools:
+        _install(python, tools, options, settings=settings, name=name, locks=locks)
+        options = [*options, "--no-build-isolation"]
+    if lines:
+        _install(python, lines, options, settings=settings, name=name, locks=locks)
+
+
+def install_wheels(prefix: Path, wheels: Iterable[Path], *, layout: Layout, name: str) -> None:
+    """Install wheels that were built on this machine. Raises EnvError if one cannot be installed."""
+    files = [str(wheel) for wheel in wheels]
+    if files:
+        options = ["--quiet", "--no-deps", "--link-mode", "copy", "--reinstall", "--offline"]
+        command: list[str | Path] = [find_uv(), "pip", "install", *options, "--python", prefix / "bin" / "python"]
+        checked(run([*command, *files], timeout_s=INSTALL_TIMEOUT_S, variables=uv_settings(layout)), name)
+
+
+def _install(
+    python: Path,
+    lines: list[str],
+    options: list[str],
+    *,
+    settings: Mapping[str, str],
+    name: str,
+    locks: Sequence[Path],
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="admlops-") as folder:
+        lock = Path(folder) / "requirements.txt"
+        lock.write_text("".join(f"{line}\n" for line in lines))
+        command: list[str | Path] = [find_uv(), "pip", "install", *options, "--python", python, "-r", lock]
+        # All hashes are known, so a warm cache needs no index; where it lacks something, that is found out at once.
+        if run([*command, "--offline"], timeout_s=INSTALL_TIMEOUT_S, variables=settings).returncode == 0:
+            return
+        # uv's own settings reach uv, an index's credentials among them; they reach no model.
+        checked(run(command, timeout_s=INSTALL_TIMEOUT_S, variables=settings), name, locks)
+
+
+def _line(package: LockedPackage, layout: Layout, say: Say, progress: ProgressWatch) -> str:
+    """The package as uv reads it: out of the index, or out of a file that was fetched from the lock's address."""
+    wanted = str(package.requirement)
+    if package.url is not None:
+        marker = f" ; {package.requirement.marker}" if package.requirement.marker else ""
+        wanted = f"{package.requirement.name} @ {_fetch_wheel(package, layout, say, progress).as_uri()}{marker}"
+    return " ".join([wanted, *(f"--hash={digest}" for digest in package.hashes)])
+
+
+def _fetch_wheel(package: LockedPackage, layout: Layout, say: Say, progress: ProgressWatch) -> Path:
+    """The wheel that a lock names by its address. uv itself would begin these large files anew after each failure."""
+    assert package.url is not None
+    file_name = unquote(urlsplit(package.url).path.rsplit("/", 1)[-1])
+    if package.hash_unknown:
+        raise EnvError(
+            f"the lock does not know the sha256 of {file_name}; nobody has fetched and recorded it yet",
+            hint="admlops env lock MODEL --record   # or install with --trust-first-use",
+        )
+    sha256 = package.hashes[0].removeprefix("sha256:")
+
+    def watch(done: int, total: int | None) -> None:
+        progress(Progress(phase=package.name, done=done, total=total, unit="bytes"))
+
+    return download(package.url, _wheel_path(layout, sha256, file_name), sha256=sha256, progress=watch, say=say).path
+
+
+def _wheel_path(layout: Layout, sha256: str, file_name: str) -> Path:
+    return cache_folder(layout) / "wheels" / sha256[:20] / file_name
+
+
+def trust_unknown(locks: Iterable[Path], *, layout: Layout, say: Say) -> list[str]:
+    """Fetch the wheels whose hashes nobody has recorded and write what they hash to into their locks.
+
+    Returns what was trusted, as `name sha256:…`.
+    """
+    from admlops.environments.locking.record import write_hashes
+
+    trusted = []
+    for lock in locks:
+        found = {}
+        for package in read_lock(lock):
+            if package.url is None or not package.hash_unknown:
+                continue
+            file_name = unquote(urlsplit(package.url).path.rsplit("/", 1)[-1])
+            fetched = download(package.url, cache_folder(layout) / "wheels" / "unknown" / file_name, say=say)
+            target = _wheel_path(layout, fetched.sha256, file_name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fetched.path.replace(target)
+            say(f"{file_name} has sha256 {fetched.sha256}: trusted on first use, and written into {lock}")
+            found[package.name] = fetched.sha256
+        if found:
+            write_hashes(lock, found)
+        trusted += [f"{name} sha256:{sha256}" for name, sha256 in found.items()]
+    return trusted
+
+
+def _forget(names: list[str], settings: Mapping[str, str]) -> list[str]:
+    """Drop packages from uv's cache, whose files may have been edited; options to go round it where that fails."""
+    with suppress(EnvError):  # another uv may hold the cache for long
+        if run([find_uv(), "cache", "clean", *names], timeout_s=CLEAN_TIMEOUT_S, variables=settings).returncode == 0:
+            return []
+    return ["--no-cache"]
+
+
+def find_uv() -> Path:
+    """uv beside the host's Python (bootstrap puts it there), else on PATH. Raises EnvError if there is none."""
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("uv")
+    if found is None:
+        raise EnvError("uv was not found beside the host's Python nor on PATH", hint="./install/bootstrap.sh")
+    return Path(found)
+
+
+def checked(completed: Completed, name: str, locks: Sequence[Path] = ()) -> Completed:
+    """`completed`, or an error that says what its failure means."""
+    if completed.returncode == 0:
+        return completed
+    said = (completed.stderr or completed.stdout).strip()
+    for pattern, meaning, hint in _MEANINGS:
+        if re.search(pattern, said, re.IGNORECASE):
+            lock = " or ".join(map(str, locks)) or "its lock"
+            raise EnvError(f"{name}: {meaning.format(lock=lock)}\n{said}", hint=hint)
+    raise EnvError(f"{name} could not be built:\n{said}", hint="run the command again; the text above is uv's own")
+
+
+_MEANINGS = (
+    (
+        "hash mismatch|hashes? .*not match",
+        "a package's hash is not the one in {lock}; nothing of it was installed",
+        "git checkout -- envs   # if the lock was edited; if it was not, do not trust the index you use",
+    ),
+    (
+        "no space left",
+        "the disk is full",
+        "df -h .   # free some space, or export ADMLOPS_ENVIRONMENTS=/a/larger/disk",
+    ),
+    (
+        "dns error|error sending request|connection|timed out|failed to fetch",
+        "the package index cannot be reached",
+        "check the network (or your proxy and index settings), then run the command again",
+    ),
+)

@@ -1,0 +1,201 @@
+"""Removing environments: only what admlops made, never one that a process is using, and never by halves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from filelock import FileLock, Timeout
+
+from admlops.environments.inventory import is_ours, list_installed
+from admlops.errors import EnvError
+from admlops.paths import Layout
+from admlops.storage import explain_os_error
+
+REMOVING_SUFFIX = ".removing"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A process that uses an environment."""
+
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage:
+    """Something that `collect` removed, would remove, or had to keep (`kept_because`)."""
+
+    path: Path
+    reason: str
+    size_bytes: int
+    kept_because: str | None = None
+
+
+def users_of(prefix: Path) -> list[User]:
+    """The live processes that run from a prefix, were started in its environment, or have one of its files mapped.
+
+    This process and those it was started by do not count: a person may remove what their shell has activated.
+    """
+    ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in ours:
+            continue
+        with suppress(psutil.Error, OSError):
+            if _uses(process, prefix):
+                found.append(User(pid=process.pid, command=" ".join(process.cmdline()) or process.name()))
+    return found
+
+
+def _uses(process: psutil.Process, prefix: Path) -> bool:
+    inside = f"{prefix}/"
+    if process.exe().startswith(inside) or any(part.startswith(inside) for part in process.cmdline()[:1]):
+        return True
+    environment = process.environ()
+    if str(prefix) in (environment.get("CONDA_PREFIX"), environment.get("VIRTUAL_ENV")):
+        return True
+    return inside in Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+
+
+def check_unused(prefix: Path) -> None:
+    """Refuse to change a prefix while a process uses it.
+
+    Raises:
+        EnvError: one does; names it.
+    """
+    users = users_of(prefix)
+    if users:
+        listed = "; ".join(f"{user.pid} ({user.command[:80]})" for user in users)
+        raise EnvError(f"{prefix.name} is in use by process {listed}", hint=f"kill {users[0].pid}   # or wait for it")
+
+
+def remove(layout: Layout, prefix: Path) -> int:
+    """Remove one environment; gives back the bytes that were freed.
+
+    Raises:
+        EnvError: admlops did not make the folder, a process uses it, or another one is building it.
+        StorageError: it cannot be removed.
+    """
+    if prefix.parent != layout.environments or not is_ours(prefix):
+        raise EnvError(f"{prefix} was not made by admlops; it is left alone", hint=f"ls -la {prefix}")
+    check_unused(prefix)
+    with held(prefix):
+        freed = size_bytes(prefix)
+        discard(prefix)
+    return freed
+
+
+@contextmanager
+def held(prefix: Path) -> Iterator[None]:
+    """Hold the lock that builders of a prefix take.
+
+    Raises:
+        EnvError: another process has it.
+    """
+    lock = FileLock(prefix.with_name(prefix.name + ".lock"))
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout as error:
+        raise EnvError(
+            f"another process is building or repairing {prefix.name}", hint=f"fuser {lock.lock_file}   # names it"
+        ) from error
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def discard(prefix: Path) -> None:
+    """Take a folder out of sight in one step, then remove it: cut short, it leaves nothing that looks whole."""
+    hidden = prefix.with_name(f".{prefix.name.removeprefix('.').removesuffix(REMOVING_SUFFIX)}{REMOVING_SUFFIX}")
+    try:
+        if hidden.exists() and hidden != prefix:
+            _delete(hidden)
+        prefix.rename(hidden)
+        _delete(hidden)
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
+
+
+def _delete(folder: Path) -> None:
+    def make_writable(function: Callable[..., object], path: str, _: object) -> None:
+        Path(path).parent.chmod(0o700)
+        function(path)
+
+    shutil.rmtree(folder, onerror=make_writable)
+
+
+def size_bytes(folder: Path) -> int:
+    """What a folder takes on disk; a file with several names in it counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for parent, folders, files in os.walk(folder):
+        for name in (*files, *folders):
+            with suppress(OSError):
+                stat = os.lstat(f"{parent}/{name}")
+                if stat.st_nlink > 1:
+                    if (stat.st_dev, stat.st_ino) in seen:
+                        continue
+                    seen.add((stat.st_dev, stat.st_ino))
+                total += stat.st_blocks * 512
+    return total
+
+
+def collect(layout: Layout, *, wheels: bool, dry_run: bool) -> list[Garbage]:
+    """Remove environments that no lock asks for, half-built ones whose builder is gone, and remains of removals.
+
+    Args:
+        layout: where they are.
+        wheels: also compiled wheels that no environment here was built with. They take long to build and outlive a
+            pod's environments, so they are only removed on request.
+        dry_run: say only what would go.
+    """
+    return [_collect_one(layout, *found, dry_run=dry_run) for found in _garbage(layout, wheels=wheels)]
+
+
+Nature = Literal["environment", "remains", "wheels"]
+
+
+def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Nature]]:
+    referenced: set[str] = set()
+    for one in list_installed(layout):
+        if one.recipe is None:
+            yield one.prefix, "no lock asks for it any more", "environment"
+        elif one.state == "building":
+            yield one.prefix, "half-built, and its builder is gone", "environment"
+        else:
+            referenced |= set(one.details.get("wheels", ()))
+    for remains in sorted(layout.environments.glob(f".*{REMOVING_SUFFIX}")):
+        yield remains, "the remains of a removal that was cut short", "remains"
+    if wheels and layout.wheels.is_dir():
+        for folder in sorted(layout.wheels.iterdir()):
+            if folder.is_dir() and not folder.name.startswith(".") and folder.name not in referenced:
+                yield folder, "no environment here was built with it", "wheels"
+
+
+def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry_run: bool) -> Garbage:
+    size = size_bytes(path)
+    try:
+        if nature == "environment":
+            check_unused(path)
+            with held(path):
+                pass
+            if not dry_run:
+                remove(layout, path)
+        elif not dry_run:
+            discard(path)
+    except EnvError as error:
+        return Garbage(path=path, reason=reason, size_bytes=size, kept_because=error.message)
+    return Garbage(path=path, reason=reason, size_bytes=size)
