@@ -7,26 +7,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from admlops.datasets.nuscenes import NuScenes, tokens_digest
-from admlops.datasets.vector_map import sample_vectors
+import msgspec
+import numpy as np
+
+from admlops.catalog import load_model
+from admlops.datasets.annotations import read_annotations
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.vector_map import CENTERLINE, sample_vectors
 from admlops.environments import ensure_official
-from admlops.errors import DataError, RecordError, UsageError
+from admlops.errors import AdmlopsError, DataError, RecordError, UsageError
+from admlops.evaluation.bootstrap import Values
 from admlops.evaluation.detection import (
     MAX_BOXES_PER_SAMPLE,
     OFFICIAL_NAME,
     DetectionEvaluation,
-    Submission,
     evaluate_detection,
     make_submission,
 )
+from admlops.evaluation.detection_run import DetectionResult, evaluate_detections
+from admlops.evaluation.ground_truth import make_ground_truth
 from admlops.evaluation.latency import summarize
-from admlops.evaluation.vector_map import MapEvaluation, evaluate_map
+from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD
+from admlops.evaluation.run_boxes import RunBoxes, read_run_boxes
+from admlops.evaluation.vector_map import CHAMFER, CHAMFER_WITH_CENTERLINES, IOU, MapEvaluation, evaluate_map
 from admlops.evaluation.worst import (
     Matches,
+    RunVerdicts,
     SampleErrors,
     choose_confidences,
     judge,
-    match_boxes,
+    judge_run,
     match_elements,
     sort_worst,
 )
@@ -37,7 +47,7 @@ from admlops.storage import write_atomically
 
 METRICS_SCHEMA = 1
 MAX_WORST = 50
-NOT_EVALUATED_YET = ("lane_graph", "plan")
+NOT_EVALUATED_YET = ("detections_2d", "lane_graph", "plan")
 
 Say = Callable[[str], None]
 
@@ -46,16 +56,29 @@ Say = Callable[[str], None]
 class _Evaluation:
     """What the protocols said; a task that no record does is None."""
 
-    detection: DetectionEvaluation | None
+    detection: DetectionResult | None
+    official: DetectionEvaluation | None
     map: MapEvaluation | None
+    others: Mapping[str, DetectionResult | MapEvaluation]
+    """Further protocols of the same tasks, by their key in `details`."""
     notes: tuple[str, ...]
 
+    @property
+    def parts(self) -> dict[str, DetectionResult | MapEvaluation]:
+        """Everything that was evaluated, by its key in `details`."""
+        main = {"detection": self.detection, "map": self.map}
+        return {**{name: part for name, part in main.items() if part is not None}, **self.others}
 
-def evaluate_run(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say) -> dict[str, Any]:
+
+def evaluate_run(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say, official: bool = False) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
     A run that is not complete is evaluated over the scenes that are: `notes` says so, and the digest of its samples
     keeps its numbers from being compared with those of the whole. The caller holds `run.lock()`.
+
+    Args:
+        official: compute the detection metrics with nuscenes-devkit as well, in its own environment; `official` in
+            the result has its numbers.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
@@ -63,25 +86,28 @@ def evaluate_run(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say) ->
         DataError: the samples, annotations or maps are not in `data`.
         EnvError: the official evaluator cannot be set up or fails.
     """
-    records = list(run.records())
-    _check(run, data, records)
-    tokens = [record.metadata.sample_token for record in records]
-    samples = {token: data.sample(token) for token in tokens}
-    evaluation = _evaluate_tasks(run, data, records, samples, layout=layout, say=say)
-    metrics = _shape(run, data, records, evaluation)
+    boxes = read_run_boxes(run)
+    _check(run, data, boxes)
+    evaluation = _evaluate_tasks(run, data, boxes, layout=layout, say=say, official=official)
+    metrics = _shape(run, data, boxes, evaluation)
     content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
+    _write_resamples(run, boxes, evaluation)
     write_atomically(run.metrics_path, content.encode())
     return metrics
 
 
-def _check(run: RunFolder, data: NuScenes, records: Sequence[Record]) -> None:
-    name = run.header.run
+def _check(run: RunFolder, data: NuScenes, boxes: RunBoxes) -> None:
+    name, records = run.header.run, boxes.metadata
     if not records:
         raise RecordError(
             f"{run.records_path} holds no complete scene, so there is nothing to evaluate",
             hint=f"admlops run {run.header.model} --run {name} --resume",
         )
-    if all(record.metadata.status == "failed" for record in records):
+    if len(set(boxes.tokens)) < len(records):
+        raise RecordError(
+            f"run {name} has more than one record of a sample", hint=f"admlops results show {name}   # then run it anew"
+        )
+    if all(entry.status == "failed" for entry in records):
         raise RecordError(
             f"all {len(records)} samples of run {name} failed, so there is nothing to evaluate",
             hint=f"less {run.logs_path}/worker-0.log",
@@ -99,16 +125,13 @@ def _check(run: RunFolder, data: NuScenes, records: Sequence[Record]) -> None:
 
 
 def _evaluate_tasks(
-    run: RunFolder,
-    data: NuScenes,
-    records: Sequence[Record],
-    samples: Mapping[str, Mapping[str, Any]],
-    *,
-    layout: Layout,
-    say: Say,
+    run: RunFolder, data: NuScenes, boxes: RunBoxes, *, layout: Layout, say: Say, official: bool
 ) -> _Evaluation:
-    tasks = {task for task in ("detections_3d", "map_elements", *NOT_EVALUATED_YET) if _does(records, task)}
-    notes = [] if _is_whole(run, records) else [_incomplete_note(run, len(records))]
+    tasks = boxes.tasks
+    whole = _is_whole(run, boxes)
+    notes = [] if whole else [_incomplete_note(run, len(boxes.metadata))]
+    if run.header.random_weights:
+        notes.append(f"the weights are random ({run.header.random_weights}): these numbers compare with no others")
     notes += [f"{task} is in the records and is not evaluated" for task in NOT_EVALUATED_YET if task in tasks]
     if not tasks & {"detections_3d", "map_elements"}:
         raise UsageError(
@@ -116,32 +139,68 @@ def _evaluate_tasks(
             "detections_3d and map_elements can be evaluated",
             hint=f"admlops models show {run.header.model}",
         )
-    # The map first: it takes seconds, and what it finds wrong is better said before minutes of the official evaluator.
-    map_ = _evaluate_map(data, records, samples) if "map_elements" in tasks else None
-    detection = None
-    if "detections_3d" in tasks:
-        submission = make_submission(records, samples)
-        if submission.dropped_boxes:
-            notes.append(f"{submission.dropped_boxes} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out")
-        detection = _evaluate_detection(run, data, submission, layout=layout, say=say)
-    for note in notes:
-        say(f"{run.header.run}: {note}")
-    return _Evaluation(detection=detection, map=map_, notes=tuple(notes))
+    published = _published_protocols(run, layout)
+    maps = _evaluate_map(run, data, published) if "map_elements" in tasks else {}
+    detections = _evaluate_boxes(data, boxes, published) if "detections_3d" in tasks else {}
+    detection = detections.pop("detection", None)
+    if boxes.dropped:
+        notes.append(f"{boxes.dropped} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out")
+    theirs = _run_official(run, data, layout=layout, say=say) if official and detection is not None else None
+    reasons = [] if detection is None or detection.resampling.reason is None else [detection.resampling.reason]
+    for line in (*notes, *reasons):
+        say(f"{run.header.run}: {line}")
+    return _Evaluation(
+        detection=detection,
+        official=theirs,
+        map=maps.pop("map", None),
+        others={**detections, **maps},
+        notes=tuple(notes),
+    )
 
 
-def _evaluate_map(data: NuScenes, records: Sequence[Record], samples: Mapping[str, Mapping[str, Any]]) -> MapEvaluation:
+def _evaluate_map(run: RunFolder, data: NuScenes, published: set[str]) -> dict[str, MapEvaluation]:
+    """MapTR's Chamfer AP; its other protocols where the model's authors report them, or where there are centrelines."""
+    records = list(run.records())
     maps = data.root / "maps"
-    truth = {token: sample_vectors(maps, data.location(token), sample) for token, sample in samples.items()}
-    return evaluate_map(records, truth, samples)
+    samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
+    lines = any(element.type == CENTERLINE for record in records for element in record.map_elements or ())
+    protocols = {"map": CHAMFER}
+    if IOU.name in published:
+        protocols["map_iou"] = IOU
+    if lines or CHAMFER_WITH_CENTERLINES.name in published:
+        protocols["map_centerline"] = CHAMFER_WITH_CENTERLINES
+    truth = {
+        token: sample_vectors(maps, data.location(token), sample, centerlines="map_centerline" in protocols)
+        for token, sample in samples.items()
+    }
+    return {key: evaluate_map(records, truth, samples, protocol=protocol) for key, protocol in protocols.items()}
 
 
-def _evaluate_detection(
-    run: RunFolder, data: NuScenes, submission: Submission, *, layout: Layout, say: Say
-) -> DetectionEvaluation:
+def _evaluate_boxes(data: NuScenes, found: RunBoxes, published: set[str]) -> dict[str, DetectionResult]:
+    """The nuScenes metrics, and VAD's where the model's authors report those."""
+    annotations = read_annotations(data.root, data.version, found.tokens)
+    truth = make_ground_truth(annotations)
+    boxes = found.in_global_frame(truth)
+    protocols = {"detection": NUSCENES}
+    if VAD.name in published:
+        protocols["vad_detection"] = VAD
+    return {key: evaluate_detections(boxes, truth, annotations.scenes, protocol) for key, protocol in protocols.items()}
+
+
+def _published_protocols(run: RunFolder, layout: Layout) -> set[str]:
+    try:
+        return {claim.protocol for claim in load_model(layout, run.header.model).published}
+    except AdmlopsError:  # a run of a model that this catalogue does not have
+        return set()
+
+
+def _run_official(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say) -> DetectionEvaluation:
     environment = ensure_official(layout, OFFICIAL_NAME, say=say)
-    say(f"{run.header.run}: official nuScenes detection metrics over {len(submission.results)} samples")
+    records = list(run.records())
+    say(f"{run.header.run}: official nuScenes detection metrics over {len(records)} samples")
+    samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
     return evaluate_detection(
-        submission,
+        make_submission(records, samples),
         dataroot=data.root,
         version=data.version,
         folder=run.predictions_path,
@@ -150,66 +209,99 @@ def _evaluate_detection(
     )
 
 
-def _shape(run: RunFolder, data: NuScenes, records: Sequence[Record], evaluation: _Evaluation) -> dict[str, Any]:
+def _shape(run: RunFolder, data: NuScenes, boxes: RunBoxes, evaluation: _Evaluation) -> dict[str, Any]:
     header = run.header
-    dataset = tokens_digest(record.metadata.sample_token for record in records)
-    failed = [record.metadata for record in records if record.metadata.status == "failed"]
-    parts = [part for part in (evaluation.detection, evaluation.map) if part is not None]
-    details = {"detection": evaluation.detection, "map": evaluation.map}
-    worst, cutoffs = _find_worst(data, records, evaluation)
-    return {
+    dataset = boxes.dataset
+    failed = [entry for entry in boxes.metadata if entry.status == "failed"]
+    done = evaluation.parts
+    worst, cutoffs = _find_worst(boxes, evaluation)
+    shape = {
         "schema": METRICS_SCHEMA,
         "run": header.run,
         "model": header.model,
-        "samples": len(records),
+        "samples": len(boxes.metadata),
         "failed_samples": len(failed),
         "failed": [{"sample_token": entry.sample_token, "scene": entry.scene} for entry in failed],
         "data": {
             "version": data.version,
-            "split": header.data.split if _is_whole(run, records) else None,
+            "split": header.data.split if _is_whole(run, boxes) else None,
             "samples_sha256": dataset,
             "synthetic": data.is_synthetic,
         },
         "notes": list(evaluation.notes),
-        "metrics": [metric.to_json() for part in parts for metric in part.metrics(dataset)],
-        "latency": summarize(records).to_json(),
-        "details": {name: part.details() for name, part in details.items() if part is not None},
+        "metrics": [metric.to_json() for part in done.values() for metric in part.metrics(dataset)],
+        "latency": summarize(Record(schema=1, metadata=entry) for entry in boxes.metadata).to_json(),
+        "details": {name: part.details() for name, part in done.items()},
         "operating_points": cutoffs,
         "worst": [entry.to_json() for entry in worst],
     }
+    if evaluation.detection is not None:
+        shape["intervals"] = evaluation.detection.resampling.to_json()
+    if evaluation.official is not None and evaluation.detection is not None:
+        shape["official"] = _beside_official(evaluation.detection, evaluation.official, dataset)
+    return shape
 
 
-def _find_worst(
-    data: NuScenes, records: Sequence[Record], evaluation: _Evaluation
-) -> tuple[list[SampleErrors], dict[str, dict[str, float]]]:
+def _beside_official(ours: DetectionResult, theirs: DetectionEvaluation, dataset: str) -> dict[str, Any]:
+    """The official metrics, and the largest difference from ours."""
+    metrics = theirs.metrics(dataset)
+    own = {metric.name: metric.value for metric in ours.metrics(dataset)}
+    differences = [
+        abs(value - metric.value)
+        for metric in metrics
+        if metric.value is not None and (value := own[metric.name]) is not None
+    ]
+    return {
+        "package": "nuscenes-devkit",
+        "numpy": theirs.official["numpy"],
+        "metrics": [metric.to_json() for metric in metrics],
+        "max_abs_difference": max(differences),
+    }
+
+
+def _write_resamples(run: RunFolder, boxes: RunBoxes, evaluation: _Evaluation) -> None:
+    """Keep the resampled values, for paired comparisons with other runs; without any, no file stays behind."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for part in evaluation.parts.values():
+        if isinstance(part, DetectionResult) and part.resampled is not None:
+            values[part.protocol.name] = {name: _listed(column) for name, column in part.resamples().items()}
+    if not values:
+        run.resamples_path.unlink(missing_ok=True)
+        return
+    content = {"schema": METRICS_SCHEMA, "samples_sha256": boxes.dataset, "resamples": values}
+    write_atomically(run.resamples_path, msgspec.json.encode(content))
+
+
+def _listed(values: Values) -> list[float]:
+    listed: list[float] = values.tolist()
+    return listed
+
+
+def _find_worst(boxes: RunBoxes, evaluation: _Evaluation) -> tuple[list[SampleErrors], dict[str, dict[str, float]]]:
     """The worst samples, and the confidence that each class was judged at. Failed samples have no outputs to judge."""
-    boxes = _match_all_boxes(data, records, evaluation.detection)
+    ran = np.array([entry.status == "ok" for entry in boxes.metadata], dtype=np.bool_)
+    found = None if evaluation.detection is None else judge_run(evaluation.detection.matching, ran)
     elements = _match_all_elements(evaluation.map)
-    ran = [index for index, record in enumerate(records) if record.metadata.status == "ok"]
-    box_cutoffs = choose_confidences([boxes[index] for index in ran if boxes])
-    element_cutoffs = choose_confidences([elements[index] for index in ran if elements])
+    cutoffs = choose_confidences([elements[index] for index in np.flatnonzero(ran).tolist() if elements])
     errors = [
         SampleErrors(
-            sample_token=records[index].metadata.sample_token,
-            scene=records[index].metadata.scene,
-            boxes=judge(boxes[index], box_cutoffs) if boxes else None,
-            map_elements=judge(elements[index], element_cutoffs) if elements else None,
+            sample_token=boxes.metadata[index].sample_token,
+            scene=boxes.metadata[index].scene,
+            boxes=None if found is None else found.verdict(index),
+            map_elements=judge(elements[index], cutoffs) if elements else None,
         )
-        for index in ran
+        for index in _candidates(found, elements, ran)
     ]
-    cutoffs = {"detection": box_cutoffs, "map": element_cutoffs}
-    return sort_worst(errors, limit=MAX_WORST), {task: chosen for task, chosen in cutoffs.items() if chosen}
+    chosen = {"detection": {} if found is None else dict(found.cutoffs), "map": cutoffs}
+    return sort_worst(errors, limit=MAX_WORST), {task: values for task, values in chosen.items() if values}
 
 
-def _match_all_boxes(
-    data: NuScenes, records: Sequence[Record], detection: DetectionEvaluation | None
-) -> list[dict[str, Matches]]:
-    if detection is None:
-        return []
-    return [
-        match_boxes(record.detections_3d or [], data.ground_truth(record.metadata.sample_token), detection.class_range)
-        for record in records
-    ]
+def _candidates(found: RunVerdicts | None, elements: Sequence[object], ran: np.ndarray[Any, Any]) -> list[int]:
+    """The samples that may be among the worst: with boxes alone, the costliest; else all that ran."""
+    if found is None or elements:
+        return list(np.flatnonzero(ran).tolist())
+    costly = np.argsort(-found.cost, kind="stable")[:MAX_WORST]
+    return [int(index) for index in costly if ran[index]]
 
 
 def _match_all_elements(map_: MapEvaluation | None) -> list[dict[str, Matches]]:
@@ -221,13 +313,8 @@ def _match_all_elements(map_: MapEvaluation | None) -> list[dict[str, Matches]]:
     ]
 
 
-def _does(records: Sequence[Record], task: str) -> bool:
-    """Whether any record answers the task; an empty list answers, an absent one does not."""
-    return any(isinstance(getattr(record, task), list) or bool(getattr(record, task)) for record in records)
-
-
-def _is_whole(run: RunFolder, records: Sequence[Record]) -> bool:
-    return run.header.state == "complete" and len(records) == sum(run.header.scenes.values())
+def _is_whole(run: RunFolder, boxes: RunBoxes) -> bool:
+    return run.header.state == "complete" and len(boxes.metadata) == sum(run.header.scenes.values())
 
 
 def _incomplete_note(run: RunFolder, samples: int) -> str:

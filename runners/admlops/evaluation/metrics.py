@@ -13,11 +13,24 @@ from typing import Any
 from admlops.errors import ComparabilityError
 
 DETECTION_PROTOCOL = "nuscenes.detection_cvpr_2019"
+VAD_DETECTION_PROTOCOL = "vad.detection-30x15"
 MAP_PROTOCOL = "maptr.chamfer-60x30-0.5_1.0_1.5"
 LATENCY_PROTOCOL = "latency.batch1"
 
 LOWER_IS_BETTER = frozenset({"mATE", "mASE", "mAOE", "mAVE", "mAAE"})
 """Errors; every other metric is a score or a rate, where more is better."""
+
+LOWER_IS_BETTER_PREFIXES = (
+    "L2_",
+    "obj_col_",
+    "obj_box_col_",
+    "collision_",
+    "minADE_",
+    "minFDE_",
+    "MR_",
+    "count_error_",
+)
+"""Distances, collisions and misses, which have a horizon or a class in their name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +51,7 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.name not in LOWER_IS_BETTER
+        return self.name not in LOWER_IS_BETTER and not self.name.startswith(LOWER_IS_BETTER_PREFIXES)
 
     @property
     def key(self) -> tuple[str, str, str, str | None]:

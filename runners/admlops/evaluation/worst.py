@@ -3,9 +3,12 @@
 Scores are averages; a picture needs a decision. So each class gets one confidence for the whole run, the one with the
 largest F1, and above it every output is right or a false alarm and every ground truth is found or missed. A box is
 right within 2 m of the centre, on the ground plane, of a box of its class, the most confident first (nuScenes'
-threshold for true-positive errors); a map element within 1 m Chamfer distance (MapTR's middle threshold). Ground truth
-that the detection protocol does not count, out of range or without a LiDAR or radar point, is left out; so are
-predictions out of range.
+threshold for true-positive errors); a map element within 1 m Chamfer distance (MapTR's middle threshold). Boxes that
+the detection protocol does not count are left out: those out of range, ground truth without a LiDAR or radar point, and
+cycles in bicycle racks.
+
+The boxes of a run are judged by the matching that gave its metrics (`judge_run`), a single sample by the same rule
+(`match_boxes`), which knows no racks.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.datasets.nuscenes import GroundTruthBox
+from admlops.evaluation.boxes import CLASSES, Integers, Mask
+from admlops.evaluation.nuscenes_detection import ERROR_COLUMN, Matching
 from admlops.evaluation.vector_map import SampleMatch
 from admlops.results.record import Detection3D
 
@@ -75,6 +80,63 @@ class SampleErrors:
                 shape[f"{prefix}missed"] = list(verdict.missed)
                 shape[f"{prefix}false_alarm_ids"] = list(verdict.false_alarms)
         return shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunVerdicts:
+    """Every box of a run judged at its class's confidence in `cutoffs`.
+
+    Attributes:
+        cost: (S,) errors in each sample.
+        wrong, right: rows of the predictions above the cut-off, in the order of merit.
+        missed: rows of the ground truth.
+    """
+
+    matching: Matching
+    cutoffs: Mapping[str, float]
+    cost: Integers
+    wrong: Integers
+    right: Integers
+    missed: Integers
+
+    def verdict(self, sample: int) -> Verdict:
+        """What was right and wrong in one sample."""
+        boxes, truth = self.matching.predictions, self.matching.truth
+        own = [rows[boxes.sample[rows] == sample] for rows in (self.right, self.wrong)]
+        missed = self.missed[truth.boxes.sample[self.missed] == sample]
+        return Verdict(
+            matched=tuple(boxes.number[own[0]].tolist()),
+            missed=tuple(truth.tokens[number] for number in truth.boxes.number[missed].tolist()),
+            false_alarms=tuple(boxes.number[own[1]].tolist()),
+        )
+
+
+def judge_run(matching: Matching, ran: Mask) -> RunVerdicts:
+    """Judge the boxes of all samples; `ran` (S,) says which samples have outputs, the others are not judged."""
+    boxes, truth = matching.predictions, matching.truth.boxes
+    partners = matching.partners[ERROR_COLUMN]
+    judged = ran[truth.sample]
+    cutoffs = {}
+    for index, name in enumerate(CLASSES):
+        rows = np.flatnonzero(boxes.label == index)
+        there = int((judged & (truth.label == index)).sum())
+        cutoffs[name] = best_confidence(boxes.score[rows], partners[rows] != NO_PARTNER, truth=there)
+    limits = np.array(list(cutoffs.values()))
+    shown = matching.order[(boxes.score >= limits[boxes.label])[matching.order]]
+    found = partners[shown] != NO_PARTNER
+    taken = np.zeros(len(truth), np.bool_)
+    taken[partners[shown[found]]] = True
+    missed = np.flatnonzero(judged & ~taken)
+    wrong = shown[~found]
+    return RunVerdicts(
+        matching=matching,
+        cutoffs=cutoffs,
+        cost=np.bincount(boxes.sample[wrong], minlength=len(ran))
+        + np.bincount(truth.sample[missed], minlength=len(ran)),
+        wrong=wrong,
+        right=shown[found],
+        missed=missed,
+    )
 
 
 def match_boxes(
@@ -142,7 +204,8 @@ def _nearest_first(found: Sequence[Detection3D], there: Sequence[GroundTruthBox]
         return partners
     centers = np.array([box.bbox_3d.center[:2] for box in found])
     free = np.linalg.norm(centers[:, np.newaxis] - np.array([box.center[:2] for box in there]), axis=-1)
-    for index in sorted(range(len(found)), key=lambda index: -found[index].confidence):
+    # Of equal confidences the later box first, as the detection protocol has it.
+    for index in sorted(range(len(found)), key=lambda index: (-found[index].confidence, -index)):
         nearest = int(free[index].argmin())
         if free[index, nearest] < MATCH_DISTANCE_M:
             partners[index] = nearest
@@ -150,10 +213,8 @@ def _nearest_first(found: Sequence[Detection3D], there: Sequence[GroundTruthBox]
     return partners
 
 
-def _best_confidence(matches: Sequence[Matches]) -> float:
-    confidences = np.concatenate([match.confidences for match in matches])
-    positive = np.concatenate([match.partners != NO_PARTNER for match in matches])
-    truth = sum(len(match.truth) for match in matches)
+def best_confidence(confidences: NDArray[np.float64], positive: Mask, *, truth: int) -> float:
+    """The confidence with the largest F1, the highest of equals; DEFAULT_CONFIDENCE if nothing was found."""
     if not positive.any():
         return DEFAULT_CONFIDENCE
     order = np.argsort(-confidences, kind="stable")
@@ -162,6 +223,14 @@ def _best_confidence(matches: Sequence[Matches]) -> float:
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     f1 = 2 * np.cumsum(positive[order])[last] / (last + 1 + truth)
     return float(ranked[last[int(np.argmax(f1))]])
+
+
+def _best_confidence(matches: Sequence[Matches]) -> float:
+    return best_confidence(
+        np.concatenate([match.confidences for match in matches]),
+        np.concatenate([match.partners != NO_PARTNER for match in matches]),
+        truth=sum(len(match.truth) for match in matches),
+    )
 
 
 def _reach(center: Sequence[float]) -> float:

@@ -1,0 +1,143 @@
+"""How long environments take to install when everything is cached, beside what the standard tools take.
+
+    .venv/bin/python benchmarks/install.py [--lock FILE] [--runs N] [--json]
+
+All sides in one run, each with a warm cache, each into a new folder, one after the other:
+  from its pack    `admlops` restores an environment that it built and packed before: every file checked
+  from packages    `admlops` builds it anew from the cached packages: every file checked
+  pip              `python -m venv` and `pip install --no-deps --require-hashes` of the same lock: nothing checked after
+  no-op            `admlops env install GroundPlane`, the whole command, when it is ready
+The lock is MapTR's modern one without the GPU's part (torch, triton, CUDA and mmcv-full, which is compiled), unless
+another one is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from admlops.environments import Environment, Recipe, ensure
+from admlops.environments.interpreter import find_interpreter
+from admlops.environments.lock import read_lock
+from admlops.environments.options import BuildOptions
+from admlops.environments.packs import pack_environment
+from admlops.paths import Layout, find_layout
+
+PYTHON = ">=3.11,<3.12"
+GPU_PART = re.compile(r"^(torch|torchvision|triton|mmcv-full|nvidia-|cuda-)")
+BARS = {"second install": 20.0, "no-op": 0.3}
+BUILD_ANEW = BuildOptions(use_packs=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lock", type=Path, help="a hashed requirements.txt")
+    parser.add_argument("--runs", type=int, default=2, help="timed runs of each side, after one that warms the caches")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="admlops-install-") as name:
+        folder = Path(name)
+        lock = options.lock or write_lock(folder / "requirements.txt")
+        measured = {
+            "packages": len(read_lock(lock)),
+            **measure_installs(folder, lock, options.runs),
+            "no_op_s": measure_no_op(),
+        }
+    for side in ("pack", "packages"):
+        measured[f"{side}_ratio"] = measured["pip_s"] / measured[f"{side}_s"]
+    print(json.dumps(measured) if options.json else describe(measured))
+
+
+def write_lock(path: Path) -> Path:
+    """MapTR's modern lock without what only a GPU needs."""
+    text = (find_layout().envs / "MapTR" / "modern" / "requirements.txt").read_text()
+    entries = [entry for entry in re.split(r"\n(?=[a-z0-9])", text) if not entry.startswith("#")]
+    path.write_text("\n".join(entry for entry in entries if not GPU_PART.match(entry)) + "\n")
+    return path
+
+
+def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
+    """The medians of both sides [s], taken in turn so that both meet the same machine."""
+    layout = Layout(root=find_layout().root, repository=folder / "repository", environments=folder / "environments")
+    recipe = Recipe(name="Benchmark-modern", python=PYTHON, requirements=(lock,))
+    interpreter = find_interpreter(PYTHON).executable
+    times: dict[str, list[float]] = {"packages_s": [], "pack_s": [], "pip_s": []}
+
+    def install(options: BuildOptions | None = None) -> Environment:
+        shutil.rmtree(layout.environments, ignore_errors=True)
+        return ensure(layout, recipe, say=lambda line: print(line, file=sys.stderr), options=options)
+
+    pack_environment(install(BUILD_ANEW).prefix, layout.packs)
+    for run in range(runs + 1):
+        shutil.rmtree(folder / "venv", ignore_errors=True)
+        seconds = {
+            "packages_s": timed(lambda: install(BUILD_ANEW)),
+            "pack_s": timed(install),
+            "pip_s": timed(lambda: install_by_pip(interpreter, folder / "venv", lock)),
+        }
+        print(f"run {run}: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items())}", file=sys.stderr)
+        if run:  # the first one fills the caches
+            for name, value in seconds.items():
+                times[name].append(value)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def install_by_pip(interpreter: Path, venv: Path, lock: Path) -> None:
+    subprocess.run([interpreter, "-m", "venv", venv], check=True)
+    options = ["--quiet", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
+    python = str(venv / "bin" / "python")
+    build_tools = [line for line in lock.read_text().splitlines() if re.match(r"^(setuptools|wheel)==", line)]
+    if build_tools:
+        # Source distributions of the lock build with its own tools, on both sides.
+        options.append("--no-build-isolation")
+        first = venv / "build-tools.txt"
+        entries = re.split(r"\n(?=[a-z0-9])", lock.read_text())
+        first.write_text("\n".join(entry for entry in entries if re.match(r"^(setuptools|wheel)==", entry)) + "\n")
+        subprocess.run([python, "-m", "pip", "install", *options, "-r", first], check=True)
+    subprocess.run([python, "-m", "pip", "install", *options, "-r", lock], check=True)
+
+
+def measure_no_op() -> float:
+    """The median of five no-op installations of GroundPlane by the command [s]."""
+    command = [str(Path(sys.executable).parent / "admlops"), "env", "install", "GroundPlane"]
+    environment = {**os.environ, "COLUMNS": "200"}
+
+    def install() -> None:
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
+    install()
+    return statistics.median(timed(install) for _ in range(5))
+
+
+def timed(action: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def describe(measured: dict[str, float]) -> str:
+    bar = f"                                (bar for a second install: {BARS['second install']:.0f} x)"
+    return "\n".join(
+        (
+            f"{measured['packages']:.0f} packages",
+            f"venv and pip, warm cache        {measured['pip_s']:8.2f} s",
+            f"admlops, from its pack          {measured['pack_s']:8.2f} s   {measured['pack_ratio']:5.1f} x",
+            f"admlops, from cached packages   {measured['packages_s']:8.2f} s   {measured['packages_ratio']:5.1f} x",
+            bar,
+            f"env install of a ready one      {measured['no_op_s']:8.2f} s   (bar: {BARS['no-op']} s)",
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Confidence intervals over scenes: how much a number would move with other scenes of the same kind.
+
+Samples of one scene show the same street and the same cars, so scenes are drawn anew, not samples: as many as there
+are, with replacement. The interval is between percentiles of the resampled numbers. Resampling is seeded: the same
+scenes give the same interval.
+
+Source: B. Efron and R. Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 13 (percentile intervals) and 16
+(tests); the cluster version draws whole scenes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+LEVEL = 0.95
+SEED = 0
+MIN_SCENES = 10
+"""With fewer scenes the percentiles say more about the few scenes than about others: no interval is given."""
+
+Values = NDArray[np.float64]
+Weights = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals were made. `weights` is (R, S): how often each resample has each scene; None if `reason` is set."""
+
+    scenes: int
+    weights: Weights | None
+    reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `metrics.json`."""
+        return {
+            "method": "percentile bootstrap over scenes",
+            "level": LEVEL,
+            "resamples": 0 if self.weights is None else len(self.weights),
+            "seed": SEED,
+            "scenes": self.scenes,
+            "reason": self.reason,
+        }
+
+
+def resample_scenes(scenes: int) -> Resampling:
+    """The resamples of so many scenes, the same at every call."""
+    if scenes < MIN_SCENES:
+        reason = f"no intervals: {scenes} scenes are too few to resample, at least {MIN_SCENES} are needed"
+        return Resampling(scenes=scenes, weights=None, reason=reason)
+    generator = np.random.default_rng(SEED)
+    weights = generator.multinomial(scenes, np.full(scenes, 1 / scenes), size=RESAMPLES)
+    return Resampling(scenes=scenes, weights=weights.astype(np.int32), reason=None)
+
+
+def interval(values: Values) -> tuple[float, float] | None:
+    """The percentile interval of resampled numbers; None where any of them is undefined."""
+    if not len(values) or np.isnan(values).any():
+        return None
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def p_value(differences: Values) -> float:
+    """The two-sided p-value of "no difference" from paired resampled differences.
+
+    Twice the smaller share of resamples on either side of zero, one more resample counted on each side: never 0, and
+    at most 1.
+    """
+    below, above = int((differences <= 0).sum()), int((differences >= 0).sum())
+    return min(1.0, 2 * (1 + min(below, above)) / (1 + len(differences)))

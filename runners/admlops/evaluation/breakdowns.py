@@ -1,0 +1,137 @@
+"""Detection metrics of parts of a data set: by scene, distance, visibility, light and weather.
+
+Boxes are matched once, over everything; a part then takes what belongs to it:
+
+- a scene, or the scenes of one light or weather, everything in its samples;
+- a ring of distances around the ego vehicle the ground truth in it, the predictions that match such ground truth, and
+  of the others those that lie in it themselves: no prediction is wrong because its partner lies across a border;
+- a visibility the ground truth of it, the predictions that match such, and all that match nothing: a false positive has
+  no visibility, so precision falls with the rarity of the level, and recall is what to read.
+
+Means run over the classes that have ground truth in the part, not over all ten: far away there are no cones to find.
+So these numbers have a protocol id of their own.
+
+A scene is at night or in rain if the annotators' description in the scene table has the word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admlops.datasets.annotations import SampleScene
+from admlops.evaluation.boxes import Floats, Integers, Mask
+from admlops.evaluation.nuscenes_detection import ERROR_COLUMN, Matching, Score, combine, score_rows
+from admlops.evaluation.nuscenes_errors import ERRORS
+from admlops.evaluation.nuscenes_matching import NO_PARTNER
+from admlops.evaluation.nuscenes_protocol import DISTANCES_M
+
+RINGS_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0)
+VISIBILITIES = {1: "0-40 %", 2: "40-60 %", 3: "60-80 %", 4: "80-100 %"}
+PROTOCOL_SUFFIX = ".present-classes"
+
+Part = Mapping[str, Any]
+
+
+def break_down(matching: Matching, scenes: Sequence[SampleScene], *, protocol: str) -> dict[str, Any]:
+    """The metrics of every part; `scenes` holds the scene of each sample. The form is that of `metrics.json`."""
+    names = list(dict.fromkeys(scene.name for scene in scenes))
+    number = {name: index for index, name in enumerate(names)}
+    scene = np.array([number[entry.name] for entry in scenes], dtype=np.int64)
+    return {
+        "protocol": protocol + PROTOCOL_SUFFIX,
+        "scene": dict(zip(names, _by_sample_group(matching, scene, len(names)), strict=True)),
+        "distance": _by_distance(matching),
+        "visibility": _by_visibility(matching),
+        "conditions": _by_conditions(matching, scenes),
+    }
+
+
+def _by_sample_group(matching: Matching, group: Integers, groups: int) -> list[Part]:
+    """One part for each group of samples; `group` (S,) says which a sample is in, -1 for none."""
+    of_box = group[matching.predictions.sample[matching.order]]
+    order = np.argsort(of_box, kind="stable")
+    bounds = np.searchsorted(of_box[order], np.arange(groups + 1))
+    rows = matching.order[order]
+    of_truth = group[matching.truth.boxes.sample]
+    parts: list[Part] = []
+    for index in range(groups):
+        labels = matching.truth.boxes.label[of_truth == index]
+        part = score_rows(matching, rows[bounds[index] : bounds[index + 1]], truth=labels)
+        parts.append({"samples": int((group == index).sum()), **_shape(part)})
+    return parts
+
+
+def _by_distance(matching: Matching) -> dict[str, Part]:
+    ring_of_truth = _ring(matching.truth.boxes.center, matching.truth.boxes.sample, matching.truth.ego)
+    own = _ring(matching.predictions.center, matching.predictions.sample, matching.truth.ego)
+    rings = _of_partner(matching, ring_of_truth, own[np.newaxis])
+    parts = {}
+    for index in range(len(RINGS_M) - 1):
+        name = f"{RINGS_M[index]:g}-{RINGS_M[index + 1]:g} m"
+        parts[name] = _part(matching, ring_of_truth == index, rings == index)
+    return parts
+
+
+def _by_visibility(matching: Matching) -> dict[str, Part]:
+    levels = matching.truth.visibility.astype(np.int64)
+    nothing = np.full((1, len(matching.predictions)), -1)
+    of_partner = _of_partner(matching, levels, nothing)
+    return {
+        name: _part(matching, levels == level, (of_partner == level) | (of_partner == -1))
+        for level, name in VISIBILITIES.items()
+    }
+
+
+def _by_conditions(matching: Matching, scenes: Sequence[SampleScene]) -> dict[str, Any]:
+    if not any(scene.description for scene in scenes):
+        return {"reason": "the scenes have no description, which says whether it is night or rains"}
+    night = np.array(["night" in scene.description.lower() for scene in scenes])
+    rain = np.array(["rain" in scene.description.lower() for scene in scenes])
+    day_night = _by_sample_group(matching, night.astype(np.int64), 2)
+    dry_rain = _by_sample_group(matching, rain.astype(np.int64), 2)
+    return {"day": day_night[0], "night": day_night[1], "dry": dry_rain[0], "rain": dry_rain[1]}
+
+
+def _part(matching: Matching, truth: Mask, counted: Mask) -> Part:
+    chosen = np.asarray(counted.any(axis=0))
+    rows = matching.order[chosen[matching.order]]
+    part = score_rows(matching, rows, truth=matching.truth.boxes.label[truth], counted=counted)
+    partners = matching.partners[ERROR_COLUMN]
+    found = np.zeros(len(truth), np.bool_)
+    found[partners[partners != NO_PARTNER]] = True
+    there = int(truth.sum())
+    return {"recall": float((truth & found).sum()) / there if there else None, **_shape(part)}
+
+
+def _of_partner(matching: Matching, of_truth: Integers, otherwise: Integers) -> Integers:
+    """(4, N): at each threshold the partner's entry in `of_truth`; `otherwise` for a prediction without one."""
+    if not len(of_truth):
+        return np.broadcast_to(otherwise, (len(DISTANCES_M), len(matching.predictions)))
+    return np.where(matching.partners != NO_PARTNER, of_truth[matching.partners], otherwise)
+
+
+def _ring(center: Floats, sample: NDArray[np.int32], ego: Floats) -> Integers:
+    away = np.linalg.norm(center[:, :2] - ego[sample, :2], axis=1)
+    ring: Integers = np.searchsorted(RINGS_M, away, side="right") - 1
+    return ring
+
+
+def _shape(part: Score) -> dict[str, Any]:
+    present = {name: entry for name, entry in part.classes.items() if entry.truth}
+    shape: dict[str, Any] = {
+        "ground_truth": sum(entry.truth for entry in present.values()),
+        "predictions": sum(entry.predictions for entry in part.classes.values()),
+        "classes": {name: entry.mean_ap for name, entry in present.items()},
+    }
+    if not present:
+        return {**shape, "mAP": None, "NDS": None, "errors": {}}
+    mean_ap = float(np.mean([entry.mean_ap for entry in present.values()]))
+    errors = {}
+    for error in ERRORS:
+        values = [entry.errors[error] for entry in present.values() if not np.isnan(entry.errors[error])]
+        errors[error] = float(np.mean(values)) if values else 1.0
+    return {**shape, "mAP": mean_ap, "NDS": combine(mean_ap, errors), "errors": errors}
