@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from admlops.datasets.splits import MINI_TRAIN, MINI_VAL
 from admlops.errors import DataError
 from inside import nuscenes as tables
+from inside.sample_index import SampleIndex, has_index
 
 DETECTION_CLASSES = {
     "movable_object.barrier": "barrier",
@@ -74,10 +75,10 @@ class GroundTruthBox:
 
 
 class NuScenes:
-    """A data set root and version.
+    """A data set root and version. Tables are read when they are first asked for: those of nuScenes take a minute.
 
     Raises:
-        DataError: the root, the version or a table is missing or not whole.
+        DataError: the root, the version or a table is missing; from the methods: a table is not whole.
     """
 
     def __init__(self, root: Path, version: str) -> None:
@@ -88,8 +89,27 @@ class NuScenes:
                 f"the data set root {self.root} is not a folder",
                 hint=f"admlops data synthesize {self.root}   # or pass --data with the folder that holds {version}/",
             )
-        with _explained(self.root, version):
-            self._tables = tables.Tables(str(self.root), version)
+        folder = self.root / version
+        if not folder.is_dir():
+            raise DataError(
+                f"{self.root} has no folder {version}",
+                hint=f"check --data {self.root} and --version {version}, or unpack it again",
+            )
+        for name in tables.TABLES:
+            if not (folder / f"{name}.json").is_file():
+                raise DataError(f"{folder / name}.json is missing", hint=f"unpack {version} in {self.root} again")
+
+    @functools.cached_property
+    def _tables(self) -> tables.Tables | SampleIndex:
+        if not has_index(str(self.root), self.version):
+            with _explained(self.root, self.version):
+                return tables.Tables(str(self.root), self.version)
+        try:
+            return SampleIndex(str(self.root), self.version)
+        except tables.DataError as error:
+            raise DataError(
+                str(error), hint=f"admlops data index {self.root} --version {self.version}   # makes the index anew"
+            ) from error
 
     @property
     def is_synthetic(self) -> bool:
@@ -118,6 +138,25 @@ class NuScenes:
         """What an adapter gets for one sample; see docs/architecture.md."""
         with _explained(self.root, self.version):
             return self._tables.sample(token)
+
+    @property
+    def has_context(self) -> bool:
+        """Whether there is an index, which holds what lies around each sample."""
+        return has_index(str(self.root), self.version)
+
+    def context(self, token: str) -> dict[str, Any]:
+        """What lies around a sample, for models that look back; see `inside.sample_index`.
+
+        Raises:
+            DataError: there is no index, or no such sample.
+        """
+        if not isinstance(self._tables, SampleIndex):
+            raise DataError(
+                f"{self.root} has no index for {self.version}",
+                hint=f"admlops data index {self.root} --version {self.version}",
+            )
+        with _explained(self.root, self.version):
+            return self._tables.context(token)
 
     def missing_files(self, token: str) -> list[Path]:
         """The files of a key frame's cameras and LiDAR that are not there or empty."""

@@ -27,13 +27,18 @@ from shapely import LineString, MultiLineString, MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import linemerge
 
+from admlops.datasets.centerlines import ArcLine, LaneLine, Neighbours, find_paths, sample_lane
 from admlops.datasets.nuscenes import rotation_matrix
 from admlops.errors import DataError
 
 MAP_CLASSES = ("divider", "ped_crossing", "boundary")
+CENTERLINE = "centerline"
+"""The class that MapTRv2 adds."""
+
 DIVIDER_LAYERS = ("road_divider", "lane_divider")
 CROSSING_LAYERS = ("ped_crossing",)
 BOUNDARY_LAYERS = ("road_segment", "lane")
+LANE_LAYERS = ("lane_connector", "lane")
 PATCH_SIZE_M = (60.0, 30.0)
 """Length along y and width along x of the patch that MapTR evaluates."""
 
@@ -47,7 +52,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class MapVector:
-    """One element of the ground truth: `type` is one of MAP_CLASSES, `points` (N, 2) [m], N ≥ 2, in the patch frame."""
+    """One element of the ground truth: `type` is one of MAP_CLASSES or CENTERLINE, `points` (N, 2) [m], N ≥ 2."""
 
     type: str
     points: Points
@@ -96,14 +101,16 @@ def local_vectors(
     translation: Sequence[float],
     yaw: float,
     patch_size: tuple[float, float] = PATCH_SIZE_M,
+    centerlines: bool = False,
 ) -> list[MapVector]:
-    """The ground truth around a pose, in the patch frame; dividers, then crossings, then boundaries.
+    """The ground truth around a pose, in the patch frame; dividers, then crossings, then boundaries, then centrelines.
 
     Args:
         maps_root: the data set's `maps` folder; the map is `expansion/<location>.json` in it.
         translation: the LiDAR's position in the global frame [m]; x and y are used.
         yaw: angle from the global x axis to the LiDAR's x axis [rad].
         patch_size: extent along the patch's y and x axes [m].
+        centerlines: whether to add MapTRv2's fourth class.
 
     Raises:
         DataError: the map is missing, older than version 1.3 or not whole.
@@ -125,13 +132,28 @@ def local_vectors(
         ("ped_crossing", _outlines(shapely.union_all(cut(CROSSING_LAYERS)), outer)),
         ("boundary", _outlines(shapely.union_all([roads, lanes]), inner)),
     ]
-    return [MapVector(type=name, points=shapely.get_coordinates(line)) for name, group in lines for line in group]
+    found = [MapVector(type=name, points=shapely.get_coordinates(line)) for name, group in lines for line in group]
+    return found + (_centerlines(map_, patch, pose) if centerlines else [])
 
 
-def sample_vectors(maps_root: Path, location: str, sample: Mapping[str, Any]) -> list[MapVector]:
+def _centerlines(map_: VectorMap, patch: Polygon, pose: PatchPose) -> list[MapVector]:
+    """The paths through the lanes whose area reaches into the patch."""
+    lanes = [map_.lanes[index] for index in np.sort(map_.lane_tree.query(patch, predicate="intersects")).tolist()]
+    cut = {lane.token: shapely.intersection(shapely.linestrings(lane.points), patch) for lane in lanes}
+    local = {
+        token: shapely.transform(line, lambda xy: _to_local(xy, pose))
+        for token, line in cut.items()
+        if not line.is_empty
+    }
+    return [MapVector(type=CENTERLINE, points=points) for points in find_paths(local, map_.neighbours)]
+
+
+def sample_vectors(
+    maps_root: Path, location: str, sample: Mapping[str, Any], *, centerlines: bool = False
+) -> list[MapVector]:
     """`local_vectors` around the sample's LiDAR with the default patch."""
     pose = patch_pose(sample)
-    return local_vectors(maps_root, location, translation=pose.translation, yaw=pose.yaw)
+    return local_vectors(maps_root, location, translation=pose.translation, yaw=pose.yaw, centerlines=centerlines)
 
 
 def vectors_in_ego(maps_root: Path, location: str, sample: Mapping[str, Any]) -> list[MapVector]:
@@ -159,6 +181,20 @@ class VectorMap:
     """The layers of one location, in the global frame."""
 
     layers: Mapping[str, Layer]
+    lane_areas: tuple[tuple[str, Polygon], ...]
+    arc_lines: Mapping[str, list[ArcLine]]
+    neighbours: Mapping[str, Neighbours]
+
+    @functools.cached_property
+    def lanes(self) -> list[LaneLine]:
+        """Lane connectors, then lanes, with their centrelines; those without one are left out."""
+        sampled = ((token, area, sample_lane(self.arc_lines.get(token, ()))) for token, area in self.lane_areas)
+        return [LaneLine(token=token, area=area, points=points) for token, area, points in sampled if len(points) > 1]
+
+    @functools.cached_property
+    def lane_tree(self) -> shapely.STRtree:
+        """An index over the areas of `lanes`."""
+        return shapely.STRtree([lane.area for lane in self.lanes])
 
 
 def load_map(path: Path) -> VectorMap:
@@ -206,6 +242,11 @@ class _PolygonRecord(msgspec.Struct, frozen=True):
     polygon_token: str
 
 
+class _LaneRecord(msgspec.Struct, frozen=True):
+    polygon_token: str | None
+    token: str = ""
+
+
 class _MapFile(msgspec.Struct, frozen=True):
     """The parts of an expansion file that are used; everything else is skipped while reading."""
 
@@ -216,7 +257,10 @@ class _MapFile(msgspec.Struct, frozen=True):
     lane_divider: list[_LineRecord]
     ped_crossing: list[_PolygonRecord]
     road_segment: list[_PolygonRecord]
-    lane: list[_PolygonRecord]
+    lane: list[_LaneRecord]
+    lane_connector: list[_LaneRecord] = []
+    arcline_path_3: dict[str, list[ArcLine]] = {}
+    connectivity: dict[str, Neighbours] = {}
     version: str = "1.0"
 
 
@@ -235,7 +279,12 @@ def _load_map(path: Path, _modified_ns: int, _size_bytes: int) -> VectorMap:
             hint=f"unpack nuScenes-map-expansion-v1.3.zip into {path.parents[1]}",
         )
     try:
-        return VectorMap(layers=_build_layers(content))
+        return VectorMap(
+            layers=_build_layers(content),
+            lane_areas=tuple(_build_lanes(content)),
+            arc_lines=content.arcline_path_3,
+            neighbours=content.connectivity,
+        )
     except KeyError as error:
         raise DataError(f"{path}: a record names the token {error}, which is not there", hint=again) from error
     except shapely.errors.ShapelyError as error:
@@ -252,10 +301,22 @@ def _build_layers(content: _MapFile) -> dict[str, Layer]:
         rows = (lines[record.line_token].node_tokens for record in records)
         layers[name] = _layer([LineString([nodes[token] for token in row]) for row in rows if row])
     for name in (*CROSSING_LAYERS, *BOUNDARY_LAYERS):
-        areas: list[_PolygonRecord] = getattr(content, name)
-        shapes = [_polygon(polygons[record.polygon_token], nodes) for record in areas]
+        areas: list[_PolygonRecord | _LaneRecord] = getattr(content, name)
+        shapes = [_polygon(polygons[record.polygon_token], nodes) for record in areas if record.polygon_token]
         layers[name] = _layer([shape for shape in shapes if shape.is_valid])
     return layers
+
+
+def _build_lanes(content: _MapFile) -> Iterator[tuple[str, Polygon]]:
+    nodes = {node.token: (node.x, node.y) for node in content.node}
+    polygons = {polygon.token: polygon for polygon in content.polygon}
+    for name in LANE_LAYERS:
+        records: list[_LaneRecord] = getattr(content, name)
+        for record in records:
+            if record.polygon_token is not None:
+                area = _polygon(polygons[record.polygon_token], nodes)
+                if area.is_valid:
+                    yield record.token, area
 
 
 def _polygon(polygon: _Polygon, nodes: Mapping[str, tuple[float, float]]) -> Polygon:

@@ -10,7 +10,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from admlops.datasets.synthetic.course import STRAIGHT, Course
 from admlops.datasets.synthetic.randomness import make_token
-from admlops.datasets.synthetic.world import KERB_WIDTH, LANE_WIDTH, Lane, World
+from admlops.datasets.synthetic.world import KERB_WIDTH, Lane, World
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -100,7 +100,7 @@ def _add_blocks(layers: _Layers, segments: dict[str, str]) -> dict[tuple[str, in
     for arm in layers.world.arms.values():
         for direction in (1, -1):
             side = layers.world.drive_side * direction
-            right, left = sorted((0.0, side * arm.lanes_per_direction * LANE_WIDTH))
+            right, left = sorted((0.0, side * arm.lanes_per_direction * arm.lane_width))
             area = arm.strip(0.0, arm.course.length, right, left)
             ends = [
                 arm.course.points(at, at + 1e-3, offset=o)[0] for at in (0.0, arm.course.length) for o in (right, left)
@@ -117,7 +117,7 @@ def _add_blocks(layers: _Layers, segments: dict[str, str]) -> dict[tuple[str, in
 
 
 def _add_lane(layers: _Layers, lane: Lane) -> str:
-    course, half = lane.course, LANE_WIDTH / 2
+    course, half = lane.course, lane.width / 2
     edges = [
         layers.line(np.round([course.poses(at)[0, :2] + o * _left(course.poses(at)[0, 2]) for o in (-half, half)], 4))
         for at in (0.0, course.length)
@@ -208,7 +208,7 @@ def _add_dividers(layers: _Layers, segments: dict[str, str]) -> None:
             layers.add("road_divider", line_token=line, road_segment_token=segments[arm.name])
             for index in range(1, arm.lanes_per_direction):
                 for side in (-1, 1):
-                    points = np.round(arm.course.points(start, end, offset=side * index * LANE_WIDTH), 4)
+                    points = np.round(arm.course.points(start, end, offset=side * index * arm.lane_width), 4)
                     segment = [
                         {"node_token": layers.node(x, y), "segment_type": "DOUBLE_DASHED_WHITE"} for x, y in points
                     ]
@@ -221,8 +221,8 @@ def _with_paths(layers: _Layers, lanes: dict[int, str]) -> Record:
     paths = {lanes[id(lane)]: _arcline(lane.course) for lane in world.lanes}
     connectivity: dict[str, dict[str, list[str]]] = {token: {"incoming": [], "outgoing": []} for token in paths}
     for connector in world.connectors:
-        course = connector.course
-        sides = [course.points(0, course.length, offset=o, step=0.5) for o in (-LANE_WIDTH / 2, LANE_WIDTH / 2)]
+        course, half = connector.course, connector.width / 2
+        sides = [course.points(0, course.length, offset=o, step=0.5) for o in (-half, half)]
         area = Polygon(np.round(np.concatenate([sides[0], sides[1][::-1]]), 4))
         token = layers.add("lane_connector", polygon_token=layers.polygon(area))
         paths[token] = _arcline(course)

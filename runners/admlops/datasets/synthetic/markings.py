@@ -14,7 +14,6 @@ from admlops.datasets.synthetic.world import (
     CROSSING_GAP,
     CROSSING_WIDTH,
     KERB_WIDTH,
-    LANE_WIDTH,
     STOP_LINE_WIDTH,
     WALKWAY_WIDTH,
     Arm,
@@ -121,7 +120,7 @@ def _mark_arm(world: World, arm: Arm) -> list[Paint]:
         for index in range(1, arm.lanes_per_direction):
             for sign in (-1, 1):
                 paints += [
-                    Paint(_strip(arm.course.points(a, b, offset=sign * index * LANE_WIDTH), LINE_WIDTH), WHITE, 0.8)
+                    Paint(_strip(arm.course.points(a, b, offset=sign * index * arm.lane_width), LINE_WIDTH), WHITE, 0.8)
                     for a, b in _dashes(start, end)
                 ]
     if arm.has_crossing:

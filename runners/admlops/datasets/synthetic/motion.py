@@ -73,16 +73,18 @@ class Profile:
 
 @dataclass(frozen=True)
 class Drive:
-    """Along `profile`, `offset` [s] ahead of its clock."""
+    """Along `profile`, `offset` [s] ahead of its clock and `aside` [m] to the left of its course."""
 
     profile: Profile
     offset: float
+    aside: float = 0.0
 
     def arc(self, time: float) -> float:
         return self.profile.arc(time + self.offset)
 
     def pose(self, time: float) -> Array:
-        return np.asarray(self.profile.course.poses(self.arc(time))[0])
+        x, y, heading = self.profile.course.poses(self.arc(time))[0]
+        return np.array([x - self.aside * np.sin(heading), y + self.aside * np.cos(heading), heading])
 
     def speed(self, time: float) -> float:
         return (self.arc(time + 0.05) - self.arc(time - 0.05)) / 0.1

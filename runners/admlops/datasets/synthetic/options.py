@@ -11,6 +11,8 @@ from admlops.errors import UsageError
 
 VERSION = "v1.0-mini"
 MARKER = "synthetic.json"
+RECIPE = 2
+"""Raised whenever the same options come to give other scenes; it is in every token and in the marker."""
 SCENE_NAMES = (*MINI_VAL, *MINI_TRAIN)
 MAX_SAMPLES = 60
 LOCATIONS = ("singapore-onenorth", "singapore-hollandvillage", "singapore-queenstown", "boston-seaport")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from admlops import __version__
 from admlops.datasets.synthetic.lidar import cast_sweep, count_points
-from admlops.datasets.synthetic.options import SceneSpec, SynthesisOptions
+from admlops.datasets.synthetic.options import RECIPE, SceneSpec, SynthesisOptions
 from admlops.datasets.synthetic.randomness import make_generator, make_token
 from admlops.datasets.synthetic.renderer import render_camera
 from admlops.datasets.synthetic.rig import Sensor, pose_matrix, quaternion
@@ -69,7 +69,7 @@ class _Recorder:
     def token(self, *names: object) -> str:
         # All that changes the pictures is in the tokens: runs over different data never look comparable.
         options = (self.options.samples, self.options.scale, self.options.lidar_sweeps, self.options.camera_sweeps)
-        return make_token(__version__, self.options.seed, *options, self.name, *names)
+        return make_token(__version__, RECIPE, self.options.seed, *options, self.name, *names)
 
     def add(self, table: str, row: Row) -> None:
         self.rows.setdefault(table, []).append(row)

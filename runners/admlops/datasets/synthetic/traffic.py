@@ -15,13 +15,16 @@ from admlops.datasets.synthetic.world import (
     CROSSING_GAP,
     CROSSING_WIDTH,
     KERB_WIDTH,
-    LANE_WIDTH,
     Arm,
     Lane,
     World,
 )
 
 Array = NDArray[np.float64]
+
+EGO_WIDTH = 1.9
+LANE_MARGIN = 0.25  # between the ego vehicle and its lane's lines
+MAX_ASIDE = 0.6  # from its lane's middle, the same over a scene
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Plan:
 
 def plan_ego(world: World, order: int, random: np.random.Generator) -> Plan:
     """The drive of the `order`-th scene of a location: along the main road, back along it, or a turn."""
-    turns = order % 3 == 2
-    backwards = order % 3 == 1
+    drive = (order + world.first_drive) % 3
+    turns, backwards = drive == 2, drive == 1
     start_arm, end_arm = ("main_out", "main_in") if backwards else ("main_in", "main_out")
     direction = -1 if backwards else 1
     if turns:
@@ -46,12 +49,14 @@ def plan_ego(world: World, order: int, random: np.random.Generator) -> Plan:
             if c.start.arm == start_arm and c.end.arm.startswith("cross") and _is_near(world, c.course)
         )
     else:
-        lane = world.lane(start_arm, direction, 0)
+        index = int(random.integers(0, world.arms[start_arm].lanes_per_direction))
+        lane = world.lane(start_arm, direction, index)
         connector = next(c for c in world.connectors if c.start == lane and c.end.arm == end_arm)
     course = connector.start.course.then(connector.course, connector.end.course)
     profile = make_profile(course, float(random.uniform(7.0, 9.0)), random)
-    approach = connector.start.course.length - float(random.uniform(24, 44))
-    return Plan(Drive(profile, profile.time_at(approach)), (connector.start, connector.end), turns)
+    approach = connector.start.course.length - float(random.uniform(20, 60))
+    aside = float(random.uniform(-1, 1)) * min(MAX_ASIDE, (connector.width - EGO_WIDTH) / 2 - LANE_MARGIN)
+    return Plan(Drive(profile, profile.time_at(approach), aside), (connector.start, connector.end), turns)
 
 
 def populate(world: World, plan: Plan, duration: float, light: Light, random: np.random.Generator) -> list[Actor]:
@@ -82,7 +87,10 @@ def _follow_traffic(
     """Moving vehicles: in the ego's lane ahead and behind, and in the oncoming inner lane."""
     profile = plan.ego.profile
     offsets = float(random.uniform(2.6, 3.6)), float(random.uniform(6.0, 7.5)), -float(random.uniform(2.6, 4.0))
-    actors = [make.vehicle(Drive(profile, plan.ego.offset + offset), large=0.12) for offset in offsets]
+    actors = [
+        make.vehicle(Drive(profile, plan.ego.offset + offset, float(random.uniform(-0.2, 0.2))), large=0.12)
+        for offset in offsets
+    ]
     direction = -plan.lanes[0].direction
     ends = ("main_out", "main_in") if direction < 0 else ("main_in", "main_out")
     start = world.lane(ends[0], direction, 0)
@@ -94,7 +102,7 @@ def _follow_traffic(
         meet = oncoming.time_at(oncoming.course.length - plan.ego.arc(0.0))
         offset = meet - duration - 9.0
         while offset < meet + 9.0:
-            actors.append(make.vehicle(Drive(oncoming, offset), large=0.2))
+            actors.append(make.vehicle(Drive(oncoming, offset, float(random.uniform(-0.2, 0.2))), large=0.2))
             offset += float(random.uniform(2.6, 6.0))
     return actors
 
@@ -121,7 +129,9 @@ def _park_cars(world: World, plan: Plan, make: ActorMaker, random: np.random.Gen
     actors = []
     direction = -plan.lanes[0].direction
     for name in ("main_in", "main_out"):
-        arm, lane = world.arms[name], world.lane(name, direction, 1)
+        arm = world.arms[name]
+        lane = world.lane(name, direction, arm.lanes_per_direction - 1)
+        kerbside = world.drive_side * (lane.width / 2 - 1.2)
         ends = (
             (8.0, lane.course.length - 24.0)
             if (direction > 0) == arm.junction_at_end
@@ -130,7 +140,7 @@ def _park_cars(world: World, plan: Plan, make: ActorMaker, random: np.random.Gen
         at = ends[0]
         while at < ends[1]:
             if random.random() < 0.6 and _clear_of_crossing(arm, lane, at):
-                x, y, heading = lane.course.shifted(world.drive_side * 0.55).poses(at)[0]
+                x, y, heading = lane.course.shifted(kerbside).poses(at)[0]
                 wobble = float(random.normal(0, 0.02))
                 actors.append(make.car(Parked(float(x), float(y), float(heading + wobble)), state="vehicle.parked"))
             at += float(random.uniform(6.2, 11.0))
@@ -155,12 +165,15 @@ def _clear_of_crossing(arm: Arm, lane: Lane, at: float) -> bool:
 def _set_up_works(world: World, plan: Plan, make: ActorMaker, random: np.random.Generator) -> list[Actor]:
     """Cones that taper off the outer lane on the ego's side, barriers behind them, a truck of the works."""
     lane_out = plan.lanes[1]
-    outer = world.lane(lane_out.arm, lane_out.direction, 1).course
+    last = world.arms[lane_out.arm].lanes_per_direction - 1
+    if lane_out.index == last:
+        return []  # the ego vehicle's own lane stays open
+    outer = world.lane(lane_out.arm, lane_out.direction, last).course
     begin = float(random.uniform(14, 22))
     side = world.drive_side
     actors = []
     for k in range(7):
-        inwards = LANE_WIDTH / 2 - 0.35 - max(0, 4 - k) * 0.7
+        inwards = lane_out.width / 2 - 0.35 - max(0, 4 - k) * 0.7
         x, y, heading = outer.shifted(-side * inwards).poses(begin + 2.6 * k)[0]
         actors.append(make.cone(Parked(float(x), float(y), float(heading + random.uniform(-np.pi, np.pi)))))
     for k in range(6):

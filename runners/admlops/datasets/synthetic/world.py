@@ -5,7 +5,7 @@ Everything is in the map's metres, x east, y north, ground at z = 0. Lanes are n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from admlops.datasets.synthetic.randomness import make_generator
 
 Array = NDArray[np.float64]
 
-LANE_WIDTH = 3.5
+LANE_WIDTHS = (3.0, 4.0)  # of one road all lanes are as wide, somewhere between these
 GUTTER = 0.35  # asphalt between the outermost lane and the kerb
 CORNER_RADIUS = 8.0
 CROSSING_WIDTH = 3.6
@@ -37,6 +37,7 @@ class Lane:
     direction: int
     index: int
     course: Course
+    width: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Connector:
     end: Lane
     course: Course
 
+    @property
+    def width(self) -> float:
+        """As wide as the narrower of its lanes."""
+        return min(self.start.width, self.end.width)
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -55,13 +61,14 @@ class Arm:
     name: str
     course: Course
     lanes_per_direction: int
+    lane_width: float
     junction_at_end: bool
     has_crossing: bool
     midblock_crossing: float | None = None
 
     @property
     def half_width(self) -> float:
-        return self.lanes_per_direction * LANE_WIDTH + GUTTER
+        return self.lanes_per_direction * self.lane_width + GUTTER
 
     @property
     def stop_distance(self) -> float:
@@ -100,10 +107,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class World:
-    """The roads of a location. `drive_side` is +1 where one drives on the left of the centre line, else -1."""
+    """The roads of a location. `drive_side` is +1 where one drives on the left of the centre line, else -1;
+    `first_drive` (0, 1, 2) is what the ego vehicle does in the location's first scene."""
 
     location: str
     drive_side: int
+    first_drive: int
     canvas: tuple[float, float]
     main: Course
     cross: Course
@@ -134,7 +143,7 @@ class World:
 
     def lane_area(self, lane: Lane) -> Polygon:
         course = lane.course
-        sides = [course.points(0, course.length, offset=o) for o in (-LANE_WIDTH / 2, LANE_WIDTH / 2)]
+        sides = [course.points(0, course.length, offset=o) for o in (-lane.width / 2, lane.width / 2)]
         return make_area(np.concatenate([sides[0], sides[1][::-1]]))
 
     def lane(self, arm: str, direction: int, index: int) -> Lane:
@@ -160,22 +169,23 @@ def generate_world(location: str, seed: int) -> World:
     """The world of `location` for `seed`; the same arguments give the same world."""
     random = make_generator("world", seed, location)
     drive_side = 1 if location.startswith("singapore") else -1
-    main_lanes, cross_lanes = 2, int(random.integers(1, 3))
+    main_lanes, cross_lanes = int(random.integers(2, 4)), int(random.integers(1, 3))
+    main_width, cross_width = (round(float(random.uniform(*LANE_WIDTHS)), 2) for _ in range(2))
     main, junction_arc = _lay_main_road(random)
-    half_main, half_cross = main_lanes * LANE_WIDTH + GUTTER, cross_lanes * LANE_WIDTH + GUTTER
+    half_main, half_cross = main_lanes * main_width + GUTTER, cross_lanes * cross_width + GUTTER
     setbacks = half_cross + CORNER_RADIUS, half_main + CORNER_RADIUS
     x, y, heading = main.poses(junction_arc)[0]
     reach = 130.0
     side = heading + np.pi / 2
     cross = Course(float(x - reach * np.cos(side)), float(y - reach * np.sin(side)), float(side), (Piece(2 * reach),))
     missing = int(random.integers(0, 2))  # one arm of the cross road has no pedestrian crossing
-    midblock = float(random.uniform(25, 45))
+    midblock = [float(random.uniform(45, 85)) for _ in range(2)]  # from the junction
     ends = junction_arc - setbacks[0], junction_arc + setbacks[0], reach - setbacks[1], reach + setbacks[1]
     arms = [
-        Arm("main_in", main.section(0, ends[0]), main_lanes, True, True, float(ends[0] - 70 - midblock)),
-        Arm("main_out", main.section(ends[1], main.length), main_lanes, False, True, 55 + midblock),
-        Arm("cross_in", cross.section(0, ends[2]), cross_lanes, True, missing != 0),
-        Arm("cross_out", cross.section(ends[3], cross.length), cross_lanes, False, missing != 1),
+        Arm("main_in", main.section(0, ends[0]), main_lanes, main_width, True, True, float(ends[0] - midblock[0])),
+        Arm("main_out", main.section(ends[1], main.length), main_lanes, main_width, False, True, midblock[1]),
+        Arm("cross_in", cross.section(0, ends[2]), cross_lanes, cross_width, True, missing != 0),
+        Arm("cross_out", cross.section(ends[3], cross.length), cross_lanes, cross_width, False, missing != 1),
     ]
     return _assemble(location, drive_side, main, cross, arms, np.array([x, y, heading]), random)
 
@@ -183,10 +193,10 @@ def generate_world(location: str, seed: int) -> World:
 def _lay_main_road(random: np.random.Generator) -> tuple[Course, float]:
     """The main road near the origin and the arc length of its junction, in the middle of a straight."""
     turn = float(random.choice([-1.0, 1.0]))
-    straight = [float(random.uniform(*limits)) for limits in ((110, 140), (120, 140), (130, 150))]
+    straight = [float(random.uniform(*limits)) for limits in ((70, 110), (80, 110), (70, 110))]
     bends = [
-        Piece(radius * float(random.uniform(0.5, 0.8)), sign * turn / radius)
-        for sign, radius in ((1, float(random.uniform(85, 130))), (-1, float(random.uniform(70, 110))))
+        Piece(radius * float(random.uniform(0.5, 0.9)), sign * turn / radius)
+        for sign, radius in ((1, float(random.uniform(55, 110))), (-1, float(random.uniform(55, 110))))
     ]
     pieces = (Piece(straight[0]), bends[0], Piece(straight[1]), bends[1], Piece(straight[2]))
     course = Course(0.0, 0.0, float(random.uniform(-0.4, 0.4)), pieces)
@@ -218,6 +228,7 @@ def _assemble(
     return World(
         location=location,
         drive_side=drive_side,
+        first_drive=int(random.integers(0, 3)),
         canvas=(canvas[0], canvas[1]),
         main=move(main),
         cross=move(cross),
@@ -231,16 +242,15 @@ def _assemble(
 
 
 def _replace_course(arm: Arm, course: Course) -> Arm:
-    values = (arm.lanes_per_direction, arm.junction_at_end, arm.has_crossing, arm.midblock_crossing)
-    return Arm(arm.name, course, *values)
+    return replace(arm, course=course)
 
 
 def _lay_lanes(arm: Arm, drive_side: int) -> list[Lane]:
     lanes = []
     for index in range(arm.lanes_per_direction):
-        offset = drive_side * (index + 0.5) * LANE_WIDTH
-        lanes.append(Lane(arm.name, 1, index, arm.course.shifted(offset)))
-        lanes.append(Lane(arm.name, -1, index, arm.course.shifted(-offset).reversed()))
+        offset = drive_side * (index + 0.5) * arm.lane_width
+        lanes.append(Lane(arm.name, 1, index, arm.course.shifted(offset), arm.lane_width))
+        lanes.append(Lane(arm.name, -1, index, arm.course.shifted(-offset).reversed(), arm.lane_width))
     return lanes
 
 
@@ -290,10 +300,10 @@ def _outline_junction(arms: dict[str, Arm], center: Array) -> Polygon:
 
 
 def _place_carpark(arm: Arm, random: np.random.Generator) -> Polygon:
-    """A rectangular car park beyond the walkway of `arm`, along the road at its middle."""
+    """A rectangular car park beyond the walkway of `arm`, on the side that the road's bend leads away from."""
     start = float(random.uniform(22, 30))
     near = arm.half_width + KERB_WIDTH + WALKWAY_WIDTH + 1.0
-    side = float(random.choice([-1.0, 1.0]))
+    side = -float(np.sign(sum(piece.curvature for piece in arm.course.pieces)))
     right, left = sorted((side * near, side * (near + 11.0)))
     x, y, heading = arm.course.poses(start + 13.0)[0]
     corners = np.array([(-13.0, right), (13.0, right), (13.0, left), (-13.0, left)])

@@ -20,6 +20,7 @@ from admlops import __version__
 from admlops.datasets.synthetic.map_expansion import make_map_expansion
 from admlops.datasets.synthetic.options import (
     LOCATIONS,
+    RECIPE,
     VERSION,
     SceneSpec,
     SynthesisOptions,
@@ -92,7 +93,13 @@ def read_marker(target: Path) -> dict[str, Any] | None:
 
 
 def _marker(options: SynthesisOptions) -> dict[str, Any]:
-    return {"synthetic": True, "admlops": __version__, "version": VERSION, "options": options.as_dict()}
+    return {
+        "synthetic": True,
+        "admlops": __version__,
+        "recipe": RECIPE,
+        "version": VERSION,
+        "options": options.as_dict(),
+    }
 
 
 def _refuse_foreign(target: Path, *, force: bool) -> None:
