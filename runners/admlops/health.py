@@ -37,20 +37,24 @@ class GpuReading:
 
 
 class Gpus:
-    """The NVIDIA GPUs of this machine; none where there is no driver."""
+    """The NVIDIA GPUs of this machine; none where there is no driver. `nvml` stands for the driver's library."""
 
-    def __init__(self) -> None:
-        import pynvml  # loads the driver's library
+    def __init__(self, nvml: Any = None) -> None:
+        if nvml is None:
+            import pynvml  # loads the driver's library
 
-        self._nvml = pynvml
+            nvml = pynvml
+        self._nvml = nvml
         self._handles: list[Any] = []
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlInit()
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        self._loaded = False
+        with suppress(nvml.NVMLError):
+            nvml.nvmlInit()
+            self._loaded = True
+            self._handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
 
     def describe(self) -> dict[str, Any]:
         """Names, total memory [MB], compute capability and driver; an empty list of devices without a GPU."""
-        driver = self._ask(self._nvml.nvmlSystemGetDriverVersion) if self._handles else None
+        driver = self._ask(self._nvml.nvmlSystemGetDriverVersion) if self._loaded else None
         devices = []
         for handle in self._handles:
             memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
@@ -149,6 +153,35 @@ def describe_machine() -> dict[str, Any]:
         "memory_mb": round(psutil.virtual_memory().total / MEGABYTE),
         "gpus": Gpus().describe(),
     }
+
+
+def available_memory_bytes() -> int:
+    """What a program may still take: the machine's free memory, or less where a container's limit is lower."""
+    available = psutil.virtual_memory().available
+    for limit, used in _CGROUP_FILES:
+        with suppress(OSError, ValueError):
+            left = int(limit.read_text()) - int(used.read_text()) + _reclaimable_bytes(used.parent)
+            available = min(available, max(left, 0))
+    return available
+
+
+_CGROUP_FILES = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+"""Limit and use, versions 2 and 1. Without a limit the first says "max", the second a number beyond any memory."""
+
+
+def _reclaimable_bytes(group: Path) -> int:
+    """Pages of files that the kernel gives back when a program wants memory."""
+    for line in (group / "memory.stat").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file"):
+            return int(value)
+    return 0
 
 
 def _cpu_name() -> str:

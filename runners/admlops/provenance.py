@@ -1,13 +1,15 @@
-"""Which code made a result: the checkout's commit, and the adapter's own files."""
+"""Which code made a result: the checkout's commit, the model's sources, and the adapter's own files."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+from admlops.catalog import Model
 from admlops.errors import AdmlopsError
 from admlops.paths import Layout
 from admlops.processes import run
+from admlops.sources import source_state
 from inside.serve import source_digest
 
 
@@ -21,6 +23,19 @@ def describe_commit(layout: Layout) -> str | None:
     if head.returncode or status.returncode:
         return None
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def describe_sources(layout: Layout, model: Model) -> dict[str, str]:
+    """What a model's code comes from: folder under `submodules/` → commit, with `+changes:<sha256>` if it was edited.
+
+    The sha256 is over the tracked files that differ. A folder that is not checked out is absent.
+    """
+    states = source_state(layout, model)
+    return {
+        folder: state.commit + (f"+changes:{state.diff_sha256}" if state.dirty else "")
+        for folder, state in states.items()
+        if state.commit is not None
+    }
 
 
 def describe_adapter(layout: Layout, folder: Path) -> str:

@@ -109,3 +109,22 @@ def check(root: Path, version: str, as_json: bool) -> None:
             f"{len(missing)} files of key frames are missing or empty, first {missing[0]}",
             hint="unpack the archives that hold samples/ again, then repeat the check",
         )
+
+
+@data.command(epilog="Example: admlops data index /workspace/nuscenes --version v1.0-trainval")
+@click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
+@click.option("--version", default="v1.0-mini", show_default=True, help="The folder of tables below ROOT.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def index(root: Path, version: str, as_json: bool) -> None:
+    """Read the tables once and write what adapters ask of them beside them: any sample then opens in milliseconds.
+
+    The index knows the tables it was made from; when one changes it is refused until it is made anew.
+    """
+    from admlops.datasets.sample_index import build_index
+
+    built = build_index(root.expanduser().resolve(), version, say=lambda line: click.echo(line, err=True))
+    if as_json:
+        shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}
+        click.echo(json.dumps({**shown, "size_bytes": built.size_bytes}, indent=2))
+        return
+    click.echo(f"{built.samples} samples of {built.scenes} scenes in {built.size_bytes / 1e6:.1f} MB: {built.path}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,9 +13,14 @@ import click
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
 @click.argument("run")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
+@click.option("--official", is_flag=True, help="Ask the official package as well, in its own environment.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(run: str, data: Path | None, as_json: bool) -> None:
-    """Compute the official metrics of RUN (a name or a folder) and keep them beside its records."""
+def evaluate(run: str, data: Path | None, official: bool, as_json: bool) -> None:
+    """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
+
+    The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
+    Intervals are 95 % over scenes. metrics.json has classes, scenes, distances, visibility, day and night as well.
+    """
     from admlops.cli.tables import print_table
     from admlops.datasets.nuscenes import NuScenes
     from admlops.evaluation.evaluate import evaluate_run
@@ -25,14 +32,40 @@ def evaluate(run: str, data: Path | None, as_json: bool) -> None:
     header = folder.header
     nuscenes = NuScenes(data or Path(header.data.root), header.data.version)
     with folder.lock():
-        metrics = evaluate_run(folder, nuscenes, layout=layout, say=lambda line: click.echo(line, err=True))
+        metrics = evaluate_run(
+            folder, nuscenes, layout=layout, say=lambda line: click.echo(line, err=True), official=official
+        )
         folder.write_manifest()
     if as_json:
-        click.echo(json.dumps({key: metrics[key] for key in ("run", "model", "samples", "failed_samples", "metrics")}))
+        keys = ("run", "model", "samples", "failed_samples", "metrics", "intervals", "official")
+        click.echo(json.dumps({key: metrics[key] for key in keys if key in metrics}))
         return
-    rows = [
-        (entry["name"], "-" if entry["value"] is None else f"{entry['value']:.4f}", str(entry["n"]), entry["protocol"])
-        for entry in metrics["metrics"]
-    ]
-    print_table(("metric", "value", "samples", "protocol"), rows)
+    print_table(*_table(metrics))
+    if official and "official" not in metrics:
+        click.echo("no task of this run has an official package here: only detection has", err=True)
     click.echo(f"written to {folder.metrics_path}")
+
+
+def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows; the columns `official` and `difference` are there if the official package ran."""
+    theirs: dict[tuple[str, str], float | None] = {}
+    for entry in metrics.get("official", {}).get("metrics", ()):
+        theirs[entry["protocol"], entry["name"]] = entry["value"]
+    columns: tuple[str, ...] = ("metric", "value", "95 % interval", "samples", "protocol")
+    if theirs:
+        columns = (*columns[:2], "official", "difference", *columns[2:])
+    rows = []
+    for entry in metrics["metrics"]:
+        other = theirs.get((entry["protocol"], entry["name"]))
+        row: tuple[str, ...] = (entry["name"], _number(entry["value"]))
+        if theirs:
+            difference = None if other is None or entry["value"] is None else entry["value"] - other
+            row = (*row, _number(other), "-" if difference is None else f"{difference:.1e}")
+        between = entry["interval"]
+        spelled = "-" if between is None else f"{between[0]:.4f} to {between[1]:.4f}"
+        rows.append((*row, spelled, str(entry["n"]), entry["protocol"]))
+    return columns, rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

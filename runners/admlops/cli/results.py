@@ -1,4 +1,4 @@
-"""`admlops results`: the runs on disk, listed, shown, exported and indexed."""
+"""`admlops results`: the runs on disk, listed, shown, compared, exported and indexed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def results() -> None:
-    """List, show, export and index runs.
+    """List, show, compare, export and index runs.
 
     \b
     Example:
@@ -80,6 +80,50 @@ def show(run: str, as_json: bool) -> None:
     header = msgspec.to_builtins(folder.header)
     shown = {**_summarise(folder), "failures": failures, "header": header, "metrics": metrics}
     click.echo(json.dumps(shown, indent=2))
+
+
+@results.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def compare(first: str, second: str, as_json: bool) -> None:
+    """Compare two evaluated runs over the same samples: B - A, its 95 % interval, and a p-value.
+
+    Both are resampled with the same scenes, so scenes that are hard for both do not blur the difference. Runs over
+    other samples, and metrics of other protocols, are not compared.
+
+    \b
+    Example:
+      admlops results compare PETR-20260102-030405-a1b2c3 StreamPETR-20260102-040506-d4e5f6
+    """
+    from admlops.cli.tables import print_table
+    from admlops.evaluation.paired import compare_evaluated, read_evaluated
+    from admlops.paths import find_layout
+    from admlops.results.runs import find_run
+
+    layout = find_layout()
+    a, b = (read_evaluated(find_run(layout, name)) for name in (first, second))
+    differences = compare_evaluated(a, b)
+    if as_json:
+        shown = {"a": a.name, "b": b.name, "metrics": [one.to_json() for one in differences]}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
+    rows = [
+        (
+            one.metric,
+            _spell(one.a),
+            _spell(one.b),
+            "" if one.difference is None else f"{one.difference:+.4f}",
+            "" if one.interval is None else f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}",
+            "" if one.p_value is None else f"{one.p_value:.3f}",
+            one.protocol,
+        )
+        for one in differences
+    ]
+    print_table(("metric", "A", "B", "B - A", "95 % interval", "p", "protocol"), rows)
+    for reason in dict.fromkeys(one.reason for one in differences if one.reason):
+        click.echo(f"no interval and no p-value: {reason}", err=True)
 
 
 @results.command()
@@ -219,9 +263,16 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
         click.echo(f"\nnot evaluated: admlops evaluate {one['run']}")
         return
     click.echo("")
-    rows = [(each["name"], _spell(each["value"]), each["protocol"], str(each["n"])) for each in metrics["metrics"]]
-    print_table(("metric", "value", "protocol", "n"), rows)
+    rows = [
+        (each["name"], _spell(each["value"]), _spell_interval(each["interval"]), each["protocol"], str(each["n"]))
+        for each in metrics["metrics"]
+    ]
+    print_table(("metric", "value", "95 % interval", "protocol", "n"), rows)
 
 
 def _spell(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
+
+
+def _spell_interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"

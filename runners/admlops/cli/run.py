@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @selection_options
 @click.option("--config", envvar="CUSTOM_CONFIG_FILE", help="Config: name or file. [env: CUSTOM_CONFIG_FILE]")
 @click.option("--checkpoint", envvar="CHECKPOINT_FILE", help="Weights: name or file. [env: CHECKPOINT_FILE]")
+@click.option("--weights", metavar="random:SEED", help="Draw the weights from a seed: to try a model, not to judge it.")
 @click.option("--run", "name", help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -25,6 +26,7 @@ def run(
     model: str,
     config: str | None,
     checkpoint: str | None,
+    weights: str | None,
     name: str | None,
     resume: bool,
     as_json: bool,
@@ -41,7 +43,14 @@ def run(
 
     layout = find_layout()
     request = make_request(
-        layout, model=model, options=options, config=config, checkpoint=checkpoint, name=name, resume=resume
+        layout,
+        model=model,
+        options=options,
+        config=config,
+        checkpoint=checkpoint,
+        weights=weights,
+        name=name,
+        resume=resume,
     )
     with show_progress() as watch:
         folder, summary = run_model(layout, request, say=lambda line: click.echo(line, err=True), on_progress=watch)

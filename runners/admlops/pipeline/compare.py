@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from admlops.datasets.nuscenes import NuScenes
 from admlops.errors import AdmlopsError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
+from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.ranking import rankings
 from admlops.paths import Layout
 from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
@@ -27,6 +29,7 @@ from admlops.results.runs import list_runs
 from admlops.storage import write_atomically
 
 SUMMARY_SCHEMA = 1
+PAIRED_METRICS = ("mAP", "NDS")
 
 Say = Callable[[str], None]
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
@@ -98,9 +101,9 @@ def _compare_one(
     say: Say,
     show_progress: ShowProgress,
 ) -> Compared:
-    status = setup_status(layout, model, request.variant)
+    status = setup_status(layout, model, request.variant, weights=request.checkpoint is None)
     if status != READY and model.source.kind != "embedded":
-        return Compared(model=model, status=status, hint=f"admlops models show {model.name}")
+        return Compared(model=model, status=status, hint=f"make setup-{model.name}")
     try:
         run = None if fresh else _find_run(layout, request, say)
         if run is None:
@@ -147,7 +150,28 @@ def _summarize(rows: Sequence[Compared], data: NuScenes) -> dict[str, Any]:
         "data": {"root": str(data.root), "version": data.version, "synthetic": data.is_synthetic},
         "models": [_summarize_row(row) for row in rows],
         "rankings": [asdict(ranking) for ranking in rankings(measured)],
+        "paired": _compare_pairs(rows),
     }
+
+
+def _compare_pairs(rows: Sequence[Compared]) -> list[dict[str, Any]]:
+    """mAP and NDS of every two models that share a protocol over the same samples, b - a."""
+    runs = [read_evaluated(row.run) for row in rows if row.run is not None and row.metrics is not None]
+    pairs = []
+    for a, b in combinations(runs, 2):
+        if _shares(a, b):
+            pairs += [
+                {"models": [a.model, b.model], **one.to_json()}
+                for one in compare_evaluated(a, b)
+                if one.metric in PAIRED_METRICS
+            ]
+    return pairs
+
+
+def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
+    keys = [{metric.key for metric in run.metrics if metric.name in PAIRED_METRICS} for run in (a, b)]
+    same_samples = {metric.dataset for metric in a.metrics} == {metric.dataset for metric in b.metrics}
+    return same_samples and bool(keys[0] & keys[1])
 
 
 def _summarize_row(row: Compared) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import platform
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from admlops import __version__
-from admlops.catalog import Model, load_model
+from admlops.catalog import READY, Model, load_model, setup_status
 from admlops.datasets.nuscenes import NuScenes, Scene, tokens_digest
+from admlops.datasets.sample_index import build_index
 from admlops.environments import Environment, ensure_model
-from admlops.errors import UsageError
+from admlops.errors import EnvError, UsageError
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.job import Job, Progress, SceneJob, Summary
 from admlops.execution.schedule import execute
@@ -24,9 +26,12 @@ from admlops.health import TelemetrySampler, describe_machine
 from admlops.paths import Layout
 from admlops.pipeline.selection import Selection, select
 from admlops.processes import process_environment
-from admlops.provenance import describe_adapter, describe_commit
+from admlops.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from admlops.checkpoints import Usable
 
 Say = Callable[[str], None]
 OnProgress = Callable[[Progress, int], None]
@@ -37,6 +42,7 @@ OnProgress = Callable[[Progress, int], None]
 class RunRequest:
     """What the user asked for. `config` and `checkpoint` are names in the catalogue or paths of files.
 
+    `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
     `command` is the command line, kept with the run for its readers.
     """
 
@@ -49,6 +55,7 @@ class RunRequest:
     workers: int = 1
     config: str | None = None
     checkpoint: str | None = None
+    weights: str | None = None
     gpu_memory_limit_mb: float | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
@@ -60,6 +67,14 @@ class RunRequest:
             raise UsageError(f"--workers {self.workers} leaves no worker", hint="pass --workers 1 or more")
         if self.resume and self.name is None:
             raise UsageError("--resume needs the run's name", hint="pass --run NAME; admlops results list shows names")
+        if self.weights is not None:
+            self._check_weights(self.weights)
+
+    def _check_weights(self, weights: str) -> None:
+        if not re.fullmatch(r"random:\d{1,9}", weights):
+            raise UsageError(f"--weights {weights} is not random:SEED", hint="pass --weights random:0")
+        if self.checkpoint is not None:
+            raise UsageError("--weights and --checkpoint exclude each other", hint="leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +104,7 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
             variant=plan.header.variant,
             command=_worker_command(layout, plan),
             settings=plan.header.settings,
-            scenes=tuple(_scene_jobs(plan.data, plan.scenes)),
+            scenes=tuple(_scene_jobs(plan.model, plan.data, plan.scenes)),
             workers=request.workers,
             deadlines=request.deadlines,
         )
@@ -107,21 +122,33 @@ def prepare(layout: Layout, request: RunRequest, *, say: Say) -> RunPlan:
     """
     model = load_model(layout, request.model)
     data = NuScenes(request.data, request.version)
+    _check_set_up(layout, model, request.variant)
+    _ensure_context(model, data, say=say)
     scenes = select(data, request.selection)
-    settings = _settings(layout, model, request)
+    checkpoint = _checkpoint(layout, model, request, say=say)
+    settings = _settings(layout, model, request, checkpoint)
     environment = ensure_model(layout, model, request.variant, say=say)
-    header = _header(layout, model, environment, data, scenes, settings, request)
+    header = _header(layout, model, environment, data, scenes, settings, checkpoint, request)
     return RunPlan(model=model, data=data, scenes=tuple(scenes), environment=environment, header=header)
 
 
-def _settings(layout: Layout, model: Model, request: RunRequest) -> dict[str, Any]:
+def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
+    """A model whose code comes from elsewhere is set up by a person's word, not on the way: it takes minutes."""
+    if model.source.kind == "embedded":
+        return
+    status = setup_status(layout, model, variant, weights=False)
+    if status != READY:
+        raise EnvError(f"{model.name} is {status}", hint=f"make setup-{model.name}")
+
+
+def _settings(layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None) -> dict[str, Any]:
     """What the adapter is told; all of it decides the records, so it goes into the run's header."""
     return {
         "device": _device(request.device),
-        "config": _config(layout, model, request.config),
-        "checkpoint": _checkpoint(layout, model, request.checkpoint),
+        "config": _config(layout, model, request.config or _config_of_checkpoint(model, request.checkpoint)),
+        "checkpoint": None if checkpoint is None else str(checkpoint.path),
         "gpu_memory_limit_mb": request.gpu_memory_limit_mb,
-        "options": {},
+        "options": {} if request.weights is None else {"weights": request.weights},
     }
 
 
@@ -139,13 +166,26 @@ def _config(layout: Layout, model: Model, asked: str | None) -> str | None:
     return _existing_file("--config", asked, model, tuple(model.configs))
 
 
-def _checkpoint(layout: Layout, model: Model, asked: str | None) -> str | None:
+def _config_of_checkpoint(model: Model, asked: str | None) -> str | None:
+    """The configuration that the catalogue's weights were trained with; None for weights of the user's own."""
     chosen = asked or model.default_checkpoint
+    known = model.checkpoints.get(chosen) if chosen else None
+    return None if known is None else known.config
+
+
+def _checkpoint(layout: Layout, model: Model, request: RunRequest, *, say: Say) -> Usable | None:
+    """The weights, hashed and inspected; None for a model that has none, and for random ones."""
+    if request.weights is not None:
+        if model.source.kind == "embedded":
+            raise UsageError(f"{model.name} has no weights, so none can be random", hint="leave --weights out")
+        say(f"{request.weights}: the weights are random, so the results say nothing about {model.name}")
+        return None
+    chosen = request.checkpoint or model.default_checkpoint
     if chosen is None:
         return None
-    if chosen in model.checkpoints:
-        return str(layout.checkpoints / model.name / model.checkpoints[chosen].file)
-    return _existing_file("--checkpoint", chosen, model, tuple(model.checkpoints))
+    from admlops.checkpoints import ensure_usable  # loads the libraries that download
+
+    return ensure_usable(layout, model, chosen, say=say)
 
 
 def _existing_file(option: str, asked: str, model: Model, names: tuple[str, ...]) -> str:
@@ -175,9 +215,18 @@ def _working_folder(layout: Layout, model: Model) -> Path:
     return layout.submodules / (model.source.folder or model.name)
 
 
-def _scene_jobs(data: NuScenes, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
+def _ensure_context(model: Model, data: NuScenes, *, say: Say) -> None:
+    """Models with a source of their own also read what lies around a sample, which the data set's index holds."""
+    if model.source.kind == "git" and not data.has_context:
+        build_index(data.root, data.version, say=say)
+
+
+def _scene_jobs(model: Model, data: NuScenes, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
     for scene in scenes:
-        yield SceneJob(name=scene.name, samples=[data.sample(token) for token in scene.samples])
+        samples = [data.sample(token) for token in scene.samples]
+        if model.source.kind == "git":
+            samples = [sample | {"context": data.context(sample["sample_token"])} for sample in samples]
+        yield SceneJob(name=scene.name, samples=samples)
 
 
 def _header(
@@ -187,6 +236,7 @@ def _header(
     data: NuScenes,
     scenes: list[Scene],
     settings: dict[str, Any],
+    checkpoint: Usable | None,
     request: RunRequest,
 ) -> RunHeader:
     now = datetime.now(UTC)
@@ -215,6 +265,8 @@ def _header(
             f"Python {platform.python_version()}",
             gpus=[str(device["name"]) for device in machine["gpus"]["devices"]],
             driver=machine["gpus"]["driver"],
+            sources=describe_sources(layout, model),
+            checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=settings,

@@ -109,7 +109,7 @@ def group_columns(columns: Sequence[Column]) -> list[tuple[str, int]]:
 
 def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
     """The summary of one run."""
-    values = {(metric.name, metric.protocol): metric.value for metric in run.measured}
+    values = {(metric.name, metric.protocol): metric for metric in run.measured}
     latency = run.latency
     memory = [meta.gpu_memory_used for meta in run.samples if meta.gpu_memory_used is not None]
     worker = [r.worker_memory_mb for r in run.telemetry if r.worker_memory_mb is not None]
@@ -117,7 +117,7 @@ def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
         label=label,
         run=run,
         state=_state(run),
-        metrics=tuple(number(values.get((column.name, column.protocol))) for column in columns),
+        metrics=tuple(_with_interval(values.get((column.name, column.protocol))) for column in columns),
         percentiles=tuple(_percentile(latency.inference if latency else None, p) for p in SHOWN_PERCENTILES),
         end_to_end=_percentile(latency.end_to_end if latency else None, 0.5),
         fps=number(latency.inference_fps if latency else None, digits=1),
@@ -126,6 +126,13 @@ def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
         energy=_energy(run),
         failures="—" if run.header is None else f"{len(run.failed)} of {len(run.samples)}",
     )
+
+
+def _with_interval(metric: Metric | None) -> str:
+    """A value, and its 95 % interval over scenes where there is one."""
+    if metric is None or metric.value is None or metric.interval is None:
+        return number(None if metric is None else metric.value)
+    return f"{number(metric.value)} ({number(metric.interval[0])} to {number(metric.interval[1])})"
 
 
 def compare_claims(label: str, run: RunData) -> list[ClaimRow]:
@@ -290,6 +297,8 @@ def _why_not(run: RunData, claim: Claim, measured: float | None) -> str:
     if measured is None:
         others = sorted({m.protocol for m in run.measured if m.name == claim.metric})
         return f"measured under another protocol: {', '.join(others)}" if others else "not measured in this run"
+    if header.random_weights:
+        return "measured with random weights"
     if header.data.synthetic:
         return "measured on synthetic data"
     checkpoint = header.settings.get("checkpoint")

@@ -36,13 +36,18 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
-    """The code and the machine. `commit` is None outside a git checkout."""
+    """The code, the weights and the machine. `commit` is None outside a git checkout.
+
+    `sources` maps each folder of the model's own code to its commit, with the hash of what was changed there.
+    """
 
     commit: str | None
     admlops: str
     host: str
     gpus: list[str] = []
     driver: str | None = None
+    sources: dict[str, str] = {}
+    checkpoint_sha256: str | None = None
 
 
 class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +70,12 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
     state: RunState = "running"
     schema: Literal[1] = RUN_SCHEMA_VERSION
+
+    @property
+    def random_weights(self) -> str | None:
+        """`random:SEED` where the weights were drawn and not loaded: such a run says nothing of how good a model is."""
+        options = self.settings.get("options")
+        return options.get("weights") if isinstance(options, dict) else None
 
 
 _decode = msgspec.json.Decoder(RunHeader).decode
@@ -102,6 +113,8 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
         ("variant", before.variant, now.variant),
         ("environment.digest", before.environment.digest, now.environment.digest),
         ("adapter", before.adapter, now.adapter),
+        ("provenance.sources", before.provenance.sources, now.provenance.sources),
+        ("provenance.checkpoint_sha256", before.provenance.checkpoint_sha256, now.provenance.checkpoint_sha256),
         ("data.version", before.data.version, now.data.version),
         ("scenes", before.scenes, now.scenes),
         ("data.samples_sha256", before.data.samples_sha256, now.data.samples_sha256),

@@ -78,6 +78,24 @@ class Detection3D(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     trajectories: Annotated[list[Trajectory], Meta(description="Possible futures.")] | UnsetType = UNSET
 
 
+class Detection2D(Struct, frozen=True, forbid_unknown_fields=True):
+    """One detected object in one camera's image."""
+
+    id: Id
+    camera: Annotated[Name, Meta(description="The camera's channel, such as CAM_FRONT.")]
+    class_name: Annotated[Name, Meta(description="Class, such as car.")]
+    bbox_xyxy: Annotated[
+        tuple[float, float, float, float],
+        Meta(description="x1, y1, x2, y2 [pixels of the original image]; x to the right, y down."),
+    ]
+    confidence: Confidence
+
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.bbox_xyxy
+        if x2 < x1 or y2 < y1:
+            raise ValueError(f"bbox_xyxy {self.bbox_xyxy} is not x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2")
+
+
 class MapElement(Struct, frozen=True, forbid_unknown_fields=True):
     """One vector map element, as a polyline. A crossing's or a boundary's outline may be closed: first point = last."""
 
@@ -137,6 +155,9 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Detections = Annotated[list[Detection3D], Meta(description="Objects; empty: looked, found none; absent: no such task.")]
+Detections2D = Annotated[
+    list[Detection2D], Meta(description="Objects in images; empty: looked, found none; absent: no such task.")
+]
 MapElements = Annotated[list[MapElement], Meta(description="Map elements; empty: found none; absent: no such task.")]
 
 
@@ -144,6 +165,7 @@ class Outputs(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """What a worker returns for one sample: one field a task, absent where the model does not do the task."""
 
     detections_3d: Detections | UnsetType = UNSET
+    detections_2d: Detections2D | UnsetType = UNSET
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
@@ -188,6 +210,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     schema: Annotated[Literal[1], Meta(description="Version of this schema.")]
     metadata: Metadata
     detections_3d: Detections | UnsetType = UNSET
+    detections_2d: Detections2D | UnsetType = UNSET
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
@@ -207,6 +230,7 @@ def make_record(metadata: Metadata, outputs: Outputs) -> Record:
         schema=SCHEMA_VERSION,
         metadata=metadata,
         detections_3d=outputs.detections_3d,
+        detections_2d=outputs.detections_2d,
         map_elements=outputs.map_elements,
         lane_graph=outputs.lane_graph,
         plan=outputs.plan,

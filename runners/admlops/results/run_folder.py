@@ -4,7 +4,7 @@
 run.json                    the header, rewritten in one piece
 records/<scene>.jsonl       one record a line; there only when the scene is whole
 records/<scene>.jsonl.part  a scene in progress: never read, written anew on resume
-logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  report.html
+logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
 ```
@@ -188,6 +188,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def resamples_path(self) -> Path:
+        """The metrics in every resample of the scenes, for paired comparisons; not there with too few scenes."""
+        return self.path / "resamples.json"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 
@@ -241,13 +246,26 @@ class RunFolder:
 
     def records_of(self, scene: str) -> Iterator[Record]:
         """The records of one complete scene, in order. Raises RecordError as `records`."""
+        for line, where in self.lines_of(scene):
+            yield decode_record(line, where=where)
+
+    def lines_of(self, scene: str) -> Iterator[tuple[bytes, str]]:
+        """The records of one complete scene as they stand in its file, each with `file:line` to name it by.
+
+        Raises:
+            RecordError: the file cannot be read.
+        """
         path = self._scene_path(scene)
         try:
             with path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
-                    yield decode_record(line, where=f"{path}:{number}")
+                    yield line, f"{path}:{number}"
         except OSError as error:
             raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path.parent}") from error
+
+    def records_bytes(self) -> int:
+        """The size of the records of the complete scenes."""
+        return sum(self._scene_path(scene).stat().st_size for scene in self.complete_scenes())
 
     def count_statuses(self) -> Counter[str]:
         """How many samples are `ok` and how many `failed`, without validating the records. Raises RecordError."""

@@ -1,0 +1,222 @@
+"""`admlops checkpoints`: published weights, fetched, checked and inspected before anything loads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from admlops.catalog import Model
+    from admlops.checkpoints import Stored
+    from admlops.errors import AdmlopsError
+    from admlops.paths import Layout
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(epilog="Example: admlops checkpoints fetch StreamPETR")
+def checkpoints() -> None:
+    """Published weights: list, fetch, verify and add them.
+
+    A file is hashed and inspected before it may be used: one that would run code when it is loaded is refused.
+    """
+
+
+@checkpoints.command("list", epilog="Example: admlops checkpoints list MapTR --json")
+@click.argument("names", metavar="[MODEL]...", nargs=-1)
+@JSON
+def list_(names: tuple[str, ...], as_json: bool) -> None:
+    """List the checkpoints of MODEL..., of all models without an argument, and which are ready."""
+    from admlops.cli.tables import print_table
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    rows = [row for model in _models(layout, names) for row in _rows(layout, model)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    columns = ("model", "checkpoint", "file", "MB", "sha256", "status")
+    print_table(columns, [_spell_row(row) for row in rows])
+
+
+@checkpoints.command(epilog="Example: admlops checkpoints fetch MapTR tiny-24e tiny-110e")
+@click.argument("model_name", metavar="[MODEL]", required=False)
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every checkpoint, not only the default one.")
+@JSON
+def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """Download checkpoints of MODEL: its default one, or those called NAME; without MODEL, every model's default one.
+
+    Goes on with the others when one fails, and where an earlier download stopped.
+    """
+    from admlops.errors import AdmlopsError
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    stored: list[dict[str, Any]] = []
+    failed: list[AdmlopsError] = []
+    unreachable: set[str] = set()
+    models = _models(layout, (model_name,) if model_name else ())
+    wanted = [(model, name) for model in models for name in names or _chosen(model, every=every)]
+    for model, name in wanted:
+        try:
+            one = _fetch_one(layout, model, name, unreachable)
+        except AdmlopsError as error:
+            failed.append(error)
+            if len(wanted) > 1:
+                click.echo(str(error), err=True)
+            continue
+        stored.append(_describe_stored(model, name, one))
+        if not as_json:
+            click.echo(_spell_stored(model, name, one))
+    if as_json:
+        click.echo(json.dumps(stored, indent=2))
+    if failed:
+        raise failed[0] if len(wanted) == 1 else _summarise(failed)
+
+
+@checkpoints.command(epilog="Example: admlops checkpoints verify MapTR")
+@click.argument("model_name", metavar="[MODEL]", required=False)
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@JSON
+def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> None:
+    """Read every byte of the checkpoints that are there again: hash, archive sums, and what loading them would do."""
+    from admlops.checkpoints import find_problem, path_of
+    from admlops.errors import CheckpointError
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    rows = []
+    for model in _models(layout, (model_name,) if model_name else ()):
+        for name in names or [one for one in model.checkpoints if path_of(layout, model, one).is_file()]:
+            problem = find_problem(layout, model, name, thorough=True)
+            rows.append({"model": model.name, "checkpoint": name, "problem": problem})
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    wrong = [f"{row['model']} {row['checkpoint']}: {row['problem']}" for row in rows if row["problem"]]
+    if wrong:
+        raise CheckpointError(
+            "\n".join(wrong), hint="admlops checkpoints fetch MODEL NAME   # gets the recorded file again"
+        )
+    if not as_json:
+        click.echo(f"{len(rows)} checkpoints are as recorded")
+
+
+@checkpoints.command(epilog="Example: admlops checkpoints add MapTR tiny-24e ~/Downloads/maptr_tiny_r50_24e.pth")
+@click.argument("model_name", metavar="MODEL")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Take it although another file was recorded before.")
+@JSON
+def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) -> None:
+    """Take FILE, downloaded by hand, as the checkpoint NAME of MODEL; it is copied, hashed and inspected."""
+    from admlops.catalog import load_model
+    from admlops.checkpoints import add as add_file
+    from admlops.cli.byte_progress import show_bytes
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    model = load_model(layout, model_name)
+    with show_bytes(file.name) as progress:
+        stored = add_file(layout, model, name, file.expanduser(), replace=replace, progress=progress)
+    if as_json:
+        click.echo(json.dumps(_describe_stored(model, name, stored), indent=2))
+    else:
+        click.echo(_spell_stored(model, name, stored))
+
+
+def _models(layout: Layout, names: tuple[str, ...]) -> list[Model]:
+    from admlops.catalog import list_models, load_model
+
+    return [load_model(layout, name) for name in names or list_models(layout)]
+
+
+def _chosen(model: Model, *, every: bool) -> tuple[str, ...]:
+    if every:
+        return tuple(model.checkpoints)
+    return () if model.default_checkpoint is None else (model.default_checkpoint,)
+
+
+def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -> Stored:
+    """One checkpoint; a host that did not answer once is not asked again."""
+    from urllib.parse import urlsplit
+
+    from admlops.checkpoints import fetch as fetch_checkpoint
+    from admlops.checkpoints import find_checkpoint, find_problem
+    from admlops.cli.byte_progress import show_bytes
+    from admlops.downloads import UnreachableError
+
+    checkpoint = find_checkpoint(model, name)
+    host = urlsplit(checkpoint.url).hostname or "" if checkpoint.url else "Google Drive"
+    if host in unreachable and find_problem(layout, model, name) is not None:
+        raise UnreachableError(
+            f"{model.name} {name}: {host} cannot be reached", hint=f"admlops checkpoints fetch {model.name} {name}"
+        )
+    try:
+        with show_bytes(f"{model.name} {name}") as progress:
+            return fetch_checkpoint(layout, model, name, say=lambda line: click.echo(line, err=True), progress=progress)
+    except UnreachableError:
+        unreachable.add(host)
+        raise
+
+
+def _summarise(failed: list[AdmlopsError]) -> AdmlopsError:
+    from admlops.errors import DownloadError
+
+    return DownloadError(f"{len(failed)} checkpoints could not be had: see above", hint="admlops checkpoints list")
+
+
+def _rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
+    from admlops.checkpoints import find_problem, path_of
+    from admlops.checkpoints.register import read_register
+
+    rows = []
+    for name, checkpoint in model.checkpoints.items():
+        path = path_of(layout, model, name)
+        entry = read_register(path.parent).get(path.name)
+        rows.append(
+            {
+                "model": model.name,
+                "checkpoint": name,
+                "default": name == model.default_checkpoint,
+                "path": str(path),
+                "size_bytes": entry.size_bytes if entry else checkpoint.size_bytes,
+                "sha256": entry.sha256 if entry else checkpoint.sha256,
+                "sha256_from": "model.toml" if checkpoint.sha256 else "hashes.json" if entry else None,
+                "format": entry.format if entry else None,
+                "status": find_problem(layout, model, name) or "ready",
+            }
+        )
+    return rows
+
+
+def _spell_row(row: dict[str, Any]) -> tuple[str, ...]:
+    size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f}"
+    sha256 = "" if row["sha256"] is None else f"{row['sha256'][:12]}…"
+    name = f"{row['checkpoint']}{' (default)' if row['default'] else ''}"
+    return row["model"], name, Path(row["path"]).name, size, sha256, row["status"]
+
+
+def _describe_stored(model: Model, name: str, stored: Stored) -> dict[str, Any]:
+    entry = stored.entry
+    return {
+        "model": model.name,
+        "checkpoint": name,
+        "path": str(stored.path),
+        "new": stored.new,
+        "size_bytes": entry.size_bytes,
+        "sha256": entry.sha256,
+        "format": entry.format,
+        "tensors": entry.tensors,
+    }
+
+
+def _spell_stored(model: Model, name: str, stored: Stored) -> str:
+    if not stored.new:
+        return f"{model.name} {name} is there already: {stored.path}"
+    entry = stored.entry
+    facts = f"{entry.format}, {entry.tensors} tensors, {entry.size_bytes / 1e6:.1f} MB, sha256 {entry.sha256}"
+    return f"{model.name} {name}: {stored.path} ({facts})"

@@ -1,0 +1,179 @@
+"""`admlops env install` and `admlops env list`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from admlops.catalog import Model
+    from admlops.environments import Environment
+    from admlops.environments.options import BuildOptions
+    from admlops.environments.progress import Say
+    from admlops.environments.recipe import Device
+    from admlops.paths import Layout
+
+
+@click.command("install", epilog="Example: admlops env install MapTR PETR --variant classic")
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--variant", default="auto", show_default=True, help="One set of pins; auto takes what this GPU runs.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "conda", "venv"]),
+    default="auto",
+    show_default=True,
+    help="What Python and compilers come from: conda packages, or an interpreter of this machine.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="What compiled operations are built for.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Compilers at once; as many as memory allows if not given.")
+@click.option("--trust-first-use", is_flag=True, help="Accept a file whose hash nobody has recorded yet.")
+@click.option(
+    "--pack/--no-pack",
+    default=None,
+    help="Keep a pack of what was built, for the next installation; or build without any. If neither is given, a pack "
+    "that is at hand is used, and one is made where packs are on another disk than environments.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def install(
+    names: tuple[str, ...],
+    variant: str,
+    backend: str,
+    device: str,
+    jobs: int | None,
+    trust_first_use: bool,
+    pack: bool | None,
+    as_json: bool,
+) -> None:
+    """Build the environments of MODEL... from their locks; does nothing for those that are ready.
+
+    `official/NAME` names the environment of an official evaluator.
+    """
+    from admlops.cli.install_progress import show_installation
+    from admlops.environments.options import BuildOptions
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    rows = []
+    with show_installation() as (say, watch):
+        options = BuildOptions(
+            backend=backend,  # type: ignore[arg-type]  # click has checked it
+            jobs=jobs,
+            trust_first_use=trust_first_use,
+            use_packs=pack is not False,
+            progress=watch,
+        )
+        for name in names:
+            begun = time.monotonic()
+            environment = _install(layout, name, variant, device, options=options, say=say)
+            rows.append(_describe(environment) | {"duration_s": round(time.monotonic() - begun, 3)})
+            if not as_json:
+                click.echo(f"{environment.name} is ready: {environment.prefix}")
+            if pack if pack is not None else _is_elsewhere(layout):
+                _keep_pack(layout, environment, say)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+
+
+def _is_elsewhere(layout: Layout) -> bool:
+    """Whether packs are on another disk than environments, which are then lost when a pod is stopped."""
+    return layout.repository.is_dir() and layout.repository.stat().st_dev != layout.environments.stat().st_dev
+
+
+def _keep_pack(layout: Layout, environment: Environment, say: Say) -> None:
+    from admlops.cli.env_pack import pack_one
+    from admlops.environments.inventory import select
+    from admlops.environments.packs import pack_path, read_pack
+
+    archive = pack_path(layout.packs, environment.prefix)
+    kept = read_pack(archive)
+    if kept is not None and kept.manifest.digest == environment.digest:
+        return
+    for one in select(layout, [environment.prefix.name]):
+        made = pack_one(layout, one, level=3)
+        say(f"packed {environment.name} into {made.manifest.archive_size_bytes / 1e6:.0f} MB: {archive}")
+
+
+def _install(layout: Layout, name: str, variant: str, device: str, *, options: BuildOptions, say: Say) -> Environment:
+    from admlops.environments import ensure_model, ensure_official
+
+    if name.startswith("official/"):
+        return ensure_official(layout, name.removeprefix("official/"), say=say, options=options)
+    from admlops.catalog import load_model
+
+    model = load_model(layout, name)
+    wanted: Device | None = None if device == "auto" else device  # type: ignore[assignment]  # click has checked it
+    chosen = _choose_variant(model, wanted, say) if variant == "auto" else variant
+    return ensure_model(layout, model, chosen, device=wanted, say=say, options=options)
+
+
+def _choose_variant(model: Model, device: Device | None, say: Say) -> str:
+    """The default variant, or another one that runs on this machine's GPUs."""
+    if device == "cpu" or not any(pins.arch for pins in model.variants.values()):
+        return model.default_variant
+    from admlops.environments.gpus import detect_gpus
+    from admlops.environments.preflight import choose_variant
+
+    chosen = choose_variant(model, detect_gpus())
+    if chosen != model.default_variant:
+        say(f"{model.name}: the variant {chosen}, because {model.default_variant} does not run on this GPU")
+    return chosen
+
+
+def _describe(environment: Environment) -> dict[str, Any]:
+    from admlops.environments.prefix import read_state
+
+    state = read_state(environment.prefix) or {}
+    return {
+        "name": environment.name,
+        "prefix": str(environment.prefix),
+        "digest": environment.digest,
+        "backend": environment.backend,
+        "device": environment.device,
+        "python": state.get("python"),
+        "packages": state.get("packages"),
+        "size_bytes": state.get("size_bytes"),
+        "trusted_on_first_use": state.get("trusted_on_first_use", []),
+    }
+
+
+@click.command("list", epilog="Example: admlops env list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_environments(as_json: bool) -> None:
+    """Say which environments are ready."""
+    from admlops.catalog import list_models, load_model
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    models = [load_model(layout, name) for name in list_models(layout)]
+    rows = [_row(layout, model, variant) for model in models for variant in model.variants]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:7.0f} MB"
+        built = " ".join(str(row[key]) for key in ("backend", "device") if row[key])
+        shown = f"{row['model']:<12} {row['variant']:<8} {row['status']:<6} {built:<10} {size} {row['prefix'] or ''}"
+        click.echo(shown.rstrip())
+
+
+def _row(layout: Layout, model: Model, variant: str) -> dict[str, Any]:
+    from admlops.catalog import setup_status
+    from admlops.environments import find_model
+
+    found = find_model(layout, model, variant)
+    described = {} if found is None else _describe(found)
+    return {
+        "model": model.name,
+        "variant": variant,
+        "status": setup_status(layout, model, variant, weights=False),
+        **{key: described.get(key) for key in ("prefix", "digest", "backend", "device", "size_bytes")},
+    }

@@ -1,0 +1,217 @@
+"""`admlops env verify`, `show`, `remove` and `gc`: the environments that are there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from admlops.cli.env_use import DEVICE, VARIANT
+
+if TYPE_CHECKING:
+    from admlops.environments.inventory import Installed
+    from admlops.environments.verification import Report, Watch
+
+NAMES = click.argument("names", metavar="MODEL...", nargs=-1)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+SHOWN_DIFFERENCES = 20
+
+
+@click.command("verify", epilog="Example: admlops env verify MapTR --full")
+@NAMES
+@VARIANT
+@DEVICE
+@click.option("--full", is_flag=True, help="Hash every file; else names, versions and sizes are compared.")
+@AS_JSON
+def verify(names: tuple[str, ...], variant: str | None, device: str | None, full: bool, as_json: bool) -> None:
+    """Compare environments with their locks and with what their packages brought; all of them if none is named.
+
+    Ends with 1 if something differs. MODEL may also be official/NAME or the name of an environment's folder.
+    """
+    from admlops.environments.inventory import select
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    chosen = select(layout, names, variant=variant, device=device)
+    rows = []
+    for one in chosen:
+        report = verify_one(one, full=full)
+        rows.append(_row(one, report))
+        if not as_json:
+            _print_report(one, report)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not chosen:
+        click.echo(f"no environments in {layout.environments}")
+    if any(row["differences"] or row["state"] != "ready" for row in rows):
+        sys.exit(1)
+
+
+def verify_one(one: Installed, *, full: bool) -> Report:
+    """Verify one prefix against its locks, with progress on a terminal."""
+    from admlops.environments import verification
+    from admlops.environments.inventory import locked_conda, locked_python
+
+    with hashing(one.prefix.name) as watch:
+        return verification.verify(
+            one.prefix, full=full, conda=locked_conda(one), python=locked_python(one), watch=watch
+        )
+
+
+@contextmanager
+def hashing(label: str) -> Iterator[Watch | None]:
+    """A bar of the bytes hashed, on a terminal only: a verification is quick enough to need no plain lines."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _row(one: Installed, report: Report) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "prefix": str(one.prefix),
+        "state": one.state,
+        "digest": one.digest,
+        "asked_for": one.recipe is not None,
+        **asdict(report),
+    }
+
+
+def _print_report(one: Installed, report: Report) -> None:
+    how = f"{report.files_checked} files of {report.packages} packages"
+    if report.full:
+        how += f", {report.bytes_checked / 1e6:.0f} MB hashed"
+    if one.state != "ready":
+        click.echo(f"{one.prefix.name}: its state is {one.state}")
+    elif report.clean:
+        note = "" if one.recipe is not None else "; no lock asks for it any more: admlops env gc"
+        click.echo(f"{one.prefix.name}: as its packages{' and lock' if one.recipe else ''} say ({how}){note}")
+    if report.clean and one.state == "ready":
+        return
+    click.echo(f"{one.prefix.name}: {len(report.differences)} differences ({how})")
+    for difference in report.differences[:SHOWN_DIFFERENCES]:
+        owner = f" [{difference.package}]" if difference.package else ""
+        click.echo(f"  {difference.path} {difference.reason}{owner}")
+    if len(report.differences) > SHOWN_DIFFERENCES:
+        click.echo(f"  … and {len(report.differences) - SHOWN_DIFFERENCES} more; --json has them all")
+    click.echo("  → admlops env gc" if one.recipe is None else f"  → admlops env repair {one.prefix.name}")
+
+
+@click.command("show", epilog="Example: admlops env show MapTR")
+@click.argument("name", metavar="MODEL")
+@VARIANT
+@DEVICE
+@AS_JSON
+def show(name: str, variant: str | None, device: str | None, as_json: bool) -> None:
+    """Say what the environments of MODEL are: versions, kernels, sizes, weak hashes, variables."""
+    from admlops.environments.description import describe
+    from admlops.environments.inventory import select
+    from admlops.paths import find_layout
+
+    rows = [describe(one) for one in select(find_layout(), [name], variant=variant, device=device)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for index, row in enumerate(rows):
+        if index:
+            click.echo()
+        for key, value in row.items():
+            _print_field(key, value)
+
+
+def _print_field(key: str, value: Any) -> None:
+    label = f"{key.replace('_', ' ')}:"
+    if isinstance(value, dict):
+        click.echo(label)
+        for name, content in value.items():
+            if content is not None:
+                click.echo(f"  {name}={content}")
+    elif isinstance(value, list):
+        separator = "; " if key == "lock_notes" else ", "
+        click.echo(f"{label:<26}{separator.join(map(str, value)) or 'none'}")
+    elif key.endswith("_bytes") and value is not None:
+        click.echo(f"{label.replace(' bytes', ''):<26}{value / 1e6:.0f} MB")
+    else:
+        click.echo(f"{label:<26}{'—' if value is None else value}")
+
+
+@click.command("remove", epilog="Example: admlops env remove MapTR --variant classic")
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@VARIANT
+@DEVICE
+@click.option("--all", "every", is_flag=True, help="All variants of a model, where several are installed.")
+@YES
+@AS_JSON
+def remove(
+    names: tuple[str, ...], variant: str | None, device: str | None, every: bool, yes: bool, as_json: bool
+) -> None:
+    """Remove the environments of MODEL...: only what admlops made, and none that a process is using."""
+    from admlops.environments.inventory import select
+    from admlops.environments.removal import remove as remove_prefix
+    from admlops.errors import UsageError
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    chosen: dict[Path, Installed] = {}
+    for name in names:
+        found = select(layout, [name], variant=variant, device=device)
+        if len(found) > 1 and not every:
+            listed = ", ".join(one.prefix.name for one in found)
+            raise UsageError(
+                f"{name} has several environments here: {listed}", hint=f"admlops env remove {found[0].prefix.name}"
+            )
+        chosen |= {one.prefix: one for one in found}
+    _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
+    freed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
+    if as_json:
+        click.echo(json.dumps([{"prefix": str(prefix), "freed_bytes": size} for prefix, size in freed.items()]))
+        return
+    for prefix, size in freed.items():
+        click.echo(f"removed {prefix.name}, {size / 1e6:.0f} MB")
+
+
+@click.command("gc", epilog="Example: admlops env gc --dry-run")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option("--wheels", is_flag=True, help="Also compiled wheels that no environment here was built with.")
+@YES
+@AS_JSON
+def collect_garbage(dry_run: bool, wheels: bool, yes: bool, as_json: bool) -> None:
+    """Remove environments that no lock asks for any more, and what builds and removals left half-done."""
+    from admlops.environments.removal import collect
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    if not dry_run and not yes and sys.stdin.isatty():
+        planned = [one for one in collect(layout, wheels=wheels, dry_run=True) if one.kept_because is None]
+        if planned:
+            _confirm(f"remove {', '.join(one.path.name for one in planned)}?", yes=False)
+    found = collect(layout, wheels=wheels, dry_run=dry_run)
+    if as_json:
+        rows: Sequence[dict[str, Any]] = [{**asdict(one), "path": str(one.path)} for one in found]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for one in found:
+        verb = "kept" if one.kept_because else "would remove" if dry_run else "removed"
+        why = f"{one.reason}; but {one.kept_because}" if one.kept_because else one.reason
+        click.echo(f"{verb} {one.path.name}, {one.size_bytes / 1e6:.0f} MB: {why}")
+    if not found:
+        click.echo("nothing to remove")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)

@@ -1,0 +1,146 @@
+"""`admlops env pack`, `push` and `pull`: environments that outlive the disk they were built on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from admlops.cli.env_manage import AS_JSON, hashing, verify_one
+from admlops.cli.env_use import DEVICE, VARIANT
+
+if TYPE_CHECKING:
+    from admlops.environments.inventory import Installed
+    from admlops.environments.packs import Pack
+    from admlops.paths import Layout
+
+NAMES = click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+STORE_VARIABLE = "ADMLOPS_PACK_STORE"
+
+
+@click.command("pack", epilog="Example: admlops env pack MapTR")
+@NAMES
+@VARIANT
+@DEVICE
+@click.option("--level", type=click.IntRange(1, 19), default=3, show_default=True, help="How hard zstd tries.")
+@AS_JSON
+def pack(names: tuple[str, ...], variant: str | None, device: str | None, level: int, as_json: bool) -> None:
+    """Write each ready environment of MODEL... into one compressed file in admlops_repository/packs/.
+
+    Every file is compared with its package first: an environment that somebody edited is not packed. `env install`
+    restores from the pack wherever its digest and its place are the same.
+    """
+    from admlops.environments.inventory import select
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    rows = []
+    for one in select(layout, names, variant=variant, device=device):
+        made = pack_one(layout, one, level)
+        rows.append({"name": one.prefix.name, "archive": str(made.archive), **_sizes(made)})
+        if not as_json:
+            before, after = made.manifest.size_bytes / 1e6, made.manifest.archive_size_bytes / 1e6
+            click.echo(f"{one.prefix.name}: {before:.0f} MB into {after:.0f} MB, {made.archive}")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+
+
+def pack_one(layout: Layout, one: Installed, level: int) -> Pack:
+    """Pack one environment after comparing every file with its package. Raises EnvError if one differs."""
+    from admlops.environments.packs import pack_environment
+    from admlops.errors import EnvError
+
+    report = verify_one(one, full=True)
+    if not report.clean:
+        first = report.differences[0]
+        raise EnvError(
+            f"{one.prefix.name} is not as its packages say and is not packed: {first.path} {first.reason}"
+            + (f", and {len(report.differences) - 1} more" if len(report.differences) > 1 else ""),
+            hint=f"admlops env repair {one.prefix.name}",
+        )
+    with hashing(f"packing {one.prefix.name}") as watch:
+        return pack_environment(one.prefix, layout.packs, level=level, on_progress=watch)
+
+
+def _sizes(made: Pack) -> dict[str, int]:
+    manifest = made.manifest
+    return {
+        "files": sum(entry.kind == "file" for entry in manifest.entries),
+        "size_bytes": manifest.size_bytes,
+        "archive_size_bytes": manifest.archive_size_bytes,
+    }
+
+
+@click.command("push", epilog="Example: admlops env push MapTR --to s3://bucket/packs")
+@NAMES
+@VARIANT
+@DEVICE
+@click.option("--to", "target", envvar=STORE_VARIABLE, required=True, help="A folder, or s3://bucket/path.")
+@AS_JSON
+def push(names: tuple[str, ...], variant: str | None, device: str | None, target: str, as_json: bool) -> None:
+    """Put the packs of MODEL... into a folder or an S3-compatible store; a pack is made first where there is none.
+
+    What the store holds already does not travel again, so an interrupted push goes on where it was. An S3 store is
+    named by AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    """
+    from admlops.environments.inventory import select
+    from admlops.environments.packs import pack_path, read_pack, stores
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    rows = []
+    for one in select(layout, names, variant=variant, device=device):
+        made = read_pack(pack_path(layout.packs, one.prefix))
+        if made is None or made.manifest.digest != one.digest:
+            made = pack_one(layout, one, level=3)
+        with hashing(f"pushing {one.prefix.name}") as watch:
+            sent = stores.push(made, target, on_progress=watch)
+        rows.append({"name": one.prefix.name, "target": target, "sent_bytes": sent, **_sizes(made)})
+        if not as_json:
+            click.echo(f"{one.prefix.name}: {sent / 1e6:.0f} MB sent to {target}")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+
+
+@click.command("pull", epilog="Example: admlops env pull MapTR --from s3://bucket/packs && admlops env install MapTR")
+@NAMES
+@VARIANT
+@DEVICE
+@click.option("--from", "target", envvar=STORE_VARIABLE, required=True, help="A folder, or s3://bucket/path.")
+@AS_JSON
+def pull(names: tuple[str, ...], variant: str | None, device: str | None, target: str, as_json: bool) -> None:
+    """Bring the packs that the locks of MODEL... ask for from a store; `env install` then restores from them.
+
+    An interrupted pull goes on where it was.
+    """
+    from admlops.paths import find_layout
+
+    layout = find_layout()
+    rows = []
+    for name in names:
+        brought = _pull_one(layout, name, variant, device, target)
+        rows.append({"name": brought.archive.name, "archive": str(brought.archive), **_sizes(brought)})
+        if not as_json:
+            click.echo(f"{brought.archive} is here; admlops env install {name} restores from it")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+
+
+def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None, target: str) -> Pack:
+    from admlops.environments import candidates
+    from admlops.environments.inventory import recipes_named
+    from admlops.environments.packs import stores
+    from admlops.errors import EnvError
+
+    recipes = recipes_named(layout, name, variant, device)
+    wanted = [prefix.name for recipe in recipes for prefix, _ in candidates(layout, recipe)]
+    for candidate in wanted:
+        with hashing(f"pulling {candidate}") as watch:
+            brought = stores.pull(candidate, target, layout.packs, on_progress=watch)
+        if brought is not None:
+            return brought
+    raise EnvError(
+        f"{target} holds no pack that the locks of {name} ask for ({', '.join(wanted) or 'it has no lock'})",
+        hint=f"admlops env push {name} --to {target}   # from where its environment is ready",
+    )
