@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -20,6 +21,9 @@ from admlops.datasets.nuscenes import NuScenes
 from admlops.environments import Environment, ensure_model, ensure_official
 from admlops.errors import EnvError
 from admlops.paths import Layout, find_layout
+
+if TYPE_CHECKING:
+    from tests.conda_channel.channel import CondaChannel
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -48,6 +52,15 @@ def synthetic_root(shared_tmp: Path) -> Path:
 @pytest.fixture(scope="session")
 def synthetic_data(synthetic_root: Path) -> NuScenes:
     return NuScenes(synthetic_root, "v1.0-mini")
+
+
+@pytest.fixture(scope="session")
+def conda_channel(shared_tmp: Path) -> Iterator[CondaChannel]:
+    """Real conda channels, built from this machine's interpreters and served over loopback for the canonical host."""
+    from tests.conda_channel.channel import open_channel
+
+    with open_channel(shared_tmp) as channel:
+        yield channel
 
 
 @pytest.fixture

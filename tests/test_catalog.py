@@ -114,6 +114,13 @@ MISTAKES = [
     (_set("variants", "modern", "arch", to=["sm_90"] * 2), "variants.modern.arch", "twice"),
     (_set("variants", "modern", "requirements", to="../x.txt"), "variants.modern.requirements", "inside the model's"),
     (_set("variants", "modern", "requirements", to="/x.txt"), "variants.modern.requirements", "inside the model's"),
+    (_set("variants", "modern", "conda_lock", to="../x.yml"), "variants.modern.conda_lock", "inside the model's"),
+    (_drop("variants", "modern", "conda_lock"), "variants.modern.conda_lock", 'is missing: the backend "conda"'),
+    (_set("variants", "modern", "backends", to=["venv"]), "variants.modern.conda_lock", "must be absent"),
+    (_set("variants", "modern", "driver", to="525+"), "variants.modern.driver", "a version specifier"),
+    (_set("variants", "modern", "devices", to=["tpu"]), "variants.modern.devices[0]", 'not "tpu"'),
+    (_drop("variants", "modern", "devices"), "variants.modern.devices", "built for a device"),
+    (_set("variants", "modern", "smoke", to=["os; import x"]), "variants.modern.smoke[0]", "modules that must import"),
     (_drop("variants", "classic", "requirements"), "variants.classic.requirements", "is missing: the hashed"),
     (_set("checkpoints", "tiny", "sha256", to="12"), "checkpoints.tiny.sha256", "64 lower-case hexadecimal"),
     (_set("checkpoints", "tiny", "sha256", to="A" * 64), "checkpoints.tiny.sha256", "64 lower-case hexadecimal"),
@@ -253,6 +260,8 @@ def test_the_status_names_the_first_missing_part(tmp_path: Path) -> None:
     (layout.submodules / "VAD").mkdir(parents=True)
     assert setup_status(layout, model) == "not set up: no source in submodules/VAD"
     (layout.submodules / "VAD" / "README.md").write_text("")
+    assert setup_status(layout, model) == "not set up: no source in submodules/mmdetection3d-0.17.2"
+    (layout.submodules / "mmdetection3d-0.17.2" / "mmdet3d").mkdir(parents=True)
     assert setup_status(layout, model) == "not set up: no adapter demo.py"
     model.adapter.write_text("")
     assert setup_status(layout, model) == "not set up: the environment of the variant modern is not built"

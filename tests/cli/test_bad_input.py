@@ -89,8 +89,10 @@ def test_names_that_nobody_has(admlops: Admlops, synthetic_root: Path, tmp_path:
     refused(admlops("report", "no-such-run", check=False), "no-such-run")
 
 
-def test_a_model_that_is_not_set_up(admlops: Admlops, synthetic_root: Path) -> None:
-    refused(admlops("run", "MapTR", "--data", synthetic_root, check=False), "MapTR", "not set up")
+def test_a_model_that_is_not_set_up(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
+    nowhere = {"ADMLOPS_ENVIRONMENTS": str(tmp_path / "environments")}
+    said = admlops("run", "MapTR", "--data", synthetic_root, check=False, variables=nowhere)
+    refused(said, "MapTR", "not set up", "make setup-MapTR")
 
 
 @pytest.mark.parametrize(
@@ -153,13 +155,13 @@ def test_a_lock_whose_hash_does_not_match(admlops: Admlops, synthetic_root: Path
     shutil.copytree(root / "envs", own / "envs", ignore=shutil.ignore_patterns("__pycache__"))
     (own / "runners").symlink_to(root / "runners")
     lock = own / "envs" / "GroundPlane" / "modern" / "requirements.txt"
-    lock.write_text(lock.read_text().replace("sha256:", "sha256:0000", 1))
+    lock.write_text(lock.read_text().replace("--hash=sha256:", "--hash=sha256:0000", 1))
     variables = {"ADMLOPS_PATH": str(own), "ADMLOPS_ENVIRONMENTS": str(tmp_path / "environments")}
     refused(admlops("run", "GroundPlane", "--data", synthetic_root, check=False, variables=variables), str(lock))
     lock.write_text((root / "envs/GroundPlane/modern/requirements.txt").read_text())
     text = lock.read_text()
     for digit in "0123456789abcdef":
-        text = text.replace(f"sha256:{digit}", "sha256:" + ("0" if digit != "0" else "1"))
+        text = text.replace(f"--hash=sha256:{digit}", "--hash=sha256:" + ("0" if digit != "0" else "1"))
     lock.write_text(text)
     refused(
         admlops("run", "GroundPlane", "--data", synthetic_root, check=False, variables=variables), "hash", str(lock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from scipy.spatial.transform import Rotation
 
 from admlops.datasets.synthetic import SCENE_NAMES, SynthesisOptions, read_marker, synthesize
 from admlops.datasets.synthetic.options import list_scenes
+from admlops.datasets.synthetic.randomness import make_generator
 from admlops.datasets.synthetic.renderer import render_camera
 from admlops.datasets.synthetic.stage import outline, set_stage
+from admlops.datasets.synthetic.traffic import plan_ego
+from admlops.datasets.synthetic.world import generate_world
 
 OPTIONS = SynthesisOptions(scenes=1, samples=2, seed=3, scale=0.25, lidar_sweeps=1, camera_sweeps=1)
 
@@ -152,7 +156,8 @@ def test_velocities_agree_with_positions(tables: Tables) -> None:
 
 def test_objects_are_drawn_where_their_boxes_project() -> None:
     """What changes in the picture when an actor leaves it lies in its projected box and about fills it."""
-    stage = set_stage(list_scenes(OPTIONS)[0], OPTIONS)
+    options = replace(OPTIONS, seed=4)  # whose front camera has cars before it
+    stage = set_stage(list_scenes(options)[0], options)
     camera = next(camera for camera in stage.cameras if camera.channel == "CAM_FRONT")
     ego = stage.ego_pose(0.0)
     to_camera = np.linalg.inv(ego @ camera.to_ego)
@@ -182,6 +187,30 @@ def test_objects_are_drawn_where_their_boxes_project() -> None:
         assert (changed.max(axis=0) < high + 1.5).all()
         checked += 1
     assert checked >= 1
+
+
+def test_roads_differ_and_the_ego_vehicle_stays_in_its_lane() -> None:
+    """Lane width, lanes and the ego vehicle's place vary with the seed, so that no scene's map fits another's."""
+    widths, counts, asides = set(), set(), set()
+    for seed in range(12):
+        for spec in list_scenes(SynthesisOptions(scenes=2)):
+            world = generate_world(spec.location, seed)
+            plan = plan_ego(world, spec.order, make_generator("scene", seed, spec.name))
+            lane = plan.lanes[0]
+            assert 3.0 <= lane.width <= 4.0
+            assert abs(plan.ego.aside) <= lane.width / 2 - 0.95 - 0.2
+            x, y, heading = plan.ego.pose(0.0)
+            middle = lane.course.poses(plan.ego.arc(0.0))[0]
+            assert np.hypot(x - middle[0], y - middle[1]) == pytest.approx(abs(plan.ego.aside))
+            assert heading == pytest.approx(middle[2])
+            widths.add(lane.width)
+            counts.add(world.arms[lane.arm].lanes_per_direction)
+            asides.add(round(plan.ego.aside, 3))
+    assert len(widths) > 12
+    assert max(widths) - min(widths) > 0.6
+    assert counts == {2, 3}
+    assert len(asides) == 24
+    assert max(asides) - min(asides) > 0.6
 
 
 def test_ten_scenes_carry_the_official_names() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from tests.fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 
 from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.vector_cache import cached_vectors
 from admlops.datasets.vector_map import (
+    CENTERLINE,
     MapVector,
     ego_to_patch,
     local_vectors,
@@ -188,3 +191,104 @@ def test_half_a_file_and_no_file_are_explained(tmp_path: Path) -> None:
         local_vectors(tmp_path, "square", translation=(0.0, 0.0), yaw=0.0)
     with pytest.raises(DataError, match=r"atlantis\.json is missing"):
         local_vectors(tmp_path, "atlantis", translation=(0.0, 0.0), yaw=0.0)
+
+
+def lane(start: tuple[float, float, float], shape: str, radius: float, lengths: tuple[float, float, float]) -> Any:
+    return [{"start_pose": start, "shape": shape, "radius": radius, "segment_length": lengths, "end_pose": [0, 0, 0]}]
+
+
+def write_fork(root: Path) -> Path:
+    """A lane of 20 m along y that forks into one straight on and one turning left by 90° with a radius of 10 m."""
+    corners = {"a": (80, 0), "b": (120, 0), "c": (120, 100), "d": (80, 100)}
+    nodes = {**corners, "i": (100, 0), "j": (100, 100)}
+    tokens = {"in": "lane", "left": "lane_connector", "ahead": "lane_connector"}
+    quarter = 10 * math.pi / 2
+    return write_square_map(
+        root,
+        node=[{"token": token, "x": x, "y": y} for token, (x, y) in nodes.items()],
+        polygon=[{"token": "area", "exterior_node_tokens": list(corners), "holes": []}],
+        ped_crossing=[],
+        road_segment=[{"token": "s", "polygon_token": "area"}],
+        **{
+            layer: [{"token": token, "polygon_token": "area"} for token, own in tokens.items() if own == layer]
+            for layer in ("lane", "lane_connector")
+        },
+        arcline_path_3={
+            "in": lane((100.0, 30.0, math.pi / 2), "LSR", 500.0, (0.0, 20.0, 0.0)),
+            "left": lane((100.0, 50.0, math.pi / 2), "LSL", 10.0, (quarter, 2.0, 0.0)),
+            "ahead": lane((100.0, 50.0, math.pi / 2), "RSL", 500.0, (0.0, 20.0, 0.0)),
+        },
+        connectivity={
+            "in": {"incoming": [], "outgoing": ["left", "ahead"]},
+            "left": {"incoming": ["in"], "outgoing": []},
+            "ahead": {"incoming": ["in"], "outgoing": []},
+        },
+    )
+
+
+def test_a_fork_is_one_centerline_for_each_way(tmp_path: Path) -> None:
+    write_fork(tmp_path)
+    vectors = local_vectors(tmp_path, "square", translation=(100.0, 50.0), yaw=0.0, centerlines=True)
+    left, ahead = sorted((v.points for v in vectors if v.type == CENTERLINE), key=lambda points: points[-1][0])
+    assert sum(v.type == CENTERLINE for v in vectors) == 2
+    np.testing.assert_allclose(ahead, [[0, -20], [0, 20]], atol=1e-3)
+    np.testing.assert_allclose(left[[0, -1]], [[0, -20], [-12, 10]], atol=1e-3)
+    # The arc lies within 0.2 m of a quarter circle around (-10, 0).
+    arc = left[(left[:, 1] > 0.5) & (left[:, 0] > -9.5)]
+    np.testing.assert_allclose(np.hypot(arc[:, 0] + 10, arc[:, 1]), 10.0, atol=0.01)
+    assert lengths(vectors, CENTERLINE) == pytest.approx([20 + 5 * math.pi + 2, 40.0], abs=0.3)
+    assert CENTERLINE not in {v.type for v in local_vectors(tmp_path, "square", translation=(100.0, 50.0), yaw=0.0)}
+
+
+def test_centerlines_are_cut_to_the_patch(tmp_path: Path) -> None:
+    write_fork(tmp_path)
+    vectors = local_vectors(tmp_path, "square", translation=(100.0, 15.0), yaw=0.0, centerlines=True)
+    (only,) = (v.points for v in vectors if v.type == CENTERLINE)
+    np.testing.assert_allclose(only, [[0, 15], [0, 30]], atol=1e-3)
+
+
+def by_token(data: NuScenes, tokens: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    return {token: (data.location(token), data.sample(token)) for token in tokens}
+
+
+def test_the_cache_gives_what_was_cut_and_follows_the_content(data: NuScenes, tmp_path: Path) -> None:
+    tokens = [token for scene in data.scenes() for token in scene.samples]
+    maps, samples = tmp_path / "maps", by_token(data, tokens)
+    shutil.copytree(data.root / "maps", maps)
+    first = cached_vectors(maps, samples, cache=tmp_path / "cache")
+    again = cached_vectors(maps, samples, cache=tmp_path / "cache")
+    assert list(first) == list(again) == tokens
+    for token in tokens:
+        plain = sample_vectors(maps, data.location(token), data.sample(token))
+        for one in (first[token], again[token]):
+            assert [v.type for v in one] == [v.type for v in plain]
+            assert all(np.array_equal(a.points, b.points) for a, b in zip(one, plain, strict=True))
+    names = {path.name for path in (tmp_path / "cache").iterdir()}
+    # Another choice of samples, another class and another map are other files.
+    cached_vectors(maps, by_token(data, tokens[:1]), cache=tmp_path / "cache")
+    cached_vectors(maps, samples, cache=tmp_path / "cache", centerlines=True)
+    assert len({path.name for path in (tmp_path / "cache").iterdir()} - names) == 2
+    expansion = maps / "expansion" / f"{LOCATION}.json"
+    content = json.loads(expansion.read_text())
+    expansion.write_text(json.dumps({**content, "ped_crossing": []}))
+    changed = cached_vectors(maps, samples, cache=tmp_path / "cache")
+    assert "ped_crossing" not in {v.type for own in changed.values() for v in own}
+    assert "ped_crossing" in {v.type for own in first.values() for v in own}
+
+
+def test_the_cache_is_used_and_a_broken_one_made_anew(data: NuScenes, tmp_path: Path) -> None:
+    tokens = data.scenes()[0].samples
+    samples = by_token(data, list(tokens))
+    first = cached_vectors(data.root / "maps", samples, cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **{**arrays, "points": arrays["points"] + 1.0})
+    used = cached_vectors(data.root / "maps", samples, cache=tmp_path)
+    np.testing.assert_allclose(used[tokens[0]][0].points, first[tokens[0]][0].points + 1.0)
+    for broken in (b"", b"PK\x03\x04 no zip", path.read_bytes()[:200]):
+        path.write_bytes(broken)
+        mended = cached_vectors(data.root / "maps", samples, cache=tmp_path)
+        np.testing.assert_array_equal(mended[tokens[0]][0].points, first[tokens[0]][0].points)
+    with pytest.raises(DataError, match="is missing"):
+        cached_vectors(tmp_path / "nowhere", samples, cache=tmp_path)

@@ -36,14 +36,14 @@ def recipe(tmp_path: Path) -> Recipe:
     assert entry is not None
     path = tmp_path / "requirements.txt"
     path.write_text(entry.group(0))
-    return Recipe(name="Small-modern", python=">=3.11", requirements=path)
+    return Recipe(name="Small-modern", python=">=3.11", requirements=(path,))
 
 
 @pytest.fixture
 def empty_recipe(tmp_path: Path) -> Recipe:
     path = tmp_path / "empty.txt"
     path.write_text("# no packages\n")
-    return Recipe(name="Empty-modern", python=">=3.11", requirements=path)
+    return Recipe(name="Empty-modern", python=">=3.11", requirements=(path,))
 
 
 def state_of(environment: Environment) -> dict[str, object]:
@@ -62,10 +62,10 @@ def builder_command(layout: Layout, recipe: Recipe) -> list[str]:
 
         root, repository, environments, requirements = map(Path, sys.argv[1:])
         layout = Layout(root=root, repository=repository, environments=environments)
-        ensure(layout, Recipe(name="Small-modern", python=">=3.11", requirements=requirements), say=print)
+        ensure(layout, Recipe(name="Small-modern", python=">=3.11", requirements=(requirements,)), say=print)
         """
     )
-    paths = (layout.root, layout.repository, layout.environments, recipe.requirements)
+    paths = (layout.root, layout.repository, layout.environments, recipe.requirements[0])
     return [sys.executable, "-c", program, *map(str, paths)]
 
 
@@ -85,16 +85,16 @@ def test_builds_once_and_is_isolated(layout: Layout, recipe: Recipe) -> None:
 
 
 def test_a_wrong_hash_installs_nothing_and_says_which_lock(layout: Layout, recipe: Recipe) -> None:
-    recipe.requirements.write_text(re.sub("sha256:.{8}", "sha256:00000000", recipe.requirements.read_text()))
+    recipe.requirements[0].write_text(re.sub("sha256:.{8}", "sha256:00000000", recipe.requirements[0].read_text()))
     with pytest.raises(EnvError, match="hash is not the one in") as caught:
         ensure(layout, recipe, say=print)
-    assert str(recipe.requirements) in caught.value.message
+    assert str(recipe.requirements[0]) in caught.value.message
     assert not list(layout.environments.glob("*/lib/*/site-packages/click"))
 
 
 def test_a_new_lock_gives_a_new_prefix(layout: Layout, empty_recipe: Recipe) -> None:
     before = ensure(layout, empty_recipe, say=print)
-    empty_recipe.requirements.write_text("# still no packages, but another lock\n")
+    empty_recipe.requirements[0].write_text("# still no packages, but another lock\n")
     after = ensure(layout, empty_recipe, say=print)
     assert before.prefix != after.prefix
     assert before.prefix.is_dir()
@@ -142,7 +142,7 @@ def test_two_builders_at_once_build_once(layout: Layout, recipe: Recipe) -> None
 
 def test_no_lock_means_not_set_up(layout: Layout, recipe: Recipe) -> None:
     with pytest.raises(EnvError, match=r"is not set up: its lock .* does not exist"):
-        ensure(layout, replace(recipe, requirements=Path("/nowhere/requirements.txt")), say=print)
+        ensure(layout, replace(recipe, requirements=(Path("/nowhere/requirements.txt"),)), say=print)
 
 
 def test_an_impossible_python_lists_what_was_seen() -> None:

@@ -55,6 +55,38 @@ def test_refuses_what_is_not_locked_and_names_the_line(tmp_path: Path, line: str
     assert reason in caught.value.message
 
 
+URL = "https://files.example/whl/torch-1.9.1%2Bcu111-cp38-cp38-linux_x86_64.whl"
+
+
+def test_reads_a_wheel_that_is_named_by_its_address(tmp_path: Path) -> None:
+    lock = write(tmp_path, f"torch @ {URL} \\\n    --hash={HASH}\nTorch @ {URL} --hash=sha256:unknown\n")
+    known, unknown = read_lock(lock)
+    assert (known.name, known.version, known.url) == ("torch", "1.9.1+cu111", URL)
+    assert (known.hashes, known.hash_unknown) == ((HASH,), False)
+    assert (unknown.hashes, unknown.hash_unknown) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"torch @ {URL}", "torch has no sha256"),
+        (f"torch @ {URL} --hash=sha256:unknown --hash={HASH}", "torch has a hash that is not sha256"),
+        ("torch==1.9.1 --hash=sha256:unknown", "torch has no sha256"),
+        (f"torch @ {URL.replace('https', 'http')} --hash={HASH}", "only a plain https address is"),
+        (f"torch @ {URL.replace('files', 'user:secret@files')} --hash={HASH}", "only a plain https address is"),
+        (f"torch @ {URL}?x=1 --hash={HASH}", "only a plain https address is"),
+        (f"torch @ {URL.replace('.whl', '.tar.gz')} --hash={HASH}", "is not the address of a wheel"),
+        (f"torchvision @ {URL} --hash={HASH}", "is a wheel of torch"),
+    ],
+)
+def test_refuses_a_wheel_that_nothing_vouches_for(tmp_path: Path, line: str, reason: str) -> None:
+    lock = write(tmp_path, f"{line}\n")
+    with pytest.raises(EnvError) as caught:
+        read_lock(lock)
+    assert f"{lock}:1" in caught.value.message
+    assert reason in caught.value.message
+
+
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
 def test_any_text_is_a_lock_or_a_clear_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     lock = tmp_path_factory.mktemp("lock") / "requirements.txt"
@@ -64,13 +96,18 @@ def test_any_text_is_a_lock_or_a_clear_error(text: str, tmp_path_factory: pytest
     except EnvError as error:
         packages, message = [], error.message
     assert str(lock) in message
-    assert all(package.hashes for package in packages)
+    assert all(package.hashes or package.url for package in packages)
 
 
 def test_every_lock_of_the_project_is_whole() -> None:
     root = find_layout().root
     locks = [root / "requirements.txt", root / "install" / "uv.txt", *(root / "envs").rglob("requirements.txt")]
-    assert len(locks) >= 4
-    for lock in locks:
-        assert "://" not in lock.read_text(), f"{lock} names a URL"
-        read_lock(lock)
+    by_device = [*(root / "envs").rglob("requirements-*.txt")]
+    assert len(locks) >= 14
+    assert len(by_device) == 10
+    for lock in (*locks, *by_device):
+        packages = read_lock(lock)
+        addresses = [package.url for package in packages if package.url]
+        assert lock.read_text().count("://") == len(addresses), f"{lock} names an index"
+        assert all(package.hashes for package in packages)
+        assert addresses == [] or lock in by_device

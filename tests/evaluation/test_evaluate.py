@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -61,9 +62,10 @@ def test_a_run_of_both_tasks(
     records[4] = truth_record(data, tokens[4], noise=3.0)
     run = make_run(tmp_path / "run", data, records)
     said: list[str] = []
-    metrics = evaluate_run(run, data, layout=layout, say=said.append)
+    metrics = evaluate_run(run, data, layout=layout, say=said.append, official=True)
 
     assert json.loads(run.metrics_path.read_text()) == metrics
+    assert metrics["official"]["max_abs_difference"] < 1e-9
     assert (metrics["samples"], metrics["failed_samples"]) == (9, 1)
     assert metrics["failed"] == [{"sample_token": tokens[2], "scene": "scene-0103"}]
     assert metrics["data"]["samples_sha256"] == tokens_digest(tokens)
@@ -89,9 +91,41 @@ def test_a_run_of_both_tasks(
     assert set(metrics["operating_points"]["detection"]) >= {"car", "pedestrian"}
     assert any("official" in line for line in said)
     assert (run.predictions_path / "nuscenes_detection.json").is_file()
+    assert "2 scenes are too few" in metrics["intervals"]["reason"]
+    assert {entry["interval"] for entry in metrics["metrics"]} == {None}
+    assert not run.resamples_path.exists()
 
     again = evaluate_run(run, data, layout=layout, say=said.append)
-    assert again == metrics
+    assert again == {key: value for key, value in metrics.items() if key != "official"}
+
+
+def test_boxes_alone_need_neither_the_devkit_nor_the_map(
+    data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
+) -> None:
+    records = [msgspec.structs.replace(truth_record(data, token), map_elements=msgspec.UNSET) for token in tokens]
+    records[3] = make_record(metadata(data, tokens[3], failed=True), Outputs())
+    run = make_run(tmp_path / "run", data, records)
+    without = replace(layout, environments=tmp_path / "no-environments")
+    metrics = evaluate_run(run, data, layout=without, say=print)
+    assert not run.predictions_path.exists()
+    assert not (tmp_path / "no-environments").exists()
+    classes = metrics["details"]["detection"]["classes"]
+    assert classes["car"]["mean_ap"] < 1.0  # what was there in the failed sample is missed
+    assert metrics["worst"] == []
+    parts = metrics["details"]["detection"]["breakdowns"]
+    assert set(parts["scene"]) == {"scene-0103", "scene-0916"}
+    assert parts["scene"]["scene-0916"]["mAP"] == pytest.approx(1.0)
+    assert parts["scene"]["scene-0103"]["mAP"] < 1.0
+    assert "no description" in parts["conditions"]["reason"]
+
+
+def test_a_sample_with_two_records_is_refused(
+    data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path
+) -> None:
+    records = [truth_record(data, token) for token in (*tokens, tokens[0])]
+    run = make_run(tmp_path / "run", data, records)
+    with pytest.raises(RecordError, match="more than one record of a sample"):
+        evaluate_run(run, data, layout=layout, say=print)
 
 
 def test_only_what_the_records_do(data: NuScenes, tokens: list[str], layout: Layout, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,23 +13,29 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.evaluation.generated_maps import generate_maps
 from tests.evaluation.oracle_records import elements_of, metadata, truth_record
+from tests.evaluation.plain_map_ap import plain_map_ap
+from tests.evaluation.upstream import checkout_or_skip, run_maptr
 
 from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.vector_map import MAP_CLASSES, MapVector, sample_vectors
-from admlops.errors import RecordError
+from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
+from admlops.environments import ensure_official
+from admlops.errors import EnvError, RecordError
+from admlops.evaluation.polylines import pair_distances, resample
 from admlops.evaluation.vector_map import (
+    CHAMFER,
+    CHAMFER_WITH_CENTERLINES,
+    IOU,
     THRESHOLDS_M,
     MapEvaluation,
+    MapProtocol,
     Predictions,
-    SampleMatch,
     average_precision,
+    evaluate_elements,
     evaluate_map,
-    match_sample,
-    pair_distances,
-    precision_recall,
-    resample,
 )
+from admlops.paths import find_layout
 from admlops.results.record import MapElement, Outputs, make_record
 
 Points = NDArray[np.float64]
@@ -81,21 +89,26 @@ def _spoil(line: Points, rng: np.random.Generator) -> Points:
 
 
 def evaluate(
-    predictions: list[list[tuple[str, Points, float]]], truth: list[list[tuple[str, Points]]]
+    predictions: list[list[tuple[str, Points, float]]],
+    truth: list[list[tuple[str, Points]]],
+    protocol: MapProtocol = CHAMFER,
 ) -> MapEvaluation:
-    matches: dict[str, list[SampleMatch]] = {name: [] for name in MAP_CLASSES}
-    for index, (found, there) in enumerate(zip(predictions, truth, strict=True)):
-        vectors = [MapVector(type=kind, points=line) for kind, line in there]
-        for name in MAP_CLASSES:
-            own = [(line, confidence) for kind, line, confidence in found if kind == name]
-            batch = Predictions(
-                lines=resample([line for line, _ in own]),
-                confidences=np.array([confidence for _, confidence in own], dtype=float),
-                ids=tuple(range(len(own))),
-            )
-            matches[name].append(match_sample(str(index), batch, name, vectors))
-    curves = {name: {t: precision_recall(matches[name], t) for t in THRESHOLDS_M} for name in MAP_CLASSES}
-    return MapEvaluation(samples=len(truth), curves=curves, matches=matches)
+    found = {
+        str(index): {name: batch_of(own, name) for name in protocol.classes} for index, own in enumerate(predictions)
+    }
+    there = {
+        str(index): [MapVector(type=kind, points=points) for kind, points in own] for index, own in enumerate(truth)
+    }
+    return evaluate_elements(found, there, protocol=protocol)
+
+
+def batch_of(found: list[tuple[str, Points, float]], name: str) -> Predictions:
+    own = [(points, confidence) for kind, points, confidence in found if kind == name]
+    return Predictions(
+        lines=tuple(points for points, _ in own),
+        confidences=np.array([confidence for _, confidence in own], dtype=float),
+        ids=tuple(range(len(own))),
+    )
 
 
 def line(*points: tuple[float, float]) -> Points:
@@ -103,7 +116,8 @@ def line(*points: tuple[float, float]) -> Points:
 
 
 def distance(a: Points, b: Points) -> float:
-    return float(pair_distances(resample([a]), resample([b]))[0, 0])
+    first = np.zeros(1, dtype=np.intp)
+    return float(pair_distances(resample([a]), resample([b]), first, first, limit_m=max(THRESHOLDS_M))[0])
 
 
 def test_numbers_of_the_original_evaluator() -> None:
@@ -217,4 +231,128 @@ def test_shortcuts_change_nothing(
             meet = shapely.LineString(p).buffer(2.0, **style).intersects(shapely.LineString(q).buffer(2.0, **style))
             if meet and chamfer <= 1.5:
                 plain[i, j] = chamfer
-    np.testing.assert_allclose(pair_distances(a, b), plain, atol=1e-12)
+    first_of, second_of = (axis.ravel() for axis in np.indices(plain.shape))
+    ours = pair_distances(a, b, first_of, second_of, limit_m=max(THRESHOLDS_M)).reshape(plain.shape)
+    np.testing.assert_allclose(ours, plain, atol=1e-12)
+
+
+def test_resampling_is_that_of_geos() -> None:
+    _, truth = generate_maps(40, seed=3)
+    lines = [points for own in truth for _, points in own]
+    strings = [shapely.LineString(points) for points in lines]
+    expected = [
+        [shapely.get_coordinates(string.interpolate(step))[0] for step in np.linspace(0, string.length, 100)]
+        for string in strings
+    ]
+    np.testing.assert_allclose(resample(lines), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("protocol", [CHAMFER, IOU, CHAMFER_WITH_CENTERLINES], ids=lambda one: one.name)
+@pytest.mark.parametrize("case", ["generated", "golden"])
+def test_equal_to_the_plain_formula(protocol: MapProtocol, case: str) -> None:
+    predictions, truth = golden_case() if case == "golden" else generate_maps(6, seed=5)
+    if CENTERLINE in protocol.classes:
+        predictions = [[(CENTERLINE if k == "divider" else k, p, c) for k, p, c in own] for own in predictions]
+        truth = [[(CENTERLINE if k == "divider" else k, p) for k, p in own] for own in truth]
+    result = evaluate(predictions, truth, protocol)
+    expected = plain_map_ap(predictions, truth, protocol.classes, protocol.thresholds, iou=protocol is IOU)
+    ours = {(name, t): curve.ap for name, curves in result.curves.items() for t, curve in curves.items()}
+    assert ours == pytest.approx(expected, abs=1e-6)
+    values = {metric.name: metric.value for metric in result.metrics("d")}
+    assert values["mAP"] == pytest.approx(np.mean(list(expected.values())), abs=1e-6)
+    assert {metric.protocol for metric in result.metrics("d")} == {protocol.name}
+    assert 0.05 < np.mean(list(expected.values())) < 0.95
+
+
+def test_ties_range_over_all_orders() -> None:
+    """Confidences of one decimal: whatever order the samples come in, the number lies in the range, and it moves."""
+    predictions, truth = generate_maps(30, seed=8)
+    rounded = [[(kind, points, round(c, 1)) for kind, points, c in own] for own in predictions]
+    ranges = evaluate(rounded, truth).tie_ranges()
+    rng = np.random.default_rng(1)
+    values = []
+    for _ in range(5):
+        order = rng.permutation(len(rounded))
+        shuffled = [[rounded[i][k] for k in rng.permutation(len(rounded[i]))] for i in order]
+        result = evaluate(shuffled, [truth[i] for i in order])
+        for name, ends in result.tie_ranges().items():
+            assert ends == pytest.approx(ranges[name])
+        for metric in result.metrics("d"):
+            low, high = ranges[metric.name]
+            assert metric.value is not None
+            assert low - 1e-9 <= metric.value <= high + 1e-9
+        values.append(result.metrics("d")[0].value)
+    assert len(set(values)) > 1
+    untied = evaluate(predictions, truth)
+    for metric in untied.metrics("d"):
+        assert untied.tie_ranges()[metric.name] == pytest.approx((metric.value, metric.value))
+
+
+def test_records_and_ground_truth_must_be_of_the_same_samples(data: NuScenes, tokens: list[str]) -> None:
+    samples = {token: data.sample(token) for token in tokens}
+    truth = {token: sample_vectors(data.root / "maps", data.location(token), samples[token]) for token in tokens}
+    records = [truth_record(data, token) for token in tokens]
+    with pytest.raises(RecordError, match=f"1 of {len(tokens)} samples have no record, {tokens[0]}"):
+        evaluate_map(records[1:], truth, samples)
+    with pytest.raises(RecordError, match=f"sample {tokens[0]} has two records"):
+        evaluate_map([records[0], *records], truth, samples)
+    del truth[tokens[0]]
+    with pytest.raises(RecordError, match=f"sample {tokens[0]} is not among the samples evaluated"):
+        evaluate_map(records, truth, samples)
+
+
+odd_coordinates = st.tuples(st.sampled_from([-10.0, 0.0, 0.5, 1e-9, 3.0]), st.sampled_from([0.0, 1.5, 29.0]))
+odd_lines = st.one_of(
+    odd_coordinates.map(lambda point: [point, point]),
+    st.lists(odd_coordinates, min_size=2, max_size=5).map(lambda points: [*points, points[0]]),
+    st.lists(odd_coordinates, min_size=2, max_size=5),
+)
+odd_elements = st.lists(st.tuples(st.sampled_from(CLASSES), odd_lines.map(lambda points: np.array(points))), max_size=4)
+odd_predictions = st.lists(
+    st.tuples(
+        st.sampled_from(CLASSES), odd_lines.map(lambda points: np.array(points)), st.sampled_from([0.0, 0.5, 1.0])
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(odd_predictions, odd_elements), min_size=1, max_size=3), st.sampled_from([CHAMFER, IOU]))
+def test_degenerate_elements_follow_the_formula(
+    samples: list[tuple[list[tuple[str, Points, float]], list[tuple[str, Points]]]], protocol: MapProtocol
+) -> None:
+    """No predictions, no ground truth, one class absent, duplicates, no length, closed, confidence 0 and 1, ties."""
+    predictions, truth = [found for found, _ in samples], [there for _, there in samples]
+    result = evaluate(predictions, truth, protocol)
+    expected = plain_map_ap(predictions, truth, protocol.classes, protocol.thresholds, iou=protocol is IOU)
+    ours = {(name, t): curve.ap for name, curves in result.curves.items() for t, curve in curves.items()}
+    assert ours == pytest.approx(expected, abs=1e-6)
+    for name, curves in result.curves.items():
+        for curve in curves.values():
+            assert curve.ap_low - 1e-7 <= curve.ap <= curve.ap_high + 1e-7, name
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("protocol", [CHAMFER, IOU], ids=lambda one: one.name)
+@pytest.mark.parametrize("shapely_version", [1, 2])
+def test_equal_to_maptr_itself(protocol: MapProtocol, shapely_version: int, tmp_path: Path) -> None:
+    """With shapely 1 in an environment of its own, and with shapely 2 in this one; tied scores stay in the range."""
+    checkout = checkout_or_skip("MapTR")
+    python: str | Path = sys.executable
+    if shapely_version == 1:
+        try:
+            python = ensure_official(find_layout(), "maptr", say=print).python
+        except EnvError as error:
+            pytest.skip(f"MapTR's evaluator cannot be installed: {error}")
+    predictions, truth = generate_maps(25, seed=11)
+    expected = run_maptr(predictions, truth, protocol, python=python, checkout=checkout, folder=tmp_path)
+    assert expected["shapely"].startswith(f"{shapely_version}.")
+    result = evaluate(predictions, truth, protocol)
+    for name, curves in result.curves.items():
+        for threshold, curve in curves.items():
+            assert curve.ap == pytest.approx(expected["ap"][name][str(threshold)], abs=1e-6)
+    rounded = [[(kind, points, round(c, 1)) for kind, points, c in own] for own in predictions]
+    tied = run_maptr(rounded, truth, protocol, python=python, checkout=checkout, folder=tmp_path)
+    for name, curves in evaluate(rounded, truth, protocol).curves.items():
+        for threshold, curve in curves.items():
+            assert curve.ap_low - 1e-6 <= tied["ap"][name][str(threshold)] <= curve.ap_high + 1e-6

@@ -14,7 +14,7 @@ sys.path[:0] = [sys.argv[1], str(Path(__file__).resolve().parent)]
 import demo  # noqa: E402
 import numpy as np  # noqa: E402
 import pictures  # noqa: E402
-from groundplane import crossings, geometry, lanes, markings, objects, tracking  # noqa: E402
+from groundplane import crossings, geometry, lanes, markings, objects, records, road, tracking  # noqa: E402
 from groundplane.window import Window, clip_polygon, clip_polyline  # noqa: E402
 
 from inside.adapter import DataError, Settings  # noqa: E402
@@ -80,6 +80,36 @@ def velocity(folder: Path) -> dict[str, Any]:
     return {"objects": [[item.center, item.velocity, item.yaw] for item in reports]}
 
 
+def sightings(folder: Path) -> list[dict[str, Any]]:
+    """A standing car seen twice at changing distances, then not at all."""
+    memory = tracking.Memory()
+    reports = []
+    for index in range(3):
+        ego = {"translation": [3.0 * index, 0.0, 0.0], "rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
+        box = np.array([24.0 - 3.0 * index, -5.0, 0.0, 1.9, 4.5, 1.6])
+        (item,) = memory.observe([objects.Hypothesis("car", box, 0.6)] if index < 2 else [], ego, 0.5 * index)
+        spread = memory.tracks[0].estimate.deviation
+        reports.append({"center": item.center, "confidence": item.confidence, "spread": spread})
+    return reports
+
+
+def directions(folder: Path) -> dict[str, Any]:
+    """Headings on a road that bends to the left along a circle of 60 m, seen for 40 m."""
+    angles = np.arange(0.0, 40.0, 2.0) / 60.0
+    line = 60.0 * np.column_stack([np.sin(angles), 1.0 - np.cos(angles)])
+    roads = road.Directions(0.3, [records.Element("divider", line, 0.9)])
+    beyond = angles[-1] + 12.0 / 60.0
+    place = 62.0 * np.array([math.sin(beyond), 1.0 - math.cos(beyond)]) + [0.0, -2.0]
+    return {
+        "beside": roads.at(line[9] + [0.5, -0.5]),
+        "true_beside": float(angles[9]),
+        "beyond": roads.at(place),
+        "true_beyond": beyond,
+        "without": road.Directions(0.3, []).at(place),
+        "candidates": roads.candidates(place),
+    }
+
+
 def bad_input(folder: Path) -> dict[str, str]:
     """What is said of input that cannot be used, by the name of what is wrong with it."""
     adapter = demo.GroundPlane()
@@ -135,6 +165,18 @@ def _complaint(adapter: Any, sample: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     questions = {
-        f.__name__: f for f in (round_trip, moved_ego, clipped, linked, velocity, bad_input, street, run_sample)
+        f.__name__: f
+        for f in (
+            round_trip,
+            moved_ego,
+            clipped,
+            linked,
+            velocity,
+            sightings,
+            directions,
+            bad_input,
+            street,
+            run_sample,
+        )
     }
     print(json.dumps(questions[sys.argv[2]](Path(sys.argv[3]))))

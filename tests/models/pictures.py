@@ -67,6 +67,9 @@ BOXES: list[tuple[tuple[float, ...], tuple[int, int, int]]] = [
     ((-15.0, 1.75, 0.0, 1.9, 4.6, 1.7), (235, 235, 235)),
 ]
 
+SHADE = (24, 22, 20)
+CLEARANCE_M = 0.2
+
 
 class Street:
     """A ground raster and the boxes on it. Colours are BGR."""
@@ -121,13 +124,16 @@ class Street:
 
 
 def _draw_box(picture: np.ndarray, camera: Any, box: tuple[float, ...], colour: tuple[int, int, int]) -> None:
+    """A box whose body begins a little above the ground, with its shade beneath."""
     from groundplane.geometry import project
     from groundplane.silhouette import corners_of
 
-    corners = corners_of(np.array([box]), np.zeros(1))[0]
-    pixels, depth = project(camera, corners)
+    below, depth = project(camera, corners_of(np.array([box]), np.zeros(1))[0][[0, 2, 4, 6]])
     if depth.min() < 0.3:
         return
+    cv2.fillConvexPoly(picture, cv2.convexHull(np.round(below).astype(np.int32)), SHADE, cv2.LINE_AA)
+    corners = corners_of(np.array([box]), np.full(1, CLEARANCE_M))[0]
+    pixels, _ = project(camera, corners)
     middle = corners.mean(axis=0)
     faces = ((0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (1, 3, 7, 5))
     for shade, face in zip((0.8, 0.8, 0.6, 0.6, 1.0), faces, strict=True):

@@ -69,11 +69,28 @@ def test_dashes_are_linked_along_but_not_across_lanes(ask: Ask) -> None:
 
 
 def test_velocity_is_of_the_ground_and_a_car_points_where_it_goes(ask: Ask) -> None:
-    moving, standing = ask("velocity")["objects"]
-    assert moving[1] == pytest.approx([8.0, 0.0])
+    standing, moving = sorted(ask("velocity")["objects"])
+    assert moving[1] == pytest.approx([8.0, 0.0], abs=0.4)
     assert math.cos(moving[2]) == pytest.approx(1.0)
     assert standing[1] == [0.0, 0.0]
     assert standing[0][:2] == pytest.approx([6.0, -7.0])
+
+
+def test_a_standing_car_gains_by_every_sighting_and_outlives_a_missing_one(ask: Ask) -> None:
+    first, second, hidden = ask("sightings")
+    assert first["spread"] > second["spread"]
+    assert first["confidence"] < second["confidence"]
+    assert 0.0 < hidden["confidence"] < second["confidence"]
+    assert hidden["center"][:2] == pytest.approx([second["center"][0] - 3.0, second["center"][1]])
+
+
+def test_the_road_bends_on_beyond_its_lines(ask: Ask) -> None:
+    """Along a circle of 60 m: beside the line, 12 m beyond its end, and a heading for nothing to see."""
+    bend = ask("directions")
+    assert bend["beside"] == pytest.approx(bend["true_beside"], abs=0.05)
+    assert bend["beyond"] == pytest.approx(bend["true_beyond"], abs=0.08)
+    assert bend["without"] == pytest.approx(0.3)
+    assert len(bend["candidates"]) == 4
 
 
 @pytest.fixture
@@ -90,8 +107,7 @@ def test_two_runs_give_the_same(street: dict[str, Any]) -> None:
 def test_cars_are_found_where_they_stand(street: dict[str, Any]) -> None:
     cars = [d["bbox_3d"]["center"] for d in street["all"]["detections_3d"] if d["class_name"] == "car"]
     for place in ((20.0, -1.75), (10.0, 5.25), (-15.0, 1.75)):
-        # A drawn box has no clearance, which the model expects of cars: that is up to 7 % of the distance.
-        assert min(math.dist(place, car[:2]) for car in cars) < 0.5 + 0.07 * math.hypot(*place)
+        assert min(math.dist(place, car[:2]) for car in cars) < 0.5 + 0.05 * math.hypot(*place)
     assert len(cars) <= 5
 
 

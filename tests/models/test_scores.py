@@ -21,7 +21,9 @@ Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = pytest.mark.usefixtures("groundplane_environment", "official_environment")
 
-SAMPLES = 10
+SAMPLES = 8
+SEEDS = (101, 102)
+"""Scenes that played no part in the choice of any of the model's constants."""
 
 
 def swap_scenes(run: Path, swapped: Path) -> None:
@@ -46,9 +48,10 @@ def scores(run: Path, data: NuScenes, layout: Layout) -> tuple[float, float]:
     return sum(car.values()) / 4, map_ap
 
 
-def test_scores_are_far_above_chance(admlops: Admlops, layout: Layout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_scores_are_far_above_chance(admlops: Admlops, layout: Layout, tmp_path: Path, seed: int) -> None:
     root = tmp_path / "scenes"
-    synthesize(root, SynthesisOptions(scenes=2, samples=SAMPLES, seed=1, scale=0.5, camera_sweeps=0, lidar_sweeps=0))
+    synthesize(root, SynthesisOptions(scenes=2, samples=SAMPLES, seed=seed, scale=0.5, camera_sweeps=0, lidar_sweeps=0))
     admlops("run", "GroundPlane", "--data", root, "--workers", "2", "--run", "seen")
     seen, swapped = layout.runs / "seen", layout.runs / "swapped"
     swap_scenes(seen, swapped)
@@ -57,5 +60,5 @@ def test_scores_are_far_above_chance(admlops: Admlops, layout: Layout, tmp_path:
     assert car_ap > 0.30
     assert map_ap > 0.30
     wrong_car_ap, wrong_map_ap = scores(swapped, data, layout)
-    assert wrong_car_ap < 0.05
-    assert wrong_map_ap < 0.10
+    assert wrong_car_ap < 0.02
+    assert wrong_map_ap < 0.05

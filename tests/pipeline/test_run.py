@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from tests import real_frame
+from tests.checkpoints.torch_files import STORAGES, checkpoint, pickled, write_zip
 
 from admlops.environments import Environment
 from admlops.results.run_folder import RunFolder, records_digest
+from admlops.storage import file_sha256
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -63,9 +65,8 @@ def test_a_killed_run_resumes_to_the_same_records(admlops: Admlops, synthetic_ro
 
 
 def test_environment_variables_are_defaults(admlops: Admlops, synthetic_root: Path, runs: Path, tmp_path: Path) -> None:
-    weights = tmp_path / "weights.pth"
+    weights = write_zip(tmp_path / "weights.pth", pickled(checkpoint()), STORAGES)
     config = tmp_path / "config.py"
-    weights.write_bytes(b"")
     config.write_text("")
     variables = {
         "CUSTOM_CONFIG_FILE": str(config),
@@ -79,6 +80,19 @@ def test_environment_variables_are_defaults(admlops: Admlops, synthetic_root: Pa
     assert settings["config"] == str(config)
     assert settings["checkpoint"] == str(weights)
     assert settings["gpu_memory_limit_mb"] == 2048
+    assert RunFolder.open(runs / "env").header.provenance.checkpoint_sha256 == file_sha256(weights)
+
+
+def test_weights_that_would_run_code_are_refused_before_anything_starts(
+    admlops: Admlops, synthetic_root: Path, runs: Path, tmp_path: Path
+) -> None:
+    weights = write_zip(tmp_path / "weights.pth", b"cposix\nsystem\n(X\x05\x00\x00\x00falsetR.", {})
+    command = ("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--run", "refused")
+    refused = admlops(*command, "--checkpoint", weights, check=False)
+    assert refused.returncode == 2
+    assert f"{weights} is refused: the opcode GLOBAL at byte 0 names posix.system" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (runs / "refused").exists()
 
 
 def test_json_says_where_the_records_are(admlops: Admlops, synthetic_root: Path) -> None:

@@ -184,7 +184,7 @@ ANYTHING = st.recursive(
 )
 
 
-BEYOND_SCHEMA = ("is not a unit quaternion", "lane_to_lane is not", "lane_to_traffic is not")
+BEYOND_SCHEMA = ("is not a unit quaternion", "is not x1, y1, x2, y2", "lane_to_lane is not", "lane_to_traffic is not")
 """What the decoder refuses and JSON Schema has no words for."""
 
 
@@ -201,6 +201,9 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     """The document with unit quaternions and matrices of the right shape, which the schema cannot ask for."""
     for detection in document.get("detections_3d", ()):
         detection["bbox_3d"]["rotation_wxyz"] = [0.6, 0.0, 0.0, 0.8]
+    for detection in document.get("detections_2d", ()):
+        x1, y1, x2, y2 = detection["bbox_xyxy"]
+        detection["bbox_xyxy"] = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
     if "lane_graph" in document:
         graph = document["lane_graph"]
         rows = len(graph["lanes"])
@@ -239,6 +242,7 @@ def test_schema_and_decoder_agree_on_what_is_not(document: dict[str, Any], data:
     assert by_design or VALIDATOR.is_valid(document) == (refusal is None)
 
 
+SEEN = {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": [5.0, 0.5, 4.5, 9.0], "confidence": 0.5}
 LANE = {"id": 0, "points": [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]], "confidence": 0.5}
 GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane_to_traffic": [[]]}
 
@@ -248,6 +252,7 @@ GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane
     [
         (_nest([1.0, 1.0, 0.0, 0.0], *BOX, "rotation_wxyz"), "is not a unit quaternion"),
         (_nest([0.0, 0.0, 0.0, 0.0], *BOX, "rotation_wxyz"), "is not a unit quaternion"),
+        (_nest([SEEN], "detections_2d"), "is not x1, y1, x2, y2 with x1 ≤ x2"),
         (_nest({**GRAPH, "lane_to_lane": [[0.1, 0.2]]}, "lane_graph"), "lane_to_lane is not 1 × 1"),
         (_nest({**GRAPH, "lane_to_traffic": [[0.1]]}, "lane_graph"), "lane_to_traffic is not 1 × 0"),
     ],

@@ -1,0 +1,278 @@
+"""Whole builds of conda environments: killed, doubled, without a host, from edited caches, in a read-only home."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.conda_channel.channel import CondaChannel
+from tests.conda_channel.disks import read_only_folder
+
+from admlops.environments import Environment, Recipe, ensure, find
+from admlops.environments.backends import read_conda_packages
+from admlops.environments.build import BuildOptions, locked_packages
+from admlops.environments.conda import channels_answer, not_cached
+from admlops.environments.prefix import STATE_FILE
+from admlops.environments.verification import verify
+from admlops.errors import EnvError
+from admlops.paths import Layout, find_layout
+from admlops.processes import run
+
+WHEELS = Path(__file__).parents[1] / "conda_channel" / "wheels.txt"
+UNREACHABLE = {"ADMLOPS_CONDA_MIRROR": "http://127.0.0.1:9"}
+BUILDER = textwrap.dedent(
+    """
+    import json, sys
+    from pathlib import Path
+    from admlops.environments import Recipe, ensure
+    from admlops.errors import AdmlopsError
+    from admlops.paths import Layout
+
+    wanted = json.loads(sys.argv[1])
+    layout = Layout(**{name: Path(path) for name, path in wanted["layout"].items()})
+    recipe = Recipe(
+        name=wanted["name"], python=wanted["python"], requirements=tuple(map(Path, wanted["requirements"])),
+        conda_lock=Path(wanted["conda_lock"]), backends=("conda",),
+    )
+    try:
+        ensure(layout, recipe, say=print)
+    except AdmlopsError as error:
+        sys.exit(str(error))
+    """
+)
+
+
+@pytest.fixture
+def layout(tmp_path: Path, conda_channel: CondaChannel, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A layout of the test's own; the canonical host of conda packages is the test channel."""
+    for name, value in conda_channel.mirror_variables().items():
+        monkeypatch.setenv(name, value)
+    conda_channel.clear_log()
+    return Layout(root=find_layout().root, repository=tmp_path / "repository", environments=tmp_path / "environments")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, conda_channel: CondaChannel) -> Recipe:
+    """Python and a compiler of conda's, and one package of the Python index."""
+    lock = conda_channel.write_lock(tmp_path / "conda-lock.yml", ["gxx_linux-64"], python="3.11")
+    return Recipe(
+        name="Small-modern",
+        python=">=3.11,<3.12",
+        requirements=(WHEELS,),
+        conda_lock=lock,
+        backends=("conda", "venv"),
+        smoke=("wheel", "ssl"),
+    )
+
+
+def build(layout: Layout, recipe: Recipe, said: list[str], options: BuildOptions | None = None) -> Environment:
+    try:
+        return ensure(layout, recipe, say=said.append, options=options)
+    except EnvError as error:
+        if "index cannot be reached" in error.message:
+            pytest.skip("needs the package index once, for the one Python package of the lock")
+        raise
+
+
+def builder(layout: Layout, recipe: Recipe, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """A process of its own that builds the recipe."""
+    places = {name: str(getattr(layout, name)) for name in ("root", "repository", "environments")}
+    wanted = {
+        "layout": places,
+        "name": recipe.name,
+        "python": recipe.python,
+        "requirements": [str(path) for path in recipe.requirements],
+        "conda_lock": str(recipe.conda_lock),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILDER, json.dumps(wanted)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(variables or {})},
+    )
+
+
+def assert_whole(environment: Environment, recipe: Recipe) -> None:
+    conda = read_conda_packages(recipe) if environment.backend == "conda" else None
+    python = locked_packages(recipe, json.loads((environment.prefix / STATE_FILE).read_text())["python"])
+    assert verify(environment.prefix, full=True, conda=conda, python=python).differences == ()
+
+
+def test_a_conda_environment_is_built_once_and_runs(layout: Layout, recipe: Recipe) -> None:
+    said: list[str] = []
+    environment = build(layout, recipe, said)
+    assert environment.backend == "conda"
+    assert environment.variables["CXX"] == str(environment.prefix / "bin" / "x86_64-conda-linux-gnu-g++")
+    program = "import sys, wheel; print(sys.prefix, wheel.__file__)"
+    shown = run([environment.python, "-c", program], timeout_s=60, variables=environment.variables).stdout
+    assert shown.split()[0] == str(environment.prefix)
+    assert shown.split()[1].startswith(str(environment.prefix))
+    state = json.loads((environment.prefix / STATE_FILE).read_text())
+    assert (state["state"], state["backend"], state["packages"]) == ("ready", "conda", 5)
+    assert state["size_bytes"] > 10_000_000
+    assert "MB on disk" in said[-1]
+    assert ensure(layout, recipe, say=said.append) == environment
+    assert len(said) == 2, "a ready environment is not built again"
+    assert_whole(environment, recipe)
+
+
+@pytest.mark.parametrize("moments", [5, pytest.param(20, marks=pytest.mark.full)])
+def test_killed_at_any_moment_the_next_call_goes_on(
+    layout: Layout, recipe: Recipe, conda_channel: CondaChannel, moments: int
+) -> None:
+    packages = read_conda_packages(recipe)
+    cache = layout.repository / "cache"
+    begun = time.monotonic()
+    build(layout, replace(recipe, backends=("conda",), smoke=()), [])
+    whole_s = time.monotonic() - begun
+    chance = random.Random(20260)
+    killed = 0
+    for moment in range(moments):
+        if moment % 3 == 0:
+            shutil.rmtree(cache)
+        if find(layout, replace(recipe, backends=("conda",), smoke=())) is not None:
+            shutil.rmtree(layout.environments)
+        missing = {package.file_name for package in not_cached(packages, cache=cache)}
+        conda_channel.clear_log()
+        process = builder(layout, recipe)
+        time.sleep(chance.uniform(0.0, whole_s))
+        killed += process.poll() is None
+        process.kill()  # the builder alone: what it started has to notice by itself
+        process.communicate()
+        asked_for = {request.path.rsplit("/", 1)[-1] for request in conda_channel.packages_asked_for()}
+        assert asked_for <= missing, "nothing that was whole is asked for again"
+        if moment % 5 == 4:
+            final = builder(layout, recipe)
+            said, _ = final.communicate(timeout=240)
+            assert final.returncode == 0, said
+            found = find(layout, replace(recipe, backends=("conda",), smoke=()))
+            assert found is not None
+            assert_whole(found, recipe)
+    assert killed > 0
+
+
+def test_two_builders_at_once_build_once(layout: Layout, recipe: Recipe) -> None:
+    build(layout, replace(recipe, name="Warm-modern"), [])
+    both = [builder(layout, recipe) for _ in range(2)]
+    said = "".join(process.communicate(timeout=240)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said.count("built Small-modern in") == 1
+
+
+def test_a_failed_build_is_broken_and_then_mended(
+    layout: Layout, recipe: Recipe, conda_channel: CondaChannel, tmp_path: Path
+) -> None:
+    clashing = conda_channel.write_lock(tmp_path / "clash.yml", ["clash-one", "clash-two"], python="3.11")
+    broken = replace(recipe, conda_lock=clashing, backends=("conda",))
+    with pytest.raises(EnvError, match="clash-one and clash-two"):
+        build(layout, broken, [])
+    [state_file] = layout.environments.glob(f"*/{STATE_FILE}")
+    state = json.loads(state_file.read_text())
+    assert state["state"] == "broken"
+    assert "clash-one and clash-two" in state["reason"]
+    assert find(layout, broken) is None
+
+
+def test_an_edited_cache_of_uvs_reaches_no_environment(
+    layout: Layout, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    small = replace(recipe, backends=("venv",), smoke=())
+    first = build(layout, small, [])
+    [cached] = (tmp_path / "uv").glob("archive-v*/*/wheel/__init__.py")
+    cached.write_text(cached.read_text() + "\n# edited in the cache\n")
+    shutil.rmtree(first.prefix)
+    said: list[str] = []
+    second = build(layout, small, said)
+    assert "installing wheel anew: files are not as their packages say" in said
+    assert_whole(second, small)
+    [installed] = second.prefix.glob("lib/python*/site-packages/wheel/__init__.py")
+    assert "edited" not in installed.read_text()
+    assert installed.stat().st_nlink == 1
+
+
+def test_without_a_host_and_a_cache_the_other_backend_is_taken_and_said(
+    layout: Layout, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in UNREACHABLE.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    assert build(layout, recipe, said).backend == "venv"
+    assert "is built by venv, because the host of the conda packages does not answer" in said[0]
+    with pytest.raises(EnvError, match="cannot be built here: the host of the conda packages does not answer"):
+        build(layout, replace(recipe, backends=("conda",)), [], BuildOptions())
+
+
+def test_with_a_full_cache_no_host_is_needed(
+    layout: Layout, recipe: Recipe, conda_channel: CondaChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(layout, recipe, [])
+    shutil.rmtree(first.prefix)
+    for name, value in UNREACHABLE.items():
+        monkeypatch.setenv(name, value)
+    assert build(layout, recipe, []).backend == "conda"
+
+
+def test_a_named_backend_is_taken_or_refused(layout: Layout, recipe: Recipe) -> None:
+    conda = build(layout, recipe, [])
+    venv = build(layout, recipe, [], BuildOptions(backend="venv"))
+    assert (conda.backend, venv.backend) == ("conda", "venv")
+    assert conda.prefix != venv.prefix
+    assert find(layout, recipe) == conda, "the preferred one is found first"
+    with pytest.raises(EnvError, match="cannot be built by conda; it can by venv"):
+        build(layout, replace(recipe, name="Other-modern", backends=("venv",)), [], BuildOptions(backend="conda"))
+
+
+def test_a_host_that_did_not_answer_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes connections and never says a word."""
+    connections: list[socket.socket] = []
+
+    def accept(server: socket.socket) -> None:
+        while True:
+            try:
+                connections.append(server.accept()[0])
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, args=(server,), daemon=True).start()
+        monkeypatch.setenv("ADMLOPS_CONDA_MIRROR", f"http://127.0.0.1:{server.getsockname()[1]}")
+        urls = ["https://conda.anaconda.org/conda-forge/linux-64/a-1.0-0.conda"]
+        answers = [channels_answer(urls, cache=tmp_path) for _ in range(3)]
+    assert answers == [False, False, False]
+    assert len(connections) == 1
+    for connection in connections:
+        connection.close()
+
+
+def test_a_read_only_home_is_no_hindrance(layout: Layout, recipe: Recipe, tmp_path: Path) -> None:
+    with read_only_folder(tmp_path / "home") as home:
+        variables = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "UV_CACHE_DIR": ""}
+        process = builder(layout, replace(recipe, smoke=()), variables)
+        said, _ = process.communicate(timeout=240)
+    if "index cannot be reached" in said:
+        pytest.skip("needs the package index: the cache in the home cannot be used")
+    assert process.returncode == 0, said
+    assert (layout.repository / "cache" / "uv").is_dir()
+
+
+def test_what_is_asked_for_is_what_is_found(layout: Layout, recipe: Recipe) -> None:
+    """Two devices of one variant are two environments."""
+    assert find(layout, recipe) is None
+    digests: Sequence[str] = [
+        replace(recipe, device=device, backends=("conda",)).digest("conda") for device in (None, "cpu", "cuda")
+    ]
+    assert len(set(digests)) == 3

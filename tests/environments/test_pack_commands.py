@@ -1,0 +1,89 @@
+"""Packs by the real command: made, restored, pushed, pulled; real conda and virtual environments."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.environments.pack_prefix import tree_of
+from tests.environments.small_checkout import SmallCheckout
+
+
+def core(prefix: Path) -> Path:
+    return next(prefix.glob("lib/python3*/site-packages/click/core.py"))
+
+
+def packs(small: SmallCheckout) -> list[Path]:
+    return sorted(small.layout.packs.glob("*.tar.zst"))
+
+
+@pytest.mark.parametrize("variant", ["conda", "modern"])
+def test_an_environment_comes_back_from_its_pack(small: SmallCheckout, variant: str) -> None:
+    chosen = ("Tiny", "--variant", variant)
+    small.admlops("env", "install", *chosen)
+    prefix = small.prefix(variant)
+    shown = small.admlops("env", "pack", *chosen).stdout
+    assert str(packs(small)[0]) in shown
+    before = tree_of(prefix)
+    small.admlops("env", "remove", *chosen, "--yes")
+    assert not prefix.exists()
+    said = small.admlops("env", "install", *chosen, "--json")
+    assert "restored" in said.stderr
+    assert tree_of(prefix) == before
+    assert "as its packages and lock say" in small.admlops("env", "verify", *chosen, "--full").stdout
+    ran = small.admlops("env", "run", *chosen, "--", "python", "-c", "import click; print(click.__name__)")
+    assert ran.stdout.strip() == "click"
+
+
+def test_install_keeps_a_pack_where_it_is_asked_to(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny")
+    assert packs(small) == [], "packs and environments are on one disk here"
+    small.admlops("env", "install", "Tiny", "--pack")
+    (archive,) = packs(small)
+    made = archive.stat().st_mtime_ns
+    small.admlops("env", "install", "Tiny", "--pack")
+    assert archive.stat().st_mtime_ns == made, "a pack that is there is kept"
+    small.admlops("env", "remove", "Tiny", "--yes")
+    assert "restored" not in small.admlops("env", "install", "Tiny", "--no-pack", "--json").stderr
+
+
+def test_a_damaged_pack_costs_only_time(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny", "--pack")
+    (archive,) = packs(small)
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    small.admlops("env", "remove", "Tiny", "--yes")
+    said = small.admlops("env", "install", "Tiny", "--json").stderr
+    assert f"the pack {archive} is damaged" in said
+    assert "as its packages and lock say" in small.admlops("env", "verify", "Tiny", "--full").stdout
+
+
+def test_an_edited_environment_is_not_packed(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny")
+    core(small.prefix("modern")).write_text("edited = True\n")
+    refused = small.admlops("env", "pack", "Tiny", check=False)
+    assert refused.returncode == 2
+    assert "click/core.py" in refused.stderr
+    assert "admlops env repair" in refused.stderr
+    assert packs(small) == []
+
+
+def test_packs_travel_through_a_folder(small: SmallCheckout, tmp_path: Path) -> None:
+    store = tmp_path / "volume"
+    small.admlops("env", "install", "Tiny")
+    pushed = json.loads(small.admlops("env", "push", "Tiny", "--to", store, "--json").stdout)
+    assert pushed[0]["sent_bytes"] > 0
+    again = small.admlops("env", "push", "Tiny", "--json", variables={"ADMLOPS_PACK_STORE": str(store)})
+    assert json.loads(again.stdout)[0]["sent_bytes"] == 0
+    small.admlops("env", "remove", "Tiny", "--yes")
+    subprocess.run(["rm", "-r", small.layout.packs], check=True)
+    small.admlops("env", "pull", "Tiny", "--from", store)
+    assert "restored" in small.admlops("env", "install", "Tiny", "--json").stderr
+
+    missing = small.admlops("env", "pull", "Tiny", "--variant", "bare", "--from", store, check=False)
+    assert missing.returncode == 2
+    assert "holds no pack that the locks of Tiny ask for (Tiny-bare-" in missing.stderr
+    unknown = small.admlops("env", "push", "Tiny", "--to", "ftp://host/packs", check=False)
+    assert unknown.returncode == 2
+    assert "ftp://host/packs" in unknown.stderr

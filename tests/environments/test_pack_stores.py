@@ -1,0 +1,223 @@
+"""Packs in stores: a folder, and a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+from filelock import FileLock
+from tests.environments.pack_prefix import make_prefix
+
+from admlops.environments.packs import Pack, pack_environment
+from admlops.environments.packs.stores import Listing, open_store, pull, push
+from admlops.errors import EnvError, UsageError
+
+LOCK = Path(__file__).parent / "s3" / "requirements.txt"
+KEYS = {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": "a-very-secret-key", "AWS_REGION": "us-east-1"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running S3 server: its address, and what it was asked."""
+
+    url: str
+    log: Path
+
+    def requests(self, method: str) -> list[str]:
+        """The paths that were asked with a method, oldest first."""
+        plain = re.sub(r"\x1b\[\d*m", "", self.log.read_text())
+        return re.findall(rf'"{method} (\S+) HTTP', plain)
+
+
+@pytest.fixture(scope="session")
+def s3_python(shared_tmp: Path) -> Path:
+    """An interpreter that has the S3 server, installed from its hashed lock."""
+    prefix = shared_tmp / "s3-environment"
+    uv = Path(sys.executable).with_name("uv")
+    program: str | Path = uv if uv.exists() else "uv"
+    with FileLock(shared_tmp / "s3-environment.lock"):
+        if not prefix.is_dir():
+            subprocess.run([program, "venv", "-q", "--python", sys.executable, prefix], check=True)
+            command = [program, "pip", "install", "-q", "--require-hashes", "--no-deps", "--python", prefix, "-r", LOCK]
+            installed = subprocess.run(command, capture_output=True, text=True, check=False)
+            if installed.returncode != 0:
+                subprocess.run(["rm", "-rf", prefix], check=True)
+                if re.search("error sending request|dns error|failed to fetch", installed.stderr, re.IGNORECASE):
+                    pytest.skip("needs the package index once, for an S3 server")
+                pytest.fail(installed.stderr)
+    return prefix / "bin" / "python"
+
+
+@pytest.fixture
+def s3(s3_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An S3 server with an empty bucket, and the variables that name it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(url=f"http://127.0.0.1:{port}", log=tmp_path / "s3.log")
+    with server.log.open("w") as log:
+        process = subprocess.Popen(
+            [s3_python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _make_bucket(server)
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": server.url}.items():
+            monkeypatch.setenv(name, value)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _make_bucket(server: Server) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{server.url}/bucket", method="PUT"), timeout=5):
+                return
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
+    """A pack of ten parts or so."""
+    monkeypatch.setattr("admlops.environments.packs.stores.PART_BYTES", 1 << 20)
+    prefix = make_prefix(tmp_path / "environments" / "Tiny-modern-dddddddddddd")
+    return pack_environment(prefix, tmp_path / "packs")
+
+
+def name_of(pack: Pack) -> str:
+    return pack.archive.name.removesuffix(".tar.zst")
+
+
+def parts_in(folder: Path) -> list[Path]:
+    return sorted((folder / "parts").iterdir())
+
+
+def test_a_folder_holds_a_pack(pack: Pack, tmp_path: Path) -> None:
+    store = tmp_path / "volume" / "packs"
+    seen: list[tuple[int, int]] = []
+    sent = push(pack, str(store), on_progress=lambda done, total: seen.append((done, total)))
+    assert sent == pack.archive.stat().st_size + pack.manifest_path.stat().st_size
+    assert push(pack, str(store)) == 0, "what is there need not travel again"
+    pulled = pull(name_of(pack), str(store), tmp_path / "pulled")
+    assert pulled is not None
+    assert pulled.manifest == pack.manifest
+    assert pulled.archive.read_bytes() == pack.archive.read_bytes()
+    assert pull("Other-modern-eeeeeeeeeeee", str(store), tmp_path / "pulled") is None
+
+
+def test_an_s3_store_holds_a_pack(pack: Pack, s3: Server, tmp_path: Path) -> None:
+    push(pack, "s3://bucket/some/where")
+    puts = len(s3.requests("PUT"))
+    assert puts > 9
+    assert push(pack, "s3://bucket/some/where") == 0
+    assert len(s3.requests("PUT")) == puts + 1, "the listing alone is written again"
+    pulled = pull(name_of(pack), "s3://bucket/some/where", tmp_path / "pulled")
+    assert pulled is not None
+    assert pulled.archive.read_bytes() == pack.archive.read_bytes()
+    assert pull("Other-modern-eeeeeeeeeeee", "s3://bucket/some/where", tmp_path / "pulled") is None
+
+
+TRANSFER = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from admlops.environments.packs import read_pack, stores
+    stores.PART_BYTES = 1 << 20
+    action, archive, target = sys.argv[1:]
+    if action == "push":
+        stores.push(read_pack(Path(archive)), target)
+    else:
+        stores.pull(Path(archive).name.removesuffix(".tar.zst"), target, Path(archive).parent)
+    """
+)
+
+
+def kill_after(server: Server, method: str, count: int, arguments: list[str | Path]) -> None:
+    """Start a transfer and kill it when the server has seen `count` more requests of a method for parts."""
+    before = len([path for path in server.requests(method) if "/parts/" in path])
+    with subprocess.Popen([sys.executable, "-c", TRANSFER, *map(str, arguments)]) as process:
+        while process.poll() is None:
+            if len([path for path in server.requests(method) if "/parts/" in path]) - before >= count:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.002)
+
+
+def test_killed_transfers_go_on_where_they_were(pack: Pack, s3: Server, tmp_path: Path) -> None:
+    target, moments = "s3://bucket/packs", random.Random(3)
+    kill_after(s3, "PUT", moments.randint(2, 4), ["push", pack.archive, target])
+    sent = [path for path in s3.requests("PUT") if "/parts/" in path]
+    push(pack, target)
+    again = [path for path in s3.requests("PUT") if "/parts/" in path][len(sent) :]
+    # What was under way when it was killed may travel twice: four at most.
+    assert len(set(sent) & set(again)) <= 4
+    archive = tmp_path / "pulled" / pack.archive.name
+    kill_after(s3, "GET", 6, ["pull", archive, target])
+    got = len([path for path in s3.requests("GET") if "/parts/" in path])
+    pulled = pull(name_of(pack), target, archive.parent)
+    assert pulled is not None
+    assert pulled.archive.read_bytes() == pack.archive.read_bytes()
+    total = len([path for path in s3.requests("GET") if "/parts/" in path])
+    parts = len({path for path in s3.requests("PUT") if "/parts/" in path})
+    assert total - got <= parts - 1, "the parts that had come were asked for again"
+    assert sorted(path.name for path in archive.parent.iterdir()) == [f"{name_of(pack)}.json", archive.name]
+
+
+def test_a_damaged_part_is_named(pack: Pack, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    push(pack, str(store))
+    victim = parts_in(store)[3]
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    with pytest.raises(EnvError, match=victim.name):
+        pull(name_of(pack), str(store), tmp_path / "pulled")
+    assert not list((tmp_path / "pulled").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schema": 2}, {"name": "Other"}, {"archive": []}, {"manifest": {"blake3": "../../etc/passwd", "size_bytes": 1}}],
+)
+def test_a_listing_that_is_none_is_refused(pack: Pack, tmp_path: Path, change: dict[str, object]) -> None:
+    store = tmp_path / "store"
+    push(pack, str(store))
+    path = store / f"{name_of(pack)}.pack.json"
+    listing = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    path.write_bytes(msgspec.json.encode({**listing, **change}))
+    with pytest.raises(EnvError):
+        pull(name_of(pack), str(store), tmp_path / "pulled")
+    assert not list((tmp_path / "pulled").glob("*.json"))
+
+
+def test_secrets_and_refusals(pack: Pack, s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EnvError, match="s3://no-such-bucket") as refused:
+        push(pack, "s3://no-such-bucket/packs")
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in str(refused.value)
+    with pytest.raises(UsageError, match="ftp"):
+        open_store("ftp://host/packs")
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in s3.log.read_text()
+
+
+def test_the_listing_names_parts_by_content(pack: Pack, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    push(pack, str(store))
+    listing = msgspec.json.decode((store / f"{name_of(pack)}.pack.json").read_bytes(), type=Listing)
+    assert {part.blake3 for part in (*listing.archive, listing.manifest)} == {path.name for path in parts_in(store)}
+    assert sum(part.size_bytes for part in listing.archive) == pack.archive.stat().st_size
