@@ -24,6 +24,7 @@ from admlops.execution.schedule import execute
 from admlops.execution.worker import WorkerCommand
 from admlops.health import TelemetrySampler, describe_machine
 from admlops.paths import Layout
+from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.selection import Selection, select
 from admlops.processes import process_environment
 from admlops.provenance import describe_adapter, describe_commit, describe_sources
@@ -126,7 +127,7 @@ def prepare(layout: Layout, request: RunRequest, *, say: Say) -> RunPlan:
     _ensure_context(model, data, say=say)
     scenes = select(data, request.selection)
     checkpoint = _checkpoint(layout, model, request, say=say)
-    settings = _settings(layout, model, request, checkpoint)
+    settings = _settings(layout, model, request, checkpoint, say=say)
     environment = ensure_model(layout, model, request.variant, say=say)
     header = _header(layout, model, environment, data, scenes, settings, checkpoint, request)
     return RunPlan(model=model, data=data, scenes=tuple(scenes), environment=environment, header=header)
@@ -141,15 +142,28 @@ def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
         raise EnvError(f"{model.name} is {status}", hint=f"make setup-{model.name}")
 
 
-def _settings(layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None) -> dict[str, Any]:
+def _settings(
+    layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say
+) -> dict[str, Any]:
     """What the adapter is told; all of it decides the records, so it goes into the run's header."""
     return {
         "device": _device(request.device),
         "config": _config(layout, model, request.config or _config_of_checkpoint(model, request.checkpoint)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
         "gpu_memory_limit_mb": request.gpu_memory_limit_mb,
-        "options": {} if request.weights is None else {"weights": request.weights},
+        "options": _options(model, request, say=say),
     }
+
+
+def _options(model: Model, request: RunRequest, *, say: Say) -> dict[str, Any]:
+    """The adapter's options: random weights, and the fixes that the weights need."""
+    options: dict[str, Any] = {} if request.weights is None else {"weights": request.weights}
+    random = request.weights is not None
+    fixes = needed_fixes(model, checkpoint=request.checkpoint, config=request.config, random=random)
+    if fixes:
+        say(f"corrections that these weights need: {', '.join(fixes)} (admlops models show {model.name})")
+        options["fixes"] = fixes
+    return options
 
 
 def _device(asked: str) -> str:

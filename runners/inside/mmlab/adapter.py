@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from inside.adapter import Adapter, Settings
+from inside.mmlab.fixes import replace_value
 from inside.mmlab.inputs import SamplePipeline, to_device
 from inside.mmlab.libraries import load_library, versions
 from inside.mmlab.network import build_network, enter_source, import_plugin, read_config
@@ -44,6 +45,18 @@ class MmAdapter(Adapter):
     def reset(self, model: Any) -> None:
         """Forget the scene before."""
 
+    def apply_fix(self, config: Any, settings: Mapping[str, Any]) -> None:
+        """Correct the configuration as one of the catalogue's fixes says: its variables, wherever it uses them.
+
+        Raises:
+            ValueError: the configuration has no such variable.
+        """
+        for name, value in settings.items():
+            replace_value(dict(config.items()), name, value)
+
+    def adjust(self, config: Any) -> None:
+        """Change the configuration as this adapter needs it; fixes are applied already."""
+
     def load(self, settings: Settings) -> List[str]:
         """Import, build and fill the network."""
         config_path = self._absolute(settings.config)
@@ -51,11 +64,15 @@ class MmAdapter(Adapter):
         self._root = enter_source(self.source_root(), below=self.source_paths)
         self._device = settings.device
         self._config = self._import(config_path or os.path.join(self._root, self.default_config))
+        fixes = dict(settings.options.get("fixes") or {})
+        for fix in fixes.values():
+            self.apply_fix(self._config, fix)
+        self.adjust(self._config)
         self._model = build_network(self._config, device=settings.device)
         self._fill(checkpoint, str(settings.options.get("weights") or ""))
         self._model.to(settings.device)
         self._inputs = SamplePipeline(self._config, self.dataset_attributes(self._config))
-        return []
+        return list(fixes)
 
     def start_scene(self, scene: str) -> None:
         """Forget the scene before."""
