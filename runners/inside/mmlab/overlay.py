@@ -13,7 +13,9 @@ import types
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
+from inside.mmlab import flash_attention
 from inside.mmlab.libraries import load_library
+from inside.mmlab.weights import say
 
 MMDET3D_017_OPS = (
     "assign_score_withk_ext",
@@ -32,6 +34,7 @@ MMDET3D_017_OPS = (
 )
 """mmdet3d 0.17's own compiled modules: for point clouds, and BEV pooling."""
 MMDET3D_017_LAST_MMCV = "1.4.0"
+MMDET3D_1_LAST_MMCV = "1.7.0"
 NUMPY_NAMES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str, "long": int}
 
 
@@ -44,13 +47,29 @@ def import_mmdet3d_017() -> Any:
     stub_compiled("mmdet3d.ops", MMDET3D_017_OPS)
     alias_missing("numba.errors", "numba.core.errors")  # numba 0.49 moved it
     restore_numpy_names()  # NumPy 1.24 dropped them
+    return _import_below("mmdet3d", MMDET3D_017_LAST_MMCV)
+
+
+def import_mmdet3d_1() -> Any:
+    """mmdet3d 1.0 (from sys.path) beside the environment's mmcv, and flash-attn for sources that import it unasked.
+
+    1.0 has no compiled modules: its operations are mmcv's.
+    """
+    if flash_attention.install():
+        say("flash-attn is not installed here: the PyTorch formulation takes its place")
+    restore_numpy_names()  # NumPy 1.24 dropped them
+    return _import_below("mmdet3d", MMDET3D_1_LAST_MMCV)
+
+
+def _import_below(name: str, last_mmcv: str) -> Any:
+    """Import a package that refuses an mmcv later than `last_mmcv`."""
     mmcv = load_library("mmcv")
     load_library("mmdet")
     load_library("mmseg")  # both look at mmcv's version, so before it is bent
-    if _number(mmcv.__version__) <= _number(MMDET3D_017_LAST_MMCV):
-        return load_library("mmdet3d")
-    with state_version(mmcv, MMDET3D_017_LAST_MMCV):
-        return load_library("mmdet3d")
+    if _number(mmcv.__version__) <= _number(last_mmcv):
+        return load_library(name)
+    with state_version(mmcv, last_mmcv):
+        return load_library(name)
 
 
 def stub_compiled(package: str, names: Sequence[str]) -> None:
