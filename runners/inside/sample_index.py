@@ -21,6 +21,7 @@ from typing import Any, Dict, List, Union
 from inside.nuscenes import DataError, Tables
 
 MAGIC = b"ADMLIDX1"
+SCHEMA = 2
 FILE_NAME = "admlops-index.bin"
 PLACE = struct.Struct("<QQQQ")
 ORDER = struct.Struct("<I")
@@ -98,6 +99,9 @@ class SampleIndex:
         (by camera) hold earlier frames of the scene, the newest first, in the form of the sample's own sensors;
         `can_bus` is null without the expansion, else `last_pose` and `pose`, the CAN pose messages at or before the
         sample and after it (the last one at the end), and `steering`, the nearest steering angle message.
+
+        `driven` says where the LiDAR is (`timestamp_us`, `sensor2ego`, `ego2global`) at up to two key frames `before`
+        and up to six `after`, the nearest first. What comes after is the truth that plans are measured against.
         """
         context = self._decode(self._find(token), 1)
         for sweeps in (context["lidar_sweeps"], *context["camera_sweeps"].values()):
@@ -115,6 +119,8 @@ class SampleIndex:
             header = json.loads(self._map[begin : begin + length].decode())  # type: Row
         except ValueError as error:
             raise DataError("{} is damaged: {}".format(self.path, error)) from error
+        if header["schema"] != SCHEMA:
+            raise DataError("{} is not an index of this admlops: schema {}".format(self.path, header["schema"]))
         if header["size_bytes"] != size:
             raise DataError("{} is damaged: {} bytes instead of {}".format(self.path, size, header["size_bytes"]))
         return dict(header)

@@ -81,6 +81,28 @@ def test_the_context_looks_back_within_the_scene(root: Path, built: Built) -> No
             assert [sweep["is_key_frame"] for sweep in lidar] == [by_name[s["path"]]["is_key_frame"] for s in lidar]
 
 
+def test_the_context_holds_where_the_vehicle_drove(root: Path, built: Built) -> None:
+    assert built.samples
+    index = SampleIndex(str(root), VERSION)
+    for scene in index.scene_names():
+        tokens = index.samples_of_scene(scene)
+        lidars = [index.sample(token)["lidar"] for token in tokens]
+        places = [{name: lidar[name] for name in ("timestamp_us", "sensor2ego", "ego2global")} for lidar in lidars]
+        for number, token in enumerate(tokens):
+            driven = index.context(token)["driven"]
+            assert driven["before"] == places[max(number - 2, 0) : number][::-1]
+            assert driven["after"] == places[number + 1 : number + 7]
+        assert index.context(tokens[0])["driven"]["after"], "there is something to compare"
+
+
+def test_an_index_of_another_schema_is_refused(root: Path, built: Built) -> None:
+    content = built.path.read_bytes()
+    assert content.count(b'"schema": 2') == 1
+    built.path.write_bytes(content.replace(b'"schema": 2', b'"schema": 1'))
+    with pytest.raises(DataError, match="is not an index of this admlops: schema 1"):
+        SampleIndex(str(root), VERSION)
+
+
 def test_the_can_bus_is_the_message_before_and_after(root: Path, built: Built) -> None:
     assert built.samples
     index = SampleIndex(str(root), VERSION)

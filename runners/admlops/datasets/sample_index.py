@@ -11,79 +11,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from admlops.datasets.can_bus import CanBus
+from admlops.datasets.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.table_stream import stream_rows
 from admlops.errors import DataError
 from admlops.storage import explain_os_error, file_sha256
 from inside.nuscenes import CAMERAS, LIDAR
-from inside.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE
+from inside.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
 
-SCHEMA = 1
 LIDAR_SWEEPS = 10
 CAMERA_SWEEPS = 6
 """How many earlier frames a context holds: as many as the models here look back."""
+DRIVEN_BEFORE, DRIVEN_AFTER = 2, 6
+"""How many neighbouring key frames' places it holds: 1 s back, 3 s ahead."""
 CHANNELS = (LIDAR, *CAMERAS)
 ALIGNMENT = 8
 TABLES = ("scene", "sample", "sample_data", "calibrated_sensor", "sensor", "ego_pose", "log")
 
 Say = Callable[[str], None]
-Number = float | int
-
-
-class _Sample(msgspec.Struct, gc=False):
-    token: str
-    timestamp: int
-    scene_token: str
-    prev: str
-    next: str
-
-
-class _Scene(msgspec.Struct, gc=False):
-    token: str
-    name: str
-    log_token: str
-    first_sample_token: str
-
-
-class _Log(msgspec.Struct, gc=False):
-    token: str
-    location: str
-
-
-class _Sensor(msgspec.Struct, gc=False):
-    token: str
-    channel: str
-
-
-class _Calibrated(msgspec.Struct, gc=False):
-    token: str
-    sensor_token: str
-    translation: list[Number]
-    rotation: list[Number]
-    camera_intrinsic: list[list[Number]]
-
-
-class _SampleData(msgspec.Struct, gc=False):
-    sample_token: str
-    ego_pose_token: str
-    calibrated_sensor_token: str
-    filename: str
-    timestamp: int
-    is_key_frame: bool
-    width: int | None = None
-    height: int | None = None
-
-
-class _EgoPose(msgspec.Struct, gc=False):
-    token: str
-    translation: msgspec.Raw
-    rotation: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +52,17 @@ class _Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """What the tables hold, arranged for one pass over the samples. `frames` is by scene token, then by channel."""
+    """What the tables hold, arranged for one pass over the samples.
 
-    samples: Mapping[str, _Sample]
-    scenes: Sequence[_Scene]
+    `frames` is by scene token, then by channel; `keys` by channel, then by sample token: the key frame among them.
+    """
+
+    samples: Mapping[str, Sample]
+    scenes: Sequence[Scene]
     locations: Mapping[str, str]
-    calibrated: Mapping[str, _Calibrated]
+    calibrated: Mapping[str, Calibrated]
     frames: Mapping[str, Mapping[str, list[_Frame]]]
+    keys: Mapping[str, Mapping[str, int]]
     poses: Mapping[str, tuple[list[Number], list[Number]]]
 
 
@@ -157,33 +112,38 @@ def _identify(path: Path) -> dict[str, Any]:
 
 
 def _read_source(folder: Path) -> _Source:
-    samples = {row.token: row for row in stream_rows(folder, "sample", _Sample)}
-    locations = {row.token: row.location for row in stream_rows(folder, "log", _Log)}
-    scenes = list(stream_rows(folder, "scene", _Scene))
-    channels = {row.token: row.channel for row in stream_rows(folder, "sensor", _Sensor)}
-    calibrated = {row.token: row for row in stream_rows(folder, "calibrated_sensor", _Calibrated)}
+    samples = {row.token: row for row in stream_rows(folder, "sample", Sample)}
+    locations = {row.token: row.location for row in stream_rows(folder, "log", Log)}
+    scenes = list(stream_rows(folder, "scene", Scene))
+    channels = {row.token: row.channel for row in stream_rows(folder, "sensor", Sensor)}
+    calibrated = {row.token: row for row in stream_rows(folder, "calibrated_sensor", Calibrated)}
     frames: dict[str, dict[str, list[_Frame]]] = defaultdict(lambda: defaultdict(list))
     wanted: set[str] = set()
-    for row in stream_rows(folder, "sample_data", _SampleData):
+    for row in stream_rows(folder, "sample_data", SampleData):
         channel = channels[calibrated[row.calibrated_sensor_token].sensor_token]
         sample = samples.get(row.sample_token)
         if channel in CHANNELS and sample is not None:
             frames[sample.scene_token][channel].append(_frame(row, sample, calibrated))
             wanted.add(row.ego_pose_token)
+    keys: dict[str, dict[str, int]] = {channel: {} for channel in CHANNELS}
     for by_channel in frames.values():
-        for listed in by_channel.values():
+        for channel, listed in by_channel.items():
             listed.sort(key=lambda frame: frame.timestamp)
+            for number, frame in enumerate(listed):
+                if frame.is_key:
+                    keys[channel].setdefault(frame.sample, number)
     return _Source(
         samples=samples,
         scenes=scenes,
         locations={scene.token: locations[scene.log_token] for scene in scenes},
         calibrated=calibrated,
         frames=frames,
+        keys=keys,
         poses=_Poses(folder, wanted),
     )
 
 
-def _frame(row: _SampleData, sample: _Sample, calibrated: Mapping[str, _Calibrated]) -> _Frame:
+def _frame(row: SampleData, sample: Sample, calibrated: Mapping[str, Calibrated]) -> _Frame:
     # Tokens of the other tables are shared, not kept once a row: there are millions of rows.
     size = None if row.width is None or row.height is None else (row.width, row.height)
     return _Frame(
@@ -202,7 +162,7 @@ class _Poses(Mapping[str, tuple[list[Number], list[Number]]]):
 
     def __init__(self, folder: Path, wanted: set[str]) -> None:
         self._texts: dict[str, bytes] = {}
-        for row in stream_rows(folder, "ego_pose", _EgoPose):
+        for row in stream_rows(folder, "ego_pose", EgoPose):
             if row.token in wanted:
                 self._texts[row.token] = b"[%b,%b]" % (bytes(row.translation), bytes(row.rotation))
 
@@ -309,7 +269,7 @@ def _order(source: _Source) -> tuple[list[str], list[dict[str, Any]]]:
     return ordered, listed
 
 
-def _tokens_of(scene: _Scene, source: _Source) -> Iterator[tuple[str, int]]:
+def _tokens_of(scene: Scene, source: _Source) -> Iterator[tuple[str, int]]:
     """(sample token, its number in the scene), in time order."""
     token, number = scene.first_sample_token, 0
     while token:
@@ -319,14 +279,11 @@ def _tokens_of(scene: _Scene, source: _Source) -> Iterator[tuple[str, int]]:
         token, number = source.samples[token].next, number + 1
 
 
-def _texts_of(scene: _Scene, token: str, number: int, source: _Source, can_bus: CanBus) -> tuple[bytes, bytes]:
+def _texts_of(scene: Scene, token: str, number: int, source: _Source, can_bus: CanBus) -> tuple[bytes, bytes]:
     row = source.samples[token]
     frames = source.frames.get(scene.token, {})
-    keys = {channel: _key_frame(frames.get(channel, []), token) for channel in CHANNELS}
-    lidar = keys[LIDAR]
-    if lidar is None:
-        raise DataError(f"sample {token} has no {LIDAR} key frame", hint="unpack the tables again")
-    own = _sensor(frames[LIDAR][lidar], source)
+    keys = {channel: source.keys[channel][token] for channel in CHANNELS if token in source.keys[channel]}
+    own = _sensor(_key_lidar(token, source), source)
     sample = {
         "sample_token": token,
         "scene": scene.name,
@@ -334,7 +291,7 @@ def _texts_of(scene: _Scene, token: str, number: int, source: _Source, can_bus: 
         "index_in_scene": number,
         "timestamp_us": row.timestamp,
         "ego2global": own["ego2global"],
-        "cameras": {name: _camera(frames[name][key], source) for name in CAMERAS if (key := keys[name]) is not None},
+        "cameras": {name: _camera(frames[name][keys[name]], source) for name in CAMERAS if name in keys},
         "lidar": own,
     }
     context = {
@@ -342,11 +299,13 @@ def _texts_of(scene: _Scene, token: str, number: int, source: _Source, can_bus: 
         "next": row.next,
         "location": source.locations[scene.token],
         "can_bus": can_bus.around(scene.name, row.timestamp),
-        "lidar_sweeps": _sweeps(frames[LIDAR], lidar, LIDAR_SWEEPS, _sensor, source),
+        "driven": {
+            "before": _driven(token, "prev", DRIVEN_BEFORE, source),
+            "after": _driven(token, "next", DRIVEN_AFTER, source),
+        },
+        "lidar_sweeps": _sweeps(frames[LIDAR], keys[LIDAR], LIDAR_SWEEPS, _sensor, source),
         "camera_sweeps": {
-            name: _sweeps(frames[name], key, CAMERA_SWEEPS, _camera, source)
-            for name in CAMERAS
-            if (key := keys[name]) is not None
+            name: _sweeps(frames[name], keys[name], CAMERA_SWEEPS, _camera, source) for name in CAMERAS if name in keys
         },
     }
     return _compress(sample), _compress(context)
@@ -356,8 +315,12 @@ def _compress(value: dict[str, Any]) -> bytes:
     return zlib.compress(msgspec.json.encode(value), 6)
 
 
-def _key_frame(frames: Sequence[_Frame], token: str) -> int | None:
-    return next((number for number, frame in enumerate(frames) if frame.is_key and frame.sample == token), None)
+def _key_lidar(token: str, source: _Source) -> _Frame:
+    """The LiDAR's key frame of a sample. Raises DataError if there is none."""
+    number = source.keys[LIDAR].get(token)
+    if number is None:
+        raise DataError(f"sample {token} has no {LIDAR} key frame", hint="unpack the tables again")
+    return source.frames[source.samples[token].scene_token][LIDAR][number]
 
 
 def _sweeps(
@@ -371,6 +334,15 @@ def _sweeps(
         {**describe(frame, source), "is_key_frame": frame.is_key, "sample_token": frame.sample}
         for frame in reversed(frames[max(key - count, 0) : key])
     ]
+
+
+def _driven(token: str, way: Literal["prev", "next"], count: int, source: _Source) -> list[dict[str, Any]]:
+    """Where the LiDAR is at up to `count` key frames before or after a sample, the nearest first."""
+    places: list[dict[str, Any]] = []
+    while len(places) < count and (token := getattr(source.samples[token], way)):
+        sensor = _sensor(_key_lidar(token, source), source)
+        places.append({name: sensor[name] for name in ("timestamp_us", "sensor2ego", "ego2global")})
+    return places
 
 
 def _sensor(frame: _Frame, source: _Source) -> dict[str, Any]:
