@@ -6,19 +6,32 @@ question about thousands of samples, of tables of gigabytes; it reads each table
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.datasets.table_rows import (
+    Annotation,
+    Calibrated,
+    EgoPose,
+    Instance,
+    Log,
+    Named,
+    Sample,
+    SampleDataLink,
+    Scene,
+    Sensor,
+)
 from admlops.datasets.table_stream import stream_rows
 from admlops.errors import DataError
 
 MAX_VELOCITY_GAP_S = 1.5
 LIDAR = "LIDAR_TOP"
+UNPACK = "unpack the tables there again"
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +54,9 @@ class Annotations:
         scenes: (S) the scene of each.
         ego: (S, 3) position of the ego vehicle [m]: the ego pose of LIDAR_TOP's key frame.
         ego_rotation: (S, 4) quaternion w x y z from the ego frame to the global frame.
+        lidar: (S, 3) position of LIDAR_TOP in the ego frame [m].
+        lidar_rotation: (S, 4) quaternion w x y z from the LiDAR's frame to the ego frame.
+        next_sample: (S,) index of the scene's next sample, -1 where it is not among these.
         tokens: (N) annotation tokens.
         sample: (N,) index into `samples`.
         category: (N) full category name, such as `vehicle.car`.
@@ -50,12 +66,16 @@ class Annotations:
         velocity: (N, 2) [m/s], NaN where unknown.
         points: (N,) LiDAR and radar points in the box.
         visibility: (N,) level 1 to 4, 0 where none is stated.
+        next_row: (N,) row of the same object's next annotation, -1 where it is not among these.
     """
 
     samples: Sequence[str]
     scenes: Sequence[SampleScene]
     ego: Floats
     ego_rotation: Floats
+    lidar: Floats
+    lidar_rotation: Floats
+    next_sample: NDArray[np.int32]
     tokens: Sequence[str]
     sample: NDArray[np.int32]
     category: Sequence[str]
@@ -66,105 +86,60 @@ class Annotations:
     velocity: Floats
     points: NDArray[np.int32]
     visibility: NDArray[np.int8]
+    next_row: NDArray[np.int32]
+
+    def first(self, count: int) -> Annotations:
+        """The first `count` samples and what is annotated in them."""
+        rows = int(np.searchsorted(self.sample, count))
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {name: values[: count if name in OF_SAMPLES else rows] for name, values in own.items()}
+        own["next_sample"] = np.where(own["next_sample"] < count, own["next_sample"], -1)
+        own["next_row"] = np.where(own["next_row"] < rows, own["next_row"], -1)
+        return Annotations(**own)
 
 
-class _Named(msgspec.Struct, gc=False):
-    token: str
-    name: str
+OF_SAMPLES = frozenset({"samples", "scenes", "ego", "ego_rotation", "lidar", "lidar_rotation", "next_sample"})
 
 
-class _Sensor(msgspec.Struct, gc=False):
-    token: str
-    channel: str
-
-
-class _Calibrated(msgspec.Struct, gc=False):
-    token: str
-    sensor_token: str
-
-
-class _Log(msgspec.Struct, gc=False):
-    token: str
-    location: str
-
-
-class _Scene(msgspec.Struct, gc=False):
-    token: str
-    name: str
-    log_token: str
-    description: str = ""
-
-
-class _Instance(msgspec.Struct, gc=False):
-    token: str
-    category_token: str
-
-
-class _Sample(msgspec.Struct, gc=False):
-    token: str
-    timestamp: int
-    scene_token: str
-
-
-class _SampleData(msgspec.Struct, gc=False):
-    sample_token: str
-    ego_pose_token: str
-    calibrated_sensor_token: str
-    is_key_frame: bool
-
-
-class _EgoPose(msgspec.Struct, gc=False):
-    token: str
-    translation: msgspec.Raw
-    rotation: msgspec.Raw
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    token: str
-    sample_token: str
-    instance_token: str
-    attribute_tokens: list[str]
-    translation: tuple[float, float, float]
-    size: tuple[float, float, float]
-    rotation: tuple[float, float, float, float]
-    prev: str
-    next: str
-    num_lidar_pts: int
-    num_radar_pts: int
-    visibility_token: str = ""
-
-
-def read_annotations(root: Path, version: str, tokens: Sequence[str]) -> Annotations:
+def read_annotations(root: Path, version: str, tokens: Sequence[str], *, following: int = 0) -> Annotations:
     """The annotations of the samples `tokens`, in that order.
+
+    Args:
+        following: also read so many samples after each of these; those that are not in `tokens` come after them.
 
     Raises:
         DataError: a table is missing or damaged, or a token is of no sample.
     """
     folder = root / version
-    samples = {row.token: row for row in stream_rows(folder, "sample", _Sample)}
+    samples = {row.token: row for row in stream_rows(folder, "sample", Sample)}
     for token in tokens:
         if token not in samples:
             raise DataError(
                 f"{folder} has no sample {token!r}",
                 hint="pass the --data and --version that the run was made with",
             )
+    tokens = _with_following(tokens, samples, following)
     index = {token: number for number, token in enumerate(tokens)}
-    ego, ego_rotation = _ego_poses(folder, index)
     near = {samples[token].scene_token for token in tokens}
     rows = {
         row.token: row
-        for row in stream_rows(folder, "sample_annotation", _Annotation)
+        for row in stream_rows(folder, "sample_annotation", Annotation)
         if row.sample_token in samples and samples[row.sample_token].scene_token in near
     }
     velocities = {row.token: _velocity(row, rows, samples) for row in rows.values() if row.sample_token in index}
     chosen = sorted((rows[token] for token in velocities), key=lambda row: index[row.sample_token])
+    place = {row.token: number for number, row in enumerate(chosen)}
     categories = _categories(folder)
-    attributes = {row.token: row.name for row in stream_rows(folder, "attribute", _Named)}
+    attributes = {row.token: row.name for row in stream_rows(folder, "attribute", Named)}
+    poses = _read_poses(folder, index)
     return Annotations(
         samples=tuple(tokens),
         scenes=_scenes(folder, [samples[token].scene_token for token in tokens]),
-        ego=ego,
-        ego_rotation=ego_rotation,
+        ego=poses[:, :3],
+        ego_rotation=poses[:, 3:7],
+        lidar=poses[:, 7:10],
+        lidar_rotation=poses[:, 10:],
+        next_sample=np.array([index.get(samples[token].next, -1) for token in tokens], dtype=np.int32),
         tokens=[row.token for row in chosen],
         sample=np.array([index[row.sample_token] for row in chosen], dtype=np.int32),
         category=[categories[row.instance_token] for row in chosen],
@@ -175,35 +150,46 @@ def read_annotations(root: Path, version: str, tokens: Sequence[str]) -> Annotat
         velocity=_columns([velocities[row.token] for row in chosen], 2),
         points=np.array([row.num_lidar_pts + row.num_radar_pts for row in chosen], dtype=np.int32),
         visibility=np.array([_level(row.visibility_token) for row in chosen], dtype=np.int8),
+        next_row=np.array([place.get(row.next, -1) for row in chosen], dtype=np.int32),
     )
 
 
-def _ego_poses(folder: Path, index: dict[str, int]) -> tuple[Floats, Floats]:
-    """Position and rotation of the ego vehicle at the LiDAR key frame of each sample."""
-    sensors = {row.token for row in stream_rows(folder, "sensor", _Sensor) if row.channel == LIDAR}
-    lidars = {row.token for row in stream_rows(folder, "calibrated_sensor", _Calibrated) if row.sensor_token in sensors}
-    wanted = {
-        row.ego_pose_token: row.sample_token
-        for row in stream_rows(folder, "sample_data", _SampleData)
-        if row.is_key_frame and row.sample_token in index and row.calibrated_sensor_token in lidars
-    }
-    missing = set(index) - set(wanted.values())
-    if missing:
-        raise DataError(
-            f"sample {min(missing)} has no {LIDAR} key frame in {folder}", hint="unpack the tables there again"
-        )
-    position, rotation = np.full((len(index), 3), np.nan), np.full((len(index), 4), np.nan)
-    for row in stream_rows(folder, "ego_pose", _EgoPose):
-        sample = wanted.get(row.token)
-        if sample is not None:
-            position[index[sample]] = msgspec.json.decode(row.translation)
-            rotation[index[sample]] = msgspec.json.decode(row.rotation)
-    if np.isnan(position).any():
-        raise DataError(f"{folder / 'ego_pose.json'} lacks poses", hint="unpack the tables there again")
-    return position, rotation
+def _with_following(tokens: Sequence[str], samples: Mapping[str, Sample], steps: int) -> list[str]:
+    wanted = dict.fromkeys(tokens)
+    for token in tokens:
+        later = token
+        for _ in range(steps):
+            later = samples[later].next
+            if later not in samples:
+                break
+            wanted.setdefault(later)
+    return list(wanted)
 
 
-def _velocity(row: _Annotation, rows: dict[str, _Annotation], samples: dict[str, _Sample]) -> tuple[float, float]:
+def _read_poses(folder: Path, index: Mapping[str, int]) -> Floats:
+    """(S, 14): of each sample the ego pose at its LiDAR key frame and the LiDAR's pose in the ego frame."""
+    sensors = {row.token for row in stream_rows(folder, "sensor", Sensor) if row.channel == LIDAR}
+    lidars = {row.token: row for row in stream_rows(folder, "calibrated_sensor", Calibrated)}
+    lidars = {token: row for token, row in lidars.items() if row.sensor_token in sensors}
+    poses = np.full((len(index), 14), np.nan)
+    wanted: dict[str, int] = {}
+    for row in stream_rows(folder, "sample_data", SampleDataLink):
+        lidar = lidars.get(row.calibrated_sensor_token)
+        if lidar is not None and row.is_key_frame and row.sample_token in index:
+            sample = wanted[row.ego_pose_token] = index[row.sample_token]
+            poses[sample, 7:] = (*lidar.translation, *lidar.rotation)
+    if missing := [token for token, sample in index.items() if np.isnan(poses[sample, 7])]:
+        raise DataError(f"sample {min(missing)} has no {LIDAR} key frame in {folder}", hint=UNPACK)
+    for pose in stream_rows(folder, "ego_pose", EgoPose):
+        if pose.token in wanted:
+            place = (*msgspec.json.decode(pose.translation), *msgspec.json.decode(pose.rotation))
+            poses[wanted[pose.token], :7] = place
+    if np.isnan(poses).any():
+        raise DataError(f"{folder / 'ego_pose.json'} lacks poses", hint=UNPACK)
+    return poses
+
+
+def _velocity(row: Annotation, rows: dict[str, Annotation], samples: dict[str, Sample]) -> tuple[float, float]:
     """Centred difference of positions [m/s], as nuscenes-devkit's `box_velocity`; NaN where it is not known.
 
     The times are made seconds before they are subtracted: the devkit's rounding, 10⁻⁷ s, is part of its numbers.
@@ -223,15 +209,15 @@ def _velocity(row: _Annotation, rows: dict[str, _Annotation], samples: dict[str,
 
 def _categories(folder: Path) -> dict[str, str]:
     """Instance → category name."""
-    names = {row.token: row.name for row in stream_rows(folder, "category", _Named)}
-    return {row.token: names[row.category_token] for row in stream_rows(folder, "instance", _Instance)}
+    names = {row.token: row.name for row in stream_rows(folder, "category", Named)}
+    return {row.token: names[row.category_token] for row in stream_rows(folder, "instance", Instance)}
 
 
 def _scenes(folder: Path, tokens: Sequence[str]) -> list[SampleScene]:
-    locations = {row.token: row.location for row in stream_rows(folder, "log", _Log)}
+    locations = {row.token: row.location for row in stream_rows(folder, "log", Log)}
     scenes = {
         row.token: SampleScene(name=row.name, description=row.description, location=locations.get(row.log_token, ""))
-        for row in stream_rows(folder, "scene", _Scene)
+        for row in stream_rows(folder, "scene", Scene)
     }
     return [scenes[token] for token in tokens]
 
