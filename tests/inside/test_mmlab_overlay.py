@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -120,16 +121,44 @@ def test_only_what_inference_needs_is_left_of_a_configuration() -> None:
 
 
 def test_the_source_is_entered_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "source" / "projects").mkdir(parents=True)
-    (tmp_path / "elsewhere").mkdir()
+    for folder in ("source/projects", "source/vendored", "library", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    root = network.enter_source(str(tmp_path / "source"), below=("vendored",))
+    library = str(tmp_path / "library")
+    root = network.enter_source(str(tmp_path / "source"), below=("vendored", library))
     assert (Path.cwd(), root) == (tmp_path / "source", str(tmp_path / "source"))
-    assert sys.path[:2] == [root, str(tmp_path / "source" / "vendored")]
+    assert sys.path[:3] == [root, str(tmp_path / "source" / "vendored"), library]
+    with pytest.raises(FileNotFoundError, match=r"admlops sources fetch: .*library-2"):
+        network.enter_source(root, below=(library + "-2",))
     assert network.enter_source("/nowhere") == root, "the host starts workers in the source"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="admlops sources"):
         network.enter_source(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("vendored", [False, True], ids=["elsewhere", "in the source"])
+def test_a_configuration_finds_its_bases_in_the_librarys_checkout(
+    vendored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the configurations of PETR name them: `../../../mmdetection3d/…`, resolved as text, as mmcv does."""
+    config = tmp_path / "source" / "projects" / "configs" / "petr" / "petr.py"
+    config.parent.mkdir(parents=True)
+    config.write_text("own")
+    library = tmp_path / "source" / "mmdetection3d" if vendored else tmp_path / "mmdetection3d-0.17.2"
+    (library / "mmdet3d").mkdir(parents=True)
+    (library / "base.py").write_text("base")
+    module = types.ModuleType("mmdet3d")
+    module.__file__ = str(library / "mmdet3d" / "__init__.py")
+    monkeypatch.setitem(sys.modules, "mmdet3d", module)
+    monkeypatch.chdir(tmp_path / "source")
+    with network.beside_library(str(config)) as found:
+        assert Path(found).read_text() == "own"
+        base = os.path.normpath(os.path.join(os.path.dirname(found), "../../../mmdetection3d/base.py"))  # noqa: PTH118, PTH120
+        assert Path(base).read_text() == "base"
+    assert Path(base).exists() == vendored
+    assert (library / "base.py").exists()
+    with network.beside_library(str(library / "base.py")) as found:
+        assert found == str(library / "base.py"), "a configuration of one's own is read where it lies"
 
 
 class DataContainer:

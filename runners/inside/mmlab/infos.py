@@ -31,7 +31,16 @@ def context_of(sample: Mapping[str, Any]) -> Row:
 
 
 def temporal_info(sample: Mapping[str, Any], context: Mapping[str, Any]) -> Row:
-    """The entry of a BEVFormer-like "temporal" info file: MapTR, VAD.
+    """The entry of a BEVFormer-like "temporal" info file: MapTR, VAD. Raises as `frame_info`."""
+    return {
+        **frame_info(sample, context),
+        "can_bus": can_bus_vector(context["can_bus"]),
+        "map_location": context["location"],
+    }
+
+
+def frame_info(sample: Mapping[str, Any], context: Mapping[str, Any]) -> Row:
+    """The entry of an info file for detectors that look at cameras alone: PETR, StreamPETR.
 
     Raises:
         DataError: a camera is missing.
@@ -42,11 +51,9 @@ def temporal_info(sample: Mapping[str, Any], context: Mapping[str, Any]) -> Row:
         "token": sample["sample_token"],
         "prev": context["prev"],
         "next": context["next"],
-        "can_bus": can_bus_vector(context["can_bus"]),
         "frame_idx": sample["index_in_scene"],
         "sweeps": lidar_sweeps(lidar, context),
         "cams": {name: camera_info(sample, name) for name in CAMERA_ORDER},
-        "map_location": context["location"],
         "scene_token": sample["scene_token"],
         "lidar2ego_translation": lidar["sensor2ego"]["translation"],
         "lidar2ego_rotation": lidar["sensor2ego"]["rotation_wxyz"],

@@ -3,38 +3,64 @@
 import importlib
 import os
 import sys
-from typing import Any, Sequence
+import tempfile
+from contextlib import contextmanager
+from typing import Any, Iterator, Sequence
 
 from inside.mmlab.libraries import load_library
 
 PLUGIN_MARK = "projects"
+LIBRARY_FOLDER = "mmdetection3d"
+"""Where sources that bring no mmdet3d expect its checkout: in their root."""
 
 
 def enter_source(default_root: str, *, mark: str = PLUGIN_MARK, below: Sequence[str] = ()) -> str:
-    """Go to the root of the model's source and put it, and its folders `below`, first on the import path.
+    """Go to the root of the model's source and put it, and the folders `below`, first on the import path.
 
     The host starts workers there; by hand one may be anywhere, and `default_root` is where to go. Configurations and
-    plugins name files relative to it. Returns the root.
+    plugins name files relative to it. A folder of `below` may be an absolute path: another checkout. Returns the root.
 
     Raises:
-        FileNotFoundError: the source is not checked out.
+        FileNotFoundError: the source, or one of `below`, is not checked out.
     """
     root = os.getcwd() if os.path.isdir(mark) else default_root
-    if not os.path.isdir(os.path.join(root, mark)):
-        raise FileNotFoundError(2, "the model's source is not checked out: admlops sources fetch", root)
-    os.chdir(root)
     paths = [os.path.join(root, folder) for folder in below]
+    for folder in (os.path.join(root, mark), *paths):
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(2, "the model's source is not checked out: admlops sources fetch", folder)
+    os.chdir(root)
     sys.path[:0] = [path for path in (root, *paths) if path not in sys.path]
     return root
 
 
 def read_config(path: str) -> Any:
     """The configuration, without what only training reads: paths of pretrained backbones, and training's settings."""
-    config = load_library("mmcv").Config.fromfile(path)
+    with beside_library(path) as found:
+        config = load_library("mmcv").Config.fromfile(found)
     _drop_pretrained(config.model)
     config.model["train_cfg"] = None
     _plain_batch_norm(config.model)
     return config
+
+
+@contextmanager
+def beside_library(path: str) -> Iterator[str]:
+    """A path of the configuration from which its base configurations in mmdet3d's checkout are found.
+
+    Configurations name them relative to themselves, in a checkout in the source's root. The source stays as it is
+    pinned: while the block runs, a temporary folder has links to it and to the mmdet3d that is imported.
+    """
+    root = os.getcwd()
+    below = os.path.relpath(path, root)
+    first = below.split(os.sep)[0]
+    if first == os.pardir or os.path.isdir(LIBRARY_FOLDER):
+        yield path
+        return
+    library = os.path.dirname(os.path.dirname(load_library("mmdet3d").__file__))
+    with tempfile.TemporaryDirectory(prefix="admlops-config-") as folder:
+        os.symlink(os.path.join(root, first), os.path.join(folder, first))
+        os.symlink(library, os.path.join(folder, LIBRARY_FOLDER))
+        yield os.path.join(folder, below)
 
 
 def import_plugin(config: Any, path: str) -> None:
