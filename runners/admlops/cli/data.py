@@ -80,34 +80,33 @@ def synthesize(
 
 @data.command()
 @click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--version", default="v1.0-mini", show_default=True, help="The tables' folder.")
+@click.option("--version", help="The tables' folder, or OpenLane-V2's subset. [default: v1.0-mini, or the only one]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def check(root: Path, version: str, as_json: bool) -> None:
-    """Say whether the data set in DIR is whole: its tables, and every key frame's files.
+def check(root: Path, version: str | None, as_json: bool) -> None:
+    """Say whether the data set in DIR is whole: its tables or frames, and every key frame's files.
 
     \b
     Example:
       admlops data check /workspace/nuscenes --version v1.0-mini
     """
-    from admlops.datasets.nuscenes import NuScenes
+    from admlops.datasets.data_set import open_data
     from admlops.errors import DataError
 
-    nuscenes = NuScenes(root, version)
-    scenes = nuscenes.scenes()
+    opened = open_data(root, version)
+    scenes = opened.scenes()
     samples = [token for scene in scenes for token in scene.samples]
-    missing = [path for token in samples for path in nuscenes.missing_files(token)]
-    boxes = sum(len(nuscenes.ground_truth(token)) for token in samples)
-    facts = {"data": str(nuscenes.root), "scenes": len(scenes), "samples": len(samples), "boxes": boxes}
+    missing = [path for token in samples for path in opened.missing_files(token)]
+    counts = opened.count_annotations(samples)
+    facts = {"data": str(opened.root), "scenes": len(scenes), "samples": len(samples), **counts}
     if as_json:
-        click.echo(
-            json.dumps({**facts, "synthetic": nuscenes.is_synthetic, "missing": [str(path) for path in missing]})
-        )
+        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, "missing": [str(path) for path in missing]}))
     else:
-        click.echo(f"{nuscenes.root / version}: {len(scenes)} scenes, {len(samples)} samples, {boxes} boxes")
+        counted = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items())
+        click.echo(f"{opened.root / opened.version}: {len(scenes)} scenes, {len(samples)} samples, {counted}")
     if missing:
         raise DataError(
             f"{len(missing)} files of key frames are missing or empty, first {missing[0]}",
-            hint="unpack the archives that hold samples/ again, then repeat the check",
+            hint="unpack the archives that hold the pictures again, then repeat the check",
         )
 
 

@@ -22,7 +22,7 @@ def evaluate(run: str, data: Path | None, official: bool, as_json: bool) -> None
     Intervals are 95 % over scenes. metrics.json has classes, scenes, distances, visibility, day and night as well.
     """
     from admlops.cli.tables import print_table
-    from admlops.datasets.nuscenes import NuScenes
+    from admlops.datasets.data_set import open_data
     from admlops.evaluation.evaluate import evaluate_run
     from admlops.paths import find_layout
     from admlops.results.runs import find_run
@@ -30,10 +30,10 @@ def evaluate(run: str, data: Path | None, official: bool, as_json: bool) -> None
     layout = find_layout()
     folder = find_run(layout, run)
     header = folder.header
-    nuscenes = NuScenes(data or Path(header.data.root), header.data.version)
+    opened = open_data(data or Path(header.data.root), header.data.version)
     with folder.lock():
         metrics = evaluate_run(
-            folder, nuscenes, layout=layout, say=lambda line: click.echo(line, err=True), official=official
+            folder, opened, layout=layout, say=lambda line: click.echo(line, err=True), official=official
         )
         folder.write_manifest()
     if as_json:

@@ -20,8 +20,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 _OPTIONS = (
     click.option("--data", type=FOLDER, help="The data set's root. [default: nuscenes or synthetic in data/]"),
-    click.option("--version", default="v1.0-mini", show_default=True, help="The tables' folder."),
-    click.option("--split", default="mini_val", show_default=True, help="mini_train, mini_val or all."),
+    click.option(
+        "--version", help="The tables' folder, or OpenLane-V2's subset. [default: v1.0-mini, or the only one]"
+    ),
+    click.option("--split", help="mini_train, mini_val, train, val or all. [default: mini_val; OpenLane-V2: val]"),
     click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Run this scene (may be repeated)."),
     click.option("--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens."),
     click.option("--limit", type=int, help="Run only the first samples, so many."),
@@ -54,6 +56,7 @@ def selection_options(command: Command) -> Command:
 
 def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more: Any) -> RunRequest:
     """The request that the shared options make; `more` are fields of the request itself."""
+    from admlops.datasets.data_set import default_split
     from admlops.errors import UsageError
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run import RunRequest
@@ -62,12 +65,16 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     timeout_s = options["timeout"]
     if timeout_s is not None and not timeout_s > 0:
         raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
+    data = options["data"] or default_data(layout)
     return RunRequest(
         model=model,
-        data=options["data"] or default_data(layout),
+        data=data,
         version=options["version"],
         selection=Selection(
-            split=options["split"], scenes=options["scenes"], tokens=options["tokens"], limit=options["limit"]
+            split=options["split"] or default_split(data),
+            scenes=options["scenes"],
+            tokens=options["tokens"],
+            limit=options["limit"],
         ),
         variant=options["variant"],
         device=options["device"],

@@ -16,7 +16,7 @@ import click
 def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: bool) -> None:
     """Write one page about RUN..., which opens from disk and needs no network."""
     from admlops.catalog import load_model
-    from admlops.datasets.nuscenes import NuScenes
+    from admlops.datasets.data_set import open_data
     from admlops.errors import DataError
     from admlops.paths import find_layout
     from admlops.reports import load_run_data, write_report
@@ -26,14 +26,14 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
     folders = [find_run(layout, name) for name in runs]
     rows = [load_run_data(folder, claims=load_model(layout, folder.header.model).published) for folder in folders]
     header = folders[0].header
-    nuscenes = None
+    opened = None
     try:
-        nuscenes = NuScenes(data or Path(header.data.root), header.data.version)
+        opened = open_data(data or Path(header.data.root), header.data.version)
     except DataError as error:
         if data is not None:
             raise
         click.echo(f"pictures are left out: {error.message}", err=True)
-    path = write_report(out or folders[0].report_path, rows, None, data=nuscenes)
+    path = write_report(out or folders[0].report_path, rows, None, data=opened)
     if out is None:
         with folders[0].lock():
             folders[0].write_manifest()

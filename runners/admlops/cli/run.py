@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--config", envvar="CUSTOM_CONFIG_FILE", help="Config: name or file. [env: CUSTOM_CONFIG_FILE]")
 @click.option("--checkpoint", envvar="CHECKPOINT_FILE", help="Weights: name or file. [env: CHECKPOINT_FILE]")
 @click.option("--weights", metavar="random:SEED", help="Draw the weights from a seed: to try a model, not to judge it.")
+@click.option("--off-distribution", is_flag=True, help="Allow data that MODEL was not made for; the numbers say so.")
 @click.option("--run", "name", help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -27,6 +28,7 @@ def run(
     config: str | None,
     checkpoint: str | None,
     weights: str | None,
+    off_distribution: bool,
     name: str | None,
     resume: bool,
     as_json: bool,
@@ -49,6 +51,7 @@ def run(
         config=config,
         checkpoint=checkpoint,
         weights=weights,
+        off_distribution=off_distribution,
         name=name,
         resume=resume,
     )
@@ -70,7 +73,7 @@ def _raise_for(summary: Summary, name: str, model: str) -> None:
 
     if summary.state != "complete":
         trouble = summary.stopped_by
-        reason = "" if trouble is None else f" ({trouble.kind}): {trouble.message}"
+        reason = "" if trouble is None else f" ({trouble.kind}): {trouble.summary}"
         advice = "" if trouble is None else f"{trouble.hint}\n  → "
         raise RunFailedError(
             f"{name} ended {summary.state}{reason}; {summary.remaining} samples remain",
@@ -79,4 +82,4 @@ def _raise_for(summary: Summary, name: str, model: str) -> None:
     if summary.failed:
         trouble = summary.troubles[0]
         kind = DataError if trouble.kind == "data" else RunFailedError
-        raise kind(f"{summary.failed} samples failed, first ({trouble.kind}): {trouble.message}", hint=trouble.hint)
+        raise kind(f"{summary.failed} samples failed, first ({trouble.kind}): {trouble.summary}", hint=trouble.hint)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,8 @@ class NuScenes:
     Raises:
         DataError: the root, the version or a table is missing; from the methods: a table is not whole.
     """
+
+    kind: ClassVar[Literal["nuscenes"]] = "nuscenes"
 
     def __init__(self, root: Path, version: str) -> None:
         self.root = root.expanduser().resolve()
@@ -176,6 +178,10 @@ class NuScenes:
             for row in self._annotations_of_sample.get(token, ())
             if (name := DETECTION_CLASSES.get(self._category_of_instance[row["instance_token"]])) is not None
         ]
+
+    def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
+        """How much of each kind is annotated in these samples."""
+        return {"boxes": sum(len(self.ground_truth(token)) for token in tokens)}
 
     def _scene(self, name: str) -> Scene:
         row = self._tables.scene(name)

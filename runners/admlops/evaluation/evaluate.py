@@ -12,7 +12,7 @@ import numpy as np
 
 from admlops.catalog import load_model
 from admlops.datasets.annotations import read_annotations
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.data_set import DataSet
 from admlops.datasets.vector_map import CENTERLINE, sample_vectors
 from admlops.environments import ensure_official
 from admlops.errors import AdmlopsError, DataError, RecordError, UsageError
@@ -26,6 +26,7 @@ from admlops.evaluation.detection import (
 )
 from admlops.evaluation.detection_run import DetectionResult, evaluate_detections
 from admlops.evaluation.ground_truth import make_ground_truth
+from admlops.evaluation.lane_run import LaneResult, evaluate_lanes
 from admlops.evaluation.latency import summarize
 from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD
 from admlops.evaluation.run_boxes import RunBoxes, read_run_boxes
@@ -47,7 +48,7 @@ from admlops.storage import write_atomically
 
 METRICS_SCHEMA = 1
 MAX_WORST = 50
-NOT_EVALUATED_YET = ("detections_2d", "lane_graph", "plan")
+NOT_EVALUATED_YET = ("detections_2d", "plan")
 
 Say = Callable[[str], None]
 
@@ -59,18 +60,18 @@ class _Evaluation:
     detection: DetectionResult | None
     official: DetectionEvaluation | None
     map: MapEvaluation | None
-    others: Mapping[str, DetectionResult | MapEvaluation]
+    others: Mapping[str, DetectionResult | MapEvaluation | LaneResult]
     """Further protocols of the same tasks, by their key in `details`."""
     notes: tuple[str, ...]
 
     @property
-    def parts(self) -> dict[str, DetectionResult | MapEvaluation]:
+    def parts(self) -> dict[str, DetectionResult | MapEvaluation | LaneResult]:
         """Everything that was evaluated, by its key in `details`."""
         main = {"detection": self.detection, "map": self.map}
         return {**{name: part for name, part in main.items() if part is not None}, **self.others}
 
 
-def evaluate_run(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say, official: bool = False) -> dict[str, Any]:
+def evaluate_run(run: RunFolder, data: DataSet, *, layout: Layout, say: Say, official: bool = False) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
     A run that is not complete is evaluated over the scenes that are: `notes` says so, and the digest of its samples
@@ -96,7 +97,7 @@ def evaluate_run(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say, of
     return metrics
 
 
-def _check(run: RunFolder, data: NuScenes, boxes: RunBoxes) -> None:
+def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
     name, records = run.header.run, boxes.metadata
     if not records:
         raise RecordError(
@@ -125,7 +126,7 @@ def _check(run: RunFolder, data: NuScenes, boxes: RunBoxes) -> None:
 
 
 def _evaluate_tasks(
-    run: RunFolder, data: NuScenes, boxes: RunBoxes, *, layout: Layout, say: Say, official: bool
+    run: RunFolder, data: DataSet, boxes: RunBoxes, *, layout: Layout, say: Say, official: bool
 ) -> _Evaluation:
     tasks = boxes.tasks
     whole = _is_whole(run, boxes)
@@ -133,15 +134,16 @@ def _evaluate_tasks(
     if run.header.random_weights:
         notes.append(f"the weights are random ({run.header.random_weights}): these numbers compare with no others")
     notes += [f"{task} is in the records and is not evaluated" for task in NOT_EVALUATED_YET if task in tasks]
-    if not tasks & {"detections_3d", "map_elements"}:
+    if not tasks & {"detections_3d", "map_elements", "lane_graph"}:
         raise UsageError(
             f"the records of run {run.header.run} hold {', '.join(sorted(tasks)) or 'no task'}; "
-            "detections_3d and map_elements can be evaluated",
+            "detections_3d, map_elements and lane_graph can be evaluated",
             hint=f"admlops models show {run.header.model}",
         )
     published = _published_protocols(run, layout)
     maps = _evaluate_map(run, data, published) if "map_elements" in tasks else {}
     detections = _evaluate_boxes(data, boxes, published) if "detections_3d" in tasks else {}
+    lanes = evaluate_lanes(run, data, boxes.tokens) if "lane_graph" in tasks else {}
     detection = detections.pop("detection", None)
     if boxes.dropped:
         notes.append(f"{boxes.dropped} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out")
@@ -153,12 +155,12 @@ def _evaluate_tasks(
         detection=detection,
         official=theirs,
         map=maps.pop("map", None),
-        others={**detections, **maps},
+        others={**detections, **maps, **lanes},
         notes=tuple(notes),
     )
 
 
-def _evaluate_map(run: RunFolder, data: NuScenes, published: set[str]) -> dict[str, MapEvaluation]:
+def _evaluate_map(run: RunFolder, data: DataSet, published: set[str]) -> dict[str, MapEvaluation]:
     """MapTR's Chamfer AP; its other protocols where the model's authors report them, or where there are centrelines."""
     records = list(run.records())
     maps = data.root / "maps"
@@ -176,7 +178,7 @@ def _evaluate_map(run: RunFolder, data: NuScenes, published: set[str]) -> dict[s
     return {key: evaluate_map(records, truth, samples, protocol=protocol) for key, protocol in protocols.items()}
 
 
-def _evaluate_boxes(data: NuScenes, found: RunBoxes, published: set[str]) -> dict[str, DetectionResult]:
+def _evaluate_boxes(data: DataSet, found: RunBoxes, published: set[str]) -> dict[str, DetectionResult]:
     """The nuScenes metrics, and VAD's where the model's authors report those."""
     annotations = read_annotations(data.root, data.version, found.tokens)
     truth = make_ground_truth(annotations)
@@ -194,7 +196,7 @@ def _published_protocols(run: RunFolder, layout: Layout) -> set[str]:
         return set()
 
 
-def _run_official(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say) -> DetectionEvaluation:
+def _run_official(run: RunFolder, data: DataSet, *, layout: Layout, say: Say) -> DetectionEvaluation:
     environment = ensure_official(layout, OFFICIAL_NAME, say=say)
     records = list(run.records())
     say(f"{run.header.run}: official nuScenes detection metrics over {len(records)} samples")
@@ -209,7 +211,7 @@ def _run_official(run: RunFolder, data: NuScenes, *, layout: Layout, say: Say) -
     )
 
 
-def _shape(run: RunFolder, data: NuScenes, boxes: RunBoxes, evaluation: _Evaluation) -> dict[str, Any]:
+def _shape(run: RunFolder, data: DataSet, boxes: RunBoxes, evaluation: _Evaluation) -> dict[str, Any]:
     header = run.header
     dataset = boxes.dataset
     failed = [entry for entry in boxes.metadata if entry.status == "failed"]

@@ -74,12 +74,25 @@ def evaluate_lane_graphs(
     Raises:
         ValueError: the protocol is neither of PROTOCOLS.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
-    scores = _Scores(averaged=protocol == OPENLANE_1_0)
+    return evaluate_lane_protocols(frames, (protocol,))[protocol]
+
+
+def evaluate_lane_protocols(
+    frames: Iterable[tuple[LaneTruth, LanePrediction]], protocols: Sequence[str]
+) -> dict[str, LaneGraphEvaluation]:
+    """The same under several protocols, in one pass over the frames.
+
+    Raises:
+        ValueError: one of the protocols is none of PROTOCOLS.
+    """
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    scores = {protocol: _Scores(averaged=protocol == OPENLANE_1_0) for protocol in protocols}
     for chunk in _chunks(frames, FRAMES_AT_ONCE):
-        scores.add(chunk)
-    return scores.finish(protocol)
+        for score in scores.values():
+            score.add(chunk)
+    return {protocol: score.finish(protocol) for protocol, score in scores.items()}
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import READY, Model, load_model, setup_status
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.data_set import DataSet, open_data
 from admlops.errors import AdmlopsError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
@@ -47,8 +47,8 @@ class Compared:
 
     @property
     def failed(self) -> bool:
-        """Whether the model was set up and yet gave no complete, evaluated run."""
-        return self.metrics is None and not self.status.startswith("not set up")
+        """Whether the model was set up for this data and yet gave no complete, evaluated run."""
+        return self.metrics is None and not self.status.startswith(("not set up", "not for "))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def compare_models(
     Raises:
         AdmlopsError: the data set or an option is wrong, or the summary cannot be written.
     """
-    data = NuScenes(request.data, request.version)
+    data = open_data(request.data, request.version)
     models = [load_model(layout, name) for name in names]
     rows = [
         _compare_one(layout, model, data, replace(request, model=model.name), fresh, say, show_progress)
@@ -95,12 +95,15 @@ def compare_models(
 def _compare_one(
     layout: Layout,
     model: Model,
-    data: NuScenes,
+    data: DataSet,
     request: RunRequest,
     fresh: bool,
     say: Say,
     show_progress: ShowProgress,
 ) -> Compared:
+    if model.dataset != data.kind:
+        status = f"not for {data.kind}: it reads {model.dataset}"
+        return Compared(model=model, status=status, hint=f"admlops run {model.name} --data DIR")
     status = setup_status(layout, model, request.variant, weights=request.checkpoint is None)
     if status != READY and model.source.kind != "embedded":
         return Compared(model=model, status=status, hint=f"make setup-{model.name}")
@@ -140,7 +143,7 @@ def _row_data(row: Compared) -> RunData:
     return load_run_data(row.run, claims=claims)
 
 
-def _summarize(rows: Sequence[Compared], data: NuScenes) -> dict[str, Any]:
+def _summarize(rows: Sequence[Compared], data: DataSet) -> dict[str, Any]:
     measured: dict[str, list[Metric]] = {
         row.model.name: metrics_of(row.metrics) for row in rows if row.metrics is not None
     }

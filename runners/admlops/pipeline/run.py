@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from admlops import __version__
 from admlops.catalog import READY, Model, load_model, setup_status
-from admlops.datasets.nuscenes import NuScenes, Scene, tokens_digest
+from admlops.datasets.data_set import DataSet, open_data
+from admlops.datasets.nuscenes import Scene, tokens_digest
 from admlops.datasets.sample_index import build_index
 from admlops.environments import Environment, ensure_model
 from admlops.errors import EnvError, UsageError
@@ -44,12 +45,13 @@ class RunRequest:
     """What the user asked for. `config` and `checkpoint` are names in the catalogue or paths of files.
 
     `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
+    `off_distribution` allows data that the model was not made for; its numbers then have a protocol of their own.
     `command` is the command line, kept with the run for its readers.
     """
 
     model: str
     data: Path
-    version: str = "v1.0-mini"
+    version: str | None = None
     selection: Selection = field(default_factory=Selection)
     variant: str | None = None
     device: str = "auto"
@@ -57,6 +59,7 @@ class RunRequest:
     config: str | None = None
     checkpoint: str | None = None
     weights: str | None = None
+    off_distribution: bool = False
     gpu_memory_limit_mb: float | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
@@ -83,7 +86,7 @@ class RunPlan:
     """A run that can begin: nothing of it is on disk yet."""
 
     model: Model
-    data: NuScenes
+    data: DataSet
     scenes: tuple[Scene, ...]
     environment: Environment
     header: RunHeader
@@ -122,7 +125,8 @@ def prepare(layout: Layout, request: RunRequest, *, say: Say) -> RunPlan:
         AdmlopsError: the model, the data, an option or the environment is wrong.
     """
     model = load_model(layout, request.model)
-    data = NuScenes(request.data, request.version)
+    data = open_data(request.data, request.version)
+    _check_data_set(model, data, request)
     _check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
     scenes = select(data, request.selection)
@@ -131,6 +135,15 @@ def prepare(layout: Layout, request: RunRequest, *, say: Say) -> RunPlan:
     environment = ensure_model(layout, model, request.variant, say=say)
     header = _header(layout, model, environment, data, scenes, settings, checkpoint, request)
     return RunPlan(model=model, data=data, scenes=tuple(scenes), environment=environment, header=header)
+
+
+def _check_data_set(model: Model, data: DataSet, request: RunRequest) -> None:
+    if model.dataset == data.kind or request.off_distribution:
+        return
+    raise UsageError(
+        f"{model.name} reads {model.dataset}, and {data.root} is {data.kind}",
+        hint=f"pass --data with the root of {model.dataset}; to run it there all the same, add --off-distribution",
+    )
 
 
 def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
@@ -163,6 +176,8 @@ def _options(model: Model, request: RunRequest, *, say: Say) -> dict[str, Any]:
     if fixes:
         say(f"corrections that these weights need: {', '.join(fixes)} (admlops models show {model.name})")
         options["fixes"] = fixes
+    if request.off_distribution:
+        options["off_distribution"] = True
     return options
 
 
@@ -229,13 +244,13 @@ def _working_folder(layout: Layout, model: Model) -> Path:
     return layout.submodules / (model.source.folder or model.name)
 
 
-def _ensure_context(model: Model, data: NuScenes, *, say: Say) -> None:
+def _ensure_context(model: Model, data: DataSet, *, say: Say) -> None:
     """Models with a source of their own also read what lies around a sample, which the data set's index holds."""
     if model.source.kind == "git" and not data.has_context:
         build_index(data.root, data.version, say=say)
 
 
-def _scene_jobs(model: Model, data: NuScenes, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
+def _scene_jobs(model: Model, data: DataSet, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
     for scene in scenes:
         samples = [data.sample(token) for token in scene.samples]
         if model.source.kind == "git":
@@ -247,7 +262,7 @@ def _header(
     layout: Layout,
     model: Model,
     environment: Environment,
-    data: NuScenes,
+    data: DataSet,
     scenes: list[Scene],
     settings: dict[str, Any],
     checkpoint: Usable | None,

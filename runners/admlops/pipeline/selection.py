@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from admlops.datasets.nuscenes import NuScenes, Scene
+from admlops.datasets.data_set import DataSet
+from admlops.datasets.nuscenes import Scene
 from admlops.errors import DataError, UsageError
 
 TOKEN = re.compile(r"[0-9a-zA-Z_.:-]{4,128}")
@@ -34,7 +35,7 @@ class Selection:
         return None if self.scenes or self.tokens is not None or self.limit is not None else self.split
 
 
-def select(data: NuScenes, selection: Selection) -> list[Scene]:
+def select(data: DataSet, selection: Selection) -> list[Scene]:
     """The scenes to run, each with the samples to run, in time order.
 
     Raises:
@@ -91,7 +92,7 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read as text: {error}", hint="keep one sample token a line") from error
 
 
-def _scenes_of_tokens(data: NuScenes, tokens: list[str], source: Path) -> list[Scene]:
+def _scenes_of_tokens(data: DataSet, tokens: list[str], source: Path) -> list[Scene]:
     wanted = set(tokens)
     chosen = []
     for scene in data.scenes():
