@@ -71,7 +71,8 @@ def flash_attn_unpadded_kvpacked_func(
         raise NotImplementedError("flash-attn's attention probabilities: only its own kernels return them")
     batch = len(cu_seqlens_q) - 1
     keys, values = kv.unbind(1)
-    options: Dict[str, Any] = {"dropout": dropout_p, "scale": softmax_scale or 1.0 / math.sqrt(q.shape[-1]), "causal": causal}
+    scale = 1.0 / math.sqrt(q.shape[-1]) if softmax_scale is None else softmax_scale
+    options: Dict[str, Any] = {"dropout": dropout_p, "scale": scale, "causal": causal}
     if len(q) == batch * max_seqlen_q and len(kv) == batch * max_seqlen_k:  # none is shorter: all at once
         packed = [part.reshape(batch, -1, *part.shape[1:]) for part in (q, keys, values)]
         return _attend(*packed, **options).reshape(q.shape)
