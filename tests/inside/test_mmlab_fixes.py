@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inside.mmlab.fixes import replace_value
+from inside.mmlab.fixes import replace_type, replace_value
 
 RGB = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True}
 BGR = {"mean": [103.53, 116.28, 123.675], "std": [1.0, 1.0, 1.0], "to_rgb": False}
@@ -40,3 +40,13 @@ def test_a_fix_that_reaches_nothing_is_an_error() -> None:
         replace_value(config(), "img_norm", BGR)
     with pytest.raises(ValueError, match="does not use its img_norm_cfg"):
         replace_value({"img_norm_cfg": dict(RGB), "train": []}, "img_norm_cfg", BGR)
+
+
+def test_every_layer_of_a_class_becomes_another() -> None:
+    model = {"decoder": {"layers": [{"type": "Flash", "heads": 8}, {"type": "Norm"}]}, "head": {"type": "Flash"}}
+    assert replace_type(model, "Flash", "Plain") == 2
+    assert model == {
+        "decoder": {"layers": [{"type": "Plain", "heads": 8}, {"type": "Norm"}]},
+        "head": {"type": "Plain"},
+    }
+    assert replace_type(model, "Flash", "Plain") == 0

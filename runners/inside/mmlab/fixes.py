@@ -27,6 +27,14 @@ def replace_value(config: Dict[str, Any], name: str, value: Dict[str, Any]) -> i
     return len(holders)
 
 
+def replace_type(config: Dict[str, Any], old: str, new: str) -> int:
+    """Let parts of a configuration that are of the class `old` be of `new`. Returns how many there were."""
+    found = [node for node in _dictionaries(config) if node.get("type") == old]
+    for node in found:
+        node["type"] = new
+    return len(found)
+
+
 def _dictionaries(node: Any) -> List[Dict[str, Any]]:
     """Every dictionary in the tree, each once: configurations share some."""
     found: Dict[int, Dict[str, Any]] = {}

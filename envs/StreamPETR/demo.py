@@ -1,0 +1,66 @@
+"""StreamPETR's adapter: 3D objects from six cameras and a memory of the frames before, by submodules/StreamPETR."""
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+HERE = Path(__file__).resolve().parent
+SUBMODULES = HERE.parents[1] / "submodules"
+sys.path.insert(0, str(HERE.parents[1] / "runners"))
+
+from inside.adapter import main  # noqa: E402
+from inside.mmlab.adapter import MmAdapter  # noqa: E402
+from inside.mmlab.boxes import MMDET3D_1, detection_records  # noqa: E402
+from inside.mmlab.fixes import replace_type  # noqa: E402
+from inside.mmlab.infos import context_of, frame_info  # noqa: E402
+from inside.mmlab.overlay import import_mmdet3d_1  # noqa: E402
+from inside.mmlab.weights import say  # noqa: E402
+
+FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
+
+
+class StreamPETR(MmAdapter):
+    """StreamPETR on mmdet3d 1.0.0rc6, in both variants."""
+
+    name = "StreamPETR"
+    default_config = "projects/configs/StreamPETR/stream_petr_r50_flash_704_bs2_seq_428q_nui_60e.py"
+    source_paths = (str(SUBMODULES / "mmdetection3d-1.0.0rc6"),)
+
+    def source_root(self) -> str:
+        return str(SUBMODULES / "StreamPETR")
+
+    def import_libraries(self) -> None:
+        import_mmdet3d_1()
+
+    def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+        return frame_info(sample, context_of(sample))
+
+    def apply_fix(self, config: Any, settings: Mapping[str, Any]) -> None:
+        """`attention`: the same layer by another class, with the same weights."""
+        change = settings["attention"]
+        plain_attention(config.model, change["from"], change["to"])
+
+    def adjust(self, config: Any) -> None:
+        """No environment here has flash-attn, so what a configuration without published weights names is replaced."""
+        replaced = plain_attention(config.model, FLASH, PLAIN)
+        if replaced:
+            say("{} layers of {} are built as {}".format(replaced, FLASH, PLAIN))
+
+    def reset(self, model: Any) -> None:
+        """A new scene: the network's memory is emptied at its next call, as upstream does on another scene token."""
+        model.prev_scene_token = None
+
+    def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
+        """The decoded boxes, best first, from the LiDAR's frame to the ego frame."""
+        return {"detections_3d": detection_records(raw[0]["pts_bbox"], self._config.class_names, sample, MMDET3D_1)}
+
+
+def plain_attention(model: Any, old: str, new: str) -> int:
+    """Build the layers `old` as `new`, and an EVA-02 backbone without flash-attn. Returns how many layers."""
+    if model["img_backbone"].get("flash_attn"):
+        model["img_backbone"]["flash_attn"] = False
+    return replace_type(model, old, new)
+
+
+if __name__ == "__main__":
+    sys.exit(main(StreamPETR))
