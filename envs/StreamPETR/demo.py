@@ -44,7 +44,7 @@ class StreamPETR(MmAdapter):
         """No environment here has flash-attn, so what a configuration without published weights names is replaced."""
         replaced = plain_attention(config.model, FLASH, PLAIN)
         if replaced:
-            say("{} layers of {} are built as {}".format(replaced, FLASH, PLAIN))
+            say(f"{replaced} layers of {FLASH} are built as {PLAIN}")
 
     def reset(self, model: Any) -> None:
         """A new scene: the network's memory is emptied at its next call, as upstream does on another scene token."""
