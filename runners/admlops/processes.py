@@ -1,7 +1,7 @@
 """The one place that starts a program and waits for it.
 
 A worker is the exception: `execution.worker` starts those itself, with a protocol and deadlines of their own, and takes
-only `process_environment` from here.
+only `process_environment` and `signal_of` from here.
 """
 
 from __future__ import annotations
@@ -130,6 +130,16 @@ def run(
         stdout=stdout.decode("utf-8", "replace"),
         stderr=stderr.decode("utf-8", "replace"),
     )
+
+
+def signal_of(returncode: int) -> str | None:
+    """The signal that ended a program, such as SIGBUS, by its exit code; None if it ended by itself."""
+    if returncode >= 0:
+        return None
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
 
 
 def _dying_with_us() -> list[str]:

@@ -117,7 +117,7 @@ def test_a_source_with_another_hash_is_not_run(workshop: Workshop, tmp_path: Pat
     lock = recipe.requirements[0].read_text()
     workshop.publish(before=f"open({str(tmp_path / 'ran')!r}, 'w')")
     recipe.requirements[0].write_text(lock)
-    with pytest.raises(EnvError, match="hash is not the lock's"):
+    with pytest.raises(EnvError, match="hash is not the one in its lock"):
         workshop.build(recipe)
     assert not (tmp_path / "ran").exists()
 

@@ -15,7 +15,6 @@ from tests.environments.ops_fixtures import make_patch
 from admlops.environments.ops.jobs import available_bytes, count_cores, max_jobs
 from admlops.environments.ops.key import WheelKey, torch_arch_list
 from admlops.environments.ops.log import count_objects, follow, read_tail
-from admlops.environments.ops.meanings import explain
 from admlops.environments.ops.patches import make_patched_copy, patches_digest, select_patches
 from admlops.environments.ops.smoke import smoke_test
 from admlops.errors import EnvError
@@ -172,34 +171,6 @@ class TestLog:
         assert len(tail.splitlines()) < 20
 
 
-@pytest.mark.parametrize(
-    ("said", "meaning", "hint"),
-    [
-        ("host_config.h:139:2: error: #error -- unsupported GNU version! gcc versions later than 10 are not supported!",
-         "knows gcc up to 10", "env lock"),
-        ("g++: fatal error: Killed signal terminated program cc1plus", "for want of memory", "--jobs 1"),
-        ("c10.h:1:10: fatal error: Python.h: No such file or directory", "interpreter's headers", "python3-dev"),
-        ("fatal error: cusparse.h: No such file or directory", "has no cusparse.h", "--backend conda"),
-        ("OSError: [Errno 28] No space left on device", "disk is full", "ADMLOPS_ENVIRONMENTS"),
-        ("nvcc fatal   : Unsupported gpu architecture 'compute_120'", "does not know compute_120", "env lock"),
-        ("fatal error: THC/THC.h: No such file or directory", "no longer has", "git checkout"),
-        ("The detected CUDA version (12.4) mismatches the version that was used to compile PyTorch (11.1)",
-         "nvcc is of CUDA 12.4", "env lock"),
-        ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools is too new", "below 81"),
-        ("fatal error: boost/x.hpp: No such file or directory", "boost/x.hpp is missing", "log"),
-    ],
-)  # fmt: skip
-def test_known_failures_say_what_to_do(said: str, meaning: str, hint: str) -> None:
-    explained = explain(f"building\n{said}\nerror: command failed\n")
-    assert explained is not None
-    assert meaning in explained.text
-    assert hint in explained.hint
-
-
-def test_an_unknown_failure_is_not_explained() -> None:
-    assert explain("x.cpp:1: error: expected ';'") is None
-
-
 class TestSmoke:
     def check(self, folder: Path, *modules: str) -> list[str]:
         checks = smoke_test(
@@ -215,6 +186,13 @@ class TestSmoke:
         (tmp_path / "broken.py").write_text("raise ImportError('libnothing.so.3: cannot open shared object file')\n")
         with pytest.raises(EnvError, match=r"Tiny-modern: .* does not work: import broken: .*libnothing\.so\.3"):
             self.check(tmp_path, "json", "broken")
+
+    def test_a_known_failure_says_what_mends_it(self, tmp_path: Path) -> None:
+        raising = "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')\n"
+        (tmp_path / "broken.py").write_text(raising)
+        with pytest.raises(EnvError, match=r"which opencv-python wants") as caught:
+            self.check(tmp_path, "broken")
+        assert "libgl1" in caught.value.hint
 
     @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", "os._exit(0)"])
     def test_an_interpreter_that_dies_is_no_success(self, tmp_path: Path, end: str) -> None:

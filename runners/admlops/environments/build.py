@@ -8,6 +8,7 @@ from caches that hold all that came whole.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from admlops.processes import run
 __all__ = ["BuildOptions", "build", "locked_packages"]
 
 SHOWN_DIFFERENCES = 5
+KEPT_CHARACTERS = 8000
+"""Of what a failed build said, kept in its state file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,10 @@ def _make(plan: _Build) -> None:
     try:
         report = _run_steps(plan)
     except AdmlopsError as error:
-        plan.write_state("broken", reason=error.message.splitlines()[0])
+        if plan.recipe.model is not None:
+            error.hint = re.sub(r"\bMODEL\b", plan.recipe.model, error.hint)
+        reason, _, said = error.message.partition("\n")
+        plan.write_state("broken", reason=reason, said=said[-KEPT_CHARACTERS:], hint=error.hint)
         raise
     size_bytes = disk_usage_bytes(plan.prefix)
     built_s = time.monotonic() - begun

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from admlops.doctor import diagnose
 from admlops.downloads import download
 from admlops.environments.caches import cache_folder, uv_settings
 from admlops.environments.lock import LockedPackage, read_lock
@@ -168,27 +168,8 @@ def checked(completed: Completed, name: str, locks: Sequence[Path] = ()) -> Comp
     if completed.returncode == 0:
         return completed
     said = (completed.stderr or completed.stdout).strip()
-    for pattern, meaning, hint in _MEANINGS:
-        if re.search(pattern, said, re.IGNORECASE):
-            lock = " or ".join(map(str, locks)) or "its lock"
-            raise EnvError(f"{name}: {meaning.format(lock=lock)}\n{said}", hint=hint)
+    known = diagnose(said, phases=["install"])
+    if known is not None:
+        where = f" (the lock is {' and '.join(map(str, locks))})" if locks else ""
+        raise EnvError(f"{name}: {known.cause}{where}\n{said}", hint=known.hint)
     raise EnvError(f"{name} could not be built:\n{said}", hint="run the command again; the text above is uv's own")
-
-
-_MEANINGS = (
-    (
-        "hash mismatch|hashes? .*not match",
-        "a package's hash is not the one in {lock}; nothing of it was installed",
-        "git checkout -- envs   # if the lock was edited; if it was not, do not trust the index you use",
-    ),
-    (
-        "no space left",
-        "the disk is full",
-        "df -h .   # free some space, or export ADMLOPS_ENVIRONMENTS=/a/larger/disk",
-    ),
-    (
-        "dns error|error sending request|connection|timed out|failed to fetch",
-        "the package index cannot be reached",
-        "check the network (or your proxy and index settings), then run the command again",
-    ),
-)

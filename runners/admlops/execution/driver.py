@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, Literal
 
 from admlops.execution.board import Board
-from admlops.execution.failures import POLICIES, Trouble, WorkerError
+from admlops.execution.failures import POLICIES, Trouble, WorkerError, recognise
 from admlops.execution.job import Job, Progress, SceneJob
 from admlops.execution.messages import Failed, Result
 from admlops.execution.worker import Worker, trouble_of
@@ -69,11 +69,12 @@ class Driver:
             except WorkerError as error:
                 # A little patience even now: a model may have files to close.
                 self._end_worker(grace_s=min(PATIENCE_S, self._job.grace_s))
-                if self._board.allow_retry(error.trouble, tries):
-                    self._note(error.trouble, "retry", scene)
-                    self._tell("retry", scene, samples=-sheet.done, trouble=error.trouble)
-                    return error.trouble
-                self._give_up(error.trouble, sheet)
+                trouble = self._recognise(error.trouble)
+                if self._board.allow_retry(trouble, tries):
+                    self._note(trouble, "retry", scene)
+                    self._tell("retry", scene, samples=-sheet.done, trouble=trouble)
+                    return trouble
+                self._give_up(trouble, sheet)
             writer.commit()
         self._job.run.append_event("scene", scene=scene.name, samples=sheet.done, failed=sheet.failed)
         self._tell("scene", scene)
@@ -85,7 +86,7 @@ class Driver:
         if isinstance(answer, Result):
             sheet.add(answer)
         else:
-            trouble = trouble_of(answer)
+            trouble = self._recognise(trouble_of(answer))
             if POLICIES[trouble.kind].retries > tries[trouble.kind]:
                 raise WorkerError(trouble)
             self._note(trouble, "skip_sample", sheet.scene, sample_token=answer.sample_token)
@@ -172,6 +173,9 @@ class Driver:
             left=ending.left,
         )
 
+    def _recognise(self, trouble: Trouble) -> Trouble:
+        return recognise(trouble, model=self._job.model, python=self._job.command.python)
+
     def _note(self, trouble: Trouble, action: str, scene: SceneJob, sample_token: str | None = None) -> None:
         self._job.run.append_event(
             "failure",
@@ -180,6 +184,8 @@ class Driver:
             message=trouble.message,
             detail=trouble.detail,
             starting=trouble.starting,
+            rule=trouble.diagnosis.rule if trouble.diagnosis else None,
+            hint=trouble.hint,
             action=action,
             scene=scene.name,
             sample_token=sample_token,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from admlops.doctor import Diagnosis, Site, diagnose
 from admlops.results.record import Failure, FailureClass
 
 MAX_MESSAGE_CHARACTERS = 500
+DIAGNOSED: frozenset[FailureClass] = frozenset({"arch", "crash", "model"})
+"""Classes that say too little: what the worker said is looked up among the known failures."""
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 
 
@@ -74,15 +78,37 @@ class Trouble:
     message: str
     detail: str = ""
     starting: bool = False
+    signal: str | None = None
+    diagnosis: Diagnosis | None = None
 
     @property
     def hint(self) -> str:
-        return POLICIES[self.kind].hint
+        """What mends it, if it is a known failure; else what its class advises."""
+        return self.diagnosis.hint if self.diagnosis else POLICIES[self.kind].hint
+
+    @property
+    def summary(self) -> str:
+        """The message, and what it means."""
+        return f"{self.message}; {self.diagnosis.cause}" if self.diagnosis else self.message
 
     def for_record(self) -> Failure:
         """The failure as a record keeps it: cut to size, and without addresses, which differ from run to run."""
-        message = _ADDRESS.sub("0x…", self.message)[:MAX_MESSAGE_CHARACTERS]
+        message = _ADDRESS.sub("0x…", self.summary)[:MAX_MESSAGE_CHARACTERS]
         return Failure(kind=self.kind, message=message, hint=self.hint)
+
+
+def recognise(trouble: Trouble, *, model: str, python: Path) -> Trouble:
+    """The trouble with its diagnosis, if it is a known failure of a build or an import."""
+    if trouble.kind not in DIAGNOSED or trouble.diagnosis is not None:
+        return trouble
+    known = diagnose(
+        f"{trouble.message}\n{trouble.detail}",
+        phases=["start"] if trouble.starting else ["run"],
+        signal=trouble.signal,
+        model=model,
+        site=Site(prefix=python.parent.parent),
+    )
+    return replace(trouble, diagnosis=known)
 
 
 class WorkerError(Exception):

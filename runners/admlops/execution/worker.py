@@ -22,6 +22,7 @@ from admlops.execution.messages import Failed, Hello, Message, Ready, Result, Sc
 from admlops.execution.oom import count_oom_kills
 from admlops.execution.pipe import FramePipe
 from admlops.execution.worker_log import WorkerLog
+from admlops.processes import signal_of
 from admlops.results.record import FailureClass
 from inside.protocol import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame
 
@@ -223,10 +224,10 @@ class Worker:
         except subprocess.TimeoutExpired:
             return self._protocol("the worker closed its pipe and runs on")
         if code < 0:
-            name = _signal_name(-code)
+            name = signal_of(code)
             if -code == signal.SIGKILL and count_oom_kills() > self._oom_kills:
                 return self._trouble("host_oom", f"the kernel killed the worker for want of memory ({name})")
-            return self._trouble("crash", f"the worker was killed by {name}")
+            return self._trouble("crash", f"the worker was killed by {name}", killed_by=name)
         try:
             self._pipe.finish()
         except ProtocolError as error:
@@ -239,17 +240,11 @@ class Worker:
     def _protocol(self, message: str) -> WorkerError:
         return self._trouble("protocol", message)
 
-    def _trouble(self, kind: FailureClass, message: str) -> WorkerError:
-        return WorkerError(Trouble(kind=kind, message=message, detail=self.log_tail(), starting=not self._ready))
+    def _trouble(self, kind: FailureClass, message: str, *, killed_by: str | None = None) -> WorkerError:
+        starting, detail = not self._ready, self.log_tail()
+        return WorkerError(Trouble(kind=kind, message=message, detail=detail, starting=starting, signal=killed_by))
 
 
 def trouble_of(message: Failed, *, starting: bool = False) -> Trouble:
     """What the worker reported, as the host keeps it."""
     return Trouble(kind=message.kind, message=message.message, detail=message.traceback, starting=starting)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

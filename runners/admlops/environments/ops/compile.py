@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.doctor import Site, diagnose
 from admlops.environments.ops.key import WheelKey
 from admlops.environments.ops.log import follow, read_tail
-from admlops.environments.ops.meanings import explain
 from admlops.environments.ops.patches import apply_patches
 from admlops.environments.ops.toolchain import Toolchain, closed_path
 from admlops.environments.ops.trace import check_trace, read_trace, tracing_variables
@@ -100,7 +100,7 @@ def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, 
         built = run(into_log, timeout_s=BUILD_TIMEOUT_S, variables=variables, cwd=tree)
     wheels = sorted((scratch / "out").glob("*.whl"))
     if built.returncode != 0 or len(wheels) != 1:
-        raise _explain_failure(key, log)
+        raise _explain_failure(key, log, builder.prefix)
     _check_compiled(wheels[0], key, log)
     trace = read_trace(tree, scratch, ninja=builder.prefix / "bin" / "ninja", variables=variables)
     check_trace(trace, toolchain, tree=tree, what=f"{key.name} {key.version}")
@@ -124,10 +124,10 @@ def _check_compiled(wheel: Path, key: WheelKey, log: Path) -> None:
         )
 
 
-def _explain_failure(key: WheelKey, log: Path) -> EnvError:
-    meaning = explain(log.read_text(errors="replace"))
-    what = f"{key.name} {key.version} could not be compiled" + (f": {meaning.text}" if meaning else "")
-    return EnvError(f"{what}\n{read_tail(log)}", hint=meaning.hint if meaning else f"less {log}   # the whole log")
+def _explain_failure(key: WheelKey, log: Path, prefix: Path) -> EnvError:
+    known = diagnose(log.read_text(errors="replace"), phases=["compile"], site=Site(prefix=prefix))
+    what = f"{key.name} {key.version} could not be compiled" + (f": {known.cause}" if known else "")
+    return EnvError(f"{what}\n{read_tail(log)}", hint=known.hint if known else f"less {log}   # the whole log")
 
 
 def _made(folder: Path) -> Path:

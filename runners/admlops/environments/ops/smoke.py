@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import inside.smoke
+from admlops.doctor import Site, diagnose
 from admlops.errors import EnvError
-from admlops.processes import run
+from admlops.processes import run, signal_of
 
 SMOKE_TIMEOUT_S = 900.0
 """A first import from a cold network disk takes minutes."""
@@ -38,20 +39,20 @@ def smoke_test(
     answer = run([python, SCRIPT], timeout_s=SMOKE_TIMEOUT_S, variables=variables, stdin=json.dumps(wanted).encode())
     *checks, last = _parse(answer.stdout) or [{"check": "its start", "ok": False, "said": ""}]
     if last["check"] != inside.smoke.END:
-        raise _refuse(
-            name, f"{python} died with code {answer.returncode} after {last['check']}:\n{answer.stderr[-TAIL:].strip()}"
-        )
+        said = f"{python} died with code {answer.returncode} after {last['check']}:\n{answer.stderr[-TAIL:].strip()}"
+        raise _refuse(name, said, python, signal=signal_of(answer.returncode))
     failed = [f"{check['check']}: {check['said']}" for check in checks if not check["ok"]]
     if failed:
-        raise _refuse(name, "\n".join(failed))
+        raise _refuse(name, "\n".join(failed), python)
     return checks
 
 
-def _refuse(name: str, why: str) -> EnvError:
-    return EnvError(
-        f"{name}: the environment was built, but does not work: {why}",
-        hint="admlops env repair MODEL   # if that does not help, a pin of the lock is wrong",
-    )
+def _refuse(name: str, why: str, python: Path, *, signal: str | None = None) -> EnvError:
+    message = f"{name}: the environment was built, but does not work: {why}"
+    known = diagnose(why, phases=["start"], signal=signal, site=Site(prefix=python.parent.parent))
+    if known is None:
+        return EnvError(message, hint="admlops env repair MODEL   # if that does not help, a pin of the lock is wrong")
+    return EnvError(f"{message}\n{known.cause}", hint=known.hint)
 
 
 def _parse(stdout: str) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from admlops.doctor import diagnose
 from admlops.environments.lock import LockedPackage
-from admlops.environments.ops.meanings import explain
 from admlops.errors import EnvError
 from admlops.processes import run
 from admlops.storage import file_sha256
@@ -44,9 +44,9 @@ def fetch_source(package: LockedPackage, folder: Path, *, python: Path, variable
     files = sorted((folder / "sdist").glob("*")) if fetched.returncode == 0 else []
     if len(files) != 1:
         said = (fetched.stdout + fetched.stderr).strip()
-        meaning = explain(said)
-        what = meaning.text if meaning else "its source distribution could not be fetched"
-        hint = meaning.hint if meaning else "run the command again; the text above is pip's own"
+        known = diagnose(said, phases=["compile"])
+        what = known.cause if known else "its source distribution could not be fetched"
+        hint = known.hint if known else "run the command again; the text above is pip's own"
         raise EnvError(f"{package.name} {package.version}: {what}\n{_tail(said)}", hint=hint)
     if file_sha256(files[0]) != source_sha256(package):
         raise EnvError(
