@@ -8,13 +8,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import geometric_kernel_attention  # noqa: E402
-import numpy as np  # noqa: E402
 
 from inside.adapter import main  # noqa: E402
 from inside.mmlab.adapter import MmAdapter  # noqa: E402
-from inside.mmlab.geometry import lidar_plane_to_ego  # noqa: E402
 from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
 from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
+from inside.mmlab.vectors import map_elements  # noqa: E402
 from inside.mmlab.weights import say  # noqa: E402
 
 
@@ -49,29 +48,6 @@ class MapTR(MmAdapter):
     def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The decoded elements, best first, from the LiDAR's plane to the ego frame."""
         return {"map_elements": map_elements(raw[0]["pts_bbox"], self._config.map_classes, sample)}
-
-
-def map_elements(decoded: Dict[str, Any], classes: List[str], sample: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Standard records of what MapTR decodes.
-
-    Args:
-        decoded: `pts_3d` (n, points, 2) [m] in the LiDAR's frame seen from above (x right, y forward), `scores_3d`
-            (n,) and `labels_3d` (n,), as arrays or tensors.
-        classes: the names of the labels.
-        sample: the sample, for its poses.
-    """
-    points = lidar_plane_to_ego(np.asarray(decoded["pts_3d"], dtype=np.float64), sample)
-    scores = np.asarray(decoded["scores_3d"], dtype=np.float64)
-    labels = np.asarray(decoded["labels_3d"], dtype=np.int64)
-    return [
-        {
-            "id": index,
-            "type": classes[int(labels[index])],
-            "points": [[float(x), float(y)] for x, y in line],
-            "confidence": float(scores[index]),
-        }
-        for index, line in enumerate(points)
-    ]
 
 
 if __name__ == "__main__":
