@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Data sets: synthetic scenes in the nuScenes layout.
+    """Data sets: synthetic scenes in the layout of nuScenes or OpenLane-V2.
 
     \b
     Example:
@@ -24,9 +25,17 @@ def data() -> None:
 @click.option(
     "--scenes", default=2, show_default=True, help="Scenes, at most 10: mini_val's two first, then mini_train's."
 )
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["nuscenes", "openlane-v2"]),
+    default="nuscenes",
+    show_default=True,
+    help="The layout: nuScenes v1.0-mini, or OpenLane-V2's subset A (lanes, traffic elements, seven cameras).",
+)
 @click.option("--samples", default=20, show_default=True, help="Key frames of each scene, two a second; at most 60.")
 @click.option("--seed", default=0, show_default=True, help="The same seed and options give the same bytes.")
-@click.option("--scale", default=1.0, show_default=True, help="Image size as a factor of 1600x900.")
+@click.option("--scale", default=1.0, show_default=True, help="Image size as a factor of 1600x900, or 2048x1550.")
 @click.option("--lidar-sweeps", default=3, show_default=True, help="LiDAR sweeps between two key frames; at most 9.")
 @click.option(
     "--camera-sweeps", default=1, show_default=True, help="Pictures a camera between two key frames; at most 5."
@@ -37,6 +46,7 @@ def data() -> None:
 def synthesize(
     target: Path,
     scenes: int,
+    layout: str,
     samples: int,
     seed: int,
     scale: float,
@@ -48,28 +58,38 @@ def synthesize(
 ) -> None:
     """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
 
+    With --format openlane-v2 the same worlds in OpenLane-V2's layout, which has no sweeps.
+
     \b
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
+      admlops data synthesize lanes --format openlane-v2 --samples 4 --scale 0.5
     """
+    from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
     from admlops.datasets.synthetic.options import SynthesisOptions
-    from admlops.datasets.synthetic.writer import synthesize as write
+    from admlops.datasets.synthetic.writer import synthesize as synthesize_nuscenes
 
-    options = SynthesisOptions(
-        scenes=scenes,
-        samples=samples,
-        seed=seed,
-        scale=scale,
-        lidar_sweeps=lidar_sweeps,
-        camera_sweeps=camera_sweeps,
-    )
+    options: OpenLaneOptions | SynthesisOptions
+    if layout == "openlane-v2":
+        options = OpenLaneOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
+        write = partial(synthesize_openlane, target, options)
+    else:
+        options = SynthesisOptions(
+            scenes=scenes,
+            samples=samples,
+            seed=seed,
+            scale=scale,
+            lidar_sweeps=lidar_sweeps,
+            camera_sweeps=camera_sweeps,
+        )
+        write = partial(synthesize_nuscenes, target, options)
     options.check()
     with click.progressbar(length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json) as bar:
 
         def show(done: int, _: int) -> None:
             bar.update(done - bar.pos)
 
-        written = write(target, options, on_progress=show, force=force, workers=workers)
+        written = write(on_progress=show, force=force, workers=workers)
     if as_json:
         click.echo(json.dumps({"data": str(target.absolute()), "written": written, "options": options.as_dict()}))
     elif written:

@@ -224,7 +224,7 @@ class _Recorder:
 
 
 def record_scene(
-    spec: SceneSpec, options: SynthesisOptions, folder: Path, progress: Callable[[], None]
+    spec: SceneSpec, progress: Callable[[], None], *, options: SynthesisOptions, folder: Path
 ) -> SceneRecording:
     """Record a scene's files into `folder`, whose sensor folders exist; `progress` is called after each key frame."""
     from admlops.datasets.synthetic.can_bus import make_can_bus

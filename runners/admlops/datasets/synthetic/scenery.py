@@ -18,6 +18,8 @@ from admlops.datasets.synthetic.world import KERB_WIDTH, WALKWAY_WIDTH, Arm, Wor
 
 Array = NDArray[np.float64]
 
+SIGNAL_HEIGHT = 3.4
+
 
 @dataclass(frozen=True)
 class Prop:
@@ -74,27 +76,39 @@ def _set_posts(arm: Arm, light: Light, random: np.random.Generator) -> list[Prop
             course = arm.course.shifted(side * (arm.half_width + KERB_WIDTH + 0.45))
             x, y, heading = course.poses(float(at))[0]
             turned = heading + (np.pi if side > 0 else 0.0)
-            props.append(_post(np.array([x, y, turned]), figures.make_lamp_post(8.2, lit=light.lamps), 8.2))
+            props.append(make_post(np.array([x, y, turned]), figures.make_lamp_post(8.2, lit=light.lamps), 8.2))
     return props
 
 
-def _post(pose: Array, mesh: Mesh, height: float) -> Prop:
+def make_post(pose: Array, mesh: Mesh, height: float) -> Prop:
     outline = pose[:2] + 0.09 * np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
     return Prop(pose, mesh, np.array([(0, 0, height / 2, 0.16, 0.16, height)]), outline, height * 0.6)
 
 
 def _set_signals(world: World) -> list[Prop]:
     """A signal beside every stop line, facing the traffic: green for the main road."""
-    props = []
-    for arm in world.arms.values():
-        side = world.drive_side * (1 if arm.junction_at_end else -1)
-        course = arm.course.shifted(side * (arm.half_width + KERB_WIDTH + 0.5))
-        along = min(max(arm.at(arm.stop_distance), 0.0), arm.course.length)
-        x, y, heading = course.poses(along)[0]
-        facing = heading + (np.pi if arm.junction_at_end else 0.0)
-        mesh = figures.make_signal(3.4, green=arm.name.startswith("main"))
-        props.append(_post(np.array([x, y, facing]), mesh, 3.4))
-    return props
+    return [
+        make_post(
+            kerbside_pose(world, arm, arm.stop_distance),
+            figures.make_signal(SIGNAL_HEIGHT, green=has_green(arm)),
+            SIGNAL_HEIGHT,
+        )
+        for arm in world.arms.values()
+    ]
+
+
+def has_green(arm: Arm) -> bool:
+    """Whether the signal of an arm shows green; it never changes."""
+    return arm.name.startswith("main")
+
+
+def kerbside_pose(world: World, arm: Arm, distance: float) -> Array:
+    """x, y, heading (3,) of what faces the traffic that runs to the junction, `distance` [m] before it, at its kerb."""
+    side = world.drive_side * (1 if arm.junction_at_end else -1)
+    course = arm.course.shifted(side * (arm.half_width + KERB_WIDTH + 0.5))
+    along = min(max(arm.at(distance), 0.0), arm.course.length)
+    x, y, heading = course.poses(along)[0]
+    return np.array([x, y, heading + (np.pi if arm.junction_at_end else 0.0)])
 
 
 def _build(world: World, light: Light, random: np.random.Generator) -> list[Prop]:

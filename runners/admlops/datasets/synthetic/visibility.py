@@ -41,8 +41,8 @@ def _measure_camera(stage: Stage, camera: Sensor, time: float) -> Array:
     raster = Image.new("I", (width + 2 * pad_x, height + 2 * pad_y), 0)
     draw = ImageDraw.Draw(raster)
     areas = np.zeros(len(stage.actors))
-    for _, index, solid, pose in sorted(_boxes(stage, time, to_world), key=lambda item: -item[0]):
-        hull = _silhouette(solid, pose, camera, to_world, scale)
+    for _, index, solid, pose in sorted(list_boxes(stage, time, to_world), key=lambda item: -item[0]):
+        hull = find_silhouette(solid, pose, camera, to_world, scale)
         if hull is None:
             continue
         outline, area = hull
@@ -54,7 +54,7 @@ def _measure_camera(stage: Stage, camera: Sensor, time: float) -> Array:
     return np.where(areas > 0, np.minimum(seen / np.maximum(areas, 1.0), 1.0), 0.0)
 
 
-def _boxes(stage: Stage, time: float, to_world: Array) -> list[tuple[float, int, Array, Array]]:
+def list_boxes(stage: Stage, time: float, to_world: Array) -> list[tuple[float, int, Array, Array]]:
     """(distance, actor index or -1, box (6,), pose (3,)) of everything near."""
     eye = to_world[:2, 3]
     found = []
@@ -71,7 +71,9 @@ def _boxes(stage: Stage, time: float, to_world: Array) -> list[tuple[float, int,
     return found
 
 
-def _silhouette(solid: Array, pose: Array, camera: Sensor, to_world: Array, scale: float) -> tuple[Array, float] | None:
+def find_silhouette(
+    solid: Array, pose: Array, camera: Sensor, to_world: Array, scale: float
+) -> tuple[Array, float] | None:
     """The convex outline (N, 2) in raster pixels of a box, and its area; None behind the camera."""
     signs = np.array(
         [(1, 1, -1), (-1, 1, -1), (-1, -1, -1), (1, -1, -1), (1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, -1, 1)]

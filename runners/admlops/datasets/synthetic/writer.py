@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -37,6 +38,9 @@ from admlops.storage import explain_os_error
 MASK_PIXELS_PER_METRE = 10  # the resolution that the map mask API assumes
 
 Progress = Callable[[int, int], None]
+Recorded = TypeVar("Recorded")
+Record = Callable[[SceneSpec, Callable[[], None]], Recorded]
+"""Records a scene, and calls its second argument after each key frame."""
 
 
 def synthesize(
@@ -58,8 +62,22 @@ def synthesize(
         StorageError: `target` cannot be written; nothing of the data set is left behind.
     """
     options.check()
+    return place_data_set(
+        target, _marker(options), lambda folder: _write(folder, options, on_progress, workers), force=force
+    )
+
+
+def place_data_set(target: Path, marker: dict[str, Any], write: Callable[[Path], None], *, force: bool) -> bool:
+    """Let `write` fill an empty folder, mark it, and rename it to `target`, whole or not at all.
+
+    Returns False, and does nothing, if `target` already has this marker and `force` is not given.
+
+    Raises:
+        UsageError: `target` holds another synthetic data set and `force` is not given, or something that is not one.
+        StorageError: `target` cannot be written; nothing is left behind.
+    """
     target = target.absolute()
-    if is_synthesized(target, options) and not force:
+    if read_marker(target) == marker and not force:
         return False
     _refuse_foreign(target, force=force)
     try:
@@ -69,7 +87,8 @@ def synthesize(
         raise explain_os_error(error, target) from error
     try:
         temporary.chmod(0o755)
-        _write(temporary, options, on_progress or _ignore, workers)
+        write(temporary)
+        write_json(marker_path(temporary), marker, indent=2)
         _move_into_place(temporary, target)
     except OSError as error:
         raise explain_os_error(error, target) from error
@@ -126,58 +145,66 @@ def _refuse_foreign(target: Path, *, force: bool) -> None:
     )
 
 
-def _write(folder: Path, options: SynthesisOptions, on_progress: Progress, workers: int | None) -> None:
+def _write(folder: Path, options: SynthesisOptions, on_progress: Progress | None, workers: int | None) -> None:
     for kind in ("samples", "sweeps"):
         for channel in (*CAMERA_CHANNELS, LIDAR_CHANNEL):
             (folder / kind / channel).mkdir(parents=True)
     for name in (VERSION, "maps/expansion", "can_bus"):
         (folder / name).mkdir(parents=True)
-    specs = list_scenes(options)
-    count = min(len(specs), workers or len(os.sched_getaffinity(0)))
-    recordings = (
-        _record_alone(specs, options, folder, on_progress)
-        if count == 1
-        else _record_together(specs, options, folder, on_progress, count)
-    )
+    record = partial(record_scene, options=options, folder=folder)
+    recordings = map_scenes(record, list_scenes(options), options.samples, on_progress=on_progress, workers=workers)
     _write_tables(folder, options, recordings)
     for location in LOCATIONS:
         _write_map(folder, generate_world(location, options.seed), options.seed)
     for recording in recordings:
         for name, content in recording.can_bus.items():
-            _write_json(folder / "can_bus" / f"{recording.spec.name}_{name}.json", content)
-    _write_json(marker_path(folder), _marker(options), indent=2)
+            write_json(folder / "can_bus" / f"{recording.spec.name}_{name}.json", content)
+
+
+def map_scenes(
+    record: Record[Recorded],
+    specs: list[SceneSpec],
+    samples: int,
+    *,
+    on_progress: Progress | None,
+    workers: int | None,
+) -> list[Recorded]:
+    """`record(spec, progress)` of every scene, in processes of their own where there are several CPUs and scenes.
+
+    `on_progress` gets samples done and in all; each scene has `samples`, and calls `progress` after each.
+    """
+    show = on_progress or _ignore
+    count = min(len(specs), workers or len(os.sched_getaffinity(0)))
+    if count == 1:
+        return _record_alone(record, specs, len(specs) * samples, show)
+    return _record_together(record, specs, samples, show, count)
 
 
 def _record_alone(
-    specs: list[SceneSpec], options: SynthesisOptions, folder: Path, on_progress: Progress
-) -> list[SceneRecording]:
-    done, total = 0, len(specs) * options.samples
+    record: Record[Recorded], specs: list[SceneSpec], total: int, on_progress: Progress
+) -> list[Recorded]:
+    done = 0
 
     def tick() -> None:
         nonlocal done
         done += 1
         on_progress(done, total)
 
-    return [record_scene(spec, options, folder, tick) for spec in specs]
+    return [record(spec, tick) for spec in specs]
 
 
 def _record_together(
-    specs: list[SceneSpec], options: SynthesisOptions, folder: Path, on_progress: Progress, workers: int
-) -> list[SceneRecording]:
+    record: Record[Recorded], specs: list[SceneSpec], samples: int, on_progress: Progress, workers: int
+) -> list[Recorded]:
     """One scene a task; fresh processes, so that nothing but the arguments can matter."""
     context = multiprocessing.get_context("spawn")
-    total = len(specs) * options.samples
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(_record_task, spec, options, folder) for spec in specs]
+        futures = [pool.submit(record, spec, _no_tick) for spec in specs]
         recordings = []
         for number, future in enumerate(futures, 1):
             recordings.append(future.result())
-            on_progress(number * options.samples, total)
+            on_progress(number * samples, len(specs) * samples)
     return recordings
-
-
-def _record_task(spec: SceneSpec, options: SynthesisOptions, folder: Path) -> SceneRecording:
-    return record_scene(spec, options, folder, lambda: None)
 
 
 def _write_tables(folder: Path, options: SynthesisOptions, recordings: list[SceneRecording]) -> None:
@@ -189,11 +216,11 @@ def _write_tables(folder: Path, options: SynthesisOptions, recordings: list[Scen
         logs = [recording.log_token for recording in recordings if recording.spec.location == location]
         rows["map"].append(map_row(options.seed, location, logs))
     for table, content in rows.items():
-        _write_json(folder / VERSION / f"{table}.json", content, indent=0)
+        write_json(folder / VERSION / f"{table}.json", content, indent=0)
 
 
 def _write_map(folder: Path, world: World, seed: int) -> None:
-    _write_json(folder / "maps" / "expansion" / f"{world.location}.json", make_map_expansion(world, seed))
+    write_json(folder / "maps" / "expansion" / f"{world.location}.json", make_map_expansion(world, seed))
     scale = MASK_PIXELS_PER_METRE
     width, height = (int(extent * scale) for extent in world.canvas)
     mask = Image.new("L", (width, height), 0)
@@ -221,8 +248,13 @@ def _move_into_place(temporary: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
+def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
+    """Write strict JSON, with a newline at its end."""
     path.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _no_tick() -> None:
+    """Progress within a scene, which nobody sees of another process."""
 
 
 def _ignore(done: int, total: int) -> None:
