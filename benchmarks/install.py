@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/install.py [--lock FILE] [--runs N] [--json]
 
 All sides in one run, each with a warm cache, each into a new folder, one after the other:
-  from its pack    `admlops` restores an environment that it built and packed before: every file checked
-  from packages    `admlops` builds it anew from the cached packages: every file checked
+  stored pack      `admlops` restores an environment that it built and packed before, uncompressed: every file checked
+  compressed pack  the same from a compressed pack
+  packages         `admlops` builds it anew from the cached packages: every file checked
   pip              `python -m venv` and `pip install --no-deps --require-hashes` of the same lock: nothing checked after
   no-op            `admlops env install GroundPlane`, the whole command, when it is ready
 The lock is MapTR's modern one without the GPU's part (torch, triton, CUDA and mmcv-full, which is compiled), unless
@@ -29,7 +30,7 @@ from pathlib import Path
 from admlops.environments import Environment, Recipe, ensure
 from admlops.environments.interpreter import find_interpreter
 from admlops.environments.lock import read_lock
-from admlops.environments.options import BuildOptions
+from admlops.environments.options import COMPRESSED, STORED, BuildOptions
 from admlops.environments.packs import pack_environment
 from admlops.paths import Layout, find_layout
 
@@ -37,6 +38,11 @@ PYTHON = ">=3.11,<3.12"
 GPU_PART = re.compile(r"^(torch|torchvision|triton|mmcv-full|nvidia-|cuda-)")
 BARS = {"second install": 20.0, "no-op": 0.3}
 BUILD_ANEW = BuildOptions(use_packs=False)
+SIDES = {
+    "stored": "admlops, from a stored pack",
+    "compressed": "admlops, from a compressed pack",
+    "packages": "admlops, from cached packages",
+}
 
 
 def main() -> None:
@@ -49,11 +55,11 @@ def main() -> None:
         folder = Path(name)
         lock = options.lock or write_lock(folder / "requirements.txt")
         measured = {
-            "packages": len(read_lock(lock)),
+            "locked_packages": len(read_lock(lock)),
             **measure_installs(folder, lock, options.runs),
             "no_op_s": measure_no_op(),
         }
-    for side in ("pack", "packages"):
+    for side in SIDES:
         measured[f"{side}_ratio"] = measured["pip_s"] / measured[f"{side}_s"]
     print(json.dumps(measured) if options.json else describe(measured))
 
@@ -71,20 +77,24 @@ def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
     layout = Layout(root=find_layout().root, repository=folder / "repository", environments=folder / "environments")
     recipe = Recipe(name="Benchmark-modern", python=PYTHON, requirements=(lock,))
     interpreter = find_interpreter(PYTHON).executable
-    times: dict[str, list[float]] = {"packages_s": [], "pack_s": [], "pip_s": []}
+    times: dict[str, list[float]] = {f"{side}_s": [] for side in (*SIDES, "pip")}
 
     def install(options: BuildOptions | None = None) -> Environment:
-        shutil.rmtree(layout.environments, ignore_errors=True)
         return ensure(layout, recipe, say=lambda line: print(line, file=sys.stderr), options=options)
 
-    pack_environment(install(BUILD_ANEW).prefix, layout.packs)
+    def from_new(action: Callable[[], object]) -> float:
+        """Both sides begin without the environment; removing the one before is nobody's time."""
+        for made in (layout.environments, folder / "venv"):
+            shutil.rmtree(made, ignore_errors=True)
+        os.sync()
+        return timed(action)
+
     for run in range(runs + 1):
-        shutil.rmtree(folder / "venv", ignore_errors=True)
-        seconds = {
-            "packages_s": timed(lambda: install(BUILD_ANEW)),
-            "pack_s": timed(install),
-            "pip_s": timed(lambda: install_by_pip(interpreter, folder / "venv", lock)),
-        }
+        seconds = {"packages_s": from_new(lambda: install(BUILD_ANEW))}
+        for side, level in (("stored", STORED), ("compressed", COMPRESSED)):
+            pack_environment(install().prefix, layout.packs, level=level)
+            seconds[f"{side}_s"] = from_new(install)
+        seconds["pip_s"] = from_new(lambda: install_by_pip(interpreter, folder / "venv", lock))
         print(f"run {run}: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items())}", file=sys.stderr)
         if run:  # the first one fills the caches
             for name, value in seconds.items():
@@ -126,17 +136,15 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def describe(measured: dict[str, float]) -> str:
-    bar = f"                                (bar for a second install: {BARS['second install']:.0f} x)"
-    return "\n".join(
-        (
-            f"{measured['packages']:.0f} packages",
-            f"venv and pip, warm cache        {measured['pip_s']:8.2f} s",
-            f"admlops, from its pack          {measured['pack_s']:8.2f} s   {measured['pack_ratio']:5.1f} x",
-            f"admlops, from cached packages   {measured['packages_s']:8.2f} s   {measured['packages_ratio']:5.1f} x",
-            bar,
-            f"env install of a ready one      {measured['no_op_s']:8.2f} s   (bar: {BARS['no-op']} s)",
-        )
-    )
+    lines = [
+        f"{measured['locked_packages']:.0f} packages",
+        f"{'venv and pip, warm cache':<32}{measured['pip_s']:8.2f} s",
+    ]
+    for side, name in SIDES.items():
+        lines.append(f"{name:<32}{measured[f'{side}_s']:8.2f} s   {measured[f'{side}_ratio']:5.1f} x")
+    lines[2] += f"   (bar: {BARS['second install']:.0f} x)"
+    lines.append(f"{'env install of a ready one':<32}{measured['no_op_s']:8.2f} s   (bar: {BARS['no-op']} s)")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

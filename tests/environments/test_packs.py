@@ -20,7 +20,8 @@ import zstandard
 from blake3 import blake3
 from tests.environments.pack_prefix import DIGEST, Tree, make_prefix, tree_of
 
-from admlops.environments.packs import Pack, pack_environment, read_pack, restore_from_pack, unpack
+from admlops.environments.options import COMPRESSED, STORED
+from admlops.environments.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
 from admlops.environments.packs.manifest import SCHEMA, Entry, Manifest, manifest_of, parse_manifest, write_manifest
 from admlops.environments.prefix import STATE_FILE
 from admlops.errors import EnvError, StorageError
@@ -33,9 +34,9 @@ def prefix(tmp_path: Path) -> Path:
     return make_prefix(tmp_path / "environments" / "Tiny-modern-dddddddddddd")
 
 
-@pytest.fixture
-def pack(prefix: Path, tmp_path: Path) -> Pack:
-    return pack_environment(prefix, tmp_path / "packs")
+@pytest.fixture(params=[COMPRESSED, STORED], ids=["compressed", "stored"])
+def pack(prefix: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pack:
+    return pack_environment(prefix, tmp_path / "packs", level=request.param)
 
 
 def emptied(prefix: Path) -> Tree:
@@ -58,7 +59,8 @@ def test_a_pack_brings_everything_back(prefix: Path, pack: Pack) -> None:
 
 
 def test_one_environment_gives_one_pack(prefix: Path, pack: Pack, tmp_path: Path) -> None:
-    again = pack_environment(prefix, tmp_path / "again")
+    level = STORED if pack.manifest.stored else COMPRESSED
+    again = pack_environment(prefix, tmp_path / "again", level=level)
     assert again.archive.read_bytes() == pack.archive.read_bytes()
     assert again.manifest.entries == pack.manifest.entries
 
@@ -128,7 +130,7 @@ def test_a_damaged_archive_never_passes(prefix: Path, pack: Pack, seed: int) -> 
 
 def test_a_damaged_pack_is_said_and_not_used(prefix: Path, pack: Pack) -> None:
     emptied(prefix)
-    pack.archive.write_bytes(pack.archive.read_bytes()[:-100])
+    pack.archive.write_bytes(pack.archive.read_bytes()[: -pack.manifest.archive_size_bytes // 2])
     said: list[str] = []
     assert restore_from_pack(pack.archive.parent, prefix, digest=DIGEST, say=said.append) is None
     assert "damaged" in said[0]
@@ -283,3 +285,26 @@ def test_a_full_disk_is_said(prefix: Path, pack: Pack, tmp_path: Path) -> None:
 def test_a_pack_without_its_manifest_is_none(pack: Pack) -> None:
     manifest_of(pack.archive).unlink()
     assert read_pack(pack.archive) is None
+
+
+def test_a_stored_pack_is_a_tar_archive_and_takes_the_place_of_a_compressed_one(prefix: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "packs"
+    compressed = pack_environment(prefix, folder)
+    stored = pack_environment(prefix, folder, level=STORED)
+    assert sorted(path.name for path in folder.iterdir()) == [f"{prefix.name}.json", f"{prefix.name}.tar"]
+    assert pack_path(folder, prefix) == stored.archive
+    with tarfile.open(stored.archive, mode="r:") as tar:
+        assert tar.getnames() == [item.path for item in stored.manifest.entries]
+    again = pack_environment(prefix, folder)
+    assert pack_path(folder, prefix) == again.archive == compressed.archive
+    assert not stored.archive.exists()
+
+
+def test_a_stored_pack_that_was_rewritten_is_refused(prefix: Path, tmp_path: Path) -> None:
+    pack = pack_environment(prefix, tmp_path / "packs", level=STORED)
+    emptied(prefix)
+    content = pack.archive.read_bytes()
+    assert content.count(b"value = 1\n") == 1
+    pack.archive.write_bytes(content.replace(b"value = 1\n", b"value = 2\n"))
+    with pytest.raises(EnvError, match=r"pkg/__init__\.py"):
+        unpack(pack, prefix)

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 @click.option(
     "--pack/--no-pack",
     default=None,
-    help="Keep a pack of what was built, for the next installation; or build without any. If neither is given, a pack "
-    "that is at hand is used, and one is made where packs are on another disk than environments.",
+    help="Keep a pack of what was built, for the next installation: compressed where packs are on another disk than "
+    "environments, as it is where they are on the same. Or build without any. If neither is given, a pack that is at "
+    "hand is used, and one is made where packs are on another disk.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def install(
@@ -91,15 +92,15 @@ def _is_elsewhere(layout: Layout) -> bool:
 def _keep_pack(layout: Layout, environment: Environment, say: Say) -> None:
     from admlops.cli.env_pack import pack_one
     from admlops.environments.inventory import select
+    from admlops.environments.options import COMPRESSED, STORED
     from admlops.environments.packs import pack_path, read_pack
 
-    archive = pack_path(layout.packs, environment.prefix)
-    kept = read_pack(archive)
+    kept = read_pack(pack_path(layout.packs, environment.prefix))
     if kept is not None and kept.manifest.digest == environment.digest:
         return
     for one in select(layout, [environment.prefix.name]):
-        made = pack_one(layout, one, level=3)
-        say(f"packed {environment.name} into {made.manifest.archive_size_bytes / 1e6:.0f} MB: {archive}")
+        made = pack_one(layout, one, level=COMPRESSED if _is_elsewhere(layout) else STORED)
+        say(f"packed {environment.name} into {made.manifest.archive_size_bytes / 1e6:.0f} MB: {made.archive}")
 
 
 def _install(layout: Layout, name: str, variant: str, device: str, *, options: BuildOptions, say: Say) -> Environment:

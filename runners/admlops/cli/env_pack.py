@@ -9,6 +9,7 @@ import click
 
 from admlops.cli.env_manage import AS_JSON, hashing, verify_one
 from admlops.cli.env_use import DEVICE, VARIANT
+from admlops.environments.options import COMPRESSED
 
 if TYPE_CHECKING:
     from admlops.environments.inventory import Installed
@@ -23,10 +24,16 @@ STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 @NAMES
 @VARIANT
 @DEVICE
-@click.option("--level", type=click.IntRange(1, 19), default=3, show_default=True, help="How hard zstd tries.")
+@click.option(
+    "--level",
+    type=click.IntRange(0, 19),
+    default=COMPRESSED,
+    show_default=True,
+    help="How hard zstd tries; 0 stores everything as it is: larger, and restored in a fraction of the time.",
+)
 @AS_JSON
 def pack(names: tuple[str, ...], variant: str | None, device: str | None, level: int, as_json: bool) -> None:
-    """Write each ready environment of MODEL... into one compressed file in admlops_repository/packs/.
+    """Write each ready environment of MODEL... into one file in admlops_repository/packs/.
 
     Every file is compared with its package first: an environment that somebody edited is not packed. `env install`
     restores from the pack wherever its digest and its place are the same.
@@ -93,7 +100,7 @@ def push(names: tuple[str, ...], variant: str | None, device: str | None, target
     for one in select(layout, names, variant=variant, device=device):
         made = read_pack(pack_path(layout.packs, one.prefix))
         if made is None or made.manifest.digest != one.digest:
-            made = pack_one(layout, one, level=3)
+            made = pack_one(layout, one, level=COMPRESSED)
         with hashing(f"pushing {one.prefix.name}") as watch:
             sent = stores.push(made, target, on_progress=watch)
         rows.append({"name": one.prefix.name, "target": target, "sent_bytes": sent, **_sizes(made)})

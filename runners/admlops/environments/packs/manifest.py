@@ -1,7 +1,8 @@
 """What a pack holds: a list of its files with their hashes, beside the archive.
 
-A pack is `<name>.tar.zst` and `<name>.json`. The manifest is written last, so a pack without one does not exist; the
-archive's members stand in the manifest's order, so unpacking checks each as it comes by.
+A pack is `<name>.tar.zst`, or `<name>.tar` for one that is stored uncompressed, and `<name>.json`. The manifest is
+written last, so a pack without one does not exist. A compressed archive's members stand in the manifest's order, so
+unpacking checks each as it comes by; of a stored one the manifest knows where each file's content begins.
 """
 
 from __future__ import annotations
@@ -17,18 +18,24 @@ from admlops.errors import EnvError
 from admlops.storage import write_atomically
 
 SCHEMA = 1
-ARCHIVE_SUFFIX = ".tar.zst"
+COMPRESSED_SUFFIX = ".tar.zst"
+STORED_SUFFIX = ".tar"
 MANIFEST_SUFFIX = ".json"
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One member: `content` is the BLAKE3 of a file (hexadecimal), or where a link points; "" for a folder."""
+    """One member: `content` is the BLAKE3 of a file (hexadecimal), or where a link points; "" for a folder.
+
+    `offset` is where a file's content begins in the uncompressed archive [bytes]; `mtime_s` is its time of change.
+    """
 
     path: str
     kind: Literal["file", "link", "folder"]
     mode: int
     size_bytes: int
     content: str
+    offset: int = 0
+    mtime_s: int = 0
 
 
 class Interpreter(msgspec.Struct, frozen=True):
@@ -42,7 +49,8 @@ class Interpreter(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """The environment in a pack. `prefix` is absolute: an environment runs only where it was built.
 
-    `state` is what the environment's state file says; `archive_blake3` is of the compressed archive.
+    `state` is what the environment's state file says; `archive_blake3` is of the archive as it lies on disk, which is
+    not compressed if it is `stored`.
     """
 
     schema: int
@@ -54,6 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
     archive_size_bytes: int
     archive_blake3: str
     entries: tuple[Entry, ...]
+    stored: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -73,8 +82,18 @@ class Pack:
         return manifest_of(self.archive)
 
 
+def archive_of(folder: Path, name: str, *, stored: bool) -> Path:
+    """Where the archive of the pack `name` lies in a folder of packs."""
+    return folder / f"{name}{STORED_SUFFIX if stored else COMPRESSED_SUFFIX}"
+
+
+def name_of(archive: Path) -> str:
+    """The name of the pack whose archive this is: its prefix's."""
+    return archive.name.removesuffix(COMPRESSED_SUFFIX).removesuffix(STORED_SUFFIX)
+
+
 def manifest_of(archive: Path) -> Path:
-    return archive.with_name(archive.name.removesuffix(ARCHIVE_SUFFIX) + MANIFEST_SUFFIX)
+    return archive.with_name(name_of(archive) + MANIFEST_SUFFIX)
 
 
 def write_manifest(archive: Path, manifest: Manifest) -> None:

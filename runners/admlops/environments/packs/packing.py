@@ -6,21 +6,22 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import zstandard
 from blake3 import blake3
 
+from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs.manifest import (
-    ARCHIVE_SUFFIX,
     SCHEMA,
     Entry,
     Interpreter,
     Manifest,
     Pack,
+    archive_of,
     manifest_of,
     stays_inside,
     write_manifest,
@@ -29,8 +30,6 @@ from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.errors import EnvError
 from admlops.storage import explain_os_error
 
-DEFAULT_LEVEL = 3
-"""zstd's own default: on site-packages a higher level costs minutes and saves a few per cent."""
 BLOCK_BYTES = 1 << 20
 LEFT_OUT = (STATE_FILE, SENTINEL)
 """Written anew by whoever unpacks: the state file must come last."""
@@ -40,14 +39,17 @@ Progress = Callable[[int, int], None]
 
 
 def pack_path(folder: Path, prefix: Path) -> Path:
-    """Where the pack of the environment at `prefix` lies in a folder of packs."""
-    return folder / f"{prefix.name}{ARCHIVE_SUFFIX}"
+    """Where the pack of the environment at `prefix` lies in a folder of packs: the stored one if it is there."""
+    stored = archive_of(folder, prefix.name, stored=True)
+    return stored if stored.is_file() else archive_of(folder, prefix.name, stored=False)
 
 
 def pack_environment(
-    prefix: Path, folder: Path, *, level: int = DEFAULT_LEVEL, on_progress: Progress | None = None
+    prefix: Path, folder: Path, *, level: int = COMPRESSED, on_progress: Progress | None = None
 ) -> Pack:
     """Pack the environment at `prefix` into `folder`; a pack that was there is replaced when the new one is whole.
+
+    `level` is zstd's, or STORED.
 
     Raises:
         EnvError: the environment is not ready, or holds what no pack can hold: a socket, a link that leaves it.
@@ -56,11 +58,13 @@ def pack_environment(
     state = read_state(prefix)
     if state is None or state["state"] != "ready":
         raise EnvError(f"{prefix} is not a ready environment", hint="admlops env list")
-    archive = pack_path(folder, prefix)
+    stored = level == STORED
+    archive, other = (archive_of(folder, prefix.name, stored=kind) for kind in (stored, not stored))
     temporary = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(archive)
+        _remove_leftovers(other)
         entries, interpreter, size_bytes, archive_hash = _write_archive(prefix, temporary, level, on_progress)
         manifest = Manifest(
             schema=SCHEMA,
@@ -72,8 +76,10 @@ def pack_environment(
             archive_size_bytes=size_bytes,
             archive_blake3=archive_hash,
             entries=tuple(entries),
+            stored=stored,
         )
         manifest_of(archive).unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
         temporary.replace(archive)
         write_manifest(archive, manifest)
     except OSError as error:
@@ -129,10 +135,9 @@ def _write_archive(
     done = 0
     with target.open("wb") as file:
         hashed = _HashedFile(file)
-        compressor = zstandard.ZstdCompressor(level=level, threads=-1)
         with (
-            compressor.stream_writer(hashed, closefd=False) as compressed,  # type: ignore[arg-type]
-            tarfile.open(fileobj=compressed, mode="w|", format=tarfile.GNU_FORMAT, bufsize=BLOCK_BYTES) as tar,
+            _compressed(hashed, level) as stream,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT, bufsize=BLOCK_BYTES) as tar,
         ):
             for path, status in found:
                 outside = _interpreter_link(prefix, path, status)
@@ -146,6 +151,13 @@ def _write_archive(
         file.flush()
         os.fsync(file.fileno())
     return entries, interpreter, hashed.size_bytes, hashed.hexdigest()
+
+
+def _compressed(file: _HashedFile, level: int) -> AbstractContextManager[Any]:
+    if level == STORED:
+        return nullcontext(file)
+    compressor = zstandard.ZstdCompressor(level=level, threads=-1)
+    return compressor.stream_writer(file, closefd=False)  # type: ignore[arg-type]
 
 
 def _walk(prefix: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -206,5 +218,14 @@ def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result) 
         source = _HashedSource(file)
         member.size = status.st_size
         tar.addfile(member, source)  # type: ignore[arg-type]
+    offset = tar.offset - -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     digest = str(source.hash.hexdigest())
-    return Entry(path=path, kind="file", mode=member.mode, size_bytes=member.size, content=digest)
+    return Entry(
+        path=path,
+        kind="file",
+        mode=member.mode,
+        size_bytes=member.size,
+        content=digest,
+        offset=offset,
+        mtime_s=int(member.mtime),
+    )

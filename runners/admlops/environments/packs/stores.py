@@ -18,9 +18,10 @@ import msgspec
 from blake3 import blake3
 
 from admlops.environments.packs.manifest import (
-    ARCHIVE_SUFFIX,
     Pack,
+    archive_of,
     manifest_of,
+    name_of,
     parse_manifest,
 )
 from admlops.errors import EnvError, UsageError
@@ -89,7 +90,7 @@ def push(pack: Pack, target: str, *, on_progress: Progress | None = None) -> int
         EnvError: the store cannot be reached or refuses.
     """
     store = open_store(target)
-    name = _name_of(pack.archive)
+    name = name_of(pack.archive)
     manifest = pack.manifest_path.read_bytes()
     total = pack.archive.stat().st_size + len(manifest)
     with _explained(target):
@@ -131,12 +132,13 @@ def pull(name: str, target: str, folder: Path, *, on_progress: Progress | None =
             return None
         listing = _parse_listing(content, name, target)
         manifest = _get(store, listing.manifest, target)
-        archive = folder / f"{name}{ARCHIVE_SUFFIX}"
         parsed = parse_manifest(manifest, f"{target}/{name}")
+        archive = archive_of(folder, name, stored=parsed.stored)
         try:
             _assemble(store, listing, archive, target, parsed.archive_blake3, on_progress)
         except OSError as error:
             raise explain_os_error(error, archive) from error
+    archive_of(folder, name, stored=not parsed.stored).unlink(missing_ok=True)
     write_atomically(manifest_of(archive), manifest)
     return Pack(archive=archive, manifest=parsed)
 
@@ -217,10 +219,6 @@ def _get(store: ObjectStore, part: Part, target: str) -> bytes:
 
 def _key(part: Part) -> str:
     return f"parts/{part.blake3}"
-
-
-def _name_of(archive: Path) -> str:
-    return archive.name.removesuffix(ARCHIVE_SUFFIX)
 
 
 def _parse_listing(content: bytes, name: str, target: str) -> Listing:

@@ -1,7 +1,8 @@
 """Restoring an environment from its pack: streamed, checked file by file, in parallel.
 
-Three stages run beside each other: one thread decompresses, this one reads the archive's headers, a few write files and
-hash what they write. The archive must hold exactly the manifest's entries, in its order.
+Of a compressed pack three stages run beside each other: one thread decompresses, this one reads the archive's headers,
+a few write files and hash what they write. The archive must hold exactly the manifest's entries, in its order. Of a
+stored pack a few threads copy and hash what the manifest names, wherever it lies in the archive.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import queue
 import tarfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ HEADER_BYTES = 16 << 10
 PIECE_BYTES = 8 << 20
 """A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
 PENDING_BYTES = 128 << 20
+SHARE_FILES = 64
+"""So many files of a stored archive a thread takes at a time."""
 MAX_WRITERS = 8
 
 Say = Callable[[str], None]
@@ -83,8 +86,11 @@ def unpack(pack: Pack, prefix: Path, *, on_progress: Progress | None = None) -> 
     manifest = pack.manifest
     try:
         prefix.mkdir(parents=True, exist_ok=True)
-        with pack.archive.open("rb") as compressed, _decompressed(compressed) as stream, _writers() as pool:
-            _unpack_members(stream, manifest, prefix, pool, on_progress)
+        if manifest.stored:
+            _copy_members(pack, prefix, on_progress)
+        else:
+            with pack.archive.open("rb") as compressed, _decompressed(compressed) as stream, _writers() as pool:
+                _unpack_members(stream, manifest, prefix, pool, on_progress)
         _check_links(manifest, prefix)
         _set_folder_modes(manifest, prefix)
         if manifest.interpreter is not None:
@@ -130,6 +136,44 @@ def _unpack_members(
             raise _WrongMemberError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
+def _copy_members(pack: Pack, prefix: Path, on_progress: Progress | None) -> None:
+    """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
+    manifest, done = pack.manifest, 0
+    files = [entry for entry in manifest.entries if entry.kind == "file"]
+    shares = [files[start : start + SHARE_FILES] for start in range(0, len(files), SHARE_FILES)]
+    _make_folders_and_links(manifest, prefix)
+    with pack.archive.open("rb") as archive, _pool() as pool:
+
+        def copy(share: list[Entry]) -> int:
+            for entry in share:
+                _write_file(entry, str(prefix / entry.path), _pieces(archive.fileno(), entry), entry.mtime_s)
+            return sum(entry.size_bytes for entry in share)
+
+        for size_bytes in pool.map(copy, shares):
+            done += size_bytes
+            if on_progress is not None:
+                on_progress(done, manifest.size_bytes)
+
+
+def _make_folders_and_links(manifest: Manifest, prefix: Path) -> None:
+    for entry in manifest.entries:
+        if entry.kind == "folder":
+            os.mkdir(prefix / entry.path, 0o700)  # noqa: PTH102
+        elif entry.kind == "link":
+            os.symlink(entry.content, prefix / entry.path)  # noqa: PTH211
+
+
+def _pieces(descriptor: int, entry: Entry) -> Iterator[bytes]:
+    """A file's content in a stored archive. Reads rather than maps it: a network disk that fails gives an error so."""
+    done = 0
+    while done < entry.size_bytes:
+        piece = os.pread(descriptor, min(PIECE_BYTES, entry.size_bytes - done), entry.offset + done)
+        if not piece:
+            raise _WrongMemberError(f"it ends within {entry.path!r}")
+        done += len(piece)
+        yield piece
+
+
 def _check_member(member: tarfile.TarInfo | None, entry: Entry) -> None:
     if member is None:
         raise _WrongMemberError(f"it ends before {entry.path!r}")
@@ -146,30 +190,19 @@ def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, targ
     assert source is not None
     if entry.size_bytes <= PIECE_BYTES:
         pool.submit(entry, target, source.read(), int(member.mtime))
-        return
+    else:
+        _write_file(entry, target, iter(lambda: source.read(PIECE_BYTES), b""), int(member.mtime))
+
+
+def _write_file(entry: Entry, target: str, pieces: Iterable[bytes], mtime_s: int) -> None:
     digest = blake3()
     with open(target, "xb", buffering=0) as file:  # noqa: PTH123
-        while piece := source.read(PIECE_BYTES):
+        for piece in pieces:
             digest.update(piece)
             file.write(piece)
-        _finish(file.fileno(), entry, int(member.mtime))
-    _check_hash(str(digest.hexdigest()), entry)
-
-
-def _write_file(entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
-    _check_hash(str(blake3(content).hexdigest()), entry)
-    with open(target, "xb", buffering=0) as file:  # noqa: PTH123
-        file.write(content)
-        _finish(file.fileno(), entry, mtime_s)
-
-
-def _finish(descriptor: int, entry: Entry, mtime_s: int) -> None:
-    os.fchmod(descriptor, entry.mode)
-    os.utime(descriptor, (mtime_s, mtime_s))
-
-
-def _check_hash(digest: str, entry: Entry) -> None:
-    if digest != entry.content:
+        os.fchmod(file.fileno(), entry.mode)
+        os.utime(file.fileno(), (mtime_s, mtime_s))
+    if str(digest.hexdigest()) != entry.content:
         raise _WrongMemberError(f"the content of {entry.path!r} is not what its manifest says")
 
 
@@ -262,7 +295,7 @@ class _Writers:
         self._pending_bytes = 0
 
     def submit(self, entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
-        self._pending.append((self._pool.submit(_write_file, entry, target, content, mtime_s), len(content)))
+        self._pending.append((self._pool.submit(_write_file, entry, target, [content], mtime_s), len(content)))
         self._pending_bytes += len(content)
         while self._pending_bytes > PENDING_BYTES or len(self._pending) > 1024:
             self._wait_for_one()
@@ -279,11 +312,18 @@ class _Writers:
 
 @contextmanager
 def _writers() -> Iterator[_Writers]:
-    with ThreadPoolExecutor(min(MAX_WRITERS, os.cpu_count() or 1)) as pool:
+    with _pool() as pool:
         writers = _Writers(pool)
+        yield writers
+        writers.finish()
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """A few threads; after an error nothing is begun any more."""
+    with ThreadPoolExecutor(min(MAX_WRITERS, os.cpu_count() or 1)) as pool:
         try:
-            yield writers
-            writers.finish()
+            yield pool
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
