@@ -91,10 +91,10 @@ def main(adapter: Type[Adapter], arguments: Optional[Sequence[str]] = None) -> i
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Run {} on one nuScenes sample.".format(name))
+    parser = argparse.ArgumentParser(description="Run {} on one sample of nuScenes or OpenLane-V2.".format(name))
     parser.add_argument("--sample-token", help="the sample to run on")
-    parser.add_argument("--dataroot", help="the nuScenes folder: it holds samples/ and a folder for each version")
-    parser.add_argument("--version", default="v1.0-mini", help="the folder of tables (default: %(default)s)")
+    parser.add_argument("--dataroot", help="the data set's folder: nuScenes' with samples/, or OpenLane-V2's")
+    parser.add_argument("--version", default="v1.0-mini", help="nuScenes' folder of tables (default: %(default)s)")
     parser.add_argument("--out", default="-", help="where to write the JSON; - is standard output (default)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, … (default: %(default)s)")
     parser.add_argument("--config", help="the model's configuration file")

@@ -10,6 +10,7 @@ from inside.adapter import Adapter, Settings
 from inside.failures import classify, describe
 from inside.measure import Step, encode_result, run_sample
 from inside.nuscenes import DataError
+from inside.openlane import OpenLane, find_version, list_versions
 from inside.protocol import write_all
 from inside.sample_index import SampleIndex, open_samples
 
@@ -74,6 +75,9 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
 
 def _read_sample(options: argparse.Namespace) -> Dict[str, Any]:
     """The sample, with its context where the data set is indexed."""
+    if list_versions(options.dataroot):
+        version = find_version(options.dataroot, options.sample_token)
+        return OpenLane(options.dataroot, version).sample(options.sample_token)
     samples = open_samples(options.dataroot, options.version)
     sample = samples.sample(options.sample_token)
     if isinstance(samples, SampleIndex):

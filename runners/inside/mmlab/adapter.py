@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from inside.adapter import Adapter, Settings
 from inside.mmlab.fixes import replace_value
@@ -42,6 +42,10 @@ class MmAdapter(Adapter):
         """What else the data set class's `get_data_info` reads of itself."""
         return {}
 
+    def make_pipeline(self, config: Any) -> Callable[[Dict[str, Any]], Dict[str, Any]]:
+        """What makes the network's keyword arguments, for a batch of one, of a sample's info."""
+        return SamplePipeline(config, self.dataset_attributes(config))
+
     def reset(self, model: Any) -> None:
         """Forget the scene before."""
 
@@ -71,7 +75,7 @@ class MmAdapter(Adapter):
         self._model = build_network(self._config, device=settings.device)
         self._fill(checkpoint, str(settings.options.get("weights") or ""))
         self._model.to(settings.device)
-        self._inputs = SamplePipeline(self._config, self.dataset_attributes(self._config))
+        self._inputs = self.make_pipeline(self._config)
         return list(fixes)
 
     def start_scene(self, scene: str) -> None:
