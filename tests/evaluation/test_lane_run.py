@@ -1,0 +1,177 @@
+"""A run's lane graphs against OpenLane-V2's annotations, through the run folder; with `full`, beside the devkit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import Admlops
+
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.environments import ensure_official
+from admlops.errors import EnvError, UsageError
+from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.lane_files import OFFICIAL_NAMES, official_lane_graphs
+from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
+from admlops.evaluation.lanes import LaneTruth, prediction_of
+from admlops.evaluation.metrics import metrics_of
+from admlops.paths import Layout, find_layout
+from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.results.record import (
+    Failure,
+    Lane,
+    LaneGraph,
+    Metadata,
+    Outputs,
+    Record,
+    TrafficElement,
+    make_record,
+)
+from admlops.results.run_folder import RunFolder
+
+NAMES = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> OpenLaneV2:
+    root = tmp_path_factory.mktemp("openlane") / "data"
+    synthesize_openlane(root, OpenLaneOptions(scenes=2, samples=3, seed=1, scale=0.25))
+    return OpenLaneV2(root)
+
+
+def truth_graph(data: OpenLaneV2, token: str, *, noise_m: float = 0.0) -> LaneGraph:
+    """The annotation as a prediction, its lanes moved by as much; confidences have no ties."""
+    truth = data.lane_annotation(token)
+    rng = np.random.default_rng(len(truth.lanes))
+    moved = [lane + rng.normal(0, noise_m, (1, 3)) if noise_m else lane for lane in truth.lanes]
+    return LaneGraph(
+        lanes=[Lane(id=i, points=lane.tolist(), confidence=0.9 - i * 0.001) for i, lane in enumerate(moved)],
+        traffic_elements=[
+            TrafficElement(id=i, attribute=int(kind), bbox_xyxy=tuple(box.tolist()), confidence=0.9 - i * 0.001)
+            for i, (kind, box) in enumerate(zip(truth.attributes, truth.elements, strict=True))
+        ],
+        lane_to_lane=truth.lane_to_lane.astype(float).tolist(),
+        lane_to_traffic=truth.lane_to_traffic.astype(float).tolist(),
+    )
+
+
+def records_of(data: OpenLaneV2 | NuScenes, graph: Callable[[str], LaneGraph | None]) -> list[Record]:
+    records = []
+    for scene in data.scenes():
+        for index, token in enumerate(scene.samples):
+            found = graph(token)
+            failure = Failure(kind="model", message="m", hint="h")
+            meta = Metadata(
+                model_name="TopoMLP",
+                variant="modern",
+                run="r",
+                sample_token=token,
+                scene=scene.name,
+                index_in_scene=index,
+                status="failed" if found is None else "ok",
+                **({"failure": failure} if found is None else {}),  # type: ignore[arg-type]
+            )
+            records.append(make_record(meta, Outputs() if found is None else Outputs(lane_graph=found)))
+    return records
+
+
+def make_run(
+    path: Path, data: OpenLaneV2 | NuScenes, records: Sequence[Record], *, off_distribution: bool = False
+) -> RunFolder:
+    header = RunHeader(
+        run=path.name,
+        model="TopoMLP",
+        variant="modern",
+        environment=EnvironmentInfo(name="e", digest="d", backend="venv", python="3.11"),
+        data=DataInfo(root=str(data.root), version=data.version, split="val", samples_sha256="", synthetic=True),
+        provenance=Provenance(commit=None, admlops="0", host="h"),
+        scenes={scene.name: len(scene.samples) for scene in data.scenes()},
+        settings={"options": {"off_distribution": True} if off_distribution else {}},
+        created="2026-01-01T00:00:00+00:00",
+    )
+    run = RunFolder.create(path, header)
+    for scene in header.scenes:
+        with run.scene_writer(scene) as writer:
+            for record in records:
+                if record.metadata.scene == scene:
+                    writer.append(record)
+            writer.commit()
+    run.update(state="complete")
+    return run
+
+
+def values_of(run: RunFolder, data: OpenLaneV2, layout: Layout) -> dict[tuple[str, str], float | None]:
+    metrics = evaluate_run(run, data, layout=layout, say=print)
+    return {(metric.protocol, metric.name): metric.value for metric in metrics_of(metrics)}
+
+
+def test_the_annotation_as_prediction_is_perfect(data: OpenLaneV2, layout: Layout, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", data, records_of(data, lambda token: truth_graph(data, token)))
+    assert values_of(run, data, layout) == {(protocol, name): 1.0 for protocol in PROTOCOLS for name in NAMES}
+
+
+def test_moved_lanes_and_failed_samples_cost(
+    data: OpenLaneV2, layout: Layout, tmp_path: Path, admlops: Admlops
+) -> None:
+    first = data.scenes()[0].samples[0]
+    records = records_of(data, lambda token: None if token == first else truth_graph(data, token, noise_m=0.8))
+    run = make_run(tmp_path / "run", data, records)
+    metrics = evaluate_run(run, data, layout=layout, say=print)
+    values = {(metric.protocol, metric.name): metric.value for metric in metrics_of(metrics)}
+    lanes = values[OPENLANE_1_1, "DET_l"]
+    assert lanes is not None
+    assert 0.1 < lanes < 0.95
+    assert values[OPENLANE_1_0, "DET_l"] == lanes
+    assert metrics["failed_samples"] == 1
+    details = metrics["details"]["lane_graph"]
+    assert set(details["lane_ap"]) == {"1.0", "2.0", "3.0"}
+    assert details["lane_ap"]["1.0"] < details["lane_ap"]["3.0"]
+    assert details["element_ap"]["yellow"] == 1.0, "on neither side"
+    assert set(details["tie_ranges"]) == set(NAMES)
+    shown = admlops("evaluate", run.path).stdout
+    assert all(name in shown for name in NAMES)
+    assert "openlanev2.1.1" in shown
+
+
+def test_off_distribution_is_a_protocol_of_its_own(data: OpenLaneV2, layout: Layout, tmp_path: Path) -> None:
+    records = records_of(data, lambda token: truth_graph(data, token))
+    run = make_run(tmp_path / "run", data, records, off_distribution=True)
+    marked = {protocol for protocol, _ in values_of(run, data, layout)}
+    assert marked == {f"{protocol}.off-distribution" for protocol in PROTOCOLS}
+
+
+def test_nuscenes_has_no_lane_graphs(synthetic_data: NuScenes, layout: Layout, tmp_path: Path) -> None:
+    empty = LaneGraph(lanes=[], traffic_elements=[], lane_to_lane=[], lane_to_traffic=[])
+    run = make_run(tmp_path / "run", synthetic_data, records_of(synthetic_data, lambda _: empty))
+    with pytest.raises(UsageError, match="hold lane graphs, and nuscenes has none"):
+        evaluate_run(run, synthetic_data, layout=layout, say=print)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("noise_m", [0.0, 0.8])
+def test_the_devkit_says_the_same(
+    protocol: str, noise_m: float, data: OpenLaneV2, layout: Layout, tmp_path: Path
+) -> None:
+    try:
+        environment = ensure_official(find_layout(), OFFICIAL_NAMES[protocol], say=print)
+    except EnvError as error:
+        pytest.skip(error.message.splitlines()[0])
+    records = records_of(data, lambda token: truth_graph(data, token, noise_m=noise_m))
+    ours = values_of(make_run(tmp_path / "run", data, records), data, layout)
+    frames = [
+        (LaneTruth(**vars(data.lane_annotation(record.metadata.sample_token))), prediction_of(record))
+        for record in records
+    ]
+    theirs = official_lane_graphs(
+        frames, protocol=protocol, environment=environment, layout=find_layout(), folder=tmp_path
+    )
+    assert {name: ours[protocol, name] for name in NAMES} == pytest.approx(
+        {name: theirs[name] for name in NAMES}, abs=1e-6
+    )
+    assert (theirs["OLS"] == pytest.approx(1.0)) == (noise_m == 0.0)

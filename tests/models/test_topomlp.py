@@ -1,0 +1,212 @@
+"""TopoMLP's adapter: what it decodes becomes a standard record; with `full`, the real model against upstream's way."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.conftest import Admlops
+
+from admlops.catalog import load_model
+from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.synthetic import SynthesisOptions, synthesize
+from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.environments import Environment, find_model
+from admlops.errors import AdmlopsError
+from admlops.paths import find_layout
+from admlops.results.record import LaneGraph
+
+HERE = Path(__file__).parent
+LAYOUT = find_layout()
+FOLDER = LAYOUT.root / "envs" / "TopoMLP"
+CONFIG = LAYOUT.submodules / "TopoMLP" / "projects" / "configs" / "topomlp_setA_r50_wo_yolov8.py"
+VARIANTS = ("modern", "classic")
+TOLERANCE = 1e-4
+"""The largest absolute difference between the adapter's and upstream's outputs: metres, pixels, logits or scores."""
+
+full = pytest.mark.full
+
+
+def test_a_prediction_becomes_a_record_with_the_best_lane_first(demo: ModuleType) -> None:
+    prediction = {
+        "lane_centerline": [
+            {"id": 1000, "points": np.full((11, 3), 1, np.float32), "confidence": np.float32(0.25)},
+            {"id": 1001, "points": np.full((11, 3), 2, np.float32), "confidence": np.float32(0.75)},
+        ],
+        "traffic_element": [
+            {"attribute": np.float32(2.0), "points": np.array([[1, 2], [3, 4]], np.float32), "confidence": 0.5}
+        ],
+        "topology_lclc": np.array([[0.1, 0.2], [0.3, 0.4]], np.float32),
+        "topology_lcte": np.array([[0.6], [0.7]], np.float32),
+    }
+    graph = demo.lane_graph(prediction)
+    record = msgspec.convert(json.loads(json.dumps(graph)), LaneGraph)
+    assert [(lane.id, lane.confidence, lane.points[0]) for lane in record.lanes] == [
+        (0, 0.75, (2.0, 2.0, 2.0)),
+        (1, 0.25, (1.0, 1.0, 1.0)),
+    ]
+    (element,) = record.traffic_elements
+    assert (element.attribute, element.bbox_xyxy) == (2, (1.0, 2.0, 3.0, 4.0))
+    assert np.allclose(record.lane_to_lane, [[0.4, 0.3], [0.2, 0.1]])
+    assert np.allclose(record.lane_to_traffic, [[0.7], [0.6]])
+
+
+def test_a_frame_has_the_front_camera_first_and_the_cameras_poses(frames: ModuleType, small: Path) -> None:
+    data = OpenLaneV2(small)
+    token = data.scenes()[0].samples[0]
+    sample = data.sample(token)
+    sample["cameras"] = dict(sorted(sample["cameras"].items(), reverse=True))
+    frame = frames.make_frame(sample)
+    assert next(iter(frame["sensor"])) == "ring_front_center"
+    assert len(frame["sensor"]) == 7
+    split, segment, stamp = token.split("-")
+    info = json.loads((small / split / segment / "info" / f"{stamp}.json").read_text())
+    for name, camera in frame["sensor"].items():
+        theirs = info["sensor"][name]
+        assert Path("/", camera["image_path"]) == small / theirs["image_path"]
+        assert np.array_equal(camera["intrinsic"]["K"], theirs["intrinsic"]["K"])
+        assert np.allclose(camera["extrinsic"]["rotation"], theirs["extrinsic"]["rotation"], rtol=0, atol=1e-14)
+        assert np.array_equal(camera["extrinsic"]["translation"], theirs["extrinsic"]["translation"])
+    assert np.allclose(frame["pose"]["rotation"], info["pose"]["rotation"], rtol=0, atol=1e-14)
+
+
+def test_a_sample_without_a_front_camera_is_refused(frames: ModuleType, small: Path) -> None:
+    data = OpenLaneV2(small)
+    sample = data.sample(data.scenes()[0].samples[0])
+    del sample["cameras"]["ring_front_center"]
+    with pytest.raises(Exception, match="no front camera"):
+        frames.make_frame(sample)
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_path: Path) -> None:
+    ours, theirs = both_ways(environment(variant), scenes, tmp_path)
+    differences = {name: largest(ours[name], theirs[name]) for name in theirs}
+    print(json.dumps(differences))
+    heads = {"all_lc_cls_scores", "all_lc_preds", "all_te_cls_scores", "all_te_preds", "all_lclc_preds"}
+    lanes = {"lanes", "lane_confidences", "lane_to_lane", "lane_to_traffic", "all_lcte_preds"}
+    assert set(differences) == heads | lanes | {"img", "lidar2img", "boxes", "attributes", "element_confidences"}
+    assert theirs["img"].shape == (1, 7, 3, 800, 1024)
+    assert theirs["lanes"].shape == (300, 11, 3)
+    assert differences["img"] == differences["attributes"] == 0.0
+    assert max(differences.values()) <= TOLERANCE
+
+
+@full
+@pytest.mark.timeout(1800)
+def test_a_run_is_evaluated_and_compared_with_the_devkit(scenes: Path, admlops: Admlops) -> None:
+    environment("modern")
+    options = ("--data", scenes, "--limit", "1", "--device", "cpu", "--weights", "random:0", "--run", "lanes")
+    done = admlops("run", "TopoMLP", *options, timeout_s=900)
+    assert "the weights are random" in done.stderr
+    assert "1 samples ok" in done.stdout
+    found = json.loads(admlops("evaluate", "lanes", "--json").stdout)
+    names = {(entry["protocol"], entry["name"]) for entry in found["metrics"]}
+    metrics = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
+    assert names == {(f"openlanev2.1.{minor}", name) for minor in (0, 1) for name in metrics}
+
+
+@full
+@pytest.mark.timeout(1800)
+def test_nuscenes_cameras_need_a_word_and_are_marked(admlops: Admlops, tmp_path: Path) -> None:
+    environment("modern")
+    synthesize(tmp_path / "n", SynthesisOptions(scenes=1, samples=1, scale=0.5, lidar_sweeps=0, camera_sweeps=0))
+    options = ("--data", tmp_path / "n", "--device", "cpu", "--weights", "random:0", "--config", "setB-r50")
+    refused = admlops("run", "TopoMLP", *options, check=False)
+    assert refused.returncode == 2
+    assert "--off-distribution" in refused.stderr
+    done = admlops("run", "TopoMLP", *options, "--off-distribution", "--run", "off", timeout_s=900)
+    assert "1 samples ok" in done.stdout
+    (header,) = tmp_path.rglob("runs/off/run.json")
+    assert json.loads(header.read_text())["settings"]["options"]["off_distribution"] is True
+
+
+def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any]:
+    """The arrays of topomlp_ours.py and of topomlp_upstream.py, for one frame and one checkpoint."""
+    wanted = {
+        "config": str(CONFIG),
+        "checkpoint": str(folder / "random.pth"),
+        "draw": 3,
+        "dataroot": str(scenes),
+        "token": OpenLaneV2(scenes).scenes()[0].samples[1],
+        "folder": str(folder),
+    }
+    for name in ("topomlp_ours.py", "topomlp_upstream.py"):
+        done = subprocess.run(
+            [environment.python, HERE / name, json.dumps(wanted)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=850,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    return np.load(folder / "ours.npz"), np.load(folder / "upstream.npz")
+
+
+def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The largest absolute difference; infinite if the shapes differ."""
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
+
+
+def environment(variant: str) -> Environment:
+    """The variant's environment, or a skip that says how to have it."""
+    if not CONFIG.is_file():
+        pytest.skip("TopoMLP's source is not checked out: admlops sources fetch TopoMLP")
+    try:
+        found = find_model(LAYOUT, load_model(LAYOUT, "TopoMLP"), variant)
+    except AdmlopsError as error:
+        pytest.skip(str(error))
+    if found is None:
+        pytest.skip(f"TopoMLP's {variant} environment is not built: admlops env install TopoMLP --variant {variant}")
+    return found
+
+
+def load_file(name: str) -> ModuleType:
+    """A module of the adapter's folder; none imports anything heavy until a model is loaded."""
+    spec = importlib.util.spec_from_file_location(f"topomlp_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    return load_file("demo")
+
+
+@pytest.fixture(scope="module")
+def frames() -> ModuleType:
+    return load_file("frames")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One frame with small pictures."""
+    root = tmp_path_factory.mktemp("small") / "data"
+    synthesize_openlane(root, OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
+    return root
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Full-size pictures of two frames of one scene."""
+    root = tmp_path_factory.mktemp("full-size") / "data"
+    synthesize_openlane(root, OpenLaneOptions(scenes=1, samples=2, seed=1))
+    return root
