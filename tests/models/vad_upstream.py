@@ -3,7 +3,7 @@
     python vad_upstream.py {"config", "checkpoint", "dataroot", "each", "folder"}
 
 The network sees the first `each` samples of a scene. Upstream's converter writes the info file (for all samples, by the
-nuScenes devkit), upstream's data set class reads it with its own constructor, its pipeline and collation make the batch,
+nuScenes devkit), upstream's data set class reads it with its constructor, its pipeline and collation make the batch,
 its loader fills the model, and the model is called as tools/test.py's loop calls it, metrics included. That tool itself
 runs on a GPU alone.
 """
