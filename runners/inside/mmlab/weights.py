@@ -123,12 +123,17 @@ def random_array(key: str, shape: Tuple[int, ...], seed: int) -> "np.ndarray":
 
 
 def random_state(model: Any, seed: int) -> "collections.OrderedDict[str, Any]":
-    """A state dict for `model`: every parameter and running statistic drawn, other buffers as they were built."""
+    """A state dict for `model`: every weight and running statistic drawn, constants as they were built.
+
+    Some heads keep constants, such as the range of positions, as parameters that are not trained. Frozen layers are
+    drawn, and known by their parameters' names.
+    """
     torch = load_library("torch")
-    parameters = {name for name, _ in model.named_parameters()}
+    layers = ("weight", "bias", "running_mean", "running_var")
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     state: "collections.OrderedDict[str, Any]" = collections.OrderedDict()
     for key, tensor in model.state_dict().items():
-        drawn = key in parameters or key.endswith(("running_mean", "running_var"))
+        drawn = key in trained or key.endswith(layers)
         if drawn and tensor.dtype.is_floating_point:
             state[key] = torch.as_tensor(random_array(key, tuple(tensor.shape), seed)).to(tensor.dtype)
         else:
