@@ -7,7 +7,7 @@ usage() {
 Usage: install/check_model.sh MODEL [--full] [--help]
 
 Checks that the sources of MODEL are exactly what is pinned, that its environment is what its locks say, and runs it on two
-samples: of nuScenes and with the catalogue's weights where they are there, else of synthetic scenes and with random weights.
+samples: of its data set and with the catalogue's weights where they are there, else of synthetic scenes and with random weights.
 Writes a page with pictures. Stops at the first thing that is not so and ends with 2, or with 1 if the model itself fails.
 
   --full   hash every file of the environment
@@ -24,6 +24,7 @@ repository=${ADMLOPS_REP_PATH:-$root/admlops_repository}
 model=
 data=
 options=()
+options_of_data=()
 weights=()
 
 fail() { # message, what to type next
@@ -53,8 +54,16 @@ check_adapter() {
       "see docs/adding-a-model.md, or: ./install/check_model.sh GroundPlane"
 }
 
-# Two samples of nuScenes if it is set up, else of synthetic scenes.
+# Two samples of the data set that the model reads if it is set up, else of synthetic scenes in its layout.
 choose_data() {
+  if grep -q '^dataset = "openlanev2"' "$root/envs/$model/model.toml"; then
+    data=$repository/data/OpenLane-V2
+    [[ -f $data/data_dict_subset_A.json ]] && options_of_data=(--version subset_A) && return
+    data=$repository/data/synthetic-openlane-v2
+    [[ -d $data ]] ||
+      "$admlops" data synthesize "$data" --format openlane-v2 --scenes 2 --samples 4 --scale 0.5 --seed 1
+    return
+  fi
   data=$repository/data/nuscenes
   [[ -d $data/v1.0-mini ]] && return
   data=$repository/data/synthetic
@@ -78,7 +87,7 @@ print("none" if not default else "yes" if pathlib.Path(default[0]["path"]).is_fi
 run_and_draw() {
   local name
   name=check-$model-$(date +%Y%m%d-%H%M%S)
-  "$admlops" run "$model" --data "$data" --split mini_val --limit 2 --run "$name" ${weights[@]+"${weights[@]}"}
+  "$admlops" run "$model" --data "$data" --limit 2 --run "$name" "${options_of_data[@]}" "${weights[@]}"
   "$admlops" evaluate "$name" || say "not evaluated, as said above"
   "$admlops" report "$name"
 }
