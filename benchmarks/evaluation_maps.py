@@ -17,12 +17,12 @@ from tests.evaluation.generated_maps import Element, Prediction, generate_maps
 from tests.evaluation.upstream import find_checkout, how_to_get, official_python, run_maptr
 
 from admlops.datasets.vector_map import MapVector
+from admlops.evaluation.map_predictions import Predictions
 from admlops.evaluation.vector_map import (
     CHAMFER,
     IOU,
     MapEvaluation,
     MapProtocol,
-    Predictions,
     evaluate_elements,
 )
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.evaluation.motion import MotionPrediction, MotionTruth
-from admlops.evaluation.planning import PlanTruth, positions, traffic_of_vad
+from admlops.evaluation.planning import STEPS, PlanTruth, Traffic, positions
 
 Array = NDArray[np.float32]
 
@@ -20,6 +20,30 @@ CATEGORIES = np.array([17, 23, 18, 16, 22, 9, 21, 14, 4, 12])
 """VAD's category number of each of the ten detection classes."""
 
 CHANCES = np.array([0.4, 0.07, 0.02, 0.03, 0.03, 0.12, 0.02, 0.02, 0.2, 0.09])
+
+
+VAD_PEOPLE = range(2, 9)
+VAD_VEHICLES = range(14, 24)
+"""VAD's numbers of nuScenes categories; the rest, such as barriers, is not in the way."""
+
+
+def traffic_of_vad(boxes: Array, features: Array) -> Traffic:
+    """The traffic in VAD's annotations: `gt_bboxes_3d` (A, 7 or 9) and `gt_attr_labels` (A, 34), in single precision.
+
+    Boxes are x, y, z, width, length, height, yaw of mmdet3d 0.17; features are six steps x, y, six masks, a goal, nine
+    numbers of state with the category last, and six turns.
+    """
+    boxes, features = boxes.astype(np.float32), features.astype(np.float32)
+    yaw = np.float32(-1) * (boxes[:, 6:7] + np.float32(np.pi / 2))
+    category = features[:, 3 * STEPS + 9].astype(int)
+    return Traffic(
+        positions=np.cumsum(features[:, : 2 * STEPS].reshape(-1, STEPS, 2), axis=1) + boxes[:, np.newaxis, :2],
+        yaws=np.cumsum(features[:, 3 * STEPS + 10 : 4 * STEPS + 10], axis=1) + yaw,
+        sizes_lw=boxes[:, [4, 3]],
+        present=features[:, 2 * STEPS : 3 * STEPS] == 1,
+        vehicle=np.isin(category, VAD_VEHICLES),
+        person=np.isin(category, VAD_PEOPLE),
+    )
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,11 @@ def test_a_run_of_both_tasks(
     metrics = evaluate_run(run, data, layout=layout, say=said.append, official=True)
 
     assert json.loads(run.metrics_path.read_text()) == metrics
-    assert metrics["official"]["max_abs_difference"] < 1e-9
+    official = {one["package"]: one for one in metrics["official"]}
+    assert official["nuscenes-devkit"]["max_abs_difference"] < 1e-9
+    if (layout.root / "submodules" / "MapTR" / "projects").is_dir():
+        assert official["MapTR"]["protocol"] == MAP_PROTOCOL
+        assert official["MapTR"]["max_abs_difference"] < 0.05  # it leaves the order of equal confidences to the machine
     assert (metrics["samples"], metrics["failed_samples"]) == (9, 1)
     assert metrics["failed"] == [{"sample_token": tokens[2], "scene": "scene-0103"}]
     assert metrics["data"]["samples_sha256"] == tokens_digest(tokens)

@@ -22,6 +22,8 @@ from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
 from admlops.environments import ensure_official
 from admlops.errors import EnvError, RecordError
+from admlops.evaluation.map_curves import average_precision
+from admlops.evaluation.map_predictions import Predictions
 from admlops.evaluation.polylines import pair_distances, resample
 from admlops.evaluation.vector_map import (
     CHAMFER,
@@ -30,8 +32,6 @@ from admlops.evaluation.vector_map import (
     THRESHOLDS_M,
     MapEvaluation,
     MapProtocol,
-    Predictions,
-    average_precision,
     evaluate_elements,
     evaluate_map,
 )

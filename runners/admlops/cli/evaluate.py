@@ -13,9 +13,15 @@ import click
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
 @click.argument("run")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
-@click.option("--official", is_flag=True, help="Ask the official package as well, in its own environment.")
+@click.option("--official", is_flag=True, help="Ask the official code as well, in environments of its own.")
+@click.option(
+    "--boxes-2d",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="COCO ground truth of boxes in images, for models that detect there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(run: str, data: Path | None, official: bool, as_json: bool) -> None:
+def evaluate(run: str, data: Path | None, official: bool, boxes_2d: Path | None, as_json: bool) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
 
     The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
@@ -33,7 +39,12 @@ def evaluate(run: str, data: Path | None, official: bool, as_json: bool) -> None
     opened = open_data(data or Path(header.data.root), header.data.version)
     with folder.lock():
         metrics = evaluate_run(
-            folder, opened, layout=layout, say=lambda line: click.echo(line, err=True), official=official
+            folder,
+            opened,
+            layout=layout,
+            say=lambda line: click.echo(line, err=True),
+            official=official,
+            truth_2d=boxes_2d,
         )
         folder.write_manifest()
     if as_json:
@@ -41,15 +52,13 @@ def evaluate(run: str, data: Path | None, official: bool, as_json: bool) -> None
         click.echo(json.dumps({key: metrics[key] for key in keys if key in metrics}))
         return
     print_table(*_table(metrics))
-    if official and "official" not in metrics:
-        click.echo("no task of this run has an official package here: only detection has", err=True)
     click.echo(f"written to {folder.metrics_path}")
 
 
 def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows; the columns `official` and `difference` are there if the official package ran."""
     theirs: dict[tuple[str, str], float | None] = {}
-    for entry in metrics.get("official", {}).get("metrics", ()):
+    for entry in (one for package in metrics.get("official", ()) for one in package["metrics"]):
         theirs[entry["protocol"], entry["name"]] = entry["value"]
     columns: tuple[str, ...] = ("metric", "value", "95 % interval", "samples", "protocol")
     if theirs:

@@ -24,6 +24,7 @@ MIN_SCENES = 10
 
 Values = NDArray[np.float64]
 Weights = NDArray[np.int32]
+Scenes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,26 @@ def resample_scenes(scenes: int) -> Resampling:
     generator = np.random.default_rng(SEED)
     weights = generator.multinomial(scenes, np.full(scenes, 1 / scenes), size=RESAMPLES)
     return Resampling(scenes=scenes, weights=weights.astype(np.int32), reason=None)
+
+
+def resample_ratios(sums: Values, counts: Values, scenes: Scenes, weights: Weights) -> Values:
+    """Ratios of sums over the samples in each resample, (R, K); NaN where a denominator is 0.
+
+    Args:
+        sums, counts: (S, K) what each sample adds to numerators and denominators.
+        scenes: (S,) the scene of each sample, from 0.
+        weights: (R, C) how often each resample has each scene.
+    """
+    above, below = (
+        weights.astype(np.float64) @ _by_scene(values, scenes, weights.shape[1]) for values in (sums, counts)
+    )
+    ratios: Values = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return ratios
+
+
+def _by_scene(values: Values, scenes: Scenes, count: int) -> Values:
+    columns = [np.bincount(scenes, weights=column, minlength=count) for column in values.T]
+    return np.stack(columns, axis=1) if columns else np.zeros((count, 0))
 
 
 def interval(values: Values) -> tuple[float, float] | None:

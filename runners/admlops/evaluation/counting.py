@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.bootstrap import Scenes, Values, Weights, resample_ratios
 from admlops.evaluation.boxes_2d import ImagePrediction, ImageTruth
 from admlops.evaluation.metrics import Metric
 
@@ -33,6 +35,21 @@ class CountingEvaluation:
 
     images: int
     classes: Mapping[str, Mapping[str, float | None]]
+    counts: Mapping[str, NDArray[np.int64]]
+    """By class, of each image, (images, 3): how many are there, how many were found, how many of those are right."""
+
+    def details(self) -> dict[str, Any]:
+        """The counts of each class over all images."""
+        names = ("there", "found", "right")
+        return {kind: dict(zip(names, own.sum(axis=0).tolist(), strict=True)) for kind, own in self.counts.items()}
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each image."""
+        return {
+            f"{name}_{kind}": values
+            for kind, counts in self.counts.items()
+            for name, values in zip(NAMES, resample_ratios(*_ratios(counts), scenes, weights).T, strict=True)
+        }
 
     def metrics(self, dataset: str) -> list[Metric]:
         """`count_score_car` and so on."""
@@ -53,7 +70,10 @@ def evaluate_counting(
         images_seen += 1
         for name in classes:
             counts[name].append(_count(truth, found, name))
-    return CountingEvaluation(images=images_seen, classes={name: _summarize(own) for name, own in counts.items()})
+    arrays = {name: np.array(own, dtype=np.int64).reshape(-1, 3) for name, own in counts.items()}
+    return CountingEvaluation(
+        images=images_seen, classes={name: _summarize(own) for name, own in arrays.items()}, counts=arrays
+    )
 
 
 def _count(truth: ImageTruth, found: ImagePrediction, name: str) -> tuple[int, int, int]:
@@ -90,18 +110,16 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     return iou
 
 
-def _summarize(counts: Sequence[tuple[int, int, int]]) -> dict[str, float | None]:
-    if not counts:
-        return dict.fromkeys(NAMES)
-    there, found, right = np.array(counts).T
+def _ratios(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each image adds to the numerators and the denominators of NAMES, (images, 5) each."""
+    there, found, right = counts.T.astype(np.float64)
     error = np.abs(found - there)
-    precision = float(right.sum() / found.sum()) if found.sum() else None
-    recall = float(right.sum() / there.sum()) if there.sum() else None
-    total = int(found.sum() + there.sum())
-    return {
-        "count_score": float(np.maximum(0.0, 1.0 - error / np.maximum(there, 1)).mean()),
-        "count_error": float(error.mean()),
-        "precision": precision,
-        "recall": recall,
-        "F1": float(2 * right.sum() / total) if total else None,
-    }
+    each = np.ones_like(there)
+    score = np.maximum(0.0, 1.0 - error / np.maximum(there, 1))
+    above = np.stack([score, error, right, right, 2 * right], axis=1)
+    return above, np.stack([each, each, found, there, found + there], axis=1)
+
+
+def _summarize(counts: NDArray[np.int64]) -> dict[str, float | None]:
+    above, below = (part.sum(axis=0).tolist() for part in _ratios(counts))
+    return {name: a / b if b else None for name, a, b in zip(NAMES, above, below, strict=True)}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from admlops.datasets.annotations import SampleScene
-from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
+from admlops.evaluation.bootstrap import Resampling, Scenes, Values, Weights, interval, resample_scenes
 from admlops.evaluation.boxes import Boxes, GroundTruth
 from admlops.evaluation.breakdowns import break_down
 from admlops.evaluation.detection import ERROR_NAMES
@@ -51,6 +51,10 @@ class DetectionResult:
             )
             for name, value in values.items()
         ]
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric, its value in each resample; empty where there are none. They were made with the evaluation."""
+        return self.resamples()
 
     def resamples(self) -> dict[str, Values]:
         """By metric, its value in each resample; empty where there are none."""

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from admlops.catalog import load_model
-from admlops.datasets.annotations import read_annotations
 from admlops.datasets.data_set import DataSet
-from admlops.datasets.vector_map import CENTERLINE, sample_vectors
-from admlops.environments import ensure_official
 from admlops.errors import AdmlopsError, DataError, RecordError, UsageError
-from admlops.evaluation.bootstrap import Values
-from admlops.evaluation.detection import (
-    MAX_BOXES_PER_SAMPLE,
-    OFFICIAL_NAME,
-    DetectionEvaluation,
-    evaluate_detection,
-    make_submission,
-)
-from admlops.evaluation.detection_run import DetectionResult, evaluate_detections
-from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.lane_run import LaneResult, evaluate_lanes
+from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
+from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE
+from admlops.evaluation.detection_run import DetectionResult
 from admlops.evaluation.latency import summarize
-from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD
-from admlops.evaluation.run_boxes import RunBoxes, read_run_boxes
-from admlops.evaluation.vector_map import CHAMFER, CHAMFER_WITH_CENTERLINES, IOU, MapEvaluation, evaluate_map
+from admlops.evaluation.metrics import Metric
+from admlops.evaluation.official import Official, run_official
+from admlops.evaluation.part import Part
+from admlops.evaluation.run_boxes import FUTURES, RunBoxes, read_run_boxes
+from admlops.evaluation.run_tasks import TASKS, Work, evaluate_tasks
+from admlops.evaluation.vector_map import MapEvaluation
 from admlops.evaluation.worst import (
     Matches,
     RunVerdicts,
@@ -48,48 +41,63 @@ from admlops.storage import write_atomically
 
 METRICS_SCHEMA = 1
 MAX_WORST = 50
-NOT_EVALUATED_YET = ("detections_2d", "plan")
+IMAGES = "detections_2d"
+NEEDS_COCO = "give its ground truth, a COCO file, with --boxes-2d FILE (projected 3D boxes are none)"
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluation:
-    """What the protocols said; a task that no record does is None."""
+    """What the protocols said: `parts` by their key in `details`, `resamples` by protocol and metric."""
 
-    detection: DetectionResult | None
-    official: DetectionEvaluation | None
-    map: MapEvaluation | None
-    others: Mapping[str, DetectionResult | MapEvaluation | LaneResult]
-    """Further protocols of the same tasks, by their key in `details`."""
+    parts: Mapping[str, Part]
+    metrics: Sequence[Metric]
+    resampling: Resampling
+    resamples: Mapping[str, Mapping[str, Values]]
+    official: Sequence[Official]
     notes: tuple[str, ...]
 
     @property
-    def parts(self) -> dict[str, DetectionResult | MapEvaluation | LaneResult]:
-        """Everything that was evaluated, by its key in `details`."""
-        main = {"detection": self.detection, "map": self.map}
-        return {**{name: part for name, part in main.items() if part is not None}, **self.others}
+    def detection(self) -> DetectionResult | None:
+        part = self.parts.get("detection")
+        return part if isinstance(part, DetectionResult) else None
+
+    @property
+    def map(self) -> MapEvaluation | None:
+        part = self.parts.get("map")
+        return part if isinstance(part, MapEvaluation) else None
 
 
-def evaluate_run(run: RunFolder, data: DataSet, *, layout: Layout, say: Say, official: bool = False) -> dict[str, Any]:
+def evaluate_run(
+    run: RunFolder,
+    data: DataSet,
+    *,
+    layout: Layout,
+    say: Say,
+    official: bool = False,
+    truth_2d: Path | None = None,
+) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
     A run that is not complete is evaluated over the scenes that are: `notes` says so, and the digest of its samples
     keeps its numbers from being compared with those of the whole. The caller holds `run.lock()`.
 
     Args:
-        official: compute the detection metrics with nuscenes-devkit as well, in its own environment; `official` in
-            the result has its numbers.
+        official: compute the metrics with the official code as well, where there is some, each in its own environment;
+            `official` in the result has its numbers.
+        truth_2d: a COCO file with the ground truth of boxes in images.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
         UsageError: the records do no task that can be evaluated.
-        DataError: the samples, annotations or maps are not in `data`.
-        EnvError: the official evaluator cannot be set up or fails.
+        DataError: the samples, annotations or maps are not in `data`, or `truth_2d` is not what it should be.
+        EnvError: an official evaluator cannot be set up or fails.
     """
     boxes = read_run_boxes(run)
     _check(run, data, boxes)
-    evaluation = _evaluate_tasks(run, data, boxes, layout=layout, say=say, official=official)
+    work = Work(run=run, data=data, boxes=boxes, published=_published_protocols(run, layout), truth_2d=truth_2d)
+    evaluation = _evaluate(work, layout=layout, say=say, official=official)
     metrics = _shape(run, data, boxes, evaluation)
     content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
     _write_resamples(run, boxes, evaluation)
@@ -125,97 +133,71 @@ def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
         )
 
 
-def _evaluate_tasks(
-    run: RunFolder, data: DataSet, boxes: RunBoxes, *, layout: Layout, say: Say, official: bool
-) -> _Evaluation:
-    tasks = boxes.tasks
-    whole = _is_whole(run, boxes)
-    notes = [] if whole else [_incomplete_note(run, len(boxes.metadata))]
-    if run.header.random_weights:
-        notes.append(f"the weights are random ({run.header.random_weights}): these numbers compare with no others")
-    notes += [f"{task} is in the records and is not evaluated" for task in NOT_EVALUATED_YET if task in tasks]
-    if not tasks & {"detections_3d", "map_elements", "lane_graph"}:
+def _evaluate(work: Work, *, layout: Layout, say: Say, official: bool) -> _Evaluation:
+    run, boxes = work.run, work.boxes
+    notes = _notes(work)
+    if not boxes.tasks & set(TASKS) - (set() if work.truth_2d else {IMAGES}):
         raise UsageError(
-            f"the records of run {run.header.run} hold {', '.join(sorted(tasks)) or 'no task'}; "
-            "detections_3d, map_elements and lane_graph can be evaluated",
+            f"the records of run {run.header.run} hold {', '.join(sorted(boxes.tasks)) or 'no task'}; "
+            f"{', '.join(task for task in TASKS if task != FUTURES)} can be evaluated, {IMAGES} with --boxes-2d FILE",
             hint=f"admlops models show {run.header.model}",
         )
-    published = _published_protocols(run, layout)
-    maps = _evaluate_map(run, data, published) if "map_elements" in tasks else {}
-    detections = _evaluate_boxes(data, boxes, published) if "detections_3d" in tasks else {}
-    lanes = evaluate_lanes(run, data, boxes.tokens) if "lane_graph" in tasks else {}
-    detection = detections.pop("detection", None)
-    if boxes.dropped:
-        notes.append(f"{boxes.dropped} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out")
-    theirs = _run_official(run, data, layout=layout, say=say) if official and detection is not None else None
-    reasons = [] if detection is None or detection.resampling.reason is None else [detection.resampling.reason]
-    for line in (*notes, *reasons):
+    parts = evaluate_tasks(work)
+    metrics = [metric for part in parts.values() for metric in part.metrics(boxes.dataset)]
+    names = sorted({entry.scene for entry in boxes.metadata})
+    resampling = resample_scenes(len(names))
+    resamples: dict[str, dict[str, Values]] = {}
+    if resampling.weights is not None:
+        number = {name: index for index, name in enumerate(names)}
+        scenes = np.array([number[entry.scene] for entry in boxes.metadata], dtype=np.int64)
+        for part in parts.values():
+            protocol = part.metrics(boxes.dataset)[0].protocol
+            resamples[protocol] = part.resample(scenes, resampling.weights)
+        metrics = [_with_interval(metric, resamples) for metric in metrics]
+    theirs = run_official(work, parts, layout=layout, say=say) if official else []
+    for line in (*notes, *([resampling.reason] if resampling.reason else [])):
         say(f"{run.header.run}: {line}")
     return _Evaluation(
-        detection=detection,
+        parts=parts,
+        metrics=metrics,
+        resampling=resampling,
+        resamples=resamples,
         official=theirs,
-        map=maps.pop("map", None),
-        others={**detections, **maps, **lanes},
         notes=tuple(notes),
     )
 
 
-def _evaluate_map(run: RunFolder, data: DataSet, published: set[str]) -> dict[str, MapEvaluation]:
-    """MapTR's Chamfer AP; its other protocols where the model's authors report them, or where there are centrelines."""
-    records = list(run.records())
-    maps = data.root / "maps"
-    samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
-    lines = any(element.type == CENTERLINE for record in records for element in record.map_elements or ())
-    protocols = {"map": CHAMFER}
-    if IOU.name in published:
-        protocols["map_iou"] = IOU
-    if lines or CHAMFER_WITH_CENTERLINES.name in published:
-        protocols["map_centerline"] = CHAMFER_WITH_CENTERLINES
-    truth = {
-        token: sample_vectors(maps, data.location(token), sample, centerlines="map_centerline" in protocols)
-        for token, sample in samples.items()
-    }
-    return {key: evaluate_map(records, truth, samples, protocol=protocol) for key, protocol in protocols.items()}
+def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]) -> Metric:
+    values = resamples[metric.protocol].get(metric.name)
+    return metric if values is None else replace(metric, interval=interval(values))
 
 
-def _evaluate_boxes(data: DataSet, found: RunBoxes, published: set[str]) -> dict[str, DetectionResult]:
-    """The nuScenes metrics, and VAD's where the model's authors report those."""
-    annotations = read_annotations(data.root, data.version, found.tokens)
-    truth = make_ground_truth(annotations)
-    boxes = found.in_global_frame(truth)
-    protocols = {"detection": NUSCENES}
-    if VAD.name in published:
-        protocols["vad_detection"] = VAD
-    return {key: evaluate_detections(boxes, truth, annotations.scenes, protocol) for key, protocol in protocols.items()}
+def _notes(work: Work) -> list[str]:
+    run, boxes = work.run, work.boxes
+    notes = [] if _is_whole(run, boxes) else [_incomplete_note(run, len(boxes.metadata))]
+    if run.header.random_weights:
+        notes.append(f"the weights are random ({run.header.random_weights}): these numbers compare with no others")
+    if IMAGES in boxes.tasks and work.truth_2d is None:
+        notes.append(f"{IMAGES} is in the records and is not evaluated: {NEEDS_COCO}")
+    if boxes.dropped:
+        notes.append(f"{boxes.dropped} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out")
+    failed = sum(entry.status == "failed" for entry in boxes.metadata)
+    if failed and "plan" in boxes.tasks:
+        notes.append(f"{failed} failed samples count as plans to stay in place")
+    return notes
 
 
-def _published_protocols(run: RunFolder, layout: Layout) -> set[str]:
+def _published_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
     try:
-        return {claim.protocol for claim in load_model(layout, run.header.model).published}
+        return frozenset(claim.protocol for claim in load_model(layout, run.header.model).published)
     except AdmlopsError:  # a run of a model that this catalogue does not have
-        return set()
-
-
-def _run_official(run: RunFolder, data: DataSet, *, layout: Layout, say: Say) -> DetectionEvaluation:
-    environment = ensure_official(layout, OFFICIAL_NAME, say=say)
-    records = list(run.records())
-    say(f"{run.header.run}: official nuScenes detection metrics over {len(records)} samples")
-    samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
-    return evaluate_detection(
-        make_submission(records, samples),
-        dataroot=data.root,
-        version=data.version,
-        folder=run.predictions_path,
-        environment=environment,
-        layout=layout,
-    )
+        return frozenset()
 
 
 def _shape(run: RunFolder, data: DataSet, boxes: RunBoxes, evaluation: _Evaluation) -> dict[str, Any]:
     header = run.header
     dataset = boxes.dataset
     failed = [entry for entry in boxes.metadata if entry.status == "failed"]
-    done = evaluation.parts
     worst, cutoffs = _find_worst(boxes, evaluation)
     shape = {
         "schema": METRICS_SCHEMA,
@@ -231,52 +213,32 @@ def _shape(run: RunFolder, data: DataSet, boxes: RunBoxes, evaluation: _Evaluati
             "synthetic": data.is_synthetic,
         },
         "notes": list(evaluation.notes),
-        "metrics": [metric.to_json() for part in done.values() for metric in part.metrics(dataset)],
+        "metrics": [metric.to_json() for metric in evaluation.metrics],
         "latency": summarize(Record(schema=1, metadata=entry) for entry in boxes.metadata).to_json(),
-        "details": {name: part.details() for name, part in done.items()},
+        "details": {name: part.details() for name, part in evaluation.parts.items()},
+        "intervals": evaluation.resampling.to_json(),
         "operating_points": cutoffs,
         "worst": [entry.to_json() for entry in worst],
     }
-    if evaluation.detection is not None:
-        shape["intervals"] = evaluation.detection.resampling.to_json()
-    if evaluation.official is not None and evaluation.detection is not None:
-        shape["official"] = _beside_official(evaluation.detection, evaluation.official, dataset)
+    if header.random_weights is not None:
+        shape["random_weights"] = header.random_weights
+    if evaluation.official:
+        shape["official"] = [one.beside(evaluation.metrics) for one in evaluation.official]
     return shape
-
-
-def _beside_official(ours: DetectionResult, theirs: DetectionEvaluation, dataset: str) -> dict[str, Any]:
-    """The official metrics, and the largest difference from ours."""
-    metrics = theirs.metrics(dataset)
-    own = {metric.name: metric.value for metric in ours.metrics(dataset)}
-    differences = [
-        abs(value - metric.value)
-        for metric in metrics
-        if metric.value is not None and (value := own[metric.name]) is not None
-    ]
-    return {
-        "package": "nuscenes-devkit",
-        "numpy": theirs.official["numpy"],
-        "metrics": [metric.to_json() for metric in metrics],
-        "max_abs_difference": max(differences),
-    }
 
 
 def _write_resamples(run: RunFolder, boxes: RunBoxes, evaluation: _Evaluation) -> None:
     """Keep the resampled values, for paired comparisons with other runs; without any, no file stays behind."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for part in evaluation.parts.values():
-        if isinstance(part, DetectionResult) and part.resampled is not None:
-            values[part.protocol.name] = {name: _listed(column) for name, column in part.resamples().items()}
+    values = {
+        protocol: {name: column.tolist() for name, column in columns.items()}
+        for protocol, columns in evaluation.resamples.items()
+        if columns
+    }
     if not values:
         run.resamples_path.unlink(missing_ok=True)
         return
     content = {"schema": METRICS_SCHEMA, "samples_sha256": boxes.dataset, "resamples": values}
     write_atomically(run.resamples_path, msgspec.json.encode(content))
-
-
-def _listed(values: Values) -> list[float]:
-    listed: list[float] = values.tolist()
-    return listed
 
 
 def _find_worst(boxes: RunBoxes, evaluation: _Evaluation) -> tuple[list[SampleErrors], dict[str, dict[str, float]]]:

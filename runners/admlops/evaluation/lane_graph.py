@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.lane_matching import ATTRIBUTES, Matches, match_elements, match_lanes
 from admlops.evaluation.lane_topology import TopologyScore
 from admlops.evaluation.lanes import LanePrediction, LaneTruth
@@ -57,6 +58,10 @@ class LaneGraphEvaluation:
     tie_ranges: Mapping[str, Range]
     lane_ap: Mapping[float, float]
     element_ap: Mapping[int, float]
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each frame."""
+        return {}
 
     def metrics(self, dataset: str) -> list[Metric]:
         """OLS and the four numbers it is made of."""

@@ -9,8 +9,9 @@ from typing import Any
 from admlops.datasets.data_set import DataSet
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.errors import UsageError
+from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, LaneGraphEvaluation, evaluate_lane_protocols
-from admlops.evaluation.lanes import LaneTruth, pair_frames
+from admlops.evaluation.lanes import LanePrediction, LaneTruth, pair_frames
 from admlops.evaluation.metrics import Metric
 from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
@@ -53,6 +54,10 @@ class LaneResult:
             for name, value in self.evaluation.values.items()
         ]
 
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each frame."""
+        return self.evaluation.resample(scenes, weights)
+
     def details(self) -> dict[str, Any]:
         """AP by Fréchet threshold [m] and by attribute, and how far ties can move each number."""
         found = self.evaluation
@@ -72,16 +77,20 @@ def evaluate_lanes(run: RunFolder, data: DataSet, tokens: Sequence[str]) -> dict
         DataError: a frame is not in the data set, or has no annotation.
         RecordError: a record is not one.
     """
+    return {
+        KEYS[protocol]: LaneResult(protocol=protocol + _mark(run.header), evaluation=evaluation)
+        for protocol, evaluation in evaluate_lane_protocols(pair_lanes(run, data, tokens), tuple(KEYS)).items()
+    }
+
+
+def pair_lanes(run: RunFolder, data: DataSet, tokens: Sequence[str]) -> Iterator[tuple[LaneTruth, LanePrediction]]:
+    """Ground truth and prediction of each frame, one after another. Raises as `evaluate_lanes`."""
     if not isinstance(data, OpenLaneV2):
         raise UsageError(
             f"the records of run {run.header.run} hold lane graphs, and {data.kind} has none to compare them with",
             hint=f"admlops run {run.header.model} --data DIR   # with an OpenLane-V2 data set in DIR",
         )
-    frames = pair_frames(_Truths(data, tokens), run.records())
-    return {
-        KEYS[protocol]: LaneResult(protocol=protocol + _mark(run.header), evaluation=evaluation)
-        for protocol, evaluation in evaluate_lane_protocols(frames, tuple(KEYS)).items()
-    }
+    return pair_frames(_Truths(data, tokens), run.records())
 
 
 class _Truths(Mapping[str, LaneTruth]):

@@ -38,7 +38,8 @@ class Metric:
     """One value: `dataset` is the digest of the sample tokens it was measured on, `n` how many there were.
 
     `value` is None where the protocol leaves it undefined. `interval` is a confidence interval, None where none was
-    computed. `device` is set for speeds only: they mean nothing without the machine.
+    computed. `device` is set for speeds only: they mean nothing without the machine. `weights` is `random:SEED` where
+    the model's weights were drawn and not trained: such a value compares with no other.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Metric:
     dataset: str
     interval: tuple[float, float] | None = None
     device: str | None = None
+    weights: str | None = None
 
     @property
     def higher_is_better(self) -> bool:
@@ -67,8 +69,9 @@ class Metric:
         return shape
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], *, dataset: str) -> Metric:
-        """The metric that `to_json` wrote; `dataset` is `data.samples_sha256` of the same file."""
+    def from_json(cls, value: Mapping[str, Any], *, dataset: str, weights: str | None = None) -> Metric:
+        """The metric that `to_json` wrote; `dataset` is `data.samples_sha256` of the same file, `weights` its
+        `random_weights`."""
         interval = value.get("interval")
         return cls(
             name=value["name"],
@@ -78,24 +81,32 @@ class Metric:
             dataset=dataset,
             interval=None if interval is None else (interval[0], interval[1]),
             device=value.get("device"),
+            weights=weights,
         )
 
 
 def metrics_of(summary: Mapping[str, Any]) -> list[Metric]:
     """The metrics in a `metrics.json` that has been read."""
     dataset = summary["data"]["samples_sha256"]
-    return [Metric.from_json(entry, dataset=dataset) for entry in summary["metrics"]]
+    weights = summary.get("random_weights")
+    return [Metric.from_json(entry, dataset=dataset, weights=weights) for entry in summary["metrics"]]
 
 
 def comparable(a: Metric, b: Metric) -> bool:
     """Whether `a` and `b` may be ranked or subtracted."""
-    return a.key == b.key
+    return a.key == b.key and a.weights is None and b.weights is None
 
 
 def require_comparable(a: Metric, b: Metric) -> None:
     """Raises ComparabilityError, naming both sides, unless `a` and `b` are comparable."""
     if comparable(a, b):
         return
+    if weights := a.weights or b.weights:
+        raise ComparabilityError(
+            f"{a.name} ({a.protocol}) cannot be compared: it was measured with random weights ({weights}), "
+            "which say nothing of how good a model is",
+            hint="admlops checkpoints fetch MODEL   # then run it with trained weights",
+        )
     for what, left, right, hint in (
         ("metrics", a.name, b.name, "compare a metric with itself: see docs/metrics.md for their names"),
         ("protocols", a.protocol, b.protocol, "docs/metrics.md says what each protocol measures"),

@@ -15,23 +15,32 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from admlops.evaluation.bootstrap import Scenes, Values, Weights, resample_ratios
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.planning import positions
 
 VAD_MOTION = "vad.motion"
 CLASSES = ("car", "pedestrian")
+DETECTED = (
+    *("car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle", "bicycle", "pedestrian"),
+    "traffic_cone",
+)
+LABELS = {name: label for label, name in enumerate(DETECTED)}
+"""VAD's numbers of nuScenes' ten detection classes."""
+
 KINDS = np.array([0, 0, 2, 0, 0, 2, 2, 2, 1, 2])
 MOVING = np.array([True, True, False, True, True, False, True, True, True, False])
-"""For nuScenes' ten detection classes (car, truck, construction vehicle, bus, trailer, barrier, motorcycle, bicycle,
-pedestrian, traffic cone): the position in CLASSES, 2 for none, and whether they take part in the assignment."""
+"""For each of DETECTED the position in CLASSES, 2 for none, and whether it takes part in the assignment."""
 
 SAMPLES_AT_ONCE = 256
 
+ERRORS = ("minADE", "minFDE")
 MIN_SCORE = 0.6
 MATCH_M = 2.0
 NO_PAIR_M = 1e6
@@ -43,6 +52,7 @@ ORDERS_OF_SUM = ((0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (0, 4, 1, 2, 3), (0, 4, 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
 Kinds = NDArray[np.integer]
+Column = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +84,18 @@ class MotionEvaluation:
 
     samples: int
     values: Mapping[str, float | None]
+    sums: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    """(samples, 8) each: what a sample adds to numerator and denominator of each of `values`, in their order."""
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By name the values in resamples of scenes; `scenes` holds the scene of each sample."""
+        return dict(zip(self.values, resample_ratios(self.sums, self.counts, scenes, weights).T, strict=True))
+
+    def details(self) -> dict[str, Any]:
+        """How many objects each metric is of."""
+        counts = dict(zip(self.values, self.counts.sum(axis=0).astype(int).tolist(), strict=True))
+        return {"protocol": VAD_MOTION, "objects": counts}
 
     def metrics(self, dataset: str) -> list[Metric]:
         return [
@@ -84,15 +106,28 @@ class MotionEvaluation:
 
 @dataclass
 class _Sums:
-    """Of one class, over the samples; errors one after another in single precision, as the original adds them."""
+    """Of one class, sample by sample; errors are added in single precision, one after another, as in the original."""
 
-    truths: int = 0
-    matched: int = 0
-    whole: int = 0
-    hits: int = 0
-    false_alarms: int = 0
+    truths: list[int] = field(default_factory=list)
+    false_alarms: list[int] = field(default_factory=list)
+    matched: list[int] = field(default_factory=list)
+    whole: list[int] = field(default_factory=list)
+    hits: list[int] = field(default_factory=list)
     ade: list[np.float32] = field(default_factory=list)
     fde: list[np.float32] = field(default_factory=list)
+
+    def ratios(self) -> dict[str, tuple[Column, Column]]:
+        """By metric what each sample adds to the numerator and to the denominator."""
+        truths, false, matched, whole, hits = (
+            np.array(column, dtype=np.float64)
+            for column in (self.truths, self.false_alarms, self.matched, self.whole, self.hits)
+        )
+        return {
+            "minADE": (np.array(self.ade, dtype=np.float64), matched),
+            "minFDE": (np.array(self.fde, dtype=np.float64), whole),
+            "MR": (whole - hits, whole),
+            "EPA": (hits - FALSE_ALARM_COST * false, truths),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +146,30 @@ class _Matched:
 def evaluate_motion(samples: Iterable[tuple[MotionTruth, MotionPrediction]]) -> MotionEvaluation:
     """Evaluate the predicted futures of all samples, in their order."""
     sums = [_Sums() for _ in CLASSES]
-    count = 0
     iterator = iter(samples)
     while chunk := list(itertools.islice(iterator, SAMPLES_AT_ONCE)):
-        count += len(chunk)
         _add_errors(sums, [_match(sums, truth, found) for truth, found in chunk])
-    values: dict[str, float | None] = {}
-    for name, own in zip(CLASSES, sums, strict=True):
-        values[f"minADE_{name}"] = _mean(own.ade, own.matched)
-        values[f"minFDE_{name}"] = _mean(own.fde, own.whole)
-        values[f"MR_{name}"] = (own.whole - own.hits) / own.whole if own.whole else None
-        values[f"EPA_{name}"] = (own.hits - FALSE_ALARM_COST * own.false_alarms) / own.truths if own.truths else None
-    return MotionEvaluation(samples=count, values=values)
+    ratios = {
+        f"{metric}_{name}": ratio
+        for name, own in zip(CLASSES, sums, strict=True)
+        for metric, ratio in own.ratios().items()
+    }
+    return MotionEvaluation(
+        samples=len(sums[0].truths),
+        values={name: _ratio(*ratio, single=name.startswith(ERRORS)) for name, ratio in ratios.items()},
+        sums=np.stack([above for above, _ in ratios.values()], axis=1),
+        counts=np.stack([below for _, below in ratios.values()], axis=1),
+    )
 
 
-def _mean(sums: list[np.float32], count: int) -> float | None:
+def _ratio(above: Column, below: Column, *, single: bool) -> float | None:
+    """The ratio of two sums, None where nothing was there; in single precision for errors."""
+    count = below.sum()
     if not count:
         return None
-    return float(np.cumsum(np.array(sums, dtype=np.float32), dtype=np.float32)[-1] / np.float32(count))
+    if single:
+        return float(np.cumsum(above.astype(np.float32), dtype=np.float32)[-1] / np.float32(count))
+    return float(above.sum() / count)
 
 
 def _match(sums: Sequence[_Sums], truth: MotionTruth, found: MotionPrediction) -> _Matched:
@@ -143,8 +184,8 @@ def _match(sums: Sequence[_Sums], truth: MotionTruth, found: MotionPrediction) -
     known = np.asarray(truth.known).sum(axis=1)
     whole, false = np.bincount(kinds[known == STEPS], minlength=3), np.bincount(KINDS[labels[alone]], minlength=3)
     for kind, own in enumerate(sums):
-        own.truths += int(whole[kind])
-        own.false_alarms += int(false[kind])
+        own.truths.append(int(whole[kind]))
+        own.false_alarms.append(int(false[kind]))
     return _Matched(
         kinds=kinds[matched],
         there=there[matched],
@@ -157,23 +198,22 @@ def _match(sums: Sequence[_Sums], truth: MotionTruth, found: MotionPrediction) -
 
 def _add_errors(sums: Sequence[_Sums], samples: Sequence[_Matched]) -> None:
     """Add the errors of matched pairs, sample by sample, because single precision shows the order of a sum."""
-    filled = [sample for sample in samples if len(sample.kinds)]
-    if not filled:
-        return
+    lengths = [len(sample.kinds) for sample in samples]
+    of, ends = np.repeat(np.arange(len(samples)), lengths), np.cumsum(lengths)[:-1]
+    # One sample without pairs, where there is no other, has the shapes that a sum over nothing needs.
+    filled = [sample for sample in samples if len(sample.kinds)] or samples[:1]
     there, steps, centers, modes, known, kinds = (
         np.concatenate([getattr(sample, name) for sample in filled])
         for name in ("there", "steps", "centers", "modes", "known", "kinds")
     )
     ade, fde = _errors(there, steps, centers, modes, known)
-    ends = np.cumsum([len(sample.kinds) for sample in filled])[:-1]
     for kind, own in enumerate(sums):
         use, whole = (kinds == kind) & (known > 0), (kinds == kind) & (known == STEPS)
-        own.matched += int(use.sum())
-        own.whole += int(whole.sum())
-        own.hits += int((fde[whole] <= MATCH_M).sum())
-        for errors, chosen, sample_sums in ((ade, use, own.ade), (fde, whole, own.fde)):
-            for part in np.split(np.where(chosen, errors, np.float32(0)), ends):
-                sample_sums.append(np.cumsum(part, dtype=np.float32)[-1])
+        for chosen, counts in ((use, own.matched), (whole, own.whole), (whole & (fde <= MATCH_M), own.hits)):
+            counts.extend(np.bincount(of[chosen], minlength=len(samples)).tolist())
+        for errors, chosen, added in ((ade, use, own.ade), (fde, whole, own.fde)):
+            parts = np.split(np.where(chosen, errors, np.float32(0)), ends)
+            added.extend(np.cumsum(part, dtype=np.float32)[-1] if len(part) else np.float32(0) for part in parts)
 
 
 def _assign(centers: Floats, moving: NDArray[np.bool_], there: Floats, moving_there: NDArray[np.bool_]) -> Indices:

@@ -26,11 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.vector_map import ego_to_patch
-from admlops.errors import RecordError
+from admlops.evaluation.bootstrap import Scenes, Values, Weights, resample_ratios
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.occupancy import CELLS, row_runs
-from admlops.results.record import Record
 
 STP3 = "stp3.planning"
 UNIAD = "uniad.planning"
@@ -46,10 +44,6 @@ EGO_COLUMNS = np.arange(98, 102)
 
 SAMPLES_AT_ONCE = 512
 NAMES = ("L2", "obj_col", "obj_box_col")
-
-VAD_PEOPLE = range(2, 9)
-VAD_VEHICLES = range(14, 24)
-"""VAD's numbers of nuScenes categories; the rest, such as barriers, is not in the way."""
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -94,6 +88,21 @@ class PlanningEvaluation:
     protocol: str
     samples: int
     values: Mapping[str, float | None]
+    each: Floats
+    """(samples, 9): what each sample adds to the means, in the order of `values`."""
+
+    rows: Ints
+    """(samples,): which of the plans given these are."""
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By name the values in resamples of scenes; `scenes` holds the scene of each plan given."""
+        each = self.each.astype(np.float64)
+        ratios = resample_ratios(each, np.ones_like(each), scenes[self.rows], weights)
+        return dict(zip(self.values, ratios.T, strict=True))
+
+    def details(self) -> dict[str, Any]:
+        """How many plans were measured."""
+        return {"protocol": self.protocol, "samples": self.samples}
 
     def metrics(self, dataset: str) -> list[Metric]:
         return [
@@ -105,25 +114,6 @@ class PlanningEvaluation:
 def positions(steps: Floats) -> Floats:
     """Positions [m] from steps along the last but one axis, as torch adds them: in double precision, rounded after."""
     return np.cumsum(steps, axis=-2, dtype=np.float64).astype(np.float32)
-
-
-def traffic_of_vad(boxes: Floats, features: Floats) -> Traffic:
-    """The traffic in VAD's annotations: `gt_bboxes_3d` (A, 7 or 9) and `gt_attr_labels` (A, 34), in single precision.
-
-    Boxes are x, y, z, width, length, height, yaw of mmdet3d 0.17; features are six steps x, y, six masks, a goal, nine
-    numbers of state with the category last, and six turns.
-    """
-    boxes, features = boxes.astype(np.float32), features.astype(np.float32)
-    yaw = np.float32(-1) * (boxes[:, 6:7] + np.float32(np.pi / 2))
-    category = features[:, 3 * STEPS + 9].astype(int)
-    return Traffic(
-        positions=np.cumsum(features[:, : 2 * STEPS].reshape(-1, STEPS, 2), axis=1) + boxes[:, np.newaxis, :2],
-        yaws=np.cumsum(features[:, 3 * STEPS + 10 : 4 * STEPS + 10], axis=1) + yaw,
-        sizes_lw=boxes[:, [4, 3]],
-        present=features[:, 2 * STEPS : 3 * STEPS] == 1,
-        vehicle=np.isin(category, VAD_VEHICLES),
-        person=np.isin(category, VAD_PEOPLE),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,35 +134,56 @@ def evaluate_planning(plans: Iterable[tuple[Floats, PlanTruth]], *, protocol: st
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
-    if protocol == STP3:
-        plans = ((plan, truth) for plan, truth in plans if truth.is_whole)
-    parts = [_steps(chunk, protocol) for chunk in _chunks(plans)]
+    rows: list[int] = []
+    wanted = _wanted(plans, whole=protocol == STP3, rows=rows)
+    parts = [_steps(chunk, protocol) for chunk in _chunks(wanted)]
     if not parts:
-        return PlanningEvaluation(protocol=protocol, samples=0, values=dict.fromkeys(_names()))
-    l2, point, box = (np.concatenate([part[index] for part in parts]) for index in range(3))
+        none = np.zeros((0, len(_names())))
+        return PlanningEvaluation(
+            protocol=protocol,
+            samples=0,
+            values=dict.fromkeys(_names()),
+            each=none,
+            rows=np.zeros(0, np.int64),
+        )
+    measured = [np.concatenate([part[index] for part in parts]).astype(np.float32) for index in range(len(NAMES))]
     summarize = _average_so_far if protocol == STP3 else _at_the_step
-    values = {
-        f"{name}_{second}s": value
-        for name, steps in (("L2", l2), ("obj_col", point), ("obj_box_col", box))
-        for second, value in zip(HORIZONS_S, summarize(steps.astype(np.float32)), strict=True)
-    }
-    return PlanningEvaluation(protocol=protocol, samples=len(l2), values={name: values[name] for name in _names()})
+    each, means = zip(*(summarize(steps) for steps in measured), strict=True)
+    return PlanningEvaluation(
+        protocol=protocol,
+        samples=len(rows),
+        values=dict(zip(_names(), itertools.chain.from_iterable(means), strict=True)),
+        each=np.concatenate(each, axis=1),
+        rows=np.array(rows, dtype=np.int64),
+    )
+
+
+def _wanted(
+    plans: Iterable[tuple[Floats, PlanTruth]], *, whole: bool, rows: list[int]
+) -> Iterator[tuple[Floats, PlanTruth]]:
+    """The plans that count, or all; their positions go to `rows`."""
+    for row, (plan, truth) in enumerate(plans):
+        if truth.is_whole or not whole:
+            rows.append(row)
+            yield plan, truth
 
 
 def _names() -> list[str]:
     return [f"{name}_{second}s" for name in NAMES for second in HORIZONS_S]
 
 
-def _average_so_far(steps: Floats) -> list[float]:
-    """Means over the steps so far in single precision, then over the samples in double precision."""
+def _average_so_far(steps: Floats) -> tuple[Floats, list[float]]:
+    """Means over the steps so far in single precision, of each sample; then over the samples in double precision."""
     sums = np.cumsum(steps, axis=1, dtype=np.float32)
-    return [float(np.mean(sums[:, 2 * s - 1] / np.float32(2 * s), dtype=np.float64)) for s in HORIZONS_S]
+    each = np.stack([sums[:, 2 * second - 1] / np.float32(2 * second) for second in HORIZONS_S], axis=1)
+    return each, [float(mean) for mean in each.mean(axis=0, dtype=np.float64)]
 
 
-def _at_the_step(steps: Floats) -> list[float]:
-    """Sums over the samples one after another in single precision, as UniAD keeps them."""
+def _at_the_step(steps: Floats) -> tuple[Floats, list[float]]:
+    """The values at the steps; sums over the samples one after another in single precision, as UniAD keeps them."""
     total = np.cumsum(steps, axis=0, dtype=np.float32)[-1] / np.float32(len(steps))
-    return [float(total[2 * s - 1]) for s in HORIZONS_S]
+    at = [2 * second - 1 for second in HORIZONS_S]
+    return steps[:, at], [float(total[step]) for step in at]
 
 
 def _steps(chunk: Sequence[tuple[Floats, PlanTruth]], protocol: str) -> tuple[Floats, Bools, Bools]:
@@ -269,23 +280,3 @@ def _chunks(plans: Iterable[tuple[Floats, PlanTruth]]) -> Iterator[list[tuple[Fl
     iterator = iter(plans)
     while chunk := list(itertools.islice(iterator, SAMPLES_AT_ONCE)):
         yield chunk
-
-
-def plan_in_lidar(record: Record, sample: Mapping[str, Any]) -> Floats:
-    """The six planned positions of a record, (6, 2) [m], in the LiDAR frame.
-
-    Args:
-        sample: the sample in the shape of docs/architecture.md.
-
-    Raises:
-        RecordError: there is no plan, or not six steps of 0.5 s.
-    """
-    plan = record.plan or None
-    token = record.metadata.sample_token
-    if plan is None or len(plan.waypoints) < STEPS or abs(plan.interval_s - STEP_S) > 1e-6:
-        what = f"{len(plan.waypoints)} steps of {plan.interval_s} s" if plan else "no plan"
-        raise RecordError(
-            f"the record of sample {token} has {what}; the planning metrics need {STEPS} steps of {STEP_S} s",
-            hint=f"mend convert() in the adapter of {record.metadata.model_name}, or leave failed samples out",
-        )
-    return ego_to_patch(plan.waypoints[:STEPS], sample)

@@ -42,13 +42,14 @@ def rank(metrics: Mapping[str, Metric]) -> Ranking:
     """The models of `metrics` (model → one metric) in order; undefined values are left out.
 
     Raises:
-        ComparabilityError: two of them follow different protocols or were measured on different data.
+        ComparabilityError: two of them follow different protocols or were measured on different data, or one was
+            measured with random weights.
         ValueError: `metrics` is empty.
     """
     if not metrics:
         raise ValueError("nothing to rank")
-    first, *others = metrics.values()
-    for other in others:
+    first = next(iter(metrics.values()))
+    for other in metrics.values():
         require_comparable(first, other)
     sign = -1.0 if first.higher_is_better else 1.0
     values = [(model, metric.value) for model, metric in metrics.items() if metric.value is not None]
@@ -69,12 +70,13 @@ def rank(metrics: Mapping[str, Metric]) -> Ranking:
 def rankings(metrics: Mapping[str, Sequence[Metric]]) -> list[Ranking]:
     """Every ranking that `metrics` (model → all its metrics) carries, in order of first appearance.
 
-    A number that no other model has a counterpart for stands alone in its ranking: one place, nobody beaten.
+    A number that no other model has a counterpart for stands alone in its ranking: one place, nobody beaten. What was
+    measured with random weights has no place in any.
     """
     groups: dict[tuple[str, str, str, str | None], dict[str, Metric]] = {}
     for model, own in metrics.items():
         for metric in own:
-            if metric.value is not None:
+            if metric.value is not None and metric.weights is None:
                 groups.setdefault(metric.key, {})[model] = metric
     return [rank(group) for group in groups.values()]
 

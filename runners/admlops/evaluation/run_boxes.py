@@ -49,6 +49,9 @@ from admlops.results.record import (
 )
 from admlops.results.run_folder import RunFolder
 
+FUTURES = "trajectories"
+"""Stands among the tasks of a run if a detection has possible futures."""
+
 TASKS = ("detections_3d", "detections_2d", "map_elements", "lane_graph", "plan")
 COLUMNS = ("sample", "label", "number", "geometry", "score", "attribute")
 NO_ATTRIBUTE = 0
@@ -88,7 +91,7 @@ class RunBoxes:
 
     Attributes:
         metadata: of each record, in the run's order.
-        tasks: the names out of TASKS that any record answers.
+        tasks: the names out of TASKS that any record answers, and FUTURES.
         dropped: boxes left out because a sample had more than 500; the most confident stay.
     """
 
@@ -169,6 +172,8 @@ def _read_scenes(run: RunFolder, scenes: Sequence[str]) -> RunBoxes:
         tasks |= {task for task in TASKS if _answers(getattr(record, task))}
         if isinstance(record.detections_3d, list) and record.detections_3d:
             parts.append(_to_arrays(record, len(metadata)))
+            if FUTURES not in tasks and any(map(_answers, map(_trajectories, record.detections_3d))):
+                tasks.add(FUTURES)
         metadata.append(record.metadata)
     dropped = sum(part.dropped for part in parts)
     columns = [np.concatenate(column) for column in zip(*(part.columns for part in parts), strict=True)]
@@ -232,6 +237,7 @@ _pose = attrgetter("center", "size_wlh", "rotation_wxyz")
 _box, _velocity = attrgetter("bbox_3d"), attrgetter("velocity")
 _name, _attribute = attrgetter("class_name"), attrgetter("attribute")
 _id, _confidence = attrgetter("id"), attrgetter("confidence")
+_trajectories = attrgetter("trajectories")
 _UNKNOWN = (np.nan, np.nan)
 
 

@@ -10,8 +10,7 @@ in place of the distance.
 
 Source: MapTR, projects/mmdet3d_plugin/datasets/map_utils/{mean_ap,tpfp,tpfp_chamfer}.py. One difference: equal
 confidences keep their order here, where `numpy.argsort` there leaves it to the machine. How far their order can move
-the number is the range from `ap_low` to `ap_high`: of predictions with one confidence the number of true positives does
-not depend on their order, so the ends are those with all of them first and all of them last.
+the number is the range from `ap_low` to `ap_high`.
 """
 
 from __future__ import annotations
@@ -26,25 +25,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, ego_to_patch
+from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector
 from admlops.errors import RecordError
+from admlops.evaluation.bootstrap import Scenes, Values, Weights
+from admlops.evaluation.map_curves import Curve, SampleMatch, precision_recall, thin
+from admlops.evaluation.map_predictions import MapRecord, Predictions, read_all_predictions
+from admlops.evaluation.map_resampling import resample_ap
 from admlops.evaluation.metrics import MAP_PROTOCOL, Metric
 from admlops.evaluation.polylines import Batch, buffer_iou, nearest_lines, resample
-from admlops.results.record import MapElement, Record
 
 THRESHOLDS_M = (0.5, 1.0, 1.5)
 IOU_THRESHOLDS = tuple(float(value) for value in np.linspace(0.5, 0.95, 10))
-OTHER_TYPES = frozenset({CENTERLINE})
-"""Element types that a record may hold and that a protocol may leave alone."""
-
-MAX_CURVE_POINTS = 100
 SAMPLES_AT_ONCE = 256
 """Samples evaluated in one go: some 20 MB of resampled lines a class."""
 
 THREADS = min(2, os.cpu_count() or 1)
 
 Points = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,50 +88,6 @@ PROTOCOLS = (CHAMFER, IOU, CHAMFER_WITH_CENTERLINES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """The predictions of one class in one sample, in the record's order: (M, 2) [m] each, confidences, record ids."""
-
-    lines: tuple[Points, ...]
-    confidences: NDArray[np.float64]
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleMatch:
-    """One class in one sample. `ground_truth` are indices into the sample's list of vectors.
-
-    `nearest` and `distance` give each prediction's nearest element (an index into `ground_truth`) and how far it is
-    [m]; infinite where no pair exists.
-    """
-
-    sample_token: str
-    confidences: NDArray[np.float64]
-    ids: tuple[int, ...]
-    ground_truth: tuple[int, ...]
-    nearest: NDArray[np.intp]
-    distance: NDArray[np.float64]
-
-    def true_positives(self, limit: float) -> NDArray[np.bool_]:
-        """Which predictions are true positives within `limit`, in the record's order."""
-        return _true_positives([self], limit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A precision-recall curve in order of falling confidence, single precision, and the area under it.
-
-    `ap_low` and `ap_high` bound the areas that other orders of equal confidences give.
-    """
-
-    ap: float
-    ap_low: float
-    ap_high: float
-    recall: Floats32
-    precision: Floats32
-    confidence: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
 class MapEvaluation:
     """Everything the protocol says about a run: curves by class and threshold, and the matches behind them."""
 
@@ -168,6 +121,15 @@ class MapEvaluation:
             for name, value in values.items()
         ]
 
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each sample."""
+        (protocol,) = (one for one in PROTOCOLS if one.name == self.protocol)
+        aps = {
+            f"AP_{name}": resample_ap(matches, protocol.limits, scenes, weights)
+            for name, matches in self.matches.items()
+        }
+        return {"mAP": np.mean(list(aps.values()), axis=0), **aps}
+
     def details(self) -> dict[str, Any]:
         """AP and counts by class, what ties leave open, and the curves, thinned to 100 points, for `metrics.json`."""
         classes = {
@@ -180,7 +142,7 @@ class MapEvaluation:
             for name, curves in self.curves.items()
         }
         thinned = {
-            name: {_label(threshold): _thin(curve) for threshold, curve in curves.items()}
+            name: {_label(threshold): thin(curve) for threshold, curve in curves.items()}
             for name, curves in self.curves.items()
         }
         ranges = {name: list(ends) for name, ends in self.tie_ranges().items()}
@@ -188,7 +150,7 @@ class MapEvaluation:
 
 
 def evaluate_map(
-    records: Iterable[Record],
+    records: Iterable[MapRecord],
     ground_truth: Mapping[str, Sequence[MapVector]],
     samples: Mapping[str, Mapping[str, Any]],
     *,
@@ -205,7 +167,7 @@ def evaluate_map(
         RecordError: an element has a type that the protocol does not know, a record's sample is not among the ground
             truth, a sample has two records or none.
     """
-    found = _read_all(records, ground_truth, samples, protocol.classes)
+    found = read_all_predictions(records, ground_truth, samples, protocol.classes)
     if missing := [token for token in ground_truth if token not in found]:
         raise RecordError(
             f"{len(missing)} of {len(ground_truth)} samples have no record, {missing[0]} among them",
@@ -237,60 +199,6 @@ def evaluate_elements(
     pairs = tuple(zip(protocol.thresholds, protocol.limits, strict=True))
     curves = {name: {t: precision_recall(matches[name], limit) for t, limit in pairs} for name in protocol.classes}
     return MapEvaluation(samples=len(tokens), curves=curves, matches=matches, protocol=protocol.name)
-
-
-def _read_all(
-    records: Iterable[Record],
-    ground_truth: Mapping[str, Sequence[MapVector]],
-    samples: Mapping[str, Mapping[str, Any]],
-    classes: Sequence[str],
-) -> dict[str, dict[str, Predictions]]:
-    found: dict[str, dict[str, Predictions]] = {}
-    for record in records:
-        token = record.metadata.sample_token
-        if token in found or token not in ground_truth:
-            reason = "has two records" if token in found else "is not among the samples evaluated"
-            raise RecordError(
-                f"sample {token} {reason}", hint=f"admlops results verify {record.metadata.run}   # what the run holds"
-            )
-        found[token] = read_predictions(record, samples[token], classes=classes)
-    return found
-
-
-def read_predictions(
-    record: Record, sample: Mapping[str, Any], *, classes: Sequence[str] = MAP_CLASSES
-) -> dict[str, Predictions]:
-    """A record's elements by class, moved to the patch frame. Raises RecordError as `evaluate_map`."""
-    elements = list(record.map_elements or [])
-    for element in elements:
-        if element.type not in classes and element.type not in OTHER_TYPES:
-            raise RecordError(
-                f"the record of sample {record.metadata.sample_token} has a map element {element.id} of type "
-                f"{element.type!r}; the types are {', '.join((*classes, *sorted(OTHER_TYPES - {*classes})))}",
-                hint=f"mend convert() in the adapter of {record.metadata.model_name} and run it again",
-            )
-    lines = _move_to_patch(elements, sample)
-    by_class: dict[str, list[int]] = {name: [] for name in classes}
-    for index, element in enumerate(elements):
-        if element.type in by_class:
-            by_class[element.type].append(index)
-    return {
-        name: Predictions(
-            lines=tuple(lines[index] for index in indices),
-            confidences=np.array([elements[index].confidence for index in indices], dtype=float),
-            ids=tuple(elements[index].id for index in indices),
-        )
-        for name, indices in by_class.items()
-    }
-
-
-def _move_to_patch(elements: Sequence[MapElement], sample: Mapping[str, Any]) -> list[Points]:
-    """All lines of a record in one go: converting them one by one would take most of the evaluation's time."""
-    if not elements:
-        return []
-    points = ego_to_patch([point for element in elements for point in element.points], sample)
-    ends = np.cumsum([len(element.points) for element in elements]).tolist()
-    return [points[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
 def match_sample(
@@ -331,74 +239,6 @@ def _match_samples(
             tokens, predictions, indices, itertools.pairwise(batch.first.tolist()), strict=True
         )
     ]
-
-
-def _true_positives(matches: Sequence[SampleMatch], limit: float) -> NDArray[np.bool_]:
-    """Which predictions of all samples, one after another, are true positives.
-
-    In order of confidence the first one within the limit takes its nearest element.
-    """
-    confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
-    distance = np.concatenate([np.zeros(0), *(match.distance for match in matches)])
-    counts = [len(match.ground_truth) for match in matches]
-    first = np.repeat(np.cumsum(counts) - counts, [len(match.ids) for match in matches]).astype(np.intp)
-    element = first + np.concatenate([np.zeros(0, dtype=np.intp), *(match.nearest for match in matches)])
-    order = np.argsort(-confidences, kind="stable")
-    order = order[distance[order] <= limit]
-    positive = np.zeros(len(confidences), dtype=np.bool_)
-    positive[order[np.unique(element[order], return_index=True)[1]]] = True
-    return positive
-
-
-def precision_recall(matches: Sequence[SampleMatch], limit: float) -> Curve:
-    """The curve of one class at one threshold over all samples."""
-    ground_truth = sum(len(match.ground_truth) for match in matches)
-    confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
-    positive = _true_positives(matches, limit)
-    order = np.argsort(-confidences, kind="stable")
-    recall, precision = _accumulate(positive[order], ground_truth)
-    low, high = (
-        average_precision(*_accumulate(positive[np.lexsort((key, -confidences))], ground_truth))
-        for key in (positive, ~positive)
-    )
-    return Curve(
-        ap=average_precision(recall, precision),
-        ap_low=low,
-        ap_high=high,
-        recall=recall,
-        precision=precision,
-        confidence=confidences[order],
-    )
-
-
-def _accumulate(positive: NDArray[np.bool_], ground_truth: int) -> tuple[Floats32, Floats32]:
-    """Recall and precision after each prediction."""
-    tiny = np.finfo(np.float32).eps
-    tp = np.cumsum(positive.astype(np.float32))
-    fp = np.cumsum((~positive).astype(np.float32))
-    recall = tp / np.float32(max(float(ground_truth), float(tiny)))
-    return recall, tp / np.maximum(tp + fp, tiny)
-
-
-def average_precision(recall: Floats32, precision: Floats32) -> float:
-    """The area under the curve after making precision monotone from the right; single precision as in MapTR."""
-    ends = np.zeros(1, np.float32), np.ones(1, np.float32)
-    recall = np.concatenate([ends[0], recall, ends[1]])
-    precision = np.concatenate([ends[0], precision, ends[0]])
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    steps = np.nonzero(recall[1:] != recall[:-1])[0]
-    return float(np.sum((recall[steps + 1] - recall[steps]) * envelope[steps + 1]))
-
-
-def _thin(curve: Curve) -> dict[str, list[float]]:
-    """At most MAX_CURVE_POINTS of the points at which recall rises, the last one among them."""
-    rises = np.nonzero(np.diff(curve.recall, prepend=np.float32(0)) > 0)[0]
-    chosen = rises[np.unique(np.linspace(0, len(rises) - 1, min(len(rises), MAX_CURVE_POINTS)).round().astype(int))]
-    return {
-        "recall": [round(float(value), 6) for value in curve.recall[chosen]],
-        "precision": [round(float(value), 6) for value in curve.precision[chosen]],
-        "confidence": [round(float(value), 6) for value in curve.confidence[chosen]],
-    }
 
 
 def _label(threshold: float) -> str:

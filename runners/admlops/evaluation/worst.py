@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from admlops.datasets.nuscenes import GroundTruthBox
 from admlops.evaluation.boxes import CLASSES, Integers, Mask
+from admlops.evaluation.map_curves import SampleMatch
 from admlops.evaluation.nuscenes_detection import ERROR_COLUMN, Matching
-from admlops.evaluation.vector_map import SampleMatch
 from admlops.results.record import Detection3D
 
 MATCH_DISTANCE_M = 2.0

@@ -17,7 +17,8 @@ from msgspec import UnsetType
 from admlops.datasets.nuscenes import GroundTruthBox
 from admlops.datasets.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
 from admlops.errors import AdmlopsError
-from admlops.evaluation.vector_map import match_sample, read_predictions
+from admlops.evaluation.map_predictions import read_predictions
+from admlops.evaluation.vector_map import match_sample
 from admlops.evaluation.worst import judge, match_boxes, match_elements
 from admlops.reports.geometry import Points
 from admlops.results.record import Detection3D, MapElement, Record
