@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One table and one page about every model that is set up here, or about the embedded default.
+# One table and one page about every model: which are ready, which are not, and why.
 set -euo pipefail
 
 usage() {
@@ -7,9 +7,15 @@ usage() {
 Usage: runners/quick_test.sh [--help] [OPTION of admlops compare]...
 
 Runs every model that is set up, evaluates it, and writes a comparison: a table, comparison_summary.json, report.html.
-Where no model is set up it takes the embedded default, GroundPlane; models that are not set up get a row that says so.
-Where there is no data set (admlops_repository/data/nuscenes) it makes synthetic scenes first. Options go to
-`admlops compare`.
+The table says of each model whether it is
+
+  ready        it ran on the scenes with its own weights
+  degraded     it ran, but its weights are random, or samples failed, or there is no GPU: the table says which
+  failed       with the failure's class and what to do
+  not set up   with what is missing
+
+Real data and weights are taken where they are set up, else synthetic scenes are made and random weights drawn. Without a
+GPU the networks run on the first two samples only. Options go to `admlops compare`.
 
 Example:
   ./runners/quick_test.sh --workers 2
@@ -17,26 +23,48 @@ HELP
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+admlops=$root/.venv/bin/admlops
 repository=${ADMLOPS_REP_PATH:-$root/admlops_repository}
+small=(--scenes 2 --samples 12 --scale 0.5 --seed 1)
 
-# Every model of the catalogue; the embedded default only while no other model is ready.
-chosen_models() {
-  "$root/.venv/bin/admlops" models list --json | "$root/.venv/bin/python" -c '
-import json, sys
-status = {model["name"]: model["status"] for model in json.load(sys.stdin)}
-status.pop("GroundPlane")
-print(",".join([*status] if "ready" in status.values() else ["GroundPlane", *status]))'
+# The data set's folder $1 if it is set up, else $2, made now if need be with the options that follow.
+data_set() {
+  local real=$repository/data/$1 made=$repository/data/$2
+  shift 2
+  if [[ -d $real ]]; then
+    echo "$real"
+    return
+  fi
+  [[ -d $made ]] || "$admlops" data synthesize "$made" "${small[@]}" "$@" >&2
+  echo "$made"
 }
+
+# The data sets that networks read which can run here, if only with random weights: nuscenes, openlanev2, or none.
+networks_here() {
+  "$root/.venv/bin/python" -c '
+from admlops.catalog import READY, list_models, load_model, setup_status
+from admlops.paths import find_layout
+layout = find_layout()
+models = [load_model(layout, name) for name in list_models(layout)]
+networks = [model for model in models if model.source.kind == "git"]
+print(*sorted({model.dataset for model in networks if setup_status(layout, model, weights=False) == READY}))'
+}
+
+has_gpu() { nvidia-smi -L >/dev/null 2>&1; }
 
 main() {
   case ${1:-} in --help | -h) usage && exit 0 ;; esac
   "$root/install/bootstrap.sh"
-  local data=$repository/data/nuscenes
-  if [[ ! -d $data ]]; then
-    data=$repository/data/synthetic
-    "$root/.venv/bin/admlops" data synthesize "$data" --scenes 2 --samples 12 --scale 0.5 --camera-sweeps 0 --seed 1
+  local data networks options=()
+  data=$(data_set nuscenes synthetic --camera-sweeps 0)
+  networks=$(networks_here)
+  if [[ -n $networks ]]; then
+    has_gpu || options+=(--limit 2)
+    case $networks in
+      *openlanev2*) options+=(--also "$(data_set openlane-v2 synthetic-openlane --format openlane-v2)") ;;
+    esac
   fi
-  "$root/.venv/bin/admlops" compare --models "$(chosen_models)" --data "$data" --split mini_val --fresh "$@"
+  "$admlops" compare --models all --random-weights --data "$data" --fresh ${options[@]+"${options[@]}"} "$@"
 }
 
 main "$@"

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.execution.execution_bench import make_header
 
+from admlops.catalog import load_model
+from admlops.paths import Layout
+from admlops.pipeline.compare import Compared, find_shortcomings, request_for
+from admlops.pipeline.run import RunRequest
 from admlops.results.run_folder import RunFolder
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -20,11 +27,14 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
     out = tmp_path / "out"
     command = ("compare", "--models", "GroundPlane,MapTR", "--data", synthetic_root, "--out", out)
     first = admlops(*command)
-    assert "not set up" in first.stdout
+    rows = {line.split()[0]: line for line in first.stdout.splitlines() if line.startswith(("GroundPlane", "MapTR"))}
+    assert rows["GroundPlane"].split()[1] == "ready"
+    assert "not set up" in rows["MapTR"]
+    assert "→ make setup-MapTR" in rows["MapTR"]
     assert str(out / "report.html") in first.stdout
     summary = json.loads((out / "comparison_summary.json").read_text())
     groundplane, maptr = summary["models"]
-    assert groundplane["status"] == "complete"
+    assert (groundplane["status"], groundplane["state"], groundplane["why"]) == ("complete", "ready", "")
     assert maptr["status"].startswith("not set up")
     assert {claim["metric"] for claim in maptr["published"]} >= {"mAP"}
     assert all(metric["protocol"] and metric["n"] == 8 for metric in groundplane["metrics"])
@@ -41,6 +51,68 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
     repeated = json.loads(again.stdout)
     assert repeated["models"][0]["run"] == groundplane["run"], "a finished run is used again"
     assert repeated["models"][0]["metrics"] == groundplane["metrics"]
+
+
+def make_run(folder: Path, model: str, *, weights: str | None = None, device: str = "cuda:0") -> RunFolder:
+    """A run without records whose header says how it was made."""
+    facts = make_header({"a": 1}, model=model)
+    options = {} if weights is None else {"weights": weights}
+    return RunFolder(folder, msgspec.structs.replace(facts, settings={"device": device, "options": options}))
+
+
+@pytest.mark.parametrize(
+    ("weights", "device", "words"),
+    [
+        (None, "cuda:0", []),
+        ("random:0", "cuda:0", ["random weights"]),
+        (None, "cpu", ["on the CPU"]),
+        ("random:0", "cpu", ["random weights", "on the CPU"]),
+    ],
+)
+def test_a_model_that_ran_otherwise_than_it_is_judged_is_degraded(
+    layout: Layout, tmp_path: Path, weights: str | None, device: str, words: list[str]
+) -> None:
+    model = load_model(layout, "MapTR")
+    run = make_run(tmp_path, "MapTR", weights=weights, device=device)
+    shortcomings = tuple(find_shortcomings(model, run, {"samples": 1}))
+    row = Compared(model=model, status="complete", run=run, metrics={"metrics": []}, shortcomings=shortcomings)
+    assert row.state == ("degraded" if words else "ready")
+    assert len(shortcomings) == len(words)
+    assert all(word in row.why for word in words)
+    assert (row.judged is None) == (weights is not None), "random weights are ranked with no others"
+
+
+def test_a_model_that_failed_says_its_class_and_what_to_do(layout: Layout) -> None:
+    model = load_model(layout, "MapTR")
+    row = Compared(model=model, status="failed: crash: the worker ended by itself", hint="admlops env verify MapTR")
+    assert (row.failed, row.state) == (True, "failed")
+    assert row.why == "crash: the worker ended by itself → admlops env verify MapTR"
+    missing = Compared(model=model, status="not set up: no source in submodules/MapTR", hint="make setup-MapTR")
+    assert (missing.failed, missing.state) == (False, "not set up")
+    assert missing.why == "no source in submodules/MapTR → make setup-MapTR"
+
+
+def test_random_weights_only_where_nothing_else_is_missing(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = "nothing"
+
+    def status(*_: object, weights: bool = True) -> str:
+        return "not set up: it" if missing == "environment" or (missing == "weights" and weights) else "ready"
+
+    monkeypatch.setattr("admlops.pipeline.compare.setup_status", status)
+    model, request = load_model(layout, "MapTR"), RunRequest(model="", data=tmp_path)
+    for missing, allowed, expected in (
+        ("weights", True, "random:0"),
+        ("weights", False, None),
+        ("environment", True, None),
+        ("nothing", True, None),
+    ):
+        asked = request_for(layout, model, request, allowed)
+        assert (asked.model, asked.weights) == ("MapTR", expected), (missing, allowed)
+    own = replace(request, checkpoint="mine.pth")
+    missing = "weights"
+    assert request_for(layout, model, own, True).weights is None
 
 
 def test_evaluate_and_report_a_run(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:

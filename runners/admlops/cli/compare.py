@@ -10,19 +10,30 @@ from typing import Any
 
 import click
 
-from admlops.cli.options import selection_options
+from admlops.cli.options import FOLDER, selection_options
 
 
 @click.command(epilog="Example: admlops compare --models MapTR,PETR --data DIR --split mini_val")
 @click.option("--models", "names", required=True, metavar="A,B,…", help="Names of the catalogue, or all.")
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
+@click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
+@click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def compare(names: str, fresh: bool, out: Path | None, as_json: bool, **options: Any) -> None:
+def compare(
+    names: str,
+    fresh: bool,
+    random_weights: bool,
+    also: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Run what is missing, evaluate, and put models side by side.
 
     Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
+    The table says of each model whether it is ready, degraded (it ran, but not as it is to be judged) or failed.
     """
     from admlops.catalog import list_models
     from admlops.cli.options import make_request
@@ -45,6 +56,8 @@ def compare(names: str, fresh: bool, out: Path | None, as_json: bool, **options:
         fresh=fresh,
         say=lambda line: click.echo(line, err=True),
         show_progress=show_progress,
+        random_weights=random_weights,
+        also=also,
     )
     if as_json:
         click.echo(json.dumps(done.summary, indent=1))
@@ -67,19 +80,20 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     }
     rows = []
     for model in summary["models"]:
-        scores = {(metric["protocol"], metric["name"]): metric["value"] for metric in model.get("metrics", ())}
+        judged = () if model.get("random_weights") else model.get("metrics", ())
+        scores = {(metric["protocol"], metric["name"]): metric["value"] for metric in judged}
         latency = model.get("latency") or {}
         rows.append(
             (
                 model["model"],
-                model["status"],
+                model["state"],
                 *(_number(scores.get(key)) for key in columns.values()),
                 _milliseconds(latency),
                 latency.get("verdict", ""),
-                str(sum(model.get("failures", {}).values()) or ""),
+                model["why"],
             )
         )
-    print_table(("model", "status", *columns, "ms/sample", "latency", "failures"), rows)
+    print_table(("model", "status", *columns, "ms/sample", "latency", "why"), rows)
 
 
 def _number(value: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import READY, Model, load_model, setup_status
-from admlops.datasets.data_set import DataSet, open_data
+from admlops.datasets.data_set import DataSet, default_split, open_data
 from admlops.errors import AdmlopsError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
@@ -30,6 +30,8 @@ from admlops.storage import write_atomically
 
 SUMMARY_SCHEMA = 1
 PAIRED_METRICS = ("mAP", "NDS")
+NOT_RUN = ("not set up", "not for ")
+RANDOM_WEIGHTS = "random:0"
 
 Say = Callable[[str], None]
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
@@ -44,11 +46,32 @@ class Compared:
     run: RunFolder | None = None
     metrics: Mapping[str, Any] | None = None
     hint: str = ""
+    shortcomings: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether the model was set up for this data and yet gave no complete, evaluated run."""
-        return self.metrics is None and not self.status.startswith(("not set up", "not for "))
+        return self.metrics is None and not self.status.startswith(NOT_RUN)
+
+    @property
+    def state(self) -> str:
+        """`ready`; `degraded`: it ran, but not as it is to be judged; `failed`; or why it was not run."""
+        if self.metrics is not None:
+            return "degraded" if self.shortcomings else "ready"
+        return self.status.partition(":")[0]
+
+    @property
+    def why(self) -> str:
+        """What keeps the model from being ready, and what to do; empty for one that is."""
+        if self.metrics is not None:
+            return "; ".join(self.shortcomings)
+        reason = self.status.partition(": ")[2]
+        return " → ".join(part for part in (reason, self.hint) if part)
+
+    @property
+    def judged(self) -> RunFolder | None:
+        """The evaluated run, if its scores say how good the model is: random weights' do not."""
+        return None if self.run is None or self.metrics is None or self.run.header.random_weights else self.run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,26 +93,46 @@ def compare_models(
     fresh: bool,
     say: Say,
     show_progress: ShowProgress,
+    random_weights: bool = False,
+    also: Path | None = None,
 ) -> Comparison:
     """Compare models on the samples that `request` selects; its `model` is replaced by each of `names`.
 
     A complete run of the same model, pins, samples and settings is used again unless `fresh`. A model that is not set
-    up, or that fails, gets its row and its reason; the others go on.
+    up, or that fails, gets its row and its reason; the others go on. With `random_weights` a model that lacks only its
+    weights runs with random ones: such a row is `degraded`, and its scores are ranked with no others. `also` is a
+    second data set, for models that `request.data` is not for.
 
     Raises:
         AdmlopsError: the data set or an option is wrong, or the summary cannot be written.
     """
     data = open_data(request.data, request.version)
-    models = [load_model(layout, name) for name in names]
-    rows = [
-        _compare_one(layout, model, data, replace(request, model=model.name), fresh, say, show_progress)
-        for model in models
-    ]
+    others = [] if also is None else [open_data(also)]
+    rows = []
+    for model in (load_model(layout, name) for name in names):
+        own = next((one for one in (data, *others) if one.kind == model.dataset), data)
+        asked = request_for(layout, model, request, random_weights)
+        if own is not data:
+            selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
+            asked = replace(asked, data=own.root, version=own.version, selection=selection)
+        rows.append(_compare_one(layout, model, own, asked, fresh, say, show_progress))
     summary = _summarize(rows, data)
     summary_path = target / "comparison_summary.json"
     write_atomically(summary_path, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
-    report_path = write_report(target / "report.html", [_row_data(row) for row in rows], summary, data=data)
+    report_path = write_report(
+        target / "report.html", [_row_data(row) for row in rows], summary, data=data, also=others
+    )
     return Comparison(rows=tuple(rows), summary=summary, summary_path=summary_path, report_path=report_path)
+
+
+def request_for(layout: Layout, model: Model, request: RunRequest, random_weights: bool) -> RunRequest:
+    """The request for one model; with random weights where these alone are missing, and that is allowed."""
+    own = replace(request, model=model.name)
+    if not random_weights or model.source.kind == "embedded" or request.checkpoint or request.weights:
+        return own
+    lacks_weights = setup_status(layout, model, request.variant) != READY
+    lacks_more = setup_status(layout, model, request.variant, weights=False) != READY
+    return replace(own, weights=RANDOM_WEIGHTS) if lacks_weights and not lacks_more else own
 
 
 def _compare_one(
@@ -104,14 +147,19 @@ def _compare_one(
     if model.dataset != data.kind:
         status = f"not for {data.kind}: it reads {model.dataset}"
         return Compared(model=model, status=status, hint=f"admlops run {model.name} --data DIR")
-    status = setup_status(layout, model, request.variant, weights=request.checkpoint is None)
+    wants_weights = request.checkpoint is None and request.weights is None
+    status = setup_status(layout, model, request.variant, weights=wants_weights)
     if status != READY and model.source.kind != "embedded":
         return Compared(model=model, status=status, hint=f"make setup-{model.name}")
     try:
         run = None if fresh else _find_run(layout, request, say)
         if run is None:
             with show_progress() as on_progress:
-                run, _ = run_model(layout, request, say=say, on_progress=on_progress)
+                run, summary = run_model(layout, request, say=say, on_progress=on_progress)
+            if summary.stopped_by is not None:
+                trouble = summary.stopped_by
+                status = f"{summary.state}: {trouble.kind}: {trouble.summary}"
+                return Compared(model=model, status=status, run=run, hint=trouble.hint)
         else:
             say(f"{model.name}: using the finished run {run.header.run}")
         if run.header.state != "complete":
@@ -122,7 +170,20 @@ def _compare_one(
     except AdmlopsError as error:
         say(f"{model.name}: {error}")
         return Compared(model=model, status=f"failed: {error.message}", hint=error.hint)
-    return Compared(model=model, status="complete", run=run, metrics=metrics)
+    shortcomings = tuple(find_shortcomings(model, run, metrics))
+    return Compared(model=model, status="complete", run=run, metrics=metrics, shortcomings=shortcomings)
+
+
+def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps a complete run from showing the model as it is to be judged."""
+    if run.header.random_weights is not None:
+        yield f"random weights, so its scores mean nothing → admlops checkpoints fetch {model.name}"
+    failures = Counter(one.metadata.failure.kind for one in run.records() if one.metadata.failure)
+    if failures:
+        classes = ", ".join(f"{count} {kind}" for kind, count in failures.items())
+        yield f"of {metrics['samples']} samples failed: {classes} → admlops doctor {run.header.run}"
+    if model.source.kind == "git" and run.header.settings.get("device") == "cpu":
+        yield "on the CPU, so its times mean nothing"
 
 
 def _find_run(layout: Layout, request: RunRequest, say: Say) -> RunFolder | None:
@@ -145,7 +206,7 @@ def _row_data(row: Compared) -> RunData:
 
 def _summarize(rows: Sequence[Compared], data: DataSet) -> dict[str, Any]:
     measured: dict[str, list[Metric]] = {
-        row.model.name: metrics_of(row.metrics) for row in rows if row.metrics is not None
+        row.model.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
     }
     return {
         "schema": SUMMARY_SCHEMA,
@@ -159,7 +220,7 @@ def _summarize(rows: Sequence[Compared], data: DataSet) -> dict[str, Any]:
 
 def _compare_pairs(rows: Sequence[Compared]) -> list[dict[str, Any]]:
     """mAP and NDS of every two models that share a protocol over the same samples, b - a."""
-    runs = [read_evaluated(row.run) for row in rows if row.run is not None and row.metrics is not None]
+    runs = [read_evaluated(row.judged) for row in rows if row.judged is not None]
     pairs = []
     for a, b in combinations(runs, 2):
         if _shares(a, b):
@@ -179,7 +240,14 @@ def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
 
 def _summarize_row(row: Compared) -> dict[str, Any]:
     published = [claim.model_dump(exclude_none=True) for claim in row.model.published]
-    summary: dict[str, Any] = {"model": row.model.name, "status": row.status, "hint": row.hint, "published": published}
+    summary: dict[str, Any] = {
+        "model": row.model.name,
+        "state": row.state,
+        "status": row.status,
+        "why": row.why,
+        "hint": row.hint,
+        "published": published,
+    }
     if row.run is None:
         return summary
     loaded = load_run_data(row.run)
@@ -189,6 +257,7 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
     summary |= {
         "run": row.run.header.run,
         "variant": row.run.header.variant,
+        "random_weights": row.run.header.random_weights,
         "samples": len(loaded.samples),
         "samples_sha256": row.run.header.data.samples_sha256,
         "metrics": [] if row.metrics is None else row.metrics["metrics"],

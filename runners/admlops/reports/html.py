@@ -51,26 +51,38 @@ class SampleCard:
 
 
 def write_report(
-    target: Path, runs: Sequence[RunData], comparison: Mapping[str, Any] | None, *, data: Samples | None
+    target: Path,
+    runs: Sequence[RunData],
+    comparison: Mapping[str, Any] | None,
+    *,
+    data: Samples | None,
+    also: Sequence[Samples] = (),
 ) -> Path:
     """Write `report.html` for one run, or for several side by side, and return its path.
 
     `comparison` is `comparison_summary.json` where the report is one of a comparison. What is missing (metrics,
-    telemetry, the data set, a map) becomes a sentence that names the next command.
+    telemetry, the data set, a map) becomes a sentence that names the next command. `also` are data sets of runs that
+    were not made on `data`.
 
     Raises:
         StorageError: the file cannot be written; an older one is as it was.
     """
-    write_atomically(target, render_report(runs, comparison, data=data).encode("utf-8"))
+    write_atomically(target, render_report(runs, comparison, data=data, also=also).encode("utf-8"))
     return target
 
 
-def render_report(runs: Sequence[RunData], comparison: Mapping[str, Any] | None, *, data: Samples | None) -> str:
+def render_report(
+    runs: Sequence[RunData],
+    comparison: Mapping[str, Any] | None,
+    *,
+    data: Samples | None,
+    also: Sequence[Samples] = (),
+) -> str:
     """The page's text; the same input gives the same text."""
     labels = page.label_runs(runs)
     columns = page.find_columns(runs)
     ran = [(label, run) for label, run in zip(labels, runs, strict=True) if run.header is not None]
-    cards, left_out = _draw_worst(ran, data)
+    cards, left_out = _draw_worst(ran, data, also)
     template = _environment().get_template("report.html.j2")
     return template.render(
         title=_title(runs, comparison),
@@ -180,15 +192,19 @@ def _draw_curves(ran: Sequence[tuple[str, RunData]]) -> list[tuple[str, list[Cha
     return groups
 
 
-def _draw_worst(ran: Sequence[tuple[str, RunData]], data: Samples | None) -> tuple[list[SampleCard], int]:
+def _draw_worst(
+    ran: Sequence[tuple[str, RunData]], data: Samples | None, also: Sequence[Samples]
+) -> tuple[list[SampleCard], int]:
     """The cards that fit the page's budget of bytes, and how many did not."""
     each = max(1, MAX_SAMPLES_SHOWN // max(1, len(ran)))
     cards: list[SampleCard] = []
     left_out, used = 0, 0
     for index, (label, run) in enumerate(ran):
         entries = {str(entry["sample_token"]): entry for entry in (run.metrics or {}).get("worst", ())}
+        root = "" if run.header is None else run.header.data.root
+        own = next((one for one in also if str(one.root) == root), data)
         for rank, record in enumerate(run.worst[:each], start=1):
-            view = view_sample(record, data, cutoffs=(run.metrics or {}).get("operating_points"))
+            view = view_sample(record, own, cutoffs=(run.metrics or {}).get("operating_points"))
             cameras = draw_cameras(view)
             size = sum(len(camera.jpeg_base64 or "") + len(camera.overlay) for camera in cameras)
             if used + size > PICTURE_BUDGET_BYTES:
