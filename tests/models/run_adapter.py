@@ -1,0 +1,205 @@
+# ruff: noqa: UP006, UP035  the classic environments have Python 3.8
+"""Run by a model's environment: samples of one scene through the adapter; what goes in and comes out, to a file.
+
+    python run_adapter.py {"model", "config", "seed", "checkpoint", "dataroot", "version", "tokens", "out", "device"}
+
+A checkpoint of weights drawn from the seed is written to `checkpoint`, unless it is there. `out` gets the arrays, named
+by sample and place (`0/input.img`, `0/head.pts_bbox_head.all_cls_scores`, `0/output.pts_bbox.scores_3d`,
+`0/record.map_elements.points`), and `times`, a JSON text. With `trace`, see trace_modules.py.
+"""
+
+import time
+
+BEGAN = time.perf_counter()
+
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import resource  # noqa: E402
+import sys  # noqa: E402
+import zlib  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, Dict, Iterator, List, Tuple  # noqa: E402
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(CHECKOUT / "runners"), str(Path(__file__).parent)]
+
+import numpy as np  # noqa: E402
+import trace_modules  # noqa: E402
+
+from inside import gpu  # noqa: E402
+from inside.adapter import Adapter, Settings  # noqa: E402
+from inside.mmlab.libraries import load_library  # noqa: E402
+from inside.mmlab.weights import save_random  # noqa: E402
+from inside.openlane import OpenLane  # noqa: E402
+from inside.sample_index import SampleIndex  # noqa: E402
+
+
+def main() -> None:
+    wanted = json.loads(sys.argv[1])
+    adapter = load_adapter(wanted["model"])
+    times: Dict[str, Any] = {"samples": []}
+    adapter.load(
+        Settings(
+            device=wanted.get("device", "cpu"),
+            config=wanted["config"],
+            options={"weights": "random:{}".format(wanted["seed"]), **wanted.get("options", {})},
+        )
+    )
+    times["load_s"] = time.perf_counter() - BEGAN
+    if not Path(wanted["checkpoint"]).exists():
+        save_random(adapter._model, wanted["seed"], wanted["checkpoint"])  # type: ignore[attr-defined]
+    arrays: Dict[str, Any] = {}
+    samples = read_samples(wanted["dataroot"], wanted["version"], wanted["tokens"])
+    adapter.start_scene(samples[0]["scene"])
+    heads = watch_heads(adapter)
+    with trace_modules.traced(adapter, wanted.get("trace")):
+        for number, sample in enumerate(samples):
+            arrays.update(run_one(adapter, sample, number, times))
+            for head, given in heads.items():
+                arrays.update(name_arrays(f"{number}/head.{head}", given))
+    times["peak_host_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    times["peak_gpu_mb"] = gpu.peak_mb()
+    times["device"] = gpu.device_name(wanted.get("device", "cpu"))
+    times["libraries"] = adapter.libraries()
+    arrays["times"] = np.array(json.dumps(times))
+    np.savez(wanted["out"], **arrays)
+
+
+def read_samples(dataroot: str, version: str, tokens: List[str]) -> List[Dict[str, Any]]:
+    """The samples as an adapter gets them, of nuScenes or of OpenLane-V2."""
+    if version.startswith("subset"):
+        frames = OpenLane(dataroot, version)
+        return [frames.sample(token) for token in tokens]
+    index = SampleIndex(dataroot, version)
+    return [{**index.sample(token), "context": index.context(token)} for token in tokens]
+
+
+def load_adapter(name: str) -> Adapter:
+    """An instance of the model's adapter class, from its demo.py."""
+    folder = CHECKOUT / "envs" / name
+    sys.path.insert(0, str(folder))
+    spec = importlib.util.spec_from_file_location("demo", str(folder / "demo.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["demo"] = module
+    spec.loader.exec_module(module)
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Adapter)]
+    return next(kind for kind in kinds if kind.name == name and kind.__module__ == "demo")()
+
+
+def watch_heads(adapter: Any) -> Dict[str, Any]:
+    """What the network's heads gave at their last call: logits and codes, before they are decoded."""
+    found: Dict[str, Any] = {}
+    for name, module in adapter._model.named_children():
+        if "head" in name:
+            module.register_forward_hook(lambda _module, _given, gave, name=name: found.update({name: gave}))
+    return found
+
+
+def run_one(adapter: Adapter, sample: Dict[str, Any], number: int, times: Dict[str, Any]) -> Dict[str, Any]:
+    """One sample's arrays; its times [s] go into `times`."""
+    decoding = DecodingTime()
+    with decoding:
+        began = time.perf_counter()
+        inputs = adapter.prepare(sample)
+        adapter.synchronize()
+    prepared = time.perf_counter()
+    arrays = name_arrays(f"{number}/input", inputs)  # copies: upstream changes its inputs in place
+    called = time.perf_counter()
+    raw = adapter.forward(inputs)
+    adapter.synchronize()
+    returned = time.perf_counter()
+    arrays.update(name_arrays(f"{number}/output", raw))
+    converting = time.perf_counter()
+    record = adapter.convert(raw, sample)
+    ended = time.perf_counter()
+    arrays.update(name_arrays(f"{number}/record", record))
+    times["samples"].append(
+        {
+            "prepare_s": prepared - began,
+            "decode_s": decoding.seconds,
+            "forward_s": returned - called,
+            "convert_s": ended - converting,
+        }
+    )
+    if number == 0:
+        times["first_sample_s"] = times["load_s"] + (prepared - began) + (returned - called) + (ended - converting)
+    return arrays
+
+
+class DecodingTime:
+    """Adds up the time that OpenCV takes to read and decode images while the block runs."""
+
+    NAMES = ("imread", "imdecode")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._cv2 = load_library("cv2")
+        self._own = {name: getattr(self._cv2, name) for name in self.NAMES}
+
+    def __enter__(self) -> None:
+        for name, own in self._own.items():
+            setattr(self._cv2, name, self._timed(own))
+
+    def __exit__(self, *_: object) -> None:
+        for name, own in self._own.items():
+            setattr(self._cv2, name, own)
+
+    def _timed(self, own: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return own(*arguments, **keywords)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return call
+
+
+def name_arrays(path: str, value: Any) -> Dict[str, Any]:
+    """Every array in a nested structure, copied, by its path: `0/output.pts_bbox.scores_3d`."""
+    return dict(walk(path, value))
+
+
+def walk(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
+    """(path, array) of tensors, arrays, numbers, texts and boxes in lists and dictionaries."""
+    if hasattr(value, "tensor") and not isinstance(value, type):  # boxes of mmdet3d
+        value = value.tensor
+    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        yield path, value.detach().cpu().numpy().copy()
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        yield path, value.copy()
+    elif isinstance(value, (bool, int, float, np.number)):
+        yield path, np.asarray(value, dtype=np.float64)
+    elif isinstance(value, str):
+        yield path, np.asarray(float(zlib.crc32(value.encode())))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from walk(f"{path}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        yield from walk_list(path, value)
+
+
+def walk_list(path: str, items: Any) -> Iterator[Tuple[str, Any]]:
+    """Items of one structure become one array for each of its parts; a list of one adds no step to the path."""
+    if len(items) == 1 and not isinstance(items[0], dict):
+        yield from walk(path, items[0])
+        return
+    parts = [dict(walk(path, item)) for item in items]
+    if parts and all(part.keys() == parts[0].keys() for part in parts):
+        for key in parts[0]:
+            arrays = [part[key] for part in parts]
+            if len({array.shape for array in arrays}) == 1:
+                yield key, np.stack(arrays)
+                continue
+            for number, array in enumerate(arrays):
+                yield f"{key}.{number}", array
+        return
+    for number, part in enumerate(parts):
+        for key, array in part.items():
+            yield f"{key}.{number}", array
+
+
+if __name__ == "__main__":
+    main()
