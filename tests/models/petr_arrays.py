@@ -1,0 +1,30 @@
+# ruff: noqa: UP006, UP035  the classic environment has Python 3.8
+"""What goes into a network like PETR and comes out of it, as arrays: the same for the adapter's way and upstream's."""
+
+from typing import Any, Dict, List
+
+import numpy as np
+
+
+def describe_inputs(inputs: Dict[str, Any]) -> Dict[str, Any]:
+    """Copies of every tensor and of the projection, before the call: upstream changes its inputs in place."""
+    arrays = {"img": inputs["img"][0].numpy().copy()}
+    for name, value in inputs.items():
+        if name not in ("img", "img_metas"):
+            arrays[name] = value[0][0].numpy().copy()
+    metas = inputs["img_metas"][0][0]
+    if "lidar2img" in metas:
+        arrays["lidar2img"] = np.stack(metas["lidar2img"])
+    return arrays
+
+
+def describe_outputs(raw: List[Dict[str, Any]], head: Dict[str, Any]) -> Dict[str, Any]:
+    """The network's last layer, and what is decoded from it."""
+    decoded = raw[0]["pts_bbox"]
+    return {
+        "classes": head["all_cls_scores"].numpy().copy(),
+        "codes": head["all_bbox_preds"].numpy().copy(),
+        "boxes_3d": decoded["boxes_3d"].tensor.numpy().copy(),
+        "scores_3d": decoded["scores_3d"].numpy().copy(),
+        "labels_3d": decoded["labels_3d"].numpy().copy(),
+    }

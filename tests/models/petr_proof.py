@@ -1,0 +1,184 @@
+"""What the proofs of PETR and StreamPETR share: running both ways in a model's environment, and comparing them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from admlops.catalog import load_model
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.sample_index import build_index
+from admlops.datasets.synthetic import SynthesisOptions, synthesize
+from admlops.environments import Environment, find_model
+from admlops.errors import AdmlopsError
+from admlops.evaluation.detection import make_submission
+from admlops.evaluation.nuscenes_protocol import NUSCENES
+from admlops.paths import find_layout
+from admlops.results.record import Metadata, Outputs, Record, make_record
+
+HERE = Path(__file__).parent
+LAYOUT = find_layout()
+VARIANTS = ("modern", "classic")
+TOLERANCE = 1e-4
+"""The largest absolute difference between the adapter's and upstream's outputs: metres, m/s, radians, or scores."""
+BETWEEN_STACKS = 1e-3
+"""The same between the classic and the modern variant."""
+SUBMISSION_TOLERANCE = 1e-5
+"""The same between records and upstream's submission, made of one network's output: metres, m/s."""
+FORWARD_S = 850
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Two synthetic scenes in pictures of nuScenes' size, and a folder for what is found on them."""
+
+    root: Path
+    data: NuScenes
+    folder: Path
+
+    def run(self, model: str, variant: str, way: str, tokens: Sequence[str], config: str = "") -> Path:
+        """The folder of what petr_`way`.py writes for these samples; it runs once for each model and variant.
+
+        One checkpoint of a model is drawn, by whichever variant comes first.
+        """
+        folder = self.folder / f"{model}-{variant}"
+        if (folder / f"{way}.npz").is_file():
+            return folder
+        found = environment(model, variant)
+        folder.mkdir(exist_ok=True)
+        checkpoint = self.folder / f"{model}.pth"
+        wanted = {"model": model, "config": config, "checkpoint": str(checkpoint), "draw": 3, "tokens": list(tokens)}
+        wanted |= {"dataroot": str(self.root), "folder": str(folder)}
+        code = HERE / f"petr_{way}.py"
+        done = subprocess.run(
+            [found.python, code, json.dumps(wanted)], capture_output=True, text=True, check=False, timeout=FORWARD_S
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+
+def make_scenes(folder: Path) -> Scenes:
+    """Both scenes of mini_val, two key frames each, indexed."""
+    root = folder / "nuscenes"
+    synthesize(root, SynthesisOptions(scenes=2, samples=2, seed=1, lidar_sweeps=1, camera_sweeps=0))
+    build_index(root, "v1.0-mini", say=print)
+    return Scenes(root, NuScenes(root, "v1.0-mini"), folder)
+
+
+def environment(model: str, variant: str) -> Environment:
+    """The variant's environment, or a skip that says how to have it."""
+    if not (LAYOUT.submodules / model / "projects").is_dir():
+        pytest.skip(f"{model}'s source is not checked out: admlops sources fetch {model}")
+    try:
+        found = find_model(LAYOUT, load_model(LAYOUT, model), variant)
+    except AdmlopsError as error:
+        pytest.skip(str(error))
+    if found is None:
+        pytest.skip(f"{model}'s {variant} environment is not built: admlops env install {model} --variant {variant}")
+    return found
+
+
+def differences(a: Arrays, b: Arrays) -> dict[str, float]:
+    """The largest absolute difference of every output over all samples; infinite if the shapes differ."""
+    assert set(a) == set(b)
+    found: dict[str, float] = {}
+    for key in a:
+        name = key.partition("/")[2]
+        found[name] = max(found.get(name, 0.0), largest(a[key], b[key]))
+    return found
+
+
+def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The largest absolute difference; infinite if the shapes differ."""
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
+
+
+def compare_submissions(scenes: Scenes, folder: Path) -> int:
+    """Records of the adapter, as the host turns them into a submission, against the one that upstream writes.
+
+    Upstream leaves out boxes beyond each class's range. Returns how many boxes were compared.
+    """
+    records = [as_record(token, outputs) for token, outputs in json.loads((folder / "ours.json").read_text()).items()]
+    samples = {record.metadata.sample_token: scenes.data.sample(record.metadata.sample_token) for record in records}
+    ours = make_submission(records, samples).results
+    theirs = json.loads((folder / "submission" / "pts_bbox" / "results_nusc.json").read_text())["results"]
+    assert set(ours) == set(theirs)
+    compared = 0
+    for record in records:
+        token = record.metadata.sample_token
+        mine = [box for box, found in zip(ours[token], record.detections_3d or [], strict=True) if in_range(found)]
+        assert len(mine) == len(theirs[token])
+        for a, b in zip(mine, theirs[token], strict=True):
+            compare_boxes(a, b)
+        compared += len(mine)
+    return compared
+
+
+def compare_boxes(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """One box of two submissions. A quaternion and its negative are one rotation."""
+    for key in ("translation", "size", "velocity", "detection_score"):
+        assert np.allclose(a[key], b[key], rtol=0.0, atol=SUBMISSION_TOLERANCE), key
+    assert abs(float(np.dot(a["rotation"], b["rotation"]))) == pytest.approx(1.0, abs=1e-9)
+    assert a["detection_name"] == b["detection_name"]
+    if abs(float(np.hypot(*b["velocity"])) - 0.2) > 1e-3:  # the speed that decides
+        assert a["attribute_name"] == b["attribute_name"]
+
+
+def in_range(detection: Any) -> bool:
+    """Whether the evaluation counts boxes of this class as far away as this."""
+    limit = (NUSCENES.class_range_m or {})[detection.class_name]
+    return float(np.hypot(*detection.bbox_3d.center[:2])) <= limit
+
+
+def as_record(token: str, outputs: Mapping[str, Any]) -> Record:
+    metadata = Metadata(
+        model_name="M", variant="modern", run="r", sample_token=token, scene="s", index_in_scene=0, status="ok"
+    )
+    return make_record(metadata, msgspec.convert(outputs, Outputs))
+
+
+def load_demo(model: str) -> ModuleType:
+    """The adapter's module; it imports nothing heavy until it loads a model."""
+    spec = importlib.util.spec_from_file_location(f"{model}_demo", LAYOUT.root / "envs" / model / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+def convert_car(adapter: Any, shape: Sequence[float]) -> Any:
+    """The record's box for a car 10 m ahead of the LiDAR and 3 m to its right; `shape` is three extents and yaw."""
+    ego = {"translation": [500.0, 900.0, 0.0], "rotation_wxyz": [0.6, 0.0, 0.0, 0.8]}
+    mounting = {"translation": [0.94, 0.0, 1.84], "rotation_wxyz": [0.5**0.5, 0.0, 0.0, -(0.5**0.5)]}
+    row = np.array([[3.0, 10.0, -1.8, *shape, 1.0, 2.0]], dtype=np.float32)
+    decoded = {
+        "boxes_3d": SimpleNamespace(tensor=row),
+        "scores_3d": np.array([0.75], np.float32),
+        "labels_3d": np.array([0]),
+    }
+    adapter._config = SimpleNamespace(class_names=["car", "truck"])
+    outputs = adapter.convert(
+        [{"pts_bbox": decoded}], {"ego2global": ego, "lidar": {"sensor2ego": mounting, "ego2global": ego}}
+    )
+    (detection,) = msgspec.convert(outputs, Outputs).detections_3d or []
+    assert (detection.class_name, detection.confidence) == ("car", 0.75)
+    return detection.bbox_3d

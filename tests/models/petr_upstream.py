@@ -1,0 +1,93 @@
+"""Run by PETR's or StreamPETR's environment: samples through upstream's own way, to the same arrays as petr_ours.py.
+
+    python petr_upstream.py {"model", "config" or "", "checkpoint", "dataroot", "tokens", "folder"}
+
+Upstream's converter writes the info file (for all samples, through the nuScenes devkit), upstream's data set class
+reads it with its own constructor, its pipeline and collation make the batch, mmcv's loader fills the model, the model
+is called as tools/test.py's loop calls it, and the data set writes the submission. That tool itself needs a GPU.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WANTED = json.loads(sys.argv[1])
+sys.path[:0] = [str(CHECKOUT / "envs" / WANTED["model"]), str(CHECKOUT / "runners"), str(Path(__file__).parent)]
+
+import demo  # noqa: E402
+import numpy as np  # noqa: E402
+from petr_arrays import describe_inputs, describe_outputs  # noqa: E402
+
+from inside.mmlab.libraries import load_library  # noqa: E402
+from inside.mmlab.network import beside_library, enter_source  # noqa: E402
+from inside.mmlab.overlay import last_registration_wins  # noqa: E402
+
+INFOS = {"PETR": "nuscenes_infos_val.pkl", "StreamPETR": "nuscenes_temporal_infos_val.pkl"}
+WITHOUT_FLASH = {"type": "PETRMultiheadAttention", "embed_dims": 256, "num_heads": 8, "dropout": 0.1, "fp16": True}
+"""Recipe 10 of StreamPETR's docs/training_inference.md."""
+
+
+def main() -> None:
+    adapter = getattr(demo, WANTED["model"])()
+    root = enter_source(adapter.source_root(), below=adapter.source_paths)
+    with last_registration_wins():
+        adapter.import_libraries()
+        with beside_library(str(Path(root) / (WANTED["config"] or adapter.default_config))) as path:
+            config = load_library("mmcv").Config.fromfile(path)
+        load_library("projects.mmdet3d_plugin")
+    folder = Path(WANTED["folder"])
+    dataset = open_dataset(config, write_infos(folder / "root"))
+    model = build(config)
+    head = []  # type: List[Dict[str, Any]]
+    model.pts_bbox_head.register_forward_hook(lambda module, given, found: head.append(found))
+    arrays, results = {}, []
+    for number in range(len(dataset)):
+        batch = load_library("mmcv.parallel").collate([dataset[number]], samples_per_gpu=1)
+        data = {key: [item.data[0] for item in value] for key, value in batch.items()}
+        found = describe_inputs(data)
+        with load_library("torch").no_grad():
+            result = model(return_loss=False, rescale=True, **data)
+        found.update(describe_outputs(result, head.pop()))
+        arrays.update({f"{number}/{name}": value for name, value in found.items()})
+        results += result
+    np.savez(folder / "upstream.npz", **arrays)
+    dataset.format_results(results, jsonfile_prefix=str(folder / "submission"))
+
+
+def write_infos(root: Path) -> Path:
+    """The info file of mini_val, by upstream's converter, in a folder that has the data set's entries as links."""
+    root.mkdir()
+    for entry in Path(WANTED["dataroot"]).iterdir():
+        (root / entry.name).symlink_to(entry)
+    converter = load_library("tools.data_converter.nuscenes_converter")
+    converter.create_nuscenes_infos(str(root), "nuscenes", version="v1.0-mini")
+    return root / INFOS[WANTED["model"]]
+
+
+def open_dataset(config: Any, infos: Path) -> Any:
+    """Upstream's data set, by its constructor, then with the wanted samples alone, in their order."""
+    settings = config.data.test
+    settings.update(test_mode=True, ann_file=str(infos), data_root=str(infos.parent) + "/")
+    dataset = load_library("mmdet3d.datasets").build_dataset(settings)
+    by_token = {info["token"]: info for info in dataset.data_infos}
+    dataset.data_infos = [by_token[token] for token in WANTED["tokens"]]
+    return dataset
+
+
+def build(config: Any) -> Any:
+    """Upstream's model with mmcv's loader, as tools/test.py makes it."""
+    config.model.pretrained = None
+    config.model.train_cfg = None
+    layers = config.model.pts_bbox_head.transformer.decoder.transformerlayers
+    for position, attention in enumerate(layers.attn_cfgs):
+        if attention.type == "PETRMultiheadFlashAttention":
+            layers.attn_cfgs[position] = WITHOUT_FLASH
+    model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
+    load_library("mmcv.runner").load_checkpoint(model, WANTED["checkpoint"], map_location="cpu")
+    return model.eval()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""StreamPETR's adapter: its boxes become standard records; with `full`, the real model against upstream's way."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import Admlops
+from tests.models.petr_proof import (
+    BETWEEN_STACKS,
+    TOLERANCE,
+    VARIANTS,
+    Scenes,
+    compare_submissions,
+    convert_car,
+    differences,
+    environment,
+    largest,
+    load_demo,
+    make_scenes,
+)
+
+from admlops.catalog import load_model
+from admlops.paths import find_layout
+
+full = pytest.mark.full
+OUTPUTS = ("classes", "codes", "boxes_3d", "scores_3d", "labels_3d")
+INPUTS = ("img", "lidar2img", "intrinsics", "extrinsics", "timestamp", "img_timestamp", "ego_pose", "ego_pose_inv")
+
+
+def test_its_boxes_are_of_mmdet3d_1() -> None:
+    """Length, width, height, and a yaw that is π/2 for a car that looks where the vehicle looks."""
+    box = convert_car(load_demo("StreamPETR").StreamPETR(), [4.5, 1.9, 1.6, np.pi / 2])
+    assert np.allclose(box.center, [10.94, -3.0, 0.84], atol=1e-6)
+    assert np.allclose(box.size_wlh, [1.9, 4.5, 1.6], atol=1e-6)
+    assert np.allclose(np.abs(box.rotation_wxyz), [1.0, 0.0, 0.0, 0.0], atol=1e-6)
+    assert np.allclose(box.velocity, [2.0, -1.0], atol=1e-6)
+
+
+def test_the_catalogues_fix_is_one_that_the_adapter_knows() -> None:
+    adapter = load_demo("StreamPETR").StreamPETR()
+    fix = load_model(find_layout(), "StreamPETR").fixes["plain-attention"]
+    config = SimpleNamespace(model=flash_model())
+    adapter.apply_fix(config, fix.settings)
+    plain = {"type": "PETRMultiheadAttention", "num_heads": 8}
+    assert config.model["head"]["attn_cfgs"] == [{"type": "MultiheadAttention", "num_heads": 8}, plain]
+    assert config.model["img_backbone"] == {"type": "EVAViT", "flash_attn": False}
+    unfixed = SimpleNamespace(model=flash_model())
+    adapter.adjust(unfixed)
+    assert unfixed.model == config.model, "no environment has flash-attn"
+
+
+def test_a_new_scene_is_one_to_the_network_even_with_the_same_token() -> None:
+    model = SimpleNamespace(prev_scene_token="scene")
+    load_demo("StreamPETR").StreamPETR().reset(model)
+    assert model.prev_scene_token is None
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> None:
+    tokens = sequence(scenes)
+    ours = np.load(scenes.run("StreamPETR", variant, "ours", tokens) / "ours.npz")
+    folder = scenes.run("StreamPETR", variant, "upstream", tokens)
+    found = differences(ours, np.load(folder / "upstream.npz"))
+    print(json.dumps(found))
+    assert set(found) == {*INPUTS, *OUTPUTS}
+    assert found["img"] == found["labels_3d"] == 0.0
+    assert max(found.values()) <= TOLERANCE
+    assert np.ptp(ours["0/boxes_3d"][:, :2], axis=0).min() > 20, "boxes all around, so that the comparison means much"
+    assert compare_submissions(scenes, folder) > 20
+    assert largest(ours["1/codes"], ours["3/codes"]) > 0.01, "what it saw before makes a difference"
+
+
+@full
+@pytest.mark.timeout(1800)
+def test_the_variants_agree(scenes: Scenes) -> None:
+    tokens = sequence(scenes)
+    modern, classic = (np.load(scenes.run("StreamPETR", variant, "ours", tokens) / "ours.npz") for variant in VARIANTS)
+    found = differences(modern, classic)
+    print(json.dumps(found))
+    assert found["img"] == 0.0
+    assert max(found["classes"], found["codes"], found["scores_3d"]) <= BETWEEN_STACKS
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: Admlops) -> None:
+    environment("StreamPETR", variant)
+    options = ("--data", scenes.root, "--limit", "2", "--device", "cpu", "--variant", variant, "--run", f"s-{variant}")
+    done = admlops("run", "StreamPETR", *options, "--weights", "random:0")
+    assert done.returncode == 0, done.stderr
+    assert "the weights are random" in done.stderr
+    assert "plain-attention" in done.stderr
+    assert "2 samples ok" in done.stdout
+
+
+def sequence(scenes: Scenes) -> list[str]:
+    """Two samples of a scene, one of another, and the first scene's second one again, with nothing before it."""
+    first, second = scenes.data.scenes()[:2]
+    return [*first.samples[:2], second.samples[0], first.samples[1]]
+
+
+def flash_model() -> dict[str, Any]:
+    attention = [{"type": name, "num_heads": 8} for name in ("MultiheadAttention", "PETRMultiheadFlashAttention")]
+    return {"img_backbone": {"type": "EVAViT", "flash_attn": True}, "head": {"attn_cfgs": attention}}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    return make_scenes(tmp_path_factory.mktemp("streampetr"))
