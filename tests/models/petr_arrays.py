@@ -1,12 +1,13 @@
-# ruff: noqa: UP006, UP035  the classic environment has Python 3.8
 """What goes into a network like PETR and comes out of it, as arrays: the same for the adapter's way and upstream's."""
 
-from typing import Any, Dict, List
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 
-def describe_inputs(inputs: Dict[str, Any]) -> Dict[str, Any]:
+def describe_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
     """Copies of every tensor and of the projection, before the call: upstream changes its inputs in place."""
     arrays = {"img": inputs["img"][0].numpy().copy()}
     for name, value in inputs.items():
@@ -18,7 +19,7 @@ def describe_inputs(inputs: Dict[str, Any]) -> Dict[str, Any]:
     return arrays
 
 
-def describe_outputs(raw: List[Dict[str, Any]], head: Dict[str, Any]) -> Dict[str, Any]:
+def describe_outputs(raw: list[dict[str, Any]], head: dict[str, Any]) -> dict[str, Any]:
     """The network's last layer, and what is decoded from it."""
     decoded = raw[0]["pts_bbox"]
     return {

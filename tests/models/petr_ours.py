@@ -6,10 +6,14 @@ A checkpoint of random weights is written first, to `checkpoint`, unless there i
 in order. Writes ours.npz, with a prefix a sample, and ours.json: the records' outputs by token.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WANTED = json.loads(sys.argv[1])
@@ -17,23 +21,21 @@ sys.path[:0] = [str(CHECKOUT / "envs" / WANTED["model"]), str(CHECKOUT / "runner
 
 import demo  # noqa: E402
 import numpy as np  # noqa: E402
-from petr_arrays import describe_inputs, describe_outputs  # noqa: E402
 
 from inside.adapter import Settings  # noqa: E402
+from inside.mmlab.libraries import load_library  # noqa: E402
 from inside.mmlab.weights import save_random  # noqa: E402
 from inside.sample_index import SampleIndex  # noqa: E402
+
+arrays_of = load_library("petr_arrays")
 
 
 def main() -> None:
     adapter = getattr(demo, WANTED["model"])()
-    checkpoint = Path(WANTED["checkpoint"])
-    weights = {} if checkpoint.is_file() else {"weights": "random:{}".format(WANTED["draw"])}
     began = time.perf_counter()
-    adapter.load(Settings(config=WANTED["config"] or None, checkpoint=str(checkpoint), options=weights))
-    times = {"load": time.perf_counter() - began, "prepare": [], "forward": [], "convert": []}  # type: Dict[str, Any]
-    if weights:
-        save_random(adapter._model, WANTED["draw"], str(checkpoint))
-    head = []  # type: List[Dict[str, Any]]
+    load(adapter, Path(WANTED["checkpoint"]))
+    times = {"load": [time.perf_counter() - began], "prepare": [], "forward": [], "convert": []}
+    head: list[dict[str, Any]] = []
     adapter._model.pts_bbox_head.register_forward_hook(lambda module, given, found: head.append(found))
     index = SampleIndex(WANTED["dataroot"], "v1.0-mini")
     arrays, records, scene = {}, {}, ""
@@ -43,23 +45,32 @@ def main() -> None:
         if sample["scene"] != scene:
             scene = sample["scene"]
             adapter.start_scene(scene)
-        moments = [time.perf_counter()]
-        inputs = adapter.prepare(sample)
-        moments.append(time.perf_counter())
-        found = describe_inputs(inputs)
-        moments[1:] = [moments[1], time.perf_counter()]
-        raw = adapter.forward(inputs)
-        moments.append(time.perf_counter())
-        records[token] = adapter.convert(raw, sample)
-        moments.append(time.perf_counter())
-        found.update(describe_outputs(raw, head.pop()))
+        inputs = timed(times["prepare"], adapter.prepare, sample)
+        found = arrays_of.describe_inputs(inputs)
+        raw = timed(times["forward"], adapter.forward, inputs)
+        records[token] = timed(times["convert"], adapter.convert, raw, sample)
+        found.update(arrays_of.describe_outputs(raw, head.pop()))
         arrays.update({f"{number}/{name}": value for name, value in found.items()})
-        for name, begin, end in (("prepare", 0, 1), ("forward", 2, 3), ("convert", 3, 4)):
-            times[name].append(moments[end] - moments[begin])
     folder = Path(WANTED["folder"])
     np.savez(folder / "ours.npz", **arrays)
     (folder / "ours.json").write_text(json.dumps(records))
     (folder / "times.json").write_text(json.dumps(times))
+
+
+def load(adapter: Any, checkpoint: Path) -> None:
+    """Load the network with the checkpoint, which is drawn and written if there is none."""
+    weights = {} if checkpoint.is_file() else {"weights": "random:{}".format(WANTED["draw"])}
+    adapter.load(Settings(config=WANTED["config"] or None, checkpoint=str(checkpoint), options=weights))
+    if weights:
+        save_random(adapter._model, WANTED["draw"], str(checkpoint))
+
+
+def timed(seconds: list[float], call: Callable[..., Any], *arguments: Any) -> Any:
+    """The call's result; how long it took is appended."""
+    began = time.perf_counter()
+    result = call(*arguments)
+    seconds.append(time.perf_counter() - began)
+    return result
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ reads it with its own constructor, its pipeline and collation make the batch, mm
 is called as tools/test.py's loop calls it, and the data set writes the submission. That tool itself needs a GPU.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
@@ -18,7 +20,6 @@ sys.path[:0] = [str(CHECKOUT / "envs" / WANTED["model"]), str(CHECKOUT / "runner
 
 import demo  # noqa: E402
 import numpy as np  # noqa: E402
-from petr_arrays import describe_inputs, describe_outputs  # noqa: E402
 
 from inside.mmlab.libraries import load_library  # noqa: E402
 from inside.mmlab.network import beside_library, enter_source  # noqa: E402
@@ -27,6 +28,8 @@ from inside.mmlab.overlay import last_registration_wins  # noqa: E402
 INFOS = {"PETR": "nuscenes_infos_val.pkl", "StreamPETR": "nuscenes_temporal_infos_val.pkl"}
 WITHOUT_FLASH = {"type": "PETRMultiheadAttention", "embed_dims": 256, "num_heads": 8, "dropout": 0.1, "fp16": True}
 """Recipe 10 of StreamPETR's docs/training_inference.md."""
+
+arrays_of = load_library("petr_arrays")
 
 
 def main() -> None:
@@ -40,16 +43,16 @@ def main() -> None:
     folder = Path(WANTED["folder"])
     dataset = open_dataset(config, write_infos(folder / "root"))
     model = build(config)
-    head = []  # type: List[Dict[str, Any]]
+    head: list[dict[str, Any]] = []
     model.pts_bbox_head.register_forward_hook(lambda module, given, found: head.append(found))
     arrays, results = {}, []
     for number in range(len(dataset)):
         batch = load_library("mmcv.parallel").collate([dataset[number]], samples_per_gpu=1)
         data = {key: [item.data[0] for item in value] for key, value in batch.items()}
-        found = describe_inputs(data)
+        found = arrays_of.describe_inputs(data)
         with load_library("torch").no_grad():
             result = model(return_loss=False, rescale=True, **data)
-        found.update(describe_outputs(result, head.pop()))
+        found.update(arrays_of.describe_outputs(result, head.pop()))
         arrays.update({f"{number}/{name}": value for name, value in found.items()})
         results += result
     np.savez(folder / "upstream.npz", **arrays)
