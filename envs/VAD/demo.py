@@ -16,7 +16,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import numpy as np  # noqa: E402
 
-from inside.adapter import Settings, main  # noqa: E402
+from inside.adapter import DataError, Settings, main  # noqa: E402
 from inside.mmlab.adapter import MmAdapter  # noqa: E402
 from inside.mmlab.boxes import MMDET3D_017, detection_records  # noqa: E402
 from inside.mmlab.ego_motion import COMMANDS, STEP_S, vad_fields  # noqa: E402
@@ -25,6 +25,7 @@ from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
 from inside.mmlab.libraries import load_library  # noqa: E402
 from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
 from inside.mmlab.vectors import map_elements  # noqa: E402
+from inside.mmlab.weights import say  # noqa: E402
 
 FROM_DRIVEN_PATH = "command-from-driven-path"
 """The fix of the catalogue that says where the command comes from."""
@@ -53,8 +54,10 @@ class VAD(MmAdapter):
         """Build the network, and decide where its command comes from."""
         asked = settings.options.get("command")
         if asked is not None and asked not in COMMANDS:
-            raise ValueError("the option command is {!r}, not one of {}".format(asked, ", ".join(COMMANDS)))
+            raise DataError("the option command is {!r}, not one of {}".format(asked, ", ".join(COMMANDS)))
         self._command = asked
+        if settings.checkpoint and not settings.options.get("fixes"):
+            say("no fixes are named; the published weights need bgr-normalisation: see envs/VAD/model.toml")
         fixes = super().load(settings)
         drop_metrics(self._model)
         keep_mode_scores(self._model.pts_bbox_head.bbox_coder)

@@ -100,6 +100,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--config", help="the model's configuration file")
     parser.add_argument("--checkpoint", help="the model's weights")
     parser.add_argument("--weights", help="random:SEED draws the weights from a seed instead of a checkpoint")
+    parser.add_argument("--options", help="the model's options as JSON, as settings.options in a run's run.json")
     parser.add_argument("--variant", default="", help="the variant of the environment this runs in")
     worker = parser.add_argument_group("as a worker, started by the host")
     worker.add_argument("--serve", action="store_true", help="speak the frame protocol on two inherited descriptors")

@@ -1,6 +1,7 @@
 """`demo.py --sample-token …`: one sample without a host, for trying an adapter by hand."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -56,7 +57,7 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         config=options.config,
         checkpoint=options.checkpoint,
         variant=options.variant,
-        options={"weights": options.weights} if options.weights else {},
+        options=_model_options(options),
     )
     step = Step()
     try:
@@ -71,6 +72,17 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         if kind == "data":
             raise DataError(message) from error
         raise ModelFailure("{} failure: {}\n{}".format(kind, message, trace)) from error
+
+
+def _model_options(options: argparse.Namespace) -> Dict[str, Any]:
+    """What `--options` and `--weights` say. Raises UserError for what is no JSON object."""
+    try:
+        own = json.loads(options.options or "{}")
+    except ValueError as error:
+        raise UserError("--options {}: {}".format(options.options, error)) from error
+    if not isinstance(own, dict):
+        raise UserError("--options {} is not a JSON object".format(options.options))
+    return {**own, "weights": options.weights} if options.weights else own
 
 
 def _read_sample(options: argparse.Namespace) -> Dict[str, Any]:

@@ -83,6 +83,14 @@ MISTAKES = {
         ["--sample-token", "TOKEN", "--dataroot", "ROOT", "--out", "/no/o.json"],
         "the folder /no is not there",
     ),
+    "options that are no JSON": (
+        ["--sample-token", "TOKEN", "--dataroot", "ROOT", "--options", "command=left"],
+        "--options command=left: Expecting value",
+    ),
+    "options that are no object": (
+        ["--sample-token", "TOKEN", "--dataroot", "ROOT", "--options", "[1]"],
+        "--options [1] is not a JSON object",
+    ),
     "serve by hand": (["--serve"], "--serve is for the host"),
 }
 

@@ -81,6 +81,13 @@ class Checkpoint(_Part):
     fixes: tuple[Name, ...] = Field((), description="names of fixes of this model that these weights need")
 
 
+class Option(_Part):
+    """What a user may choose for a run of the model: `--option NAME=VALUE`."""
+
+    description: Text = Field(description="what it changes, and what holds without it")
+    values: tuple[Text, ...] = Field(min_length=1, description='a list of what it may be, such as ["left", "right"]')
+
+
 class Claim(_Part):
     """A published number, with the protocol that says what it can be compared with."""
 
@@ -128,6 +135,7 @@ class Model(_Part):
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
     fixes: dict[Name, Fix] = Field(default_factory=dict)
+    options: dict[Name, Option] = Field(default_factory=dict)
     published: tuple[Claim, ...] = ()
     notes: tuple[Text, ...] = Field((), description="a list of traps a user should know")
 

@@ -140,6 +140,10 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
         _print_section("Checkpoints")
         rows = [(name, model.configs[one.config], ", ".join(one.fixes)) for name, one in model.checkpoints.items()]
         print_table(("checkpoint", "config", "fixes"), rows)
+    if model.options:
+        _print_section("Options of a run (--option NAME=VALUE)")
+        options = [(name, ", ".join(option.values), option.description) for name, option in model.options.items()]
+        print_table(("option", "values", "what it does"), options)
     if model.published:
         _print_section("Published")
         print_table(("metric", "value", "protocol", "of", "source"), [_claim_row(claim) for claim in model.published])

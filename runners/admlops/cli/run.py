@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--config", envvar="CUSTOM_CONFIG_FILE", help="Config: name or file. [env: CUSTOM_CONFIG_FILE]")
 @click.option("--checkpoint", envvar="CHECKPOINT_FILE", help="Weights: name or file. [env: CHECKPOINT_FILE]")
 @click.option("--weights", metavar="random:SEED", help="Draw the weights from a seed: to try a model, not to judge it.")
+@click.option("--option", "own", multiple=True, metavar="NAME=VALUE", help="An option of MODEL's (may be repeated).")
 @click.option("--off-distribution", is_flag=True, help="Allow data that MODEL was not made for; the numbers say so.")
 @click.option("--run", "name", help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
@@ -28,6 +29,7 @@ def run(
     config: str | None,
     checkpoint: str | None,
     weights: str | None,
+    own: tuple[str, ...],
     off_distribution: bool,
     name: str | None,
     resume: bool,
@@ -41,6 +43,7 @@ def run(
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.paths import find_layout
+    from admlops.pipeline.options import parse_options
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
@@ -51,6 +54,7 @@ def run(
         config=config,
         checkpoint=checkpoint,
         weights=weights,
+        model_options=parse_options(own),
         off_distribution=off_distribution,
         name=name,
         resume=resume,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from admlops.execution.worker import WorkerCommand
 from admlops.health import TelemetrySampler, describe_machine
 from admlops.paths import Layout
 from admlops.pipeline.fixes import needed_fixes
+from admlops.pipeline.options import check_options
 from admlops.pipeline.selection import Selection, select
 from admlops.processes import process_environment
 from admlops.provenance import describe_adapter, describe_commit, describe_sources
@@ -46,7 +47,8 @@ class RunRequest:
 
     `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
     `off_distribution` allows data that the model was not made for; its numbers then have a protocol of their own.
-    `command` is the command line, kept with the run for its readers.
+    `model_options` are those that its catalogue entry lists. `command` is the command line, kept with the run
+    for its readers.
     """
 
     model: str
@@ -59,6 +61,7 @@ class RunRequest:
     config: str | None = None
     checkpoint: str | None = None
     weights: str | None = None
+    model_options: Mapping[str, str] = field(default_factory=dict)
     off_distribution: bool = False
     gpu_memory_limit_mb: float | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
@@ -169,8 +172,11 @@ def _settings(
 
 
 def _options(model: Model, request: RunRequest, *, say: Say) -> dict[str, Any]:
-    """The adapter's options: random weights, and the fixes that the weights need."""
-    options: dict[str, Any] = {} if request.weights is None else {"weights": request.weights}
+    """The adapter's options: the user's, random weights, and the fixes that the weights need."""
+    check_options(model, request.model_options)
+    options: dict[str, Any] = dict(request.model_options)
+    if request.weights is not None:
+        options["weights"] = request.weights
     random = request.weights is not None
     fixes = needed_fixes(model, checkpoint=request.checkpoint, config=request.config, random=random)
     if fixes:

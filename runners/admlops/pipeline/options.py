@@ -1,0 +1,37 @@
+"""A model's own options, as a user gives them: `--option NAME=VALUE`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from admlops.catalog import Model
+from admlops.errors import UsageError
+
+
+def parse_options(given: Iterable[str]) -> dict[str, str]:
+    """The options by name.
+
+    Raises:
+        UsageError: one is not NAME=VALUE, or a name comes twice.
+    """
+    options: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value:
+            raise UsageError(f"--option {text} is not NAME=VALUE", hint="pass --option command=straight, for example")
+        if name in options:
+            raise UsageError(f"--option {name} is given twice", hint="leave one of them out")
+        options[name] = value
+    return options
+
+
+def check_options(model: Model, options: Mapping[str, str]) -> None:
+    """Raises UsageError for an option that the model does not have, or a value that it does not take."""
+    hint = f"admlops models show {model.name}"
+    for name, value in options.items():
+        if name not in model.options:
+            known = f"it has: {', '.join(model.options)}" if model.options else "it has none"
+            raise UsageError(f"{model.name} has no option {name}; {known}", hint=hint)
+        values = model.options[name].values
+        if value not in values:
+            raise UsageError(f"--option {name}={value} is not one of: {', '.join(values)}", hint=hint)
