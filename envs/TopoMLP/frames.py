@@ -81,7 +81,9 @@ class FramePipeline:
             raise_for_images(described["img_paths"], error)
             raise
         batch = load_library("mmcv.parallel").collate([example], samples_per_gpu=1)
-        return {key: unwrap(value) for key, value in batch.items()}
+        inputs = {key: unwrap(value) for key, value in batch.items()}
+        inputs["img"] = inputs["img"].contiguous()  # as mmcv's data parallel does; convolutions round by layout
+        return inputs
 
     def format(self, result: Dict[str, Any]) -> Dict[str, Any]:
         """What upstream would submit of a result for the last frame: curves as 11 points, relations in their order."""
