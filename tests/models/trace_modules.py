@@ -1,9 +1,10 @@
-# ruff: noqa: UP006, UP035, B905  the classic environments have Python 3.8
+# ruff: noqa: UP006, UP035, UP045, B905  the classic environments have Python 3.8
 """Which module of a network is the first to differ between two environments.
 
 The first environment saves what every module gives (`{"save": folder}`). The second compares (`{"against": folder}`):
 `carried` is the difference as it has grown on the way, and, with `"forced": true`, every module is handed the first
-environment's results of the modules before it, so that a difference is the module's own, `own`.
+environment's results of the modules before it, so that a difference is the module's own, `own`. Tensors of more than
+LARGEST values are left out: the first convolutions of a backbone, which would fill a disk.
 """
 
 import json
@@ -13,9 +14,11 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from inside.mmlab.libraries import load_library
 
+LARGEST = 8_000_000
+
 
 @contextmanager
-def traced(adapter: Any, wanted: Dict[str, Any] | None) -> Iterator[None]:
+def traced(adapter: Any, wanted: Optional[Dict[str, Any]]) -> Iterator[None]:
     """Watch the adapter's network while the block runs; nothing without `wanted`. The report is `wanted["report"]`."""
     if not wanted:
         yield
@@ -47,7 +50,7 @@ class Watch:
         def call(module: Any, _: Any, output: Any) -> Any:
             number = self._calls[name] = self._calls.get(name, -1) + 1
             parts = list(flatten(output))
-            if not parts:
+            if not parts or max(part.numel() for part in parts) > LARGEST:
                 return None
             stem = f"{name}#{number}"
             if "save" in self._wanted:
