@@ -10,7 +10,7 @@ LARGEST values are left out: the first convolutions of a backbone, which would f
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from inside.mmlab.libraries import load_library
 
