@@ -1,6 +1,6 @@
 # Every target runs install/bootstrap.sh first; it returns at once when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap setup env-list clean-envs demo test test-full lint format
+.PHONY: help bootstrap setup env-list clean-envs demo test test-full fidelity lint format
 
 PYTEST_WORKERS ?= 2
 
@@ -33,6 +33,9 @@ test: bootstrap ## Run the tests
 
 test-full: bootstrap ## Run the long tests as well
 	@.venv/bin/pytest -n $(PYTEST_WORKERS) --dist loadscope tests
+
+fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
+	@.venv/bin/python -m tests.models.fidelity
 
 lint: bootstrap ## Check style, types and shell scripts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -92,11 +92,11 @@ def test_a_run_through_admlops_is_a_run(variant: str, scenes: Path, admlops: Adm
     assert "2 samples ok" in done.stdout
 
 
-def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any]:
+def both_ways(environment: Environment, scenes: Path, folder: Path, *, config: Path = CONFIG) -> tuple[Any, Any]:
     """The arrays of maptr_ours.py and of maptr_upstream.py, for one sample and one checkpoint."""
     index = SampleIndex(str(scenes), "v1.0-mini")
     wanted = {
-        "config": str(CONFIG),
+        "config": str(config),
         "checkpoint": str(folder / "random.pth"),
         "draw": 3,
         "dataroot": str(scenes),

@@ -1,0 +1,120 @@
+"""What of each model is compared, and on what: the catalogue's default configuration, on synthetic scenes.
+
+Each model's own test knows how upstream's way is driven; the cases here call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tests.models import petr_proof, test_maptr, test_streampetr, test_topomlp, test_vad
+from tests.models.fidelity_compare import largest
+
+from admlops.catalog import Model, load_model
+from admlops.datasets.data_set import open_data
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.sample_index import build_index
+from admlops.datasets.synthetic import SynthesisOptions, synthesize
+from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.environments import Environment
+from admlops.paths import find_layout
+
+LAYOUT = find_layout()
+SEED = 3
+TOLERANCE_UPSTREAM = 1e-4
+TOLERANCE_VARIANTS = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One model. `upstream` gives the largest difference of each of its outputs, adapter against upstream."""
+
+    model: str
+    upstream: Callable[[str, Environment, Path], dict[str, float]]
+    samples: int = 2
+
+    @property
+    def config(self) -> str:
+        """The configuration of the catalogue's default weights, relative to the source."""
+        model = self.described
+        return model.configs[model.checkpoints[str(model.default_checkpoint)].config]
+
+    @property
+    def described(self) -> Model:
+        return load_model(LAYOUT, self.model)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What the host would tell the adapter: the fixes that the default weights need."""
+        model = self.described
+        fixes = model.checkpoints[str(model.default_checkpoint)].fixes
+        return {"fixes": {name: model.fixes[name].settings for name in fixes}} if fixes else {}
+
+    def scenes(self, folder: Path) -> tuple[Path, str, list[str]]:
+        """The data set's root, its version and the tokens of one scene's first samples; made in `folder` if need be."""
+        root = folder / self.described.dataset
+        if not root.is_dir():
+            if self.described.dataset == "openlanev2":
+                synthesize_openlane(root, OpenLaneOptions(scenes=1, samples=2, seed=1))
+            else:
+                options = SynthesisOptions(scenes=2, samples=8, seed=1, lidar_sweeps=1, camera_sweeps=0)
+                synthesize(root, options)
+                test_vad.wind(root / "v1.0-mini" / "ego_pose.json")
+                build_index(root, "v1.0-mini", say=print)
+        data = open_data(root)
+        return root, data.version, list(data.scenes()[0].samples[: self.samples])
+
+
+def _maptr(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
+    config = LAYOUT.submodules / "MapTR" / CASES["MapTR"].config
+    root, _, _ = CASES["MapTR"].scenes(folder)
+    ours, theirs = test_maptr.both_ways(environment, root, _made(folder / f"MapTR-{variant}"), config=config)
+    return {name: largest(ours[name], theirs[name]) for name in theirs}
+
+
+def _petr(model: str, variant: str, folder: Path) -> dict[str, float]:
+    scenes = _petr_scenes(folder)
+    tokens = test_streampetr.sequence(scenes) if model == "StreamPETR" else list(scenes.data.scenes()[0].samples)
+    ours, theirs = (np.load(scenes.run(model, variant, way, tokens) / f"{way}.npz") for way in ("ours", "upstream"))
+    return petr_proof.differences(ours, theirs)
+
+
+def _petr_scenes(folder: Path) -> petr_proof.Scenes:
+    own = folder / "petr"
+    if not own.is_dir():
+        own.mkdir()
+        return petr_proof.make_scenes(own)
+    root = own / "nuscenes"
+    return petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), own)
+
+
+def _vad(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
+    root, _, _ = CASES["VAD"].scenes(folder)
+    ours, theirs, _ = test_vad.both_ways(environment, root, _made(folder / f"VAD-{variant}"))
+    return test_vad.differences_of(ours, theirs)
+
+
+def _topomlp(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
+    root, _, _ = CASES["TopoMLP"].scenes(folder)
+    ours, theirs = test_topomlp.both_ways(environment, root, _made(folder / f"TopoMLP-{variant}"))
+    return {name: largest(ours[name], theirs[name]) for name in theirs}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+CASES = {
+    case.model: case
+    for case in (
+        Case(model="MapTR", upstream=_maptr),
+        Case(model="PETR", upstream=lambda variant, _, folder: _petr("PETR", variant, folder)),
+        Case(model="StreamPETR", upstream=lambda variant, _, folder: _petr("StreamPETR", variant, folder)),
+        Case(model="VAD", upstream=_vad),
+        Case(model="TopoMLP", upstream=_topomlp),
+    )
+}
