@@ -59,7 +59,7 @@ choose_data() {
   if grep -q '^dataset = "openlanev2"' "$root/envs/$model/model.toml"; then
     data=$repository/data/OpenLane-V2
     [[ -f $data/data_dict_subset_A.json ]] && options_of_data=(--version subset_A) && return
-    data=$repository/data/synthetic-openlane-v2
+    data=$repository/data/synthetic-openlane
     [[ -d $data ]] ||
       "$admlops" data synthesize "$data" --format openlane-v2 --scenes 2 --samples 4 --scale 0.5 --seed 1
     return

@@ -61,7 +61,7 @@ main() {
   if [[ -n $networks ]]; then
     has_gpu || options+=(--limit 2)
     case $networks in
-      *openlanev2*) options+=(--also "$(data_set openlane-v2 synthetic-openlane --format openlane-v2)") ;;
+      *openlanev2*) options+=(--also "$(data_set OpenLane-V2 synthetic-openlane --format openlane-v2)") ;;
     esac
   fi
   "$admlops" compare --models all --random-weights --data "$data" --fresh ${options[@]+"${options[@]}"} "$@"
