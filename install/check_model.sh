@@ -61,7 +61,7 @@ choose_data() {
     [[ -f $data/data_dict_subset_A.json ]] && options_of_data=(--version subset_A) && return
     data=$repository/data/synthetic-openlane
     [[ -d $data ]] ||
-      "$admlops" data synthesize "$data" --format openlane-v2 --scenes 2 --samples 4 --scale 0.5 --seed 1
+      "$admlops" data synthesize "$data" --format openlane-v2 --scenes 2 --samples 12 --scale 0.5 --seed 1
     return
   fi
   data=$repository/data/nuscenes
