@@ -117,14 +117,17 @@ def moving_objects(decoded: Mapping[str, Any], classes: List[str], sample: Mappi
     """
     records = detection_records(decoded, classes, sample, MMDET3D_017)
     modes = np.asarray(decoded["trajs_3d"], dtype=np.float64)
+    order = np.argsort(-modes[..., -1], axis=1, kind="stable")
+    modes = np.take_along_axis(modes, order[..., np.newaxis], axis=1)
     turn = rotation_matrix(sample["lidar"]["sensor2ego"]["rotation_wxyz"])[:2, :2]
     steps = modes[..., :-1].reshape(*modes.shape[:2], FUTURE_STEPS, 2) @ turn.T
-    confidences = 1 / (1 + np.exp(-modes[..., -1]))
-    for record, own_steps, own_confidences in zip(records, steps, confidences):
-        waypoints = np.cumsum(own_steps, axis=1) + record["bbox_3d"]["center"][:2]
+    centers = np.array([record["bbox_3d"]["center"][:2] for record in records]).reshape(-1, 1, 1, 2)
+    waypoints = (np.cumsum(steps, axis=2) + centers).tolist()
+    confidences = (1 / (1 + np.exp(-modes[..., -1]))).tolist()
+    for record, own_confidences, own_waypoints in zip(records, confidences, waypoints):
         record["trajectories"] = [
-            {"confidence": float(own_confidences[mode]), "interval_s": STEP_S, "waypoints": waypoints[mode].tolist()}
-            for mode in np.argsort(-own_confidences, kind="stable")
+            {"confidence": confidence, "interval_s": STEP_S, "waypoints": path}
+            for confidence, path in zip(own_confidences, own_waypoints)
         ]
     return records
 

@@ -16,15 +16,10 @@ def map_elements(decoded: Mapping[str, Any], classes: Sequence[str], sample: Map
         classes: the names of the labels.
         sample: the sample, for its poses.
     """
-    points = lidar_plane_to_ego(np.asarray(decoded["pts_3d"], dtype=np.float64), sample)
-    scores = np.asarray(decoded["scores_3d"], dtype=np.float64)
-    labels = np.asarray(decoded["labels_3d"], dtype=np.int64)
+    points = lidar_plane_to_ego(np.asarray(decoded["pts_3d"], dtype=np.float64), sample).tolist()
+    scores = np.asarray(decoded["scores_3d"], dtype=np.float64).tolist()
+    labels = np.asarray(decoded["labels_3d"], dtype=np.int64).tolist()
     return [
-        {
-            "id": index,
-            "type": classes[int(labels[index])],
-            "points": [[float(x), float(y)] for x, y in line],
-            "confidence": float(scores[index]),
-        }
-        for index, line in enumerate(points)
+        {"id": index, "type": classes[label], "points": line, "confidence": score}
+        for index, (line, score, label) in enumerate(zip(points, scores, labels))
     ]
