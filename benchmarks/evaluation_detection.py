@@ -16,11 +16,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evaluation_row import Row
+from benchmarks.evaluation_row import Row, Timing, best_of, describe_share
 from tests.evaluation.generated_boxes import (
     SAMPLES_PER_SCENE,
     VERSION,
@@ -40,37 +41,45 @@ from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.paths import Layout, find_layout
 
 BOXES_PER_SAMPLE = 300
+REPEATS = 3
 RUN = "generated"
 
 
-def run(samples: int, folder: Path, *, official: bool = True, repeats: int = 3) -> list[Row]:
-    """Measure; `folder` takes the generated data, and data of the same size that is there is used again."""
+def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> list[Row]:
+    """Measure; `folder` takes the generated data, and data of the same size that is there is used again.
+
+    The devkit runs on everything: `official_samples` is for the other families.
+    """
     layout = replace(find_layout(), repository=folder / "repository")
     tokens, truth, boxes = _generate(samples, folder, layout)
-    ours_s, own = min((_evaluate(boxes, truth) for _ in range(repeats)), key=lambda pair: pair[0])
-    command_s, peak_mb = _time_command(folder)
+    ours, own = best_of(lambda: score(match_boxes(boxes, truth, NUSCENES)), REPEATS)
+    command, peak_mb = _time_command(folder)
     size_mb = sum(path.stat().st_size for path in (folder / "repository").rglob("*.jsonl")) / 1e6
-    note = f"{len(tokens)} samples, {len(boxes)} boxes, {size_mb:.0f} MB of records; peak memory {peak_mb:.0f} MB"
-    proper = Row(name="nuScenes detection, evaluation proper", ours_s=ours_s, note="boxes loaded; the best of runs")
-    whole = Row(name="nuScenes detection, admlops evaluate", ours_s=command_s, note=note)
+    note = f"{len(tokens)} samples, {len(boxes)} boxes, {size_mb:.0f} MB of records"
+    proper = Row(name="nuScenes detection, proper", ours=ours, note=f"boxes loaded; the best of {REPEATS}")
+    whole = Row(name="nuScenes detection, admlops evaluate", ours=command, peak_mb=peak_mb, note=note)
     if not official:
         return [proper, whole]
-    theirs = _run_official(folder, ensure_official(layout, "nuscenes", say=print), layout, tokens)
-    difference = _largest_difference(own, theirs["summary"])
-    printed = json.loads((_run_path(folder) / "metrics.json").read_text())["metrics"]
-    on_screen = {entry["name"]: entry["value"] for entry in printed}
+    share = describe_share(len(tokens), len(tokens), "samples")
+    theirs, process = _run_official(folder, ensure_official(layout, "nuscenes", say=_tell), layout, tokens)
     summary = theirs["summary"]
+    on_screen = _printed(folder)
     far = max(abs(on_screen["mAP"] - summary["mean_ap"]), abs(on_screen["NDS"] - summary["nd_score"]))
+    inner = Timing(wall_s=summary["eval_time"], cpu_s=theirs["cpu_seconds"], load=process.load)
+    difference = _largest_difference(own, summary)
     return [
-        replace(proper, official_s=summary["eval_time"], max_abs_difference=difference),
-        replace(whole, official_s=theirs["process_s"], max_abs_difference=far),
+        replace(proper, official=inner, max_abs_difference=difference, measured=share),
+        replace(whole, official=process, max_abs_difference=far, measured=share),
     ]
 
 
-def _evaluate(boxes: Boxes, truth: GroundTruth) -> tuple[float, Score]:
-    begun = time.perf_counter()
-    result = score(match_boxes(boxes, truth, NUSCENES))
-    return time.perf_counter() - begun, result
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _printed(folder: Path) -> dict[str, float]:
+    printed = json.loads((_run_path(folder) / "metrics.json").read_text())["metrics"]
+    return {entry["name"]: entry["value"] for entry in printed}
 
 
 def _generate(samples: int, folder: Path, layout: Layout) -> tuple[list[str], GroundTruth, Boxes]:
@@ -92,31 +101,35 @@ def _run_path(folder: Path) -> Path:
     return folder / "repository" / "runs" / RUN
 
 
-def _time_command(folder: Path) -> tuple[float, float]:
-    """Seconds and peak memory [MB] of `admlops evaluate` as a process."""
+def _time_command(folder: Path) -> tuple[Timing, float]:
+    """The time and the peak memory [MB] of `admlops evaluate` as a process."""
+    variables = {**os.environ, "ADMLOPS_REP_PATH": str(folder / "repository")}
+    return _time_process([sys.executable, "-m", "admlops", "evaluate", str(_run_path(folder))], variables)
+
+
+def _time_process(command: Sequence[str], variables: Mapping[str, str]) -> tuple[Timing, float]:
+    """The time of a process, with its children's processor time, and its peak memory [MB]; it prints to stderr."""
+    timing = Timing(load=os.getloadavg()[0])
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "admlops", "evaluate", str(_run_path(folder))],
-        env={**os.environ, "ADMLOPS_REP_PATH": str(folder / "repository")},
-    )
+    process = subprocess.Popen(command, env=variables, stdout=sys.stderr)
     _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
+    timing.wall_s, timing.cpu_s = time.perf_counter() - begun, usage.ru_utime + usage.ru_stime
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"admlops evaluate failed ({process.returncode})")
-    return seconds, usage.ru_maxrss / 1e3
+        raise SystemExit(f"failed ({process.returncode}): {' '.join(command)}")
+    return timing, usage.ru_maxrss / 1e3
 
 
-def _run_official(folder: Path, environment: Environment, layout: Layout, tokens: list[str]) -> dict[str, Any]:
-    """What the devkit says; `process_s` is the time of the whole process."""
+def _run_official(
+    folder: Path, environment: Environment, layout: Layout, tokens: list[str]
+) -> tuple[dict[str, Any], Timing]:
+    """What the devkit says, and the time of its whole process."""
     (folder / "tokens.json").write_text(json.dumps(tokens))
     program = layout.envs / "official" / "nuscenes" / "evaluate.py"
     command: list[Any] = [environment.python, program, "--dataroot", folder / "nuscenes", "--version", VERSION]
     command += ["--predictions", folder / "submission.json", "--tokens", folder / "tokens.json"]
-    begun = time.perf_counter()
-    subprocess.run([*map(str, command), "--out", str(folder / "official.json")], check=True)
-    result: dict[str, Any] = json.loads((folder / "official.json").read_text())
-    return {**result, "process_s": time.perf_counter() - begun}
+    timing, _ = _time_process([*map(str, command), "--out", str(folder / "official.json")], os.environ)
+    return json.loads((folder / "official.json").read_text()), timing
 
 
 def _largest_difference(ours: Score, summary: dict[str, Any]) -> float:

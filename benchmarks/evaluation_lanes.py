@@ -7,13 +7,14 @@ runs in an environment of its own on the first frames, and its time is scaled: i
 
 from __future__ import annotations
 
+import os
 import resource
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.evaluation_row import Row
+from benchmarks.evaluation_row import Row, Timing, describe_share, official_timing, timed
 from tests.evaluation.generated_lanes import generate_lanes
 
 from admlops.environments import ensure_official
@@ -34,49 +35,51 @@ Frame = tuple[LaneTruth, LanePrediction]
 
 
 class Clock:
-    """Frames from a generator; `made_s` is the time it took to make them."""
+    """Frames from a generator; `made` is the time it took to make them."""
 
     def __init__(self, frames: Iterator[Frame]) -> None:
         self.frames = frames
-        self.made_s = 0.0
+        self.made = Timing()
 
     def __iter__(self) -> Iterator[Frame]:
         while True:
-            start = time.perf_counter()
-            chunk = list(islice(self.frames, FRAMES_AT_ONCE))
-            self.made_s += time.perf_counter() - start
+            with timed() as took:
+                chunk = list(islice(self.frames, FRAMES_AT_ONCE))
+            self.made = Timing(wall_s=self.made.wall_s + took.wall_s, cpu_s=self.made.cpu_s + took.cpu_s)
             if not chunk:
                 return
             yield from chunk
 
 
-def run(samples: int, folder: Path, *, official: bool = True) -> list[Row]:
+def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> list[Row]:
     """One line for each devkit; what the official side takes goes to `folder`."""
     count = max(1, round(samples * FRAMES / SAMPLES))
-    return [_row(count, protocol, folder, official) for protocol in (OPENLANE_1_1, OPENLANE_1_0)]
+    part = min(count, official_samples or OFFICIAL_FRAMES) if official else 0
+    return [_row(count, protocol, folder, part) for protocol in (OPENLANE_1_1, OPENLANE_1_0)]
 
 
-def _row(count: int, protocol: str, folder: Path, official: bool) -> Row:
+def _row(count: int, protocol: str, folder: Path, part: int) -> Row:
     name = f"OpenLane-V2 ({protocol})"
     clock = Clock(generate_lanes(count, seed=SEED))
-    start = time.perf_counter()
-    evaluate_lane_graphs(clock, protocol=protocol)
-    ours_s = time.perf_counter() - start - clock.made_s
-    note = f"{count} frames; peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
-    if not official:
-        return Row(name=name, ours_s=ours_s, note=note)
-    frames = list(generate_lanes(min(count, OFFICIAL_FRAMES), seed=SEED))
+    with timed() as ours:
+        evaluate_lane_graphs(clock, protocol=protocol)
+    ours.wall_s, ours.cpu_s = ours.wall_s - clock.made.wall_s, ours.cpu_s - clock.made.cpu_s
+    row = Row(name=name, ours=ours, peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    if not part:
+        return row
+    frames = list(generate_lanes(part, seed=SEED))
     layout = find_layout()
     try:
         environment = ensure_official(layout, OFFICIAL_NAMES[protocol], say=lambda _: None)
     except EnvError as error:
-        return Row(name=name, ours_s=ours_s, note=f"{note}; the devkit cannot be installed: {error.message}")
+        return replace(row, note=f"the devkit cannot be installed: {error.message}")
+    load = os.getloadavg()[0]
     theirs = official_lane_graphs(frames, protocol=protocol, environment=environment, layout=layout, folder=folder)
-    ours = evaluate_lane_graphs(frames, protocol=protocol).values
-    return Row(
-        name=name,
-        ours_s=ours_s,
-        official_s=theirs["seconds"] * count / len(frames),
-        max_abs_difference=max(abs(value - theirs[key]) for key, value in ours.items()),
-        note=f"{note}; official: {theirs['seconds']:.1f} s for {len(frames)} frames, scaled",
+    values = evaluate_lane_graphs(frames, protocol=protocol).values
+    return replace(
+        row,
+        official=official_timing(theirs, load=load, factor=count / part),
+        measured=describe_share(part, count, "frames"),
+        max_abs_difference=max(abs(value - theirs[key]) for key, value in values.items()),
+        note=f"official: {theirs['seconds']:.1f} s, {theirs['cpu_seconds'] / part:.2f} s CPU a frame",
     )

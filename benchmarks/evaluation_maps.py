@@ -1,74 +1,84 @@
 """Vector maps at the size of nuScenes' validation set: our evaluation and MapTR's own, on the same vectors.
 
-MapTR's side runs its checked-out code (submodules/MapTR, or $ADMLOPS_UPSTREAM/MapTR) in one process on the first 60
-samples, and its time is scaled: it grows linearly with the samples. Both times begin with vectors in memory. `ours_s`
-is wall time with two threads.
+MapTR's side runs its checked-out code (submodules/MapTR, or $ADMLOPS_UPSTREAM/MapTR) in one process, by default on the
+first 60 samples: every sample costs it the same. Both times begin with vectors in memory. Ours has two threads.
 """
 
 from __future__ import annotations
 
-import sys
-import time
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
-from benchmarks.evaluation_row import Row
+from benchmarks.evaluation_row import Row, best_of, describe_share, official_timing
 from tests.evaluation.generated_maps import Element, Prediction, generate_maps
-from tests.evaluation.upstream import find_checkout, how_to_get, official_python, run_maptr
+from tests.evaluation.upstream import find_checkout, how_to_get
 
 from admlops.datasets.vector_map import MapVector
+from admlops.environments import ensure_official
+from admlops.errors import EnvError
+from admlops.evaluation.map_files import OFFICIAL_NAME, official_map
 from admlops.evaluation.map_predictions import Predictions
-from admlops.evaluation.vector_map import (
-    CHAMFER,
-    IOU,
-    MapEvaluation,
-    MapProtocol,
-    evaluate_elements,
-)
+from admlops.evaluation.vector_map import CHAMFER, IOU, MapProtocol, evaluate_elements
+from admlops.paths import find_layout
 
 OFFICIAL_SAMPLES = 60
 
-Samples = tuple[list[list[Prediction]], list[list[Element]]]
+Found = dict[str, dict[str, Predictions]]
+Truth = dict[str, list[MapVector]]
 
 
-def run(samples: int, folder: Path, *, official: bool = True) -> list[Row]:
+def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> list[Row]:
     """One line for the Chamfer AP and one for the IoU variant; what the official side takes goes to `folder`."""
-    data = generate_maps(samples, seed=20)
-    return [_row(data, protocol, folder, official) for protocol in (CHAMFER, IOU)]
+    predictions, elements = generate_maps(samples, seed=20)
+    found = {str(index): {name: _batch(own, name) for name in CHAMFER.classes} for index, own in enumerate(predictions)}
+    truth = {str(index): [_vector(element) for element in own] for index, own in enumerate(elements)}
+    del predictions, elements
+    count = min(samples, official_samples or OFFICIAL_SAMPLES) if official else 0
+    return [_row(found, truth, protocol, folder, count) for protocol in (CHAMFER, IOU)]
 
 
-def _row(data: Samples, protocol: MapProtocol, folder: Path, official: bool) -> Row:
+def _row(found: Found, truth: Truth, protocol: MapProtocol, folder: Path, count: int) -> Row:
+    ours, _ = best_of(lambda: evaluate_elements(found, truth, protocol=protocol))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     name = "map AP (Chamfer)" if protocol is CHAMFER else "map AP (IoU)"
-    ours_s = _ours(data, protocol)[0]
+    row = Row(name=name, ours=ours, peak_mb=peak_mb)
     checkout = find_checkout("MapTR")
-    if not official or checkout is None:
-        return Row(name=name, ours_s=ours_s, note=how_to_get("MapTR") if official else "")
-    python, why_not = official_python("maptr")
-    part = (data[0][:OFFICIAL_SAMPLES], data[1][:OFFICIAL_SAMPLES])
-    theirs = run_maptr(*part, protocol, python=python or sys.executable, checkout=checkout, folder=folder)
-    _, result = _ours(part, protocol)
+    if not count or checkout is None:
+        return row if not count else Row(name=name, ours=ours, peak_mb=peak_mb, note=how_to_get("MapTR"))
+    layout = find_layout()
+    try:
+        environment = ensure_official(layout, OFFICIAL_NAME, say=lambda _: None)
+    except EnvError as error:
+        return Row(name=name, ours=ours, peak_mb=peak_mb, note=f"MapTR's evaluator: {error.message}")
+    some = {token: found[token] for token in list(found)[:count]}
+    load = os.getloadavg()[0]
+    theirs = official_map(
+        some, truth, protocol=protocol, environment=environment, checkout=checkout, layout=layout, folder=folder
+    )
+    result = evaluate_elements(some, truth, protocol=protocol)
     differences = [
-        abs(curve.ap - theirs["ap"][kind][str(threshold)])
+        abs(curve.ap - theirs.ap[kind][str(threshold)])
         for kind, curves in result.curves.items()
         for threshold, curve in curves.items()
     ]
-    count, all_ = len(part[0]), len(data[0])
-    note = f"official: {theirs['seconds']:.1f} s for {count} samples, scaled; shapely {theirs['shapely']}"
+    said = {"seconds": theirs.seconds, "cpu_seconds": theirs.cpu_seconds}
     return Row(
         name=name,
-        ours_s=ours_s,
-        official_s=theirs["seconds"] * all_ / count,
+        ours=ours,
+        official=official_timing(said, load=load, factor=len(found) / count),
+        measured=describe_share(count, len(found), "samples"),
         max_abs_difference=max(differences),
-        note=note if python else f"{note} ({why_not})",
+        peak_mb=peak_mb,
+        note=f"official: {theirs.seconds:.1f} s, {1e3 * theirs.cpu_seconds / count:.0f} ms CPU a sample; "
+        f"shapely {theirs.shapely}",
     )
 
 
-def _ours(data: Samples, protocol: MapProtocol) -> tuple[float, MapEvaluation]:
-    found = {str(index): {n: _batch(own, n) for n in protocol.classes} for index, own in enumerate(data[0])}
-    truth = {str(i): [MapVector(type=kind, points=points) for kind, points in own] for i, own in enumerate(data[1])}
-    start = time.perf_counter()
-    result = evaluate_elements(found, truth, protocol=protocol)
-    return time.perf_counter() - start, result
+def _vector(element: Element) -> MapVector:
+    kind, points = element
+    return MapVector(type=kind, points=points)
 
 
 def _batch(found: list[Prediction], name: str) -> Predictions:

@@ -13,6 +13,7 @@ import math
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -31,7 +32,9 @@ def evaluate(nusc: NuScenes, *, config: str, predictions: Path, tokens: List[str
     _choose_samples(tokens)
     with tempfile.TemporaryDirectory() as plots:
         evaluation = official.DetectionEval(nusc, config_factory(config), str(predictions), SPLIT, plots, verbose=False)
+    started = time.process_time()
     metrics, curves = evaluation.evaluate()
+    cpu_seconds = time.process_time() - started
     return {
         "summary": _jsonable(metrics.serialize()),
         "curves": _curves(curves),
@@ -39,6 +42,7 @@ def evaluate(nusc: NuScenes, *, config: str, predictions: Path, tokens: List[str
             "ground_truth": _count_by_class(evaluation.gt_boxes),
             "predictions": _count_by_class(evaluation.pred_boxes),
         },
+        "cpu_seconds": cpu_seconds,
         "python": platform.python_version(),
         "numpy": np.__version__,
     }

@@ -21,10 +21,11 @@ CHECKOUT = "MapTR"
 
 
 class OfficialMap(msgspec.Struct):
-    """What MapTR's evaluator said: AP by class and threshold, and the seconds it took."""
+    """What MapTR's evaluator said: AP by class and threshold, and the wall and processor seconds it took."""
 
     ap: dict[str, dict[str, float]]
     seconds: float
+    cpu_seconds: float
     numpy: str
     shapely: str
 
