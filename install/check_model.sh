@@ -6,8 +6,9 @@ usage() {
   cat <<'HELP'
 Usage: install/check_model.sh MODEL [--full] [--help]
 
-Checks that the sources of MODEL are exactly what is pinned, that its environment is what its locks say, and runs it on two
-samples: of its data set and with the catalogue's weights where they are there, else of synthetic scenes and with random weights.
+Checks that the sources of MODEL are exactly what is pinned, that its environment is what its locks say and works here
+(imports, kernels for this GPU, each compiled operation against plain PyTorch), and runs it on two samples: of its data
+set and with the catalogue's weights where they are there, else of synthetic scenes and with random weights.
 Writes a page with pictures. Stops at the first thing that is not so and ends with 2, or with 1 if the model itself fails.
 
   --full   hash every file of the environment
@@ -98,6 +99,7 @@ main() {
   "$admlops" sources verify "$model" || exit 2
   say "the environment of $model"
   "$admlops" env verify "$model" "${options[@]}" || exit 2
+  "$admlops" env probe "$model" || exit 2
   check_adapter
   choose_data
   choose_weights

@@ -47,6 +47,8 @@ def run_check(name: str, check: Callable[[], str]) -> Dict[str, Any]:
 def list_checks(modules: List[str], compiled: List[str], device: str) -> List[Check]:
     """The imports first, then the operations of the compiled packages that are known here."""
     checks = [("import " + module, _importer(module)) for module in modules]
+    if "torch" in modules:
+        checks.append(("kernels for this GPU", _check_kernels))
     if "mmcv-full" in compiled:
         checks.append(("import mmcv.ops", _importer("mmcv.ops")))
         for place in _devices(device):
@@ -60,6 +62,34 @@ def _importer(module: str) -> Callable[[], str]:
         return str(getattr(imported, "__version__", ""))
 
     return check
+
+
+def _check_kernels() -> str:
+    """torch has kernels for every GPU of this machine: of its major version, and no later minor one."""
+    torch = _module("torch")
+    flags = str(torch._C._cuda_getArchFlags() or "") if hasattr(torch._C, "_cuda_getArchFlags") else ""
+    if not torch.cuda.is_available():
+        return "no GPU here; torch has " + (flags or "none")
+    for index in range(torch.cuda.device_count()):
+        capability = torch.cuda.get_device_capability(index)
+        if not any(_runs(flag, capability) for flag in flags.split()):
+            name = torch.cuda.get_device_name(index)
+            raise AssertionError(
+                "no kernel image is available for the %s (sm_%d%d): torch has %s" % (name, *capability, flags)
+            )
+    return flags
+
+
+def _runs(flag: str, capability: Tuple[int, int]) -> bool:
+    """Whether code for `sm_86` or `compute_90` runs on a GPU of this compute capability."""
+    kind, _, number = flag.partition("_")
+    digits = number.rstrip("af")
+    if not digits.isdigit():
+        return False
+    compiled_for = (int(digits[:-1]), int(digits[-1]))
+    if kind == "compute":
+        return capability >= compiled_for
+    return capability[0] == compiled_for[0] and capability[1] >= compiled_for[1]
 
 
 def _bind(check: Callable[[str], str], place: str) -> Callable[[], str]:

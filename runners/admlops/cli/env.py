@@ -15,6 +15,7 @@ COMMANDS = {
     "variables": ("admlops.cli.env_use:variables", "The variables of a model's environment."),
     "verify": ("admlops.cli.env_manage:verify", "Compare environments with their locks, file by file."),
     "repair": ("admlops.cli.env_repair:repair", "Reinstall what differs from the locks."),
+    "probe": ("admlops.cli.env_probe:probe", "Try imports, kernels and operations on this machine."),
     "remove": ("admlops.cli.env_manage:remove", "Remove environments that admlops made."),
     "gc": ("admlops.cli.env_manage:collect_garbage", "Remove environments that no lock asks for any more."),
     "pack": ("admlops.cli.env_pack:pack", "Make one archive of an environment."),

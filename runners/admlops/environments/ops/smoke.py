@@ -26,11 +26,13 @@ def smoke_test(
     compiled: Iterable[str] = (),
     device: str | None = None,
     name: str,
+    model: str | None = None,
 ) -> list[dict[str, Any]]:
     """Run `inside/smoke.py` with an environment's Python; returns its checks: {"check", "ok", "seconds", "said"}.
 
     `device` is "cpu", "cuda" or None; with "cuda" on a machine without a GPU only the CPU checks are made. Checks are
-    the imports of `modules` and the operations of those packages of `compiled` that are known.
+    the imports of `modules`, torch's kernels for this GPU, and the operations of those packages of `compiled` that are
+    known. `model` is whose environment it is, for the hint.
 
     Raises:
         EnvError: a check failed, with what it said; or the interpreter died.
@@ -40,16 +42,16 @@ def smoke_test(
     *checks, last = _parse(answer.stdout) or [{"check": "its start", "ok": False, "said": ""}]
     if last["check"] != inside.smoke.END:
         said = f"{python} died with code {answer.returncode} after {last['check']}:\n{answer.stderr[-TAIL:].strip()}"
-        raise _refuse(name, said, python, signal=signal_of(answer.returncode))
+        raise _refuse(name, said, python, model, signal=signal_of(answer.returncode))
     failed = [f"{check['check']}: {check['said']}" for check in checks if not check["ok"]]
     if failed:
-        raise _refuse(name, "\n".join(failed), python)
+        raise _refuse(name, "\n".join(failed), python, model)
     return checks
 
 
-def _refuse(name: str, why: str, python: Path, *, signal: str | None = None) -> EnvError:
+def _refuse(name: str, why: str, python: Path, model: str | None, *, signal: str | None = None) -> EnvError:
     message = f"{name}: the environment was built, but does not work: {why}"
-    known = diagnose(why, phases=["start"], signal=signal, site=Site(prefix=python.parent.parent))
+    known = diagnose(why, phases=["start"], signal=signal, model=model, site=Site(prefix=python.parent.parent))
     if known is None:
         return EnvError(message, hint="admlops env repair MODEL   # if that does not help, a pin of the lock is wrong")
     return EnvError(f"{message}\n{known.cause}", hint=known.hint)

@@ -1,0 +1,33 @@
+"""Asking a finished environment whether it works here: its imports, its kernels, its compiled operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from admlops.environments.inventory import Installed
+from admlops.environments.prefix import Environment
+from admlops.errors import EnvError
+
+
+def probe(one: Installed) -> list[dict[str, Any]]:
+    """The checks of the smoke test, made now: {"check", "ok", "seconds", "said"}.
+
+    Raises:
+        EnvError: the environment is not ready, or a check failed; says what is known to mend it.
+    """
+    from admlops.environments.ops import smoke_test
+
+    environment = None if one.digest is None else Environment.load(one.prefix, digest=one.digest)
+    if environment is None or one.recipe is None:
+        raise EnvError(
+            f"{one.prefix.name} is {one.state}, or no lock asks for it", hint="admlops env list   # says what is ready"
+        )
+    return smoke_test(
+        environment.python,
+        variables=environment.variables,
+        modules=one.recipe.smoke,
+        compiled=one.recipe.compiled,
+        device=environment.device,
+        name=one.name,
+        model=one.recipe.model,
+    )
