@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,6 +35,8 @@ LAYOUT = find_layout()
 MODEL = load_model(LAYOUT, "VAD")
 CONFIG = LAYOUT.submodules / "VAD" / MODEL.configs["tiny"]
 VARIANTS = ("modern", "classic")
+SEED = 3
+SCENE = "scene-0103"
 EACH = 3
 """How many samples of each scene the network sees: the first, one with a past, one with a past of a past."""
 TOLERANCE = 1e-4
@@ -111,10 +113,9 @@ def test_nothing_of_the_truth_is_read(demo: ModuleType) -> None:
 
 @full
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_path: Path) -> None:
+def test_the_adapter_gives_what_upstream_gives(both: BothWays, scenes: Path) -> None:
     """Two scenes in order, with the published weights' fix: ours by the catalogue, upstream's by its documents."""
-    ours, theirs, said = both_ways(environment(variant), scenes, tmp_path)
+    variant, ours, theirs, said = both
     differences = differences_of(ours, theirs)
     print(json.dumps({"variant": variant, "differences": differences, "times": said["times"]}))
     assert set(differences) == SAME_NUMBERS
@@ -133,17 +134,64 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_p
 
 @full
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_through_admlops_is_a_run(variant: str, scenes: Path, admlops: Admlops, tmp_path: Path) -> None:
-    environment(variant)
-    options = ("--data", scenes, "--limit", "2", "--device", "cpu", "--variant", variant)
-    done = admlops("run", "VAD", *options, "--weights", "random:0", "--run", "vad")
+def test_a_run_through_admlops_has_upstreams_metrics(
+    both: BothWays, scenes: Path, admlops: Admlops, tmp_path: Path
+) -> None:
+    """The metrics of a run's records beside those that upstream computes in its forward pass, of the same samples."""
+    options = ("--data", scenes, "--scene", SCENE, "--limit", str(EACH), "--device", "cpu", "--variant", both.variant)
+    done = admlops("run", "VAD", *options, "--weights", f"random:{SEED}", "--run", "vad")
     assert done.returncode == 0, done.stderr
     assert "bgr-normalisation" in done.stderr
-    records = list(RunFolder.open(tmp_path / "repository" / "runs" / "vad").records())
-    assert [record.metadata.index_in_scene for record in records] == [0, 1]
+    run = tmp_path / "repository" / "runs" / "vad"
+    records = list(RunFolder.open(run).records())
+    assert [record.metadata.index_in_scene for record in records] == list(range(EACH))
     assert all(record.metadata.fixes == ["bgr-normalisation", "command-from-driven-path"] for record in records)
-    assert all(record.detections_3d and record.map_elements and record.plan for record in records)
+    admlops("evaluate", "vad")
+    rows = json.loads((run / "metrics.json").read_text())["metrics"]
+    ours = {row["name"]: row["value"] for row in rows if row["protocol"] in ("stp3.planning", "vad.motion")}
+    theirs = upstreams_metrics(both.theirs, [record.metadata.sample_token for record in records])
+    assert theirs["L2_3s"]
+    assert theirs["EPA_car"]
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=TOLERANCE)
+
+
+@full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_with_a_command_a_run_says_nothing_of_the_driven_path(
+    variant: str, scenes: Path, admlops: Admlops, tmp_path: Path
+) -> None:
+    environment(variant)
+    options = ("--data", scenes, "--limit", "1", "--device", "cpu", "--variant", variant, "--option", "command=right")
+    done = admlops("run", "VAD", *options, "--weights", f"random:{SEED}", "--run", "told")
+    assert done.returncode == 0, done.stderr
+    (record,) = RunFolder.open(tmp_path / "repository" / "runs" / "told").records()
+    assert record.metadata.fixes == ["bgr-normalisation"]
+    assert record.plan
+    assert record.plan.command == "right"
+
+
+def upstreams_metrics(theirs: Any, tokens: list[str]) -> dict[str, float]:
+    """Means and rates over the samples, as `evaluate` of nuscenes_vad_dataset.py makes them of single numbers."""
+
+    def numbers(name: str) -> list[float]:
+        return [float(theirs[f"{token}.metric {name}"]) for token in tokens]
+
+    valid = numbers("fut_valid_flag")
+    kinds = ("L2", "obj_col", "obj_box_col")
+    found = {
+        f"{kind}_{second}s": float(np.dot(numbers(f"plan_{kind}_{second}s"), valid) / sum(valid))
+        for kind in kinds
+        for second in (1, 2, 3)
+    }
+    for name in ("car", "pedestrian"):
+        truths, hits, wrong = (sum(numbers(f"{kind}_{name}")) for kind in ("gt", "hit", "fp"))
+        if truths:
+            found[f"EPA_{name}"] = (hits - 0.5 * wrong) / truths
+        for kind, count in (("ADE", "cnt_ade"), ("FDE", "cnt_fde")):
+            if sum(numbers(f"{count}_{name}")):
+                found[f"min{kind}_{name}"] = sum(numbers(f"{kind}_{name}")) / sum(numbers(f"{count}_{name}"))
+    return found
 
 
 def check_boxes(record: Outputs, token: str, theirs: Any) -> None:
@@ -197,21 +245,33 @@ def check_map_and_plan(record: Outputs, token: str, theirs: Any, sample: Any) ->
     assert largest(ego_to_patch(record.plan.waypoints, sample), path) < 10 * RECORD_TOLERANCE
 
 
-def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any, Any]:
+class BothWays(NamedTuple):
     """The arrays of vad_ours.py and of vad_upstream.py, for one checkpoint, and what the adapter said."""
+
+    variant: str
+    ours: Any
+    theirs: Any
+    said: Any
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def both(request: pytest.FixtureRequest, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> BothWays:
+    """Both ways, once for each variant that is built."""
+    found = environment(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
     wanted = {
         "config": str(CONFIG),
         "checkpoint": str(folder / "random.pth"),
-        "draw": 3,
+        "draw": SEED,
         "fixes": {"bgr-normalisation": MODEL.fixes["bgr-normalisation"].settings},
         "dataroot": str(scenes),
         "each": EACH,
         "folder": str(folder),
     }
-    run_inside(environment, "vad_ours.py", wanted)
-    run_inside(environment, "vad_upstream.py", {**wanted, "config": str(fixed_by_hand(folder))})
+    run_inside(found, "vad_ours.py", wanted)
+    run_inside(found, "vad_upstream.py", {**wanted, "config": str(fixed_by_hand(folder))})
     said = json.loads((folder / "ours.json").read_text())
-    return np.load(folder / "ours.npz"), np.load(folder / "upstream.npz"), said
+    return BothWays(request.param, np.load(folder / "ours.npz"), np.load(folder / "upstream.npz"), said)
 
 
 def run_inside(environment: Environment, name: str, wanted: dict[str, Any]) -> None:

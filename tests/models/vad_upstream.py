@@ -53,6 +53,8 @@ def main() -> None:
         with load_library("torch").no_grad():
             (result,) = model(return_loss=False, rescale=True, **data)
         sample.update(results(result["pts_bbox"], heads[-1], info))
+        metrics = result["metric_results"]
+        sample.update({"metric " + name: np.array(float(value), dtype=np.float64) for name, value in metrics.items()})
         arrays.update({"{}.{}".format(info["token"], key): value for key, value in sample.items()})
     np.savez(folder / "upstream.npz", **arrays)
 
