@@ -246,7 +246,7 @@ def check_map_and_plan(record: Outputs, token: str, theirs: Any, sample: Any) ->
 
 
 class BothWays(NamedTuple):
-    """The arrays of vad_ours.py and of vad_upstream.py, for one checkpoint, and what the adapter said."""
+    """What `both_ways` gives, of one variant."""
 
     variant: str
     ours: Any
@@ -254,11 +254,8 @@ class BothWays(NamedTuple):
     said: Any
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
-def both(request: pytest.FixtureRequest, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> BothWays:
-    """Both ways, once for each variant that is built."""
-    found = environment(request.param)
-    folder = tmp_path_factory.mktemp(request.param)
+def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any, Any]:
+    """The arrays of vad_ours.py and of vad_upstream.py, for one checkpoint, and what the adapter said."""
     wanted = {
         "config": str(CONFIG),
         "checkpoint": str(folder / "random.pth"),
@@ -268,10 +265,10 @@ def both(request: pytest.FixtureRequest, scenes: Path, tmp_path_factory: pytest.
         "each": EACH,
         "folder": str(folder),
     }
-    run_inside(found, "vad_ours.py", wanted)
-    run_inside(found, "vad_upstream.py", {**wanted, "config": str(fixed_by_hand(folder))})
+    run_inside(environment, "vad_ours.py", wanted)
+    run_inside(environment, "vad_upstream.py", {**wanted, "config": str(fixed_by_hand(folder))})
     said = json.loads((folder / "ours.json").read_text())
-    return BothWays(request.param, np.load(folder / "ours.npz"), np.load(folder / "upstream.npz"), said)
+    return np.load(folder / "ours.npz"), np.load(folder / "upstream.npz"), said
 
 
 def run_inside(environment: Environment, name: str, wanted: dict[str, Any]) -> None:
@@ -341,6 +338,13 @@ def demo() -> ModuleType:
     spec.loader.exec_module(module)
     sys.path[:] = before
     return module
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def both(request: pytest.FixtureRequest, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> BothWays:
+    """Both ways, once for each variant that is built."""
+    found = environment(request.param)
+    return BothWays(request.param, *both_ways(found, scenes, tmp_path_factory.mktemp(request.param)))
 
 
 @pytest.fixture(scope="module")
