@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -28,7 +29,7 @@ from admlops.errors import AdmlopsError
 from admlops.paths import find_layout
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder
-from inside.sample_index import SampleIndex
+from inside.sample_index import FILE_NAME, SampleIndex
 
 HERE = Path(__file__).parent
 LAYOUT = find_layout()
@@ -43,9 +44,12 @@ TOLERANCE = 1e-4
 """The largest absolute difference between the adapter's and upstream's outputs: metres, or scores."""
 RECORD_TOLERANCE = 1e-6
 """The largest absolute difference between records and what upstream makes of the same numbers."""
-SAME_NUMBERS = {
-    *("img", "bev_can_bus", "lidar2img", "can_bus", "fut_valid_flag", "gt_ego_his_trajs", "gt_ego_fut_trajs"),
-    *("gt_ego_fut_masks", "gt_ego_fut_cmd", "gt_ego_lcf_feat", "boxes_3d", "scores_3d", "labels_3d", "trajs_3d"),
+INFO_NUMBERS = {
+    *("can_bus", "fut_valid_flag", "gt_ego_his_trajs", "gt_ego_fut_trajs", "gt_ego_fut_masks", "gt_ego_fut_cmd"),
+    "gt_ego_lcf_feat",
+}
+SAME_NUMBERS = INFO_NUMBERS | {
+    *("img", "bev_can_bus", "lidar2img", "boxes_3d", "scores_3d", "labels_3d", "trajs_3d"),
     *("map_boxes_3d", "map_scores_3d", "map_labels_3d", "map_pts_3d", "ego_fut_preds", "ego_fut_cmd"),
 }
 
@@ -171,6 +175,24 @@ def test_with_a_command_a_run_says_nothing_of_the_driven_path(
     assert record.plan.command == "right"
 
 
+@full
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_a_can_bus_infos_are_upstreams_too(variant: str, scenes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "without"
+    root.mkdir()
+    for item in scenes.iterdir():
+        if item.name == "v1.0-mini":
+            shutil.copytree(item, root / item.name, ignore=shutil.ignore_patterns(FILE_NAME))
+        elif item.name != "can_bus":
+            (root / item.name).symlink_to(item)
+    build_index(root, "v1.0-mini", say=print)
+    ours, theirs, _ = both_ways(environment(variant), root, tmp_path, each=0)
+    differences = differences_of(ours, theirs)
+    assert set(differences) == INFO_NUMBERS
+    assert max(differences.values()) <= TOLERANCE
+
+
 def upstreams_metrics(theirs: Any, tokens: list[str]) -> dict[str, float]:
     """Means and rates over the samples, as `evaluate` of nuscenes_vad_dataset.py makes them of single numbers."""
 
@@ -254,7 +276,7 @@ class BothWays(NamedTuple):
     said: Any
 
 
-def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any, Any]:
+def both_ways(environment: Environment, scenes: Path, folder: Path, *, each: int = EACH) -> tuple[Any, Any, Any]:
     """The arrays of vad_ours.py and of vad_upstream.py, for one checkpoint, and what the adapter said."""
     wanted = {
         "config": str(CONFIG),
@@ -262,7 +284,7 @@ def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any
         "draw": SEED,
         "fixes": {"bgr-normalisation": MODEL.fixes["bgr-normalisation"].settings},
         "dataroot": str(scenes),
-        "each": EACH,
+        "each": each,
         "folder": str(folder),
     }
     run_inside(environment, "vad_ours.py", wanted)
