@@ -23,10 +23,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.ap_resampling import resample_eleven_points
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.lane_matching import ATTRIBUTES, Matches, match_elements, match_lanes
 from admlops.evaluation.lane_topology import TopologyScore
@@ -48,8 +50,9 @@ Floats = NDArray[np.float64]
 class LaneGraphEvaluation:
     """The metrics, by name, and for each the lowest and highest value that orders of equal confidences can give.
 
-    `lane_ap` is by Fréchet threshold [m], `element_ap` by attribute number. `tie_ranges` is exact for DET_l and DET_t;
-    for the others it is an outer bound, wide where ties decide which prediction takes a ground truth.
+    `lane_ap` is by Fréchet threshold [m], `element_ap` by attribute number; `matches` are the lanes', in the frames'
+    order, and `scores` is what everything is computed from. `tie_ranges` is exact for DET_l and DET_t; for the others
+    it is an outer bound, wide where ties decide which prediction takes a ground truth.
     """
 
     protocol: str
@@ -58,10 +61,12 @@ class LaneGraphEvaluation:
     tie_ranges: Mapping[str, Range]
     lane_ap: Mapping[float, float]
     element_ap: Mapping[int, float]
+    matches: Sequence[Matches]
+    scores: _Scores
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples of scenes; `scenes` holds the scene of each frame."""
-        return {}
+        return self.scores.resample(scenes, weights)
 
     def metrics(self, dataset: str) -> list[Metric]:
         """OLS and the four numbers it is made of."""
@@ -120,17 +125,56 @@ class _Scores:
             by_frame = lanes.by_frame(index, averaged=self.averaged)
             elements_by_frame = any_element.by_frame(0, averaged=self.averaged)
             self.lane_topology.add(
-                [(t.lane_to_lane, p.lane_to_lane) for t, p in chunk], by_frame, by_frame, averaged=self.averaged
+                [(t.lane_to_lane, p.lane_to_lane) for t, p in chunk],
+                by_frame,
+                by_frame,
+                averaged=self.averaged,
+                first=self.frames,
             )
             self.element_topology.add(
                 [(t.lane_to_traffic, p.lane_to_traffic) for t, p in chunk],
                 by_frame,
                 elements_by_frame,
                 averaged=self.averaged,
+                first=self.frames,
             )
         self.frames += len(chunk)
         self.lanes.append(lanes)
         self.elements.append(elements)
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """The five numbers in resamples of scenes."""
+        lanes = [
+            self._resample_ap(self.lanes, index, None, scenes, weights) for index in range(len(THRESHOLDS_FRECHET_M))
+        ]
+        elements = [self._resample_ap(self.elements, 0, attribute, scenes, weights) for attribute in ATTRIBUTES]
+        parts = {
+            "DET_l": np.mean(lanes, axis=0),
+            "DET_t": np.mean(elements, axis=0),
+            "TOP_ll": self.lane_topology.resample(scenes, weights),
+            "TOP_lt": self.element_topology.resample(scenes, weights),
+        }
+        return {"OLS": _score(parts), **parts}
+
+    def _resample_ap(
+        self, matches: Sequence[Matches], index: int, attribute: int | None, scenes: Scenes, weights: Weights
+    ) -> Values:
+        """AP at threshold `index` in resamples of scenes."""
+        ours = [part.select(index, attribute) for part in matches]
+        frames, truths = (
+            np.concatenate([np.zeros(0, np.int64), *(part.frames_of(attribute)[side] for part in matches)])
+            for side in (0, 1)
+        )
+        starts = np.cumsum([0, *(len(part.first) - 1 for part in matches)])[:-1]
+        found = np.repeat(starts, [len(confidence) for confidence, _, _ in ours]) + frames
+        there = np.repeat(starts, [count for _, _, count in ours]) + truths
+        return resample_eleven_points(
+            np.concatenate([np.zeros(0, np.float32), *(confidence for confidence, _, _ in ours)]),
+            np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in ours)]),
+            scenes[found],
+            np.bincount(scenes[there], minlength=weights.shape[1]),
+            weights,
+        )
 
     def finish(self, protocol: str) -> LaneGraphEvaluation:
         lane_aps = [_average_precision(self.lanes, index, attribute=None) for index in range(len(THRESHOLDS_FRECHET_M))]
@@ -141,10 +185,12 @@ class _Scores:
         return LaneGraphEvaluation(
             protocol=protocol,
             frames=self.frames,
+            scores=self,
             values=value,
             tie_ranges={name: (low[name], high[name]) for name in value},
             lane_ap={t: float(ap[1]) for t, ap in zip(THRESHOLDS_FRECHET_M, lane_aps, strict=True)},
             element_ap={a: float(ap[1]) for a, ap in zip(ATTRIBUTES, element_aps, strict=True)},
+            matches=tuple(self.lanes),
         )
 
     def _values(self, lanes: list[np.float32], elements: list[np.float32], which: int) -> dict[str, float]:
@@ -155,8 +201,12 @@ class _Scores:
             "TOP_ll": self.lane_topology.mean()[which],
             "TOP_lt": self.element_topology.mean()[which],
         }
-        root = {name: part**0.5 if name.startswith("TOP") else part for name, part in parts.items()}
-        return {"OLS": float(np.mean(list(root.values()))), **parts}
+        return {"OLS": float(_score(parts)), **parts}
+
+
+def _score(parts: Mapping[str, Any]) -> Any:
+    """OLS of its four parts, numbers or arrays of them."""
+    return np.mean([part**0.5 if name.startswith("TOP") else part for name, part in parts.items()], axis=0)
 
 
 def _average_precision(

@@ -64,6 +64,13 @@ class Matches:
         own = self.attributes == attribute
         return self.confidences[own], self.hits[index][own], int((self.truth_attributes == attribute).sum())
 
+    def frames_of(self, attribute: int | None) -> tuple[Indices, Indices]:
+        """The frame, from 0, of each prediction and of each ground truth, of one attribute or of all."""
+        found, truth = (np.repeat(np.arange(len(ends) - 1), np.diff(ends)) for ends in (self.first, self.truth_first))
+        if attribute is None:
+            return found, truth
+        return found[self.attributes == attribute], truth[self.truth_attributes == attribute]
+
     def by_frame(self, index: int, *, averaged: bool) -> list[FrameMatch]:
         """The match of each frame at threshold `index`; `averaged` for devkit 1.0."""
         frames = []

@@ -11,11 +11,12 @@ over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.bootstrap import Scenes, Values, Weights, resample_ratios
 from admlops.evaluation.lane_matching import LEVELS, FrameMatch
 from admlops.evaluation.lanes import Matrix, as_array, take
 
@@ -44,6 +45,8 @@ class TopologyScore:
     value: float = 0.0
     high: float = 0.0
     vertices: int = 0
+    by_frame: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """Of each frame with vertices, by its number: the sum of their AP, and how many they are."""
 
     def mean(self) -> tuple[float, float, float]:
         """The lowest value, the value, the highest; 0 without any vertex."""
@@ -57,22 +60,46 @@ class TopologyScore:
         columns: Sequence[FrameMatch],
         *,
         averaged: bool,
+        first: int,
     ) -> None:
-        """Add frames: matrices of truth and prediction, and the matches of what their rows and columns are."""
-        graphs = [
-            graph
-            for (truth, predicted), row, column in zip(matrices, rows, columns, strict=True)
+        """Add frames: matrices of truth and prediction, and the matches of what their rows and columns are.
+
+        `first` is the number of the first of them.
+        """
+        numbered = [
+            (number, graph)
+            for number, ((truth, predicted), row, column) in enumerate(zip(matrices, rows, columns, strict=True), first)
             for graph in _graphs(truth, predicted, row, column, averaged=averaged)
         ]
-        if not graphs:
+        if not numbered:
             return
+        graphs = [graph for _, graph in numbered]
         sides = [graphs, [_transposed(graph) for graph in graphs]]
         for side in sides:
             aps = _vertex_aps(side)
             weight = np.repeat([graph.weight for graph in side], [len(graph.truth) for graph in side])
+            self._add_by_frame(
+                [(number, len(graph.truth)) for (number, _), graph in zip(numbered, side, strict=True)],
+                aps[1] * weight,
+                weight,
+            )
             low, value, high = (float((ap * weight).sum()) for ap in aps)
             self.low, self.value, self.high = self.low + low, self.value + value, self.high + high
             self.vertices += int(weight.sum())
+
+    def _add_by_frame(self, sizes: Sequence[tuple[int, int]], value: Floats, weight: NDArray[np.int64]) -> None:
+        """Add vertices, `sizes` of them one after another for each frame's number."""
+        ends = np.cumsum([size for _, size in sizes])[:-1]
+        for (number, _), own, counts in zip(sizes, np.split(value, ends), np.split(weight, ends), strict=True):
+            total, vertices = self.by_frame.get(number, (0.0, 0))
+            self.by_frame[number] = total + float(own.sum()), vertices + int(counts.sum())
+
+    def resample(self, scenes: Scenes, weights: Weights) -> Values:
+        """The mean in resamples of scenes, (R,); `scenes` holds the scene of each frame."""
+        frames = np.array(list(self.by_frame), dtype=np.int64)
+        sums = np.array(list(self.by_frame.values()), dtype=np.float64).reshape(-1, 2)
+        ratios = resample_ratios(sums[:, :1], sums[:, 1:], scenes[frames], weights)
+        return np.nan_to_num(ratios[:, 0], nan=0.0)
 
 
 def _transposed(graph: _Graph) -> _Graph:

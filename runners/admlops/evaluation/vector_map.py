@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector
 from admlops.errors import RecordError
+from admlops.evaluation.ap_resampling import resample_area
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
-from admlops.evaluation.map_curves import Curve, SampleMatch, precision_recall, thin
+from admlops.evaluation.map_curves import Curve, SampleMatch, precision_recall, thin, true_positives_of
 from admlops.evaluation.map_predictions import MapRecord, Predictions, read_all_predictions
-from admlops.evaluation.map_resampling import resample_ap
 from admlops.evaluation.metrics import MAP_PROTOCOL, Metric
 from admlops.evaluation.polylines import Batch, buffer_iou, nearest_lines, resample
 
@@ -124,10 +124,17 @@ class MapEvaluation:
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples of scenes; `scenes` holds the scene of each sample."""
         (protocol,) = (one for one in PROTOCOLS if one.name == self.protocol)
-        aps = {
-            f"AP_{name}": resample_ap(matches, protocol.limits, scenes, weights)
-            for name, matches in self.matches.items()
-        }
+        aps = {}
+        for name, matches in self.matches.items():
+            confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
+            scene = np.repeat(scenes, [len(match.ids) for match in matches])
+            there = np.array([len(match.ground_truth) for match in matches])
+            truth = np.bincount(scenes, weights=there, minlength=weights.shape[1]).astype(np.int64)
+            areas = [
+                resample_area(confidences, true_positives_of(matches, limit), scene, truth, weights)
+                for limit in protocol.limits
+            ]
+            aps[f"AP_{name}"] = np.mean(areas, axis=0)
         return {"mAP": np.mean(list(aps.values()), axis=0), **aps}
 
     def details(self) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Average precision in resampled scenes: a thousand evaluations for the price of a few.
+
+Matching happens within samples, so another choice of scenes changes no match, only how often each one counts. For each
+scene the predictions and the true positives are counted up to the places of true positives in the order of confidence;
+a resample is a weighted sum over scenes. With more than PLACES true positives some of them stand for all, and precision
+runs linearly in between: that moves a resampled AP by some 10⁻⁵.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admlops.evaluation.bootstrap import Scenes, Values, Weights
+
+PLACES = 512
+ELEVEN = np.arange(11) / 10
+MARGIN = 1e-6
+"""What single precision takes from a recall of 0.1, 0.2, …: the original reaches it all the same."""
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Curves:
+    """Recall and the best precision from there on, (R, K) each, at K places; `thinned`: more true positives exist."""
+
+    recall: Values
+    precision: Values
+    thinned: bool
+
+
+def resample_area(
+    confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
+) -> Values:
+    """The area under the monotone precision-recall curve in each resample, (R,).
+
+    Args:
+        confidences, positive, scene: (N,) of each prediction: whether it is a true positive, and its scene, from 0.
+        truth: (C,) ground truths in each scene.
+        weights: (R, C) how often each resample has each scene.
+    """
+    curves = _curves(confidences, positive, scene, truth, weights)
+    if curves is None:
+        return np.zeros(len(weights))
+    best = curves.precision
+    if curves.thinned:
+        best = (best + np.concatenate([best[:, :1], best[:, :-1]], axis=1)) / 2
+    area: Values = (np.diff(curves.recall, axis=1, prepend=0) * best).sum(axis=1)
+    return area
+
+
+def resample_eleven_points(
+    confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
+) -> Values:
+    """The mean of the best precision at recalls of at least 0, 0.1, … 1 in each resample; arguments as above.
+
+    Where neither side has anything, 1.
+    """
+    often = weights.astype(np.float64)
+    found = often @ np.bincount(scene, minlength=weights.shape[1])
+    nothing = (often @ truth == 0) & (found == 0)
+    curves = _curves(confidences, positive, scene, truth, weights)
+    if curves is None:
+        return np.asarray(nothing, dtype=np.float64)
+    total = np.zeros(len(weights))
+    for recall in ELEVEN:
+        reached = curves.recall >= recall - MARGIN
+        at = reached.argmax(axis=1)
+        total += np.where(reached.any(axis=1), curves.precision[np.arange(len(at)), at], 0.0)
+    mean: Values = np.where(nothing, 1.0, total / len(ELEVEN))
+    return mean
+
+
+def _curves(
+    confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
+) -> _Curves | None:
+    """None without any true positive."""
+    order = np.argsort(-confidences, kind="stable")
+    hits = np.flatnonzero(positive[order])
+    if not len(hits):
+        return None
+    chosen = np.linspace(0, len(hits) - 1, min(len(hits), PLACES)).round().astype(np.int64)
+    places = hits[chosen]
+    cell = np.searchsorted(places, np.arange(len(order))) * weights.shape[1] + scene[order]
+    size = (len(places) + 1, weights.shape[1])
+    often = weights.astype(np.float64)
+
+    def count(cells: NDArray[np.int64]) -> Values:
+        up_to = np.bincount(cells, minlength=size[0] * size[1]).reshape(size)[:-1].cumsum(axis=0)
+        counts: Values = often @ up_to.T.astype(np.float64)
+        return counts
+
+    everything, found = count(cell), count(cell[hits])
+    precision = found / np.maximum(everything, 1)
+    return _Curves(
+        recall=found / np.maximum(often @ truth, 1)[:, np.newaxis],
+        precision=np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1],
+        thinned=len(places) < len(hits),
+    )
