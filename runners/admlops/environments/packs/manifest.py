@@ -128,14 +128,13 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
 def _check_paths(manifest: Manifest, where: str) -> None:
     """No entry lies outside the prefix, in a linked folder or twice; no link leaves the prefix."""
     kinds: dict[str, str] = {}
-    for entry in manifest.entries:
-        path = PurePosixPath(entry.path)
-        if path.is_absolute() or ".." in path.parts or str(path) != entry.path or entry.path == ".":
+    for entry in manifest.entries:  # tens of thousands, as text: no Path is made for them
+        if not {"", ".", ".."}.isdisjoint(entry.path.split("/")):
             raise _refuse(where, f"{entry.path!r} is not a path inside an environment")
         if entry.path in kinds:
             raise _refuse(where, f"{entry.path!r} is listed twice")
-        parent = str(path.parent)
-        if parent != "." and kinds.get(parent) != "folder":
+        parent = entry.path.rpartition("/")[0]
+        if parent and kinds.get(parent) != "folder":
             raise _refuse(where, f"{entry.path!r} does not lie in a folder of the environment")
         if entry.kind == "link" and not stays_inside(entry.path, entry.content, manifest.prefix):
             raise _refuse(where, f"the link {entry.path!r} leads out of the environment, to {entry.content!r}")

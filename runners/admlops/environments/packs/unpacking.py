@@ -33,7 +33,7 @@ HEADER_BYTES = 16 << 10
 PIECE_BYTES = 8 << 20
 """A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
 PENDING_BYTES = 128 << 20
-SHARE_FILES = 64
+SHARE_FILES = 256
 """So many files of a stored archive a thread takes at a time."""
 MAX_WRITERS = 8
 
@@ -139,14 +139,16 @@ def _unpack_members(
 def _copy_members(pack: Pack, prefix: Path, on_progress: Progress | None) -> None:
     """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
     manifest, done = pack.manifest, 0
+    root = f"{prefix}/"
     files = [entry for entry in manifest.entries if entry.kind == "file"]
     shares = [files[start : start + SHARE_FILES] for start in range(0, len(files), SHARE_FILES)]
     _make_folders_and_links(manifest, prefix)
     with pack.archive.open("rb") as archive, _pool() as pool:
 
         def copy(share: list[Entry]) -> int:
+            buffer = memoryview(bytearray(BLOCK_BYTES))
             for entry in share:
-                _write_file(entry, str(prefix / entry.path), _pieces(archive.fileno(), entry), entry.mtime_s)
+                _write_file(entry, root + entry.path, _pieces(archive.fileno(), entry, buffer), entry.mtime_s)
             return sum(entry.size_bytes for entry in share)
 
         for size_bytes in pool.map(copy, shares):
@@ -163,15 +165,18 @@ def _make_folders_and_links(manifest: Manifest, prefix: Path) -> None:
             os.symlink(entry.content, prefix / entry.path)  # noqa: PTH211
 
 
-def _pieces(descriptor: int, entry: Entry) -> Iterator[bytes]:
-    """A file's content in a stored archive. Reads rather than maps it: a network disk that fails gives an error so."""
+def _pieces(descriptor: int, entry: Entry, buffer: memoryview) -> Iterator[memoryview]:
+    """A file's content in a stored archive, piece by piece in `buffer`.
+
+    Reads rather than maps it: a network disk that fails gives an error so.
+    """
     done = 0
     while done < entry.size_bytes:
-        piece = os.pread(descriptor, min(PIECE_BYTES, entry.size_bytes - done), entry.offset + done)
-        if not piece:
+        size = os.preadv(descriptor, [buffer[: entry.size_bytes - done]], entry.offset + done)
+        if not size:
             raise _WrongMemberError(f"it ends within {entry.path!r}")
-        done += len(piece)
-        yield piece
+        done += size
+        yield buffer[:size]
 
 
 def _check_member(member: tarfile.TarInfo | None, entry: Entry) -> None:
@@ -194,7 +199,7 @@ def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, targ
         _write_file(entry, target, iter(lambda: source.read(PIECE_BYTES), b""), int(member.mtime))
 
 
-def _write_file(entry: Entry, target: str, pieces: Iterable[bytes], mtime_s: int) -> None:
+def _write_file(entry: Entry, target: str, pieces: Iterable[bytes | memoryview], mtime_s: int) -> None:
     digest = blake3()
     with open(target, "xb", buffering=0) as file:  # noqa: PTH123
         for piece in pieces:
