@@ -181,14 +181,15 @@ def environments(case: Case) -> dict[str, Environment]:
 
 
 def _costs(times: Results) -> Results:
-    """Seconds and megabytes. The adapter's own share is what surrounds the network's call, decoding left out."""
+    """Seconds and megabytes. The adapter's own share is what surrounds the network and upstream's own pipeline."""
     last = times["samples"][-1]
-    own_s = last["prepare_s"] - last["decode_s"] + last["convert_s"]
+    own_s = last["prepare_s"] - last["pipeline_s"] + last["convert_s"]
     return {
         "first_sample_s": times["first_sample_s"],
         "load_s": times["load_s"],
         "steady_s": last["prepare_s"] + last["forward_s"] + last["convert_s"],
         "forward_s": last["forward_s"],
+        "pipeline_s": last["pipeline_s"],
         "decode_s": last["decode_s"],
         "own_share": own_s / last["forward_s"],
         "peak_host_mb": times["peak_host_mb"],
@@ -204,7 +205,13 @@ def _relative(row: Results) -> float:
 
 
 def _brief(row: Results) -> Results:
-    return {"module": row["module"].partition("#")[0], "type": row["type"], "relative": _relative(row)}
+    inside = row.get("inside", "")
+    return {
+        "module": row["module"].partition("#")[0],
+        "type": row["type"],
+        "inside": inside,
+        "relative": _relative(row),
+    }
 
 
 def _stamp() -> Results:

@@ -97,10 +97,9 @@ def watch_heads(adapter: Any) -> Dict[str, Any]:
     return found
 
 
-def run_one(adapter: Adapter, sample: Dict[str, Any], number: int, times: Dict[str, Any]) -> Dict[str, Any]:
+def run_one(adapter: Any, sample: Dict[str, Any], number: int, times: Dict[str, Any]) -> Dict[str, Any]:
     """One sample's arrays; its times [s] go into `times`."""
-    decoding = DecodingTime()
-    with decoding:
+    with TimeIn(load_library("cv2"), "imread", "imdecode") as decoding, TimeIn(adapter._inputs, "_compose") as read:
         began = time.perf_counter()
         inputs = adapter.prepare(sample)
         adapter.synchronize()
@@ -119,6 +118,7 @@ def run_one(adapter: Adapter, sample: Dict[str, Any], number: int, times: Dict[s
         {
             "prepare_s": prepared - began,
             "decode_s": decoding.seconds,
+            "pipeline_s": read.seconds,
             "forward_s": returned - called,
             "convert_s": ended - converting,
         }
@@ -128,23 +128,22 @@ def run_one(adapter: Adapter, sample: Dict[str, Any], number: int, times: Dict[s
     return arrays
 
 
-class DecodingTime:
-    """Adds up the time that OpenCV takes to read and decode images while the block runs."""
+class TimeIn:
+    """Adds up the seconds that a callable attribute of an object takes while the block runs."""
 
-    NAMES = ("imread", "imdecode")
-
-    def __init__(self) -> None:
+    def __init__(self, owner: Any, *names: str) -> None:
         self.seconds = 0.0
-        self._cv2 = load_library("cv2")
-        self._own = {name: getattr(self._cv2, name) for name in self.NAMES}
+        self._owner = owner
+        self._own = {name: getattr(owner, name) for name in names if hasattr(owner, name)}
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "TimeIn":
         for name, own in self._own.items():
-            setattr(self._cv2, name, self._timed(own))
+            setattr(self._owner, name, self._timed(own))
+        return self
 
     def __exit__(self, *_: object) -> None:
         for name, own in self._own.items():
-            setattr(self._cv2, name, own)
+            setattr(self._owner, name, own)
 
     def _timed(self, own: Any) -> Any:
         def call(*arguments: Any, **keywords: Any) -> Any:

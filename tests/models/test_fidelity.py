@@ -96,7 +96,7 @@ def test_a_trace_names_the_steps_and_the_module_that_differs_by_itself() -> None
     own = [row("a", "Conv2d", 2e-7), row("b", "ReLU", 0.0), row("c", "Attention", 1.9e-3), row("d", "Linear", 1e-7)]
     found = summarize_trace(carried, own)
     assert [step["module"] for step in found["steps"]] == ["c"]
-    assert found["own"][0] == {"module": "c", "type": "Attention", "relative": pytest.approx(9.5e-4)}
+    assert found["own"][0] == {"module": "c", "type": "Attention", "inside": "", "relative": pytest.approx(9.5e-4)}
     page = render({"MapTR": {"trace": {"classic": found}}})
     assert "`c` (Attention) differs by 9.5e-04" in page
     quiet = summarize_trace([row("a", "Conv2d", 2e-7)], [row("a", "Conv2d", 2e-7)])

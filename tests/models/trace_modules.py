@@ -23,7 +23,7 @@ def traced(adapter: Any, wanted: Optional[Dict[str, Any]]) -> Iterator[None]:
     if not wanted:
         yield
         return
-    watch = Watch(wanted)
+    watch = Watch(wanted, {name: type(module).__name__ for name, module in adapter._model.named_modules()})
     handles = [
         module.register_forward_hook(watch.hook(name)) for name, module in adapter._model.named_modules() if name
     ]
@@ -39,9 +39,10 @@ def traced(adapter: Any, wanted: Optional[Dict[str, Any]]) -> Iterator[None]:
 class Watch:
     """The hooks' common state: how often each module was called, and what was found."""
 
-    def __init__(self, wanted: Dict[str, Any]) -> None:
+    def __init__(self, wanted: Dict[str, Any], types: Dict[str, str]) -> None:
         self.rows: List[Dict[str, Any]] = []
         self._wanted = wanted
+        self._types = types
         self._calls: Dict[str, int] = {}
 
     def hook(self, name: str) -> Any:
@@ -66,7 +67,8 @@ class Watch:
             self.rows.append({"module": stem, "type": type(module).__name__, "missing": True})
             return None
         saved = [as_tensor(array) for array in load(path)]
-        row: Dict[str, Any] = {"module": stem, "type": type(module).__name__, "leaf": not list(module.children())}
+        parent = self._types.get(stem.rpartition(".")[0], "")
+        row: Dict[str, Any] = {"module": stem, "type": type(module).__name__, "inside": parent}
         row.update(zip(("largest", "scale", "share"), compare(parts, saved)))
         self.rows.append(row)
         return rebuild(output, iter(saved)) if self._wanted.get("forced") else None
