@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 from tests.conftest import Admlops
 
 from admlops.datasets.nuscenes import NuScenes
@@ -21,6 +24,8 @@ from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.lanes import LaneTruth, prediction_of
 from admlops.evaluation.metrics import metrics_of
 from admlops.paths import Layout, find_layout
+from admlops.reports import draw_sample, load_run_data, view_sample
+from admlops.reports.html import render_report
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import (
     Failure,
@@ -141,6 +146,35 @@ def test_moved_lanes_and_failed_samples_cost(
     shown = admlops("evaluate", run.path).stdout
     assert all(name in shown for name in NAMES)
     assert "openlanev2.1.1" in shown
+
+
+def test_wrong_lanes_are_listed_and_drawn(data: OpenLaneV2, layout: Layout, tmp_path: Path) -> None:
+    """In one frame a lane is missing and another is where none is."""
+    spoilt = data.scenes()[0].samples[1]
+
+    def graph(token: str) -> LaneGraph:
+        found = truth_graph(data, token)
+        if token != spoilt:
+            return found
+        away = [(x, y + 200.0, z) for x, y, z in found.lanes[0].points]
+        lanes = [msgspec.structs.replace(found.lanes[0], points=away), *found.lanes[1:]]
+        return msgspec.structs.replace(found, lanes=lanes)
+
+    records = records_of(data, graph)
+    run = make_run(tmp_path / "run", data, records)
+    metrics = evaluate_run(run, data, layout=layout, say=print)
+    (worst,) = metrics["worst"]
+    assert (worst["sample_token"], worst["map_misses"], worst["map_false_alarms"]) == (spoilt, 1, 1)
+    assert (worst["map_missed"], worst["map_false_alarm_ids"]) == ([0], [0])
+    record = next(one for one in records if one.metadata.sample_token == spoilt)
+    view = view_sample(record, data, cutoffs=metrics["operating_points"])
+    lanes = len(data.lane_annotation(spoilt).lanes)
+    assert (view.count("miss"), view.count("false_alarm"), view.count("hit")) == (1, 1, lanes - 1)
+    with Image.open(io.BytesIO(draw_sample(view, width=800))) as image:
+        assert image.width == 800
+    page = render_report([load_run_data(run)], None, data=data)
+    assert page.count("data:image/jpeg;base64") == 7
+    assert "ring front center" in page
 
 
 def test_off_distribution_is_a_protocol_of_its_own(data: OpenLaneV2, layout: Layout, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from html import escape
 import numpy as np
 
 from admlops.datasets.vector_map import PATCH_SIZE_M
+from admlops.evaluation.lane_verdicts import LANE
 from admlops.reports.geometry import Points, box_corners
 from admlops.reports.scene_view import BOX_RANGE_M, Box, Line, SceneView
 
@@ -64,6 +65,7 @@ def bird_eye_svg(view: SceneView, *, standalone: bool = False) -> str:
 def visible_extent(view: SceneView) -> tuple[float, float]:
     """Half the width and half the height to show [m]: what is there, in steps of 5 m, at least the map window."""
     corners = [np.abs(np.asarray(box.center[:2])) + 3 for box in view.boxes]
+    corners += [np.abs(line.points[:, :2]).max(axis=0) for line in view.lines if line.kind == LANE]
     reach = np.max([*corners, np.array(PATCH_SIZE_M) / 2], axis=0)
     ahead, aside = np.minimum(5 * np.ceil((reach + 1) / 5), BOX_RANGE_M + 2)
     return float(max(aside, 0.8 * ahead)), float(ahead)
@@ -113,4 +115,4 @@ def _describe(thing: Box | Line) -> str:
 
 def _path(points: Points) -> str:
     """Ego x forward is up and y left is left, so (x, y) goes to (-y, -x)."""
-    return "M" + "L".join(f"{-y:.2f} {-x:.2f}" for x, y in points)
+    return "M" + "L".join(f"{-y:.2f} {-x:.2f}" for x, y, *_ in points)

@@ -95,9 +95,14 @@ def project_box(box: Box, camera: Mapping[str, Any], ego2global: Mapping[str, An
 
 
 def project_line(line: Line, camera: Mapping[str, Any], ego2global: Mapping[str, Any]) -> list[Points]:
-    """The visible pieces of a map element as pixel polylines (N, 2). Raises as `project_box` does."""
-    on_ground = np.column_stack([line.points, np.zeros(len(line.points))])
-    inside = to_camera(on_ground, ego2global=ego2global, camera=camera)
+    """The visible pieces of a line as pixel polylines (N, 2); a line without heights lies on the ground.
+
+    Raises as `project_box` does.
+    """
+    points = line.points
+    if points.shape[1] == 2:
+        points = np.column_stack([points, np.zeros(len(points))])
+    inside = to_camera(points, ego2global=ego2global, camera=camera)
     return _on_picture([project(piece, camera["intrinsic"]) for piece in clip_polyline(inside)], camera)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,17 +31,19 @@ ON_PHOTO = {"truth": "#35e0a5", "miss": "#ff8a3d", "prediction": "#63c3ff", "fal
 
 
 def draw_sample(view: SceneView, *, width: int = 1600) -> bytes:
-    """A mosaic of the cameras, three in a row, with the bird's-eye view at the right, as PNG of `width` pixels.
+    """A mosaic of the cameras in two rows, with the bird's-eye view at the right, as PNG of `width` pixels.
 
     Ground truth is solid, predictions are dashed. A camera that cannot be drawn says why in its place. The same view
     gives the same bytes.
     """
     with mpl.rc_context({"font.size": 9, "text.parse_math": False}):
         figure = Figure(figsize=(width / DPI, 0.345 * width / DPI), dpi=DPI, layout="constrained")
-        grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 1.05))
-        for index, name in enumerate(CAMERA_ORDER):
-            _draw_camera(figure.add_subplot(grid[divmod(index, 3)]), view, name)
-        _draw_bird_eye(figure.add_subplot(grid[:, 3]), view)
+        names = _camera_names(view)
+        columns = math.ceil(len(names) / 2)
+        grid = figure.add_gridspec(2, columns + 1, width_ratios=(*[1.0] * columns, 1.05))
+        for index, name in enumerate(names):
+            _draw_camera(figure.add_subplot(grid[divmod(index, columns)]), view, name)
+        _draw_bird_eye(figure.add_subplot(grid[:, columns]), view)
         figure.suptitle(f"{view.model}, {view.scene}, {view.token}", fontsize=10)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
@@ -48,6 +51,12 @@ def draw_sample(view: SceneView, *, width: int = 1600) -> bytes:
     buffer = io.BytesIO()
     _reduce(image).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _camera_names(view: SceneView) -> tuple[str, ...]:
+    """nuScenes' cameras, also those that are missing; of another data set those that are there."""
+    cameras = {} if view.sample is None else view.sample["cameras"]
+    return CAMERA_ORDER if not cameras or set(cameras) & set(CAMERA_ORDER) else tuple(cameras)
 
 
 def _reduce(image: Image.Image) -> Image.Image:

@@ -1,13 +1,13 @@
 """One sample as it is drawn: what is there, what was predicted, and which of both agree.
 
 Agreement is the evaluation's own (`evaluation.worst`): a box within 2 m of one of its class, a map element within 1 m
-Chamfer distance, each above the confidence that the evaluation chose for its class.
+Chamfer distance, a lane within 2 m Fréchet distance, each above the confidence that the evaluation chose for its class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,13 +15,16 @@ import numpy as np
 from msgspec import UnsetType
 
 from admlops.datasets.nuscenes import GroundTruthBox
+from admlops.datasets.openlane import LaneAnnotation, OpenLaneV2
 from admlops.datasets.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
 from admlops.errors import AdmlopsError
+from admlops.evaluation.lane_verdicts import LANE, match_frame
+from admlops.evaluation.lanes import LaneTruth, prediction_of
 from admlops.evaluation.map_predictions import read_predictions
 from admlops.evaluation.vector_map import match_sample
 from admlops.evaluation.worst import judge, match_boxes, match_elements
 from admlops.reports.geometry import Points
-from admlops.results.record import Detection3D, MapElement, Record
+from admlops.results.record import Detection3D, Lane, MapElement, Record
 
 CLASS_RANGE_M = {
     **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), 50.0),
@@ -67,7 +70,7 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A map element to draw: a polyline (N, 2) in the ego frame [m]."""
+    """A map element or lane to draw: a polyline (N, 2) on the ground of the ego frame, or (N, 3) [m]."""
 
     label: str
     kind: str
@@ -110,6 +113,7 @@ def view_sample(record: Record, data: Samples | None, *, cutoffs: Cutoffs | None
     sample: dict[str, Any] | None = None
     boxes: list[GroundTruthBox] | None = None
     vectors: list[MapVector] | None = None
+    lanes: LaneAnnotation | None = None
     if data is None:
         notes.append("The data set is not at hand, so pictures and ground truth are missing. Next: pass --data ROOT.")
     else:
@@ -118,9 +122,12 @@ def view_sample(record: Record, data: Samples | None, *, cutoffs: Cutoffs | None
             boxes = data.ground_truth(token)
             if not isinstance(record.map_elements, UnsetType):
                 vectors = sample_vectors(data.root / "maps", data.location(token), sample)
+            if isinstance(data, OpenLaneV2):
+                lanes = data.lane_annotation(token)
         except AdmlopsError as error:
             notes.append(f"Ground truth is missing: {error.message}. Next: {error.hint}")
-    return compose_view(record, sample=sample, truth=boxes, vectors=vectors, notes=notes, cutoffs=cutoffs or {})
+    view = compose_view(record, sample=sample, truth=boxes, vectors=vectors, notes=notes, cutoffs=cutoffs or {})
+    return replace(view, lines=(*view.lines, *_view_lanes(record, lanes, (cutoffs or {}).get("map", {}))))
 
 
 def compose_view(
@@ -233,3 +240,27 @@ def _predicted_line(element: MapElement, role: Role) -> Line:
     label = f"{element.type} {element.confidence:.2f}"
     points = np.asarray(element.points, dtype=np.float64)
     return Line(label=label, kind=element.type, points=points, is_truth=False, role=role)
+
+
+def _view_lanes(record: Record, truth: LaneAnnotation | None, cutoffs: Mapping[str, float]) -> tuple[Line, ...]:
+    if isinstance(record.lane_graph, UnsetType):
+        return ()
+    found, limit = record.lane_graph.lanes, cutoffs.get(LANE, SHOWN_CONFIDENCE)
+    if truth is None:
+        return tuple(_predicted_lane(lane, "unknown") for lane in found if lane.confidence >= limit)
+    verdict = judge(match_frame(LaneTruth(**vars(truth)), prediction_of(record)), {LANE: limit})
+    missed, right = set(verdict.missed), set(verdict.matched)
+    there = (
+        Line(label=LANE, kind=LANE, points=lane.astype(float), is_truth=True, role="miss" if index in missed else "hit")
+        for index, lane in enumerate(truth.lanes)
+    )
+    shown = (
+        _predicted_lane(found[index], "hit" if index in right else "false_alarm")
+        for index in sorted((*right, *verdict.false_alarms))
+    )
+    return (*there, *shown)
+
+
+def _predicted_lane(lane: Lane, role: Role) -> Line:
+    points = np.asarray(lane.points, dtype=np.float64)
+    return Line(label=f"{LANE} {lane.confidence:.2f}", kind=LANE, points=points, is_truth=False, role=role)
