@@ -107,7 +107,8 @@ def _explain(found: Mapping[str, Any]) -> str:
             f"No operator computes anything else: of {found['modules']} module calls the largest own difference is "
             f"{_number(found['largest_own'])}\n({first['type']}, `{first['module']}`), which is the order in which "
             "float32 sums are taken. The difference of the outputs is this\nrounding, carried through the network to "
-            f"{_number(found['largest_carried'])} of the largest value, and multiplied by the outputs' range.{_where(found)}"
+            f"{_number(found['largest_carried'])} of the largest value, and multiplied by the outputs' range."
+            + _where(found)
         )
     return (
         f"`{first['module']}` ({first['type']}) differs by {_number(found['largest_own'])} of its largest value from "
