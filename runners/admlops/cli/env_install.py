@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from admlops.environments.options import BuildOptions
     from admlops.environments.progress import Say
     from admlops.environments.recipe import Device
+    from admlops.errors import AdmlopsError
     from admlops.paths import Layout
 
 
@@ -56,14 +57,17 @@ def install(
 ) -> None:
     """Build the environments of MODEL... from their locks; does nothing for those that are ready.
 
-    `official/NAME` names the environment of an official evaluator.
+    One that fails does not keep the others from being built. `official/NAME` names the environment of an official
+    evaluator.
     """
     from admlops.cli.install_progress import show_installation
     from admlops.environments.options import BuildOptions
+    from admlops.errors import AdmlopsError
     from admlops.paths import find_layout
 
     layout = find_layout()
     rows = []
+    failed: dict[str, AdmlopsError] = {}
     with show_installation() as (say, watch):
         options = BuildOptions(
             backend=backend,  # type: ignore[arg-type]  # click has checked it
@@ -74,7 +78,13 @@ def install(
         )
         for name in names:
             begun = time.monotonic()
-            environment = _install(layout, name, variant, device, options=options, say=say)
+            try:
+                environment = _install(layout, name, variant, device, options=options, say=say)
+            except AdmlopsError as error:
+                failed[name] = error
+                if len(names) > 1:
+                    say(f"{name} is not installed: {error}")
+                continue
             rows.append(_describe(environment) | {"duration_s": round(time.monotonic() - begun, 3)})
             if not as_json:
                 click.echo(f"{environment.name} is ready: {environment.prefix}")
@@ -82,6 +92,20 @@ def install(
                 _keep_pack(layout, environment, say)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
+    _end(names, failed)
+
+
+def _end(names: tuple[str, ...], failed: dict[str, AdmlopsError]) -> None:
+    """Raise what failed: the error itself if one model was asked for, else which of them did."""
+    from admlops.errors import EnvError
+
+    if len(names) == 1 and failed:
+        raise next(iter(failed.values()))
+    if failed:
+        raise EnvError(
+            f"{len(failed)} of {len(names)} environments are not installed: {', '.join(failed)}; each says why above",
+            hint=f"admlops env install {' '.join(failed)}   # when that is mended",
+        )
 
 
 def _is_elsewhere(layout: Layout) -> bool:
