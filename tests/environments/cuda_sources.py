@@ -78,7 +78,7 @@ def find_environment(layout: Layout) -> Environment:
 
 def fetch_mmcv(layout: Layout, environment: Environment, folder: Path) -> Path:
     """The unpacked source distribution of mmcv-full that the lock names, its hash checked. Raises EnvError."""
-    recipe = Recipe.of_model(load_model(layout, "MapTR"), "modern")
+    recipe = Recipe.of_model(load_model(layout, "MapTR"), "modern", device="cpu")
     packages = [package for lock in recipe.requirements for package in read_lock(lock)]
     wanted = next(package for package in packages if package.name == "mmcv-full")
     variables = {**environment.variables, **index_settings()}
