@@ -77,7 +77,7 @@ def write_frame(folder: Path, segment: str, stamp: str, *, annotated: bool) -> N
             "lane_centerline": [{"id": "7", "points": line}],
             "traffic_element": [{"id": "9", "category": 1, "attribute": 3, "points": [[5, 6], [7, 8]]}],
             "topology_lclc": [[0]],
-            "topology_lcte": [[1]],
+            "topology_lcte": [[1.0]],
         }
     path = folder / segment / "info" / f"{stamp}.json"
     path.parent.mkdir(exist_ok=True)

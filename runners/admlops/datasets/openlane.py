@@ -57,8 +57,8 @@ class _Element(msgspec.Struct, gc=False):
 class _Annotation(msgspec.Struct, gc=False):
     lane_centerline: list[_Lane]
     traffic_element: list[_Element]
-    topology_lclc: list[list[int]]
-    topology_lcte: list[list[int]]
+    topology_lclc: list[list[float]]
+    topology_lcte: list[list[float]]
 
 
 class _Info(msgspec.Struct, gc=False):
