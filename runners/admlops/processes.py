@@ -12,7 +12,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from pathlib import Path
 from admlops.errors import EnvError
 
 log = logging.getLogger(__name__)
+
+WATCH_INTERVAL_S = 1.0
 
 LEAKING_VARIABLES = frozenset(
     (
@@ -94,10 +97,12 @@ def run(
     variables: Mapping[str, str | None] | None = None,
     cwd: Path | None = None,
     stdin: bytes | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Completed:
     """Run a program in a session of its own and return what it said; on a timeout its whole group is killed.
 
-    A failing program is the caller's business: look at `returncode`.
+    A failing program is the caller's business: look at `returncode`. `watch` is called with the program's process id
+    every second while it runs.
 
     Raises:
         EnvError: the program is not there, or outlived `timeout_s`.
@@ -115,7 +120,7 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+            stdout, stderr = _communicate(process, stdin, timeout_s, watch)
         except BaseException as error:  # Ctrl-C too: whatever ends the wait, the group must not outlive it
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -130,6 +135,23 @@ def run(
         stdout=stdout.decode("utf-8", "replace"),
         stderr=stderr.decode("utf-8", "replace"),
     )
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes | None, timeout_s: float, watch: Callable[[int], None] | None
+) -> tuple[bytes, bytes]:
+    """Popen.communicate, in steps if somebody watches."""
+    if watch is None:
+        return process.communicate(stdin, timeout=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return process.communicate(stdin, timeout=min(WATCH_INTERVAL_S, max(0.0, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise
+        stdin = None  # it is on its way: the first call took it
+        watch(process.pid)
 
 
 def signal_of(returncode: int) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import psutil
 
 from admlops.doctor import diagnose
 from admlops.downloads import download
@@ -54,11 +56,12 @@ def install_python(
     options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy"]
     if reinstall:
         options += ["--reinstall", *_forget([package.name for package in packages], settings)]
+    watch = writes_of(progress)
     if len(tools) < len(lines) and tools:
-        _install(python, tools, options, settings=settings, name=name, locks=locks)
+        _install(python, tools, options, settings=settings, name=name, locks=locks, watch=watch)
         options = [*options, "--no-build-isolation"]
     if lines:
-        _install(python, lines, options, settings=settings, name=name, locks=locks)
+        _install(python, lines, options, settings=settings, name=name, locks=locks, watch=watch)
 
 
 def install_wheels(prefix: Path, wheels: Iterable[Path], *, layout: Layout, name: str) -> None:
@@ -78,16 +81,29 @@ def _install(
     settings: Mapping[str, str],
     name: str,
     locks: Sequence[Path],
+    watch: Callable[[int], None],
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="admlops-") as folder:
         lock = Path(folder) / "requirements.txt"
         lock.write_text("".join(f"{line}\n" for line in lines))
         command: list[str | Path] = [find_uv(), "pip", "install", *options, "--python", python, "-r", lock]
         # All hashes are known, so a warm cache needs no index; where it lacks something, that is found out at once.
-        if run([*command, "--offline"], timeout_s=INSTALL_TIMEOUT_S, variables=settings).returncode == 0:
+        offline = run([*command, "--offline"], timeout_s=INSTALL_TIMEOUT_S, variables=settings, watch=watch)
+        if offline.returncode == 0:
             return
         # uv's own settings reach uv, an index's credentials among them; they reach no model.
-        checked(run(command, timeout_s=INSTALL_TIMEOUT_S, variables=settings), name, locks)
+        checked(run(command, timeout_s=INSTALL_TIMEOUT_S, variables=settings, watch=watch), name, locks)
+
+
+def writes_of(progress: ProgressWatch) -> Callable[[int], None]:
+    """Tells how much uv has written: into its cache as packages come, then into the prefix."""
+
+    def watch(pid: int) -> None:
+        with suppress(psutil.Error, OSError):  # it has just ended, or the kernel does not count
+            written = psutil.Process(pid).io_counters().write_chars
+            progress(Progress(phase="Python packages, written", done=written, total=None, unit="bytes"))
+
+    return watch
 
 
 def _line(package: LockedPackage, layout: Layout, say: Say, progress: ProgressWatch) -> str:

@@ -1,0 +1,51 @@
+"""Programs that are waited for: what they say, who watches them, and that none outlives its time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from admlops.environments.progress import Progress
+from admlops.environments.python_packages import writes_of
+from admlops.errors import EnvError
+from admlops.processes import run
+
+WRITER = """
+import pathlib, sys, time
+size = len(sys.stdin.buffer.read())
+pathlib.Path(sys.argv[1]).write_bytes(bytes(5_000_000))
+time.sleep(2.5)
+print(size, "x" * 300_000)
+"""
+
+
+def test_what_a_watched_program_writes_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    target = tmp_path / "written"
+    ended = run(
+        [sys.executable, "-c", WRITER, target], timeout_s=30, stdin=bytes(300_000), watch=writes_of(seen.append)
+    )
+    assert ended.returncode == 0
+    assert ended.stdout == f"300000 {'x' * 300_000}\n"
+    assert seen[-1].done >= 5_000_000
+    assert {(one.unit, one.total) for one in seen} == {("bytes", None)}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_program_that_outlives_its_time_is_gone_with_its_children(watched: bool) -> None:
+    marker = f"sleep-{watched}-"
+    command = ["bash", "-c", f"exec -a {marker}parent bash -c 'sleep 60 & exec -a {marker}child sleep 61'"]
+    with pytest.raises(EnvError, match=r"did not end within 1.5 s"):
+        run(command, timeout_s=1.5, watch=(lambda pid: None) if watched else None)
+    left = [one.pid for one in psutil.process_iter(["cmdline"]) if marker in " ".join(one.info["cmdline"] or [])]
+    assert left == []
+
+
+def test_the_program_is_looked_up_where_it_will_run() -> None:
+    with pytest.raises(EnvError, match="PATH was /nowhere"):
+        run(["ls"], timeout_s=5, variables={"PATH": "/nowhere"})
+    assert subprocess.run(["ls", "/"], capture_output=True, check=True).stdout
