@@ -13,6 +13,7 @@ import pytest
 from tests.execution.execution_bench import make_header
 
 from admlops.catalog import load_model
+from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.paths import Layout
 from admlops.pipeline.compare import Compared, find_shortcomings, request_for
 from admlops.pipeline.run import RunRequest
@@ -51,6 +52,18 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
     repeated = json.loads(again.stdout)
     assert repeated["models"][0]["run"] == groundplane["run"], "a finished run is used again"
     assert repeated["models"][0]["metrics"] == groundplane["metrics"]
+
+
+def test_a_model_of_another_data_set_gets_its_own(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
+    """TopoMLP reads OpenLane-V2: without such a data set it is not for this one; with it, only the set-up is missing."""
+    lanes = tmp_path / "lanes"
+    synthesize_openlane(lanes, OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
+    command = ("compare", "--models", "GroundPlane,TopoMLP", "--data", synthetic_root, "--limit", "1", "--json")
+    alone = json.loads(admlops(*command).stdout)["models"]
+    both = json.loads(admlops(*command, "--also", lanes).stdout)["models"]
+    assert [row["state"] for row in alone] == ["ready", "not for nuscenes"]
+    assert [row["state"] for row in both] == ["ready", "not set up"]
+    assert both[0]["metrics"] == alone[0]["metrics"]
 
 
 def make_run(folder: Path, model: str, *, weights: str | None = None, device: str = "cuda:0") -> RunFolder:
