@@ -55,7 +55,7 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
 
 
 def test_a_model_of_another_data_set_gets_its_own(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
-    """TopoMLP reads OpenLane-V2: without such a data set it is not for this one; with it, only the set-up is missing."""
+    """TopoMLP reads OpenLane-V2: without such a data set it is not for this one."""
     lanes = tmp_path / "lanes"
     synthesize_openlane(lanes, OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
     command = ("compare", "--models", "GroundPlane,TopoMLP", "--data", synthetic_root, "--limit", "1", "--json")
