@@ -1,4 +1,4 @@
-"""PETR's adapter: 3D objects from six cameras, by the source in submodules/PETR."""
+"""The adapter of PETR and PETRv2: 3D objects from six cameras, by the source in submodules/PETR."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any, Dict, List
 
 HERE = Path(__file__).resolve().parent
 SUBMODULES = HERE.parents[1] / "submodules"
-sys.path.insert(0, str(HERE.parents[1] / "runners"))
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
+
+from camera_sweeps import CameraHistory, sweep_entries  # noqa: E402
 
 from inside.adapter import main  # noqa: E402
 from inside.mmlab.adapter import MmAdapter  # noqa: E402
@@ -16,7 +18,10 @@ from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
 
 
 class PETR(MmAdapter):
-    """PETR on mmdet3d 0.17.2, in both variants: the box convention that its weights were trained with."""
+    """PETR on mmdet3d 0.17.2, in both variants: the box convention that its weights were trained with.
+
+    A configuration of PETRv2 looks at one more picture of each camera, from a second and a quarter before.
+    """
 
     name = "PETR"
     default_config = "projects/configs/petr/petr_vovnet_gridmask_p4_800x320.py"
@@ -28,12 +33,32 @@ class PETR(MmAdapter):
     def import_libraries(self) -> None:
         import_mmdet3d_017()
 
+    def adjust(self, config: Any) -> None:
+        """See how far back the test pipeline looks."""
+        self._entries = entries_looked_at(config.data.test.pipeline)
+
+    def reset(self, model: Any) -> None:
+        """A new scene: no pictures of the one before."""
+        self._history = CameraHistory()
+
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        return frame_info(sample, context_of(sample))
+        """For PETRv2 the sweeps are the cameras' earlier frames, not the LiDAR's."""
+        context = context_of(sample)
+        info = frame_info(sample, context)
+        if self._entries:
+            earlier = self._history.before(sample, context)
+            info["sweeps"] = sweep_entries(earlier, sample["lidar"], count=self._entries)
+        return info
 
     def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The decoded boxes, best first, from the LiDAR's frame to the ego frame."""
         return {"detections_3d": detection_records(raw[0]["pts_bbox"], self._config.class_names, sample, MMDET3D_017)}
+
+
+def entries_looked_at(pipeline: List[Dict[str, Any]]) -> int:
+    """How many entries of `sweeps` a test pipeline needs: it takes the one in the middle of its range, or none."""
+    ranges = [step["sweep_range"] for step in pipeline if step["type"] == "LoadMultiViewImageFromMultiSweepsFiles"]
+    return sum(ranges[0]) // 2 if ranges else 0
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ import numpy as np
 
 
 def describe_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Copies of every tensor and of the projection, before the call: upstream changes its inputs in place."""
+    """Copies of every tensor, of projections and times, before the call: upstream changes its inputs in place."""
     arrays = {"img": inputs["img"][0].numpy().copy()}
     for name, value in inputs.items():
         if name not in ("img", "img_metas"):
             arrays[name] = value[0][0].numpy().copy()
     metas = inputs["img_metas"][0][0]
-    if "lidar2img" in metas:
-        arrays["lidar2img"] = np.stack(metas["lidar2img"])
+    for name in ("lidar2img", "timestamp"):
+        if name in metas:
+            arrays[name] = np.stack(metas[name])
     return arrays
 
 

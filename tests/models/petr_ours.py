@@ -1,9 +1,10 @@
 """Run by PETR's or StreamPETR's environment: samples through the adapter, their tensors and records to files.
 
-    python petr_ours.py {"model", "config" or "", "checkpoint", "draw": seed, "dataroot", "tokens", "folder"}
+    python petr_ours.py {"model", "config" or "", "checkpoint", "draw": seed, "dataroot", "tokens", "calls", "folder"}
 
-A checkpoint of random weights is written first, to `checkpoint`, unless there is one. The tokens are of whole scenes,
-in order. Writes ours.npz, with a prefix a sample, and ours.json: the records' outputs by token.
+A checkpoint of random weights is written first, to `checkpoint`, unless there is one. The tokens are of scenes in
+order, and the network is called for the last `calls` of them. Writes ours.npz, with a prefix a sample, and ours.json:
+the records' outputs by token.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def main() -> None:
             adapter.start_scene(scene)
         inputs = timed(times["prepare"], adapter.prepare, sample)
         found = arrays_of.describe_inputs(inputs)
-        raw = timed(times["forward"], adapter.forward, inputs)
-        records[token] = timed(times["convert"], adapter.convert, raw, sample)
-        found.update(arrays_of.describe_outputs(raw, head.pop()))
+        if number >= len(WANTED["tokens"]) - WANTED["calls"]:
+            raw = timed(times["forward"], adapter.forward, inputs)
+            records[token] = timed(times["convert"], adapter.convert, raw, sample)
+            found.update(arrays_of.describe_outputs(raw, head.pop()))
         arrays.update({f"{number}/{name}": value for name, value in found.items()})
     folder = Path(WANTED["folder"])
     np.savez(folder / "ours.npz", **arrays)

@@ -50,19 +50,23 @@ class Scenes:
     data: NuScenes
     folder: Path
 
-    def run(self, model: str, variant: str, way: str, tokens: Sequence[str], config: str = "") -> Path:
+    def run(
+        self, model: str, variant: str, way: str, tokens: Sequence[str], config: str = "", calls: int | None = None
+    ) -> Path:
         """The folder of what petr_`way`.py writes for these samples; it runs once for each model and variant.
 
-        One checkpoint of a model is drawn, by whichever variant comes first.
+        The network is called for the last `calls` samples, or for all. One checkpoint is drawn for a configuration, by
+        whichever variant comes first.
         """
-        folder = self.folder / f"{model}-{variant}"
+        name = Path(config).stem or model
+        folder = self.folder / f"{name}-{variant}"
         if (folder / f"{way}.npz").is_file():
             return folder
         found = environment(model, variant)
         folder.mkdir(exist_ok=True)
-        checkpoint = self.folder / f"{model}.pth"
-        wanted = {"model": model, "config": config, "checkpoint": str(checkpoint), "draw": 3, "tokens": list(tokens)}
-        wanted |= {"dataroot": str(self.root), "folder": str(folder)}
+        wanted = {"model": model, "config": config, "draw": 3, "tokens": list(tokens), "dataroot": str(self.root)}
+        wanted |= {"checkpoint": str(self.folder / f"{name}.pth"), "folder": str(folder)}
+        wanted |= {"calls": len(tokens) if calls is None else calls}
         code = HERE / f"petr_{way}.py"
         done = subprocess.run(
             [found.python, code, json.dumps(wanted)], capture_output=True, text=True, check=False, timeout=FORWARD_S
@@ -71,10 +75,11 @@ class Scenes:
         return folder
 
 
-def make_scenes(folder: Path) -> Scenes:
-    """Both scenes of mini_val, two key frames each, indexed."""
+def make_scenes(folder: Path, *, scenes: int = 2, samples: int = 2, camera_sweeps: int = 0) -> Scenes:
+    """Scenes of mini_val in full size, indexed."""
     root = folder / "nuscenes"
-    synthesize(root, SynthesisOptions(scenes=2, samples=2, seed=1, lidar_sweeps=1, camera_sweeps=0))
+    options = SynthesisOptions(scenes=scenes, samples=samples, seed=1, lidar_sweeps=1, camera_sweeps=camera_sweeps)
+    synthesize(root, options)
     build_index(root, "v1.0-mini", say=print)
     return Scenes(root, NuScenes(root, "v1.0-mini"), folder)
 

@@ -1,6 +1,6 @@
 """Run by PETR's or StreamPETR's environment: samples through upstream's own way, to the same arrays as petr_ours.py.
 
-    python petr_upstream.py {"model", "config" or "", "checkpoint", "dataroot", "tokens", "folder"}
+    python petr_upstream.py {"model", "config" or "", "checkpoint", "dataroot", "tokens", "calls", "folder"}
 
 Upstream's converter writes the info file (for all samples, through the nuScenes devkit), upstream's data set class
 reads it with its own constructor, its pipeline and collation make the batch, mmcv's loader fills the model, the model
@@ -26,6 +26,7 @@ from inside.mmlab.network import beside_library, enter_source  # noqa: E402
 from inside.mmlab.overlay import last_registration_wins  # noqa: E402
 
 INFOS = {"PETR": "nuscenes_infos_val.pkl", "StreamPETR": "nuscenes_temporal_infos_val.pkl"}
+SWEEP_INFOS = "mmdet3d_nuscenes_30f_infos_val.pkl"
 WITHOUT_FLASH = {"type": "PETRMultiheadAttention", "embed_dims": 256, "num_heads": 8, "dropout": 0.1, "fp16": True}
 """Recipe 10 of StreamPETR's docs/training_inference.md."""
 
@@ -41,7 +42,10 @@ def main() -> None:
             config = load_library("mmcv").Config.fromfile(path)
         load_library("projects.mmdet3d_plugin")
     folder = Path(WANTED["folder"])
-    dataset = open_dataset(config, write_infos(folder / "root"))
+    infos = write_infos(folder / "root")
+    if config.data.test.ann_file.endswith(SWEEP_INFOS):
+        infos = write_sweeps(infos)
+    dataset = open_dataset(config, infos)
     model = build(config)
     head: list[dict[str, Any]] = []
     model.pts_bbox_head.register_forward_hook(lambda module, given, found: head.append(found))
@@ -50,12 +54,14 @@ def main() -> None:
         batch = load_library("mmcv.parallel").collate([dataset[number]], samples_per_gpu=1)
         data = {key: [item.data[0] for item in value] for key, value in batch.items()}
         found = arrays_of.describe_inputs(data)
-        with load_library("torch").no_grad():
-            result = model(return_loss=False, rescale=True, **data)
-        found.update(arrays_of.describe_outputs(result, head.pop()))
+        if number >= len(dataset) - WANTED["calls"]:
+            with load_library("torch").no_grad():
+                result = model(return_loss=False, rescale=True, **data)
+            found.update(arrays_of.describe_outputs(result, head.pop()))
+            results += result
         arrays.update({f"{number}/{name}": value for name, value in found.items()})
-        results += result
     np.savez(folder / "upstream.npz", **arrays)
+    dataset.data_infos = dataset.data_infos[-WANTED["calls"] :]
     dataset.format_results(results, jsonfile_prefix=str(folder / "submission"))
 
 
@@ -67,6 +73,20 @@ def write_infos(root: Path) -> Path:
     converter = load_library("tools.data_converter.nuscenes_converter")
     converter.create_nuscenes_infos(str(root), "nuscenes", version="v1.0-mini")
     return root / INFOS[WANTED["model"]]
+
+
+def write_sweeps(infos: Path) -> Path:
+    """The info file with camera sweeps, by upstream's program: it names its files in its first lines."""
+    program = Path("tools/generate_sweep_pkl.py").read_text()
+    for theirs, here in (
+        ("info_prefix = 'train'", "info_prefix = 'val'"),
+        ('data_root = "/data/Dataset/nuScenes/"', f'data_root = "{infos.parent}/"'),
+        ("'v1.0-trainval'", "'v1.0-mini'"),
+    ):
+        assert theirs in program, theirs
+        program = program.replace(theirs, here)
+    exec(compile(program, "generate_sweep_pkl.py", "exec"), {})
+    return infos.parent / SWEEP_INFOS
 
 
 def open_dataset(config: Any, infos: Path) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,13 @@ from tests.models.petr_proof import (
     make_scenes,
 )
 
+from admlops.catalog import load_model
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.sample_index import build_index
+from admlops.paths import find_layout
+from inside.nuscenes import DataError
+from inside.sample_index import SampleIndex
+
 full = pytest.mark.full
 
 
@@ -30,6 +40,38 @@ def test_its_boxes_are_of_mmdet3d_017() -> None:
     assert np.allclose(box.size_wlh, [1.9, 4.5, 1.6], atol=1e-6)
     assert np.allclose(np.abs(box.rotation_wxyz), [1.0, 0.0, 0.0, 0.0], atol=1e-6)
     assert np.allclose(box.velocity, [2.0, -1.0], atol=1e-6)
+
+
+def test_petrv2_looks_at_the_frames_that_upstreams_list_holds(synthetic_data: NuScenes, indexed: SampleIndex) -> None:
+    """The list's files for every sample of a scene, against a walk along the tables as generate_sweep_pkl.py walks."""
+    demo = load_demo("PETR")
+    history = demo.CameraHistory()
+    rows = json.loads((synthetic_data.root / "v1.0-mini" / "sample_data.json").read_text())
+    longest = 0
+    for token in synthetic_data.scenes()[0].samples:
+        sample = indexed.sample(token)
+        earlier = history.before(sample, indexed.context(token))
+        entries = demo.sweep_entries(earlier, sample["lidar"], count=30)
+        files = [{name: relative(row["data_path"], indexed) for name, row in entry.items()} for entry in entries]
+        assert files == walk(token, {row["token"]: row for row in rows}, synthetic_data)
+        assert len(demo.sweep_entries(earlier, sample["lidar"], count=15)) == min(len(entries), 15)
+        longest = max(longest, len(entries))
+    assert longest == 18, "three key frames before the last sample, and five entries before each"
+
+
+def test_petrv2_needs_the_scene_from_its_beginning(synthetic_data: NuScenes, indexed: SampleIndex) -> None:
+    history = load_demo("PETR").CameraHistory()
+    first, second, third = synthetic_data.scenes()[0].samples[:3]
+    history.before(indexed.sample(first), indexed.context(first))
+    with pytest.raises(DataError, match=f"before sample {third} comes '{second}', not '{first}': run whole scenes"):
+        history.before(indexed.sample(third), indexed.context(third))
+
+
+def test_how_far_back_a_pipeline_looks() -> None:
+    demo = load_demo("PETR")
+    load, sweeps = {"type": "LoadMultiViewImageFromFiles"}, "LoadMultiViewImageFromMultiSweepsFiles"
+    assert demo.entries_looked_at([load]) == 0
+    assert demo.entries_looked_at([load, {"type": sweeps, "sweeps_num": 1, "sweep_range": [3, 27]}]) == 15
 
 
 @full
@@ -46,6 +88,27 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> 
     assert max(found.values()) <= TOLERANCE
     assert np.ptp(ours["0/boxes_3d"][:, :2], axis=0).min() > 20, "boxes all around, so that the comparison means much"
     assert compare_submissions(scenes, folder) > 20
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_petrv2_gives_what_upstream_gives(variant: str, tmp_path: Path) -> None:
+    """No sweeps at the first sample, six entries at the second, and at the fourth the entry from 1.25 s before."""
+    scenes = make_scenes(tmp_path, scenes=1, samples=4, camera_sweeps=5)
+    tokens = scenes.data.scenes()[0].samples
+    layout = find_layout()
+    config = str(layout.submodules / "PETR" / load_model(layout, "PETR").configs["petrv2-vovnet-p4-800x320"])
+    ours = np.load(scenes.run("PETR", variant, "ours", tokens, config, calls=1) / "ours.npz")
+    folder = scenes.run("PETR", variant, "upstream", tokens, config, calls=1)
+    found = differences(ours, np.load(folder / "upstream.npz"))
+    print(json.dumps(found))
+    assert ours["3/img"].shape == (1, 12, 3, 320, 800)
+    ages = ours["3/timestamp"].reshape(2, 6).mean(axis=1)
+    assert ages[1] - ages[0] == pytest.approx(1.25, abs=0.01)
+    assert found["img"] == found["timestamp"] == found["labels_3d"] == 0.0
+    assert max(found.values()) <= TOLERANCE
+    assert compare_submissions(scenes, folder) > 0
 
 
 @full
@@ -69,6 +132,47 @@ def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: A
     assert done.returncode == 0, done.stderr
     assert "the weights are random" in done.stderr
     assert "2 samples ok" in done.stdout
+
+
+def walk(token: str, rows: dict[str, Any], data: NuScenes) -> list[dict[str, str]]:
+    """Files of each entry: for each key frame before, five steps along each camera's chain, then that key frame."""
+    samples = {row["token"]: row for row in json.loads((data.root / "v1.0-mini" / "sample.json").read_text())}
+    channels = {name: name for name in data.sample(token)["cameras"]}
+    keys = {
+        (row["sample_token"], name): row
+        for row in rows.values()
+        for name in channels
+        if row["is_key_frame"] and f"/{name}/" in row["filename"]
+    }
+    current = {name: keys[token, name] for name in channels}
+    entries: list[dict[str, str]] = []
+    for _ in range(5):
+        before = samples[token]["prev"]
+        if not before:
+            break
+        for _ in range(5):
+            if not all(row["prev"] for row in current.values()):
+                entries.append(entries[-1])
+                continue
+            current = {name: rows[row["prev"]] for name, row in current.items()}
+            entries.append({name: row["filename"] for name, row in current.items()})
+        token = before
+        current = {name: keys[token, name] for name in channels}
+        entries.append({name: row["filename"] for name, row in current.items()})
+    return entries
+
+
+def relative(path: str, index: SampleIndex) -> str:
+    return str(Path(path).relative_to(index.dataroot))
+
+
+@pytest.fixture(scope="module")
+def indexed(synthetic_data: NuScenes, tmp_path_factory: pytest.TempPathFactory) -> SampleIndex:
+    """The synthetic data set's tables, copied and indexed; no image is read here."""
+    root = tmp_path_factory.mktemp("indexed")
+    shutil.copytree(synthetic_data.root / "v1.0-mini", root / "v1.0-mini")
+    build_index(root, "v1.0-mini", say=print)
+    return SampleIndex(str(root), "v1.0-mini")
 
 
 @pytest.fixture(scope="module")
