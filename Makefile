@@ -26,7 +26,7 @@ clean-envs: ## Remove all environments; packs, weights and data stay
 	@./install/clean_environments.sh
 
 demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scenes
-	@./runners/quick_test.sh
+	@./runners/quick_test.sh --models GroundPlane
 
 test: bootstrap ## Run the tests
 	@.venv/bin/pytest -n $(PYTEST_WORKERS) --dist loadscope -m "not full" tests

@@ -15,7 +15,8 @@ The table says of each model whether it is
   not set up   with what is missing
 
 Real data and weights are taken where they are set up, else synthetic scenes are made and random weights drawn. Without a
-GPU the networks run on the first two samples only. Options go to `admlops compare`.
+GPU the networks run on the first two samples only. Options go to `admlops compare`: with --models it runs those alone,
+on all samples.
 
 Example:
   ./runners/quick_test.sh --workers 2
@@ -58,7 +59,7 @@ main() {
   local data networks options=()
   data=$(data_set nuscenes synthetic --camera-sweeps 0)
   networks=$(networks_here)
-  if [[ -n $networks ]]; then
+  if [[ -n $networks && " $* " != *" --models "* ]]; then
     has_gpu || options+=(--limit 2)
     case $networks in
       *openlanev2*) options+=(--also "$(data_set OpenLane-V2 synthetic-openlane --format openlane-v2)") ;;
