@@ -92,7 +92,7 @@ def rebuild(value: Any, parts: Iterator[Any]) -> Any:
     """The same structure with its floating point tensors taken from `parts`."""
     torch = load_library("torch")
     if isinstance(value, torch.Tensor):
-        return next(parts).to(value.dtype) if value.is_floating_point() else value
+        return next(parts).to(value) if value.is_floating_point() else value
     if isinstance(value, dict):
         return type(value)((key, rebuild(item, parts)) for key, item in value.items())
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
@@ -108,7 +108,7 @@ def compare(ours: List[Any], theirs: List[Any]) -> Tuple[float, float, float]:
             return float("inf"), 0.0, 1.0
         if not a.numel():
             continue
-        difference = (a.detach().double() - b.double()).abs()
+        difference = (a.detach().cpu().double() - b.double()).abs()
         if float(difference.max()) >= largest:
             largest = float(difference.max())
         scale = max(scale, float(b.abs().max()))
