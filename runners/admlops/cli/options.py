@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+DEFAULT_FOLDERS = {"nuscenes": ("nuscenes", "synthetic"), "openlanev2": ("OpenLane-V2", "synthetic-openlane")}
+"""Kind of data set → the folders below data/ of the real one and of synthetic scenes."""
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 _OPTIONS = (
-    click.option("--data", type=FOLDER, help="The data set's root. [default: nuscenes or synthetic in data/]"),
+    click.option("--data", type=FOLDER, help="The data set's root. [default: the one in data/ that MODEL reads]"),
     click.option(
         "--version", help="The tables' folder, or OpenLane-V2's subset. [default: v1.0-mini, or the only one]"
     ),
@@ -56,6 +59,7 @@ def selection_options(command: Command) -> Command:
 
 def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more: Any) -> RunRequest:
     """The request that the shared options make; `more` are fields of the request itself."""
+    from admlops.catalog import load_model
     from admlops.datasets.data_set import default_split
     from admlops.errors import UsageError
     from admlops.execution.deadlines import DEFAULT_DEADLINES
@@ -65,7 +69,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     timeout_s = options["timeout"]
     if timeout_s is not None and not timeout_s > 0:
         raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
-    data = options["data"] or default_data(layout)
+    data = options["data"] or default_data(layout, load_model(layout, model).dataset)
     return RunRequest(
         model=model,
         data=data,
@@ -86,18 +90,20 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     )
 
 
-def default_data(layout: Layout) -> Path:
-    """The data set to use when none is named: real data before synthetic data.
+def default_data(layout: Layout, dataset: str) -> Path:
+    """The data set to use when none is named: of the kind that the model reads, real data before synthetic data.
 
     Raises:
         DataError: there is neither.
     """
     from admlops.errors import DataError
 
-    for name in ("nuscenes", "synthetic"):
+    real, made = DEFAULT_FOLDERS[dataset]
+    for name in (real, made):
         if (layout.data / name).is_dir():
             return layout.data / name
+    as_openlane = " --format openlane-v2" if dataset == "openlanev2" else ""
     raise DataError(
-        f"no --data was given, and {layout.data} has neither nuscenes/ nor synthetic/",
-        hint=f"admlops data synthesize {layout.data / 'synthetic'}   # or pass --data with your nuScenes root",
+        f"no --data was given, and {layout.data} has neither {real}/ nor {made}/",
+        hint=f"admlops data synthesize {layout.data / made}{as_openlane}   # or pass --data with your own root",
     )
