@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 from inside.adapter import DataError, Settings, main  # noqa: E402
 from inside.mmlab.adapter import MmAdapter  # noqa: E402
 from inside.mmlab.boxes import MMDET3D_017, detection_records  # noqa: E402
-from inside.mmlab.ego_motion import COMMANDS, STEP_S, vad_fields  # noqa: E402
+from inside.mmlab.ego_motion import COMMANDS, FUTURE_STEPS, STEP_S, vad_fields  # noqa: E402
 from inside.mmlab.geometry import lidar_plane_to_ego, rotation_matrix  # noqa: E402
 from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
 from inside.mmlab.libraries import load_library  # noqa: E402
@@ -29,7 +29,6 @@ from inside.mmlab.weights import say  # noqa: E402
 
 FROM_DRIVEN_PATH = "command-from-driven-path"
 """The fix of the catalogue that says where the command comes from."""
-FUTURE_STEPS = 6
 TRUTH_TRANSFORMS = (
     "LoadPointsFromFile",
     "LoadAnnotations3D",
