@@ -17,6 +17,8 @@ from admlops.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
 from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE
 from admlops.evaluation.detection_run import DetectionResult
+from admlops.evaluation.lane_run import LaneResult
+from admlops.evaluation.lane_verdicts import match_run
 from admlops.evaluation.latency import summarize
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.official import Official, run_official
@@ -245,7 +247,7 @@ def _find_worst(boxes: RunBoxes, evaluation: _Evaluation) -> tuple[list[SampleEr
     """The worst samples, and the confidence that each class was judged at. Failed samples have no outputs to judge."""
     ran = np.array([entry.status == "ok" for entry in boxes.metadata], dtype=np.bool_)
     found = None if evaluation.detection is None else judge_run(evaluation.detection.matching, ran)
-    elements = _match_all_elements(evaluation.map)
+    elements = _match_all_elements(evaluation)
     cutoffs = choose_confidences([elements[index] for index in np.flatnonzero(ran).tolist() if elements])
     errors = [
         SampleErrors(
@@ -268,9 +270,11 @@ def _candidates(found: RunVerdicts | None, elements: Sequence[object], ran: np.n
     return [int(index) for index in costly if ran[index]]
 
 
-def _match_all_elements(map_: MapEvaluation | None) -> list[dict[str, Matches]]:
+def _match_all_elements(evaluation: _Evaluation) -> list[dict[str, Matches]]:
+    """The map elements of every sample, or else the lanes."""
+    map_, lanes = evaluation.map, evaluation.parts.get("lane_graph")
     if map_ is None:
-        return []
+        return match_run(lanes.evaluation) if isinstance(lanes, LaneResult) else []
     return [
         {name: match_elements(matches[index]) for name, matches in map_.matches.items()}
         for index in range(map_.samples)
