@@ -91,10 +91,23 @@ def test_annotations_come_back_from_the_form_that_the_networks_were_taught(
         assert np.allclose(back["velocity"], box.velocity or (), atol=0.03)
 
 
+def test_a_velocity_is_the_same_over_ground_however_vehicle_and_lidar_are_tilted() -> None:
+    """mmdet3d turns the vector (vx, vy, 0) from the LiDAR to the ego to the global frame, and submits x and y."""
+    ego = {"translation": [0.0, 0.0, 0.0], "rotation_wxyz": [0.8, 0.03, -0.02, 0.6]}
+    mounting = {"translation": [0.0, 0.0, 0.0], "rotation_wxyz": [QUARTER, 0.01, 0.02, -QUARTER]}
+    sample = {"ego2global": ego, "lidar": {"sensor2ego": mounting, "ego2global": ego}}
+    rows = np.array([[5.0, 1.0, 0.0, 4.0, 2.0, 1.5, 0.3, 12.0, -7.0]])
+    to_global, to_ego = rotation_matrix(ego["rotation_wxyz"]), rotation_matrix(mounting["rotation_wxyz"])
+    expected = to_global @ to_ego @ [12.0, -7.0, 0.0]
+    (box,) = standard_boxes(rows, sample, MMDET3D_1)
+    assert np.allclose((to_global @ [*box["velocity"], 0.0])[:2], expected[:2], atol=1e-12)
+    assert np.allclose(box["velocity"], (to_ego @ [12.0, -7.0, 0.0])[:2], atol=0.05)
+
+
 def test_a_tilted_mounting_tilts_the_box() -> None:
     tilt = 0.1
     mounting = {"translation": [0.0, 0.0, 0.0], "rotation_wxyz": [math.cos(tilt / 2), 0.0, -math.sin(tilt / 2), 0.0]}
-    sample = {"lidar": {"sensor2ego": mounting}}
+    sample = {"lidar": {"sensor2ego": mounting}, "ego2global": EGO}
     (box,) = standard_boxes(np.array([[10.0, 0.0, -1.0, 4.0, 2.0, 2.0, 0.5, 3.0, 0.0]]), sample, MMDET3D_1)
     matrix = rotation_matrix(mounting["rotation_wxyz"])
     assert np.allclose(box["center"], [10 * math.cos(tilt), 0.0, 10 * math.sin(tilt)], atol=1e-12)

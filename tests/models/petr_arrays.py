@@ -30,3 +30,14 @@ def describe_outputs(raw: list[dict[str, Any]], head: dict[str, Any]) -> dict[st
         "scores_3d": decoded["scores_3d"].numpy().copy(),
         "labels_3d": decoded["labels_3d"].numpy().copy(),
     }
+
+
+def known_boxes() -> dict[str, Any]:
+    """Boxes of every class all around, of all sizes and directions, fast and slow, as a network would decode them."""
+    generator = np.random.RandomState(7)
+    low, high = [-45, -45, -3, 0.4, 0.4, 0.4, -np.pi, -15, -15], [45, 45, 1, 12, 12, 4, np.pi, 15, 15]
+    return {
+        "boxes_3d": generator.uniform(low, high, (300, 9)).astype(np.float32),
+        "scores_3d": np.sort(generator.uniform(0, 1, 300))[::-1].astype(np.float32),
+        "labels_3d": np.arange(300) % 10,
+    }

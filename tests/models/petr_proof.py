@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.models.petr_arrays import known_boxes
 
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes import NuScenes
@@ -27,6 +28,7 @@ from admlops.evaluation.detection import make_submission
 from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.paths import find_layout
 from admlops.results.record import Metadata, Outputs, Record, make_record
+from inside.mmlab.boxes import detection_records
 
 HERE = Path(__file__).parent
 LAYOUT = find_layout()
@@ -114,15 +116,51 @@ def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
 
 
-def compare_submissions(scenes: Scenes, folder: Path) -> int:
-    """Records of the adapter, as the host turns them into a submission, against the one that upstream writes.
+def unordered_difference(a: Arrays, b: Arrays) -> float:
+    """The largest absolute difference of decoded boxes, each to the most similar one of its class; both ways.
 
-    Upstream leaves out boxes beyond each class's range. Returns how many boxes were compared.
+    Boxes are sorted by score, and scores that differ in the last digit change places. Boxes within 1e-5 of the lowest
+    score may be in one list alone, so they are not asked for. An angle counts the short way around.
     """
-    records = [as_record(token, outputs) for token, outputs in json.loads((folder / "ours.json").read_text()).items()]
-    samples = {record.metadata.sample_token: scenes.data.sample(record.metadata.sample_token) for record in records}
+    worst = 0.0
+    for one, other in ((a, b), (b, a)):
+        for prefix in {key.partition("/")[0] for key in one if key.endswith("boxes_3d")}:
+            rows, labels, scores = (one[f"{prefix}/{name}"] for name in ("boxes_3d", "labels_3d", "scores_3d"))
+            candidates, others = other[f"{prefix}/boxes_3d"], other[f"{prefix}/labels_3d"]
+            sure = scores > scores.min() + 1e-5
+            for row, label in zip(rows[sure], labels[sure], strict=True):
+                apart = np.abs(candidates[others == label].astype(np.float64) - row)
+                apart[:, 6] = np.abs((apart[:, 6] + np.pi) % (2 * np.pi) - np.pi)
+                worst = max(worst, float(apart.max(axis=1).min(initial=np.inf)))
+    return worst
+
+
+def compare_submissions(scenes: Scenes, folder: Path) -> int:
+    """What the network found, as the adapter and the host make a submission of it, against upstream's submission.
+
+    Returns how many boxes were compared.
+    """
+    return _compare(scenes, json.loads((folder / "ours.json").read_text()), folder / "submission")
+
+
+def compare_known_boxes(scenes: Scenes, folder: Path, model: str) -> int:
+    """The same for known boxes: position, size, yaw and velocity of the model's convention."""
+    described = load_model(LAYOUT, model)
+    tokens = json.loads((folder / "ours.json").read_text())
+    known, classes = known_boxes(), described.classes.detection_3d
+    outputs = {
+        token: {"detections_3d": detection_records(known, classes, scenes.data.sample(token), described.box_convention)}
+        for token in tokens
+    }
+    return _compare(scenes, outputs, folder / "known")
+
+
+def _compare(scenes: Scenes, outputs: Mapping[str, Any], theirs_in: Path) -> int:
+    """Outputs by token as the host's submission, against upstream's, which leaves out what is out of range."""
+    records = [as_record(token, found) for token, found in outputs.items()]
+    samples = {token: scenes.data.sample(token) for token in outputs}
     ours = make_submission(records, samples).results
-    theirs = json.loads((folder / "submission" / "pts_bbox" / "results_nusc.json").read_text())["results"]
+    theirs = json.loads((theirs_in / "pts_bbox" / "results_nusc.json").read_text())["results"]
     assert set(ours) == set(theirs)
     compared = 0
     for record in records:
