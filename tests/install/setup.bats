@@ -161,6 +161,17 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   [[ $output == *"--weights random:0" ]]
 }
 
+@test "a model that reads OpenLane-V2 is checked on scenes in its layout" {
+  touch envs/MapTR/demo.py
+  echo 'dataset = "openlanev2"' >>envs/MapTR/model.toml
+  stand_in .venv/bin/admlops '[[ $1 != checkpoints ]] || echo "[]"'
+  ADMLOPS_REP_PATH=$DISK run ./install/check_model.sh MapTR
+  [ "$status" -eq 0 ]
+  run cat "$CALLS"
+  has_line "admlops data synthesize $DISK/data/synthetic-openlane --format openlane-v2"
+  has_line "admlops run MapTR --data $DISK/data/synthetic-openlane"
+}
+
 @test "a model with changed sources or a damaged environment is not run" {
   touch envs/MapTR/demo.py
   stand_in .venv/bin/admlops '[[ $1 != sources ]]'
