@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+WIDTH = 120
 TOLERANCE_UPSTREAM = 1e-4
 TOLERANCE_VARIANTS = 1e-3
 ROUNDING = 1e-5
 """A module whose own results differ by less, as a share of its largest value, differs by float32's rounding."""
+
+NOTES = {
+    "MapTR": "Points are coordinates between 0 and 1, times 30 and 60 m: the largest difference in metres is 60 times "
+    "that of the head's coordinates.",
+}
+"""What the outputs' range is, where it explains a number."""
 
 INTRODUCTION = """# Fidelity
 
@@ -26,15 +34,22 @@ and samples; coordinates are metres, angles radians, scores and logits plain num
 def render(results: Mapping[str, Any]) -> str:
     """The page's text."""
     parts = [INTRODUCTION, *_upstream(results), *_variants(results), *_traces(results), *_costs(results)]
-    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+    return "\n".join(_laid_out(part) for part in parts)
+
+
+def _laid_out(part: str) -> str:
+    """Prose in lines of the width of a page; headings, tables and the introduction as they are."""
+    if part.startswith(("#", "\n|")):
+        return part.strip("\n") + "\n"
+    return textwrap.fill(" ".join(part.split()), WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _upstream(results: Mapping[str, Any]) -> Iterator[str]:
     yield "## The adapter against the authors' own way"
     yield (
         "Upstream's converter writes its info file, upstream's data set class, pipeline and collation make the batch, "
-        "mmcv's loader\nfills the model, and the model is called as `tools/test.py` calls it. The adapter gets the "
-        f"same sample and checkpoint.\nThe bar is {TOLERANCE_UPSTREAM:g} on every output."
+        "mmcv's loader fills the model, and the model is called as `tools/test.py` calls it. The adapter gets the "
+        f"same sample and checkpoint. The bar is {TOLERANCE_UPSTREAM:g} on every output."
     )
     rows = []
     for model, variant, found in _entries(results, "upstream"):
@@ -57,8 +72,8 @@ def _variants(results: Mapping[str, Any]) -> Iterator[str]:
     yield "## Classic against modern"
     yield (
         "The same adapter, sample and weights in both environments: torch 1.9.1 with mmcv-full 1.4 or 1.6, and torch "
-        f"2.10 with\nmmcv-full 1.7.2. The bar is {TOLERANCE_VARIANTS:g}, or the operator that makes the difference is "
-        "named below. Lists are sorted by score,\nand rows whose scores differ by less than the rounding change "
+        f"2.10 with mmcv-full 1.7.2. The bar is {TOLERANCE_VARIANTS:g}, or the operator that makes the difference is "
+        "named below. Lists are sorted by score, and rows whose scores differ by less than the rounding change "
         "places: rows are matched before they are compared."
     )
     rows = []
@@ -82,13 +97,13 @@ def _traces(results: Mapping[str, Any]) -> Iterator[str]:
     yield "## Where classic and modern part"
     yield (
         "Every module's output is kept in the modern environment and compared in the classic one, in two ways. "
-        "*Carried*: the\ndifference as it has grown on the way. *Own*: every module is handed the modern results of "
-        "the modules before it, so what\nis left is the module's own arithmetic. Both as a share of the output's "
+        "*Carried*: the difference as it has grown on the way. *Own*: every module is handed the modern results of "
+        "the modules before it, so what is left is the module's own arithmetic. Both as a share of the output's "
         "largest value; float32 resolves 1.2e-7."
     )
     for model, variant, found in entries:
         yield f"### {model} {variant}"
-        yield _explain(found)
+        yield f"{_explain(found)} {NOTES.get(model, '')}"
         rows = [
             (f"`{step['module']}`", step["type"], step["inside"], _number(step["relative"]), _number(step["own"]))
             for step in found["steps"]
@@ -106,13 +121,13 @@ def _explain(found: Mapping[str, Any]) -> str:
         return (
             f"No operator computes anything else: of {found['modules']} module calls the largest own difference is "
             f"{_number(found['largest_own'])}\n({first['type']}, `{first['module']}`), which is the order in which "
-            "float32 sums are taken. The difference of the outputs is this\nrounding, carried through the network to "
+            "float32 sums are taken. The difference of the outputs is this rounding, carried through the network to "
             f"{_number(found['largest_carried'])} of the largest value, and multiplied by the outputs' range."
             + _where(found)
         )
     return (
         f"`{first['module']}` ({first['type']}) differs by {_number(found['largest_own'])} of its largest value from "
-        "the same inputs: more than rounding.\nIts inputs decide between neighbours (a pixel, an index), or it is "
+        "the same inputs: more than rounding. Its inputs decide between neighbours (a pixel, an index), or it is "
         "computed another way."
     )
 
@@ -124,8 +139,8 @@ def _where(found: Mapping[str, Any]) -> str:
         return ""
     places = ", ".join(dict.fromkeys(f"{step['inside']} (`{step['module'].rpartition('.')[0]}`)" for step in grown))
     return (
-        f" It grows\nin {places}: positions that carry the rounding sample features that change from pixel to pixel. "
-        "From equal positions the\nsampling itself gives equal results, as the column *own* shows."
+        f" It grows in {places}: positions that carry the rounding sample features that change from pixel to pixel. "
+        "From equal positions the sampling itself gives equal results, as the column *own* shows."
     )
 
 
@@ -133,9 +148,10 @@ def _costs(results: Mapping[str, Any]) -> Iterator[str]:
     yield "## Time and memory"
     yield (
         "*First sample*: from the start of the process (imports, network, checkpoint) to its first record. *Steady*: "
-        "one sample,\nread, forward and converted. *Pipeline*: upstream's own reading, resizing and normalising of the "
-        "pictures, in brackets\nthe decoding alone. *Adapter's share*: all else that surrounds the network's call, as "
-        "a share of that call; the bar is 5 %.\nMemory is the process's peak, on a GPU torch's as well."
+        "one sample, read, forward and converted. *Pipeline*: upstream's own reading, resizing and normalising of the "
+        "pictures, in brackets the decoding alone. *Adapter's share*: all else that surrounds the network's call, as a "
+        "share of that call; the bar is a twentieth. Memory is the process's peak, on a GPU torch's as well. A CPU may "
+        "have had other work beside: its seconds are upper bounds."
     )
     rows = []
     for model, key, found in _entries(results, "costs"):
