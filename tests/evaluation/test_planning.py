@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.evaluation.upstream import checkout_or_skip
 from admlops.environments import ensure_official
 from admlops.errors import EnvError
 from admlops.evaluation.motion import MotionPrediction, MotionTruth, evaluate_motion
-from admlops.evaluation.occupancy import row_runs
+from admlops.evaluation.occupancy import CELLS, fills
 from admlops.evaluation.planning import (
     PROTOCOLS,
     STP3,
@@ -48,7 +49,7 @@ def test_motion_is_equal_to_the_plain_formula() -> None:
     assert dict(result.values) == pytest.approx(plain_motion(samples), abs=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.tuples(st.integers(20, 180), st.integers(20, 180)),
     st.floats(0, 7),
@@ -63,10 +64,28 @@ def test_a_rectangle_fills_the_cells_of_its_outline_and_between(
     box = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * (length / 2, width / 2)
     corners = np.round(box @ turn.T + centre).astype(np.int64)
     rows = np.arange(corners[:, 1].min() - 1, corners[:, 1].max() + 2)
-    first, last = row_runs(corners[np.newaxis], rows[np.newaxis])
+    ours = filled(corners[np.newaxis])[0]
     drawn = fill([(int(x), int(y)) for x, y in corners])
-    for row, low, high in zip(rows.tolist(), first[0].tolist(), last[0].tolist(), strict=True):
-        assert {column for r, column in drawn if r == row} == set(range(low, high + 1))
+    for row in rows.tolist():
+        assert {column for r, column in drawn if r == row} == set(np.flatnonzero(ours[row]).tolist())
+
+
+def filled(corners: Any) -> Any:
+    """Every cell of the grid, (K, rows, columns), asked one by one."""
+    rows = np.tile(np.arange(CELLS), (len(corners), 1))
+    columns = [fills(corners, rows, np.array([[column]]), np.array([[column]])) for column in range(CELLS)]
+    return np.stack(columns, axis=2)
+
+
+def rectangles(count: int, *, seed: int, width: float) -> Any:
+    """Turned rectangles with rounded corners, one in five beyond the border of the grid."""
+    rng = np.random.default_rng(seed)
+    yaw = rng.uniform(0, 2 * np.pi, count)
+    turn = np.stack([np.cos(yaw), -np.sin(yaw), np.sin(yaw), np.cos(yaw)], axis=1).reshape(-1, 2, 2)
+    half = np.stack([rng.uniform(1, 26, count), rng.uniform(0.3, width, count)], axis=1)[:, np.newaxis] / 2
+    box = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
+    moved = np.einsum("kij,kcj->kci", turn, box) + rng.uniform(-15, CELLS + 15, (count, 1, 2))
+    return np.round(moved).astype(np.int64)
 
 
 def traffic(*places: tuple[float, float], vehicle: bool = True, size: tuple[float, float] = (4.0, 2.0)) -> Traffic:
@@ -168,6 +187,21 @@ def test_motion_of_nothing() -> None:
     assert motion([], [(0, 0)])["EPA_car"] is None
     short = motion([(0, 0)], [(0, 0)], known=3, aside=9.0)
     assert (short["minADE_car"], short["minFDE_car"], short["EPA_car"]) == (0.0, None, None)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("seed", "width"), [(0, 6.0), (1, 1.5)])
+def test_fills_the_cells_that_opencv_fills(seed: int, width: float, tmp_path: Path) -> None:
+    try:
+        environment = ensure_official(find_layout(), "vad", say=print)
+    except EnvError as error:
+        pytest.skip(f"VAD's metrics cannot be installed: {error}")
+    corners = rectangles(1500, seed=seed, width=width)
+    given, result = tmp_path / "corners.npy", tmp_path / "filled.npy"
+    np.save(given, corners)
+    program = Path(__file__).with_name("fill_oracle.py")
+    subprocess.run([str(part) for part in (environment.python, program, given, result)], check=True, timeout=600)
+    np.testing.assert_array_equal(filled(corners), np.load(result) == 1)
 
 
 @pytest.mark.full

@@ -1,12 +1,12 @@
 """Which cells of a grid a turned rectangle fills, as OpenCV's `fillPoly` fills them, without drawing the grid.
 
 The planning metrics ask a raster of 200 × 200 cells of 0.5 m, drawn by `cv2.fillPoly`, whether the 32 cells of the ego
-vehicle are free. Only the rows that the ego vehicle covers are worked out here: in each row a convex polygon fills one
-run of cells, from the leftmost to the rightmost cell of its scan line and of its outline. Coordinates are whole cells.
+vehicle are free. Only the rows that the ego vehicle covers are worked out here. In each row a convex polygon fills the
+cells of its outline, and those between the two edges that cross the row. Beyond the grid the two part: the outline is
+cut to the grid first, and its whole cells then run at another slope than the edges. Coordinates are whole cells.
 
-Source: OpenCV 4.7 (VAD's version), modules/imgproc/src/drawing.cpp: `CollectPolyEdges`, `FillEdgeCollection` and
-`LineIterator`. Equal to it for polygons within the grid. Of those that reach beyond its border some 7 % differ in a
-cell at the border, where OpenCV's own versions differ from each other as well.
+Source: OpenCV 4.7 (VAD's version), modules/imgproc/src/drawing.cpp: `CollectPolyEdges`, `FillEdgeCollection`,
+`LineIterator` and `clipLine`. Equal to it in every cell; later versions cut the edges as well.
 """
 
 from __future__ import annotations
@@ -16,55 +16,51 @@ from numpy.typing import NDArray
 
 CELLS = 200
 SHIFT = 16
-HALF = 1 << (SHIFT - 1)
-NOTHING = 1 << 40
+ONE = 1 << SHIFT
+NOTHING = 1 << 50
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
-def row_runs(corners: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """The first and the last cell that polygons fill in given rows; first > last where they fill none.
+def fills(corners: Ints, rows: Ints, first: Ints, last: Ints) -> Bools:
+    """Whether polygons fill any of the cells `first` to `last` in given rows, (K, R).
 
     Args:
         corners: (K, 4, 2), x (column) and y (row) of the corners in order.
         rows: (K, R), the rows asked for, each within the grid.
+        first, last: (K, 1) or (K, R), columns within the grid.
     """
     corners = corners.astype(np.int64)
-    first, last = np.full(rows.shape, NOTHING), np.full(rows.shape, -NOTHING)
+    hit = np.zeros(rows.shape, dtype=np.bool_)
+    left, right = np.full(rows.shape, NOTHING), np.full(rows.shape, -NOTHING)
     for index in range(4):
         start, end = corners[:, index - 1], corners[:, index]
-        for low, high in (_outline(start, end, rows), _scan_line(start, end, rows)):
-            np.minimum(first, low, out=first)
-            np.maximum(last, high, out=last)
-    return first.clip(0, None), last.clip(None, CELLS - 1)
+        low, high = _outline(start, end, rows)
+        hit |= (low <= last) & (high >= first)
+        crossing, active = _crossing(start, end, rows)
+        np.minimum(left, crossing, out=left, where=active)
+        np.maximum(right, crossing, out=right, where=active)
+    # Between two edges: from the left one, rounded up, to the right one, rounded down.
+    low, high = (left + ONE - 1) >> SHIFT, right >> SHIFT
+    return np.logical_or(hit, (low <= high) & (low <= last) & (high >= first))
 
 
-def _inside(points: Ints) -> NDArray[np.bool_]:
-    return np.logical_and((points >= 0).all(axis=-1), (points < CELLS).all(axis=-1))
-
-
-def _scan_line(start: Ints, end: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """Where an edge crosses the rows from its upper end to the one above its lower end."""
-    clipped = ~(_inside(start) & _inside(end))
-    a, b = start.copy(), end.copy()
-    _, a[clipped], b[clipped] = _clip(start[clipped], end[clipped])
-    used = clipped & (a[:, 1] != b[:, 1])
-    a[~used], b[~used] = start[~used], end[~used]
-    from_x, to_x = a[:, 0] << SHIFT, b[:, 0] << SHIFT
-    fall = np.where(b[:, 1] == a[:, 1], 1, b[:, 1] - a[:, 1])
-    slope = _truncate(to_x - from_x, fall)
-    down = start[:, 1] < end[:, 1]
-    x = np.where(down, from_x, to_x)[:, np.newaxis]
-    y = np.where(down, a[:, 1], b[:, 1])[:, np.newaxis]
-    x = x + (rows - y) * slope[:, np.newaxis]
-    top, bottom = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
-    active = (rows >= top[:, np.newaxis]) & (rows < bottom[:, np.newaxis])
-    # A run begins at the rounded crossing on its left and ends at the one on its right, rounded down.
-    return np.where(active, (x + HALF) >> SHIFT, NOTHING), np.where(active, x >> SHIFT, -NOTHING)
+def _crossing(start: Ints, end: Ints, rows: Ints) -> tuple[Ints, Bools]:
+    """Where an edge crosses the rows, in fractions ONE of a cell, from its upper end to the row above its lower end."""
+    down = (start[:, 1] < end[:, 1])[:, np.newaxis]
+    upper, lower = np.where(down, start, end), np.where(down, end, start)
+    fall = np.maximum(lower[:, 1] - upper[:, 1], 1)
+    slope = _truncate((lower[:, 0] - upper[:, 0]) << SHIFT, fall)
+    x = (upper[:, :1] << SHIFT) + (rows - upper[:, 1:]) * slope[:, np.newaxis]
+    return x, (rows >= upper[:, 1:]) & (rows < lower[:, 1:])
 
 
 def _outline(start: Ints, end: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """The cells of the line from corner to corner: Bresenham's, from left to right, halves rounded back."""
+    """The first and the last cell in each row of the line from corner to corner; first > last where there are none.
+
+    Bresenham's line, from left to right, halves rounded back.
+    """
     seen, start, end = _clip(start, end)
     swap = (end[:, 0] < start[:, 0])[:, np.newaxis]
     start, end = np.where(swap, end, start), np.where(swap, start, end)
@@ -80,7 +76,7 @@ def _outline(start: Ints, end: Ints, rows: Ints) -> tuple[Ints, Ints]:
     return np.where(active, first, NOTHING), np.where(active, last, -NOTHING)
 
 
-def _clip(start: Ints, end: Ints) -> tuple[NDArray[np.bool_], Ints, Ints]:
+def _clip(start: Ints, end: Ints) -> tuple[Bools, Ints, Ints]:
     """Lines cut to the grid, first at its top and bottom, then at its sides, and which of them are in it at all."""
     points = [start.copy(), end.copy()]
     limit = CELLS - 1

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from admlops.evaluation.bootstrap import Scenes, Values, Weights, resample_ratios
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.occupancy import CELLS, row_runs
+from admlops.evaluation.occupancy import CELLS, fills
 
 STP3 = "stp3.planning"
 UNIAD = "uniad.planning"
@@ -269,8 +269,7 @@ def _collides(rows: Ints, first: Ints, last: Ints, seen: Bools, others: _Others)
     near = (low[:, 0] <= last[place]) & (high[:, 0] >= first[place]) & seen[place]
     near &= (low[:, 1] <= rows.max(axis=1)[place]) & (high[:, 1] >= rows.min(axis=1)[place])
     at = place[near]
-    from_cell, to_cell = row_runs(others.corners[near], rows[at])
-    hit = ((from_cell <= last[at][:, np.newaxis]) & (to_cell >= first[at][:, np.newaxis])).any(axis=1)
+    hit = fills(others.corners[near], rows[at], first[at][:, np.newaxis], last[at][:, np.newaxis]).any(axis=1)
     answer = np.zeros(len(rows), dtype=np.bool_)
     answer[at[hit]] = True
     return answer
