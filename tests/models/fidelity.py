@@ -142,7 +142,6 @@ def run_adapter(
         "model": case.model,
         "config": str(LAYOUT.submodules / (case.described.source.folder or case.model) / case.config),
         "seed": SEED,
-        "checkpoint": str(folder / f"{environment.name}.pth"),
         "dataroot": str(root),
         "version": version,
         "tokens": tokens[:samples],

@@ -1,11 +1,11 @@
 # ruff: noqa: UP006, UP035  the classic environments have Python 3.8
 """Run by a model's environment: samples of one scene through the adapter; what goes in and comes out, to a file.
 
-    python run_adapter.py {"model", "config", "seed", "checkpoint", "dataroot", "version", "tokens", "out", "device"}
+    python run_adapter.py {"model", "config", "seed", "dataroot", "version", "tokens", "out", "device", "options"}
 
-A checkpoint of weights drawn from the seed is written to `checkpoint`, unless it is there. `out` gets the arrays, named
-by sample and place (`0/input.img`, `0/head.pts_bbox_head.all_cls_scores`, `0/output.pts_bbox.scores_3d`,
-`0/record.map_elements.points`), and `times`, a JSON text. With `trace`, see trace_modules.py.
+The weights are drawn from the seed. `out` gets the arrays, named by sample and place (`0/input.img`,
+`0/head.pts_bbox_head.all_cls_scores`, `0/output.pts_bbox.scores_3d`, `0/record.map_elements.points`), and `times`, a
+JSON text. With `trace`, see trace_modules.py.
 """
 
 import time
@@ -14,7 +14,6 @@ BEGAN = time.perf_counter()
 
 import importlib.util  # noqa: E402
 import json  # noqa: E402
-import resource  # noqa: E402
 import sys  # noqa: E402
 import zlib  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -29,7 +28,6 @@ import trace_modules  # noqa: E402
 from inside import gpu  # noqa: E402
 from inside.adapter import Adapter, Settings  # noqa: E402
 from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.weights import save_random  # noqa: E402
 from inside.openlane import OpenLane  # noqa: E402
 from inside.sample_index import SampleIndex  # noqa: E402
 
@@ -46,8 +44,6 @@ def main() -> None:
         )
     )
     times["load_s"] = time.perf_counter() - BEGAN
-    if not Path(wanted["checkpoint"]).exists():
-        save_random(adapter._model, wanted["seed"], wanted["checkpoint"])  # type: ignore[attr-defined]
     arrays: Dict[str, Any] = {}
     samples = read_samples(wanted["dataroot"], wanted["version"], wanted["tokens"])
     adapter.start_scene(samples[0]["scene"])
@@ -57,12 +53,18 @@ def main() -> None:
             arrays.update(run_one(adapter, sample, number, times))
             for head, given in heads.items():
                 arrays.update(name_arrays(f"{number}/head.{head}", given))
-    times["peak_host_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    times["peak_host_mb"] = peak_host_mb()
     times["peak_gpu_mb"] = gpu.peak_mb()
     times["device"] = gpu.device_name(wanted.get("device", "cpu"))
     times["libraries"] = adapter.libraries()
     arrays["times"] = np.array(json.dumps(times))
     np.savez(wanted["out"], **arrays)
+
+
+def peak_host_mb() -> float:
+    """The most memory that this process has held [MB]; getrusage would count its parent's as well."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
 
 
 def read_samples(dataroot: str, version: str, tokens: List[str]) -> List[Dict[str, Any]]:
