@@ -24,8 +24,6 @@ from admlops.paths import find_layout
 
 LAYOUT = find_layout()
 SEED = 3
-TOLERANCE_UPSTREAM = 1e-4
-TOLERANCE_VARIANTS = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
