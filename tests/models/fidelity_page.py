@@ -83,7 +83,8 @@ def _variants(results: Mapping[str, Any]) -> Iterator[str]:
             own = {name: value for name, value in outputs.items() if name.startswith(kind)}
             if own:
                 worst = max(own, key=own.__getitem__)
-                verdict = "held" if own[worst] <= TOLERANCE_VARIANTS else "explained below"
+                beyond = "explained below" if variant in results[model].get("trace", {}) else "MISSED"
+                verdict = "held" if own[worst] <= TOLERANCE_VARIANTS else beyond
                 places = f"{found['moved']} / {found['exchanged']}" if kind == "output." else ""
                 rows.append((model, variant, what, _number(own[worst]), f"`{worst}`", places, verdict))
     columns = ("model", "variant", "what", "largest difference", "where", "rows moved / exchanged", "bar")
