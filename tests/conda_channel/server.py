@@ -14,6 +14,7 @@ from typing import Literal
 
 LOGIN_PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in to the network</title></head><body>Welcome</body></html>\n"
 CHUNK_BYTES = 1 << 16
+WAIT_FOR_ANSWERS_S = 20.0
 Mode = Literal["truncated", "corrupt", "cut", "stalled", "slow", "status", "html", "redirect"]
 
 
@@ -38,7 +39,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One answered request: the path, the first byte that was asked for, what was sent, and when."""
+    """One answered request: the path, the first byte that was asked for, what was sent, and when it came."""
 
     path: str
     first_byte: int
@@ -56,7 +57,8 @@ class _Shared:
     faults: list[Fault] = field(default_factory=list)
     used: dict[tuple[int, str], int] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    answering: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     def fault_for(self, path: str) -> Fault | None:
@@ -104,11 +106,17 @@ class FaultServer:
     def log(self) -> list[Request]:
         """The requests that were answered, in the order in which their answers ended."""
         with self._shared.lock:
+            self._wait_for_answers()
             return list(self._shared.requests)
 
     def clear_log(self) -> None:
         with self._shared.lock:
+            self._wait_for_answers()
             self._shared.requests.clear()
+
+    def _wait_for_answers(self) -> None:
+        """A client has its file before the server's thread has written down that it was sent."""
+        self._shared.lock.wait_for(lambda: not self._shared.answering, timeout=WAIT_FOR_ANSWERS_S)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -126,6 +134,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         self._sent, self._first, self._status = 0, 0, 0
+        came_at_s = time.monotonic()
+        with self.shared.lock:
+            self.shared.answering += 1
         path = self.path.split("?")[0]
         fault = self.shared.fault_for(path)
         try:
@@ -144,10 +155,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 status=self._status,
                 sent_bytes=self._sent,
                 fault=None if fault is None else fault.mode,
-                at_s=time.monotonic(),
+                at_s=came_at_s,
             )
             with self.shared.lock:
                 self.shared.requests.append(request)
+                self.shared.answering -= 1
+                self.shared.lock.notify_all()
 
     def _refuse(self, fault: Fault, *, body: bool) -> None:
         if fault.mode == "html":
@@ -203,13 +216,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if fault is not None and mode in ("cut", "stalled") and begin + len(piece) > fault.after_bytes:
                 self._write(piece[: max(0, fault.after_bytes - begin)])
                 if mode == "stalled":
-                    self.shared.ended.wait(3600)
+                    self._stall()
                 self.close_connection = True
                 self.connection.shutdown(2)
                 return
             self._write(piece)
             if fault is not None and mode == "slow":
                 time.sleep(len(piece) / fault.bytes_per_second)
+
+    def _stall(self) -> None:
+        """Say no more until the server is closed; nobody waits for the end of this answer."""
+        with self.shared.lock:
+            self.shared.answering -= 1
+            self.shared.lock.notify_all()
+        self.shared.ended.wait(3600)
+        with self.shared.lock:
+            self.shared.answering += 1
 
     def _send_whole(self, status: int, content: bytes, kind: str, *, body: bool) -> None:
         self._begin(status, len(content), {"Content-Type": kind})

@@ -13,6 +13,7 @@ from tests.conda_channel.channel import CondaChannel
 
 from admlops.paths import Layout, find_layout
 
+# `conda` has kernels for every GPU that the tests may meet.
 MODEL = """
 name = "Tiny"
 summary = "Nothing but an environment."
@@ -44,7 +45,7 @@ python = ">=3.11,<3.12"
 backends = ["conda"]
 requirements = "conda/requirements.txt"
 conda_lock = "conda/conda-lock.yml"
-arch = ["sm_90"]
+arch = ["sm_50", "sm_60", "sm_70", "sm_80", "sm_90", "sm_100", "sm_110", "sm_120"]
 """
 
 

@@ -38,7 +38,7 @@ def install(cache: Path, conda_channel: CondaChannel, monkeypatch: pytest.Monkey
 
     def run(prefix: Path, packages: Sequence[CondaPackage], **options: object) -> list[str]:
         said: list[str] = []
-        settings: dict[str, object] = {"stall_timeout_s": 2, "attempts": 3, **options}
+        settings: dict[str, object] = {"attempts": 3, **options}
         install_conda(prefix, packages, cache=cache, say=said.append, **settings)  # type: ignore[arg-type]
         return said
 

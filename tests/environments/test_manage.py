@@ -89,12 +89,12 @@ def test_show_says_what_an_environment_is(small: SmallCheckout) -> None:
     (shown,) = json.loads(small.admlops("env", "show", "Tiny", "--json").stdout)
     assert (shown["state"], shown["backend"], shown["asked_for_by_a_lock"]) == ("ready", "conda", True)
     assert shown["python"].startswith("3.11.")
-    assert shown["kernels_for"] == ["sm_90"]
+    assert "sm_90" in shown["kernels_for"]
     assert shown["weak_hashes"] == []
     assert shown["size_bytes"] > 10e6
     assert shown["variables"]["CONDA_PREFIX"] == str(small.prefix("conda"))
     text = small.admlops("env", "show", "Tiny").stdout
-    assert "kernels for:              sm_90" in text
+    assert "kernels for:              sm_50, sm_60, " in text
     assert f"CONDA_PREFIX={small.prefix('conda')}" in text
 
 

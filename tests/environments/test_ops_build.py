@@ -178,7 +178,7 @@ def test_a_killed_build_leaves_no_wheel_and_no_process(workshop: Workshop, tmp_p
     wait_until(begun.exists)
     assert processes_below(workshop.layout.environments)
     os.kill(builder.pid, signal.SIGKILL)
-    builder.communicate(timeout=60)
+    builder.communicate(timeout=120)
     wait_until(lambda: not processes_below(workshop.layout.environments))
     assert workshop.wheels() == []
     assert len(workshop.leftovers()) == 1, "the scratch folder of the killed build"
@@ -187,7 +187,7 @@ def test_a_killed_build_leaves_no_wheel_and_no_process(workshop: Workshop, tmp_p
     assert workshop.leftovers() == []
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 120) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, f"not within {timeout_s} s"

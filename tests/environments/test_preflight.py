@@ -79,6 +79,7 @@ def gpu(name: str, capability: tuple[int, int] | None, driver: str = "550.54.15"
     return Gpu(name=name, compute_capability=capability, driver=driver, memory_mb=80_000)
 
 
+read_file_system = checks._file_system
 H200 = gpu("NVIDIA H200", (9, 0))
 L40S = gpu("NVIDIA L40S", (8, 9))
 
@@ -86,6 +87,12 @@ L40S = gpu("NVIDIA L40S", (8, 9))
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return Layout(root=find_layout().root, repository=tmp_path / "repository", environments=tmp_path / "environments")
+
+
+@pytest.fixture(autouse=True)
+def local_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tests themselves lie has no say."""
+    monkeypatch.setattr(checks, "_file_system", lambda folder: "ext4")
 
 
 @pytest.fixture
@@ -215,6 +222,18 @@ def test_a_full_disk_is_refused(layout: Layout, tmp_path: Path) -> None:
     assert check(layout, Asked(), [H200], packages=packages) == []
     with pytest.raises(StorageError, match="this needs about 100000000"):
         check(layout, Asked(), [H200], packages=packages, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.s3fs"])
+def test_a_network_disk_is_said(layout: Layout, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(checks, "_file_system", lambda folder: kind)
+    (said,) = check(layout, Asked(), [H200])
+    assert f"is on a network disk ({kind})" in said
+    assert "ADMLOPS_ENVIRONMENTS=" in said
+
+
+def test_the_file_system_of_a_folder_is_read_from_the_kernel() -> None:
+    assert read_file_system(Path("/proc/self")) == "proc"
 
 
 def test_too_little_memory_to_compile_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

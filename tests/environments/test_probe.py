@@ -13,10 +13,11 @@ from inside import smoke
 
 
 def test_a_ready_environment_passes(admlops: Admlops, groundplane_environment: Environment) -> None:
-    said = admlops("env", "probe", "GroundPlane").stdout
-    assert f"{groundplane_environment.prefix.name}: 2 checks passed" in said
+    name = groundplane_environment.prefix.name
+    said = admlops("env", "probe", name).stdout
+    assert f"{name}: 2 checks passed" in said
     assert "import cv2" in said
-    (row,) = json.loads(admlops("env", "probe", "GroundPlane", "--json").stdout)
+    (row,) = json.loads(admlops("env", "probe", name, "--json").stdout)
     assert [check["check"] for check in row["checks"]] == ["import numpy", "import cv2"]
     assert all(check["ok"] for check in row["checks"])
 

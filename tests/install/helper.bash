@@ -11,6 +11,9 @@ make_checkout() {
   unset ADMLOPS_PATH ADMLOPS_REP_PATH ADMLOPS_ENVIRONMENTS
   mkdir -p "$CHECKOUT/envs" "$CHECKOUT/.venv/bin" "$CHECKOUT/admlops_repository" "$HOME" "$DISK"
   cp -r "$ROOT/install" "$ROOT/Makefile" "$CHECKOUT/"
+  # Whatever machine this is: its /workspace is not for tests.
+  stand_in "$BATS_TEST_TMPDIR/programs/mountpoint" 'exit 1'
+  PATH=$BATS_TEST_TMPDIR/programs:$PATH
   cd "$CHECKOUT" || return
 }
 

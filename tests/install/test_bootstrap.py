@@ -54,7 +54,7 @@ def bootstrap(
         capture_output=True,
         text=True,
         env={**os.environ, **(variables or {})},
-        timeout=280,
+        timeout=560,
         check=False,
     )
 
@@ -95,6 +95,7 @@ def test_an_index_that_cannot_be_reached(checkout: Path, tools: Path, tmp_path: 
     assert not (checkout / ".venv" / ".bootstrapped").exists()
 
 
+@pytest.mark.timeout(600)
 def test_it_works_once_and_then_does_nothing(checkout: Path) -> None:
     first = bootstrap(checkout)
     if first.returncode and "index cannot be reached" in first.stderr:
