@@ -13,7 +13,8 @@ from inside.mmlab.adapter import MmAdapter  # noqa: E402
 from inside.mmlab.boxes import MMDET3D_1, detection_records  # noqa: E402
 from inside.mmlab.fixes import replace_type  # noqa: E402
 from inside.mmlab.infos import context_of, frame_info  # noqa: E402
-from inside.mmlab.overlay import import_mmdet3d_1  # noqa: E402
+from inside.mmlab.libraries import load_library  # noqa: E402
+from inside.mmlab.overlay import deformable_attention_anywhere, import_mmdet3d_1  # noqa: E402
 from inside.mmlab.weights import say  # noqa: E402
 
 FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
@@ -41,10 +42,13 @@ class StreamPETR(MmAdapter):
         plain_attention(config.model, change["from"], change["to"])
 
     def adjust(self, config: Any) -> None:
-        """No environment here has flash-attn, so what a configuration without published weights names is replaced."""
-        replaced = plain_attention(config.model, FLASH, PLAIN)
-        if replaced:
-            say(f"{replaced} layers of {FLASH} are built as {PLAIN}")
+        """No environment here has flash-attn, so what a configuration without published weights names is replaced.
+
+        RepDETR3D calls an operation of mmcv's that wants a GPU; on a CPU another takes its place.
+        """
+        if plain_attention(config.model, FLASH, PLAIN):
+            say(f"{FLASH} is built as {PLAIN}")
+        deformable_attention_anywhere(load_library("projects.mmdet3d_plugin.models.utils.detr3d_transformer"))
 
     def reset(self, model: Any) -> None:
         """A new scene: the network's memory is emptied at its next call, as upstream does on another scene token."""

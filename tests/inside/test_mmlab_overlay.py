@@ -78,6 +78,27 @@ def test_a_version_is_bent_only_for_a_while() -> None:
     assert module.__version__ == "1.7.2"
 
 
+def test_deformable_attention_is_mmcvs_own_in_pytorch_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    mmcv = types.ModuleType("mmcv.ops.multi_scale_deform_attn")
+    mmcv.multi_scale_deformable_attn_pytorch = lambda *given: ("plain", *given)  # type: ignore[attr-defined]
+    for name in ("mmcv", "mmcv.ops"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, mmcv.__name__, mmcv)
+    compiled = types.SimpleNamespace(apply=lambda *given: ("compiled", *given))
+    plugin = types.SimpleNamespace(MultiScaleDeformableAttnFunction=compiled)
+    overlay.deformable_attention_anywhere(plugin)
+    apply = plugin.MultiScaleDeformableAttnFunction.apply
+    on_gpu, on_cpu = types.SimpleNamespace(is_cuda=True), types.SimpleNamespace(is_cuda=False)
+    assert apply(on_gpu, "shapes", "starts", "places", "weights", 64)[0] == "compiled"
+    assert apply(on_cpu, "shapes", "starts", "places", "weights", 64) == (
+        "plain",
+        on_cpu,
+        "shapes",
+        "places",
+        "weights",
+    )
+
+
 class _Registry:
     """As mmcv's: a class registered under a taken name is refused unless forced."""
 

@@ -110,6 +110,22 @@ def state_version(module: Any, version: str) -> Iterator[None]:
         module.__version__ = before
 
 
+def deformable_attention_anywhere(module: Any) -> None:
+    """Let the mmcv operation that a plugin's module calls by name, which has CUDA kernels alone, run on a CPU too.
+
+    There it is mmcv's own formulation in PyTorch, which mmcv's layers take on a CPU.
+    """
+    compiled = module.MultiScaleDeformableAttnFunction
+
+    def attend(value: Any, shapes: Any, starts: Any, places: Any, weights: Any, step: int) -> Any:
+        if value.is_cuda:
+            return compiled.apply(value, shapes, starts, places, weights, step)
+        plain = load_library("mmcv.ops.multi_scale_deform_attn").multi_scale_deformable_attn_pytorch
+        return plain(value, shapes, places, weights)
+
+    module.MultiScaleDeformableAttnFunction = types.SimpleNamespace(apply=attend)
+
+
 @contextmanager
 def last_registration_wins() -> Iterator[List[str]]:
     """Let a class replace one of the same name in an mmcv registry while the block runs; the list fills with names.
