@@ -15,11 +15,11 @@ from tests.evaluation.generated_boxes import VERSION, tokens_of, write_tables
 from tests.evaluation.planned_runs import write_planned_run
 
 from admlops.datasets.annotations import read_annotations
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes import NuScenes, rotation_matrix
 from admlops.environments import ensure_official
 from admlops.errors import ComparabilityError, EnvError, RecordError
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.futures import Futures
+from admlops.evaluation.futures import VEHICLES, Futures
 from admlops.evaluation.metrics import metrics_of
 from admlops.evaluation.motion import LABELS, VAD_MOTION
 from admlops.evaluation.paired import compare_evaluated, read_evaluated
@@ -171,6 +171,38 @@ def test_chosen_samples_see_the_same_future_as_whole_scenes(planned: tuple[NuSce
             np.testing.assert_array_equal(a.path, b.path)
             np.testing.assert_array_equal(a.traffic.positions, b.traffic.positions)
         np.testing.assert_array_equal(few.motion(place).steps, whole.motion(index).steps)
+
+
+def test_uniads_traffic_is_what_is_annotated_later(synthetic_data: NuScenes) -> None:
+    """By another way: the later sample's own boxes, moved through the global frame, seen from above."""
+    tokens = [token for scene in synthetic_data.scenes() for token in scene.samples]
+    ours = Futures(read_annotations(synthetic_data.root, synthetic_data.version, tokens, following=6))
+    first, later = tokens[0], tokens[2]
+    plan = ours.uniad_plan(0)
+    lidar, away = _lidar_to_global(synthetic_data.sample(first)), synthetic_data.sample(later)
+    moved = np.linalg.inv(lidar) @ _lidar_to_global(away)
+    np.testing.assert_allclose(plan.path[1], moved[:2, 3], atol=0.03)  # UniAD's point lies 0.78 m lower
+    there = [box for box in synthetic_data.ground_truth(later) if box.class_name in VEHICLES]
+    present = np.flatnonzero(plan.traffic.present[:, 1])
+    assert len(present) == len(there) > 3
+    to_lidar = np.linalg.inv(lidar) @ _pose(away["ego2global"])
+    for row, box in zip(present, there, strict=True):
+        center = to_lidar @ np.append(box.center, 1.0)
+        ahead = to_lidar[:3, :3] @ rotation_matrix(box.rotation_wxyz)[:, 0]
+        np.testing.assert_allclose(plan.traffic.positions[row, 1], center[:2], atol=0.1)
+        apart = plan.traffic.yaws[row, 1] - np.arctan2(ahead[1], ahead[0])
+        assert abs((apart + np.pi) % (2 * np.pi) - np.pi) < 0.02
+        np.testing.assert_allclose(plan.traffic.sizes_lw[row], (box.size_wlh[1], box.size_wlh[0]), atol=1e-6)
+
+
+def _pose(pose: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation_matrix(pose["rotation_wxyz"]), pose["translation"]
+    return matrix
+
+
+def _lidar_to_global(sample: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return _pose(sample["lidar"]["ego2global"]) @ _pose(sample["lidar"]["sensor2ego"])
 
 
 @pytest.mark.full

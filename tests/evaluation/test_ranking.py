@@ -56,3 +56,14 @@ def test_axes_run_from_zero_to_one() -> None:
     assert axes["FPS"].values == {"a": 1.0, "b": 0.25}
     assert radar_axes({"a": [MAP]})[0].values == {"a": 0.4}
     assert radar_axes({"a": [replace(MAP, value=None)]}) == []
+
+
+def test_random_weights_have_no_place() -> None:
+    trained = MAP
+    drawn = replace(trained, value=0.9, weights="random:0")
+    (ranking,) = rankings({"A": [trained], "B": [drawn]})
+    assert [place.model for place in ranking.places] == ["A"]
+    assert rankings({"B": [drawn]}) == []
+    for metrics in ({"A": trained, "B": drawn}, {"B": drawn}):
+        with pytest.raises(ComparabilityError, match=r"random weights \(random:0\)"):
+            rank(metrics)
