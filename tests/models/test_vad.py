@@ -29,6 +29,7 @@ from admlops.errors import AdmlopsError
 from admlops.paths import find_layout
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder
+from inside.mmlab.geometry import rotation_matrix, yaw_of
 from inside.sample_index import FILE_NAME, SampleIndex
 
 HERE = Path(__file__).parent
@@ -131,7 +132,7 @@ def test_the_adapter_gives_what_upstream_gives(both: BothWays, scenes: Path) -> 
     for token, outputs in said["outputs"].items():
         sample = SampleIndex(str(scenes), "v1.0-mini").sample(token)
         record = msgspec.json.decode(msgspec.json.encode(outputs), type=Outputs)
-        check_boxes(record, token, theirs)
+        check_boxes(record, token, theirs, sample)
         check_futures(record, token, theirs, sample)
         check_map_and_plan(record, token, theirs, sample)
 
@@ -186,6 +187,7 @@ def test_without_a_can_bus_infos_are_upstreams_too(variant: str, scenes: Path, t
             shutil.copytree(item, root / item.name, ignore=shutil.ignore_patterns(FILE_NAME))
         elif item.name != "can_bus":
             (root / item.name).symlink_to(item)
+    (root / "can_bus").mkdir()
     build_index(root, "v1.0-mini", say=print)
     ours, theirs, _ = both_ways(environment(variant), root, tmp_path, each=0)
     differences = differences_of(ours, theirs)
@@ -216,17 +218,19 @@ def upstreams_metrics(theirs: Any, tokens: list[str]) -> dict[str, float]:
     return found
 
 
-def check_boxes(record: Outputs, token: str, theirs: Any) -> None:
-    """The boxes are those that upstream submits to nuScenes, before it leaves the ego frame."""
+def check_boxes(record: Outputs, token: str, theirs: Any, sample: Any) -> None:
+    """The boxes are those that upstream submits to nuScenes, in the ego frame; velocities over the global ground."""
     assert isinstance(record.detections_3d, list)
     boxes = [found.bbox_3d for found in record.detections_3d]
     turns = np.array([box.rotation_wxyz for box in boxes])
     expected = theirs[f"{token}.ego_rotation"]
     turns *= np.sign((turns * expected).sum(axis=1, keepdims=True))  # q and -q are one rotation
+    to_global = rotation_matrix(sample["ego2global"]["rotation_wxyz"])
+    velocities = np.array([[*(box.velocity or ()), 0.0] for box in boxes]) @ to_global.T
     pairs = {
         "center": ([box.center for box in boxes], theirs[f"{token}.ego_center"]),
         "size": ([box.size_wlh for box in boxes], theirs[f"{token}.ego_wlh"]),
-        "velocity": ([box.velocity for box in boxes], theirs[f"{token}.ego_velocity"]),
+        "velocity": (velocities[:, :2], (theirs[f"{token}.ego_velocity"] @ to_global.T)[:, :2]),
         "rotation": (turns, expected),
         "confidence": ([found.confidence for found in record.detections_3d], theirs[f"{token}.scores_3d"]),
     }
@@ -380,14 +384,17 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wind(table: Path) -> None:
-    """Let every pose of the table lie on a winding road at 8 m/s, tilted a little."""
+    """Let every pose of the table sway about where it was, up to 4 m to the left and 0.5 rad, tilted a little."""
     rows = json.loads(table.read_text())
     rng = np.random.default_rng(5)
     beginning = min(row["timestamp"] for row in rows)
     for row in rows:
         time = (row["timestamp"] - beginning) * 1e-6
-        yaw, tilt = 0.5 * math.sin(2 * time), rng.normal(0, 0.01, 2)
-        turn = np.array([math.cos(yaw / 2), *(tilt / 2), math.sin(yaw / 2)])
+        yaw = yaw_of(rotation_matrix(row["rotation"]))
+        aside = 2.0 * (1 - math.cos(2 * time))
+        x, y, z = row["translation"]
+        row["translation"] = [x - aside * math.sin(yaw), y + aside * math.cos(yaw), z + float(rng.normal(0, 0.05))]
+        half = (yaw + 0.5 * math.sin(2 * time)) / 2
+        turn = np.array([math.cos(half), *rng.normal(0, 0.005, 2), math.sin(half)])
         row["rotation"] = (turn / np.linalg.norm(turn)).tolist()
-        row["translation"] = [700.0 + 8.0 * time, 900.0 + 2.0 * (1 - math.cos(2 * time)), float(rng.normal(0, 0.05))]
     table.write_text(json.dumps(rows))

@@ -113,7 +113,7 @@ def results(found: Any, head: Any, info: Any) -> Any:
     arrays["ego_center"] = np.array([box.center for box in boxes])
     arrays["ego_wlh"] = np.array([box.wlh for box in boxes])
     arrays["ego_rotation"] = np.array([box.orientation.elements for box in boxes])
-    arrays["ego_velocity"] = np.array([np.asarray(box.velocity, dtype=np.float64)[:2] for box in boxes])
+    arrays["ego_velocity"] = np.array([np.asarray(box.velocity, dtype=np.float64) for box in boxes])
     return arrays
 
 
