@@ -33,11 +33,11 @@ class CameraHistory:
         Raises:
             DataError: the sample before this one was not seen, or a camera is missing.
         """
-        if context["prev"] != self._last:
+        if context["prev"] not in ("", self._last):
             raise DataError(
-                "PETRv2 looks back over a second, so it needs every sample of a scene in order, from the first; before "
-                "sample {} comes {!r}, not {!r}: run whole scenes, or a configuration of PETR".format(
-                    sample["sample_token"], context["prev"], self._last
+                "PETRv2 looks back over a second: it needs every sample of a scene, in order from the first, and has "
+                "not seen {} before {}; run whole scenes, or a configuration of PETR".format(
+                    context["prev"], sample["sample_token"]
                 )
             )
         missing = [name for name in CAMERAS if name not in sample["cameras"]]

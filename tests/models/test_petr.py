@@ -65,7 +65,7 @@ def test_petrv2_needs_the_scene_from_its_beginning(synthetic_data: NuScenes, ind
     history = load_demo("PETR").CameraHistory()
     first, second, third = synthetic_data.scenes()[0].samples[:3]
     history.before(indexed.sample(first), indexed.context(first))
-    with pytest.raises(DataError, match=f"before sample {third} comes '{second}', not '{first}': run whole scenes"):
+    with pytest.raises(DataError, match=f"has not seen {second} before {third}; run whole scenes"):
         history.before(indexed.sample(third), indexed.context(third))
 
 
