@@ -155,32 +155,31 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def available_memory_bytes() -> int:
+def available_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """What a program may still take: the machine's free memory, or less where a container's limit is lower."""
     available = psutil.virtual_memory().available
-    for limit, used in _CGROUP_FILES:
+    for folder, limit, used in _CGROUP_FILES:
         with suppress(OSError, ValueError):
-            left = int(limit.read_text()) - int(used.read_text()) + _reclaimable_bytes(used.parent)
+            group = cgroups / folder
+            left = int((group / limit).read_text()) - int((group / used).read_text()) + _reclaimable_bytes(group)
             available = min(available, max(left, 0))
     return available
 
 
 _CGROUP_FILES = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
+    ("", "memory.max", "memory.current"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
-"""Limit and use, versions 2 and 1. Without a limit the first says "max", the second a number beyond any memory."""
+"""Folder, limit, use: versions 2 and 1. Without a limit the first says "max", the second a number beyond any memory."""
 
 
 def _reclaimable_bytes(group: Path) -> int:
     """Pages of files that the kernel gives back when a program wants memory."""
-    for line in (group / "memory.stat").read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
-            return int(value)
+    with suppress(OSError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name in ("inactive_file", "total_inactive_file"):
+                return int(value)
     return 0
 
 

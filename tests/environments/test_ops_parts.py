@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from tests.environments.ops_fixtures import make_patch
 
-from admlops.environments.ops.jobs import available_bytes, count_cores, max_jobs
+from admlops.environments.ops.jobs import count_cores, max_jobs
 from admlops.environments.ops.key import WheelKey, torch_arch_list
 from admlops.environments.ops.log import count_objects, follow, read_tail
 from admlops.environments.ops.patches import make_patched_copy, patches_digest, select_patches
 from admlops.environments.ops.smoke import smoke_test
 from admlops.errors import EnvError
+from admlops.health import available_memory_bytes
 
 GIGABYTE = 1_000_000_000
 KEY = WheelKey(
@@ -72,7 +73,7 @@ class TestJobs:
         (tmp_path / "memory.current").write_text("900000000\n")
         (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 400000000\n")
         assert count_cores(tmp_path) == 1
-        assert available_bytes(tmp_path) == 500_000_000
+        assert available_memory_bytes(tmp_path) == 500_000_000
 
     def test_an_older_containers_limits_count(self, tmp_path: Path) -> None:
         for name, text in {
@@ -84,13 +85,13 @@ class TestJobs:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
         assert count_cores(tmp_path) == 1
-        assert available_bytes(tmp_path) == 500_000_000
+        assert available_memory_bytes(tmp_path) == 500_000_000
 
     def test_without_limits_the_machine_counts(self, tmp_path: Path) -> None:
         (tmp_path / "cpu.max").write_text("max 100000\n")
         (tmp_path / "memory.max").write_text("max\n")
         assert count_cores(tmp_path) >= 1
-        assert available_bytes(tmp_path) > 0
+        assert available_memory_bytes(tmp_path) > 0
 
 
 class TestPatches:

@@ -22,7 +22,15 @@ from tests.environments.pack_prefix import DIGEST, Tree, make_prefix, tree_of
 
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
-from admlops.environments.packs.manifest import SCHEMA, Entry, Manifest, manifest_of, parse_manifest, write_manifest
+from admlops.environments.packs.manifest import (
+    SCHEMA,
+    Entry,
+    Interpreter,
+    Manifest,
+    encode_manifest,
+    manifest_of,
+    parse_manifest,
+)
 from admlops.environments.prefix import STATE_FILE
 from admlops.errors import EnvError, StorageError
 
@@ -71,7 +79,7 @@ def test_the_interpreter_outside_is_linked_not_packed(prefix: Path, pack: Pack) 
     assert (outside.link, outside.target, outside.version) == ("bin/python", sys.executable, "3.11.7")
     assert "bin/python" not in [entry.path for entry in pack.manifest.entries]
     missing = msgspec.structs.replace(pack.manifest, interpreter=msgspec.structs.replace(outside, target="/no/python"))
-    write_manifest(pack.archive, missing)
+    pack.manifest_path.write_bytes(encode_manifest(missing))
     emptied(prefix)
     said: list[str] = []
     assert restore_from_pack(pack.archive.parent, prefix, digest=DIGEST, say=said.append) is None
@@ -177,6 +185,17 @@ def test_a_manifest_that_leaves_the_prefix_is_refused(entries: list[Entry], reas
     content = msgspec.json.encode(manifest(*entries))
     with pytest.raises(EnvError, match=reason):
         parse_manifest(content, "there.json")
+
+
+@pytest.mark.parametrize("link", ["../python", "/usr/bin/python", "lib/x", "bin/python3"])
+def test_a_link_to_a_python_is_made_in_one_place_only(link: str) -> None:
+    bin_, taken = entry("bin", "folder", mode=0o755), entry("bin/python3")
+    outside = Interpreter(link=link, target=sys.executable, version="3.11.7")
+    evil = msgspec.structs.replace(manifest(bin_, taken), interpreter=outside)
+    with pytest.raises(EnvError, match="no place for a link to a Python"):
+        parse_manifest(msgspec.json.encode(evil), "there.json")
+    good = msgspec.structs.replace(evil, interpreter=msgspec.structs.replace(outside, link="bin/python"))
+    assert parse_manifest(msgspec.json.encode(good), "there.json") == good
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"schema": 2}', b'{"schema": 1}', b"\xff"])

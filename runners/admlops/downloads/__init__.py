@@ -52,8 +52,6 @@ LONGEST_WAIT_S = 300.0
 LONGEST_BACKOFF_S = 30.0
 WORTH_A_NEW_START_BYTES = 16 << 20
 """An attempt that came so much further than any before it gives all attempts back."""
-LARGEST_PAGE_BYTES = 1 << 20
-RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HINT_NETWORK = "check the network, and HTTPS_PROXY if there is a proxy; then run the command again: it goes on"
 

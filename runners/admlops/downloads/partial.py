@@ -64,7 +64,7 @@ class PartialFile:
                     waited = True
                     fcntl.flock(file, fcntl.LOCK_EX)
                 # The one that held it may have renamed or removed it meanwhile: then this lock guards nothing.
-                if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                if _is_at(path, file):
                     return cls(target, file, waited=waited)
                 file.close()
         except OSError as error:
@@ -154,6 +154,14 @@ class PartialFile:
             validator = json.loads(self._note.read_text())["validator"]
             return validator if isinstance(validator, str) else None
         return None
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether `path` names this open file."""
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _part_path(target: Path) -> Path:

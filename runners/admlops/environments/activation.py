@@ -91,27 +91,29 @@ def _stated_variables(prefix: Path) -> Variables:
     """`etc/conda/env_vars.d/*.json` of the packages, then `conda-meta/state`, which is a person's and wins."""
     stated: Variables = {}
     for path in sorted((prefix / "etc" / "conda" / "env_vars.d").glob("*.json")):
-        stated |= _text_values(path, _read_object(path))
+        stated |= _text_values(prefix, path, _read_object(prefix, path))
     state = prefix / "conda-meta" / "state"
     if state.is_file():
-        stated |= _text_values(state, _read_object(state).get("env_vars", {}))
+        stated |= _text_values(prefix, state, _read_object(prefix, state).get("env_vars", {}))
     return stated
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(prefix: Path, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise EnvError(f"{path} cannot be read: {error}", hint="admlops env repair   # reinstalls it") from error
+        raise EnvError(f"{path} cannot be read: {error}", hint=f"admlops env repair {prefix.name}") from error
     if not isinstance(content, dict):
-        raise EnvError(f"{path} does not hold an object of variables", hint="admlops env repair   # reinstalls it")
+        raise EnvError(f"{path} does not hold an object of variables", hint=f"admlops env repair {prefix.name}")
     return content
 
 
-def _text_values(path: Path, values: Mapping[str, Any]) -> Variables:
+def _text_values(prefix: Path, path: Path, values: Mapping[str, Any]) -> Variables:
     for name in values:
         if not _NAME.fullmatch(name):
-            raise EnvError(f"{path} names a variable {name!r}, which no shell can set", hint="admlops env repair")
+            raise EnvError(
+                f"{path} names a variable {name!r}, which no shell can set", hint=f"admlops env repair {prefix.name}"
+            )
     return {name: None if value == _UNSET_MARKER else str(value) for name, value in values.items()}
 
 
@@ -162,7 +164,7 @@ def _check_scripts(prefix: Path, said: str, *, completed: bool) -> None:
 def _failed_script(prefix: Path, script: Path, reason: str) -> EnvError:
     return EnvError(
         f"{prefix} cannot be activated; {script.name} {reason}",
-        hint="admlops env repair   # with the model's name; if it stays, the package that owns the script is at fault",
+        hint=f"admlops env repair {prefix.name}   # if it stays, the package that owns the script is at fault",
     )
 
 

@@ -49,7 +49,7 @@ def install_python(
     """
     python = prefix / "bin" / "python"
     settings = dict(uv_settings(layout))
-    lines = [_line(package, layout, say, progress) for package in packages]
+    lines = [_line(package, cache_folder(layout), say, progress) for package in packages]
     tools = [line for package, line in zip(packages, lines, strict=True) if package.name in BUILD_TOOLS]
     # Copies, not hard links: a person who edits a file in the prefix must not change uv's cache with it.
     # No bytecode: the smoke test imports what the model needs, and compiling all the rest takes ten times longer.
@@ -106,22 +106,26 @@ def writes_of(progress: ProgressWatch) -> Callable[[int], None]:
     return watch
 
 
-def _line(package: LockedPackage, layout: Layout, say: Say, progress: ProgressWatch) -> str:
+def _line(package: LockedPackage, cache: Path, say: Say, progress: ProgressWatch) -> str:
     """The package as uv reads it: out of the index, or out of a file that was fetched from the lock's address."""
     wanted = str(package.requirement)
     if package.url is not None:
         marker = f" ; {package.requirement.marker}" if package.requirement.marker else ""
-        wanted = f"{package.requirement.name} @ {_fetch_wheel(package, layout, say, progress).as_uri()}{marker}"
+        wanted = f"{package.requirement.name} @ {fetch_wheel(package, cache, say, progress).as_uri()}{marker}"
     return " ".join([wanted, *(f"--hash={digest}" for digest in package.hashes)])
 
 
-def _fetch_wheel(package: LockedPackage, layout: Layout, say: Say, progress: ProgressWatch) -> Path:
-    """The wheel that a lock names by its address. uv itself would begin these large files anew after each failure."""
+def fetch_wheel(package: LockedPackage, cache: Path, say: Say, progress: ProgressWatch = unwatched) -> Path:
+    """The wheel that a lock names by its address. uv itself would begin these large files anew after each failure.
+
+    Raises:
+        EnvError: nobody has recorded its hash yet.
+        DownloadError: it cannot be had, or is another file than the lock means.
+    """
     assert package.url is not None
-    file_name = unquote(urlsplit(package.url).path.rsplit("/", 1)[-1])
     if package.hash_unknown:
         raise EnvError(
-            f"the lock does not know the sha256 of {file_name}; nobody has fetched and recorded it yet",
+            f"the lock does not know the sha256 of {_file_name(package)}; nobody has fetched and recorded it yet",
             hint="admlops env lock MODEL --record   # or install with --trust-first-use",
         )
     sha256 = package.hashes[0].removeprefix("sha256:")
@@ -129,36 +133,46 @@ def _fetch_wheel(package: LockedPackage, layout: Layout, say: Say, progress: Pro
     def watch(done: int, total: int | None) -> None:
         progress(Progress(phase=package.name, done=done, total=total, unit="bytes"))
 
-    return download(package.url, _wheel_path(layout, sha256, file_name), sha256=sha256, progress=watch, say=say).path
+    return download(package.url, _wheel_path(package, cache, sha256), sha256=sha256, progress=watch, say=say).path
 
 
-def _wheel_path(layout: Layout, sha256: str, file_name: str) -> Path:
-    return cache_folder(layout) / "wheels" / sha256[:20] / file_name
+def _wheel_path(package: LockedPackage, cache: Path, sha256: str) -> Path:
+    return cache / "wheels" / sha256[:20] / _file_name(package)
 
 
-def trust_unknown(locks: Iterable[Path], *, layout: Layout, say: Say) -> list[str]:
-    """Fetch the wheels whose hashes nobody has recorded and write what they hash to into their locks.
+def _file_name(package: LockedPackage) -> str:
+    return unquote(urlsplit(package.url or "").path.rsplit("/", 1)[-1])
 
-    Returns what was trusted, as `name sha256:…`.
+
+def learn_hashes(lock: Path, *, cache: Path, say: Say) -> dict[str, str]:
+    """Fetch the wheels of a lock whose hashes nobody has recorded, and write them down in it: name → sha256.
+
+    Raises:
+        DownloadError: one cannot be had; the lock is as before.
     """
     from admlops.environments.locking.record import write_hashes
 
+    found = {}
+    for package in read_lock(lock):
+        if package.url is None or not package.hash_unknown:
+            continue
+        say(f"fetching {package.url}")
+        fetched = download(package.url, cache / "wheels" / "unknown" / _file_name(package), say=say)
+        target = _wheel_path(package, cache, fetched.sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetched.path.replace(target)
+        found[package.name] = fetched.sha256
+    write_hashes(lock, found)
+    return found
+
+
+def trust_unknown(locks: Iterable[Path], *, layout: Layout, say: Say) -> list[str]:
+    """Take the wheels whose hashes nobody has recorded as they come. Returns what was trusted, as `name sha256:…`."""
     trusted = []
     for lock in locks:
-        found = {}
-        for package in read_lock(lock):
-            if package.url is None or not package.hash_unknown:
-                continue
-            file_name = unquote(urlsplit(package.url).path.rsplit("/", 1)[-1])
-            fetched = download(package.url, cache_folder(layout) / "wheels" / "unknown" / file_name, say=say)
-            target = _wheel_path(layout, fetched.sha256, file_name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fetched.path.replace(target)
-            say(f"{file_name} has sha256 {fetched.sha256}: trusted on first use, and written into {lock}")
-            found[package.name] = fetched.sha256
-        if found:
-            write_hashes(lock, found)
-        trusted += [f"{name} sha256:{sha256}" for name, sha256 in found.items()]
+        for name, sha256 in learn_hashes(lock, cache=cache_folder(layout), say=say).items():
+            say(f"{name} has sha256 {sha256}: trusted on first use, and written into {lock}")
+            trusted.append(f"{name} sha256:{sha256}")
     return trusted
 
 

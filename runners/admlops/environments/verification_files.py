@@ -106,7 +106,7 @@ def read_conda_records(prefix: Path) -> list[CondaRecord]:
             meta = decoder.decode(path.read_bytes())
         except (OSError, msgspec.DecodeError) as error:
             raise EnvError(
-                f"{path} is damaged: {error}", hint="admlops env remove, then admlops env install   # builds it anew"
+                f"{path} is damaged: {error}", hint=f"admlops env repair {prefix.name}   # builds it anew"
             ) from error
         records.append(
             CondaRecord(

@@ -14,7 +14,7 @@ from admlops.storage import write_atomically
 
 CANONICAL_HOST = "https://conda.anaconda.org"
 MIRROR_VARIABLE = "ADMLOPS_CONDA_MIRROR"
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 5.0
 PROBE_KEPT_S = 600.0
 
 
@@ -27,7 +27,7 @@ def mirrored(url: str) -> str:
 
 
 def channels_answer(urls: Iterable[str], *, cache: Path) -> bool:
-    """Whether the hosts of these packages can be reached, found out within about two seconds.
+    """Whether the hosts of these packages can be reached, found out within seconds.
 
     A host that did not answer is not asked again for ten minutes, so that a machine without network waits once.
     """

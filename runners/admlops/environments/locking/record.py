@@ -7,16 +7,15 @@ lock is marked as confirmed. Wheels that are named by their address get the sha2
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from admlops.downloads import download
-from admlops.environments.lock import UNKNOWN_HASH, LockedPackage, read_lock
+from admlops.environments.lock import UNKNOWN_HASH, read_lock
 from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
 from admlops.environments.locking.variant_locks import VariantLocks
 from admlops.environments.progress import ProgressWatch, unwatched
+from admlops.environments.python_packages import fetch_wheel, learn_hashes
 from admlops.errors import EnvError
 from admlops.storage import file_sha256, write_atomically
 
@@ -37,7 +36,7 @@ def record_locks(locks: VariantLocks, *, cache: Path, say: Say, progress: Progre
     if locks.conda_lock is not None:
         recorded += _record_conda(locks.conda_lock, cache=cache, say=say, progress=progress)
     for lock in locks.python_locks.values():
-        recorded += _record_wheels(lock, say=say)
+        recorded += _record_wheels(lock, cache=cache, say=say)
     return recorded
 
 
@@ -77,22 +76,13 @@ def _differences(before: CondaLock, after: CondaLock) -> list[str]:
     return lines + ([f"size of {', '.join(sizes)}"] if sizes else [])
 
 
-def _record_wheels(lock: Path, *, say: Say) -> list[str]:
+def _record_wheels(lock: Path, *, cache: Path, say: Say) -> list[str]:
     """Fetch the wheels of a lock that are named by their address; write down the hashes that are not known yet."""
-    found = {}
     for package in read_lock(lock):
-        if package.url is not None:
+        if package.url is not None and not package.hash_unknown:
             say(f"fetching {package.url}")
-            found[package.name] = _fetch_hash(package, package.url)
-    unknown = {package.name for package in read_lock(lock) if package.hash_unknown}
-    write_hashes(lock, {name: sha256 for name, sha256 in found.items() if name in unknown})
-    return [f"{lock}: sha256 of {name}" for name in sorted(unknown)]
-
-
-def _fetch_hash(package: LockedPackage, url: str) -> str:
-    expected = package.hashes[0].removeprefix("sha256:") if package.hashes else None
-    with tempfile.TemporaryDirectory(prefix="admlops-record-") as folder:
-        return download(url, Path(folder) / "wheel.whl", sha256=expected).sha256
+            fetch_wheel(package, cache, say)
+    return [f"{lock}: sha256 of {name}" for name in sorted(learn_hashes(lock, cache=cache, say=say))]
 
 
 def write_hashes(lock: Path, sha256_by_name: Mapping[str, str]) -> None:

@@ -15,12 +15,13 @@ from typing import Any, Literal
 import msgspec
 
 from admlops.errors import EnvError
-from admlops.storage import write_atomically
 
 SCHEMA = 1
 COMPRESSED_SUFFIX = ".tar.zst"
 STORED_SUFFIX = ".tar"
 MANIFEST_SUFFIX = ".json"
+INTERPRETER_LINKS = ("bin/python", "bin/python3")
+"""The links by which a virtual environment may lead to a Python outside."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -96,8 +97,9 @@ def manifest_of(archive: Path) -> Path:
     return archive.with_name(name_of(archive) + MANIFEST_SUFFIX)
 
 
-def write_manifest(archive: Path, manifest: Manifest) -> None:
-    write_atomically(manifest_of(archive), msgspec.json.encode(manifest) + b"\n")
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as its file holds it."""
+    return msgspec.json.encode(manifest) + b"\n"
 
 
 def read_pack(archive: Path) -> Pack | None:
@@ -139,6 +141,11 @@ def _check_paths(manifest: Manifest, where: str) -> None:
         if entry.kind == "link" and not stays_inside(entry.path, entry.content, manifest.prefix):
             raise _refuse(where, f"the link {entry.path!r} leads out of the environment, to {entry.content!r}")
         kinds[entry.path] = entry.kind
+    outside = manifest.interpreter
+    if outside is not None and (
+        outside.link not in INTERPRETER_LINKS or outside.link in kinds or kinds.get("bin") != "folder"
+    ):
+        raise _refuse(where, f"{outside.link!r} is no place for a link to a Python")
 
 
 def stays_inside(path: str, target: str, prefix: str) -> bool:

@@ -16,15 +16,16 @@ from blake3 import blake3
 
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs.manifest import (
+    INTERPRETER_LINKS,
     SCHEMA,
     Entry,
     Interpreter,
     Manifest,
     Pack,
     archive_of,
+    encode_manifest,
     manifest_of,
     stays_inside,
-    write_manifest,
 )
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.errors import EnvError
@@ -60,11 +61,11 @@ def pack_environment(
         raise EnvError(f"{prefix} is not a ready environment", hint="admlops env list")
     stored = level == STORED
     archive, other = (archive_of(folder, prefix.name, stored=kind) for kind in (stored, not stored))
-    temporary = archive.with_name(f".{archive.name}.{os.getpid()}")
+    temporary, draft = (path.with_name(f".{path.name}.{os.getpid()}") for path in (archive, manifest_of(archive)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(archive)
-        _remove_leftovers(other)
+        for path in (archive, other, manifest_of(archive)):
+            _remove_leftovers(path)
         entries, interpreter, size_bytes, archive_hash = _write_archive(prefix, temporary, level, on_progress)
         manifest = Manifest(
             schema=SCHEMA,
@@ -78,21 +79,23 @@ def pack_environment(
             entries=tuple(entries),
             stored=stored,
         )
+        draft.write_bytes(encode_manifest(manifest))
         manifest_of(archive).unlink(missing_ok=True)
         other.unlink(missing_ok=True)
         temporary.replace(archive)
-        write_manifest(archive, manifest)
+        draft.replace(manifest_of(archive))
     except OSError as error:
         raise explain_os_error(error, archive) from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        for path in (temporary, draft):
+            with suppress(OSError):
+                path.unlink()
     return Pack(archive=archive, manifest=manifest)
 
 
-def _remove_leftovers(archive: Path) -> None:
-    """Remove what packers that were killed left beside `archive`."""
-    for left in archive.parent.glob(f".{archive.name}.*"):
+def _remove_leftovers(path: Path) -> None:
+    """Remove what packers that were killed left beside `path`."""
+    for left in path.parent.glob(f".{path.name}.*"):
         pid = left.name.rpartition(".")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             left.unlink(missing_ok=True)
@@ -177,7 +180,7 @@ def _walk(prefix: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def _interpreter_link(prefix: Path, path: str, status: os.stat_result) -> Interpreter | None:
     """The Python outside that a virtual environment's `bin/python` links to."""
-    if not stat.S_ISLNK(status.st_mode) or path not in ("bin/python", "bin/python3"):
+    if not stat.S_ISLNK(status.st_mode) or path not in INTERPRETER_LINKS:
         return None
     target = str((prefix / path).readlink())
     if stays_inside(path, target, str(prefix)):
@@ -208,7 +211,7 @@ def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result) 
         if not stays_inside(path, member.linkname, str(prefix)):
             raise EnvError(
                 f"{prefix / path} links to {member.linkname}, outside the environment, so it cannot be packed",
-                hint=f"admlops env repair   # or remove the link: rm {prefix / path}",
+                hint=f"admlops env repair {prefix.name}   # or remove the link: rm {prefix / path}",
             )
         tar.addfile(member)
         return Entry(path=path, kind="link", mode=member.mode, size_bytes=0, content=member.linkname)
