@@ -8,18 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tests.evaluation.generated_plans import Sample
 
-
-def write_samples(path: Path, samples: Sequence[Sample]) -> None:
-    """The samples as envs/official/vad/evaluate.py reads them."""
-    joined = ("boxes", "features", "labels", "found_boxes", "found_labels", "found_scores", "modes")
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(sample, name) for sample in samples]) for name in joined}
-    arrays |= {name: np.stack([getattr(sample, name) for sample in samples]) for name in ("plan", "path", "known")}
-    arrays["counts"] = np.array([len(sample.boxes) for sample in samples])
-    arrays["found_counts"] = np.array([len(sample.found_boxes) for sample in samples])
-    np.savez(path, **arrays)
+from admlops.evaluation.vad_files import write_samples
 
 
 def official_plans(

@@ -206,6 +206,28 @@ def _lidar_to_global(sample: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.floa
 
 
 @pytest.mark.full
+def test_vads_own_metrics_stand_beside_ours(
+    planned: tuple[NuScenes, Futures, list[str]], layout: Layout, tmp_path: Path
+) -> None:
+    if not (layout.root / "submodules" / "VAD" / "projects").is_dir():
+        pytest.skip("submodules/VAD is not checked out: git submodule update --init submodules/VAD")
+    try:
+        ensure_official(layout, "vad", say=print)
+    except EnvError as error:
+        pytest.skip(f"VAD's metrics cannot be installed: {error}")
+    data, futures, tokens = planned
+    run = write_planned_run(tmp_path / "aside", data, futures, tokens, aside_m=0.8, failed=frozenset(tokens[3:4]))
+    summary = evaluate_run(run, data, layout=layout, say=print, official=True)
+    official = {one["protocol"]: one for one in summary["official"]}
+    for protocol, least in ((STP3, 9), (VAD_MOTION, 8)):
+        assert official[protocol]["package"] == "VAD"
+        assert sum(metric["value"] is not None for metric in official[protocol]["metrics"]) == least
+        # A plan of a record is a path, VAD's are steps: adding them up again costs a digit of single precision.
+        assert official[protocol]["max_abs_difference"] < 1e-6
+    assert values_of(summary, STP3)["L2_3s"] == pytest.approx(0.8, abs=0.5)
+
+
+@pytest.mark.full
 def test_equal_to_the_files_of_vads_converter(synthetic_data: NuScenes, layout: Layout, tmp_path: Path) -> None:
     """Boxes, futures and the driven path as VAD's own converter writes them, to the last digit of single precision."""
     sources = {name: layout.root / "submodules" / name for name in ("VAD", "mmdetection3d-0.17.2")}

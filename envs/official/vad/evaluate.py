@@ -1,6 +1,6 @@
 """VAD's and UniAD's own planning and motion metrics over given samples. Runs inside envs/official/vad.
 
-    python evaluate.py --samples samples.npz --vad CHECKOUT --uniad CHECKOUT --out result.json
+    python evaluate.py --samples samples.npz --vad CHECKOUT [--uniad CHECKOUT] --out result.json
 
 The metric classes and methods are taken from the checkouts and run unchanged; what they import and do not use here
 (boxes of mmdet3d, the devkit, Lightning) is replaced by the few lines they need. The sums over the samples, which
@@ -19,7 +19,7 @@ import sys
 import time
 import types
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 # Torch takes square roots from MKL. Its code for AVX-512 gives 0.5 % of them one last digit too low, that for AVX2
 # rounds them all correctly: so the metrics do not depend on the processor.
@@ -182,8 +182,9 @@ def _motion(vad: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         "boxes_3d": Boxes(sample["found_boxes"])[sure],
         "scores_3d": sample["found_scores"][sure],
         "labels_3d": sample["found_labels"][sure].clone(),
-        "trajs_3d": sample["modes"].reshape(len(sure), -1)[sure],
+        "trajs_3d": sample["modes"].flatten(1)[sure],
     }
+    vad.fut_mode = sample["modes"].shape[1]
     boxes, labels = Boxes(sample["boxes"].clone()), sample["labels"].clone()
     assigned = vad.assign_pred_to_gt_vip3d(found, boxes, labels)
     metrics: Dict[str, Any] = vad.compute_motion_metric_vip3d(
@@ -200,10 +201,10 @@ def _sum_motion(results: List[Dict[str, Any]]) -> Dict[str, Any]:
         for result in results:
             for name in names:
                 total[name] += result[name + "_" + kind]
-        values["EPA_" + kind] = float((total["hit"] - 0.5 * total["fp"]) / total["gt"])
-        values["minADE_" + kind] = float(total["ADE"] / total["cnt_ade"])
-        values["minFDE_" + kind] = float(total["FDE"] / total["cnt_fde"])
-        values["MR_" + kind] = float(total["MR"] / total["cnt_fde"])
+        values["EPA_" + kind] = _ratio(total["hit"] - 0.5 * total["fp"], total["gt"])
+        values["minADE_" + kind] = _ratio(total["ADE"], total["cnt_ade"])
+        values["minFDE_" + kind] = _ratio(total["FDE"], total["cnt_fde"])
+        values["MR_" + kind] = _ratio(total["MR"], total["cnt_fde"])
     return values
 
 
@@ -212,8 +213,13 @@ def _sum_planning(results: List[Dict[str, Any]]) -> Dict[str, Any]:
     values = {}
     for name in ("L2", "obj_col", "obj_box_col"):
         for second in (1, 2, 3):
-            values[f"{name}_{second}s"] = sum(r[f"plan_{name}_{second}s"] for r in valid) / len(valid)
+            values[f"{name}_{second}s"] = _ratio(sum(r[f"plan_{name}_{second}s"] for r in valid), len(valid))
     return values
+
+
+def _ratio(above: Any, below: Any) -> Optional[float]:
+    """None where nothing was there; the originals stop with an error."""
+    return float(above / below) if below else None
 
 
 def evaluate_uniad(metric: Any, vad: Any, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -261,7 +267,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=Path, required=True, help="annotations and predictions")
     parser.add_argument("--vad", type=Path, required=True, help="a checkout of VAD")
-    parser.add_argument("--uniad", type=Path, required=True, help="a checkout of UniAD")
+    parser.add_argument("--uniad", type=Path, help="a checkout of UniAD, for its metrics as well")
     parser.add_argument("--out", type=Path, required=True, help="where the result goes")
     return parser.parse_args()
 
@@ -273,7 +279,8 @@ def main() -> int:
     samples = read_samples(arguments.samples)
     vad = load_vad(arguments.vad)
     result = evaluate_vad(vad, samples)
-    result.update(evaluate_uniad(load_uniad(arguments.uniad), vad, samples))
+    if arguments.uniad is not None:
+        result.update(evaluate_uniad(load_uniad(arguments.uniad), vad, samples))
     partial = arguments.out.with_name(arguments.out.name + ".part")
     partial.write_text(json.dumps(result), encoding="utf-8")
     partial.replace(arguments.out)

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from admlops.datasets.annotations import Annotations
 from admlops.datasets.nuscenes import DETECTION_CLASSES
 from admlops.evaluation.boxes import multiply, rotations, yaws
-from admlops.evaluation.motion import LABELS, MotionTruth
+from admlops.evaluation.motion import LABELS, MotionPrediction, MotionTruth
 from admlops.evaluation.planning import STEPS, PlanTruth, Traffic, positions
+from admlops.evaluation.vad_files import VadSample
 
 VAD_RANGE_M = (15.0, 30.0)
 """Half of VAD's range: to the sides, and ahead and behind."""
@@ -38,6 +39,9 @@ BELOW_LIDAR_M = 0.78
 VEHICLES = frozenset({"car", "truck", "construction_vehicle", "bus", "trailer", "motorcycle", "bicycle"})
 PERSON = "pedestrian"
 NONE = -1
+QUARTER_TURN = np.float32(np.pi / 2)
+VAD_CAR, VAD_PERSON, VAD_OTHER = 17, 4, 9
+"""VAD's numbers of a category of each kind."""
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -51,7 +55,7 @@ class _Tracks:
 
     Attributes:
         center: (N, 2) [m]. step: (N, 6, 2) [m] from each position to the next, 0 where it is not known.
-        known: (N, 6). yaw: (N,) [rad] from the x axis. turn: (N, 6) [rad] from each yaw to the next.
+        known: (N, 6). yaw: (N,) [rad] as mmdet3d 0.17 counts it. turn: (N, 6) [rad] from each yaw to the next.
     """
 
     center: Floats32
@@ -84,22 +88,55 @@ class Futures:
 
     def vad_plan(self, sample: int) -> PlanTruth:
         """What VAD's planning metrics compare with; beyond the end of the scene the vehicle stays where it is."""
-        rows, tracks, later = self._vad_rows(sample), self._tracks, self._later(sample)
-        last = np.maximum.accumulate(np.where(later == NONE, NONE, np.arange(1, STEPS + 1)))
-        place = np.array([sample, *later])[np.append(0, np.maximum(last, 0))]
-        path = self._to_lidar(self._origin[place], sample)[:, :2]
+        rows, tracks = self._vad_rows(sample), self._tracks
+        steps, known = self._driven(sample)
         return PlanTruth(
-            path=positions(np.diff(path, axis=0).astype(np.float32)),
-            known=later != NONE,
+            path=positions(steps),
+            known=known,
             traffic=Traffic(
                 positions=np.cumsum(tracks.step[rows], axis=1) + tracks.center[rows, np.newaxis],
-                yaws=np.cumsum(tracks.turn[rows], axis=1) + tracks.yaw[rows, np.newaxis],
+                yaws=np.cumsum(tracks.turn[rows], axis=1) - (tracks.yaw[rows, np.newaxis] + QUARTER_TURN),
                 sizes_lw=self._data.size[rows][:, [1, 0]].astype(np.float32),
                 present=tracks.known[rows],
                 vehicle=self._vehicle[rows],
                 person=self._person[rows],
             ),
         )
+
+    def vad_sample(self, sample: int, plan: Floats, found: MotionPrediction) -> VadSample:
+        """The same ground truth in the form of VAD's files, with what a model says: a plan, (6, 2) [m], and futures."""
+        rows, tracks = self._vad_rows(sample), self._tracks
+        count = len(rows)
+        boxes, features = np.zeros((count, 9), np.float32), np.zeros((count, 34), np.float32)
+        boxes[:, :2], boxes[:, 3:6], boxes[:, 6] = tracks.center[rows], self._data.size[rows], tracks.yaw[rows]
+        features[:, : 2 * STEPS] = tracks.step[rows].reshape(count, 2 * STEPS)
+        features[:, 2 * STEPS : 3 * STEPS] = tracks.known[rows]
+        kinds = np.select([self._vehicle[rows], self._person[rows]], [VAD_CAR, VAD_PERSON], VAD_OTHER)
+        features[:, 3 * STEPS + 9] = kinds
+        features[:, 3 * STEPS + 10 :] = tracks.turn[rows]
+        found_boxes = np.zeros((len(found.labels), 9), np.float32)
+        found_boxes[:, :2] = found.centers
+        steps, known = self._driven(sample)
+        return VadSample(
+            boxes=boxes,
+            features=features,
+            labels=self._label[rows],
+            found_boxes=found_boxes,
+            found_labels=found.labels,
+            found_scores=found.scores.astype(np.float32),
+            modes=found.steps.astype(np.float32),
+            plan=np.diff(plan, axis=0, prepend=np.zeros((1, 2))).astype(np.float32),
+            path=steps,
+            known=known,
+        )
+
+    def _driven(self, sample: int) -> tuple[Floats32, Bools]:
+        """The steps of the driven path, (6, 2) [m], and which are known."""
+        later = self._later(sample)
+        last = np.maximum.accumulate(np.where(later == NONE, NONE, np.arange(1, STEPS + 1)))
+        place = np.array([sample, *later])[np.append(0, np.maximum(last, 0))]
+        path = self._to_lidar(self._origin[place], sample)[:, :2]
+        return np.diff(path, axis=0).astype(np.float32), later != NONE
 
     def uniad_plan(self, sample: int) -> PlanTruth:
         """What UniAD's planning metrics compare with; the path is 0 where it is not known."""
@@ -167,7 +204,7 @@ class Futures:
             center=place[:, 0].astype(np.float32),
             step=np.where(known[..., np.newaxis], np.diff(place, axis=1), 0.0).astype(np.float32),
             known=known,
-            yaw=np.float32(-1) * (own + np.float32(np.pi / 2)),
+            yaw=own,
             turn=np.where(known, np.diff(yaw, axis=1), 0.0).astype(np.float32),
         )
 

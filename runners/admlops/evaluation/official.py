@@ -1,7 +1,7 @@
 """A run's metrics by the official code, each in its own environment, to stand beside ours.
 
-nuScenes detection and OpenLane-V2 have a package; MapTR's map metrics are code in its repository, run from the checkout
-in submodules/. What has neither is named, with the reason.
+nuScenes detection and OpenLane-V2 have a package; MapTR's map metrics and VAD's of plans and futures are code in their
+repositories, run from the checkouts in submodules/. What has neither is named, with the reason.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from admlops.environments import ensure_official
-from admlops.evaluation import detection, lane_files, map_files
+from admlops.evaluation import detection, lane_files, map_files, vad_files
 from admlops.evaluation.lane_run import LaneResult, pair_lanes
 from admlops.evaluation.map_predictions import read_all_predictions, read_map_records
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.evaluation.part import Part
+from admlops.evaluation.planning import STEPS
+from admlops.evaluation.run_plans import no_futures
 from admlops.evaluation.run_tasks import Work
 from admlops.paths import Layout
 
@@ -60,6 +62,7 @@ def run_official(work: Work, parts: Mapping[str, Part], *, layout: Layout, say: 
     """
     found: list[Official] = []
     run = work.run.header.run
+    vad: Mapping[str, Mapping[str, float | None]] | None = None
     work.run.predictions_path.mkdir(exist_ok=True)
     for key, part in parts.items():
         protocol = part.metrics(work.boxes.dataset)[0].protocol
@@ -69,6 +72,16 @@ def run_official(work: Work, parts: Mapping[str, Part], *, layout: Layout, say: 
         elif isinstance(part, LaneResult):
             say(f"{run}: official OpenLane-V2 metrics, {protocol}")
             found.append(_lanes(work, part, layout=layout, say=say))
+        elif key in VAD_PARTS:
+            checkout = layout.root / "submodules" / vad_files.CHECKOUT
+            if not (checkout / "projects").is_dir():
+                say(f"{run}: {protocol} has its official code in VAD's repository: admlops sources fetch VAD")
+                continue
+            if vad is None:
+                say(f"{run}: VAD's own metrics of plans and futures")
+                vad = _vad(work, checkout, layout=layout, say=say)
+            values = vad[VAD_PARTS[key]]
+            found.append(_official("VAD", protocol, None, values, part.metrics("")[0].n, work.boxes.dataset))
         elif key in work.map_keys:
             checkout = layout.root / "submodules" / map_files.CHECKOUT
             if not (checkout / "projects").is_dir():
@@ -81,11 +94,12 @@ def run_official(work: Work, parts: Mapping[str, Part], *, layout: Layout, say: 
     return found
 
 
+VAD_PARTS = {"plan": "stp3", "motion": "motion"}
+"""By key of a part, what VAD's metrics call it."""
+
 WHY_NONE = {
     "vad_detection": "VAD's code needs its whole stack; make test-full compares with its filter",
-    "plan": "VAD's code is compared with in make test-full",
-    "plan_uniad": "UniAD's code is compared with in make test-full",
-    "motion": "VAD's code is compared with in make test-full",
+    "plan_uniad": "make test-full compares with UniAD's code",
     "boxes_2d": "pycocotools, which is official, has computed it already",
 }
 """By key of a part, why nothing runs for it."""
@@ -141,8 +155,20 @@ def _map(work: Work, key: str, checkout: Path, *, layout: Layout, say: Say) -> O
     return _official("MapTR", protocol.name, theirs.numpy, values, len(work.samples), work.boxes.dataset)
 
 
+def _vad(work: Work, checkout: Path, *, layout: Layout, say: Say) -> Mapping[str, Mapping[str, float | None]]:
+    """Values by name of `stp3` and `motion`; what the records do not have counts as standing still, or as nothing."""
+    environment = ensure_official(layout, vad_files.OFFICIAL_NAME, say=say)
+    count = len(work.samples)
+    plans = work.plans.plans or [np.zeros((STEPS, 2))] * count
+    futures = work.plans.futures or [no_futures()] * count
+    samples = [work.futures.vad_sample(index, plans[index], futures[index]) for index in range(count)]
+    return vad_files.official_vad(
+        samples, environment=environment, checkout=checkout, layout=layout, folder=work.run.predictions_path
+    )
+
+
 def _official(
-    package: str, protocol: str, numpy: str | None, values: Mapping[str, float], n: int, dataset: str
+    package: str, protocol: str, numpy: str | None, values: Mapping[str, float | None], n: int, dataset: str
 ) -> Official:
     metrics = [
         Metric(name=name, protocol=protocol, value=value, n=n, dataset=dataset) for name, value in values.items()

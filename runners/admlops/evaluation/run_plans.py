@@ -94,7 +94,7 @@ def read_run_plans(run: RunFolder, samples: Mapping[str, Mapping[str, Any]]) -> 
         raise _complain(without[0], "no plan, where others have one")
     return RunPlans(
         plans=_filled(plans, np.zeros((STEPS, 2))),
-        futures=_same_modes(_filled(futures, _no_futures())),
+        futures=_same_modes(_filled(futures, no_futures())),
     )
 
 
@@ -132,7 +132,7 @@ def _futures(record: _Record, sample: Mapping[str, Any]) -> MotionPrediction | N
         return None
     sure = [one for one in found if np.float32(one.confidence) > np.float32(MIN_SCORE) and one.class_name in LABELS]
     if not sure:
-        return _no_futures()
+        return no_futures()
     pose = sample["lidar"]["sensor2ego"]
     turn = rotation_matrix(pose["rotation_wxyz"])
     centers = np.array([one.bbox_3d.center for one in sure])
@@ -175,7 +175,8 @@ def _same_modes(futures: list[MotionPrediction]) -> list[MotionPrediction]:
     ]
 
 
-def _no_futures() -> MotionPrediction:
+def no_futures() -> MotionPrediction:
+    """A sample in which nothing is predicted."""
     return MotionPrediction(
         centers=np.zeros((0, 2)), labels=np.zeros(0, np.int64), scores=np.zeros(0), steps=np.zeros((0, 1, STEPS, 2))
     )
