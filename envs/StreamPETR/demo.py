@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 SUBMODULES = HERE.parents[1] / "submodules"
 sys.path.insert(0, str(HERE.parents[1] / "runners"))
 
-from inside.adapter import main  # noqa: E402
+from inside.adapter import Settings, main  # noqa: E402
 from inside.mmlab.adapter import MmAdapter  # noqa: E402
 from inside.mmlab.boxes import MMDET3D_1, detection_records  # noqa: E402
 from inside.mmlab.fixes import replace_type  # noqa: E402
@@ -18,6 +18,7 @@ from inside.mmlab.overlay import deformable_attention_anywhere, import_mmdet3d_1
 from inside.mmlab.weights import say  # noqa: E402
 
 FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
+FIX = "plain-attention"
 
 
 class StreamPETR(MmAdapter):
@@ -33,6 +34,11 @@ class StreamPETR(MmAdapter):
     def import_libraries(self) -> None:
         import_mmdet3d_1()
 
+    def load(self, settings: Settings) -> List[str]:
+        """As every model; names the fix as well where the catalogue does not ask for it and it was needed."""
+        fixes = super().load(settings)
+        return [*fixes, FIX] if self._replaced else fixes
+
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         return frame_info(sample, context_of(sample))
 
@@ -46,7 +52,8 @@ class StreamPETR(MmAdapter):
 
         RepDETR3D calls an operation of mmcv's that wants a GPU; on a CPU another takes its place.
         """
-        if plain_attention(config.model, FLASH, PLAIN):
+        self._replaced = plain_attention(config.model, FLASH, PLAIN) > 0
+        if self._replaced:
             say(f"{FLASH} is built as {PLAIN}")
         deformable_attention_anywhere(load_library("projects.mmdet3d_plugin.models.utils.detr3d_transformer"))
 

@@ -28,6 +28,7 @@ from tests.models.petr_proof import (
 
 from admlops.catalog import load_model
 from admlops.paths import find_layout
+from inside.adapter import Settings
 
 full = pytest.mark.full
 OUTPUTS = ("classes", "codes", "boxes_3d", "scores_3d", "labels_3d")
@@ -43,12 +44,7 @@ def test_its_boxes_are_of_mmdet3d_1() -> None:
     assert np.allclose(box.velocity, [2.0, -1.0], atol=1e-6)
 
 
-def test_the_catalogues_fix_is_one_that_the_adapter_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = ModuleType("projects.mmdet3d_plugin.models.utils.detr3d_transformer")
-    plugin.MultiScaleDeformableAttnFunction = None  # type: ignore[attr-defined]
-    for parts in range(1, 6):
-        name = ".".join(plugin.__name__.split(".")[:parts])
-        monkeypatch.setitem(sys.modules, name, plugin if parts == 5 else ModuleType(name))
+def test_the_catalogues_fix_is_one_that_the_adapter_knows(plugin: None) -> None:
     adapter = load_demo("StreamPETR").StreamPETR()
     fix = load_model(find_layout(), "StreamPETR").fixes["plain-attention"]
     config = SimpleNamespace(model=flash_model())
@@ -59,6 +55,35 @@ def test_the_catalogues_fix_is_one_that_the_adapter_knows(monkeypatch: pytest.Mo
     unfixed = SimpleNamespace(model=flash_model())
     adapter.adjust(unfixed)
     assert unfixed.model == config.model, "no environment has flash-attn"
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["not asked for", "asked for"])
+def test_the_record_names_the_fix_whoever_asked_for_it(
+    asked: bool, plugin: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = load_demo("StreamPETR")
+    fix = load_model(find_layout(), "StreamPETR").fixes["plain-attention"]
+
+    def load(adapter: Any, settings: Settings) -> list[str]:
+        config = SimpleNamespace(model=flash_model())
+        for wanted in settings.options.values():
+            adapter.apply_fix(config, wanted)
+        adapter.adjust(config)
+        return list(settings.options)
+
+    monkeypatch.setattr(demo.MmAdapter, "load", load)
+    settings = Settings(options={"plain-attention": fix.settings} if asked else {})
+    assert demo.StreamPETR().load(settings) == ["plain-attention"]
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the source that the adapter reaches into."""
+    plugin = ModuleType("projects.mmdet3d_plugin.models.utils.detr3d_transformer")
+    plugin.MultiScaleDeformableAttnFunction = None  # type: ignore[attr-defined]
+    for parts in range(1, 6):
+        name = ".".join(plugin.__name__.split(".")[:parts])
+        monkeypatch.setitem(sys.modules, name, plugin if parts == 5 else ModuleType(name))
 
 
 def test_a_new_scene_is_one_to_the_network_even_with_the_same_token() -> None:
