@@ -114,6 +114,39 @@ def test_several_environments_are_not_removed_by_one_name(small: SmallCheckout) 
     assert small.admlops("env", "verify").stdout.startswith("no environments in")
 
 
+def test_the_list_tells_ready_broken_and_outdated_ones_apart(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny", "--variant", "modern")
+    small.admlops("env", "install", "Tiny", "--variant", "bare")
+    broken, outdated = small.prefix("modern"), small.prefix("bare")
+    (small.model / "bare" / "requirements.txt").write_text("# another lock\n")
+    for state, why in (("broken", "no such hash"), ("building", None)):
+        (broken / STATE_FILE).write_text(json.dumps({**state_of(broken), "state": state, "reason": why}))
+        rows = {
+            (row["model"], row["variant"]): row for row in json.loads(small.admlops("env", "list", "--json").stdout)
+        }
+        assert rows["Tiny", "modern"]["status"] == f"{state}, {why or 'or cut short'}: admlops env repair {broken.name}"
+        assert rows["Tiny", "modern"]["prefix"] == str(broken)
+        assert rows["Tiny", "bare"]["status"].startswith("not set up")
+        assert rows["Tiny-bare", None]["prefix"] == str(outdated)
+        assert "admlops env gc" in rows["Tiny-bare", None]["status"]
+    assert f"admlops env repair {broken.name}" in small.admlops("env", "list").stdout
+    small.admlops("env", "repair", broken.name)
+    assert state_of(broken)["state"] == "ready"
+
+
+def test_all_environments_are_removed_at_once(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny", "--variant", "modern")
+    small.admlops("env", "install", "Tiny", "--variant", "bare")
+    broken = small.prefix("modern")
+    (broken / STATE_FILE).write_text(json.dumps({**state_of(broken), "state": "broken"}))
+    unnamed = small.admlops("env", "remove", check=False)
+    assert unnamed.returncode == 2
+    assert "→ admlops env remove --all" in unnamed.stderr
+    assert len(json.loads(small.admlops("env", "remove", "--all", "--json").stdout)) == 2
+    assert not list(small.layout.environments.glob("Tiny-*[0-9a-f]"))
+    assert small.admlops("env", "remove", "--all").stdout.startswith("no environments in")
+
+
 def test_an_environment_in_use_is_not_removed(small: SmallCheckout) -> None:
     small.admlops("env", "install", "Tiny", "--variant", "bare")
     prefix = small.prefix("bare")

@@ -60,6 +60,16 @@ def test_a_damaged_pack_costs_only_time(small: SmallCheckout) -> None:
     assert "as its packages and lock say" in small.admlops("env", "verify", "Tiny", "--full").stdout
 
 
+def test_a_pack_that_cannot_be_kept_keeps_no_environment_from_being_built(small: SmallCheckout) -> None:
+    small.layout.repository.mkdir(exist_ok=True)
+    small.layout.packs.write_text("in the way")
+    failed = small.admlops("env", "install", "Tiny", "Tiny", "--pack", "--json", check=False)
+    assert failed.returncode == 2
+    assert [row["name"] for row in json.loads(failed.stdout)] == ["Tiny-modern", "Tiny-modern"]
+    assert str(small.layout.packs) in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 def test_an_edited_environment_is_not_packed(small: SmallCheckout) -> None:
     small.admlops("env", "install", "Tiny")
     core(small.prefix("modern")).write_text("edited = True\n")

@@ -8,7 +8,7 @@ from admlops.cli.lazy import LazyGroup
 
 COMMANDS = {
     "install": ("admlops.cli.env_install:install", "Build environments from their locks; nothing if they are ready."),
-    "list": ("admlops.cli.env_install:list_environments", "Say which environments are ready."),
+    "list": ("admlops.cli.env_list:list_environments", "Say which environments are ready or broken."),
     "show": ("admlops.cli.env_manage:show", "What one environment holds and where it came from."),
     "run": ("admlops.cli.env_use:run_command", "Run a program in a model's environment."),
     "shell": ("admlops.cli.env_use:shell", "A shell in a model's environment."),

@@ -1,4 +1,4 @@
-"""`admlops env install` and `admlops env list`."""
+"""`admlops env install`."""
 
 from __future__ import annotations
 
@@ -80,16 +80,15 @@ def install(
             begun = time.monotonic()
             try:
                 environment = _install(layout, name, variant, device, options=options, say=say)
+                rows.append(describe_environment(environment) | {"duration_s": round(time.monotonic() - begun, 3)})
+                if not as_json:
+                    click.echo(f"{environment.name} is ready: {environment.prefix}")
+                if pack if pack is not None else _is_elsewhere(layout):
+                    _keep_pack(layout, environment, say)
             except AdmlopsError as error:
                 failed[name] = error
                 if len(names) > 1:
-                    say(f"{name} is not installed: {error}")
-                continue
-            rows.append(_describe(environment) | {"duration_s": round(time.monotonic() - begun, 3)})
-            if not as_json:
-                click.echo(f"{environment.name} is ready: {environment.prefix}")
-            if pack if pack is not None else _is_elsewhere(layout):
-                _keep_pack(layout, environment, say)
+                    say(f"{name}: {error}")
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     _end(names, failed)
@@ -103,7 +102,7 @@ def _end(names: tuple[str, ...], failed: dict[str, AdmlopsError]) -> None:
         raise next(iter(failed.values()))
     if failed:
         raise EnvError(
-            f"{len(failed)} of {len(names)} environments are not installed: {', '.join(failed)}; each says why above",
+            f"{len(failed)} of {len(names)} could not be installed or packed: {', '.join(failed)}; each says why above",
             hint=f"admlops env install {' '.join(failed)}   # when that is mended",
         )
 
@@ -153,7 +152,8 @@ def _choose_variant(model: Model, device: Device | None, say: Say) -> str:
     return chosen
 
 
-def _describe(environment: Environment) -> dict[str, Any]:
+def describe_environment(environment: Environment) -> dict[str, Any]:
+    """What `env install` and `env list` print of a ready environment."""
     from admlops.environments.prefix import read_state
 
     state = read_state(environment.prefix) or {}
@@ -167,38 +167,4 @@ def _describe(environment: Environment) -> dict[str, Any]:
         "packages": state.get("packages"),
         "size_bytes": state.get("size_bytes"),
         "trusted_on_first_use": state.get("trusted_on_first_use", []),
-    }
-
-
-@click.command("list", epilog="Example: admlops env list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_environments(as_json: bool) -> None:
-    """Say which environments are ready."""
-    from admlops.catalog import list_models, load_model
-    from admlops.paths import find_layout
-
-    layout = find_layout()
-    models = [load_model(layout, name) for name in list_models(layout)]
-    rows = [_row(layout, model, variant) for model in models for variant in model.variants]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:7.0f} MB"
-        built = " ".join(str(row[key]) for key in ("backend", "device") if row[key])
-        shown = f"{row['model']:<12} {row['variant']:<8} {row['status']:<6} {built:<10} {size} {row['prefix'] or ''}"
-        click.echo(shown.rstrip())
-
-
-def _row(layout: Layout, model: Model, variant: str) -> dict[str, Any]:
-    from admlops.catalog import setup_status
-    from admlops.environments import find_model
-
-    found = find_model(layout, model, variant)
-    described = {} if found is None else _describe(found)
-    return {
-        "model": model.name,
-        "variant": variant,
-        "status": setup_status(layout, model, variant, weights=False),
-        **{key: described.get(key) for key in ("prefix", "digest", "backend", "device", "size_bytes")},
     }

@@ -150,10 +150,10 @@ def _print_field(key: str, value: Any) -> None:
 
 
 @click.command("remove", epilog="Example: admlops env remove MapTR --variant classic")
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@NAMES
 @VARIANT
 @DEVICE
-@click.option("--all", "every", is_flag=True, help="All variants of a model, where several are installed.")
+@click.option("--all", "every", is_flag=True, help="All variants of MODEL; without MODEL every environment.")
 @YES
 @AS_JSON
 def remove(
@@ -165,8 +165,10 @@ def remove(
     from admlops.errors import UsageError
     from admlops.paths import find_layout
 
+    if not names and not every:
+        raise UsageError("no MODEL is named", hint="admlops env remove --all   # removes every environment")
     layout = find_layout()
-    chosen: dict[Path, Installed] = {}
+    chosen: dict[Path, Installed] = {one.prefix: one for one in (() if names else select(layout, ()))}
     for name in names:
         found = select(layout, [name], variant=variant, device=device)
         if len(found) > 1 and not every:
@@ -175,13 +177,16 @@ def remove(
                 f"{name} has several environments here: {listed}", hint=f"admlops env remove {found[0].prefix.name}"
             )
         chosen |= {one.prefix: one for one in found}
-    _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
+    if chosen:
+        _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
     freed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
     if as_json:
         click.echo(json.dumps([{"prefix": str(prefix), "freed_bytes": size} for prefix, size in freed.items()]))
         return
     for prefix, size in freed.items():
         click.echo(f"removed {prefix.name}, {size / 1e6:.0f} MB")
+    if not freed:
+        click.echo(f"no environments in {layout.environments}")
 
 
 @click.command("gc", epilog="Example: admlops env gc --dry-run")

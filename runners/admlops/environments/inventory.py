@@ -60,8 +60,12 @@ def _read(prefix: Path, recipes: Sequence[Recipe]) -> Installed:
 def all_recipes(layout: Layout) -> list[Recipe]:
     """What the catalogue asks for today: every model, variant and device, and the official evaluators."""
     recipes = [recipe for name in list_models(layout) for recipe in recipes_of(load_model(layout, name))]
-    official = sorted((layout.envs / "official").glob("*/environment.toml"))
-    return recipes + [Recipe.of_official(layout, path.parent.name) for path in official]
+    return recipes + [Recipe.of_official(layout, name) for name in official_names(layout)]
+
+
+def official_names(layout: Layout) -> list[str]:
+    """The official evaluators that have an environment of their own."""
+    return sorted(path.parent.name for path in (layout.envs / "official").glob("*/environment.toml"))
 
 
 def recipes_of(model: Model, variant: str | None = None, device: Device | None = None) -> list[Recipe]:
