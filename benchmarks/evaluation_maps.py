@@ -10,9 +10,8 @@ import os
 import resource
 from pathlib import Path
 
-import numpy as np
 from benchmarks.evaluation_row import Row, best_of, describe_share, official_timing
-from tests.evaluation.generated_maps import Element, Prediction, generate_maps
+from tests.evaluation.generated_maps import found_of, generate_maps, truth_of
 from tests.evaluation.upstream import find_checkout, how_to_get
 
 from admlops.datasets.vector_map import MapVector
@@ -32,8 +31,7 @@ Truth = dict[str, list[MapVector]]
 def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> list[Row]:
     """One line for the Chamfer AP and one for the IoU variant; what the official side takes goes to `folder`."""
     predictions, elements = generate_maps(samples, seed=20)
-    found = {str(index): {name: _batch(own, name) for name in CHAMFER.classes} for index, own in enumerate(predictions)}
-    truth = {str(index): [_vector(element) for element in own] for index, own in enumerate(elements)}
+    found, truth = found_of(predictions, CHAMFER.classes), truth_of(elements)
     del predictions, elements
     count = min(samples, official_samples or OFFICIAL_SAMPLES) if official else 0
     return [_row(found, truth, protocol, folder, count) for protocol in (CHAMFER, IOU)]
@@ -55,7 +53,14 @@ def _row(found: Found, truth: Truth, protocol: MapProtocol, folder: Path, count:
     some = {token: found[token] for token in list(found)[:count]}
     load = os.getloadavg()[0]
     theirs = official_map(
-        some, truth, protocol=protocol, environment=environment, checkout=checkout, layout=layout, folder=folder
+        some,
+        truth,
+        protocol=protocol,
+        python=environment.python,
+        variables=environment.variables,
+        checkout=checkout,
+        layout=layout,
+        folder=folder,
     )
     result = evaluate_elements(some, truth, protocol=protocol)
     differences = [
@@ -73,18 +78,4 @@ def _row(found: Found, truth: Truth, protocol: MapProtocol, folder: Path, count:
         peak_mb=peak_mb,
         note=f"official: {theirs.seconds:.1f} s, {1e3 * theirs.cpu_seconds / count:.0f} ms CPU a sample; "
         f"shapely {theirs.shapely}",
-    )
-
-
-def _vector(element: Element) -> MapVector:
-    kind, points = element
-    return MapVector(type=kind, points=points)
-
-
-def _batch(found: list[Prediction], name: str) -> Predictions:
-    own = [(points, confidence) for kind, points, confidence in found if kind == name]
-    return Predictions(
-        lines=tuple(points for points, _ in own),
-        confidences=np.array([confidence for _, confidence in own], dtype=float),
-        ids=tuple(range(len(own))),
     )

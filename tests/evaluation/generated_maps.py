@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from admlops.datasets.vector_map import MapVector
+from admlops.evaluation.map_predictions import Predictions
 
 CLASSES = ("divider", "ped_crossing", "boundary")
 MEAN_COUNTS = (5.0, 1.8, 4.0)
@@ -71,3 +75,22 @@ def _predicted(name: str, line: Points, rng: np.random.Generator) -> Element:
     moved = line[low] + (share - low)[:, np.newaxis] * (line[low + 1] - line[low])
     moved = moved + rng.normal(0, 0.1, moved.shape) + rng.normal(0, 0.6, 2)
     return name, (moved[::-1] if rng.uniform() < 0.2 else moved).astype(np.float32).astype(np.float64)
+
+
+def found_of(predictions: Sequence[Sequence[Prediction]], classes: Sequence[str]) -> dict[str, dict[str, Predictions]]:
+    """Predictions as the evaluation takes them, by the number of their sample and by class."""
+    return {str(index): {name: _of_class(own, name) for name in classes} for index, own in enumerate(predictions)}
+
+
+def _of_class(found: Sequence[Prediction], name: str) -> Predictions:
+    own = [(points, confidence) for kind, points, confidence in found if kind == name]
+    return Predictions(
+        lines=tuple(points for points, _ in own),
+        confidences=np.array([confidence for _, confidence in own], dtype=float),
+        ids=tuple(range(len(own))),
+    )
+
+
+def truth_of(truth: Sequence[Sequence[Element]]) -> dict[str, list[MapVector]]:
+    """Ground truth as the evaluation takes it, by the number of its sample."""
+    return {str(i): [MapVector(type=kind, points=points) for kind, points in own] for i, own in enumerate(truth)}

@@ -136,6 +136,10 @@ def test_only_what_the_records_do(data: NuScenes, tokens: list[str], layout: Lay
     records = [msgspec.structs.replace(truth_record(data, token), detections_3d=msgspec.UNSET) for token in tokens]
     run = make_run(tmp_path / "run", data, records)
     metrics = evaluate_run(run, data, layout=layout, say=print)
+    (kept,) = (layout.repository / "cache" / "vectors").iterdir()
+    written = kept.stat().st_mtime_ns
+    assert evaluate_run(run, data, layout=layout, say=print) == metrics
+    assert kept.stat().st_mtime_ns == written
     assert {metric.protocol for metric in metrics_of(metrics)} == {MAP_PROTOCOL}
     assert "detection" not in metrics["details"]
     assert metrics["worst"] == []

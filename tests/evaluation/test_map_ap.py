@@ -13,7 +13,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.evaluation.generated_maps import generate_maps
+from tests.evaluation.generated_maps import found_of, generate_maps, truth_of
 from tests.evaluation.oracle_records import elements_of, metadata, truth_record
 from tests.evaluation.plain_map_ap import plain_map_ap
 from tests.evaluation.upstream import checkout_or_skip, run_maptr
@@ -23,7 +23,6 @@ from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, samp
 from admlops.environments import ensure_official
 from admlops.errors import EnvError, RecordError
 from admlops.evaluation.map_curves import average_precision
-from admlops.evaluation.map_predictions import Predictions
 from admlops.evaluation.polylines import pair_distances, resample
 from admlops.evaluation.vector_map import (
     CHAMFER,
@@ -93,22 +92,7 @@ def evaluate(
     truth: list[list[tuple[str, Points]]],
     protocol: MapProtocol = CHAMFER,
 ) -> MapEvaluation:
-    found = {
-        str(index): {name: batch_of(own, name) for name in protocol.classes} for index, own in enumerate(predictions)
-    }
-    there = {
-        str(index): [MapVector(type=kind, points=points) for kind, points in own] for index, own in enumerate(truth)
-    }
-    return evaluate_elements(found, there, protocol=protocol)
-
-
-def batch_of(found: list[tuple[str, Points, float]], name: str) -> Predictions:
-    own = [(points, confidence) for kind, points, confidence in found if kind == name]
-    return Predictions(
-        lines=tuple(points for points, _ in own),
-        confidences=np.array([confidence for _, confidence in own], dtype=float),
-        ids=tuple(range(len(own))),
-    )
+    return evaluate_elements(found_of(predictions, protocol.classes), truth_of(truth), protocol=protocol)
 
 
 def line(*points: tuple[float, float]) -> Points:
@@ -346,13 +330,13 @@ def test_equal_to_maptr_itself(protocol: MapProtocol, shapely_version: int, tmp_
             pytest.skip(f"MapTR's evaluator cannot be installed: {error}")
     predictions, truth = generate_maps(25, seed=11)
     expected = run_maptr(predictions, truth, protocol, python=python, checkout=checkout, folder=tmp_path)
-    assert expected["shapely"].startswith(f"{shapely_version}.")
+    assert expected.shapely.startswith(f"{shapely_version}.")
     result = evaluate(predictions, truth, protocol)
     for name, curves in result.curves.items():
         for threshold, curve in curves.items():
-            assert curve.ap == pytest.approx(expected["ap"][name][str(threshold)], abs=1e-6)
+            assert curve.ap == pytest.approx(expected.ap[name][str(threshold)], abs=1e-6)
     rounded = [[(kind, points, round(c, 1)) for kind, points, c in own] for own in predictions]
     tied = run_maptr(rounded, truth, protocol, python=python, checkout=checkout, folder=tmp_path)
     for name, curves in evaluate(rounded, truth, protocol).curves.items():
         for threshold, curve in curves.items():
-            assert curve.ap_low - 1e-6 <= tied["ap"][name][str(threshold)] <= curve.ap_high + 1e-6
+            assert curve.ap_low - 1e-6 <= tied.ap[name][str(threshold)] <= curve.ap_high + 1e-6

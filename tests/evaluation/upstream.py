@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.evaluation.generated_maps import Element, Prediction
+from tests.evaluation.generated_maps import Element, Prediction, found_of, truth_of
 
 from admlops.environments import ensure_official
 from admlops.errors import EnvError
+from admlops.evaluation.map_files import OfficialMap, official_map
 from admlops.evaluation.vector_map import MapProtocol
 from admlops.paths import find_layout
 
@@ -50,23 +48,18 @@ def run_maptr(
     python: str | Path,
     checkout: Path,
     folder: Path,
-) -> dict[str, Any]:
-    """`ap` by class and threshold as MapTR's evaluator has it, run by the given Python, and its `seconds`."""
-    index = {name: number for number, name in enumerate(protocol.classes)}
-    given = {
-        "classes": protocol.classes,
-        "metric": "iou" if "iou" in protocol.name else "chamfer",
-        "thresholds": protocol.thresholds,
-        "predictions": [[[index[k], line.tolist(), c] for k, line, c in sample] for sample in predictions],
-        "ground_truth": [[[index[k], line.tolist()] for k, line in sample] for sample in truth],
-    }
-    vectors, out = folder / "vectors.json", folder / "maptr.json"
-    vectors.write_text(json.dumps(given))
-    program = find_layout().envs / "official" / "maptr" / "evaluate.py"
-    command = [python, program, "--vectors", vectors, "--maptr", checkout, "--out", out]
-    subprocess.run([str(part) for part in command], check=True, timeout=6 * 3600, stdout=subprocess.DEVNULL)
-    result: dict[str, Any] = json.loads(out.read_text())
-    return result
+) -> OfficialMap:
+    """What MapTR's evaluator says, run by the given Python."""
+    return official_map(
+        found_of(predictions, protocol.classes),
+        truth_of(truth),
+        protocol=protocol,
+        python=Path(python),
+        variables={},
+        checkout=checkout,
+        layout=find_layout(),
+        folder=folder,
+    )
 
 
 def official_python(name: str) -> tuple[Path | None, str]:

@@ -42,6 +42,9 @@ from admlops.results.run_folder import RunFolder
 from admlops.storage import write_atomically
 
 METRICS_SCHEMA = 1
+CACHE = "cache/vectors"
+"""Below the repository; may be deleted at any time."""
+
 MAX_WORST = 50
 IMAGES = "detections_2d"
 NEEDS_COCO = "give its ground truth, a COCO file, with --boxes-2d FILE (projected 3D boxes are none)"
@@ -98,7 +101,14 @@ def evaluate_run(
     """
     boxes = read_run_boxes(run)
     _check(run, data, boxes)
-    work = Work(run=run, data=data, boxes=boxes, published=_published_protocols(run, layout), truth_2d=truth_2d)
+    work = Work(
+        run=run,
+        data=data,
+        boxes=boxes,
+        published=_published_protocols(run, layout),
+        cache=layout.repository / CACHE,
+        truth_2d=truth_2d,
+    )
     evaluation = _evaluate(work, layout=layout, say=say, official=official)
     metrics = _shape(run, data, boxes, evaluation)
     content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from admlops.datasets.vector_map import MapVector
-from admlops.environments import Environment
 from admlops.errors import EnvError
 from admlops.evaluation.map_predictions import Predictions
 from admlops.evaluation.vector_map import MapProtocol
@@ -35,7 +34,8 @@ def official_map(
     truth: Mapping[str, Sequence[MapVector]],
     *,
     protocol: MapProtocol,
-    environment: Environment,
+    python: Path,
+    variables: Mapping[str, str | None],
     checkout: Path,
     layout: Layout,
     folder: Path,
@@ -44,7 +44,7 @@ def official_map(
     """What MapTR's code says of the same vectors: by sample token, in the patch frame.
 
     Args:
-        environment: `environments.ensure_official(layout, OFFICIAL_NAME)`.
+        python, variables: of `environments.ensure_official(layout, OFFICIAL_NAME)`.
         checkout: MapTR's code.
         folder: where what goes in and comes out stays.
 
@@ -67,7 +67,7 @@ def official_map(
     result.unlink(missing_ok=True)  # of an earlier evaluation, so that a failure leaves no old answer behind
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
     command: list[str | Path] = [
-        environment.python,
+        python,
         program,
         "--vectors",
         vectors,
@@ -76,7 +76,7 @@ def official_map(
         "--out",
         result,
     ]
-    completed = run(command, variables=environment.variables, timeout_s=timeout_s)
+    completed = run(command, variables=variables, timeout_s=timeout_s)
     if completed.returncode != 0:
         said = completed.stderr.strip().splitlines()
         raise EnvError(

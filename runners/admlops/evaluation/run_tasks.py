@@ -13,7 +13,8 @@ from typing import Any
 
 from admlops.datasets.annotations import Annotations, read_annotations
 from admlops.datasets.data_set import DataSet
-from admlops.datasets.vector_map import CENTERLINE, MapVector, sample_vectors
+from admlops.datasets.vector_cache import cached_vectors
+from admlops.datasets.vector_map import CENTERLINE, MapVector
 from admlops.evaluation.coco_run import ImageResult, evaluate_images
 from admlops.evaluation.detection_run import DetectionResult, evaluate_detections
 from admlops.evaluation.futures import Futures
@@ -44,6 +45,7 @@ class Work:
     Attributes:
         boxes: what one pass over the records found, and which tasks they do.
         published: the protocols under which the model's authors publish numbers.
+        cache: the folder that keeps vectors cut from maps.
         truth_2d: a COCO file with ground truth of the images, if there is any.
     """
 
@@ -51,6 +53,7 @@ class Work:
     data: DataSet
     boxes: RunBoxes
     published: frozenset[str]
+    cache: Path
     truth_2d: Path | None = None
 
     @cached_property
@@ -93,12 +96,10 @@ class Work:
 
     @cached_property
     def map_truth(self) -> dict[str, list[MapVector]]:
-        """By token the vectors of the map around a sample."""
+        """By token the vectors of the map around a sample; cut once, and kept."""
+        places = {token: (self.data.location(token), sample) for token, sample in self.samples.items()}
         lines = "map_centerline" in self.map_protocols
-        return {
-            token: sample_vectors(self.data.root / "maps", self.data.location(token), sample, centerlines=lines)
-            for token, sample in self.samples.items()
-        }
+        return cached_vectors(self.data.root / "maps", places, cache=self.cache, centerlines=lines)
 
 
 def evaluate_tasks(work: Work) -> dict[str, Part]:
