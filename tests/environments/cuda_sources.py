@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def list_sources(layout: Layout, mmcv: Path, folder: Path) -> list[Path]:
 def compile_sources(
     sources: Sequence[Path], *, environment: Environment, mmcv: Path, archs: Sequence[str], together: int, folder: Path
 ) -> Iterator[Compiled]:
-    """Compile each source, or so many together, two at once."""
+    """Compile each source, or so many together, two at once; results come as they are ready."""
     nvcc, options = find_nvcc(), [*FLAGS, *_include_options(environment, mmcv), *_arch_options(archs)]
 
     def call(group: tuple[Path, ...]) -> list[Compiled]:
@@ -108,8 +108,8 @@ def compile_sources(
         return [_compile(nvcc, options, (source,), folder) for source in group]
 
     with ThreadPoolExecutor(max_workers=max(1, min(2, os.cpu_count() or 1))) as pool:
-        for results in pool.map(call, _groups(sources, together)):
-            yield from results
+        for done in as_completed([pool.submit(call, group) for group in _groups(sources, together)]):
+            yield from done.result()
 
 
 def _groups(sources: Sequence[Path], size: int) -> list[tuple[Path, ...]]:
