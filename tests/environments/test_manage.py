@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from tests.environments.small_checkout import SmallCheckout
 
+from admlops.environments.locking.conda_lock import read_conda_lock, write_conda_lock
 from admlops.environments.prefix import STATE_FILE
 
 
@@ -96,6 +98,19 @@ def test_show_says_what_an_environment_is(small: SmallCheckout) -> None:
     text = small.admlops("env", "show", "Tiny").stdout
     assert "kernels for:              sm_50, sm_60, " in text
     assert f"CONDA_PREFIX={small.prefix('conda')}" in text
+
+
+def test_show_names_packages_that_are_known_by_md5_alone(small: SmallCheckout) -> None:
+    path = small.model / "conda" / "conda-lock.yml"
+    lock = read_conda_lock(path)
+    weak = next(package for package in lock.packages if package.name == "libdemo")
+    packages = tuple(replace(one, sha256=None) if one is weak else one for one in lock.packages)
+    write_conda_lock(path, replace(lock, packages=packages, md5_only=frozenset({weak.url})))
+    small.admlops("env", "install", "Tiny", "--variant", "conda")
+    (shown,) = json.loads(small.admlops("env", "show", "Tiny", "--json").stdout)
+    assert shown["weak_hashes"] == ["libdemo (md5 only)"]
+    assert shown["lock_notes"] == [f"only an md5, because the channel publishes no sha256: {weak.file_name}"]
+    small.admlops("env", "verify", "Tiny", "--full")
 
 
 def test_several_environments_are_not_removed_by_one_name(small: SmallCheckout) -> None:

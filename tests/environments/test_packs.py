@@ -100,14 +100,14 @@ def test_restoring_needs_the_same_locks_and_the_same_place(prefix: Path, pack: P
     assert restore_from_pack(folder / "none", prefix, digest=DIGEST, say=said.append) is None
 
 
-def test_what_cannot_be_packed_is_named(prefix: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_packed_is_named(prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outwards = prefix / "lib/out"
     outwards.symlink_to("../../../outside")
     with pytest.raises(EnvError, match="lib/out links to"):
         pack_environment(prefix, tmp_path / "packs")
     outwards.unlink()
     with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(prefix)  # a socket's whole path may be too long for the kernel
+        monkeypatch.chdir(prefix)  # a socket's whole path may be too long for the kernel
         listening.bind("socket")
         with pytest.raises(EnvError, match="neither file, folder nor link"):
             pack_environment(prefix, tmp_path / "packs")
