@@ -120,7 +120,7 @@ def cut_after(content: bytes, sent: int, *, etag: str | None = '"v1"') -> Answer
     return answer
 
 
-def stall_after(content: bytes, sent: int, *, etag: str = '"v1"', hold_s: float = 5) -> Answer:
+def stall_after(content: bytes, sent: int, *, etag: str = '"v1"', hold_s: float = 120) -> Answer:
     """Promise the file, send `sent` bytes of it and fall silent."""
 
     def answer(request: Request) -> None:
