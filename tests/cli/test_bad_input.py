@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -224,8 +225,10 @@ def test_two_runs_into_one_folder(
     run_json = tmp_path / "repository" / "runs" / "one" / "run.json"
     while not run_json.exists() and first.poll() is None:
         time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)  # so that it is not done before the others come
     refused(admlops(*command, check=False), "one")
     refused(admlops(*command, "--resume", check=False), "in use by another process")
+    first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=200) == 0
     refused(admlops(*command, check=False), "already holds a run", "--resume")
 

@@ -74,7 +74,7 @@ def test_a_killed_host_resumes_to_the_same_records(bench: Bench, calm: tuple[str
     host.wait()
     before = set(bench.run.complete_scenes())
     if bench.events("worker_started"):
-        assert bench.living(patience_s=5.0) == []
+        assert bench.living(patience_s=60.0) == []
 
     summary = bench.go({"pause_s": PAUSE_S}, workers=1 + seed % 3)
     assert summary.state == "complete"
