@@ -126,7 +126,11 @@ MISTAKES = [
     (_set("checkpoints", "tiny", "sha256", to="A" * 64), "checkpoints.tiny.sha256", "64 lower-case hexadecimal"),
     (_drop("checkpoints", "tiny", "sha256_from"), "checkpoints.tiny.sha256", 'sha256_from = "first download"'),
     (_set("checkpoints", "tiny", "config", to="small"), "checkpoints.tiny.config", "(tiny, base)"),
-    (_set("checkpoints", "tiny", "fixes", to=["rgb"]), "checkpoints.tiny.fixes", "(bgr-normalisation, command-from-driven-path)"),
+    (
+        _set("checkpoints", "tiny", "fixes", to=["rgb"]),
+        "checkpoints.tiny.fixes",
+        "(bgr-normalisation, command-from-driven-path)",
+    ),
     (_set("checkpoints", "tiny", "file", to="../../x.pth"), "checkpoints.tiny.file", "the file's name"),
     (_set("checkpoints", "tiny", "url", to="https://a/b"), "checkpoints.tiny", "exactly one of url and google_drive"),
     (_set("checkpoints", "tiny", "url", to="http://a/b"), "checkpoints.tiny.url", "an https address"),
