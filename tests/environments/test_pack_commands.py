@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,20 @@ def test_install_keeps_a_pack_where_it_is_asked_to(small: SmallCheckout) -> None
     assert archive.stat().st_mtime_ns == made, "a pack that is there is kept"
     small.admlops("env", "remove", "Tiny", "--yes")
     assert "restored" not in small.admlops("env", "install", "Tiny", "--no-pack", "--json").stderr
+
+
+def test_on_a_pod_an_environment_comes_back_by_the_same_command(small: SmallCheckout) -> None:
+    """Packs on a disk that stays, environments on one that does not: nobody has to ask for a pack."""
+    stays = Path("/dev/shm")
+    if not os.access(stays, os.W_OK) or stays.stat().st_dev == small.layout.root.stat().st_dev:
+        pytest.skip("needs /dev/shm, writable and not the file system of the temporary files")
+    with tempfile.TemporaryDirectory(dir=stays) as folder:
+        command = ("env", "install", "Tiny", "--variant", "modern", "--json")
+        small.admlops(*command, variables={"ADMLOPS_REP_PATH": folder})
+        (archive,) = Path(folder, "packs").glob("*.tar.zst")
+        assert archive.name == f"{small.prefix('modern').name}.tar.zst"
+        subprocess.run(["rm", "-r", small.layout.environments], check=True)
+        assert "restored" in small.admlops(*command, variables={"ADMLOPS_REP_PATH": folder}).stderr
 
 
 def test_a_damaged_pack_costs_only_time(small: SmallCheckout) -> None:
