@@ -6,8 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -18,19 +22,19 @@ def show_bytes(name: str) -> Iterator[Callable[[int, int | None], None]]:
     if not sys.stderr.isatty():
         yield _plain(name)
         return
+    with byte_bars() as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def byte_bars() -> Progress:
+    """Bars with sizes and speed on standard error, which leave no trace when they are done."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    timing = (TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, *timing, console=Console(stderr=True), transient=True)
 
 
 def _plain(name: str) -> Callable[[int, int | None], None]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 
+from admlops.cli.byte_progress import byte_bars
 from admlops.environments.progress import Progress, ProgressWatch, Say
 
 PLAIN_INTERVAL_S = 5.0
@@ -20,19 +21,9 @@ def show_installation() -> Iterator[tuple[Say, ProgressWatch]]:
     if not sys.stderr.isatty():
         yield _say, _Plain().watch
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with byte_bars() as bars:
         tasks: dict[str, TaskID] = {}
 
         def watch(progress: Progress) -> None:
@@ -42,7 +33,7 @@ def show_installation() -> Iterator[tuple[Say, ProgressWatch]]:
                 tasks[progress.phase] = bars.add_task(progress.phase)
             bars.update(tasks[progress.phase], completed=progress.done, total=progress.total)
 
-        yield lambda line: console.print(line, markup=False, highlight=False), watch
+        yield lambda line: bars.console.print(line, markup=False, highlight=False), watch
 
 
 def _say(line: str) -> None:

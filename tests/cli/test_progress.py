@@ -1,0 +1,62 @@
+"""Progress of installations: bars with sizes and speed on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from admlops.cli import install_progress
+from admlops.environments.progress import Progress
+
+ON_A_TERMINAL = """
+import time
+from admlops.cli.install_progress import show_installation
+from admlops.environments.progress import Progress
+
+with show_installation() as (say, watch):
+    for done in (0, 5_000_000, 8_000_000):
+        watch(Progress(phase="download", done=done, total=10_000_000, unit="bytes"))
+        time.sleep(0.3)
+    watch(Progress(phase="link", done=1, total=2, unit="packages"))
+    say("a [line] with brackets")
+"""
+
+
+def test_elsewhere_a_line_now_and_then_has_sizes_and_speed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = itertools.count(step=3)  # seconds from one look to the next; a line is due every five
+    monkeypatch.setattr(install_progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with install_progress.show_installation() as (say, watch):
+        for done in (0, 3_000_000, 6_000_000, 9_000_000):
+            watch(Progress(phase="download", done=done, total=10_000_000, unit="bytes"))
+        for done in (0, 1_000_000, 3_000_000):
+            watch(Progress(phase="packages", done=done, total=None, unit="bytes"))
+        for done in (0, 1, 2):
+            watch(Progress(phase="link", done=done, total=2, unit="packages"))
+        say("built")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["download: 6 of 10 MB, 1.0 MB/s", "packages: 3 MB, 0.5 MB/s", "built"]
+
+
+def test_on_a_terminal_there_is_a_bar() -> None:
+    ours, theirs = os.openpty()
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([sys.executable, "-c", ON_A_TERMINAL], stderr=theirs, env=variables) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 4096):
+                shown += piece
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"8.0/10.0 MB" in shown
+    assert b"MB/s" in shown
+    assert b"a [line] with brackets" in shown
