@@ -285,6 +285,18 @@ def test_a_killed_packing_leaves_the_old_pack_or_none(prefix: Path, tmp_path: Pa
     assert sorted(path.name for path in folder.iterdir()) == [f"{prefix.name}.json", archive.name]
 
 
+def test_another_machine_on_the_same_volume_is_not_disturbed_for_a_day(prefix: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "packs"
+    folder.mkdir()
+    theirs, abandoned = (folder / f".{prefix.name}.tar.zst.other-pod.{pid}" for pid in (1, 2))
+    for path in (theirs, abandoned):
+        path.write_text("half")
+    os.utime(abandoned, (0, 0))
+    pack_environment(prefix, folder)
+    assert theirs.is_file()
+    assert not abandoned.exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small tmpfs")
 def test_a_full_disk_is_said(prefix: Path, pack: Pack, tmp_path: Path) -> None:
     small = tmp_path / "small"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -32,6 +34,7 @@ from admlops.errors import EnvError
 from admlops.storage import explain_os_error
 
 BLOCK_BYTES = 1 << 20
+ABANDONED_S = 24 * 3600.0
 LEFT_OUT = (STATE_FILE, SENTINEL)
 """Written anew by whoever unpacks: the state file must come last."""
 
@@ -61,7 +64,8 @@ def pack_environment(
         raise EnvError(f"{prefix} is not a ready environment", hint="admlops env list")
     stored = level == STORED
     archive, other = (archive_of(folder, prefix.name, stored=kind) for kind in (stored, not stored))
-    temporary, draft = (path.with_name(f".{path.name}.{os.getpid()}") for path in (archive, manifest_of(archive)))
+    mark = f"{socket.gethostname()}.{os.getpid()}"
+    temporary, draft = (path.with_name(f".{path.name}.{mark}") for path in (archive, manifest_of(archive)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in (archive, other, manifest_of(archive)):
@@ -94,11 +98,14 @@ def pack_environment(
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what packers that were killed left beside `path`."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        pid = left.name.rpartition(".")[2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            left.unlink(missing_ok=True)
+    """Remove what packers that were killed left beside `path`; those of other machines may still be at it for a day."""
+    begin = f".{path.name}."
+    for left in path.parent.glob(f"{begin}*"):
+        host, _, pid = left.name.removeprefix(begin).rpartition(".")
+        ended = host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
+        with suppress(FileNotFoundError):  # it has just been finished
+            if ended or time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
 
 
 class _HashedFile:
