@@ -20,7 +20,7 @@ from admlops.evaluation.map_predictions import read_all_predictions, read_map_re
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.evaluation.part import Part
-from admlops.evaluation.planning import STEPS
+from admlops.evaluation.planning import STEPS, published_names
 from admlops.evaluation.run_plans import no_futures
 from admlops.evaluation.run_tasks import Work
 from admlops.paths import Layout
@@ -81,6 +81,8 @@ def run_official(work: Work, parts: Mapping[str, Part], *, layout: Layout, say: 
                 say(f"{run}: VAD's own metrics of plans and futures")
                 vad = _vad(work, checkout, layout=layout, say=say)
             values = vad[VAD_PARTS[key]]
+            if key == "plan":
+                values = published_names(values)
             found.append(_official("VAD", protocol, None, values, part.metrics("")[0].n, work.boxes.dataset))
         elif key in work.map_keys:
             checkout = layout.root / "submodules" / map_files.CHECKOUT

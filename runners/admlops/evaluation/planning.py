@@ -44,6 +44,9 @@ EGO_COLUMNS = np.arange(98, 102)
 
 SAMPLES_AT_ONCE = 512
 NAMES = ("L2", "obj_col", "obj_box_col")
+PUBLISHED = {"obj_box_col": "collision"}
+AVERAGED = ("L2", "obj_box_col")
+"""What papers call a value, and of which they give the mean over the horizons."""
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -98,7 +101,7 @@ class PlanningEvaluation:
         """By name the values in resamples of scenes; `scenes` holds the scene of each plan given."""
         each = self.each.astype(np.float64)
         ratios = resample_ratios(each, np.ones_like(each), scenes[self.rows], weights)
-        return dict(zip(self.values, ratios.T, strict=True))
+        return published_names(dict(zip(self.values, ratios.T, strict=True)))
 
     def details(self) -> dict[str, Any]:
         """How many plans were measured."""
@@ -107,8 +110,23 @@ class PlanningEvaluation:
     def metrics(self, dataset: str) -> list[Metric]:
         return [
             Metric(name=name, protocol=self.protocol, value=value, n=self.samples, dataset=dataset)
-            for name, value in self.values.items()
+            for name, value in published_names(self.values).items()
         ]
+
+
+def published_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under the names that papers use, `collision` for `obj_box_col`, and the means of the three horizons.
+
+    The values are numbers, arrays or None.
+    """
+    named: dict[str, Any] = {}
+    for name in NAMES:
+        own = {f"{second}s": values[f"{name}_{second}s"] for second in HORIZONS_S}
+        if name in AVERAGED:
+            parts = list(own.values())
+            own["avg"] = None if any(part is None for part in parts) else sum(parts) / len(parts)
+        named |= {f"{PUBLISHED.get(name, name)}_{horizon}": value for horizon, value in own.items()}
+    return named
 
 
 def positions(steps: Floats) -> Floats:
