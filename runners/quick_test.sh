@@ -15,8 +15,7 @@ The table says of each model whether it is
   not set up   with what is missing
 
 Real data and weights are taken where they are set up, else synthetic scenes are made and random weights drawn. Without a
-GPU the networks run on the first two samples only. Options go to `admlops compare`: with --models it runs those alone,
-on all samples.
+GPU the networks run on the first two samples only. Options go to `admlops compare`.
 
 Example:
   ./runners/quick_test.sh --workers 2
@@ -40,15 +39,21 @@ data_set() {
   echo "$made"
 }
 
-# The data sets that networks read which can run here, if only with random weights: nuscenes, openlanev2, or none.
+# The data sets that networks read which can run here, if only with random weights: nuscenes, openlanev2, or none. With
+# --models among the arguments, those networks alone.
 networks_here() {
   "$root/.venv/bin/python" -c '
+import sys
 from admlops.catalog import READY, list_models, load_model, setup_status
 from admlops.paths import find_layout
 layout = find_layout()
-models = [load_model(layout, name) for name in list_models(layout)]
+wanted = list_models(layout)
+if "--models" in sys.argv[1:-1]:
+    named = sys.argv[sys.argv.index("--models") + 1]
+    wanted = [name for name in wanted if named == "all" or name in named.split(",")]
+models = [load_model(layout, name) for name in wanted]
 networks = [model for model in models if model.source.kind == "git"]
-print(*sorted({model.dataset for model in networks if setup_status(layout, model, weights=False) == READY}))'
+print(*sorted({model.dataset for model in networks if setup_status(layout, model, weights=False) == READY}))' "$@"
 }
 
 has_gpu() { nvidia-smi -L >/dev/null 2>&1; }
@@ -58,13 +63,11 @@ main() {
   "$root/install/bootstrap.sh"
   local data networks options=()
   data=$(data_set nuscenes synthetic --camera-sweeps 0)
-  networks=$(networks_here)
-  if [[ -n $networks && " $* " != *" --models "* ]]; then
-    has_gpu || options+=(--limit 2)
-    case $networks in
-      *openlanev2*) options+=(--also "$(data_set OpenLane-V2 synthetic-openlane --format openlane-v2)") ;;
-    esac
-  fi
+  networks=$(networks_here "$@")
+  [[ -z $networks ]] || has_gpu || options+=(--limit 2)
+  case $networks in
+    *openlanev2*) options+=(--also "$(data_set OpenLane-V2 synthetic-openlane --format openlane-v2)") ;;
+  esac
   "$admlops" compare --models all --random-weights --data "$data" --fresh ${options[@]+"${options[@]}"} "$@"
 }
 
