@@ -202,10 +202,10 @@ def upstreams_metrics(theirs: Any, tokens: list[str]) -> dict[str, float]:
         return [float(theirs[f"{token}.metric {name}"]) for token in tokens]
 
     valid = numbers("fut_valid_flag")
-    kinds = ("L2", "obj_col", "obj_box_col")
+    kinds = {"L2": "L2", "obj_col": "obj_col", "obj_box_col": "collision"}
     found = {
-        f"{kind}_{second}s": float(np.dot(numbers(f"plan_{kind}_{second}s"), valid) / sum(valid))
-        for kind in kinds
+        f"{name}_{second}s": float(np.dot(numbers(f"plan_{kind}_{second}s"), valid) / sum(valid))
+        for kind, name in kinds.items()
         for second in (1, 2, 3)
     }
     for name in ("car", "pedestrian"):
