@@ -93,7 +93,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
                 model["why"],
             )
         )
-    print_table(("model", "status", *columns, "ms/sample", "latency", "why"), rows)
+    print_table(("model", "state", *columns, "ms/sample", "latency", "why"), rows)
 
 
 def _number(value: float | None) -> str:
