@@ -184,7 +184,7 @@ def walk(path: str, value: Any) -> Iterator[Tuple[str, Any]]:
 
 def walk_list(path: str, items: Any) -> Iterator[Tuple[str, Any]]:
     """Items of one structure become one array for each of its parts; a list of one adds no step to the path."""
-    if len(items) == 1 and not isinstance(items[0], dict):
+    if len(items) == 1:
         yield from walk(path, items[0])
         return
     parts = [dict(walk(path, item)) for item in items]
