@@ -16,8 +16,8 @@ setup: ## Set up everything: system packages, storage, sources, environments, we
 setup-%: ## Set up one model, as in make setup-MapTR
 	@./install/setup.sh --model $*
 
-test-%: ## Check one model's sources and environment, and run it on synthetic scenes
-	@./install/check_model.sh $*
+test-%: ## Check one model's sources and environment, and run it; VARIANT=classic for those pins
+	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT))
 
 env-list: bootstrap ## Say which environments are ready
 	@.venv/bin/admlops env list

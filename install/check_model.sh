@@ -4,15 +4,16 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-Usage: install/check_model.sh MODEL [--full] [--help]
+Usage: install/check_model.sh MODEL [--variant NAME] [--full] [--help]
 
 Checks that the sources of MODEL are exactly what is pinned, that its environment is what its locks say and works here
 (imports, kernels for this GPU, each compiled operation against plain PyTorch), and runs it on two samples: of its data
 set and with the catalogue's weights where they are there, else of synthetic scenes and with random weights.
 Writes a page with pictures. Stops at the first thing that is not so and ends with 2, or with 1 if the model itself fails.
 
-  --full   hash every file of the environment
-  --help   this text
+  --variant NAME   these pins, as in --variant classic; the model's default ones if not given
+  --full           hash every file of the environment
+  --help           this text
 
 Example:
   ./install/check_model.sh GroundPlane
@@ -25,6 +26,7 @@ repository=${ADMLOPS_REP_PATH:-$root/admlops_repository}
 model=
 data=
 options=()
+variant=()
 options_of_data=()
 weights=()
 
@@ -36,14 +38,18 @@ fail() { # message, what to type next
 say() { printf 'check: %s\n' "$1"; }
 
 parse() {
-  local argument
-  for argument in "$@"; do
-    case $argument in
-      --full) options+=("$argument") ;;
+  while (($#)); do
+    case $1 in
+      --full) options+=("$1") ;;
+      --variant)
+        [[ -n ${2:-} ]] || fail "--variant wants a name" "./install/check_model.sh MapTR --variant classic"
+        variant=(--variant "$2") && shift
+        ;;
       --help | -h) usage && exit 0 ;;
-      -*) fail "unknown option $argument" "./install/check_model.sh --help" ;;
-      *) model=$argument ;;
+      -*) fail "unknown option $1" "./install/check_model.sh --help" ;;
+      *) model=$1 ;;
     esac
+    shift
   done
   [[ -n $model ]] || fail "no model is named" "./install/check_model.sh GroundPlane"
   [[ -f $root/envs/$model/model.toml ]] || fail "no model is called $model (there is no envs/$model/model.toml)" "ls $root/envs"
@@ -88,7 +94,7 @@ print("none" if not default else "yes" if pathlib.Path(default[0]["path"]).is_fi
 run_and_draw() {
   local name
   name=check-$model-$(date +%Y%m%d-%H%M%S)
-  "$admlops" run "$model" --data "$data" --limit 2 --run "$name" "${options_of_data[@]}" "${weights[@]}"
+  "$admlops" run "$model" "${variant[@]}" --data "$data" --limit 2 --run "$name" "${options_of_data[@]}" "${weights[@]}"
   "$admlops" evaluate "$name" || say "not evaluated, as said above"
   "$admlops" report "$name"
 }
@@ -98,8 +104,8 @@ main() {
   "$root/install/bootstrap.sh"
   "$admlops" sources verify "$model" || exit 2
   say "the environment of $model"
-  "$admlops" env verify "$model" "${options[@]}" || exit 2
-  "$admlops" env probe "$model" || exit 2
+  "$admlops" env verify "$model" "${variant[@]}" "${options[@]}" || exit 2
+  "$admlops" env probe "$model" "${variant[@]}" || exit 2
   check_adapter
   choose_data
   choose_weights

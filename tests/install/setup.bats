@@ -172,6 +172,20 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   has_line "admlops run MapTR --data $DISK/data/synthetic-openlane"
 }
 
+@test "a model is checked in the variant that is asked for" {
+  touch envs/MapTR/demo.py
+  stand_in .venv/bin/admlops '[[ $1 != checkpoints ]] || echo "[]"'
+  ADMLOPS_REP_PATH=$DISK run make test-MapTR VARIANT=classic
+  [ "$status" -eq 0 ]
+  run cat "$CALLS"
+  has_line "admlops env verify MapTR --variant classic"
+  has_line "admlops env probe MapTR --variant classic"
+  has_line "admlops run MapTR --variant classic --data"
+  run ./install/check_model.sh MapTR --variant
+  [ "$status" -eq 2 ]
+  has_line "--variant wants a name"
+}
+
 @test "a model with changed sources or a damaged environment is not run" {
   touch envs/MapTR/demo.py
   stand_in .venv/bin/admlops '[[ $1 != sources ]]'
