@@ -89,14 +89,19 @@ def test_motion() -> None:
     assert moved["EPA_car"] > 1e-3
 
 
-def test_counts() -> None:
+def generate_images(count: int) -> list[tuple[ImageTruth, ImagePrediction]]:
     rng = np.random.default_rng(9)
     images = []
-    for _ in range(SCENES * SAMPLES):
+    for _ in range(count):
         there, found = (rng.uniform(0, 40, (int(rng.integers(1, 5)), 2)).repeat(2, axis=0).reshape(-1, 4) for _ in "ab")
         sizes = np.array([0.0, 0.0, 20.0, 20.0])
         truth = ImageTruth(boxes=there + sizes, classes=("car",) * len(there))
         sure = rng.uniform(0.3, 1, len(found))
         images.append((truth, ImagePrediction(boxes=found + sizes, classes=("car",) * len(found), confidences=sure)))
+    return images
+
+
+def test_counts() -> None:
+    images = generate_images(SCENES * SAMPLES)
     moved = check(lambda samples: evaluate_counting(images[index] for index in samples), tolerance=1e-9)
     assert moved["count_score_car"] > 0.01

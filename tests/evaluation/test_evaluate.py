@@ -142,6 +142,11 @@ def test_only_what_the_records_do(data: NuScenes, tokens: list[str], layout: Lay
     assert kept.stat().st_mtime_ns == written
     assert {metric.protocol for metric in metrics_of(metrics)} == {MAP_PROTOCOL}
     assert "detection" not in metrics["details"]
+    parts = metrics["details"]["map"]["breakdowns"]
+    assert parts["protocol"] == MAP_PROTOCOL
+    assert {name: part["samples"] for name, part in parts["scene"].items()} == {
+        scene.name: len(scene.samples) for scene in data.scenes()
+    }
     assert metrics["worst"] == []
     assert not run.predictions_path.exists()
 

@@ -143,6 +143,10 @@ def test_moved_lanes_and_failed_samples_cost(
     assert details["lane_ap"]["1.0"] < details["lane_ap"]["3.0"]
     assert details["element_ap"]["yellow"] == 1.0, "on neither side"
     assert set(details["tie_ranges"]) == set(NAMES)
+    parts = details["breakdowns"]
+    assert (parts["protocol"], set(parts["scene"])) == (OPENLANE_1_1, {scene.name for scene in data.scenes()})
+    assert all(set(part) == {"samples", *NAMES} and 0 < part["DET_l"] < 0.95 for part in parts["scene"].values())
+    assert "no description" in parts["conditions"]["reason"]
     shown = admlops("evaluate", run.path).stdout
     assert all(name in shown for name in NAMES)
     assert "openlanev2.1.1" in shown

@@ -132,9 +132,10 @@ def read_annotations(root: Path, version: str, tokens: Sequence[str], *, followi
     categories = _categories(folder)
     attributes = {row.token: row.name for row in stream_rows(folder, "attribute", Named)}
     poses = _read_poses(folder, index)
+    scenes = _scenes(folder)
     return Annotations(
         samples=tuple(tokens),
-        scenes=_scenes(folder, [samples[token].scene_token for token in tokens]),
+        scenes=[scenes[samples[token].scene_token] for token in tokens],
         ego=poses[:, :3],
         ego_rotation=poses[:, 3:7],
         lidar=poses[:, 7:10],
@@ -213,13 +214,22 @@ def _categories(folder: Path) -> dict[str, str]:
     return {row.token: names[row.category_token] for row in stream_rows(folder, "instance", Instance)}
 
 
-def _scenes(folder: Path, tokens: Sequence[str]) -> list[SampleScene]:
+def read_scenes(root: Path, version: str) -> dict[str, SampleScene]:
+    """Every scene by its name.
+
+    Raises:
+        DataError: a table is missing or damaged.
+    """
+    return {scene.name: scene for scene in _scenes(root / version).values()}
+
+
+def _scenes(folder: Path) -> dict[str, SampleScene]:
+    """Scene token → scene."""
     locations = {row.token: row.location for row in stream_rows(folder, "log", Log)}
-    scenes = {
+    return {
         row.token: SampleScene(name=row.name, description=row.description, location=locations.get(row.log_token, ""))
         for row in stream_rows(folder, "scene", Scene)
     }
-    return [scenes[token] for token in tokens]
 
 
 def _level(token: str) -> int:

@@ -3,11 +3,14 @@
 Matching happens within samples, so another choice of scenes changes no match, only how often each one counts. For each
 scene the predictions and the true positives are counted up to the places of true positives in the order of confidence;
 a resample is a weighted sum over scenes. With more than PLACES true positives some of them stand for all, and precision
-runs linearly in between: that moves a resampled AP by some 10⁻⁵.
+runs linearly in between: that moves a resampled AP by some 10⁻⁵. Where no resample has a scene twice, each is a part of
+the data set and is evaluated by itself, at all of its true positives.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +24,7 @@ MARGIN = 1e-6
 """What single precision takes from a recall of 0.1, 0.2, …: the original reaches it all the same."""
 
 Bools = NDArray[np.bool_]
+Measure = Callable[[NDArray[np.floating], Bools, Scenes, NDArray[np.integer], Weights], Values]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,29 @@ class _Curves:
     thinned: bool
 
 
+def _exact_for_parts(measure: Measure) -> Measure:
+    """Gives `measure` each resample alone, its scenes as one, where none has a scene twice."""
+
+    @functools.wraps(measure)
+    def measured(
+        confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
+    ) -> Values:
+        if weights.max(initial=0) > 1:
+            return measure(confidences, positive, scene, truth, weights)
+        ends = np.bincount(scene, minlength=weights.shape[1]).cumsum()[:-1]
+        of_scene = np.split(np.argsort(scene, kind="stable"), ends)
+        values = np.zeros(len(weights))
+        once = np.ones((1, 1), dtype=np.int32)
+        for row, drawn in enumerate(weights > 0):
+            own = np.sort(np.concatenate([scene[:0], *(of_scene[index] for index in np.flatnonzero(drawn))]))
+            there = truth[drawn].sum(keepdims=True)
+            values[row] = measure(confidences[own], positive[own], np.zeros_like(own), there, once)[0]
+        return values
+
+    return measured
+
+
+@_exact_for_parts
 def resample_area(
     confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
 ) -> Values:
@@ -52,6 +79,7 @@ def resample_area(
     return area
 
 
+@_exact_for_parts
 def resample_eleven_points(
     confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
 ) -> Values:
@@ -77,12 +105,13 @@ def resample_eleven_points(
 def _curves(
     confidences: NDArray[np.floating], positive: Bools, scene: Scenes, truth: NDArray[np.integer], weights: Weights
 ) -> _Curves | None:
-    """None without any true positive."""
+    """None without any true positive. A single resample costs little, so it takes every place."""
     order = np.argsort(-confidences, kind="stable")
     hits = np.flatnonzero(positive[order])
     if not len(hits):
         return None
-    chosen = np.linspace(0, len(hits) - 1, min(len(hits), PLACES)).round().astype(np.int64)
+    most = PLACES if len(weights) > 1 else len(hits)
+    chosen = np.linspace(0, len(hits) - 1, min(len(hits), most)).round().astype(np.int64)
     places = hits[chosen]
     cell = np.searchsorted(places, np.arange(len(order))) * weights.shape[1] + scene[order]
     size = (len(places) + 1, weights.shape[1])

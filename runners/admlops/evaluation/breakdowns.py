@@ -12,6 +12,9 @@ Means run over the classes that have ground truth in the part, not over all ten:
 So these numbers have a protocol id of their own.
 
 A scene is at night or in rain if the annotators' description in the scene table has the word.
+
+Other tasks than boxes have parts by scene, light and weather alone. Such a part is a resample that draws its scenes
+once and no others, so its values are those of an evaluation of these scenes, under the same protocol.
 """
 
 from __future__ import annotations
@@ -28,19 +31,19 @@ from admlops.evaluation.nuscenes_detection import ERROR_COLUMN, Matching, Score,
 from admlops.evaluation.nuscenes_errors import ERRORS
 from admlops.evaluation.nuscenes_matching import NO_PARTNER
 from admlops.evaluation.nuscenes_protocol import DISTANCES_M
+from admlops.evaluation.part import Part as Evaluated
 
 RINGS_M = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0)
 VISIBILITIES = {1: "0-40 %", 2: "40-60 %", 3: "60-80 %", 4: "80-100 %"}
 PROTOCOL_SUFFIX = ".present-classes"
+UNDESCRIBED = "the scenes have no description, which says whether it is night or rains"
 
 Part = Mapping[str, Any]
 
 
 def break_down(matching: Matching, scenes: Sequence[SampleScene], *, protocol: str) -> dict[str, Any]:
     """The metrics of every part; `scenes` holds the scene of each sample. The form is that of `metrics.json`."""
-    names = list(dict.fromkeys(scene.name for scene in scenes))
-    number = {name: index for index, name in enumerate(names)}
-    scene = np.array([number[entry.name] for entry in scenes], dtype=np.int64)
+    names, scene = _number(scenes)
     return {
         "protocol": protocol + PROTOCOL_SUFFIX,
         "scene": dict(zip(names, _by_sample_group(matching, scene, len(names)), strict=True)),
@@ -48,6 +51,52 @@ def break_down(matching: Matching, scenes: Sequence[SampleScene], *, protocol: s
         "visibility": _by_visibility(matching),
         "conditions": _by_conditions(matching, scenes),
     }
+
+
+def break_down_scenes(part: Evaluated, scenes: Sequence[SampleScene]) -> dict[str, Any] | None:
+    """The values of every scene, light and weather, as `break_down` has them; None for what is not resampled.
+
+    `scenes` holds the scene of each sample of the run. A value is None where its protocol leaves it undefined, and
+    where the part has no samples.
+    """
+    names, scene = _number(scenes)
+    conditions = {
+        name: np.bincount(scene[mask], minlength=len(names)) > 0 for name, mask in _conditions(scenes).items()
+    }
+    weights = np.stack([*np.eye(len(names), dtype=np.bool_), *conditions.values()]).astype(np.int32)
+    values = part.resample(scene, weights)
+    if not values:
+        return None
+    samples = weights @ np.bincount(scene, minlength=len(names))
+    rows = [
+        {"samples": int(count), **{name: _value(own[row], count) for name, own in values.items()}}
+        for row, count in enumerate(samples)
+    ]
+    described = dict(zip(conditions, rows[len(names) :], strict=True))
+    return {
+        "protocol": part.metrics("")[0].protocol,
+        "scene": dict(zip(names, rows, strict=False)),
+        "conditions": described or {"reason": UNDESCRIBED},
+    }
+
+
+def _value(value: float, samples: int) -> float | None:
+    return float(value) if samples and not np.isnan(value) else None
+
+
+def _number(scenes: Sequence[SampleScene]) -> tuple[list[str], Integers]:
+    """The scenes' names in order of appearance, and the place of each sample's scene among them."""
+    names = list(dict.fromkeys(scene.name for scene in scenes))
+    number = {name: index for index, name in enumerate(names)}
+    return names, np.array([number[entry.name] for entry in scenes], dtype=np.int64)
+
+
+def _conditions(scenes: Sequence[SampleScene]) -> dict[str, Mask]:
+    """By condition which samples are in it; empty where no scene is described."""
+    if not any(scene.description for scene in scenes):
+        return {}
+    night, rain = (np.array([word in scene.description.lower() for scene in scenes]) for word in ("night", "rain"))
+    return {"day": ~night, "night": night, "dry": ~rain, "rain": rain}
 
 
 def _by_sample_group(matching: Matching, group: Integers, groups: int) -> list[Part]:
@@ -87,13 +136,12 @@ def _by_visibility(matching: Matching) -> dict[str, Part]:
 
 
 def _by_conditions(matching: Matching, scenes: Sequence[SampleScene]) -> dict[str, Any]:
-    if not any(scene.description for scene in scenes):
-        return {"reason": "the scenes have no description, which says whether it is night or rains"}
-    night = np.array(["night" in scene.description.lower() for scene in scenes])
-    rain = np.array(["rain" in scene.description.lower() for scene in scenes])
-    day_night = _by_sample_group(matching, night.astype(np.int64), 2)
-    dry_rain = _by_sample_group(matching, rain.astype(np.int64), 2)
-    return {"day": day_night[0], "night": day_night[1], "dry": dry_rain[0], "rain": dry_rain[1]}
+    found = _conditions(scenes)
+    if not found:
+        return {"reason": UNDESCRIBED}
+    day, night = _by_sample_group(matching, found["night"].astype(np.int64), 2)
+    dry, rain = _by_sample_group(matching, found["rain"].astype(np.int64), 2)
+    return {"day": day, "night": night, "dry": dry, "rain": rain}
 
 
 def _part(matching: Matching, truth: Mask, counted: Mask) -> Part:

@@ -15,6 +15,7 @@ from admlops.catalog import load_model
 from admlops.datasets.data_set import DataSet
 from admlops.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
+from admlops.evaluation.breakdowns import break_down_scenes
 from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE
 from admlops.evaluation.detection_run import DetectionResult
 from admlops.evaluation.lane_run import LaneResult
@@ -54,9 +55,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluation:
-    """What the protocols said: `parts` by their key in `details`, `resamples` by protocol and metric."""
+    """What the protocols said: `parts` by their key in `details`, `resamples` by protocol and metric.
+
+    `breakdowns` has what `details` of a part does not hold itself.
+    """
 
     parts: Mapping[str, Part]
+    breakdowns: Mapping[str, Mapping[str, Any]]
     metrics: Sequence[Metric]
     resampling: Resampling
     resamples: Mapping[str, Mapping[str, Values]]
@@ -171,12 +176,20 @@ def _evaluate(work: Work, *, layout: Layout, say: Say, official: bool) -> _Evalu
         say(f"{run.header.run}: {line}")
     return _Evaluation(
         parts=parts,
+        breakdowns=_break_down(work, parts),
         metrics=metrics,
         resampling=resampling,
         resamples=resamples,
         official=theirs,
         notes=tuple(notes),
     )
+
+
+def _break_down(work: Work, parts: Mapping[str, Part]) -> dict[str, Mapping[str, Any]]:
+    """What `details` of the parts takes up; boxes have their own, and what is not resampled has none."""
+    others = {key: part for key, part in parts.items() if not isinstance(part, DetectionResult)}
+    found = {key: break_down_scenes(part, work.scenes) for key, part in others.items()}
+    return {key: {"breakdowns": own} for key, own in found.items() if own is not None}
 
 
 def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]) -> Metric:
@@ -227,7 +240,9 @@ def _shape(run: RunFolder, data: DataSet, boxes: RunBoxes, evaluation: _Evaluati
         "notes": list(evaluation.notes),
         "metrics": [metric.to_json() for metric in evaluation.metrics],
         "latency": summarize(Record(schema=1, metadata=entry) for entry in boxes.metadata).to_json(),
-        "details": {name: part.details() for name, part in evaluation.parts.items()},
+        "details": {
+            name: {**part.details(), **evaluation.breakdowns.get(name, {})} for name, part in evaluation.parts.items()
+        },
         "intervals": evaluation.resampling.to_json(),
         "operating_points": cutoffs,
         "worst": [entry.to_json() for entry in worst],

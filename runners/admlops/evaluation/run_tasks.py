@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from admlops.datasets.annotations import Annotations, read_annotations
+from admlops.datasets.annotations import Annotations, SampleScene, read_annotations, read_scenes
 from admlops.datasets.data_set import DataSet
 from admlops.datasets.vector_cache import cached_vectors
 from admlops.datasets.vector_map import CENTERLINE, MapVector
@@ -66,6 +66,13 @@ class Work:
         """Of the run's samples and, if futures are to be measured, of those after them."""
         following = STEPS if self.boxes.tasks & {"plan", FUTURES} else 0
         return read_annotations(self.data.root, self.data.version, self.boxes.tokens, following=following)
+
+    @cached_property
+    def scenes(self) -> list[SampleScene]:
+        """The scene of each of the run's samples; OpenLane-V2 describes none."""
+        known = read_scenes(self.data.root, self.data.version) if self.data.kind == "nuscenes" else {}
+        names = (entry.scene for entry in self.boxes.metadata)
+        return [known.get(name) or SampleScene(name=name, description="", location="") for name in names]
 
     @cached_property
     def futures(self) -> Futures:
