@@ -37,6 +37,8 @@ from admlops.paths import Layout, find_layout
 PYTHON = ">=3.11,<3.12"
 GPU_PART = re.compile(r"^(torch|torchvision|triton|mmcv-full|nvidia-|cuda-)")
 BARS = {"second install": 20.0, "no-op": 0.3}
+SETTLE_S = 10.0
+"""After tens of thousands of files were removed a disk is busy for a while (ext4 mounted with discard, for one)."""
 BUILD_ANEW = BuildOptions(use_packs=False)
 SIDES = {
     "stored": "admlops, from a stored pack",
@@ -83,10 +85,11 @@ def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
         return ensure(layout, recipe, say=lambda line: print(line, file=sys.stderr), options=options)
 
     def from_new(action: Callable[[], object]) -> float:
-        """Both sides begin without the environment; removing the one before is nobody's time."""
+        """Each side begins without the environment, on a disk that rests: removing the one before is nobody's time."""
         for made in (layout.environments, folder / "venv"):
             shutil.rmtree(made, ignore_errors=True)
         os.sync()
+        time.sleep(SETTLE_S)
         return timed(action)
 
     for run in range(runs + 1):
