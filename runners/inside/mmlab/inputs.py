@@ -41,7 +41,7 @@ class SamplePipeline:
         self._dataset.pre_pipeline(described)
         try:
             example = self._compose(described)
-        except Exception as error:
+        except Exception as error:  # transforms raise anything over a picture that cannot be read
             raise_for_images([camera["data_path"] for camera in info["cams"].values()], error)
             raise
         batch = load_library("mmcv.parallel").collate([example], samples_per_gpu=1)

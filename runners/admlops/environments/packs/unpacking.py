@@ -329,6 +329,6 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(min(MAX_WRITERS, os.cpu_count() or 1)) as pool:
         try:
             yield pool
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what waits must not be begun
             pool.shutdown(cancel_futures=True)
             raise
