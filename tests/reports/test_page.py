@@ -119,6 +119,11 @@ def test_the_data_are_described_plainly() -> None:
     )
     run = replaced(make_run("A"), header=make_header(synthetic=False))
     assert page.describe_data(run) == "nuScenes, v1.0-mini, split mini_val: 2 scenes, 80 samples"
+    header = make_header()
+    lanes = replace(header, data=replace(header.data, version="subset_A"))
+    assert page.describe_data(replaced(run, header=lanes)).startswith(
+        "synthetic scenes in OpenLane-V2's layout, subset_A"
+    )
 
 
 @pytest.mark.parametrize(

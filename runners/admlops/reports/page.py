@@ -196,7 +196,9 @@ def describe_data(run: RunData) -> str:
         return ""
     scenes, samples = len(header.scenes), sum(header.scenes.values())
     split = f"split {header.data.split}" if header.data.split else "named scenes or tokens"
-    kind = "synthetic scenes in nuScenes' layout" if header.data.synthetic else "nuScenes"
+    nuscenes = header.data.version.startswith("v1.0-")
+    name, layout = ("nuScenes", "nuScenes'") if nuscenes else ("OpenLane-V2", "OpenLane-V2's")
+    kind = f"synthetic scenes in {layout} layout" if header.data.synthetic else name
     return f"{kind}, {header.data.version}, {split}: {_count(scenes, 'scene')}, {_count(samples, 'sample')}"
 
 
