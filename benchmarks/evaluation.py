@@ -19,7 +19,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +35,7 @@ FAMILIES = ("detection", "maps", "lanes", "planning")
 
 COLUMNS = ("metric", "ours [s]", "official [s]", "ratio", "CPU ratio", "official on", "difference", "peak", "load")
 
-Measure = Callable[..., list[Row]]
+Measure = Callable[..., Iterable[Row]]
 
 
 def main() -> int:
@@ -66,7 +66,13 @@ def _measure(family: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         rows = measure(
             options.samples, folder, official=not options.no_official, official_samples=options.official_samples
         )
-    return [{**asdict(row), "ratio": row.ratio, "cpu_ratio": row.cpu_ratio} for row in rows]
+        return [_told({**asdict(row), "ratio": row.ratio, "cpu_ratio": row.cpu_ratio}) for row in rows]
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, said as soon as it is measured: the official side of a full-size run takes half an hour."""
+    print(_table([row]), file=sys.stderr, flush=True)
+    return row
 
 
 def _apart(family: str, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -51,11 +51,12 @@ class Clock:
             yield from chunk
 
 
-def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> list[Row]:
+def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> Iterator[Row]:
     """One line for each devkit; what the official side takes goes to `folder`."""
     count = max(1, round(samples * FRAMES / SAMPLES))
     part = min(count, official_samples or OFFICIAL_FRAMES) if official else 0
-    return [_row(count, protocol, folder, part) for protocol in (OPENLANE_1_1, OPENLANE_1_0)]
+    for protocol in (OPENLANE_1_1, OPENLANE_1_0):
+        yield _row(count, protocol, folder, part)
 
 
 def _row(count: int, protocol: str, folder: Path, part: int) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.evaluation_row import Row, best_of, describe_share, official_timing
@@ -28,13 +29,14 @@ Found = dict[str, dict[str, Predictions]]
 Truth = dict[str, list[MapVector]]
 
 
-def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> list[Row]:
+def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> Iterator[Row]:
     """One line for the Chamfer AP and one for the IoU variant; what the official side takes goes to `folder`."""
     predictions, elements = generate_maps(samples, seed=20)
     found, truth = found_of(predictions, CHAMFER.classes), truth_of(elements)
     del predictions, elements
     count = min(samples, official_samples or OFFICIAL_SAMPLES) if official else 0
-    return [_row(found, truth, protocol, folder, count) for protocol in (CHAMFER, IOU)]
+    for protocol in (CHAMFER, IOU):
+        yield _row(found, truth, protocol, folder, count)
 
 
 def _row(found: Found, truth: Truth, protocol: MapProtocol, folder: Path, count: int) -> Row:

@@ -54,7 +54,7 @@ def _upstream(results: Mapping[str, Any]) -> Iterator[str]:
     rows = []
     for model, variant, found in _entries(results, "upstream"):
         outputs = found["outputs"]
-        worst = max(outputs, key=outputs.__getitem__)
+        worst = max(sorted(outputs), key=outputs.__getitem__)
         verdict = "held" if outputs[worst] <= TOLERANCE_UPSTREAM else "MISSED"
         same = sum(value == 0 for value in outputs.values())
         equal = f"{same} of {len(outputs)}"
@@ -82,7 +82,7 @@ def _variants(results: Mapping[str, Any]) -> Iterator[str]:
         for kind, what in (("head.", "head"), ("output.", "decoded"), ("record.", "record")):
             own = {name: value for name, value in outputs.items() if name.startswith(kind)}
             if own:
-                worst = max(own, key=own.__getitem__)
+                worst = max(sorted(own), key=own.__getitem__)
                 beyond = "explained below" if variant in results[model].get("trace", {}) else "MISSED"
                 verdict = "held" if own[worst] <= TOLERANCE_VARIANTS else beyond
                 places = f"{found['moved']} / {found['exchanged']}" if kind == "output." else ""
