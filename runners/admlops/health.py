@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import psutil
 
+from admlops.cgroups import ROOT, memory_left_bytes
 from admlops.storage import explain_os_error
 
 MEGABYTE = 1e6
@@ -155,32 +156,11 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def available_memory_bytes(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+def available_memory_bytes(cgroups: Path = ROOT) -> int:
     """What a program may still take: the machine's free memory, or less where a container's limit is lower."""
-    available = psutil.virtual_memory().available
-    for folder, limit, used in _CGROUP_FILES:
-        with suppress(OSError, ValueError):
-            group = cgroups / folder
-            left = int((group / limit).read_text()) - int((group / used).read_text()) + _reclaimable_bytes(group)
-            available = min(available, max(left, 0))
-    return available
-
-
-_CGROUP_FILES = (
-    ("", "memory.max", "memory.current"),
-    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-"""Folder, limit, use: versions 2 and 1. Without a limit the first says "max", the second a number beyond any memory."""
-
-
-def _reclaimable_bytes(group: Path) -> int:
-    """Pages of files that the kernel gives back when a program wants memory."""
-    with suppress(OSError):
-        for line in (group / "memory.stat").read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name in ("inactive_file", "total_inactive_file"):
-                return int(value)
-    return 0
+    available = int(psutil.virtual_memory().available)
+    left = memory_left_bytes(cgroups)
+    return available if left is None else min(available, left)
 
 
 def _cpu_name() -> str:

@@ -87,6 +87,18 @@ class TestJobs:
         assert count_cores(tmp_path) == 1
         assert available_memory_bytes(tmp_path) == 500_000_000
 
+    def test_the_tightest_of_nested_groups_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        membership = tmp_path / "membership"
+        membership.write_text("4:memory:/slice/job\n1:cpu:/elsewhere\n0::/\n")
+        monkeypatch.setattr("admlops.cgroups.MEMBERSHIP", membership)
+        for folder, limit in {"memory": 10**12, "memory/slice": 900_000_000, "memory/slice/job": 10**12}.items():
+            group = tmp_path / folder
+            group.mkdir()
+            (group / "memory.limit_in_bytes").write_text(str(limit))
+            (group / "memory.usage_in_bytes").write_text("300000000")
+        (tmp_path / "memory" / "slice" / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 50000000\n")
+        assert available_memory_bytes(tmp_path) == 650_000_000
+
     def test_without_limits_the_machine_counts(self, tmp_path: Path) -> None:
         (tmp_path / "cpu.max").write_text("max 100000\n")
         (tmp_path / "memory.max").write_text("max\n")

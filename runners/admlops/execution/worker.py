@@ -14,12 +14,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
+from admlops.cgroups import count_oom_kills
 from admlops.errors import DataError, EnvError
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.failures import Trouble, WorkerError
 from admlops.execution.leftovers import MARK_VARIABLE, end_processes
 from admlops.execution.messages import Failed, Hello, Message, Ready, Result, SceneDone, decode_message
-from admlops.execution.oom import count_oom_kills
 from admlops.execution.pipe import FramePipe
 from admlops.execution.worker_log import WorkerLog
 from admlops.processes import signal_of
