@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from admlops.addresses import hide_users, redact
 from admlops.catalog import Model
 from admlops.errors import AdmlopsError, CatalogError, DownloadError, EnvError, StorageError
+from admlops.holding import hold
 from admlops.paths import Layout
 from admlops.processes import Completed, run
 from admlops.storage import explain_os_error, file_sha256
@@ -234,8 +233,8 @@ def fetch_source(
     """
     path = source.path(layout)
     try:
-        layout.submodules.mkdir(parents=True, exist_ok=True)
-        with FileLock(layout.submodules / f".{source.folder}.lock"):
+        lock = layout.submodules / f".{source.folder}.lock"
+        with hold(lock, what=f"fetching the sources of {source.folder}", say=say):
             state = read_state(path)
             if state.commit == source.commit and not (force and state.dirty):
                 return False

@@ -20,6 +20,7 @@ from admlops.catalog import Model, load_model
 from admlops.checkpoints import Stored, add, ensure_usable, fetch, find_problem, path_of
 from admlops.checkpoints.register import read_register
 from admlops.errors import CheckpointError, DownloadError, UsageError
+from admlops.holding import hold
 from admlops.paths import Layout, find_layout
 from admlops.storage import file_sha256
 
@@ -86,7 +87,7 @@ class Place:
         return fetch(self.layout, self.model, name, say=lambda line: None)
 
     def add(self, name: str, file: Path, *, replace: bool = False) -> Stored:
-        return add(self.layout, self.model, name, file, replace=replace)
+        return add(self.layout, self.model, name, file, say=lambda line: None, replace=replace)
 
     def path(self, name: str) -> Path:
         return path_of(self.layout, self.model, name)
@@ -388,6 +389,28 @@ def test_the_command_offline_asks_a_host_once(place: Place) -> None:
     assert done.stderr.count("trying again") == 2
     assert "Tiny again: hub.invalid cannot be reached" in done.stderr
     assert "2 checkpoints could not be had" in done.stderr
+
+
+def test_a_command_that_waits_says_for_whom(place: Place) -> None:
+    lock = place.path("hub").parent / ".incoming" / ".hub.pth.lock"
+    folders = {"ADMLOPS_PATH": str(place.layout.root), "ADMLOPS_REP_PATH": str(place.layout.repository)}
+    with hold(lock, what="", say=lambda line: None):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "admlops", "checkpoints", "fetch", "Tiny", "hub"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **folders},
+            text=True,
+        )
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert f"waiting for process {os.getpid()} on " in said
+        assert "which is fetching or adding hub.pth" in said
+        assert not place.path("hub").exists()
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "Tiny hub: " in stdout
+    assert not lock.exists()
 
 
 def test_one_failure_is_said_once(place: Place) -> None:

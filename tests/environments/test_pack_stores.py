@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
@@ -22,6 +23,7 @@ from tests.environments.pack_prefix import make_prefix
 from admlops.environments.packs import Pack, pack_environment
 from admlops.environments.packs.stores import Listing, open_store, pull, push
 from admlops.errors import EnvError, UsageError
+from admlops.holding import hold
 
 LOCK = Path(__file__).parent / "s3" / "requirements.txt"
 PART_BYTES = 1 << 18
@@ -140,7 +142,8 @@ TRANSFER = textwrap.dedent(
     if action == "push":
         stores.push(read_pack(Path(archive)), target)
     else:
-        stores.pull(Path(archive).name.removesuffix(".tar.zst"), target, Path(archive).parent)
+        name = Path(archive).name.removesuffix(".tar.zst")
+        stores.pull(name, target, Path(archive).parent, say=lambda line: print(line, flush=True))
     """
 )
 
@@ -177,6 +180,26 @@ def test_killed_transfers_go_on_where_they_were(pack: Pack, s3: Server, tmp_path
     parts = len({path for path in s3.requests("PUT") if "/parts/" in path})
     assert total - got <= parts - 1, "the parts that had come were asked for again"
     assert sorted(path.name for path in archive.parent.iterdir()) == [f"{name_of(pack)}.json", archive.name]
+
+
+def test_two_pulls_at_once_share_one_transfer(pack: Pack, s3: Server, tmp_path: Path) -> None:
+    target = "s3://bucket/packs"
+    push(pack, target)
+    parts = len({path for path in s3.requests("PUT") if "/parts/" in path})
+    archive = tmp_path / "pulled" / pack.archive.name
+    command = [sys.executable, "-c", TRANSFER, "pull", str(archive), target, str(PART_BYTES)]
+    with hold(archive.parent / f".{name_of(pack)}.pull.lock", what="", say=lambda line: None):
+        pulls = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        for process in pulls:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith(f"waiting for process {os.getpid()} on ")
+            assert said.endswith(f", which is pulling {name_of(pack)}\n")
+    assert [process.wait(timeout=120) for process in pulls] == [0, 0]
+    assert archive.read_bytes() == pack.archive.read_bytes()
+    assert sorted(path.name for path in archive.parent.iterdir()) == [f"{name_of(pack)}.json", archive.name]
+    # The manifest is a part as well, and both read it.
+    assert len([path for path in s3.requests("GET") if "/parts/" in path]) == parts + 1
 
 
 def test_a_damaged_part_is_named(pack: Pack, tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from admlops.addresses import redact
 from admlops.catalog import Checkpoint, Model
 from admlops.checkpoints.drive import download_from_drive, page_address
@@ -22,6 +20,7 @@ from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.register import Entry, make_entry, read_register, record
 from admlops.downloads import Download, Progress, UnreachableError, download
 from admlops.errors import CheckpointError, DownloadError, StorageError, UsageError
+from admlops.holding import hold
 from admlops.paths import Layout
 from admlops.storage import READ_BYTES, explain_os_error, file_sha256
 
@@ -79,7 +78,7 @@ def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Progre
     """
     checkpoint = find_checkpoint(model, name)
     path = path_of(layout, model, name)
-    with _one_at_a_time(path):
+    with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         entry = read_register(path.parent).get(path.name)
         if entry is not None and path.is_file() and entry.is_unchanged(path):
             _check_hash(path, entry.sha256, checkpoint.sha256)
@@ -130,6 +129,7 @@ def add(
     name: str,
     file: Path,
     *,
+    say: Say,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Stored:
@@ -151,7 +151,7 @@ def add(
             f"{file} cannot stand for {path.name}: another suffix is another format",
             hint=f"admlops checkpoints list {model.name}   # see which file belongs to {name}",
         )
-    with _one_at_a_time(path):
+    with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         entry = read_register(path.parent).get(path.name)
         known = checkpoint.sha256 or (entry.sha256 if entry is not None and not replace else None)
         if path.exists() and path.samefile(file):
@@ -277,9 +277,5 @@ def _names(names: Iterable[str]) -> str:
     return f"known are {', '.join(names)}" if names else "none is known by name"
 
 
-def _one_at_a_time(path: Path) -> FileLock:
-    try:
-        (path.parent / ".incoming").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-    return FileLock(path.parent / ".incoming" / f".{path.name}.lock")
+def _lock_path(path: Path) -> Path:
+    return path.parent / ".incoming" / f".{path.name}.lock"

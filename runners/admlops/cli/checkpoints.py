@@ -121,11 +121,15 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
     layout = find_layout()
     model = load_model(layout, model_name)
     with show_bytes(file.name) as progress:
-        stored = add_file(layout, model, name, file.expanduser(), replace=replace, progress=progress)
+        stored = add_file(layout, model, name, file.expanduser(), say=_say, replace=replace, progress=progress)
     if as_json:
         click.echo(json.dumps(_describe_stored(model, name, stored), indent=2))
     else:
         click.echo(_spell_stored(model, name, stored))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _models(layout: Layout, names: tuple[str, ...]) -> list[Model]:
@@ -157,7 +161,7 @@ def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -
         )
     try:
         with show_bytes(f"{model.name} {name}") as progress:
-            return fetch_checkpoint(layout, model, name, say=lambda line: click.echo(line, err=True), progress=progress)
+            return fetch_checkpoint(layout, model, name, say=_say, progress=progress)
     except UnreachableError:
         unreachable.add(host)
         raise

@@ -134,6 +134,10 @@ def pull(names: tuple[str, ...], variant: str | None, device: str | None, target
         click.echo(json.dumps(rows, indent=2))
 
 
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
 def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None, target: str) -> Pack:
     from admlops.environments import candidates
     from admlops.environments.inventory import recipes_named
@@ -144,7 +148,7 @@ def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None
     wanted = [prefix.name for recipe in recipes for prefix, _ in candidates(layout, recipe)]
     for candidate in wanted:
         with hashing(f"pulling {candidate}") as watch:
-            brought = stores.pull(candidate, target, layout.packs, on_progress=watch)
+            brought = stores.pull(candidate, target, layout.packs, on_progress=watch, say=_say)
         if brought is not None:
             return brought
     raise EnvError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from admlops.holding import is_at
 from admlops.storage import READ_BYTES, explain_os_error, file_sha256, write_atomically
 
 
@@ -64,7 +65,7 @@ class PartialFile:
                     waited = True
                     fcntl.flock(file, fcntl.LOCK_EX)
                 # The one that held it may have renamed or removed it meanwhile: then this lock guards nothing.
-                if _is_at(path, file):
+                if is_at(path, file.fileno()):
                     return cls(target, file, waited=waited)
                 file.close()
         except OSError as error:
@@ -154,14 +155,6 @@ class PartialFile:
             validator = json.loads(self._note.read_text())["validator"]
             return validator if isinstance(validator, str) else None
         return None
-
-
-def _is_at(path: Path, file: BinaryIO) -> bool:
-    """Whether `path` names this open file."""
-    try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
-        return False
 
 
 def _part_path(target: Path) -> Path:

@@ -25,6 +25,7 @@ from admlops.environments.packs.manifest import (
     parse_manifest,
 )
 from admlops.errors import EnvError, UsageError
+from admlops.holding import hold
 from admlops.storage import explain_os_error, write_atomically
 
 if TYPE_CHECKING:
@@ -112,10 +113,18 @@ def push(pack: Pack, target: str, *, on_progress: Progress | None = None) -> int
     return sent
 
 
-def pull(name: str, target: str, folder: Path, *, on_progress: Progress | None = None) -> Pack | None:
+def pull(
+    name: str,
+    target: str,
+    folder: Path,
+    *,
+    on_progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Pack | None:
     """Bring the pack `name` (without a suffix) from a store into `folder`; None if the store does not hold it.
 
-    What an interrupted pull brought is kept and counted, if its content is right.
+    What is here already does not travel: a whole archive, and what an interrupted pull brought. Two processes that want
+    the same pack share one transfer.
 
     Raises:
         UsageError: the address cannot be used.
@@ -134,13 +143,20 @@ def pull(name: str, target: str, folder: Path, *, on_progress: Progress | None =
         manifest = _get(store, listing.manifest, target)
         parsed = parse_manifest(manifest, f"{target}/{name}")
         archive = archive_of(folder, name, stored=parsed.stored)
-        try:
-            _assemble(store, listing, archive, target, parsed.archive_blake3, on_progress)
-        except OSError as error:
-            raise explain_os_error(error, archive) from error
-    archive_of(folder, name, stored=not parsed.stored).unlink(missing_ok=True)
-    write_atomically(manifest_of(archive), manifest)
+        with hold(folder / f".{name}.pull.lock", what=f"pulling {name}", say=say or (lambda line: None)):
+            try:
+                if not _holds(archive, parsed.archive_blake3):
+                    _assemble(store, listing, archive, target, parsed.archive_blake3, on_progress)
+            except OSError as error:
+                raise explain_os_error(error, archive) from error
+            archive_of(folder, name, stored=not parsed.stored).unlink(missing_ok=True)
+            write_atomically(manifest_of(archive), manifest)
     return Pack(archive=archive, manifest=parsed)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a file is there and has this BLAKE3."""
+    return path.is_file() and path.stat().st_size > 0 and str(blake3().update_mmap(path).hexdigest()) == digest
 
 
 def _assemble(
@@ -170,7 +186,7 @@ def _assemble(
                     on_progress(done, total)
         file.truncate(total)
         os.fsync(descriptor)
-    if total == 0 or str(blake3().update_mmap(partial).hexdigest()) != digest:
+    if not _holds(partial, digest):
         partial.unlink()
         raise _unusable(target, listing.name, "its parts do not make the archive that its manifest names")
     partial.replace(archive)
