@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -21,19 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.models.fidelity_cases import CASES, LAYOUT, SEED, Case
+from tests.models.both_ways import LAYOUT, SEED, run_inside
+from tests.models.fidelity_cases import CASES, Case
 from tests.models.fidelity_compare import compare, read_times
 from tests.models.fidelity_page import render
 
 from admlops.environments import Environment, find_model
 from admlops.errors import AdmlopsError
 from admlops.health import describe_machine
-from admlops.processes import process_environment
 from admlops.storage import write_atomically
 
 DATA = LAYOUT.root / "docs" / "fidelity.json"
 PAGE = LAYOUT.root / "docs" / "fidelity.md"
-HERE = Path(__file__).parent
 STEPS = ("upstream", "variants", "trace")
 RUN_TIMEOUT_S = 1700.0
 REFERENCE = "modern"
@@ -150,16 +148,7 @@ def run_adapter(
         "out": str(out),
         "trace": trace,
     }
-    done = subprocess.run(
-        [environment.python, HERE / "run_adapter.py", json.dumps(wanted)],
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        env=process_environment(environment.variables),
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{environment.name} failed:\n{done.stderr[-3000:]}")
+    run_inside(environment, "run_adapter.py", wanted, timeout_s=RUN_TIMEOUT_S)
     return np.load(out)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from tests.models import petr_proof, test_maptr, test_streampetr, test_topomlp, test_vad
-from tests.models.fidelity_compare import largest
+from tests.models.both_ways import LAYOUT, differences
 
 from admlops.catalog import Model, load_model
 from admlops.datasets.data_set import open_data
@@ -20,10 +20,6 @@ from admlops.datasets.sample_index import build_index
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import Environment
-from admlops.paths import find_layout
-
-LAYOUT = find_layout()
-SEED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +65,14 @@ class Case:
 def _maptr(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
     config = LAYOUT.submodules / "MapTR" / CASES["MapTR"].config
     root, _, _ = CASES["MapTR"].scenes(folder)
-    ours, theirs = test_maptr.both_ways(environment, root, _made(folder / f"MapTR-{variant}"), config=config)
-    return {name: largest(ours[name], theirs[name]) for name in theirs}
+    return differences(*test_maptr.both_ways(environment, root, _made(folder / f"MapTR-{variant}"), config=config))
 
 
 def _petr(model: str, variant: str, folder: Path) -> dict[str, float]:
     scenes = _petr_scenes(folder)
     tokens = test_streampetr.sequence(scenes) if model == "StreamPETR" else list(scenes.data.scenes()[0].samples)
     ours, theirs = (np.load(scenes.run(model, variant, way, tokens) / f"{way}.npz") for way in ("ours", "upstream"))
-    return petr_proof.differences(ours, theirs)
+    return differences(ours, theirs)
 
 
 def _petr_scenes(folder: Path) -> petr_proof.Scenes:
@@ -97,8 +92,7 @@ def _vad(variant: str, environment: Environment, folder: Path) -> dict[str, floa
 
 def _topomlp(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
     root, _, _ = CASES["TopoMLP"].scenes(folder)
-    ours, theirs = test_topomlp.both_ways(environment, root, _made(folder / f"TopoMLP-{variant}"))
-    return {name: largest(ours[name], theirs[name]) for name in theirs}
+    return differences(*test_topomlp.both_ways(environment, root, _made(folder / f"TopoMLP-{variant}")))
 
 
 def _made(folder: Path) -> Path:

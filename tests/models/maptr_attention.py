@@ -6,13 +6,12 @@ value of the pixel, whose position is clamped to the level's border.
 
 import sys
 from itertools import product
-from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "envs" / "MapTR"), str(CHECKOUT / "runners")]
+from inside_model import CHECKOUT
 
-from inside.mmlab.libraries import load_library  # noqa: E402
+from inside.mmlab.libraries import load_library
 
+sys.path.insert(0, str(CHECKOUT / "envs" / "MapTR"))
 torch = load_library("torch")
 attend = load_library("geometric_kernel_attention").attend
 

@@ -7,40 +7,26 @@ reads it with its own constructor, its pipeline and collation make the batch, it
 is called as tools/test.py's loop calls it. That tool itself runs on a GPU alone.
 """
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "envs" / "MapTR"), str(CHECKOUT / "runners")]
+import numpy as np
+from inside_model import build_upstream, describe_bev_inputs, enter_upstream, load_adapter, read_batch, read_request
 
-import numpy as np  # noqa: E402
-from demo import MapTR  # noqa: E402
-
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.network import enter_source  # noqa: E402
-from inside.mmlab.overlay import last_registration_wins  # noqa: E402
+from inside.mmlab.libraries import load_library
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
-    adapter = MapTR()
-    enter_source(adapter.source_root(), below=adapter.source_paths)
-    with last_registration_wins():
-        adapter.import_libraries()
-        config = load_library("mmcv").Config.fromfile(wanted["config"])
-        load_library("projects.mmdet3d_plugin")
+    wanted = read_request()
+    config = enter_upstream(load_adapter("MapTR"), wanted["config"])
     folder = Path(wanted["folder"])
     infos = write_infos(wanted["dataroot"], folder)
     dataset = open_dataset(config, infos, wanted["dataroot"])
-    index = [info["token"] for info in dataset.data_infos].index(wanted["token"])
-    batch = load_library("mmcv.parallel").collate([dataset[index]], samples_per_gpu=1)
-    data = {key: [item.data[0] for item in value] for key, value in batch.items()}
-    metas = data["img_metas"][0][0]
-    arrays = {"img": data["img"][0].numpy().copy(), "can_bus": metas["can_bus"].copy()}
-    arrays["lidar2img"] = np.stack(metas["lidar2img"])
-    model = build(config, wanted["checkpoint"])
+    data = read_batch(dataset, [info["token"] for info in dataset.data_infos].index(wanted["token"]))
+    arrays = describe_bev_inputs(data, can_bus="can_bus")
+    norm = config.model.img_backbone.norm_cfg
+    norm.type = {"SyncBN": "BN"}.get(norm.type, norm.type)
+    model = build_upstream(config, wanted["checkpoint"])
     with load_library("torch").no_grad():
         result = model(return_loss=False, rescale=True, **data)
     arrays.update({key: np.asarray(value) for key, value in result[0]["pts_bbox"].items()})
@@ -59,17 +45,6 @@ def open_dataset(config: Any, infos: Path, dataroot: str) -> Any:
     settings = config.data.test
     settings.update(test_mode=True, ann_file=str(infos), data_root=dataroot, map_ann_file=str(infos.parent / "gt.json"))
     return load_library("mmdet3d.datasets").build_dataset(settings)
-
-
-def build(config: Any, checkpoint: str) -> Any:
-    """Upstream's model with mmcv's loader, as tools/test.py makes it, without half precision: a CPU has none."""
-    config.model.pretrained = None
-    config.model.train_cfg = None
-    norm = config.model.img_backbone.norm_cfg
-    norm.type = {"SyncBN": "BN"}.get(norm.type, norm.type)
-    model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
-    load_library("mmcv.runner").load_checkpoint(model, checkpoint, map_location="cpu")
-    return model.eval()
 
 
 if __name__ == "__main__":

@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from tests.models.both_ways import LAYOUT, SEED, VARIANTS, Arrays, differences, find_environment, run_inside
 from tests.models.petr_arrays import known_boxes
 
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import build_index
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
-from admlops.environments import Environment, find_model
-from admlops.errors import AdmlopsError
 from admlops.evaluation.detection import make_submission
 from admlops.evaluation.nuscenes_protocol import NUSCENES
-from admlops.paths import find_layout
 from admlops.results.record import Metadata, Outputs, Record, make_record
 from inside.mmlab.boxes import detection_records
 
-HERE = Path(__file__).parent
-LAYOUT = find_layout()
-VARIANTS = ("modern", "classic")
-TOLERANCE = 1e-4
-"""The largest absolute difference between the adapter's and upstream's outputs: metres, m/s, radians, or scores."""
 BETWEEN_STACKS = 1e-3
-"""The same between the classic and the modern variant."""
+"""The largest absolute difference between the classic and the modern variant: metres, m/s, radians, or scores."""
 SUBMISSION_TOLERANCE = 1e-5
 """The same between records and upstream's submission, made of one network's output: metres, m/s."""
-FORWARD_S = 850
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,16 +50,12 @@ class Scenes:
         folder = self.folder / f"{name}-{variant}"
         if (folder / f"{way}.npz").is_file():
             return folder
-        found = environment(model, variant)
+        found = find_environment(model, variant)
         folder.mkdir(exist_ok=True)
-        wanted = {"model": model, "config": config, "draw": 3, "tokens": list(tokens), "dataroot": str(self.root)}
+        wanted = {"model": model, "config": config, "draw": SEED, "tokens": list(tokens), "dataroot": str(self.root)}
         wanted |= {"checkpoint": str(self.folder / f"{name}.pth"), "folder": str(folder)}
         wanted |= {"calls": len(tokens) if calls is None else calls}
-        code = HERE / f"petr_{way}.py"
-        done = subprocess.run(
-            [found.python, code, json.dumps(wanted)], capture_output=True, text=True, check=False, timeout=FORWARD_S
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        run_inside(found, f"petr_{way}.py", wanted)
         return folder
 
 
@@ -86,34 +68,14 @@ def make_scenes(folder: Path, *, scenes: int = 2, samples: int = 2, camera_sweep
     return Scenes(root, NuScenes(root, "v1.0-mini"), folder)
 
 
-def environment(model: str, variant: str) -> Environment:
-    """The variant's environment, or a skip that says how to have it."""
-    if not (LAYOUT.submodules / model / "projects").is_dir():
-        pytest.skip(f"{model}'s source is not checked out: admlops sources fetch {model}")
-    try:
-        found = find_model(LAYOUT, load_model(LAYOUT, model), variant)
-    except AdmlopsError as error:
-        pytest.skip(str(error))
-    if found is None:
-        pytest.skip(f"{model}'s {variant} environment is not built: admlops env install {model} --variant {variant}")
-    return found
-
-
-def differences(a: Arrays, b: Arrays) -> dict[str, float]:
-    """The largest absolute difference of every output over all samples; infinite if the shapes differ."""
-    assert set(a) == set(b)
-    found: dict[str, float] = {}
-    for key in a:
-        name = key.partition("/")[2]
-        found[name] = max(found.get(name, 0.0), largest(a[key], b[key]))
-    return found
-
-
-def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The largest absolute difference; infinite if the shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
+def check_agreement(scenes: Scenes, model: str, tokens: Sequence[str]) -> None:
+    """The classic and the modern variant find the same in these samples."""
+    modern, classic = (np.load(scenes.run(model, variant, "ours", tokens) / "ours.npz") for variant in VARIANTS)
+    found = differences(modern, classic)
+    print(json.dumps(found))
+    assert found["img"] == 0.0
+    assert max(found["classes"], found["codes"], found["scores_3d"]) <= BETWEEN_STACKS
+    assert unordered_difference(modern, classic) <= BETWEEN_STACKS
 
 
 def unordered_difference(a: Arrays, b: Arrays) -> float:
@@ -194,18 +156,6 @@ def as_record(token: str, outputs: Mapping[str, Any]) -> Record:
         model_name="M", variant="modern", run="r", sample_token=token, scene="s", index_in_scene=0, status="ok"
     )
     return make_record(metadata, msgspec.convert(outputs, Outputs))
-
-
-def load_demo(model: str) -> ModuleType:
-    """The adapter's module; it imports nothing heavy until it loads a model."""
-    spec = importlib.util.spec_from_file_location(f"{model}_demo", LAYOUT.root / "envs" / model / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
 
 
 def convert_car(adapter: Any, shape: Sequence[float]) -> Any:

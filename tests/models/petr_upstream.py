@@ -9,73 +9,59 @@ is called as tools/test.py's loop calls it, and the data set writes the submissi
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-WANTED = json.loads(sys.argv[1])
-sys.path[:0] = [str(CHECKOUT / "envs" / WANTED["model"]), str(CHECKOUT / "runners"), str(Path(__file__).parent)]
+import numpy as np
+from inside_model import build_upstream, enter_upstream, load_adapter, read_batch, read_request
+from petr_arrays import describe_inputs, describe_outputs, known_boxes
 
-import demo  # noqa: E402
-import numpy as np  # noqa: E402
-
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.network import beside_library, enter_source  # noqa: E402
-from inside.mmlab.overlay import last_registration_wins  # noqa: E402
+from inside.mmlab.libraries import load_library
 
 INFOS = {"PETR": "nuscenes_infos_val.pkl", "StreamPETR": "nuscenes_temporal_infos_val.pkl"}
 SWEEP_INFOS = "mmdet3d_nuscenes_30f_infos_val.pkl"
 WITHOUT_FLASH = {"type": "PETRMultiheadAttention", "embed_dims": 256, "num_heads": 8, "dropout": 0.1, "fp16": True}
 """Recipe 10 of StreamPETR's docs/training_inference.md."""
 
-arrays_of = load_library("petr_arrays")
-
 
 def main() -> None:
-    adapter = getattr(demo, WANTED["model"])()
-    root = enter_source(adapter.source_root(), below=adapter.source_paths)
-    with last_registration_wins():
-        adapter.import_libraries()
-        with beside_library(str(Path(root) / (WANTED["config"] or adapter.default_config))) as path:
-            config = load_library("mmcv").Config.fromfile(path)
-        load_library("projects.mmdet3d_plugin")
-    folder = Path(WANTED["folder"])
-    infos = write_infos(folder / "root")
+    wanted = read_request()
+    config = enter_upstream(load_adapter(wanted["model"]), wanted["config"])
+    folder = Path(wanted["folder"])
+    infos = write_infos(wanted["model"], wanted["dataroot"], folder / "root")
     if config.data.test.ann_file.endswith(SWEEP_INFOS):
         infos = write_sweeps(infos)
-    dataset = open_dataset(config, infos)
-    model = build(config)
+    dataset = open_dataset(config, infos, wanted["tokens"])
+    drop_flash_attention(config)
+    model = build_upstream(config, wanted["checkpoint"])
     head: list[dict[str, Any]] = []
     model.pts_bbox_head.register_forward_hook(lambda module, given, found: head.append(found))
     arrays, results = {}, []
     for number in range(len(dataset)):
-        batch = load_library("mmcv.parallel").collate([dataset[number]], samples_per_gpu=1)
-        data = {key: [item.data[0] for item in value] for key, value in batch.items()}
-        found = arrays_of.describe_inputs(data)
-        if number >= len(dataset) - WANTED["calls"]:
+        data = read_batch(dataset, number)
+        found = describe_inputs(data)
+        if number >= len(dataset) - wanted["calls"]:
             with load_library("torch").no_grad():
                 result = model(return_loss=False, rescale=True, **data)
-            found.update(arrays_of.describe_outputs(result, head.pop()))
+            found.update(describe_outputs(result, head.pop()))
             results += result
         arrays.update({f"{number}/{name}": value for name, value in found.items()})
     np.savez(folder / "upstream.npz", **arrays)
-    dataset.data_infos = dataset.data_infos[-WANTED["calls"] :]
+    dataset.data_infos = dataset.data_infos[-wanted["calls"] :]
     dataset.format_results(results, jsonfile_prefix=str(folder / "submission"))
-    known = {name: load_library("torch").from_numpy(value) for name, value in arrays_of.known_boxes().items()}
+    known = {name: load_library("torch").from_numpy(value) for name, value in known_boxes().items()}
     known["boxes_3d"] = load_library("mmdet3d.core.bbox").LiDARInstance3DBoxes(known["boxes_3d"], box_dim=9)
     dataset.format_results([{"pts_bbox": known}] * len(results), jsonfile_prefix=str(folder / "known"))
 
 
-def write_infos(root: Path) -> Path:
+def write_infos(model: str, dataroot: str, root: Path) -> Path:
     """The info file of mini_val, by upstream's converter, in a folder that has the data set's entries as links."""
     root.mkdir()
-    for entry in Path(WANTED["dataroot"]).iterdir():
+    for entry in Path(dataroot).iterdir():
         (root / entry.name).symlink_to(entry)
     converter = load_library("tools.data_converter.nuscenes_converter")
     converter.create_nuscenes_infos(str(root), "nuscenes", version="v1.0-mini")
-    return root / INFOS[WANTED["model"]]
+    return root / INFOS[model]
 
 
 def write_sweeps(infos: Path) -> Path:
@@ -92,27 +78,22 @@ def write_sweeps(infos: Path) -> Path:
     return infos.parent / SWEEP_INFOS
 
 
-def open_dataset(config: Any, infos: Path) -> Any:
+def open_dataset(config: Any, infos: Path, tokens: list[str]) -> Any:
     """Upstream's data set, by its constructor, then with the wanted samples alone, in their order."""
     settings = config.data.test
     settings.update(test_mode=True, ann_file=str(infos), data_root=str(infos.parent) + "/")
     dataset = load_library("mmdet3d.datasets").build_dataset(settings)
     by_token = {info["token"]: info for info in dataset.data_infos}
-    dataset.data_infos = [by_token[token] for token in WANTED["tokens"]]
+    dataset.data_infos = [by_token[token] for token in tokens]
     return dataset
 
 
-def build(config: Any) -> Any:
-    """Upstream's model with mmcv's loader, as tools/test.py makes it."""
-    config.model.pretrained = None
-    config.model.train_cfg = None
+def drop_flash_attention(config: Any) -> None:
+    """Let layers of flash-attn, which no environment has, be built as upstream's documents say."""
     layers = config.model.pts_bbox_head.transformer.decoder.transformerlayers
     for position, attention in enumerate(layers.attn_cfgs):
         if attention.type == "PETRMultiheadFlashAttention":
             layers.attn_cfgs[position] = WITHOUT_FLASH
-    model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
-    load_library("mmcv.runner").load_checkpoint(model, WANTED["checkpoint"], map_location="cpu")
-    return model.eval()
 
 
 if __name__ == "__main__":

@@ -12,28 +12,24 @@ import time
 
 BEGAN = time.perf_counter()
 
-import importlib.util  # noqa: E402
 import json  # noqa: E402
-import sys  # noqa: E402
 import zlib  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, Dict, Iterator, List, Tuple  # noqa: E402
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "runners"), str(Path(__file__).parent)]
-
 import numpy as np  # noqa: E402
 import trace_modules  # noqa: E402
+from inside_model import load_adapter, read_request  # noqa: E402
 
 from inside import gpu  # noqa: E402
-from inside.adapter import Adapter, Settings  # noqa: E402
+from inside.adapter import Settings  # noqa: E402
 from inside.mmlab.libraries import load_library  # noqa: E402
 from inside.openlane import OpenLane  # noqa: E402
 from inside.sample_index import SampleIndex  # noqa: E402
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
+    wanted = read_request()
     adapter = load_adapter(wanted["model"])
     times: Dict[str, Any] = {"samples": []}
     adapter.load(
@@ -74,20 +70,6 @@ def read_samples(dataroot: str, version: str, tokens: List[str]) -> List[Dict[st
         return [frames.sample(token) for token in tokens]
     index = SampleIndex(dataroot, version)
     return [{**index.sample(token), "context": index.context(token)} for token in tokens]
-
-
-def load_adapter(name: str) -> Adapter:
-    """An instance of the model's adapter class, from its demo.py."""
-    folder = CHECKOUT / "envs" / name
-    sys.path.insert(0, str(folder))
-    spec = importlib.util.spec_from_file_location("demo", str(folder / "demo.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["demo"] = module
-    spec.loader.exec_module(module)
-    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Adapter)]
-    return next(kind for kind in kinds if kind.name == name and kind.__module__ == "demo")()
 
 
 def watch_heads(adapter: Any) -> Dict[str, Any]:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.conftest import Admlops
+from tests.models.both_ways import (
+    LAYOUT,
+    TOLERANCE,
+    VARIANTS,
+    differences,
+    find_environment,
+    load_module,
+    run_both_ways,
+    run_inside,
+    run_two_samples,
+)
 
-from admlops.catalog import load_model
 from admlops.datasets.sample_index import build_index
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
-from admlops.environments import Environment, find_model
-from admlops.errors import AdmlopsError
-from admlops.paths import find_layout
+from admlops.environments import Environment
 from inside.sample_index import SampleIndex
 
-HERE = Path(__file__).parent
-LAYOUT = find_layout()
-SOURCE = LAYOUT.submodules / "MapTR"
-CONFIG = SOURCE / "projects" / "configs" / "maptr" / "maptr_nano_r18_110e.py"
-VARIANTS = ("modern", "classic")
-TOLERANCE = 1e-4
-"""The largest absolute difference between the adapter's and upstream's outputs: metres, or scores."""
+CONFIG = LAYOUT.submodules / "MapTR" / "projects" / "configs" / "maptr" / "maptr_nano_r18_110e.py"
 
 full = pytest.mark.full
 
@@ -62,90 +60,38 @@ def test_a_sample_without_elements_gives_an_empty_list(demo: ModuleType) -> None
 @full
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_attention_in_pytorch_is_the_kernels_sum(variant: str) -> None:
-    code = HERE / "maptr_attention.py"
-    done = subprocess.run([environment(variant).python, code], capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) <= 1e-6
+    said = run_inside(find_environment("MapTR", variant), "maptr_attention.py", {})
+    assert float(said.split()[-1]) <= 1e-6
 
 
 @full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_path: Path) -> None:
-    ours, theirs = both_ways(environment(variant), scenes, tmp_path)
-    differences = {name: largest(ours[name], theirs[name]) for name in theirs}
-    print(json.dumps(differences))
-    assert set(differences) == {"img", "can_bus", "lidar2img", "boxes_3d", "scores_3d", "labels_3d", "pts_3d"}
-    assert differences["img"] == differences["labels_3d"] == 0.0
-    assert max(differences.values()) <= TOLERANCE
+    found = differences(*both_ways(find_environment("MapTR", variant), scenes, tmp_path))
+    print(json.dumps(found))
+    assert set(found) == {"img", "can_bus", "lidar2img", "boxes_3d", "scores_3d", "labels_3d", "pts_3d"}
+    assert found["img"] == found["labels_3d"] == 0.0
+    assert max(found.values()) <= TOLERANCE
 
 
 @full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_through_admlops_is_a_run(variant: str, scenes: Path, admlops: Admlops, tmp_path: Path) -> None:
-    environment(variant)
-    options = ("--data", scenes, "--limit", "2", "--device", "cpu", "--variant", variant)
-    done = admlops("run", "MapTR", *options, "--config", "nano-110e", "--weights", "random:0", "--run", f"m-{variant}")
-    assert done.returncode == 0, done.stderr
-    assert "the weights are random" in done.stderr
-    assert "2 samples ok" in done.stdout
+def test_a_run_through_admlops_is_a_run(variant: str, scenes: Path, admlops: Admlops) -> None:
+    run_two_samples(admlops, "MapTR", variant, scenes, "--config", "nano-110e")
 
 
 def both_ways(environment: Environment, scenes: Path, folder: Path, *, config: Path = CONFIG) -> tuple[Any, Any]:
     """The arrays of maptr_ours.py and of maptr_upstream.py, for one sample and one checkpoint."""
     index = SampleIndex(str(scenes), "v1.0-mini")
-    wanted = {
-        "config": str(config),
-        "checkpoint": str(folder / "random.pth"),
-        "draw": 3,
-        "dataroot": str(scenes),
-        "token": index.samples_of_scene(index.scene_names()[0])[1],
-        "folder": str(folder),
-    }
-    for name in ("maptr_ours.py", "maptr_upstream.py"):
-        done = subprocess.run(
-            [environment.python, HERE / name, json.dumps(wanted)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=850,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    return np.load(folder / "ours.npz"), np.load(folder / "upstream.npz")
-
-
-def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The largest absolute difference; infinite if the shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
-
-
-def environment(variant: str) -> Environment:
-    """The variant's environment, or a skip that says how to have it."""
-    if not CONFIG.is_file():
-        pytest.skip("MapTR's source is not checked out: admlops sources fetch MapTR")
-    try:
-        found = find_model(LAYOUT, load_model(LAYOUT, "MapTR"), variant)
-    except AdmlopsError as error:
-        pytest.skip(str(error))
-    if found is None:
-        pytest.skip(f"MapTR's {variant} environment is not built: admlops env install MapTR --variant {variant}")
-    return found
+    token = index.samples_of_scene(index.scene_names()[0])[1]
+    return run_both_ways(environment, "maptr", folder, {"config": str(config), "dataroot": str(scenes), "token": token})
 
 
 @pytest.fixture(scope="module")
 def demo() -> ModuleType:
-    """The adapter's module; it imports nothing heavy until it loads a model."""
-    spec = importlib.util.spec_from_file_location("maptr_demo", LAYOUT.root / "envs" / "MapTR" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_module("MapTR")
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import Admlops
+from tests.models.both_ways import TOLERANCE, VARIANTS, differences, load_module, run_two_samples
 from tests.models.petr_proof import (
-    BETWEEN_STACKS,
-    TOLERANCE,
-    VARIANTS,
     Scenes,
+    check_agreement,
     compare_known_boxes,
     compare_submissions,
     convert_car,
-    differences,
-    environment,
-    load_demo,
     make_scenes,
-    unordered_difference,
 )
 
 from admlops.catalog import load_model
@@ -37,7 +32,7 @@ full = pytest.mark.full
 
 def test_its_boxes_are_of_mmdet3d_017() -> None:
     """Width, length, height, and a yaw that is -π for a car that looks where the vehicle looks."""
-    box = convert_car(load_demo("PETR").PETR(), [1.9, 4.5, 1.6, -np.pi])
+    box = convert_car(load_module("PETR").PETR(), [1.9, 4.5, 1.6, -np.pi])
     assert np.allclose(box.center, [10.94, -3.0, 0.84], atol=1e-6)
     assert np.allclose(box.size_wlh, [1.9, 4.5, 1.6], atol=1e-6)
     assert np.allclose(np.abs(box.rotation_wxyz), [1.0, 0.0, 0.0, 0.0], atol=1e-6)
@@ -46,7 +41,7 @@ def test_its_boxes_are_of_mmdet3d_017() -> None:
 
 def test_petrv2_looks_at_the_frames_that_upstreams_list_holds(synthetic_data: NuScenes, indexed: SampleIndex) -> None:
     """The list's files for every sample of a scene, against a walk along the tables as generate_sweep_pkl.py walks."""
-    demo = load_demo("PETR")
+    demo = load_module("PETR")
     history = demo.CameraHistory()
     rows = json.loads((synthetic_data.root / "v1.0-mini" / "sample_data.json").read_text())
     longest = 0
@@ -62,7 +57,7 @@ def test_petrv2_looks_at_the_frames_that_upstreams_list_holds(synthetic_data: Nu
 
 
 def test_petrv2_needs_the_scene_from_its_beginning(synthetic_data: NuScenes, indexed: SampleIndex) -> None:
-    history = load_demo("PETR").CameraHistory()
+    history = load_module("PETR").CameraHistory()
     first, second, third = synthetic_data.scenes()[0].samples[:3]
     history.before(indexed.sample(first), indexed.context(first))
     with pytest.raises(DataError, match=f"has not seen {second} before {third}; run whole scenes"):
@@ -70,7 +65,7 @@ def test_petrv2_needs_the_scene_from_its_beginning(synthetic_data: NuScenes, ind
 
 
 def test_how_far_back_a_pipeline_looks() -> None:
-    demo = load_demo("PETR")
+    demo = load_module("PETR")
     load, sweeps = {"type": "LoadMultiViewImageFromFiles"}, "LoadMultiViewImageFromMultiSweepsFiles"
     assert demo.entries_looked_at([load]) == 0
     assert demo.entries_looked_at([load, {"type": sweeps, "sweeps_num": 1, "sweep_range": [3, 27]}]) == 15
@@ -117,25 +112,14 @@ def test_petrv2_gives_what_upstream_gives(variant: str, tmp_path: Path) -> None:
 @full
 @pytest.mark.timeout(1800)
 def test_the_variants_agree(scenes: Scenes) -> None:
-    tokens = scenes.data.scenes()[0].samples
-    modern, classic = (np.load(scenes.run("PETR", variant, "ours", tokens) / "ours.npz") for variant in VARIANTS)
-    found = differences(modern, classic)
-    print(json.dumps(found))
-    assert found["img"] == 0.0
-    assert max(found["classes"], found["codes"], found["scores_3d"]) <= BETWEEN_STACKS
-    assert unordered_difference(modern, classic) <= BETWEEN_STACKS
+    check_agreement(scenes, "PETR", scenes.data.scenes()[0].samples)
 
 
 @full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: Admlops) -> None:
-    environment("PETR", variant)
-    options = ("--data", scenes.root, "--limit", "2", "--device", "cpu", "--variant", variant, "--run", f"p-{variant}")
-    done = admlops("run", "PETR", *options, "--weights", "random:0")
-    assert done.returncode == 0, done.stderr
-    assert "the weights are random" in done.stderr
-    assert "2 samples ok" in done.stdout
+    run_two_samples(admlops, "PETR", variant, scenes.root)
 
 
 def walk(token: str, rows: dict[str, Any], data: NuScenes) -> list[dict[str, str]]:

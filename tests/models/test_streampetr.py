@@ -10,20 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import Admlops
+from tests.models.both_ways import TOLERANCE, VARIANTS, differences, load_module, run_two_samples
+from tests.models.fidelity_compare import largest
 from tests.models.petr_proof import (
-    BETWEEN_STACKS,
-    TOLERANCE,
-    VARIANTS,
     Scenes,
+    check_agreement,
     compare_known_boxes,
     compare_submissions,
     convert_car,
-    differences,
-    environment,
-    largest,
-    load_demo,
     make_scenes,
-    unordered_difference,
 )
 
 from admlops.catalog import load_model
@@ -37,7 +32,7 @@ INPUTS = ("img", "lidar2img", "intrinsics", "extrinsics", "timestamp", "img_time
 
 def test_its_boxes_are_of_mmdet3d_1() -> None:
     """Length, width, height, and a yaw that is π/2 for a car that looks where the vehicle looks."""
-    box = convert_car(load_demo("StreamPETR").StreamPETR(), [4.5, 1.9, 1.6, np.pi / 2])
+    box = convert_car(load_module("StreamPETR").StreamPETR(), [4.5, 1.9, 1.6, np.pi / 2])
     assert np.allclose(box.center, [10.94, -3.0, 0.84], atol=1e-6)
     assert np.allclose(box.size_wlh, [1.9, 4.5, 1.6], atol=1e-6)
     assert np.allclose(np.abs(box.rotation_wxyz), [1.0, 0.0, 0.0, 0.0], atol=1e-6)
@@ -45,7 +40,7 @@ def test_its_boxes_are_of_mmdet3d_1() -> None:
 
 
 def test_the_catalogues_fix_is_one_that_the_adapter_knows(plugin: None) -> None:
-    adapter = load_demo("StreamPETR").StreamPETR()
+    adapter = load_module("StreamPETR").StreamPETR()
     fix = load_model(find_layout(), "StreamPETR").fixes["plain-attention"]
     config = SimpleNamespace(model=flash_model())
     adapter.apply_fix(config, fix.settings)
@@ -61,7 +56,7 @@ def test_the_catalogues_fix_is_one_that_the_adapter_knows(plugin: None) -> None:
 def test_the_record_names_the_fix_whoever_asked_for_it(
     asked: bool, plugin: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    demo = load_demo("StreamPETR")
+    demo = load_module("StreamPETR")
     fix = load_model(find_layout(), "StreamPETR").fixes["plain-attention"]
 
     def load(adapter: Any, settings: Settings) -> list[str]:
@@ -88,7 +83,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_new_scene_is_one_to_the_network_even_with_the_same_token() -> None:
     model = SimpleNamespace(prev_scene_token="scene")
-    load_demo("StreamPETR").StreamPETR().reset(model)
+    load_module("StreamPETR").StreamPETR().reset(model)
     assert model.prev_scene_token is None
 
 
@@ -113,26 +108,14 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> 
 @full
 @pytest.mark.timeout(1800)
 def test_the_variants_agree(scenes: Scenes) -> None:
-    tokens = sequence(scenes)
-    modern, classic = (np.load(scenes.run("StreamPETR", variant, "ours", tokens) / "ours.npz") for variant in VARIANTS)
-    found = differences(modern, classic)
-    print(json.dumps(found))
-    assert found["img"] == 0.0
-    assert max(found["classes"], found["codes"], found["scores_3d"]) <= BETWEEN_STACKS
-    assert unordered_difference(modern, classic) <= BETWEEN_STACKS
+    check_agreement(scenes, "StreamPETR", sequence(scenes))
 
 
 @full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: Admlops) -> None:
-    environment("StreamPETR", variant)
-    options = ("--data", scenes.root, "--limit", "2", "--device", "cpu", "--variant", variant, "--run", f"s-{variant}")
-    done = admlops("run", "StreamPETR", *options, "--weights", "random:0")
-    assert done.returncode == 0, done.stderr
-    assert "the weights are random" in done.stderr
-    assert "plain-attention" in done.stderr
-    assert "2 samples ok" in done.stdout
+    assert "plain-attention" in run_two_samples(admlops, "StreamPETR", variant, scenes.root)
 
 
 def sequence(scenes: Scenes) -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,25 +10,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.conftest import Admlops
+from tests.models.both_ways import (
+    LAYOUT,
+    TOLERANCE,
+    VARIANTS,
+    differences,
+    find_environment,
+    load_module,
+    run_both_ways,
+)
 
-from admlops.catalog import load_model
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-from admlops.environments import Environment, find_model
-from admlops.errors import AdmlopsError
-from admlops.paths import find_layout
+from admlops.environments import Environment
 from admlops.results.record import LaneGraph
 
-HERE = Path(__file__).parent
-LAYOUT = find_layout()
-FOLDER = LAYOUT.root / "envs" / "TopoMLP"
 CONFIG = LAYOUT.submodules / "TopoMLP" / "projects" / "configs" / "topomlp_setA_r50_wo_yolov8.py"
-VARIANTS = ("modern", "classic")
-TOLERANCE = 1e-4
-"""The largest absolute difference between the adapter's and upstream's outputs: metres, pixels, logits or scores."""
 
 full = pytest.mark.full
 
@@ -91,22 +87,22 @@ def test_a_sample_without_a_front_camera_is_refused(frames: ModuleType, small: P
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_path: Path) -> None:
-    ours, theirs = both_ways(environment(variant), scenes, tmp_path)
-    differences = {name: largest(ours[name], theirs[name]) for name in theirs}
-    print(json.dumps(differences))
+    ours, theirs = both_ways(find_environment("TopoMLP", variant), scenes, tmp_path)
+    found = differences(ours, theirs)
+    print(json.dumps(found))
     heads = {"all_lc_cls_scores", "all_lc_preds", "all_te_cls_scores", "all_te_preds", "all_lclc_preds"}
     lanes = {"lanes", "lane_confidences", "lane_to_lane", "lane_to_traffic", "all_lcte_preds"}
-    assert set(differences) == heads | lanes | {"img", "lidar2img", "boxes", "attributes", "element_confidences"}
+    assert set(found) == heads | lanes | {"img", "lidar2img", "boxes", "attributes", "element_confidences"}
     assert theirs["img"].shape == (1, 7, 3, 800, 1024)
     assert theirs["lanes"].shape == (300, 11, 3)
-    assert differences["img"] == differences["attributes"] == 0.0
-    assert max(differences.values()) <= TOLERANCE
+    assert found["img"] == found["attributes"] == 0.0
+    assert max(found.values()) <= TOLERANCE
 
 
 @full
 @pytest.mark.timeout(1800)
 def test_a_run_is_evaluated_and_compared_with_the_devkit(scenes: Path, admlops: Admlops) -> None:
-    environment("modern")
+    find_environment("TopoMLP", "modern")
     options = ("--data", scenes, "--limit", "1", "--device", "cpu", "--weights", "random:0", "--run", "lanes")
     done = admlops("run", "TopoMLP", *options, timeout_s=900)
     assert "the weights are random" in done.stderr
@@ -120,7 +116,7 @@ def test_a_run_is_evaluated_and_compared_with_the_devkit(scenes: Path, admlops: 
 @full
 @pytest.mark.timeout(1800)
 def test_nuscenes_cameras_need_a_word_and_are_marked(admlops: Admlops, tmp_path: Path) -> None:
-    environment("modern")
+    find_environment("TopoMLP", "modern")
     synthesize(tmp_path / "n", SynthesisOptions(scenes=1, samples=1, scale=0.5, lidar_sweeps=0, camera_sweeps=0))
     options = ("--data", tmp_path / "n", "--device", "cpu", "--weights", "random:0", "--config", "setB-r50")
     refused = admlops("run", "TopoMLP", *options, check=False)
@@ -134,66 +130,18 @@ def test_nuscenes_cameras_need_a_word_and_are_marked(admlops: Admlops, tmp_path:
 
 def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any]:
     """The arrays of topomlp_ours.py and of topomlp_upstream.py, for one frame and one checkpoint."""
-    wanted = {
-        "config": str(CONFIG),
-        "checkpoint": str(folder / "random.pth"),
-        "draw": 3,
-        "dataroot": str(scenes),
-        "token": OpenLaneV2(scenes).scenes()[0].samples[1],
-        "folder": str(folder),
-    }
-    for name in ("topomlp_ours.py", "topomlp_upstream.py"):
-        done = subprocess.run(
-            [environment.python, HERE / name, json.dumps(wanted)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=850,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    return np.load(folder / "ours.npz"), np.load(folder / "upstream.npz")
-
-
-def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The largest absolute difference; infinite if the shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
-
-
-def environment(variant: str) -> Environment:
-    """The variant's environment, or a skip that says how to have it."""
-    if not CONFIG.is_file():
-        pytest.skip("TopoMLP's source is not checked out: admlops sources fetch TopoMLP")
-    try:
-        found = find_model(LAYOUT, load_model(LAYOUT, "TopoMLP"), variant)
-    except AdmlopsError as error:
-        pytest.skip(str(error))
-    if found is None:
-        pytest.skip(f"TopoMLP's {variant} environment is not built: admlops env install TopoMLP --variant {variant}")
-    return found
-
-
-def load_file(name: str) -> ModuleType:
-    """A module of the adapter's folder; none imports anything heavy until a model is loaded."""
-    spec = importlib.util.spec_from_file_location(f"topomlp_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    wanted = {"config": str(CONFIG), "dataroot": str(scenes), "token": OpenLaneV2(scenes).scenes()[0].samples[1]}
+    return run_both_ways(environment, "topomlp", folder, wanted)
 
 
 @pytest.fixture(scope="module")
 def demo() -> ModuleType:
-    return load_file("demo")
+    return load_module("TopoMLP")
 
 
 @pytest.fixture(scope="module")
 def frames() -> ModuleType:
-    return load_file("frames")
+    return load_module("TopoMLP", "frames")
 
 
 @pytest.fixture(scope="module")

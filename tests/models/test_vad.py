@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
@@ -17,32 +14,34 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.conftest import Admlops
+from tests.models.both_ways import (
+    LAYOUT,
+    PROGRAM_TIMEOUT_S,
+    SEED,
+    TOLERANCE,
+    VARIANTS,
+    find_environment,
+    load_module,
+    run_both_ways,
+)
+from tests.models.fidelity_compare import largest
 
 from admlops.catalog import load_model
 from admlops.datasets.sample_index import build_index
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.datasets.vector_map import ego_to_patch
-from admlops.environments import Environment, find_model
-from admlops.errors import AdmlopsError
-from admlops.paths import find_layout
+from admlops.environments import Environment
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder
 from inside.mmlab.geometry import rotation_matrix, yaw_of
 from inside.sample_index import FILE_NAME, SampleIndex
 
-HERE = Path(__file__).parent
-LAYOUT = find_layout()
 MODEL = load_model(LAYOUT, "VAD")
 CONFIG = LAYOUT.submodules / "VAD" / MODEL.configs["tiny"]
-VARIANTS = ("modern", "classic")
-SEED = 3
 SCENE = "scene-0103"
 EACH = 3
 """How many samples of each scene the network sees: the first, one with a past, one with a past of a past."""
-TOLERANCE = 1e-4
-"""The largest absolute difference between the adapter's and upstream's outputs: metres, or scores."""
 RECORD_TOLERANCE = 1e-6
 """The largest absolute difference between records and what upstream makes of the same numbers."""
 INFO_NUMBERS = {
@@ -122,7 +121,7 @@ def test_the_adapter_gives_what_upstream_gives(both: BothWays, scenes: Path) -> 
     """Two scenes in order, with the published weights' fix: ours by the catalogue, upstream's by its documents."""
     variant, ours, theirs, said = both
     differences = differences_of(ours, theirs)
-    print(json.dumps({"variant": variant, "differences": differences, "times": said["times"]}))
+    print(json.dumps({"variant": variant, "differences": differences}))
     assert set(differences) == SAME_NUMBERS
     assert max(differences.values()) <= TOLERANCE
     assert differences["img"] == differences["labels_3d"] == differences["map_labels_3d"] == 0.0
@@ -144,8 +143,8 @@ def test_a_run_through_admlops_has_upstreams_metrics(
 ) -> None:
     """The metrics of a run's records beside those that upstream computes in its forward pass, of the same samples."""
     options = ("--data", scenes, "--scene", SCENE, "--limit", str(EACH), "--device", "cpu", "--variant", both.variant)
-    done = admlops("run", "VAD", *options, "--weights", f"random:{SEED}", "--run", "vad")
-    assert done.returncode == 0, done.stderr
+    weights = ("--weights", f"random:{SEED}")
+    done = admlops("run", "VAD", *options, *weights, "--run", "vad", timeout_s=PROGRAM_TIMEOUT_S)
     assert "bgr-normalisation" in done.stderr
     run = tmp_path / "repository" / "runs" / "vad"
     records = list(RunFolder.open(run).records())
@@ -166,10 +165,10 @@ def test_a_run_through_admlops_has_upstreams_metrics(
 def test_with_a_command_a_run_says_nothing_of_the_driven_path(
     variant: str, scenes: Path, admlops: Admlops, tmp_path: Path
 ) -> None:
-    environment(variant)
+    find_environment("VAD", variant)
     options = ("--data", scenes, "--limit", "1", "--device", "cpu", "--variant", variant, "--option", "command=right")
-    done = admlops("run", "VAD", *options, "--weights", f"random:{SEED}", "--run", "told")
-    assert done.returncode == 0, done.stderr
+    weights = ("--weights", f"random:{SEED}")
+    admlops("run", "VAD", *options, *weights, "--run", "told", timeout_s=PROGRAM_TIMEOUT_S)
     (record,) = RunFolder.open(tmp_path / "repository" / "runs" / "told").records()
     assert record.metadata.fixes == ["bgr-normalisation"]
     assert record.plan
@@ -189,7 +188,7 @@ def test_without_a_can_bus_infos_are_upstreams_too(variant: str, scenes: Path, t
             (root / item.name).symlink_to(item)
     (root / "can_bus").mkdir()
     build_index(root, "v1.0-mini", say=print)
-    ours, theirs, _ = both_ways(environment(variant), root, tmp_path, each=0)
+    ours, theirs, _ = both_ways(find_environment("VAD", variant), root, tmp_path, each=0)
     differences = differences_of(ours, theirs)
     assert set(differences) == INFO_NUMBERS
     assert max(differences.values()) <= TOLERANCE
@@ -284,23 +283,13 @@ def both_ways(environment: Environment, scenes: Path, folder: Path, *, each: int
     """The arrays of vad_ours.py and of vad_upstream.py, for one checkpoint, and what the adapter said."""
     wanted = {
         "config": str(CONFIG),
-        "checkpoint": str(folder / "random.pth"),
-        "draw": SEED,
         "fixes": {"bgr-normalisation": MODEL.fixes["bgr-normalisation"].settings},
+        "edited": str(fixed_by_hand(folder)),
         "dataroot": str(scenes),
         "each": each,
-        "folder": str(folder),
     }
-    run_inside(environment, "vad_ours.py", wanted)
-    run_inside(environment, "vad_upstream.py", {**wanted, "config": str(fixed_by_hand(folder))})
-    said = json.loads((folder / "ours.json").read_text())
-    return np.load(folder / "ours.npz"), np.load(folder / "upstream.npz"), said
-
-
-def run_inside(environment: Environment, name: str, wanted: dict[str, Any]) -> None:
-    command = [str(environment.python), str(HERE / name), json.dumps(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=850)
-    assert done.returncode == 0, done.stderr[-3000:]
+    ours, theirs = run_both_ways(environment, "vad", folder, wanted)
+    return ours, theirs, json.loads((folder / "ours.json").read_text())
 
 
 def fixed_by_hand(folder: Path) -> Path:
@@ -324,13 +313,6 @@ def differences_of(ours: Any, theirs: Any) -> dict[str, float]:
     return dict(found)
 
 
-def largest(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The largest absolute difference; infinite if the shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max(initial=0.0))
-
-
 def command_of(arrays: Any, token: str) -> str:
     return ("right", "left", "straight")[int(np.argmax(arrays[f"{token}.gt_ego_fut_cmd"]))]
 
@@ -340,36 +322,15 @@ def tokens_of(scenes: Path) -> list[str]:
     return [token for scene in index.scene_names() for token in index.samples_of_scene(scene)]
 
 
-def environment(variant: str) -> Environment:
-    """The variant's environment, or a skip that says how to have it."""
-    if not CONFIG.is_file():
-        pytest.skip("VAD's source is not checked out: admlops sources fetch VAD")
-    try:
-        found = find_model(LAYOUT, MODEL, variant)
-    except AdmlopsError as error:
-        pytest.skip(str(error))
-    if found is None:
-        pytest.skip(f"VAD's {variant} environment is not built: admlops env install VAD --variant {variant}")
-    return found
-
-
 @pytest.fixture(scope="module")
 def demo() -> ModuleType:
-    """The adapter's module; it imports nothing heavy until it loads a model."""
-    spec = importlib.util.spec_from_file_location("vad_demo", LAYOUT.root / "envs" / "VAD" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_module("VAD")
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def both(request: pytest.FixtureRequest, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> BothWays:
     """Both ways, once for each variant that is built."""
-    found = environment(request.param)
+    found = find_environment("VAD", request.param)
     return BothWays(request.param, *both_ways(found, scenes, tmp_path_factory.mktemp(request.param)))
 
 

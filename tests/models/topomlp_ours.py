@@ -6,50 +6,29 @@
 A checkpoint of random weights is written first, to `checkpoint`.
 """
 
-import json
-import sys
-import time
 from pathlib import Path
 from typing import Any, Dict
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "envs" / "TopoMLP"), str(CHECKOUT / "runners")]
+import numpy as np
+from inside_model import load_adapter, load_drawn, read_request
 
-import numpy as np  # noqa: E402
-from demo import TopoMLP  # noqa: E402
-
-from inside.adapter import Settings  # noqa: E402
-from inside.mmlab.weights import save_random  # noqa: E402
-from inside.openlane import OpenLane, find_version  # noqa: E402
+from inside.openlane import OpenLane, find_version
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
+    wanted = read_request()
     frames = OpenLane(wanted["dataroot"], find_version(wanted["dataroot"], wanted["token"]))
     sample = frames.sample(wanted["token"])
-    adapter = TopoMLP()
-    seed = wanted["draw"]
-    times = [time.perf_counter()]
-    adapter.load(Settings(config=wanted["config"], options={"weights": f"random:{seed}"}))
-    times.append(time.perf_counter())
-    save_random(adapter._model, seed, wanted["checkpoint"])
+    adapter = load_adapter("TopoMLP")
+    load_drawn(adapter, wanted)
     arrays: Dict[str, Any] = {}
     watch_heads(adapter._model, arrays)
     adapter.start_scene(sample["scene"])
-    for _ in range(wanted.get("calls", 1)):
-        began = time.perf_counter()
-        inputs = adapter.prepare(sample)
-        times.append(time.perf_counter() - began)
-        arrays["img"] = inputs["img"].numpy().copy()
-        arrays["lidar2img"] = np.stack(inputs["img_metas"][0]["lidar2img"])
-        began = time.perf_counter()
-        raw = adapter.forward(inputs)
-        times.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        graph = adapter.convert(raw, sample)["lane_graph"]
-        times.append(time.perf_counter() - began)
-    arrays.update(describe_graph(graph))
-    np.savez(Path(wanted["folder"]) / "ours.npz", times=np.diff(times[:2]).tolist() + times[2:], **arrays)
+    inputs = adapter.prepare(sample)
+    arrays["img"] = inputs["img"].numpy().copy()
+    arrays["lidar2img"] = np.stack(inputs["img_metas"][0]["lidar2img"])
+    arrays.update(describe_graph(adapter.convert(adapter.forward(inputs), sample)["lane_graph"]))
+    np.savez(Path(wanted["folder"]) / "ours.npz", **arrays)
 
 
 def watch_heads(model: Any, arrays: Dict[str, Any]) -> None:

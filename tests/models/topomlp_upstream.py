@@ -7,39 +7,31 @@ makes the batch, mmcv's loader fills the model, and the test loop of tools/test.
 adapter's: the most confident first.
 """
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "envs" / "TopoMLP"), str(CHECKOUT / "runners"), str(Path(__file__).resolve().parent)]
+import numpy as np
+from inside_model import build_upstream, enter_upstream, load_adapter, read_request
+from topomlp_ours import watch_heads
 
-import numpy as np  # noqa: E402
-from demo import TopoMLP  # noqa: E402
-
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.network import enter_source  # noqa: E402
-from inside.mmlab.overlay import last_registration_wins  # noqa: E402
+from inside.mmlab.libraries import load_library
 
 COLLECTION = "data_dict_one_val"
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
-    adapter = TopoMLP()
-    enter_source(adapter.source_root(), below=adapter.source_paths)
-    with last_registration_wins():
-        adapter.import_libraries()
-        config = load_library("mmcv").Config.fromfile(wanted["config"])
+    wanted = read_request()
+    config = enter_upstream(load_adapter("TopoMLP"), wanted["config"])
     folder = Path(wanted["folder"])
     dataset = open_dataset(config, wanted["dataroot"], wanted["token"])
     loader = load_library("mmdet3d.datasets").build_dataloader(
         dataset, samples_per_gpu=1, workers_per_gpu=0, dist=False, shuffle=False
     )
-    model = build(config, wanted["checkpoint"], dataset)
+    config.model.img_backbone.init_cfg = None  # a backbone's file that the checkpoint replaces
+    model = build_upstream(config, wanted["checkpoint"])
+    model.CLASSES = dataset.CLASSES
     arrays: Any = {}
-    load_library("topomlp_ours").watch_heads(model, arrays)
+    watch_heads(model, arrays)
     for batch in loader:
         arrays["img"] = batch["img"].data[0].numpy().copy()
         arrays["lidar2img"] = np.stack(batch["img_metas"].data[0][0]["lidar2img"])
@@ -58,17 +50,6 @@ def open_dataset(config: Any, dataroot: str, token: str) -> Any:
     settings = config.data.test
     settings.update(data_root=dataroot, meta_root=dataroot, collection=COLLECTION, test_mode=True)
     return load_library("mmdet3d.datasets").build_dataset(settings)
-
-
-def build(config: Any, checkpoint: str, dataset: Any) -> Any:
-    """Upstream's model with mmcv's loader, as tools/test.py makes it."""
-    config.model.pretrained = None
-    config.model.img_backbone.init_cfg = None  # a backbone's file that the checkpoint replaces
-    config.model.train_cfg = None
-    model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
-    load_library("mmcv.runner").load_checkpoint(model, checkpoint, map_location="cpu")
-    model.CLASSES = dataset.CLASSES
-    return model
 
 
 def describe(prediction: Any) -> Any:

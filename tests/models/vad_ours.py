@@ -8,32 +8,19 @@ first, to `checkpoint`.
 """
 
 import json
-import resource
-import sys
-import time
 from pathlib import Path
 from typing import Any, Dict
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "envs" / "VAD"), str(CHECKOUT / "runners")]
+import numpy as np
+from inside_model import describe_bev_inputs, load_adapter, load_drawn, read_request
 
-import numpy as np  # noqa: E402
-from demo import VAD  # noqa: E402
-
-from inside.adapter import Settings  # noqa: E402
-from inside.mmlab.weights import save_random  # noqa: E402
-from inside.sample_index import SampleIndex  # noqa: E402
+from inside.sample_index import SampleIndex
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
-    adapter = VAD()
-    seed = wanted["draw"]
-    began = time.perf_counter()
-    options = {"weights": f"random:{seed}", "fixes": wanted["fixes"]}
-    fixes = adapter.load(Settings(config=wanted["config"], options=options))
-    times = {"load": time.perf_counter() - began, "samples": []}
-    save_random(adapter._model, seed, wanted["checkpoint"])
+    wanted = read_request()
+    adapter = load_adapter("VAD")
+    fixes = load_drawn(adapter, wanted, fixes=wanted["fixes"])
     arrays: Dict[str, Any] = {}
     outputs: Dict[str, Any] = {}
     index = SampleIndex(wanted["dataroot"], "v1.0-mini")
@@ -41,43 +28,25 @@ def main() -> None:
         adapter.start_scene(scene)
         for number, token in enumerate(index.samples_of_scene(scene)):
             sample = {**index.sample(token), "context": index.context(token)}
-            arrays.update({f"{token}.{key}": np.array(value) for key, value in info_of(adapter, sample).items()})
+            found = {key: np.array(value) for key, value in info_of(adapter, sample).items()}
             if number < wanted["each"]:
-                outputs[token] = one(adapter, sample, arrays, times["samples"])
-    times["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+                outputs[token] = run_one(adapter, sample, found)
+            arrays.update({f"{token}.{key}": value for key, value in found.items()})
     np.savez(Path(wanted["folder"]) / "ours.npz", **arrays)
-    said = {"fixes": fixes, "outputs": outputs, "times": times}
-    (Path(wanted["folder"]) / "ours.json").write_text(json.dumps(said))
+    (Path(wanted["folder"]) / "ours.json").write_text(json.dumps({"fixes": fixes, "outputs": outputs}))
 
 
-def one(adapter: VAD, sample: Dict[str, Any], arrays: Dict[str, Any], times: Any) -> Any:
-    """Add the sample's inputs and results to `arrays`, its seconds to `times`; returns its record's outputs."""
-    token = sample["sample_token"]
-    began = time.perf_counter()
+def run_one(adapter: Any, sample: Dict[str, Any], arrays: Dict[str, Any]) -> Any:
+    """Add the sample's inputs and results to `arrays`; returns its record's outputs."""
     inputs = adapter.prepare(sample)
-    prepared = time.perf_counter()
-    arrays.update({f"{token}.{key}": value for key, value in describe_inputs(inputs).items()})
-    called = time.perf_counter()
+    arrays.update(describe_bev_inputs(inputs, can_bus="bev_can_bus"))
     raw = adapter.forward(inputs)
-    returned = time.perf_counter()
     outputs = adapter.convert(raw, sample)
-    times.append([prepared - began, returned - called, time.perf_counter() - returned])
-    for key, value in raw[0]["pts_bbox"].items():
-        arrays[f"{token}.{key}"] = np.asarray(getattr(value, "tensor", value))
+    arrays.update({key: np.asarray(getattr(value, "tensor", value)) for key, value in raw[0]["pts_bbox"].items()})
     return outputs
 
 
-def describe_inputs(inputs: Dict[str, Any]) -> Dict[str, Any]:
-    """Copies, before the call: upstream changes its inputs in place."""
-    metas = inputs["img_metas"][0][0]
-    return {
-        "img": inputs["img"][0].numpy().copy(),
-        "bev_can_bus": metas["can_bus"].copy(),
-        "lidar2img": np.stack(metas["lidar2img"]),
-    }
-
-
-def info_of(adapter: VAD, sample: Dict[str, Any]) -> Dict[str, Any]:
+def info_of(adapter: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
     """What the sample's info holds of the vehicle's motion."""
     info = adapter.make_info(sample)
     return {key: info[key] for key in info if key.startswith("gt_ego") or key in ("fut_valid_flag", "can_bus")}

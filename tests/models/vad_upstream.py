@@ -1,6 +1,6 @@
 """Run by VAD's environment: whole scenes through upstream's own way; its inputs and results to a file.
 
-    python vad_upstream.py {"config", "checkpoint", "dataroot", "each", "folder"}
+    python vad_upstream.py {"edited": configuration, "checkpoint", "dataroot", "each", "folder"}
 
 The network sees the first `each` samples of a scene. Upstream's converter writes the info file (for all samples, by the
 nuScenes devkit), upstream's data set class reads it with its constructor, its pipeline and collation make the batch,
@@ -10,34 +10,22 @@ runs on a GPU alone.
 
 import collections
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / "envs" / "VAD"), str(CHECKOUT / "runners")]
+import numpy as np
+from inside_model import build_upstream, describe_bev_inputs, enter_upstream, load_adapter, read_batch, read_request
 
-import numpy as np  # noqa: E402
-from demo import VAD  # noqa: E402
-
-from inside.mmlab.inputs import unwrap  # noqa: E402
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.network import enter_source  # noqa: E402
-from inside.mmlab.overlay import last_registration_wins  # noqa: E402
+from inside.mmlab.libraries import load_library
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
-    adapter = VAD()
-    enter_source(adapter.source_root(), below=adapter.source_paths)
-    with last_registration_wins():
-        adapter.import_libraries()
-        config = load_library("mmcv").Config.fromfile(wanted["config"])
-        load_library("projects.mmdet3d_plugin")
+    wanted = read_request()
+    config = enter_upstream(load_adapter("VAD"), wanted["edited"])
     folder = Path(wanted["folder"])
     dataset = open_dataset(config, write_infos(wanted["dataroot"], folder), wanted["dataroot"])
-    model = build(config, wanted["checkpoint"])
+    model = build_upstream(config, wanted["checkpoint"])
     heads: Any = []
     model.pts_bbox_head.register_forward_hook(lambda _module, _inputs, outputs: heads.append(outputs))
     arrays: Any = {}
@@ -47,9 +35,8 @@ def main() -> None:
         seen[info["scene_token"]] += 1
         if seen[info["scene_token"]] > wanted["each"]:
             continue
-        batch = load_library("mmcv.parallel").collate([dataset[number]], samples_per_gpu=1)
-        data = {key: unwrap(value) for key, value in batch.items()}
-        sample = describe_inputs(data)
+        data = read_batch(dataset, number)
+        sample = describe_bev_inputs(data, can_bus="bev_can_bus")
         with load_library("torch").no_grad():
             (result,) = model(return_loss=False, rescale=True, **data)
         sample.update(results(result["pts_bbox"], heads[-1], info))
@@ -74,25 +61,6 @@ def open_dataset(config: Any, infos: Path, dataroot: str) -> Any:
     settings.pop("samples_per_gpu")
     settings.update(test_mode=True, ann_file=str(infos), data_root=dataroot, map_ann_file=str(infos.parent / "gt.json"))
     return load_library("mmdet3d.datasets").build_dataset(settings)
-
-
-def build(config: Any, checkpoint: str) -> Any:
-    """Upstream's model with mmcv's loader, as tools/test.py makes it."""
-    config.model.pretrained = None
-    config.model.train_cfg = None
-    model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
-    load_library("mmcv.runner").load_checkpoint(model, checkpoint, map_location="cpu")
-    return model.eval()
-
-
-def describe_inputs(data: Any) -> Any:
-    """Copies, before the call: upstream changes its inputs in place."""
-    metas = data["img_metas"][0][0]
-    return {
-        "img": data["img"][0].numpy().copy(),
-        "bev_can_bus": metas["can_bus"].copy(),
-        "lidar2img": np.stack(metas["lidar2img"]),
-    }
 
 
 def motion_of(info: Any) -> Any:
