@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable
@@ -24,8 +25,11 @@ from tests.environments.ops_fixtures import (
     needs_compiler,
 )
 
+from admlops.environments import Recipe
+from admlops.environments.lock import read_lock
 from admlops.environments.ops import build_ops
 from admlops.environments.ops.compile import compiled_modules
+from admlops.environments.ops.expected import expect_compiling
 from admlops.errors import EnvError
 
 pytestmark = needs_compiler
@@ -62,6 +66,27 @@ def test_a_wheel_is_built_once_and_says_what_it_depends_on(workshop: Workshop, m
     monkeypatch.setenv("PIP_INDEX_URL", "file:///nowhere")
     assert workshop.build(recipe) == [wheel]
     assert workshop.said == [], "a wheel that is there is neither fetched nor built"
+
+
+def test_only_what_no_wheel_can_serve_is_expected_to_be_compiled(workshop: Workshop) -> None:
+    recipe = workshop.publish()
+
+    def expected(recipe: Recipe, python_version: str = platform.python_version()) -> tuple[str, ...]:
+        locked = read_lock(recipe.requirements[0])
+        return expect_compiling(recipe, locked, python_version=python_version, wheels=workshop.layout.wheels)
+
+    assert expected(recipe) == (NAME,)
+    workshop.build(recipe)
+    assert expected(recipe) == ()
+    assert expected(recipe, "3.8.20") == (NAME,)
+    assert expected(replace(recipe, device="cuda")) == (NAME,)
+    (described,) = workshop.layout.wheels.glob("*/key.json")
+    text = described.read_text()
+    described.write_text("{}")
+    assert expected(recipe) == (NAME,)
+    described.write_text(text)
+    assert expected(recipe) == ()
+    assert expected(workshop.publish(files="# changed\n")) == (NAME,), "the lock names another source"
 
 
 def test_another_source_torch_or_patch_is_another_wheel(workshop: Workshop, tmp_path: Path) -> None:

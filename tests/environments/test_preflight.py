@@ -63,7 +63,6 @@ class Asked:
 
     name: str = "MapTR-modern"
     arch: tuple[str, ...] = CUDA_12_8
-    compiled: tuple[str, ...] = ()
     driver: str | None = ">=525"
 
 
@@ -239,7 +238,7 @@ def test_the_file_system_of_a_folder_is_read_from_the_kernel() -> None:
 def test_too_little_memory_to_compile_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "COMPILE_BYTES", 10**15)
     with pytest.raises(EnvError, match=r"GB of memory are free; compiling mmcv-full takes"):
-        check(layout, Asked(compiled=("mmcv-full",)), [H200])
+        check(layout, Asked(), [H200], compiles=["mmcv-full"])
     assert check(layout, Asked(), [H200]) == []
 
 

@@ -111,6 +111,7 @@ def build(layout: Layout, recipe: Recipe, *, say: Say, options: BuildOptions | N
         device=recipe.device,
         backend=base.backend,
         bytes_needed=estimate_bytes(base.packages, locked, device=recipe.device),
+        compiles=_expect_compiling(plan),
         packages=base.packages,
         cache=cache_folder(layout),
         model=None if recipe.model is None else load_model(layout, recipe.model),
@@ -135,6 +136,17 @@ def locked_packages(recipe: Recipe, python_version: str) -> tuple[LockedPackage,
     }
     packages = [package for lock in recipe.requirements for package in read_lock(lock)]
     return tuple(package for package in packages if package.applies_to(markers))
+
+
+def _expect_compiling(plan: _Build) -> tuple[str, ...]:
+    """The packages to compile, where neither a pack nor wheels are at hand."""
+    from admlops.environments.ops.expected import expect_compiling
+    from admlops.environments.packs import pack_path
+
+    if plan.options.use_packs and pack_path(plan.layout.packs, plan.prefix).is_file():
+        return ()
+    version = plan.base.python_version
+    return expect_compiling(plan.recipe, plan.locked, python_version=version, wheels=plan.layout.wheels)
 
 
 def _make(plan: _Build) -> None:

@@ -55,8 +55,6 @@ class Wanted(Protocol):
     @property
     def arch(self) -> tuple[str, ...]: ...
     @property
-    def compiled(self) -> tuple[str, ...]: ...
-    @property
     def driver(self) -> str | None: ...
 
 
@@ -76,6 +74,7 @@ def preflight(
     device: Device | None,
     backend: Backend,
     bytes_needed: int,
+    compiles: Sequence[str] = (),
     packages: Sequence[SizedPackage] = (),
     cache: Path | None = None,
     gpus: Sequence[Gpu] | None = None,
@@ -90,6 +89,7 @@ def preflight(
         device: what the environment is for; None where it is the same for GPU and CPU.
         backend: how it is built; only conda brings its own C library requirements.
         bytes_needed: what the environment takes on disk, see `estimate_bytes`.
+        compiles: the packages that will be compiled, see `ops.expected`.
         packages: the conda lock's packages.
         cache: where the archives of conda packages are kept.
         gpus: what `detect_gpus` gave; asked if None.
@@ -101,8 +101,8 @@ def preflight(
         StorageError: the disk will not do.
     """
     _check_disk(layout, bytes_needed=bytes_needed, packages=packages, cache=cache, say=say)
-    if wanted.compiled:
-        _check_memory(wanted)
+    if compiles:
+        _check_memory(wanted, compiles)
     if backend == "conda":
         _check_glibc(wanted, packages)
     if device != "cpu":
@@ -197,11 +197,11 @@ def _file_system(folder: Path) -> str:
     return kind
 
 
-def _check_memory(wanted: Wanted) -> None:
+def _check_memory(wanted: Wanted, compiles: Sequence[str]) -> None:
     available = available_memory_bytes()
     if available < COMPILE_BYTES:
         raise EnvError(
-            f"{wanted.name}: {available / 1e9:.1f} GB of memory are free; compiling {', '.join(wanted.compiled)} "
+            f"{wanted.name}: {available / 1e9:.1f} GB of memory are free; compiling {', '.join(compiles)} "
             f"takes {COMPILE_BYTES / 1e9:.0f} GB at least",
             hint="free -g   # stop what takes it, or choose a pod with more memory",
         )
