@@ -53,6 +53,11 @@ class Layout:
         return self.repository / "wheels"
 
     @property
+    def libraries(self) -> Path:
+        """The compiled libraries that environments share, on the environments' own disk."""
+        return self.environments / ".libraries"
+
+    @property
     def packs(self) -> Path:
         """Compressed archives of environments, which outlive the container disk."""
         return self.repository / "packs"

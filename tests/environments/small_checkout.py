@@ -49,10 +49,10 @@ arch = ["sm_50", "sm_60", "sm_70", "sm_80", "sm_90", "sm_100", "sm_110", "sm_120
 """
 
 
-def locked_click() -> str:
-    """The entry of one small package, click, as the host's own lock has it."""
+def locked(name: str = "click") -> str:
+    """The entry of one small package as the host's own lock has it."""
     lock = (find_layout().root / "requirements.txt").read_text()
-    entry = re.search(r"^click==.*?(?=^\S)", lock, re.DOTALL | re.MULTILINE)
+    entry = re.search(rf"^{name}==.*?(?=^\S)", lock, re.DOTALL | re.MULTILINE)
     assert entry is not None
     return entry.group(0)
 
@@ -95,7 +95,7 @@ def make_checkout(root: Path, channel: CondaChannel) -> SmallCheckout:
     model = layout.envs / "Tiny"
     for variant in ("modern", "bare", "conda"):
         (model / variant).mkdir(parents=True)
-        (model / variant / "requirements.txt").write_text("# nothing\n" if variant == "bare" else locked_click())
+        (model / variant / "requirements.txt").write_text("# nothing\n" if variant == "bare" else locked())
     (model / "model.toml").write_text(MODEL)
     (layout.envs / "activate").write_text((find_layout().envs / "activate").read_text())
     channel.write_lock(model / "conda" / "conda-lock.yml", ["gxx_linux-64", "libdemo"], python="3.11")

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from packaging.requirements import Requirement
 from tests.conda_channel.channel import CondaChannel
-from tests.environments.small_checkout import locked_click
+from tests.environments.small_checkout import locked
 
 from admlops.environments.conda import install_conda
 from admlops.environments.lock import LockedPackage, read_lock
@@ -29,7 +29,7 @@ from admlops.processes import run
 def click_lock(shared_tmp: Path) -> Path:
     """A lock of one small package, click, as the host's own lock has it."""
     path = shared_tmp / "click.txt"
-    path.write_text(locked_click())
+    path.write_text(locked())
     return path
 
 

@@ -23,11 +23,12 @@ from admlops.environments.backends import Base, choose_base
 from admlops.environments.building import clear_prefix, disk_usage_bytes, hold_prefix
 from admlops.environments.caches import cache_folder
 from admlops.environments.conda import install_conda
+from admlops.environments.libraries import Libraries
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.options import BuildOptions
 from admlops.environments.prefix import Environment, prefix_of, write_state
 from admlops.environments.preflight import estimate_bytes, preflight
-from admlops.environments.progress import Say
+from admlops.environments.progress import Progress, Say
 from admlops.environments.python_packages import checked, find_uv, install_python, install_wheels, trust_unknown
 from admlops.environments.recipe import Recipe
 from admlops.environments.verification import Report, verify
@@ -162,6 +163,8 @@ def _make(plan: _Build) -> None:
     plan.say(f"building {plan.recipe.name}: {_describe(plan)}, into {plan.prefix}")
     try:
         report = _run_steps(plan)
+        with plan.step("sharing libraries"):
+            shared_bytes = _share_libraries(plan)
     except AdmlopsError as error:
         if plan.recipe.model is not None:
             error.hint = re.sub(r"\bMODEL\b", plan.recipe.model, error.hint)
@@ -179,7 +182,17 @@ def _make(plan: _Build) -> None:
         trusted_on_first_use=plan.trusted,
     )
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in plan.durations_s.items())
-    plan.say(f"built {plan.recipe.name} in {built_s:.1f} s ({steps}); {size_bytes / 1e6:.0f} MB on disk")
+    shared = f", {shared_bytes / 1e6:.0f} MB of it shared with other environments" if shared_bytes else ""
+    plan.say(f"built {plan.recipe.name} in {built_s:.1f} s ({steps}); {size_bytes / 1e6:.0f} MB on disk{shared}")
+
+
+def _share_libraries(plan: _Build) -> int:
+    """Let other environments have this one's compiled libraries, and this one theirs [bytes saved]."""
+
+    def watch(done: int, total: int) -> None:
+        plan.options.progress(Progress(phase="sharing libraries", done=done, total=total, unit="bytes"))
+
+    return Libraries(plan.layout.libraries).share(plan.prefix, watch)
 
 
 def _restore(plan: _Build) -> dict[str, Any] | None:
@@ -188,7 +201,13 @@ def _restore(plan: _Build) -> dict[str, Any] | None:
 
     if not plan.options.use_packs:
         return None
-    state = restore_from_pack(plan.layout.packs, plan.prefix, digest=plan.digest, say=plan.say)
+    state = restore_from_pack(
+        plan.layout.packs,
+        plan.prefix,
+        digest=plan.digest,
+        say=plan.say,
+        libraries=Libraries(plan.layout.libraries),
+    )
     if state is None:
         clear_prefix(plan.prefix)
         plan.write_state("building")

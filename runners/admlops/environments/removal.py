@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from admlops.environments.inventory import is_ours, list_installed
+from admlops.environments.libraries import Libraries
+from admlops.environments.packs import libraries_wanted
 from admlops.errors import EnvError
 from admlops.paths import Layout
 from admlops.storage import explain_os_error
@@ -82,6 +86,8 @@ def check_unused(prefix: Path) -> None:
 def remove(layout: Layout, prefix: Path) -> int:
     """Remove one environment; gives back the bytes that were freed.
 
+    Libraries that other environments share, or that a stored pack will bring back, stay.
+
     Raises:
         EnvError: admlops did not make the folder, a process uses it, or another one is building it.
         StorageError: it cannot be removed.
@@ -92,7 +98,7 @@ def remove(layout: Layout, prefix: Path) -> int:
     with held(prefix):
         freed = size_bytes(prefix)
         discard(prefix)
-    return freed
+    return freed + Libraries(layout.libraries).prune(libraries_wanted(layout.packs))
 
 
 @contextmanager
@@ -137,19 +143,20 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(folder, onerror=make_writable)
 
 
-def size_bytes(folder: Path) -> int:
-    """What a folder takes on disk; a file with several names in it counts once."""
-    seen: set[tuple[int, int]] = set()
+def size_bytes(folder: Path, *, elsewhere: int = 0) -> int:
+    """What is freed with a folder [bytes]: a file with more than `elsewhere` names outside of it does not count."""
+    names_inside: Counter[tuple[int, int]] = Counter()
     total = 0
     for parent, folders, files in os.walk(folder):
         for name in (*files, *folders):
             with suppress(OSError):
-                stat = os.lstat(f"{parent}/{name}")
-                if stat.st_nlink > 1:
-                    if (stat.st_dev, stat.st_ino) in seen:
+                status = os.lstat(f"{parent}/{name}")
+                if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                    file = (status.st_dev, status.st_ino)
+                    names_inside[file] += 1
+                    if names_inside[file] != max(1, status.st_nlink - elsewhere):
                         continue
-                    seen.add((stat.st_dev, stat.st_ino))
-                total += stat.st_blocks * 512
+                total += status.st_blocks * 512
     return total
 
 
@@ -165,7 +172,7 @@ def collect(layout: Layout, *, wheels: bool, dry_run: bool) -> list[Garbage]:
     return [_collect_one(layout, *found, dry_run=dry_run) for found in _garbage(layout, wheels=wheels)]
 
 
-Nature = Literal["environment", "remains", "wheels"]
+Nature = Literal["environment", "remains", "wheels", "libraries"]
 
 
 def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Nature]]:
@@ -183,10 +190,16 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
         for folder in sorted(layout.wheels.iterdir()):
             if folder.is_dir() and not folder.name.startswith(".") and folder.name not in referenced:
                 yield folder, "no environment here was built with it", "wheels"
+    if Libraries(layout.libraries).unused(libraries_wanted(layout.packs)):
+        yield layout.libraries, "libraries that no environment and no stored pack here has", "libraries"
 
 
 def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry_run: bool) -> Garbage:
-    size = size_bytes(path)
+    libraries, wanted = Libraries(layout.libraries), libraries_wanted(layout.packs)
+    if nature == "libraries":
+        size = sum(libraries.unused(wanted).values())
+    else:
+        size = size_bytes(path, elsewhere=1 if nature == "environment" else 0)
     try:
         if nature == "environment":
             check_unused(path)
@@ -194,6 +207,9 @@ def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry
                 pass
             if not dry_run:
                 remove(layout, path)
+        elif nature == "libraries":
+            if not dry_run:
+                libraries.prune(wanted)
         elif not dry_run:
             discard(path)
     except EnvError as error:

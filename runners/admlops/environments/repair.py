@@ -13,6 +13,7 @@ from admlops.environments.activation import write_activation
 from admlops.environments.building import hold_prefix
 from admlops.environments.caches import cache_folder
 from admlops.environments.inventory import Installed, locked_conda, locked_python
+from admlops.environments.libraries import Libraries
 from admlops.environments.lock import LockedPackage
 from admlops.environments.prefix import Backend, write_state
 from admlops.environments.progress import ProgressWatch, Say, unwatched
@@ -111,6 +112,7 @@ def _mend(
         _reinstall(layout, one, recipe, report.differences, say=say, progress=progress)
         report = _look(one, watch)
         _check_clean(one, report)
+        Libraries(layout.libraries).share(one.prefix)
     write_activation(one.prefix, backend=one.details["backend"])
     _write_state(one, "ready")
     return Repaired(reinstalled=names, rebuilt=False, aside=aside, report=report)

@@ -227,7 +227,8 @@ def _check_content(prefix: Path, file: ExpectedFile) -> Difference | None:
         return _wrong(file, f"cannot be read: {error.strerror}", "changed")
     if digest in file.digests or _is_recompiled(prefix, file):
         return None
-    return _wrong(file, "has another content than its package's", "changed")
+    shared = "" if path.stat().st_nlink == 1 else "; environments that share it have it so too"
+    return _wrong(file, f"has another content than its package's{shared}", "changed")
 
 
 def _is_recompiled(prefix: Path, file: ExpectedFile) -> bool:

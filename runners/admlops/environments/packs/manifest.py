@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from admlops.environments.libraries import is_library, library_name
 from admlops.errors import EnvError
 
 SCHEMA = 1
@@ -125,6 +126,20 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         raise _refuse(where, str(error)) from error
     _check_paths(manifest, where)
     return manifest
+
+
+def libraries_wanted(folder: Path) -> set[str]:
+    """The shared libraries, by name, of the stored packs in a folder: they are kept for the next installation."""
+    wanted = set()
+    for path in folder.glob(f"*{MANIFEST_SUFFIX}"):
+        try:
+            manifest = parse_manifest(path.read_bytes(), str(path))
+        except (EnvError, OSError):  # whoever installs from it is told
+            continue
+        if manifest.stored:
+            files = (entry for entry in manifest.entries if entry.kind == "file")
+            wanted |= {library_name(one.content, one.mode) for one in files if is_library(one.path, one.size_bytes)}
+    return wanted
 
 
 def _check_paths(manifest: Manifest, where: str) -> None:

@@ -2,7 +2,8 @@
 
 Of a compressed pack three stages run beside each other: one thread decompresses, this one reads the archive's headers,
 a few write files and hash what they write. The archive must hold exactly the manifest's entries, in its order. Of a
-stored pack a few threads copy and hash what the manifest names, wherever it lies in the archive.
+stored pack a few threads copy and hash what the manifest names, wherever it lies in the archive. A compiled library
+that is here already is hashed and given another name instead.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
+from admlops.environments.libraries import Libraries, is_library
 from admlops.environments.packs.manifest import Entry, Interpreter, Manifest, Pack, read_pack
 from admlops.environments.packs.packing import Progress, pack_path
 from admlops.errors import EnvError
@@ -41,12 +43,18 @@ Say = Callable[[str], None]
 
 
 def restore_from_pack(
-    folder: Path, prefix: Path, *, digest: str, say: Say, on_progress: Progress | None = None
+    folder: Path,
+    prefix: Path,
+    *,
+    digest: str,
+    say: Say,
+    libraries: Libraries | None = None,
+    on_progress: Progress | None = None,
 ) -> Mapping[str, Any] | None:
     """Restore the environment `digest` at `prefix` from a folder of packs; gives what its state file said.
 
-    None if no pack fits. `prefix` must be empty but for what admlops wrote there. A pack that turns out damaged is said
-    and not used: the caller clears what was unpacked of it.
+    None if no pack fits. `prefix` must be empty but for what admlops wrote there. `libraries` are shared with others.
+    A pack that turns out damaged is said and not used: the caller clears what was unpacked of it.
     """
     archive = pack_path(folder, prefix)
     try:
@@ -57,7 +65,7 @@ def restore_from_pack(
         if reason is not None:
             say(f"the pack {archive} does not fit: {reason}")
             return None
-        unpack(pack, prefix, on_progress=on_progress)
+        unpack(pack, prefix, libraries=libraries, on_progress=on_progress)
     except EnvError as error:
         say(f"{error.message}; building instead")
         return None
@@ -76,8 +84,12 @@ def _unfit(manifest: Manifest, prefix: Path, digest: str) -> str | None:
     return None
 
 
-def unpack(pack: Pack, prefix: Path, *, on_progress: Progress | None = None) -> None:
+def unpack(
+    pack: Pack, prefix: Path, *, libraries: Libraries | None = None, on_progress: Progress | None = None
+) -> None:
     """Unpack and check every file of a pack into `prefix`. The caller holds the prefix's lock and writes its state.
+
+    Without `libraries` the environment shares no file with another one.
 
     Raises:
         EnvError: the archive is damaged or not what the manifest says; names the file.
@@ -87,9 +99,13 @@ def unpack(pack: Pack, prefix: Path, *, on_progress: Progress | None = None) -> 
     try:
         prefix.mkdir(parents=True, exist_ok=True)
         if manifest.stored:
-            _copy_members(pack, prefix, on_progress)
+            _copy_members(pack, prefix, libraries, on_progress)
         else:
-            with pack.archive.open("rb") as compressed, _decompressed(compressed) as stream, _writers() as pool:
+            with (
+                pack.archive.open("rb") as compressed,
+                _decompressed(compressed) as stream,
+                _writers(libraries) as pool,
+            ):
                 _unpack_members(stream, manifest, prefix, pool, on_progress)
         _check_links(manifest, prefix)
         _set_folder_modes(manifest, prefix)
@@ -136,7 +152,7 @@ def _unpack_members(
             raise _WrongMemberError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
-def _copy_members(pack: Pack, prefix: Path, on_progress: Progress | None) -> None:
+def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Progress | None) -> None:
     """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
     manifest, done = pack.manifest, 0
     root = f"{prefix}/"
@@ -148,7 +164,8 @@ def _copy_members(pack: Pack, prefix: Path, on_progress: Progress | None) -> Non
         def copy(share: list[Entry]) -> int:
             buffer = memoryview(bytearray(BLOCK_BYTES))
             for entry in share:
-                _write_file(entry, root + entry.path, _pieces(archive.fileno(), entry, buffer), entry.mtime_s)
+                pieces = _pieces(archive.fileno(), entry, buffer)
+                _place_file(entry, root + entry.path, pieces, entry.mtime_s, libraries)
             return sum(entry.size_bytes for entry in share)
 
         for size_bytes in pool.map(copy, shares):
@@ -196,7 +213,20 @@ def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, targ
     if entry.size_bytes <= PIECE_BYTES:
         pool.submit(entry, target, source.read(), int(member.mtime))
     else:
-        _write_file(entry, target, iter(lambda: source.read(PIECE_BYTES), b""), int(member.mtime))
+        pieces = iter(lambda: source.read(PIECE_BYTES), b"")
+        _place_file(entry, target, pieces, int(member.mtime), pool.libraries)
+
+
+def _place_file(
+    entry: Entry, target: str, pieces: Iterable[bytes | memoryview], mtime_s: int, libraries: Libraries | None
+) -> None:
+    """A library that is shared, or else the file from its pieces, which are only read then."""
+    shared = libraries if is_library(entry.path, entry.size_bytes) else None
+    if shared is not None and shared.give(entry.content, entry.mode, target):
+        return
+    _write_file(entry, target, pieces, mtime_s)
+    if shared is not None:
+        shared.take(target, entry.content, entry.mode)
 
 
 def _write_file(entry: Entry, target: str, pieces: Iterable[bytes | memoryview], mtime_s: int) -> None:
@@ -294,13 +324,14 @@ def _decompressed(compressed: Any) -> Iterator[_Ahead]:
 class _Writers:
     """A few threads that hash and write files, with a bounded number of bytes waiting for them."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self, pool: ThreadPoolExecutor, libraries: Libraries | None) -> None:
+        self._pool, self.libraries = pool, libraries
         self._pending: deque[tuple[Future[None], int]] = deque()
         self._pending_bytes = 0
 
     def submit(self, entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
-        self._pending.append((self._pool.submit(_write_file, entry, target, [content], mtime_s), len(content)))
+        future = self._pool.submit(_place_file, entry, target, [content], mtime_s, self.libraries)
+        self._pending.append((future, len(content)))
         self._pending_bytes += len(content)
         while self._pending_bytes > PENDING_BYTES or len(self._pending) > 1024:
             self._wait_for_one()
@@ -316,9 +347,9 @@ class _Writers:
 
 
 @contextmanager
-def _writers() -> Iterator[_Writers]:
+def _writers(libraries: Libraries | None) -> Iterator[_Writers]:
     with _pool() as pool:
-        writers = _Writers(pool)
+        writers = _Writers(pool, libraries)
         yield writers
         writers.finish()
 
