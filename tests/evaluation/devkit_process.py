@@ -1,13 +1,14 @@
-"""The devkit as a process that answers one case after the other, and the comparison of its answers with ours."""
+"""Evaluators as processes that answer one case after the other, and the comparison of their answers with ours."""
 
 from __future__ import annotations
 
 import json
 import math
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.evaluation.generated_boxes import submission_boxes
 
@@ -18,15 +19,15 @@ from admlops.evaluation.nuscenes_protocol import Protocol
 PROGRAM = Path(__file__).with_name("devkit_oracle.py")
 
 
-class Devkit:
-    """A context: `ask` returns `DetectionMetrics.serialize()` of one case."""
+class Oracle:
+    """A context: a program that reads a request a line and answers each with `DetectionMetrics.serialize()`."""
 
-    def __init__(self, python: Path) -> None:
+    def __init__(self, *command: str | Path) -> None:
         self._process = subprocess.Popen(
-            [python, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def __enter__(self) -> Devkit:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -34,16 +35,9 @@ class Devkit:
     ) -> None:
         self._process.communicate(timeout=60)
 
-    def ask(self, predictions: Boxes, truth: GroundTruth, protocol: Protocol) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        tokens = list(truth.samples)
-        request = {
-            "samples": _samples(truth),
-            "predictions": dict(submission_boxes(predictions, tokens)),
-            "truth": _truth(truth),
-            "window": protocol.window_m,
-        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -51,6 +45,22 @@ class Devkit:
             raise AssertionError(self._process.communicate()[1])
         result: dict[str, Any] = json.loads(answer)
         return result
+
+
+class Devkit(Oracle):
+    """The devkit; `ask` says what it says of one case."""
+
+    def __init__(self, python: Path) -> None:
+        super().__init__(python, PROGRAM)
+
+    def ask(self, predictions: Boxes, truth: GroundTruth, protocol: Protocol) -> dict[str, Any]:
+        found = dict(submission_boxes(predictions, list(truth.samples)))
+        return self.answer({**truth_request(truth), "predictions": found, "window": protocol.window_m})
+
+
+def truth_request(truth: GroundTruth) -> dict[str, Any]:
+    """The part of a request that says what is there."""
+    return {"samples": _samples(truth), "truth": _truth(truth)}
 
 
 def largest_difference(ours: Score, theirs: dict[str, Any]) -> float:

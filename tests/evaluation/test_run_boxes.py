@@ -45,6 +45,14 @@ def test_arrays_are_the_submission(data: NuScenes, tokens: list[str], tmp_path: 
     np.testing.assert_allclose(boxes.yaw, yaws(np.array([row["rotation"] for row in rows])), atol=1e-12)
 
 
+def test_a_run_that_finds_nothing_has_no_boxes(data: NuScenes, tokens: list[str], tmp_path: Path) -> None:
+    records = [make_record(metadata(data, token), Outputs(detections_3d=[])) for token in tokens]
+    found = read_run_boxes(make_run(tmp_path / "run", data, records))
+    truth = make_ground_truth(read_annotations(data.root, data.version, found.tokens))
+    assert found.tasks == {"detections_3d"}
+    assert len(found.in_global_frame(truth)) == 0
+
+
 def test_at_most_500_boxes_and_the_most_confident_stay(data: NuScenes, tokens: list[str], tmp_path: Path) -> None:
     confidences = np.random.default_rng(3).permutation(np.linspace(0.0, 1.0, 520))
     box = data.ground_truth(tokens[0])[0]

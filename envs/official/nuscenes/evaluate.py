@@ -22,7 +22,6 @@ import nuscenes.eval.detection.evaluate as official
 from nuscenes import NuScenes
 from nuscenes.eval.common.config import config_factory
 from nuscenes.eval.common.data_classes import EvalBoxes
-from nuscenes.eval.detection.data_classes import DetectionMetricDataList
 
 SPLIT = "the-given-samples"
 
@@ -33,11 +32,10 @@ def evaluate(nusc: NuScenes, *, config: str, predictions: Path, tokens: List[str
     with tempfile.TemporaryDirectory() as plots:
         evaluation = official.DetectionEval(nusc, config_factory(config), str(predictions), SPLIT, plots, verbose=False)
     started = time.process_time()
-    metrics, curves = evaluation.evaluate()
+    metrics, _ = evaluation.evaluate()
     cpu_seconds = time.process_time() - started
     return {
         "summary": _jsonable(metrics.serialize()),
-        "curves": _curves(curves),
         "boxes": {
             "ground_truth": _count_by_class(evaluation.gt_boxes),
             "predictions": _count_by_class(evaluation.pred_boxes),
@@ -58,19 +56,6 @@ def _choose_samples(tokens: List[str]) -> None:
         return filter_boxes(nusc, boxes, max_dist, verbose=verbose) if boxes.all else boxes
 
     official.filter_eval_boxes = filter_if_any
-
-
-def _curves(data: DetectionMetricDataList) -> Dict[str, Dict[str, Dict[str, List[float]]]]:
-    """Per class and distance threshold [m]: precision and confidence at the recalls the class reached."""
-    curves: Dict[str, Dict[str, Dict[str, List[float]]]] = {}
-    for (class_name, threshold), curve in data.md.items():
-        reached = int(curve.max_recall_ind) + 1 if np.any(curve.confidence) else 0
-        curves.setdefault(class_name, {})[str(float(threshold))] = {
-            "recall": curve.recall[:reached].tolist(),
-            "precision": curve.precision[:reached].tolist(),
-            "confidence": curve.confidence[:reached].tolist(),
-        }
-    return curves
 
 
 def _count_by_class(boxes: EvalBoxes) -> Dict[str, int]:

@@ -11,17 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
 from admlops.datasets.nuscenes import multiply_quaternions, rotation_matrix
 from admlops.environments import Environment
-from admlops.errors import DataError, EnvError, RecordError
-from admlops.evaluation.metrics import DETECTION_PROTOCOL, Metric
+from admlops.errors import DataError, RecordError
+from admlops.evaluation.official_program import ask_program
 from admlops.paths import Layout
-from admlops.processes import run
 from admlops.results.record import Detection3D, Record
 from admlops.storage import write_atomically
 
@@ -67,6 +66,16 @@ ERROR_NAMES = {
 }
 """The devkit's name of an error → the name that papers use."""
 
+
+class HasConfidence(Protocol):
+    """A detection, as far as choosing the most confident goes."""
+
+    @property
+    def confidence(self) -> float: ...
+
+
+Found = TypeVar("Found", bound=HasConfidence)
+
 META = {"use_camera": True, "use_lidar": False, "use_radar": False, "use_map": False, "use_external": False}
 
 
@@ -79,42 +88,10 @@ class Submission:
     dropped_boxes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetectionEvaluation:
-    """What the official evaluator said. `official` is the object that its program in envs/official/nuscenes wrote."""
-
-    samples: int
-    official: Mapping[str, Any]
-
-    @property
-    def class_range(self) -> Mapping[str, float]:
-        """Distance from the ego vehicle [m] up to which each class is evaluated."""
-        return dict(self.official["summary"]["cfg"]["class_range"])
-
-    def metrics(self, dataset: str) -> list[Metric]:
-        """mAP, NDS and the five mean errors."""
-        summary = self.official["summary"]
-        values = {"mAP": summary["mean_ap"], "NDS": summary["nd_score"]}
-        values |= {name: summary["tp_errors"][key] for key, name in ERROR_NAMES.items()}
-        return [
-            Metric(name=name, protocol=DETECTION_PROTOCOL, value=value, n=self.samples, dataset=dataset)
-            for name, value in values.items()
-        ]
-
-    def details(self) -> dict[str, Any]:
-        """AP by distance and errors of each class, box counts after the evaluator's filters, and curves."""
-        summary, boxes = self.official["summary"], self.official["boxes"]
-        classes = {
-            name: {
-                "ap": summary["label_aps"][name],
-                "mean_ap": summary["mean_dist_aps"][name],
-                "errors": summary["label_tp_errors"][name],
-                "ground_truth": boxes["ground_truth"].get(name, 0),
-                "predictions": boxes["predictions"].get(name, 0),
-            }
-            for name in summary["label_aps"]
-        }
-        return {"classes": classes, "curves": _rounded(self.official["curves"])}
+def summary_values(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """mAP, NDS and the mean errors in the devkit's `DetectionMetrics.serialize()`, by the names that papers use."""
+    errors = {name: summary["tp_errors"][key] for key, name in ERROR_NAMES.items()}
+    return {"mAP": summary["mean_ap"], "NDS": summary["nd_score"], **errors}
 
 
 def make_submission(records: Iterable[Record], samples: Mapping[str, Mapping[str, Any]]) -> Submission:
@@ -137,7 +114,7 @@ def make_submission(records: Iterable[Record], samples: Mapping[str, Mapping[str
         if record.metadata.status == "failed":
             failed.append(token)
         detections = list(record.detections_3d or [])
-        kept = _most_confident(detections)
+        kept = most_confident(detections)
         dropped += len(detections) - len(kept)
         results[token] = _to_global(kept, record, samples[token]["ego2global"])
     return Submission(results=results, failed_samples=tuple(failed), dropped_boxes=dropped)
@@ -145,8 +122,10 @@ def make_submission(records: Iterable[Record], samples: Mapping[str, Mapping[str
 
 def evaluate_detection(
     submission: Submission, *, dataroot: Path, version: str, folder: Path, environment: Environment, layout: Layout
-) -> DetectionEvaluation:
-    """The official metrics of `submission` over exactly its samples; what went in and came out stays in `folder`.
+) -> dict[str, Any]:
+    """What the devkit says of `submission` over exactly its samples; what went in and came out stays in `folder`.
+
+    `summary` is `DetectionMetrics.serialize()`, None for NaN; `boxes` counts those after the filters, by class.
 
     Args:
         folder: the run's `predictions/`.
@@ -159,20 +138,19 @@ def evaluate_detection(
     result = folder / "nuscenes_detection_result.json"
     write_atomically(predictions, msgspec.json.encode({"meta": META, "results": submission.results}))
     write_atomically(tokens, msgspec.json.encode(list(submission.results)))
-    result.unlink(missing_ok=True)  # of an earlier evaluation, so that a failure leaves no old answer behind
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
     command: list[str | Path] = [environment.python, program, "--dataroot", dataroot, "--version", version]
-    command += ["--predictions", predictions, "--tokens", tokens, "--out", result]
-    variables = {**environment.variables, "MPLBACKEND": "agg"}
-    completed = run(command, variables=variables, timeout_s=TIMEOUT_S)
-    if completed.returncode != 0:
-        said = completed.stderr.strip().splitlines()
-        raise EnvError(
-            f"the official nuScenes evaluator failed ({completed.returncode}): {said[-1] if said else 'no message'}",
-            hint=f"check that {dataroot / version} is whole; to see all of it: "
-            + " ".join(str(argument) for argument in command),
-        )
-    return DetectionEvaluation(samples=len(submission.results), official=msgspec.json.decode(result.read_bytes()))
+    command += ["--predictions", predictions, "--tokens", tokens]
+    answer = ask_program(
+        "the official nuScenes evaluator",
+        command,
+        result=result,
+        variables={**environment.variables, "MPLBACKEND": "agg"},
+        timeout_s=TIMEOUT_S,
+        advice=f"check that {dataroot / version} is whole; ",
+    )
+    official: dict[str, Any] = msgspec.json.decode(answer)
+    return official
 
 
 def choose_attribute(class_name: str, speed_m_s: float) -> str:
@@ -185,7 +163,7 @@ def choose_attribute(class_name: str, speed_m_s: float) -> str:
     return {"pedestrian": "pedestrian.standing", "bus": "vehicle.stopped"}.get(class_name, default)
 
 
-def _most_confident(detections: Sequence[Detection3D]) -> Sequence[Detection3D]:
+def most_confident(detections: Sequence[Found]) -> Sequence[Found]:
     """At most 500 of them in their order; of equals the earlier stay."""
     if len(detections) <= MAX_BOXES_PER_SAMPLE:
         return detections
@@ -229,12 +207,3 @@ def _check(detection: Detection3D, record: Record) -> None:
     if detection.attribute and detection.attribute not in ATTRIBUTES:
         known = ", ".join(sorted(ATTRIBUTES))
         raise RecordError(f"{where}: nuScenes has no attribute {detection.attribute!r}; it has {known}", hint=hint)
-
-
-def _rounded(value: object) -> object:
-    """Floats to six digits, for curves that are only drawn."""
-    if isinstance(value, Mapping):
-        return {key: _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_rounded(entry) for entry in value]
-    return round(value, 6) if isinstance(value, float) else value

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.environments import Environment
-from admlops.errors import EnvError
 from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1
 from admlops.evaluation.lanes import LanePrediction, LaneTruth, as_array
+from admlops.evaluation.official_program import ask_program
 from admlops.paths import Layout
-from admlops.processes import run as run_process
 
 OFFICIAL_NAMES = {OPENLANE_1_0: "openlanev2-1.0", OPENLANE_1_1: "openlanev2"}
 """The folder under envs/official of the devkit that computes each protocol."""
@@ -81,15 +80,13 @@ def official_lane_graphs(
     name = OFFICIAL_NAMES[protocol]
     given, result = folder / f"{name}_frames.npz", folder / f"{name}_result.json"
     write_frames(given, frames)
-    result.unlink(missing_ok=True)  # of an earlier evaluation, so that a failure leaves no old answer behind
     program = layout.envs / "official" / PROGRAM
-    command: list[str | Path] = [environment.python, program, "--frames", given, "--out", result]
-    completed = run_process(command, variables=environment.variables, timeout_s=timeout_s)
-    if completed.returncode != 0:
-        said = completed.stderr.strip().splitlines()
-        raise EnvError(
-            f"the official OpenLane-V2 evaluator failed ({completed.returncode}): {said[-1] if said else 'no message'}",
-            hint="to see all of it: " + " ".join(str(argument) for argument in command),
-        )
-    values = json.loads(result.read_text())
+    answer = ask_program(
+        "the official OpenLane-V2 evaluator",
+        [environment.python, program, "--frames", given],
+        result=result,
+        variables=environment.variables,
+        timeout_s=timeout_s,
+    )
+    values = json.loads(answer)
     return {key: float(values[key]) for key in ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt", "seconds", "cpu_seconds")}

@@ -8,11 +8,10 @@ from pathlib import Path
 import msgspec
 
 from admlops.datasets.vector_map import MapVector
-from admlops.errors import EnvError
 from admlops.evaluation.map_predictions import Predictions
+from admlops.evaluation.official_program import ask_program
 from admlops.evaluation.vector_map import MapProtocol
 from admlops.paths import Layout
-from admlops.processes import run
 
 OFFICIAL_NAME = "maptr"
 CHECKOUT = "MapTR"
@@ -64,26 +63,15 @@ def official_map(
     }
     vectors, result = folder / f"{protocol.name}_vectors.json", folder / f"{protocol.name}_result.json"
     vectors.write_bytes(msgspec.json.encode(given))
-    result.unlink(missing_ok=True)  # of an earlier evaluation, so that a failure leaves no old answer behind
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
-    command: list[str | Path] = [
-        python,
-        program,
-        "--vectors",
-        vectors,
-        "--maptr",
-        checkout,
-        "--out",
-        result,
-    ]
-    completed = run(command, variables=variables, timeout_s=timeout_s)
-    if completed.returncode != 0:
-        said = completed.stderr.strip().splitlines()
-        raise EnvError(
-            f"MapTR's evaluator failed ({completed.returncode}): {said[-1] if said else 'no message'}",
-            hint="to see all of it: " + " ".join(str(argument) for argument in command),
-        )
-    return msgspec.json.decode(result.read_bytes(), type=OfficialMap)
+    answer = ask_program(
+        "MapTR's evaluator",
+        [python, program, "--vectors", vectors, "--maptr", checkout],
+        result=result,
+        variables=variables,
+        timeout_s=timeout_s,
+    )
+    return msgspec.json.decode(answer, type=OfficialMap)
 
 
 def _found(own: Mapping[str, Predictions], index: Mapping[str, int]) -> list[tuple[int, object, float]]:

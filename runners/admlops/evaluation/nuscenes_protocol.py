@@ -1,8 +1,9 @@
 """The nuScenes detection protocol and VAD's variant of it: which boxes count, and at what distances.
 
 Sources: nuscenes-devkit 1.2.0, `nuscenes/eval/detection/configs/detection_cvpr_2019.json` and
-`nuscenes/eval/common/loaders.py` (`filter_eval_boxes`); VAD,
-`projects/mmdet3d_plugin/datasets/vad_nusc_detection_cvpr_2019.json` and `vad_custom_nuscenes_eval.py`.
+`nuscenes/eval/common/loaders.py` (`filter_eval_boxes`); VAD, in `projects/mmdet3d_plugin/datasets/`:
+`vad_nusc_detection_cvpr_2019.json`, `vad_custom_nuscenes_eval.py` (`filter_eval_boxes`) and `nuscenes_vad_dataset.py`
+(`_format_bbox`, `lidar_nusc_box_to_global`).
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ class Protocol:
 
     Either `class_range_m` (radius around the ego vehicle, by class) or `window_m` is set. VAD's window is |Δx| < 30 m
     and |Δy| < 15 m along the axes of the *global* frame, whatever the vehicle's heading: its evaluator compares the
-    devkit's `ego_translation`, a difference of global positions, and calls its parts x and y of the ego vehicle.
+    devkit's `ego_translation`, a difference of global positions, and calls its parts x and y of the ego vehicle. Before
+    that, as it writes a submission, VAD drops predictions below `min_score`, and those with |x| > 30 m or |y| > 15 m
+    along the vehicle's own axes.
     """
 
     name: str
     class_range_m: Mapping[str, float] | None = None
     window_m: tuple[float, float] | None = None
+    min_score: float = 0.0
 
     @property
     def ranges_m(self) -> Floats:
@@ -63,7 +67,20 @@ NUSCENES = Protocol(
         "barrier": 30.0,
     },
 )
-VAD = Protocol(name=VAD_DETECTION_PROTOCOL, window_m=(30.0, 15.0))
+VAD = Protocol(name=VAD_DETECTION_PROTOCOL, window_m=(30.0, 15.0), min_score=0.2)
+
+
+def submitted(center: Floats, score: Floats, protocol: Protocol) -> Mask:
+    """Which predictions are handed in at all: with VAD, what `_format_bbox` writes.
+
+    Args:
+        center: (N, 3) centres [m] in the *ego* frame, x forward, y left.
+        score: (N,) confidences.
+    """
+    sure = score >= protocol.min_score
+    if protocol.window_m is None:
+        return sure
+    return np.asarray(sure & (np.abs(center[:, :2]) <= protocol.window_m).all(axis=1))
 
 
 def filter_predictions(boxes: Boxes, truth: GroundTruth, protocol: Protocol) -> Boxes:

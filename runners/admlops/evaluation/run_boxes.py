@@ -36,7 +36,7 @@ from admlops.evaluation.boxes import (
     rotations,
     yaws,
 )
-from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE, MOVING_M_S, choose_attribute
+from admlops.evaluation.detection import MOVING_M_S, choose_attribute, most_confident
 from admlops.results.record import (
     UNIT_TOLERANCE,
     Confidence,
@@ -244,7 +244,7 @@ _UNKNOWN = (np.nan, np.nan)
 def _to_arrays(record: _Record, index: int) -> _Sample:
     found = record.detections_3d
     assert isinstance(found, list)
-    kept = _most_confident(found)
+    kept = most_confident(found)
     n = len(kept)
     boxes = list(map(_box, kept))
     try:
@@ -260,14 +260,6 @@ def _to_arrays(record: _Record, index: int) -> _Sample:
     number = np.fromiter(map(_id, kept), np.int32, n)
     score = np.fromiter(map(_confidence, kept), np.float64, n)
     return _Sample((np.full(n, index, np.int32), label, number, geometry, score, attribute), len(found) - n)
-
-
-def _most_confident(detections: list[_Detection]) -> list[_Detection]:
-    """At most 500 of them in their order; of equals the earlier stay."""
-    if len(detections) <= MAX_BOXES_PER_SAMPLE:
-        return detections
-    order = sorted(range(len(detections)), key=lambda index: -detections[index].confidence)
-    return [detections[index] for index in sorted(order[:MAX_BOXES_PER_SAMPLE])]
 
 
 def _check_rotations(record: _Record, kept: Sequence[_Detection], quaternions: Floats) -> None:
@@ -307,7 +299,8 @@ def _fill_attributes(attribute: NDArray[np.int8], label: NDArray[np.int8], speed
 def _groups(sample: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
     """Each sample with boxes: its index, and where its rows begin and end."""
     present, start = np.unique(sample, return_index=True)
-    yield from zip(present.tolist(), start.tolist(), [*start[1:].tolist(), len(sample)], strict=True)
+    end = [*start.tolist(), len(sample)][1:]
+    yield from zip(present.tolist(), start.tolist(), end, strict=True)
 
 
 def _answers(value: object) -> bool:

@@ -22,7 +22,7 @@ from admlops.evaluation.ground_truth import make_ground_truth
 from admlops.evaluation.lane_run import LaneResult, evaluate_lanes
 from admlops.evaluation.map_predictions import read_map_records
 from admlops.evaluation.motion import MotionEvaluation, evaluate_motion
-from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD
+from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD, submitted
 from admlops.evaluation.part import Part
 from admlops.evaluation.planning import STEPS, STP3, UNIAD, Floats, PlanningEvaluation, PlanTruth, evaluate_planning
 from admlops.evaluation.run_boxes import FUTURES, RunBoxes
@@ -123,10 +123,11 @@ def _evaluate_boxes(work: Work) -> dict[str, DetectionResult]:
     annotations = work.annotations.first(len(work.boxes.metadata))
     truth = make_ground_truth(annotations)
     boxes = work.boxes.in_global_frame(truth)
-    protocols = {"detection": NUSCENES}
+    results = {"detection": evaluate_detections(boxes, truth, annotations.scenes, NUSCENES)}
     if VAD.name in work.published:
-        protocols["vad_detection"] = VAD
-    return {key: evaluate_detections(boxes, truth, annotations.scenes, protocol) for key, protocol in protocols.items()}
+        boxes = boxes.take(submitted(work.boxes.geometry[:, :3], work.boxes.score, VAD))
+        results["vad_detection"] = evaluate_detections(boxes, truth, annotations.scenes, VAD)
+    return results
 
 
 def _evaluate_maps(work: Work) -> dict[str, MapEvaluation]:

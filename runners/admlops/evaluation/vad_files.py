@@ -1,13 +1,14 @@
-"""Plans and futures in a file, as the program in envs/official/vad reads them for VAD's own metrics.
+"""Files for VAD's own metrics, as the programs in envs/official read them.
 
-All samples one after another, `counts` and `found_counts` of them each: annotated objects as VAD's files have them
-(`boxes`, `features`, `labels`), predicted ones above any score (`found_boxes`, `found_labels`, `found_scores`,
-`modes`), and for each sample the steps of the `plan` and of the driven `path` and which of these are `known`.
+For plans and futures (envs/official/vad): all samples one after another, `counts` and `found_counts` of them each:
+annotated objects as VAD's files have them (`boxes`, `features`, `labels`), predicted ones above any score
+(`found_boxes`, `found_labels`, `found_scores`, `modes`), and for each sample the steps of the `plan` and of the driven
+`path` and which of these are `known`. For boxes: see envs/official/nuscenes/vad_detection.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.environments import Environment
-from admlops.errors import EnvError
+from admlops.evaluation.detection import most_confident
+from admlops.evaluation.official_program import ask_program
 from admlops.paths import Layout
-from admlops.processes import run
+from admlops.results.record import Record
+from admlops.storage import write_atomically
 
 OFFICIAL_NAME = "vad"
+BOXES_OFFICIAL_NAME = "nuscenes"
+"""The folder of envs/official whose environment measures VAD's boxes."""
+
 CHECKOUT = "VAD"
 """The folder of submodules/ that its code comes from."""
 
@@ -110,15 +116,70 @@ def official_vad(
     """
     given, result = folder / "vad_samples.npz", folder / "vad_result.json"
     write_samples(given, samples)
-    result.unlink(missing_ok=True)  # of an earlier evaluation, so that a failure leaves no old answer behind
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
-    command: list[str | Path] = [environment.python, program, "--samples", given, "--vad", checkout, "--out", result]
-    completed = run(command, variables=environment.variables, timeout_s=timeout_s)
-    if completed.returncode != 0:
-        said = completed.stderr.strip().splitlines()
-        raise EnvError(
-            f"VAD's metrics failed ({completed.returncode}): {said[-1] if said else 'no message'}",
-            hint="to see all of it: " + " ".join(str(argument) for argument in command),
-        )
-    values: Mapping[str, Any] = msgspec.json.decode(result.read_bytes())
+    answer = ask_program(
+        "VAD's metrics",
+        [environment.python, program, "--samples", given, "--vad", checkout],
+        result=result,
+        variables=environment.variables,
+        timeout_s=timeout_s,
+    )
+    values: Mapping[str, Any] = msgspec.json.decode(answer)
     return values
+
+
+def official_vad_boxes(
+    records: Iterable[Record],
+    samples: Mapping[str, Mapping[str, Any]],
+    *,
+    dataroot: Path,
+    version: str,
+    environment: Environment,
+    checkout: Path,
+    layout: Layout,
+    folder: Path,
+    timeout_s: float = 4 * 3600.0,
+) -> Mapping[str, Any]:
+    """What VAD's code says of the boxes: `summary`, as nuscenes-devkit's `DetectionMetrics`, and `numpy`'s version.
+
+    Args:
+        samples: by token, each sample in the shape of docs/architecture.md.
+        environment: `environments.ensure_official(layout, BOXES_OFFICIAL_NAME)`.
+        checkout, folder: as for `official_vad`.
+
+    Raises:
+        EnvError: the program failed; the message ends with what it said last.
+    """
+    given, result = folder / "vad_detection.json", folder / "vad_detection_result.json"
+    content = msgspec.json.encode([_boxes_of(record, samples[record.metadata.sample_token]) for record in records])
+    write_atomically(given, content)
+    program = layout.envs / "official" / BOXES_OFFICIAL_NAME / "vad_detection.py"
+    command: list[str | Path] = [environment.python, program, "--vad", checkout, "--samples", given]
+    answer = ask_program(
+        "VAD's detection metrics",
+        [*command, "--dataroot", dataroot, "--version", version],
+        result=result,
+        variables={**environment.variables, "MPLBACKEND": "agg"},
+        timeout_s=timeout_s,
+    )
+    values: Mapping[str, Any] = msgspec.json.decode(answer)
+    return values
+
+
+def _boxes_of(record: Record, sample: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "token": record.metadata.sample_token,
+        "ego2global_translation": sample["ego2global"]["translation"],
+        "ego2global_rotation": sample["ego2global"]["rotation_wxyz"],
+        "boxes": [
+            {
+                "center": one.bbox_3d.center,
+                "size_wlh": one.bbox_3d.size_wlh,
+                "rotation_wxyz": one.bbox_3d.rotation_wxyz,
+                "velocity": one.bbox_3d.velocity,
+                "class_name": one.class_name,
+                "confidence": one.confidence,
+            }
+            for one in most_confident(record.detections_3d or [])
+        ],
+    }
