@@ -50,6 +50,11 @@ class PETR(MmAdapter):
             info["sweeps"] = sweep_entries(earlier, sample["lidar"], count=self._entries)
         return info
 
+    def pictures(self, info: Dict[str, Any]) -> List[str]:
+        """Those of the sample and, for PETRv2, those of the earlier frame: the last of the entries that were made."""
+        earlier = info["sweeps"][-1] if self._entries and info["sweeps"] else {}
+        return super().pictures(info) + [picture["data_path"] for picture in earlier.values()]
+
     def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The decoded boxes, best first, from the LiDAR's frame to the ego frame."""
         return {"detections_3d": detection_records(raw[0]["pts_bbox"], self._config.class_names, sample, MMDET3D_017)}

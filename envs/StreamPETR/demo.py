@@ -14,8 +14,8 @@ from inside.mmlab.boxes import MMDET3D_1, detection_records  # noqa: E402
 from inside.mmlab.fixes import replace_type  # noqa: E402
 from inside.mmlab.infos import context_of, frame_info  # noqa: E402
 from inside.mmlab.libraries import load_library  # noqa: E402
+from inside.mmlab.log import say  # noqa: E402
 from inside.mmlab.overlay import deformable_attention_anywhere, import_mmdet3d_1  # noqa: E402
-from inside.mmlab.weights import say  # noqa: E402
 
 FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
 FIX = "plain-attention"

@@ -5,12 +5,14 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from inside.mmlab.geometry import rotation_matrix
-from inside.mmlab.inputs import raise_for_images, unwrap
+from inside.mmlab.inputs import make_batch
 from inside.mmlab.libraries import load_library
 from inside.nuscenes import DataError
 
 DATASET_OF_FRONT = {"ring_front_center": "OpenLaneV2SubsetADataset", "CAM_FRONT": "OpenLaneV2SubsetBDataset"}
 """The front camera's name → the data set class that wants it first."""
+CAMERA_COUNT = {"ring_front_center": 7, "CAM_FRONT": 6}
+"""The front camera's name → how many cameras the rig has."""
 ADVICE = {"OpenLaneV2SubsetADataset": "setA-r50", "OpenLaneV2SubsetBDataset": "setB-r50"}
 Key = Tuple[str, str, str]
 
@@ -19,13 +21,19 @@ def make_frame(sample: Dict[str, Any]) -> Dict[str, Any]:
     """A sample as the devkit's preprocessing describes a frame: `sensor` with the front camera first, and `pose`.
 
     Raises:
-        DataError: the sample has no front camera of a known name.
+        DataError: the sample has no front camera of a known name, or lacks another.
     """
     cameras = sample["cameras"]
     front = next((name for name in DATASET_OF_FRONT if name in cameras), None)
     if front is None:
         raise DataError(
             "sample {} has no front camera: none of {}".format(sample["sample_token"], ", ".join(DATASET_OF_FRONT))
+        )
+    if len(cameras) != CAMERA_COUNT[front]:
+        raise DataError(
+            "sample {} has {} cameras, and the network needs all {}: there are {}".format(
+                sample["sample_token"], len(cameras), CAMERA_COUNT[front], ", ".join(sorted(cameras))
+            )
         )
     names = [front] + [name for name in cameras if name != front]
     return {
@@ -69,19 +77,13 @@ class FramePipeline:
         """The network's keyword arguments for a batch of one, on the CPU.
 
         Raises:
-            DataError: the cameras are not those that the configuration is for, or a picture cannot be decoded.
+            DataError: the cameras are not those that the configuration is for, or a picture is missing or damaged.
         """
         self._check(next(iter(frame["sensor"])))
         self._dataset = self._open(frame)
         described = self._dataset.get_data_info(0)
         self._dataset.pre_pipeline(described)
-        try:
-            example = self._compose(described)
-        except Exception as error:  # transforms raise anything over a picture that cannot be read
-            raise_for_images(described["img_paths"], error)
-            raise
-        batch = load_library("mmcv.parallel").collate([example], samples_per_gpu=1)
-        inputs = {key: unwrap(value) for key, value in batch.items()}
+        inputs = make_batch(self._compose, described, described["img_paths"])
         inputs["img"] = inputs["img"].contiguous()  # as mmcv's data parallel does; convolutions round by layout
         return inputs
 

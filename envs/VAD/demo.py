@@ -23,9 +23,9 @@ from inside.mmlab.ego_motion import COMMANDS, FUTURE_STEPS, STEP_S, vad_fields  
 from inside.mmlab.geometry import lidar_plane_to_ego, rotation_matrix  # noqa: E402
 from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
 from inside.mmlab.libraries import load_library  # noqa: E402
+from inside.mmlab.log import say  # noqa: E402
 from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
 from inside.mmlab.vectors import map_elements  # noqa: E402
-from inside.mmlab.weights import say  # noqa: E402
 
 FROM_DRIVEN_PATH = "command-from-driven-path"
 """The fix of the catalogue that says where the command comes from."""

@@ -47,7 +47,7 @@ def classify(error: BaseException, *, preparing: bool = False) -> str:
         known = _classify_one(link)
         if known:
             return known
-    if type(error).__name__ == "DataError" or (preparing and isinstance(error, OSError)):
+    if any(kind.__name__ == "DataError" for kind in type(error).__mro__) or (preparing and isinstance(error, OSError)):
         return "data"
     return "model"
 

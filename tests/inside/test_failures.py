@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inside.failures import classify, describe
+from inside.mmlab.weights import WeightsError
 from inside.nuscenes import DataError
 
 
@@ -27,6 +28,7 @@ class OutOfMemoryError(RuntimeError):
         (MemoryError(), "host_oom"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 4 TB"), "host_oom"),
         (DataError("a.jpg is missing"), "data"),
+        (WeightsError("a.pth does not fit the model"), "data"),
         (ValueError("shapes do not match"), "model"),
         (FileNotFoundError("weights.pth"), "model"),
     ],

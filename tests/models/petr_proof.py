@@ -59,11 +59,17 @@ class Scenes:
         return folder
 
 
-def make_scenes(folder: Path, *, scenes: int = 2, samples: int = 2, camera_sweeps: int = 0) -> Scenes:
-    """Scenes of mini_val in full size, indexed."""
+def make_scenes(
+    folder: Path, *, scenes: int = 2, samples: int = 2, camera_sweeps: int = 0, scale: float = 1.0
+) -> Scenes:
+    """Scenes of mini_val, indexed; `scale` is the size of pictures as a share of nuScenes' own."""
     root = folder / "nuscenes"
-    options = SynthesisOptions(scenes=scenes, samples=samples, seed=1, lidar_sweeps=1, camera_sweeps=camera_sweeps)
-    synthesize(root, options)
+    synthesize(
+        root,
+        SynthesisOptions(
+            scenes=scenes, samples=samples, seed=1, lidar_sweeps=1, camera_sweeps=camera_sweeps, scale=scale
+        ),
+    )
     build_index(root, "v1.0-mini", say=print)
     return Scenes(root, NuScenes(root, "v1.0-mini"), folder)
 

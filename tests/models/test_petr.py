@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import Admlops
-from tests.models.both_ways import TOLERANCE, VARIANTS, differences, load_module, run_two_samples
+from tests.models.both_ways import (
+    LAYOUT,
+    PROGRAM_TIMEOUT_S,
+    TOLERANCE,
+    VARIANTS,
+    differences,
+    find_environment,
+    load_module,
+    run_inside,
+    run_two_samples,
+)
 from tests.models.petr_proof import (
     Scenes,
     check_agreement,
@@ -23,7 +34,6 @@ from tests.models.petr_proof import (
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import build_index
-from admlops.paths import find_layout
 from inside.nuscenes import DataError
 from inside.sample_index import SampleIndex
 
@@ -64,11 +74,57 @@ def test_petrv2_needs_the_scene_from_its_beginning(synthetic_data: NuScenes, ind
         history.before(indexed.sample(third), indexed.context(third))
 
 
+def test_petrv2_needs_pictures_between_key_frames(synthetic_data: NuScenes, indexed: SampleIndex) -> None:
+    history = load_module("PETR").CameraHistory()
+    first, second = synthetic_data.scenes()[0].samples[:2]
+    history.before(indexed.sample(first), indexed.context(first))
+    context = indexed.context(second)
+    only_keys = {name: [row for row in rows if row["is_key_frame"]] for name, rows in context["camera_sweeps"].items()}
+    with pytest.raises(DataError, match=f"the tables list none before {second}; unpack the cameras' sweeps"):
+        history.before(indexed.sample(second), {**context, "camera_sweeps": only_keys})
+    history.before(indexed.sample(second), context)
+
+
 def test_how_far_back_a_pipeline_looks() -> None:
     demo = load_module("PETR")
     load, sweeps = {"type": "LoadMultiViewImageFromFiles"}, "LoadMultiViewImageFromMultiSweepsFiles"
     assert demo.entries_looked_at([load]) == 0
     assert demo.entries_looked_at([load, {"type": sweeps, "sweeps_num": 1, "sweep_range": [3, 27]}]) == 15
+
+
+def test_petrv2_reads_the_pictures_of_two_frames() -> None:
+    """The pipeline takes the entry of a second and a quarter before; a scene's first sample has none."""
+    adapter = load_module("PETR").PETR()
+    adapter._entries = 15
+    sweeps = [{"CAM_FRONT": {"data_path": f"{number}.jpg"}} for number in range(15)]
+    info = {"cams": {"CAM_FRONT": {"data_path": "now.jpg"}}, "sweeps": sweeps}
+    assert adapter.pictures(info) == ["now.jpg", "14.jpg"]
+    assert adapter.pictures({**info, "sweeps": []}) == ["now.jpg"]
+    adapter._entries = 0
+    assert adapter.pictures(info) == ["now.jpg"]
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_damaged_pictures_are_the_datas_fault(variant: str, tmp_path: Path) -> None:
+    """A picture of the sample itself that is gone, an earlier frame cut off, and one whose head is zeros."""
+    environment = find_environment("PETR", variant)
+    scenes = make_scenes(tmp_path, scenes=2, samples=4, camera_sweeps=5, scale=0.25)
+    index = SampleIndex(str(scenes.root), "v1.0-mini")
+    tokens, others = (scene.samples for scene in scenes.data.scenes())
+    gone = Path(index.sample(tokens[1])["cameras"]["CAM_FRONT"]["path"])
+    # What a fourth sample looks at: three pictures before the second sample's own.
+    cut, empty = (Path(index.context(of[1])["camera_sweeps"]["CAM_BACK"][2]["path"]) for of in (tokens, others))
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-1000])
+    empty.write_bytes(b"\xff\xd8" + bytes(1000) + empty.read_bytes()[1002:])
+    wanted = {"model": "PETR", "config": petrv2_config(), "dataroot": str(scenes.root), "tokens": [*tokens, *others]}
+    found = json.loads(run_inside(environment, "prepare_samples.py", wanted).splitlines()[-1])
+    assert [kind for kind, _ in found] == ["", "data", "", "data", "", "", "", "data"]
+    assert f"{gone} cannot be read" in found[1][1]
+    assert f"{cut} is not a whole picture" in found[3][1]
+    assert f"{empty} is not a whole picture" in found[7][1]
 
 
 @full
@@ -95,8 +151,7 @@ def test_petrv2_gives_what_upstream_gives(variant: str, tmp_path: Path) -> None:
     """No sweeps at the first sample, six entries at the second, and at the fourth the entry from 1.25 s before."""
     scenes = make_scenes(tmp_path, scenes=1, samples=4, camera_sweeps=5)
     tokens = scenes.data.scenes()[0].samples
-    layout = find_layout()
-    config = str(layout.submodules / "PETR" / load_model(layout, "PETR").configs["petrv2-vovnet-p4-800x320"])
+    config = petrv2_config()
     ours = np.load(scenes.run("PETR", variant, "ours", tokens, config, calls=1) / "ours.npz")
     folder = scenes.run("PETR", variant, "upstream", tokens, config, calls=1)
     found = differences(ours, np.load(folder / "upstream.npz"))
@@ -120,6 +175,32 @@ def test_the_variants_agree(scenes: Scenes) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: Admlops) -> None:
     run_two_samples(admlops, "PETR", variant, scenes.root)
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_checkpoints_that_do_not_fit_are_refused(
+    variant: str, scenes: Scenes, admlops: Admlops, tmp_path: Path
+) -> None:
+    environment = find_environment("PETR", variant)
+    said = run_inside(environment, "spoil_checkpoints.py", {"model": "PETR", "folder": str(tmp_path)})
+    found = json.loads(said.splitlines()[-1])
+    assert found.pop("whole.pth") == ""
+    assert re.search(r"half\.pth does not fit the model: \d+ of \d+ tensors loaded; \d+ missing", found["half.pth"])
+    assert re.search(r"other\.pth does not fit the model: 0 of \d+ tensors loaded; .* unexpected", found["other.pth"])
+    assert "cut.pth cannot be read as a checkpoint" in found["cut.pth"]
+    assert "text.pth cannot be read as a checkpoint" in found["text.pth"]
+    options = ("--data", scenes.root, "--limit", "1", "--device", "cpu", "--variant", variant, "--run", "half")
+    checkpoint = tmp_path / "half.pth"
+    done = admlops("run", "PETR", *options, "--checkpoint", checkpoint, check=False, timeout_s=PROGRAM_TIMEOUT_S)
+    assert done.returncode == 2
+    assert found["half.pth"] in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def petrv2_config() -> str:
+    return str(LAYOUT.submodules / "PETR" / load_model(LAYOUT, "PETR").configs["petrv2-vovnet-p4-800x320"])
 
 
 def walk(token: str, rows: dict[str, Any], data: NuScenes) -> list[dict[str, str]]:

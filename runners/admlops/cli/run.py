@@ -77,9 +77,10 @@ def _raise_for(summary: Summary, name: str, model: str) -> None:
 
     if summary.state != "complete":
         trouble = summary.stopped_by
+        kind = DataError if trouble is not None and trouble.kind == "data" else RunFailedError
         reason = "" if trouble is None else f" ({trouble.kind}): {trouble.summary}"
         advice = "" if trouble is None else f"{trouble.hint}\n  → "
-        raise RunFailedError(
+        raise kind(
             f"{name} ended {summary.state}{reason}; {summary.remaining} samples remain",
             hint=f"{advice}admlops run {model} … --run {name} --resume",
         )

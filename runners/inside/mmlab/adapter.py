@@ -8,9 +8,10 @@ from inside.adapter import Adapter, Settings
 from inside.mmlab.fixes import replace_value
 from inside.mmlab.inputs import SamplePipeline, to_device
 from inside.mmlab.libraries import load_library, versions
+from inside.mmlab.log import say
 from inside.mmlab.network import build_network, enter_source, import_plugin, read_config
 from inside.mmlab.overlay import last_registration_wins
-from inside.mmlab.weights import load_into, parse_random, save_random, say
+from inside.mmlab.weights import WeightsError, load_into, parse_random, save_random
 
 LIBRARIES = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
 
@@ -44,7 +45,11 @@ class MmAdapter(Adapter):
 
     def make_pipeline(self, config: Any) -> Callable[[Dict[str, Any]], Dict[str, Any]]:
         """What makes the network's keyword arguments, for a batch of one, of a sample's info."""
-        return SamplePipeline(config, self.dataset_attributes(config))
+        return SamplePipeline(config, self.dataset_attributes(config), self.pictures)
+
+    def pictures(self, info: Dict[str, Any]) -> List[str]:
+        """The files of the pictures that the pipeline reads for an info."""
+        return [camera["data_path"] for camera in info["cams"].values()]
 
     def reset(self, model: Any) -> None:
         """Forget the scene before."""
@@ -122,7 +127,7 @@ class MmAdapter(Adapter):
             report = load_into(self._model, checkpoint, tolerated=self.tolerated_keys)
             say("{}: {}; {}".format(self.name, checkpoint, report.summary()))
         else:
-            raise ValueError("{} needs weights: --checkpoint FILE, or --weights random:SEED".format(self.name))
+            raise WeightsError("{} needs weights: --checkpoint FILE, or --weights random:SEED".format(self.name))
 
     @staticmethod
     def _absolute(path: Any) -> str:

@@ -1,9 +1,16 @@
 """From one sample's info to the network's input, by the model's own data set class and test pipeline."""
 
-from typing import Any, Dict, List, Mapping
+import os
+from typing import Any, Callable, Dict, List, Mapping
 
 from inside.mmlab.libraries import load_library
 from inside.nuscenes import DataError
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_TAIL_BYTES = 4096
+"""How far before a JPEG's end its last marker may stand: some cameras write a few bytes after it."""
+
+Info = Dict[str, Any]
 
 
 class SamplePipeline:
@@ -11,9 +18,14 @@ class SamplePipeline:
 
     The class's constructor, which reads the info file and map tables for minutes, is not called: the object gets the
     few attributes that `get_data_info` reads.
+
+    Args:
+        config: the configuration, whose test data set and pipeline these are.
+        attributes: what else `get_data_info` reads of the object.
+        pictures: the files of the pictures that the pipeline reads for an info.
     """
 
-    def __init__(self, config: Any, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, config: Any, attributes: Mapping[str, Any], pictures: Callable[[Info], List[str]]) -> None:
         settings = config.data.test
         kind = load_library("mmdet.datasets").DATASETS.get(settings.type)
         if kind is None:
@@ -28,24 +40,36 @@ class SamplePipeline:
             box_mode_3d=box_mode,
             **attributes,
         )
+        self._pictures = pictures
         self._compose = load_library("mmdet3d.datasets.pipelines").Compose(settings.pipeline)
 
-    def __call__(self, info: Dict[str, Any]) -> Dict[str, Any]:
-        """The network's keyword arguments for a batch of one, on the CPU.
-
-        Raises:
-            DataError: an image is missing or cannot be decoded.
-        """
+    def __call__(self, info: Info) -> Dict[str, Any]:
+        """The network's keyword arguments for a batch of one, on the CPU. Raises as `make_batch`."""
         self._dataset.data_infos = [info]
         described = self._dataset.get_data_info(0)
         self._dataset.pre_pipeline(described)
-        try:
-            example = self._compose(described)
-        except Exception as error:  # transforms raise anything over a picture that cannot be read
-            raise_for_images([camera["data_path"] for camera in info["cams"].values()], error)
-            raise
-        batch = load_library("mmcv.parallel").collate([example], samples_per_gpu=1)
-        return {key: unwrap(value) for key, value in batch.items()}
+        return make_batch(self._compose, described, self._pictures(info))
+
+
+def make_batch(compose: Callable[[Any], Any], described: Any, pictures: List[str]) -> Dict[str, Any]:
+    """A batch of one, on the CPU, by a data set's pipeline and mmcv's collation.
+
+    Args:
+        compose: the pipeline.
+        described: what goes into it.
+        pictures: the files that it reads.
+
+    Raises:
+        DataError: a picture is missing or damaged.
+    """
+    check_pictures(pictures)
+    try:
+        example = compose(described)
+    except Exception as error:  # transforms raise anything over a picture that cannot be decoded
+        raise_for_pictures(pictures, error)
+        raise
+    batch = load_library("mmcv.parallel").collate([example], samples_per_gpu=1)
+    return {key: unwrap(value) for key, value in batch.items()}
 
 
 def unwrap(value: Any) -> Any:
@@ -64,14 +88,31 @@ def to_device(value: Any, device: str) -> Any:
     return value
 
 
-def raise_for_images(paths: List[str], cause: BaseException) -> None:
-    """Raise DataError if one of the images is why a pipeline failed: the first that is not a whole picture."""
-    cv2 = load_library("cv2")
+def check_pictures(paths: List[str]) -> None:
+    """Raise DataError for a file that cannot be read, and for a JPEG that ends too early.
+
+    Older OpenCV fills the missing part of such a picture with grey and goes on. Between a JPEG's pixels its last marker
+    cannot occur: there a zero or the number of a restart follows every 0xFF.
+    """
     for path in paths:
         try:
-            with open(path, "rb"):
-                pass
+            with open(path, "rb") as file:
+                start = file.read(len(JPEG_START))
+                file.seek(max(0, file.seek(0, os.SEEK_END) - JPEG_TAIL_BYTES))
+                tail = file.read()
         except OSError as error:
-            raise DataError("the image {} cannot be read: {}".format(path, error.strerror)) from cause
+            raise DataError("the image {} cannot be read: {}".format(path, error.strerror)) from error
+        if start == JPEG_START and JPEG_END not in tail:
+            raise _not_whole(path)
+
+
+def raise_for_pictures(paths: List[str], cause: BaseException) -> None:
+    """Raise DataError if one of the pictures is why a pipeline failed: the first that cannot be decoded."""
+    cv2 = load_library("cv2")
+    for path in paths:
         if cv2.imread(path) is None:
-            raise DataError("the image {} is not a whole picture".format(path)) from cause
+            raise _not_whole(path) from cause
+
+
+def _not_whole(path: str) -> DataError:
+    return DataError("the image {} is not a whole picture".format(path))

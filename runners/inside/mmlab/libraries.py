@@ -1,8 +1,9 @@
 """Libraries of a model's environment, loaded when they are needed and never before."""
 
 import importlib
-import sys
 from typing import Any, Dict, Sequence
+
+from inside.mmlab.log import say
 
 
 def load_library(name: str) -> Any:
@@ -17,7 +18,7 @@ def versions(names: Sequence[str]) -> Dict[str, str]:
         try:
             module = load_library(name)
         except ImportError:
-            sys.stderr.write("{} cannot be imported\n".format(name))
+            say("{} cannot be imported".format(name))
             continue
         found[name] = str(getattr(module, "__version__", "unknown"))
     return found

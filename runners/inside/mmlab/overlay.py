@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 from inside.mmlab import flash_attention
 from inside.mmlab.libraries import load_library
-from inside.mmlab.weights import say
+from inside.mmlab.log import say
 
 MMDET3D_017_OPS = (
     "assign_score_withk_ext",

@@ -8,14 +8,14 @@ import collections
 import inspect
 import pickle
 import re
-import sys
 import types
 import zlib
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
 from inside.mmlab.libraries import load_library
+from inside.nuscenes import DataError
 
 MAX_ABSENT_SHARE = 0.01
 """Of the model's tensors, how many may be missing from the checkpoint or of another shape there."""
@@ -39,7 +39,7 @@ _SAFE_GLOBALS = {
 }
 
 
-class WeightsError(Exception):
+class WeightsError(DataError):
     """The weights do not fit the model, or cannot be read. The message names keys and counts."""
 
 
@@ -187,14 +187,14 @@ def read_state(path: str) -> Any:
 
 
 def _read(path: str) -> Any:
-    if path.endswith(".safetensors"):
-        return load_library("safetensors.torch").load_file(path)
-    torch = load_library("torch")
-    # torch 2.6's own safe reader refuses the metadata of older mm checkpoints, and torch 1.9 has none.
-    modern = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
     try:
+        if path.endswith(".safetensors"):
+            return load_library("safetensors.torch").load_file(path)
+        torch = load_library("torch")
+        # torch 2.6's own safe reader refuses the metadata of older mm checkpoints, and torch 1.9 has none.
+        modern = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
         return torch.load(path, map_location="cpu", pickle_module=_inert_pickle(), **modern)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, ValueError) as error:
+    except Exception as error:  # unpickling damaged bytes raises anything
         raise WeightsError("{} cannot be read as a checkpoint: {}".format(path, error)) from error
 
 
@@ -241,9 +241,3 @@ def _abbreviate(keys: Iterable[str]) -> str:
     listed: List[str] = list(keys)
     rest = len(listed) - SHOWN_KEYS
     return ", ".join(listed[:SHOWN_KEYS]) + (" and {} more".format(rest) if rest > 0 else "")
-
-
-def say(text: str, name: Optional[str] = None) -> None:
-    """A line for the worker's log."""
-    sys.stderr.write("{}{}\n".format("" if name is None else name + ": ", text))
-    sys.stderr.flush()
