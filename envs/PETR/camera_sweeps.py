@@ -31,7 +31,7 @@ class CameraHistory:
         """The pictures before the sample's own; the sample's are then remembered.
 
         Raises:
-            DataError: the sample before this one was not seen, or a camera is missing.
+            DataError: the sample before this one was not seen, a camera is missing, or there are key frames only.
         """
         if context["prev"] not in ("", self._last):
             raise DataError(
@@ -43,6 +43,13 @@ class CameraHistory:
         missing = [name for name in CAMERAS if name not in sample["cameras"]]
         if missing:
             raise DataError("sample {} has no {}".format(sample["sample_token"], ", ".join(missing)))
+        if context["prev"] and all(row["is_key_frame"] for name in CAMERAS for row in context["camera_sweeps"][name]):
+            raise DataError(
+                "PETRv2 looks at pictures between the key frames, and the tables list none before {}; unpack the "
+                "cameras' sweeps and make the index anew (admlops data index), or run a configuration of PETR".format(
+                    sample["sample_token"]
+                )
+            )
         earlier = {name: self._joined(name, context["camera_sweeps"][name]) for name in CAMERAS}
         self._frames = {name: [{**sample["cameras"][name], "is_key_frame": True}, *earlier[name]] for name in CAMERAS}
         self._last = sample["sample_token"]

@@ -152,8 +152,25 @@ def test_unknown_names_are_refused(root: Path, built: Built) -> None:
     with pytest.raises(DataError, match="has no scene"):
         index.samples_of_scene("scene-9999")
     assert not has_index(str(root), "v1.0-trainval")
-    with pytest.raises(HostDataError, match="has no folder"):
+    with pytest.raises(HostDataError, match=r"holds v1\.0-mini and no v1\.0-trainval"):
         build_index(root, "v1.0-trainval", say=lambda line: None)
+
+
+def test_roots_that_are_none_say_what_to_type(admlops: Admlops, root: Path, tmp_path: Path) -> None:
+    lanes, empty = tmp_path / "lanes", tmp_path / "empty"
+    for folder in (lanes, empty):
+        folder.mkdir()
+    (lanes / "data_dict_subset_A.json").write_text("{}")
+    for folder, said, advised in (
+        (lanes, "is an OpenLane-V2 data set, which needs no index", "admlops data check"),
+        (root / VERSION, "is a folder of tables", f"name the folder around it, {root}, and pass --version {VERSION}"),
+        (empty, "holds no nuScenes data set", f"ls {empty}"),
+        (tmp_path / "nowhere", "is not a folder", "admlops data synthesize"),
+    ):
+        done = admlops("data", "index", folder, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert advised in done.stderr
 
 
 def test_a_dangling_row_is_named(root: Path) -> None:

@@ -61,5 +61,5 @@ def _plain() -> Callable[[Progress, int], None]:
 
 def _explain(event: Progress) -> str:
     assert event.trouble is not None
-    where = " ".join(part for part in (event.scene, event.sample_token) if part)
+    where = " ".join(part for part in (event.scene, event.sample_token) if part) or "the run"
     return f"{where}: {event.kind} after {event.trouble.kind}: {event.trouble.summary}"

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -86,17 +86,9 @@ class NuScenes:
     def __init__(self, root: Path, version: str) -> None:
         self.root = root.expanduser().resolve()
         self.version = version
-        if not self.root.is_dir():
-            raise DataError(
-                f"the data set root {self.root} is not a folder",
-                hint=f"admlops data synthesize {self.root}   # or pass --data with the folder that holds {version}/",
-            )
         folder = self.root / version
         if not folder.is_dir():
-            raise DataError(
-                f"{self.root} has no folder {version}",
-                hint=f"check --data {self.root} and --version {version}, or unpack it again",
-            )
+            raise _no_version(self.root, version)
         for name in tables.TABLES:
             if not (folder / f"{name}.json").is_file():
                 raise DataError(f"{folder / name}.json is missing", hint=f"unpack {version} in {self.root} again")
@@ -264,6 +256,32 @@ class NuScenes:
     def _table(self, name: str) -> list[dict[str, Any]]:
         with _explained(self.root, self.version):
             return tables.read_table(str(self.root / self.version), name)
+
+
+def _no_version(root: Path, version: str) -> DataError:
+    if not root.is_dir():
+        return DataError(
+            f"the data set root {root} is not a folder",
+            hint=f"admlops data synthesize {root}   # or name the folder that holds {version}/",
+        )
+    if _is_version(root):
+        return DataError(
+            f"{root} is a folder of tables, not the root of a data set",
+            hint=f"name the folder around it, {root.parent}, and pass --version {root.name}",
+        )
+    there: list[str] = []
+    with suppress(OSError):  # a root that cannot be listed: what is said below holds all the same
+        there = sorted(folder.name for folder in root.iterdir() if _is_version(folder))
+    if there:
+        return DataError(f"{root} holds {', '.join(there)} and no {version}", hint=f"pass --version {there[0]}")
+    return DataError(
+        f"{root} holds no nuScenes data set: there is no folder {version} with tables in it",
+        hint=f"ls {root}   # name the folder that holds {version}/; or make one: admlops data synthesize DIR",
+    )
+
+
+def _is_version(folder: Path) -> bool:
+    return (folder / "sample.json").is_file()
 
 
 @contextmanager

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.datasets.can_bus import CanBus
+from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.table_stream import stream_rows
 from admlops.errors import DataError
 from admlops.storage import explain_os_error, file_sha256
 from inside.nuscenes import CAMERAS, LIDAR
+from inside.openlane import list_versions
 from inside.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
 
 LIDAR_SWEEPS = 10
@@ -83,11 +85,12 @@ def build_index(root: Path, version: str, *, say: Say) -> Built:
         DataError: a table is missing or damaged, or a row that is referred to is not there.
         StorageError: the folder of the tables cannot be written.
     """
-    folder = root / version
-    if not folder.is_dir():
+    if list_versions(str(root)):
         raise DataError(
-            f"{root} has no folder {version}", hint=f"ls {root}   # pass --data and --version as they are there"
+            f"{root} is an OpenLane-V2 data set, which needs no index: each of its frames is a file of its own",
+            hint=f"admlops run TopoMLP --data {root}   # or see whether it is whole: admlops data check {root}",
         )
+    folder = NuScenes(root, version).root / version
     tables = {f"{name}.json": _identify(folder / f"{name}.json") for name in TABLES}
     say(f"reading the tables of {folder}")
     source = _read_source(folder)

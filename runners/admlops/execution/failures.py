@@ -58,7 +58,7 @@ POLICIES: dict[FailureClass, Policy] = {
     "protocol": Policy(
         retries=0, then="stop", hint="the adapter breaks its contract: compare its demo.py with docs/architecture.md"
     ),
-    "data": Policy(retries=0, then="skip_sample", hint="restore the file that the message names, then start a new run"),
+    "data": Policy(retries=0, then="skip_sample", hint="mend what the message names, then start a new run"),
     "model": Policy(retries=0, then="skip_sample", hint="read the traceback in logs/worker-*.log in the run folder"),
     "cancelled": Policy(retries=0, then="stop", hint="repeat the command with --run NAME --resume to go on"),
 }
