@@ -106,6 +106,21 @@ def test_an_exception_leaves_the_scene_unfinished(run: RunFolder) -> None:
     assert run.complete_scenes() == []
 
 
+@pytest.mark.parametrize(
+    ("command", "resumed"),
+    [
+        ("admlops run VAD --data 'my data'", f"admlops run VAD --data 'my data' --run {HEADER.run} --resume"),
+        (f"admlops run VAD --run {HEADER.run}", f"admlops run VAD --run {HEADER.run} --resume"),
+        (f"admlops run VAD --resume --run={HEADER.run}", f"admlops run VAD --resume --run={HEADER.run}"),
+        ("admlops compare --models VAD", f"admlops run {HEADER.model} --run {HEADER.run} --resume"),
+        (None, f"admlops run {HEADER.model} --run {HEADER.run} --resume"),
+    ],
+)
+def test_a_run_knows_the_command_that_goes_on_with_it(command: str | None, resumed: str) -> None:
+    options = {} if command is None else {"command": command}
+    assert msgspec.structs.replace(HEADER, options=options).resume_command == resumed
+
+
 @pytest.mark.parametrize("scene", ["../../escape", "a/b", ".hidden", "..", "sp ace", "ü", "%41", "a\nb"])
 def test_a_scenes_name_never_leaves_the_folder(tmp_path: Path, scene: str) -> None:
     run = RunFolder.create(tmp_path / "r", msgspec.structs.replace(HEADER, scenes={scene: 1}))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from admlops.execution.job import Progress
 
 PLAIN_INTERVAL_S = 5.0
+_TROUBLED = {"sample": "failed", "skip": "the rest is given up", "retry": "trying anew", "stop": "stopping"}
 
 
 @contextmanager
@@ -62,4 +63,4 @@ def _plain() -> Callable[[Progress, int], None]:
 def _explain(event: Progress) -> str:
     assert event.trouble is not None
     where = " ".join(part for part in (event.scene, event.sample_token) if part) or "the run"
-    return f"{where}: {event.kind} after {event.trouble.kind}: {event.trouble.summary}"
+    return f"{where}: {_TROUBLED[event.kind]} ({event.trouble.kind}): {event.trouble.summary}"

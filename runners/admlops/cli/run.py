@@ -11,6 +11,7 @@ from admlops.cli.options import selection_options
 
 if TYPE_CHECKING:
     from admlops.execution.job import Summary
+    from admlops.results.header import RunHeader
 
 
 @click.command(epilog="Example: admlops run GroundPlane --data DIR --split mini_val --workers 2")
@@ -68,21 +69,22 @@ def run(
     else:
         click.echo(f"{name}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed")
         click.echo(f"records: {folder.records_path}")
-    _raise_for(summary, name, model)
+    _raise_for(summary, folder.header)
 
 
-def _raise_for(summary: Summary, name: str, model: str) -> None:
+def _raise_for(summary: Summary, header: RunHeader) -> None:
     """Nothing if all went well; else the error that says what did not, and decides the exit code."""
     from admlops.errors import DataError, RunFailedError
 
     if summary.state != "complete":
         trouble = summary.stopped_by
         kind = DataError if trouble is not None and trouble.kind == "data" else RunFailedError
-        reason = "" if trouble is None else f" ({trouble.kind}): {trouble.summary}"
-        advice = "" if trouble is None else f"{trouble.hint}\n  → "
+        remain = f"{summary.remaining} samples remain"
+        if trouble is None or trouble.kind == "cancelled":
+            raise kind(f"{header.run} ended {summary.state}; {remain}", hint=header.resume_command)
         raise kind(
-            f"{name} ended {summary.state}{reason}; {summary.remaining} samples remain",
-            hint=f"{advice}admlops run {model} … --run {name} --resume",
+            f"{header.run} ended {summary.state} ({trouble.kind}): {trouble.summary}; {remain}",
+            hint=f"{trouble.hint}\n  → {header.resume_command}",
         )
     if summary.failed:
         trouble = summary.troubles[0]

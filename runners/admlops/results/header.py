@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +77,15 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
         """`random:SEED` where the weights were drawn and not loaded: such a run says nothing of how good a model is."""
         options = self.settings.get("options")
         return options.get("weights") if isinstance(options, dict) else None
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with this run: the command that began it, where it was one of `admlops run`."""
+        begun = shlex.split(str(self.options.get("command", "")))
+        command = begun if begun[:2] == ["admlops", "run"] else ["admlops", "run", self.model]
+        if not any(word == "--run" or word.startswith("--run=") for word in command):
+            command = [*command, "--run", self.run]
+        return shlex.join(command if "--resume" in command else [*command, "--resume"])
 
 
 _decode = msgspec.json.Decoder(RunHeader).decode

@@ -159,7 +159,7 @@ class RunFolder:
             key, before, now = difference
             raise UsageError(
                 f"{path} cannot be resumed: {key} was {_short(before)} and is {_short(now)} now",
-                hint=f"repeat the command of that run (see {path / 'run.json'}), or start a new one without --resume",
+                hint=f"{run.header.resume_command}   # or start a new one without --resume",
             )
         return run
 
