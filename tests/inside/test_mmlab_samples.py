@@ -117,6 +117,15 @@ def test_the_can_bus_vector_mixes_two_messages_as_upstream_does() -> None:
         can_bus_vector({"last_pose": last, "pose": last})
 
 
+def test_a_scene_without_can_bus_says_so_once(sample: Row, capfd: pytest.CaptureFixture[str]) -> None:
+    context = {**context_of(sample), "can_bus": None}
+    for index in (0, 1):
+        info = temporal_info({**sample, "index_in_scene": index}, context)
+        assert not info["can_bus"].any()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"{sample['scene']} has no CAN bus messages: the network gets zeros, as upstream gives it"
+
+
 def test_what_is_missing_is_named(sample: Row) -> None:
     without = {**sample, "cameras": {name: c for name, c in sample["cameras"].items() if name != "CAM_BACK_LEFT"}}
     with pytest.raises(DataError, match="CAM_BACK_LEFT"):

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from inside.mmlab.geometry import sensor_to_lidar
+from inside.mmlab.log import say
 from inside.nuscenes import DataError
 
 CAMERA_ORDER = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
@@ -32,6 +33,8 @@ def context_of(sample: Mapping[str, Any]) -> Row:
 
 def temporal_info(sample: Mapping[str, Any], context: Mapping[str, Any]) -> Row:
     """The entry of a BEVFormer-like "temporal" info file: MapTR, VAD. Raises as `frame_info`."""
+    if context["can_bus"] is None and sample["index_in_scene"] == 0:
+        say("{} has no CAN bus messages: the network gets zeros, as upstream gives it".format(sample["scene"]))
     return {
         **frame_info(sample, context),
         "can_bus": can_bus_vector(context["can_bus"]),
