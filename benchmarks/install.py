@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/install.py [--lock FILE] [--runs N] [--json]
 
 All sides in one run, each with a warm cache, each into a new folder, one after the other:
-  stored pack      `admlops` restores an environment that it built and packed before, uncompressed: every file checked
-  compressed pack  the same from a compressed pack
+  stored pack      `admlops` restores an environment that it built, packed uncompressed and removed: every file checked,
+                   the compiled libraries are those that the pack has kept here
+  compressed pack  the same from a compressed pack, which keeps no library
   packages         `admlops` builds it anew from the cached packages: every file checked
   pip              `python -m venv` and `pip install --no-deps --require-hashes` of the same lock: nothing checked after
   no-op            `admlops env install GroundPlane`, the whole command, when it is ready
@@ -29,9 +30,11 @@ from pathlib import Path
 
 from admlops.environments import Environment, Recipe, ensure
 from admlops.environments.interpreter import find_interpreter
+from admlops.environments.inventory import list_installed
 from admlops.environments.lock import read_lock
 from admlops.environments.options import COMPRESSED, STORED, BuildOptions
 from admlops.environments.packs import pack_environment
+from admlops.environments.removal import remove
 from admlops.paths import Layout, find_layout
 
 PYTHON = ">=3.11,<3.12"
@@ -86,8 +89,9 @@ def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
 
     def from_new(action: Callable[[], object]) -> float:
         """Each side begins without the environment, on a disk that rests: removing the one before is nobody's time."""
-        for made in (layout.environments, folder / "venv"):
-            shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(folder / "venv", ignore_errors=True)
+        for one in list_installed(layout):
+            remove(layout, one.prefix)
         os.sync()
         time.sleep(SETTLE_S)
         return timed(action)
