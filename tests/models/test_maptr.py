@@ -65,7 +65,7 @@ def test_the_attention_in_pytorch_is_the_kernels_sum(variant: str) -> None:
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_path: Path) -> None:
     found = differences(*both_ways(find_environment("MapTR", variant), scenes, tmp_path))
@@ -76,7 +76,7 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_p
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_through_admlops_is_a_run(variant: str, scenes: Path, admlops: Admlops) -> None:
     run_two_samples(admlops, "MapTR", variant, scenes, "--config", "nano-110e")

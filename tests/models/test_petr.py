@@ -13,13 +13,13 @@ import pytest
 from tests.conftest import Admlops
 from tests.models.both_ways import (
     LAYOUT,
-    PROGRAM_TIMEOUT_S,
     TOLERANCE,
     VARIANTS,
     differences,
     find_environment,
     load_module,
     run_inside,
+    run_model,
     run_two_samples,
 )
 from tests.models.petr_proof import (
@@ -105,7 +105,7 @@ def test_petrv2_reads_the_pictures_of_two_frames() -> None:
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_damaged_pictures_are_the_datas_fault(variant: str, tmp_path: Path) -> None:
     """A picture of the sample itself that is gone, an earlier frame cut off, and one whose head is zeros."""
@@ -128,7 +128,7 @@ def test_damaged_pictures_are_the_datas_fault(variant: str, tmp_path: Path) -> N
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> None:
     tokens = scenes.data.scenes()[0].samples
@@ -145,7 +145,7 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> 
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_petrv2_gives_what_upstream_gives(variant: str, tmp_path: Path) -> None:
     """No sweeps at the first sample, six entries at the second, and at the fourth the entry from 1.25 s before."""
@@ -165,20 +165,20 @@ def test_petrv2_gives_what_upstream_gives(variant: str, tmp_path: Path) -> None:
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_variants_agree(scenes: Scenes) -> None:
     check_agreement(scenes, "PETR", scenes.data.scenes()[0].samples)
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: Admlops) -> None:
     run_two_samples(admlops, "PETR", variant, scenes.root)
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_checkpoints_that_do_not_fit_are_refused(
     variant: str, scenes: Scenes, admlops: Admlops, tmp_path: Path
@@ -191,9 +191,8 @@ def test_checkpoints_that_do_not_fit_are_refused(
     assert re.search(r"other\.pth does not fit the model: 0 of \d+ tensors loaded; .* unexpected", found["other.pth"])
     assert "cut.pth cannot be read as a checkpoint" in found["cut.pth"]
     assert "text.pth cannot be read as a checkpoint" in found["text.pth"]
-    options = ("--data", scenes.root, "--limit", "1", "--device", "cpu", "--variant", variant, "--run", "half")
-    checkpoint = tmp_path / "half.pth"
-    done = admlops("run", "PETR", *options, "--checkpoint", checkpoint, check=False, timeout_s=PROGRAM_TIMEOUT_S)
+    options = ("--limit", "1", "--variant", variant, "--checkpoint", tmp_path / "half.pth")
+    done = run_model(admlops, "PETR", scenes.root, *options, check=False)
     assert done.returncode == 2
     assert found["half.pth"] in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

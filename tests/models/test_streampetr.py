@@ -88,7 +88,7 @@ def test_a_new_scene_is_one_to_the_network_even_with_the_same_token() -> None:
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> None:
     tokens = sequence(scenes)
@@ -106,13 +106,13 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Scenes) -> 
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_variants_agree(scenes: Scenes) -> None:
     check_agreement(scenes, "StreamPETR", sequence(scenes))
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_through_admlops_is_a_run(variant: str, scenes: Scenes, admlops: Admlops) -> None:
     assert "plain-attention" in run_two_samples(admlops, "StreamPETR", variant, scenes.root)

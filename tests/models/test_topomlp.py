@@ -20,6 +20,7 @@ from tests.models.both_ways import (
     find_environment,
     load_module,
     run_both_ways,
+    run_model,
 )
 
 from admlops.datasets.openlane import OpenLaneV2
@@ -93,7 +94,7 @@ def test_a_sample_without_one_of_its_cameras_is_refused(
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_path: Path) -> None:
     ours, theirs = both_ways(find_environment("TopoMLP", variant), scenes, tmp_path)
@@ -109,13 +110,12 @@ def test_the_adapter_gives_what_upstream_gives(variant: str, scenes: Path, tmp_p
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_run_is_evaluated_as_the_devkit_evaluates_it(scenes: Path, admlops: Admlops) -> None:
     """All metrics of devkit 1.0 and 1.1, ours beside those of the devkit of that version on the same records."""
     find_environment("TopoMLP", "modern")
     ensure_devkits()
-    options = ("--data", scenes, "--limit", "1", "--device", "cpu", "--weights", "random:0", "--run", "lanes")
-    done = admlops("run", "TopoMLP", *options, timeout_s=PROGRAM_TIMEOUT_S)
+    done = run_model(admlops, "TopoMLP", scenes, "--limit", "1", "--weights", "random:0", "--run", "lanes")
     assert "the weights are random" in done.stderr
     assert "1 samples ok" in done.stdout
     found = json.loads(admlops("evaluate", "lanes", "--official", "--json", timeout_s=PROGRAM_TIMEOUT_S).stdout)
@@ -130,15 +130,15 @@ def test_a_run_is_evaluated_as_the_devkit_evaluates_it(scenes: Path, admlops: Ad
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_nuscenes_cameras_need_a_word_and_are_marked(admlops: Admlops, tmp_path: Path) -> None:
     find_environment("TopoMLP", "modern")
     synthesize(tmp_path / "n", SynthesisOptions(scenes=1, samples=1, scale=0.5, lidar_sweeps=0, camera_sweeps=0))
-    options = ("--data", tmp_path / "n", "--device", "cpu", "--weights", "random:0", "--config", "setB-r50")
-    refused = admlops("run", "TopoMLP", *options, check=False)
+    options = ("--weights", "random:0", "--config", "setB-r50")
+    refused = run_model(admlops, "TopoMLP", tmp_path / "n", *options, check=False)
     assert refused.returncode == 2
     assert "--off-distribution" in refused.stderr
-    done = admlops("run", "TopoMLP", *options, "--off-distribution", "--run", "off", timeout_s=PROGRAM_TIMEOUT_S)
+    done = run_model(admlops, "TopoMLP", tmp_path / "n", *options, "--off-distribution", "--run", "off")
     assert "1 samples ok" in done.stdout
     (header,) = tmp_path.rglob("runs/off/run.json")
     assert json.loads(header.read_text())["settings"]["options"]["off_distribution"] is True

@@ -17,13 +17,13 @@ import pytest
 from tests.conftest import Admlops
 from tests.models.both_ways import (
     LAYOUT,
-    PROGRAM_TIMEOUT_S,
     SEED,
     TOLERANCE,
     VARIANTS,
     find_environment,
     load_module,
     run_both_ways,
+    run_model,
 )
 from tests.models.fidelity_compare import largest
 
@@ -116,7 +116,7 @@ def test_nothing_of_the_truth_is_read(demo: ModuleType) -> None:
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_adapter_gives_what_upstream_gives(both: BothWays, scenes: Path) -> None:
     """Two scenes in order, with the published weights' fix: ours by the catalogue, upstream's by its documents."""
     variant, ours, theirs, said = both
@@ -137,14 +137,13 @@ def test_the_adapter_gives_what_upstream_gives(both: BothWays, scenes: Path) -> 
 
 
 @full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_run_through_admlops_has_upstreams_metrics(
     both: BothWays, scenes: Path, admlops: Admlops, tmp_path: Path
 ) -> None:
     """The metrics of a run's records beside those that upstream computes in its forward pass, of the same samples."""
-    options = ("--data", scenes, "--scene", SCENE, "--limit", str(EACH), "--device", "cpu", "--variant", both.variant)
-    weights = ("--weights", f"random:{SEED}")
-    done = admlops("run", "VAD", *options, *weights, "--run", "vad", timeout_s=PROGRAM_TIMEOUT_S)
+    options = ("--scene", SCENE, "--limit", str(EACH), "--variant", both.variant, "--weights", f"random:{SEED}")
+    done = run_model(admlops, "VAD", scenes, *options, "--run", "vad")
     assert "bgr-normalisation" in done.stderr
     run = tmp_path / "repository" / "runs" / "vad"
     records = list(RunFolder.open(run).records())
@@ -160,15 +159,14 @@ def test_a_run_through_admlops_has_upstreams_metrics(
 
 
 @full
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_with_a_command_a_run_says_nothing_of_the_driven_path(
     variant: str, scenes: Path, admlops: Admlops, tmp_path: Path
 ) -> None:
     find_environment("VAD", variant)
-    options = ("--data", scenes, "--limit", "1", "--device", "cpu", "--variant", variant, "--option", "command=right")
-    weights = ("--weights", f"random:{SEED}")
-    admlops("run", "VAD", *options, *weights, "--run", "told", timeout_s=PROGRAM_TIMEOUT_S)
+    options = ("--limit", "1", "--variant", variant, "--weights", f"random:{SEED}", "--option", "command=right")
+    run_model(admlops, "VAD", scenes, *options, "--run", "told")
     (record,) = RunFolder.open(tmp_path / "repository" / "runs" / "told").records()
     assert record.metadata.fixes == ["bgr-normalisation"]
     assert record.plan
@@ -176,7 +174,7 @@ def test_with_a_command_a_run_says_nothing_of_the_driven_path(
 
 
 @full
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_without_a_can_bus_infos_are_upstreams_too(variant: str, scenes: Path, tmp_path: Path) -> None:
     root = tmp_path / "without"
