@@ -1,0 +1,22 @@
+"""The exit code of `admlops run`: 2 where the user's files are at fault, 1 where the model is."""
+
+from __future__ import annotations
+
+import pytest
+from tests.execution.execution_bench import make_header
+
+from admlops.cli.run import _raise_for
+from admlops.errors import AdmlopsError
+from admlops.execution.failures import Trouble
+from admlops.execution.job import Summary
+from admlops.results.record import FailureClass
+
+
+@pytest.mark.parametrize(("kind", "code"), [("data", 2), ("model", 1), ("crash", 1)])
+def test_what_stops_a_start_decides_the_exit_code(kind: FailureClass, code: int) -> None:
+    trouble = Trouble(kind=kind, message="half.pth does not fit the model", starting=True)
+    summary = Summary(state="failed", ok=0, failed=0, remaining=3, retries=0, stopped_by=trouble)
+    with pytest.raises(AdmlopsError, match=r"half\.pth does not fit the model; 3 samples remain") as caught:
+        _raise_for(summary, make_header({"a": 3}, model="PETR"))
+    assert caught.value.exit_code == code
+    assert trouble.hint in (caught.value.hint or "")
