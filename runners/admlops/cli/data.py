@@ -12,7 +12,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Data sets: synthetic scenes in the layout of nuScenes or OpenLane-V2.
+    """Data sets in the layout of nuScenes or OpenLane-V2: make synthetic ones, check and index any.
 
     \b
     Example:
@@ -100,7 +100,7 @@ def synthesize(
 
 @data.command()
 @click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--version", help="The tables' folder, or OpenLane-V2's subset. [default: v1.0-mini, or the only one]")
+@click.option("--version", help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def check(root: Path, version: str | None, as_json: bool) -> None:
     """Say whether the data set in DIR is whole: its tables or frames, and every key frame's files.
@@ -132,16 +132,19 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
 
 @data.command(epilog="Example: admlops data index /workspace/nuscenes --version v1.0-trainval")
 @click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
-@click.option("--version", default="v1.0-mini", show_default=True, help="The folder of tables below ROOT.")
+@click.option("--version", help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(root: Path, version: str, as_json: bool) -> None:
+def index(root: Path, version: str | None, as_json: bool) -> None:
     """Read the tables once and write what adapters ask of them beside them: any sample then opens in milliseconds.
 
     The index knows the tables it was made from; when one changes it is refused until it is made anew.
     """
+    from admlops.datasets.data_set import nuscenes_version
     from admlops.datasets.sample_index import build_index
 
-    built = build_index(root.expanduser().resolve(), version, say=lambda line: click.echo(line, err=True))
+    folder = root.expanduser().resolve()
+    chosen = version or nuscenes_version(folder)
+    built = build_index(folder, chosen, say=lambda line: click.echo(line, err=True))
     if as_json:
         shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}
         click.echo(json.dumps({**shown, "size_bytes": built.size_bytes}, indent=2))

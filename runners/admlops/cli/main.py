@@ -15,7 +15,7 @@ from admlops.errors import AdmlopsError
 COMMANDS = {
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "Published weights: list, fetch, verify and add them."),
     "compare": ("admlops.cli.compare:compare", "Run what is missing, evaluate, and put models side by side."),
-    "data": ("admlops.cli.data:data", "Data sets: synthetic scenes in the nuScenes layout."),
+    "data": ("admlops.cli.data:data", "Data sets: make synthetic ones, check and index any."),
     "doctor": ("admlops.cli.doctor:doctor", "What a failed build or run means, and what mends it."),
     "env": ("admlops.cli.env:env", "Environments: lock, install, verify, run in, pack."),
     "evaluate": ("admlops.cli.evaluate:evaluate", "Official metrics of a run."),

@@ -24,9 +24,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 _OPTIONS = (
     click.option("--data", type=FOLDER, help="The data set's root. [default: the one in data/ that MODEL reads]"),
     click.option(
-        "--version", help="The tables' folder, or OpenLane-V2's subset. [default: v1.0-mini, or the only one]"
+        "--version", help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]"
     ),
-    click.option("--split", help="mini_train, mini_val, train, val or all. [default: mini_val; OpenLane-V2: val]"),
+    click.option(
+        "--split", help="train, val, test, all, mini_train or mini_val. [default: val; for v1.0-mini: mini_val]"
+    ),
     click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Run this scene (may be repeated)."),
     click.option("--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens."),
     click.option("--limit", type=int, help="Run only the first samples, so many."),
@@ -75,7 +77,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         data=data,
         version=options["version"],
         selection=Selection(
-            split=options["split"] or default_split(data),
+            split=options["split"] or default_split(data, options["version"]),
             scenes=options["scenes"],
             tokens=options["tokens"],
             limit=options["limit"],

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from admlops.datasets import nuscenes
 from admlops.datasets.nuscenes import GroundTruthBox, NuScenes, Scene
 from admlops.datasets.openlane import OpenLaneV2
-from inside.openlane import list_versions
+from inside import openlane
 
 NUSCENES_VERSION = "v1.0-mini"
+JUDGED_ON = {"v1.0-trainval": "val", "v1.0-test": "test"}
 
 
 class DataSet(Protocol):
@@ -36,17 +38,27 @@ class DataSet(Protocol):
     def missing_files(self, token: str) -> list[Path]: ...
 
 
-def default_split(root: Path) -> str:
+def default_split(root: Path, version: str | None = None) -> str:
     """The split to take where none is named: the one that models are judged on."""
-    return "val" if list_versions(str(root.expanduser())) else "mini_val"
+    if openlane.list_versions(str(root.expanduser())):
+        return "val"
+    return JUDGED_ON.get(version or nuscenes_version(root), "mini_val")
 
 
 def open_data(root: Path, version: str | None = None) -> NuScenes | OpenLaneV2:
-    """The data set in `root`: OpenLane-V2 where its lists of frames lie, else nuScenes (`v1.0-mini` if None).
+    """The data set in `root`: OpenLane-V2 where its lists of frames lie, else nuScenes.
+
+    Without `version` it is the only one there; of several versions of nuScenes, `v1.0-mini`.
 
     Raises:
         DataError: the root or the version is missing.
     """
-    if list_versions(str(root.expanduser())):
+    if openlane.list_versions(str(root.expanduser())):
         return OpenLaneV2(root, version)
-    return NuScenes(root, version or NUSCENES_VERSION)
+    return NuScenes(root, version or nuscenes_version(root))
+
+
+def nuscenes_version(root: Path) -> str:
+    """The version of nuScenes to take where none is named: the only one that is there, else `v1.0-mini`."""
+    there = nuscenes.list_versions(root.expanduser())
+    return there[0] if len(there) == 1 else NUSCENES_VERSION

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.splits import MINI_TRAIN, MINI_VAL
+from admlops.datasets.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.errors import DataError
 from inside import nuscenes as tables
 from inside.sample_index import SampleIndex, has_index
@@ -116,7 +116,14 @@ class NuScenes:
             return [self._scene(name) for name in (self._tables.scene_names() if names is None else names)]
 
     def scenes_of_split(self, split: str) -> list[Scene]:
-        """The scenes of `mini_train`, `mini_val`, `all`, or of a split that `splits.json` beside the tables defines."""
+        """The scenes of a split: an official one, `all`, or one that `splits.json` beside the tables defines.
+
+        `mini_train` and `mini_val` are scenes of v1.0-mini and v1.0-trainval, `train` and `val` of v1.0-trainval alone;
+        `test` is all of v1.0-test.
+
+        Raises:
+            DataError: there is no such split of this version, or none of its scenes is here.
+        """
         if split == "all":
             return self.scenes()
         known = set(self._tables.scene_names())
@@ -181,18 +188,31 @@ class NuScenes:
         return Scene(name=name, token=row["token"], location=self._tables.location(name), samples=samples)
 
     def _split_names(self, split: str) -> tuple[str, ...]:
-        official = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
-        if split in official:
-            return official[split]
-        custom = self.root / self.version / "splits.json"
-        if custom.is_file():
-            names = json.loads(custom.read_text()).get(split)
-            if isinstance(names, list):
-                return tuple(str(name) for name in names)
-        raise DataError(
-            f"split {split!r} is not known: it is none of mini_train, mini_val, all, and {custom} does not define it",
-            hint="pass --split mini_val, --split all, --scene NAME or --tokens FILE",
-        )
+        official: dict[str, tuple[str, ...]] = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
+        if self.version == "v1.0-trainval":
+            rest = tuple(name for name in self._tables.scene_names() if name not in VAL)
+            official |= {"train": rest, "val": VAL}
+        elif self.version == "v1.0-test":
+            official = {"test": tuple(self._tables.scene_names())}
+        known = {**official, **self._custom_splits()}
+        if split not in known:
+            raise DataError(
+                f"{self.root / self.version} has no split {split!r}; it has {', '.join((*known, 'all'))}",
+                hint=f"pass --split {[*official][-1]}, --split all, --scene NAME or --tokens FILE",
+            )
+        return known[split]
+
+    def _custom_splits(self) -> dict[str, tuple[str, ...]]:
+        """The splits of `splits.json`, {split: [scene, …]}, which may lie beside the tables."""
+        path = self.root / self.version / "splits.json"
+        if not path.is_file():
+            return {}
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, tuple[str, ...]])
+        except (OSError, msgspec.DecodeError) as error:
+            raise DataError(
+                f"{path} cannot be read: {error}", hint='write {"NAME": ["scene-0001", …]} there, or remove it'
+            ) from error
 
     def _box(self, row: dict[str, Any], class_name: str, ego2global: dict[str, Any]) -> GroundTruthBox:
         rotation = rotation_matrix(ego2global["rotation_wxyz"])
@@ -269,15 +289,20 @@ def _no_version(root: Path, version: str) -> DataError:
             f"{root} is a folder of tables, not the root of a data set",
             hint=f"name the folder around it, {root.parent}, and pass --version {root.name}",
         )
-    there: list[str] = []
-    with suppress(OSError):  # a root that cannot be listed: what is said below holds all the same
-        there = sorted(folder.name for folder in root.iterdir() if _is_version(folder))
+    there = list_versions(root)
     if there:
         return DataError(f"{root} holds {', '.join(there)} and no {version}", hint=f"pass --version {there[0]}")
     return DataError(
         f"{root} holds no nuScenes data set: there is no folder {version} with tables in it",
         hint=f"ls {root}   # name the folder that holds {version}/; or make one: admlops data synthesize DIR",
     )
+
+
+def list_versions(root: Path) -> list[str]:
+    """The folders of tables that a root holds: `v1.0-mini`, …; none if it is no nuScenes data set, or unreadable."""
+    with suppress(OSError):
+        return sorted(folder.name for folder in root.iterdir() if _is_version(folder))
+    return []
 
 
 def _is_version(folder: Path) -> bool:
