@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,8 +16,10 @@ from tests.execution.execution_bench import make_header
 
 from admlops.catalog import load_model
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.errors import RunFailedError
+from admlops.execution.job import Summary
 from admlops.paths import Layout
-from admlops.pipeline.compare import Compared, find_shortcomings, request_for
+from admlops.pipeline.compare import Compared, compare_models, find_shortcomings, request_for
 from admlops.pipeline.run import RunRequest
 from admlops.results.run_folder import RunFolder
 
@@ -64,6 +68,32 @@ def test_a_model_of_another_data_set_gets_its_own(admlops: Admlops, synthetic_ro
     assert [row["state"] for row in alone] == ["ready", "not for nuscenes"]
     assert [row["state"] for row in both] == ["ready", "not set up"]
     assert both[0]["metrics"] == alone[0]["metrics"]
+
+
+def test_ctrl_c_ends_the_comparison_and_not_one_model_only(
+    layout: Layout, synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def stop(layout: Layout, request: RunRequest, **watchers: Any) -> tuple[RunFolder, Summary]:
+        begun.append(request.model)
+        run = make_run(tmp_path / "run", request.model)
+        return run, Summary(state="cancelled", ok=0, failed=0, remaining=1, retries=0, stopped_by=None)
+
+    monkeypatch.setattr("admlops.pipeline.compare.run_model", stop)
+    with pytest.raises(RunFailedError, match="stopped while GroundPlane ran") as stopped:
+        compare_models(
+            layout,
+            ["GroundPlane", "GroundPlane"],
+            RunRequest(model="GroundPlane", data=synthetic_root),
+            target=tmp_path / "out",
+            fresh=True,
+            say=lambda line: None,
+            show_progress=lambda: nullcontext(lambda event, total: None),
+        )
+    assert begun == ["GroundPlane"]
+    assert "repeat the command" in stopped.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 def make_run(folder: Path, model: str, *, weights: str | None = None, device: str = "cuda:0") -> RunFolder:

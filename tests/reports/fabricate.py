@@ -283,7 +283,6 @@ def make_run(
         Reading(
             t=index / 2,
             cpu_percent=50 + 30 * math.sin(index / 5),
-            host_memory_mb=6000,
             worker_memory_mb=900 + 10 * index,
             gpu_percent=70 + 20 * math.cos(index / 4),
             gpu_memory_mb=4000 + 20 * index,

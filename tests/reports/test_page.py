@@ -19,9 +19,10 @@ REAL = replaced(
     header=replace(
         REAL.header,
         data=replace(REAL.header.data, version="v1.0-trainval", split="val", synthetic=False),
-        settings={"device": "cuda:0", "checkpoint": "nano-110e"},
+        settings={"device": "cuda:0", "checkpoint": "/volume/checkpoints/MapTR/nano.pth"},
         provenance=replace(REAL.header.provenance, gpus=["NVIDIA RTX 3090"]),
     ),
+    checkpoint="nano-110e",
 )
 
 
@@ -43,14 +44,31 @@ def test_a_claim_is_not_comparable_on_other_data_weights_or_device() -> None:
     header = REAL.header
     synthetic = replaced(REAL, header=replace(header, data=replace(header.data, synthetic=True)))
     mini = replaced(REAL, header=replace(header, data=replace(header.data, version="v1.0-mini", split="mini_val")))
-    weights = replaced(REAL, header=replace(header, settings={"checkpoint": "tiny-24e"}))
+    weights = replaced(REAL, checkpoint="tiny-24e")
+    own = replaced(REAL, header=replace(header, settings={"checkpoint": "/home/mine.pth"}), checkpoint=None)
     device = replaced(REAL, header=replace(header, provenance=replace(header.provenance, gpus=["NVIDIA H100"])))
     assert reasons(synthetic)["mAP", MAP] == "measured on synthetic data"
-    assert reasons(mini)["mAP", MAP] == "measured on v1.0-mini, mini_val; published on val"
+    assert reasons(mini)["mAP", MAP] == "measured on v1.0-mini, mini_val; published on v1.0-trainval, val"
     assert reasons(weights)["mAP", MAP] == "measured with checkpoint tiny-24e"
+    assert reasons(own)["mAP", MAP] == "measured with checkpoint /home/mine.pth"
     assert reasons(device)["FPS", "latency.batch1"] == "measured on NVIDIA H100"
-    for run in (synthetic, mini, weights):
+    for run in (synthetic, mini, weights, own):
         assert page.compare_claims("M", run)[0].difference == ""
+
+
+def test_a_claim_names_its_subset_where_it_is_not_the_usual_one() -> None:
+    assert REAL.header is not None
+    on_a = replaced(REAL, header=replace(REAL.header, data=replace(REAL.header.data, version="subset_A")))
+    claims = [
+        Claim(metric="mAP", value=0.4, protocol="openlanev2.1.0", source="paper", version=v) for v in (None, "subset_B")
+    ]
+    measured = {"name": "mAP", "protocol": "openlanev2.1.0", "value": 0.5, "n": 40, "interval": None}
+    assert on_a.metrics is not None
+    run = replaced(on_a, claims=claims, metrics={**on_a.metrics, "metrics": [measured]})
+    assert [row.reason for row in page.compare_claims("M", run)] == [
+        "",
+        "measured on subset_A, val; published on subset_B, val",
+    ]
 
 
 def test_claims_of_a_model_that_is_not_set_up_stand_without_a_measurement() -> None:
@@ -97,6 +115,17 @@ def test_columns_of_one_protocol_stand_together() -> None:
     b = replaced(b, metrics={**b.metrics, "metrics": list(reversed(b.metrics["metrics"]))})
     groups = page.group_columns(page.find_columns([b, a]))
     assert groups == [(MAP, 1), (DETECTION, 7)]
+
+
+def test_of_a_plan_the_mean_over_time_has_a_column() -> None:
+    metrics = [
+        {"name": name, "protocol": "stp3.planning", "value": 0.5, "n": 40, "interval": None}
+        for name in ("L2_1s", "L2_3s", "L2_avg", "collision_avg")
+    ]
+    run = make_run("A")
+    assert run.metrics is not None
+    columns = page.find_columns([replaced(run, metrics={**run.metrics, "metrics": metrics})])
+    assert [(column.name, column.unit) for column in columns] == [("L2_avg", "m"), ("collision_avg", "")]
 
 
 def test_failures_are_grouped_by_class() -> None:

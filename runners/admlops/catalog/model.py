@@ -97,6 +97,9 @@ class Claim(_Part):
     source: Text = Field(description="where it was published")
     config: Name | None = Field(None, description="the name of a config, where no weights were published")
     checkpoint: Name | None = Field(None, description="the name of a checkpoint")
+    version: Text | None = Field(
+        None, description="the data set's version, where it is neither v1.0-trainval nor subset_A"
+    )
     device: Text | None = Field(None, description="the GPU; required for FPS")
 
 

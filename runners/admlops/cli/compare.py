@@ -69,19 +69,23 @@ def compare(
         raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")
 
 
+SCORES = {
+    "box mAP": ("nuscenes.detection_cvpr_2019", "mAP"),
+    "NDS": ("nuscenes.detection_cvpr_2019", "NDS"),
+    "map mAP": ("maptr.chamfer-60x30-0.5_1.0_1.5", "mAP"),
+    "OLS": ("openlanev2.1.1", "OLS"),
+    "plan L2 [m]": ("stp3.planning", "L2_avg"),
+}
+"""Column → the score in it; a column stands in the table if a model has its score."""
+
+
 def _print_summary(summary: Mapping[str, Any]) -> None:
     from admlops.cli.tables import print_table
-    from admlops.evaluation.metrics import DETECTION_PROTOCOL, MAP_PROTOCOL
 
-    columns = {
-        "box mAP": (DETECTION_PROTOCOL, "mAP"),
-        "NDS": (DETECTION_PROTOCOL, "NDS"),
-        "map mAP": (MAP_PROTOCOL, "mAP"),
-    }
+    all_scores = [_scores(model) for model in summary["models"]]
+    columns = {name: key for name, key in SCORES.items() if any(key in scores for scores in all_scores)}
     rows = []
-    for model in summary["models"]:
-        judged = () if model.get("random_weights") else model.get("metrics", ())
-        scores = {(metric["protocol"], metric["name"]): metric["value"] for metric in judged}
+    for model, scores in zip(summary["models"], all_scores, strict=True):
         latency = model.get("latency") or {}
         rows.append(
             (
@@ -94,6 +98,12 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
             )
         )
     print_table(("model", "state", *columns, "ms/sample", "latency", "why"), rows)
+
+
+def _scores(model: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """A model's scores by protocol and name; none where the weights are random."""
+    judged = () if model.get("random_weights") else model.get("metrics", ())
+    return {(metric["protocol"], metric["name"]): metric["value"] for metric in judged}
 
 
 def _number(value: float | None) -> str:

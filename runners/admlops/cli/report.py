@@ -24,7 +24,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
 
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
-    rows = [load_run_data(folder, claims=load_model(layout, folder.header.model).published) for folder in folders]
+    rows = [load_run_data(folder, model=load_model(layout, folder.header.model)) for folder in folders]
     header = folders[0].header
     opened = None
     try:

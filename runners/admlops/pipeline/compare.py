@@ -14,11 +14,12 @@ from typing import Any
 
 from admlops.catalog import READY, Model, load_model, setup_status
 from admlops.datasets.data_set import DataSet, default_split, open_data
-from admlops.errors import AdmlopsError
+from admlops.errors import AdmlopsError, RunFailedError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.ranking import rankings
+from admlops.execution.job import Summary
 from admlops.paths import Layout
 from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
 from admlops.reports import RunData, load_run_data, missing_model, write_report
@@ -154,8 +155,7 @@ def _compare_one(
     try:
         run = None if fresh else _find_run(layout, request, say)
         if run is None:
-            with show_progress() as on_progress:
-                run, summary = run_model(layout, request, say=say, on_progress=on_progress)
+            run, summary = _run(layout, request, say, show_progress)
             if summary.stopped_by is not None:
                 trouble = summary.stopped_by
                 status = f"{summary.state}: {trouble.kind}: {trouble.summary}"
@@ -167,11 +167,25 @@ def _compare_one(
         with run.lock():
             metrics = evaluate_run(run, data, layout=layout, say=say)
             run.write_manifest()
+    except RunFailedError:
+        raise
     except AdmlopsError as error:
         say(f"{model.name}: {error}")
         return Compared(model=model, status=f"failed: {error.message}", hint=error.hint)
     shortcomings = tuple(find_shortcomings(model, run, metrics))
     return Compared(model=model, status="complete", run=run, metrics=metrics, shortcomings=shortcomings)
+
+
+def _run(layout: Layout, request: RunRequest, say: Say, show_progress: ShowProgress) -> tuple[RunFolder, Summary]:
+    """A new run. Raises RunFailedError if it was cancelled: whoever presses Ctrl-C means the whole comparison."""
+    with show_progress() as on_progress:
+        run, summary = run_model(layout, request, say=say, on_progress=on_progress)
+    if summary.state == "cancelled":
+        raise RunFailedError(
+            f"the comparison was stopped while {request.model} ran",
+            hint="repeat the command: the runs that are finished are used again",
+        )
+    return run, summary
 
 
 def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -197,11 +211,10 @@ def _find_run(layout: Layout, request: RunRequest, say: Say) -> RunFolder | None
 
 
 def _row_data(row: Compared) -> RunData:
-    claims = row.model.published
     if row.run is None:
         status, _, reason = row.status.partition(": ")
-        return missing_model(row.model.name, status=status, hint=f"{reason}. Next: {row.hint}", claims=claims)
-    return load_run_data(row.run, claims=claims)
+        return missing_model(row.model.name, status=status, hint=f"{reason}. Next: {row.hint}", claims=row.model.published)
+    return load_run_data(row.run, model=row.model)
 
 
 def _summarize(rows: Sequence[Compared], data: DataSet) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from admlops.evaluation.metrics import Metric
 from admlops.evaluation.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.reports.run_data import NOT_SET_UP, RunData
 
-ERROR_UNITS = {"mATE": "m", "mAOE": "rad", "mAVE": "m/s"}
+ERROR_UNITS = {"mATE": "m", "mAOE": "rad", "mAVE": "m/s", "L2_avg": "m"}
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
-PUBLISHED_ON = ("v1.0-trainval", "val")
-"""The version and split that published nuScenes numbers are measured on."""
+PUBLISHED_SPLIT = "val"
+"""The split of nuScenes and OpenLane-V2 that published numbers are measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +92,10 @@ def label_runs(runs: Sequence[RunData]) -> list[str]:
 
 
 def find_columns(runs: Sequence[RunData]) -> list[Column]:
-    """The metrics that any run has, in order of first appearance; metrics of single classes stay out."""
+    """The metrics that any run has, in order of first appearance; those of single classes and moments stay out."""
     seen: dict[tuple[str, str], Column] = {}
     for metric in (metric for run in runs for metric in run.measured):
-        if "_" not in metric.name and metric.protocol != LATENCY:
+        if ("_" not in metric.name or metric.name.endswith("_avg")) and metric.protocol != LATENCY:
             column = Column(name=metric.name, protocol=metric.protocol, unit=ERROR_UNITS.get(metric.name, ""))
             seen.setdefault((metric.name, metric.protocol), column)
     order = list(dict.fromkeys(protocol for _, protocol in seen))
@@ -303,14 +303,16 @@ def _why_not(run: RunData, claim: Claim, measured: float | None) -> str:
         return "measured with random weights"
     if header.data.synthetic:
         return "measured on synthetic data"
-    checkpoint = header.settings.get("checkpoint")
-    if claim.checkpoint is not None and claim.checkpoint != checkpoint:
-        return f"measured with {f'checkpoint {checkpoint}' if checkpoint else 'another checkpoint'}"
+    if claim.checkpoint is not None and claim.checkpoint != run.checkpoint:
+        used = run.checkpoint or header.settings.get("checkpoint")
+        return f"measured with {f'checkpoint {used}' if used else 'another checkpoint'}"
     if claim.protocol == LATENCY:
         gpus = ", ".join(header.provenance.gpus) or "the CPU"
         return "" if claim.device in header.provenance.gpus else f"measured on {gpus}"
-    if (header.data.version, header.data.split) != PUBLISHED_ON:
-        return f"measured on {header.data.version}, {header.data.split or 'chosen samples'}; published on val"
+    published = claim.version or ("subset_A" if claim.protocol.startswith("openlanev2.") else "v1.0-trainval")
+    if (header.data.version, header.data.split) != (published, PUBLISHED_SPLIT):
+        measured_on = f"{header.data.version}, {header.data.split or 'chosen samples'}"
+        return f"measured on {measured_on}; published on {published}, {PUBLISHED_SPLIT}"
     return ""
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from admlops.catalog.model import Claim
+from admlops.catalog.model import Claim, Model
 from admlops.errors import AdmlopsError
 from admlops.evaluation.latency import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
@@ -34,7 +34,6 @@ class Reading:
 
     t: float
     cpu_percent: float | None = None
-    host_memory_mb: float | None = None
     worker_memory_mb: float | None = None
     gpu_percent: float | None = None
     gpu_memory_mb: float | None = None
@@ -53,6 +52,7 @@ class RunData:
         worst: full records of the samples that `metrics["worst"]` names, the worst first.
         metrics: `metrics.json`, or None before `admlops evaluate`.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
+        checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
         manifest_sha256: of the `manifest.json` that stood there before this report was written.
         notes: what could not be read, a sentence each.
     """
@@ -67,6 +67,7 @@ class RunData:
     telemetry: Sequence[Reading] = ()
     latency: Latency | None = None
     claims: Sequence[Claim] = ()
+    checkpoint: str | None = None
     worker: Mapping[str, Any] = field(default_factory=dict)
     manifest_sha256: str | None = None
     notes: Sequence[str] = ()
@@ -107,10 +108,11 @@ def missing_model(model: str, *, hint: str, claims: Sequence[Claim] = (), status
     return RunData(model=model, status=status.partition(":")[0], hint=hint, claims=claims)
 
 
-def load_run_data(run: RunFolder, *, claims: Sequence[Claim] = (), worst: int = MAX_WORST_SAMPLES) -> RunData:
+def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MAX_WORST_SAMPLES) -> RunData:
     """A run's data, streamed: only the `worst` samples' records are kept whole.
 
-    What is missing or damaged beside the records becomes a sentence in `notes`.
+    `model` is the run's in the catalogue, where its published numbers are wanted. What is missing or damaged beside the
+    records becomes a sentence in `notes`.
 
     Raises:
         RecordError: a record is not a standard record.
@@ -134,7 +136,8 @@ def load_run_data(run: RunFolder, *, claims: Sequence[Claim] = (), worst: int = 
         metrics=metrics,
         telemetry=_read_telemetry(run.telemetry_path, notes),
         latency=_summarize(samples, notes),
-        claims=claims,
+        claims=() if model is None else model.published,
+        checkpoint=None if model is None else _name_checkpoint(model, run.header),
         worker=next((event for event in run.events() if event.get("event") == "worker_ready"), {}),
         manifest_sha256=_manifest_sha256(run.path),
         notes=notes,
@@ -152,12 +155,20 @@ def parse_reading(line: Mapping[str, Any]) -> Reading:
     return Reading(
         t=float(line["t"]),
         cpu_percent=_number(line, "cpu_percent"),
-        host_memory_mb=_number(line, "host_memory_mb"),
         worker_memory_mb=_number(line, "worker_memory_mb"),
         gpu_percent=sum(use) / len(use) if use else None,
         gpu_memory_mb=sum(memory) if memory else None,
         power_w=sum(power) if power else None,
     )
+
+
+def _name_checkpoint(model: Model, header: RunHeader) -> str | None:
+    """The checkpoint of the catalogue that a run loaded: the file in its place, with the pinned hash where one is."""
+    path, sha256 = header.settings.get("checkpoint"), header.provenance.checkpoint_sha256
+    if not isinstance(path, str):
+        return None
+    here = {name: known for name, known in model.checkpoints.items() if known.sha256 in (None, sha256)}
+    return next((name for name, known in here.items() if Path(path).parts[-2:] == (model.name, known.file)), None)
 
 
 def _number(line: Mapping[str, Any], key: str) -> float | None:
