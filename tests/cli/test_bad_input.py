@@ -97,7 +97,16 @@ def test_a_model_that_is_not_set_up(admlops: Admlops, synthetic_root: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    "options", [("--workers", "0"), ("--limit", "0"), ("--resume",), ("--timeout", "-1"), ("--config", "nowhere.py")]
+    "options",
+    [
+        ("--workers", "0"),
+        ("--limit", "0"),
+        ("--resume",),
+        ("--timeout", "-1"),
+        ("--config", "nowhere.py"),
+        ("--run", "../one"),
+        ("--run", ""),
+    ],
 )
 def test_options_out_of_range(admlops: Admlops, synthetic_root: Path, options: tuple[str, ...]) -> None:
     refused(admlops("run", "GroundPlane", "--data", synthetic_root, *options, check=False), options[0].strip("-"))

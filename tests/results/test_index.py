@@ -170,6 +170,8 @@ def test_exports_agree_with_the_records(make_run: MakeRun, tmp_path: Path) -> No
     )
     for table, expected in (("samples", 4), ("detections", 6), ("map_elements", 3)):
         assert export_parquet(run, tmp_path / f"{table}.parquet", table=table) == expected
+    assert export_parquet(run, tmp_path / "boxes.jsonl", table="detections") == 6, "whatever the file is called"
+    assert (tmp_path / "boxes.jsonl").read_bytes() == (tmp_path / "detections.parquet").read_bytes()
     memory = duckdb.connect()
     sql = f"SELECT velocity_x_mps, rotation_z, attribute FROM '{tmp_path / 'detections.parquet'}' LIMIT 2"
     assert memory.execute(sql).fetchall() == [(1.0, 0.0, ""), (None, 1.0, "pedestrian.standing")]

@@ -12,6 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from admlops.doctor import Diagnosis
+    from admlops.paths import Layout
+    from admlops.results.run_folder import RunFolder
 
 SHOWN_LINES = 12
 SHOWN_CHARACTERS = 160
@@ -43,17 +45,26 @@ def _look(what: str | None) -> dict[str, Any]:
     from admlops.doctor import diagnose
     from admlops.paths import find_layout
     from admlops.pipeline.last_failure import failure_of_run, last_failure
-    from admlops.results.runs import find_run
 
     path = Path(what).expanduser() if what else None
     if path is not None and path.is_file():
         said = _read(path)
         return _facts(f"{path}", str(path), None, said, diagnose(said), "")
     layout = find_layout()
-    failure = failure_of_run(find_run(layout, what)) if what else last_failure(layout)
+    failure = failure_of_run(_find_run(layout, what)) if what else last_failure(layout)
     if failure is None:
         return _facts(what, None, None, None, None, "")
     return _facts(failure.what, str(failure.where), failure.when, failure.message, failure.diagnosis, failure.advice)
+
+
+def _find_run(layout: Layout, what: str) -> RunFolder:
+    from admlops.errors import RecordError, UsageError
+    from admlops.results.runs import find_run
+
+    try:
+        return find_run(layout, what)
+    except RecordError as error:
+        raise UsageError(f"{what} is no file, and {error.message}", hint=error.hint) from error
 
 
 def _read(path: Path) -> str:

@@ -102,8 +102,12 @@ def compare(first: str, second: str, as_json: bool) -> None:
     from admlops.results.runs import find_run
 
     layout = find_layout()
-    a, b = (read_evaluated(find_run(layout, name)) for name in (first, second))
+    folders = [find_run(layout, name) for name in (first, second)]
+    a, b = (read_evaluated(folder) for folder in folders)
     differences = compare_evaluated(a, b)
+    for one in folders:
+        if one.header.random_weights:
+            click.echo(f"{one.path.name} ran with random weights: its numbers say nothing about the model", err=True)
     if as_json:
         shown = {"a": a.name, "b": b.name, "metrics": [one.to_json() for one in differences]}
         click.echo(json.dumps(shown, indent=2))
@@ -229,6 +233,7 @@ def _summarise(run: RunFolder) -> dict[str, Any]:
         "run": run.path.name,
         "model": header.model,
         "variant": header.variant,
+        "random_weights": header.random_weights,
         "state": header.state,
         "complete_samples": done,
         "samples": total,
@@ -242,7 +247,8 @@ def _summarise(run: RunFolder) -> dict[str, Any]:
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     samples = f"{one['complete_samples']}/{one['samples']}"
     evaluated = "yes" if one["evaluated"] else "no"
-    return one["run"], one["model"], one["variant"], one["state"], samples, one["data"], evaluated, one["created"]
+    model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
+    return one["run"], model, one["variant"], one["state"], samples, one["data"], evaluated, one["created"]
 
 
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
@@ -256,6 +262,8 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
     click.echo(
         f"environment  {header.environment.name} ({header.environment.digest[:12]}, {header.environment.backend})"
     )
+    if header.random_weights:
+        click.echo(f"weights      {header.random_weights}: the metrics say nothing about {header.model}")
     click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
     click.echo(f"created      {header.created}")
     click.echo(f"folder       {run.path}")

@@ -41,6 +41,9 @@ OnProgress = Callable[[Progress, int], None]
 """Called with each event of a run and the run's number of samples."""
 
 
+RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """What the user asked for. `config` and `checkpoint` are names in the catalogue or paths of files.
@@ -74,6 +77,12 @@ class RunRequest:
             raise UsageError(f"--workers {self.workers} leaves no worker", hint="pass --workers 1 or more")
         if self.resume and self.name is None:
             raise UsageError("--resume needs the run's name", hint="pass --run NAME; admlops results list shows names")
+        if self.name is not None and not RUN_NAME.fullmatch(self.name):
+            raise UsageError(
+                f"--run {self.name!r} is no name for a folder: letters, digits and . _ - are taken, and it begins with "
+                "a letter or a digit",
+                hint="pass --run first   # or leave it out: a name is made from the model and the time",
+            )
         if self.weights is not None:
             self._check_weights(self.weights)
 

@@ -43,7 +43,7 @@ def export_parquet(run: RunFolder, out: Path, *, table: str) -> int:
 
     columns, rows_of = TABLES[table]
     with replacing(out) as temporary:
-        lines = temporary.with_suffix(".jsonl")
+        lines = temporary.with_name(f"{temporary.name}.rows")
         count = append_rows(lines, columns, (row for record in run.records() for row in rows_of(record)))
         with duckdb.connect() as connection:
             create_table(connection, table, columns, lines)

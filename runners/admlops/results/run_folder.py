@@ -118,7 +118,7 @@ class RunFolder:
             if (path / "run.json").exists():
                 raise StorageError(
                     f"{path} already holds a run",
-                    hint=f"admlops run {header.model} --run {path.name} --resume   # or choose another --run NAME",
+                    hint=f"{cls.open(path).header.resume_command}   # or choose another --run NAME",
                 )
             if any(entry.name != "run.lock" for entry in path.iterdir()):
                 raise StorageError(f"{path} holds files that are not a run", hint="choose another --run NAME")

@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 
 NEAR_PLANE = 0.2  # metres in front of the camera at which faces are cut
 FAR_PLANE = 190.0
-FINE_DETAIL = 7.0  # pixels: faces of objects whose radius is smaller are drawn without their decals
 SUPERSAMPLING = 2
 
 

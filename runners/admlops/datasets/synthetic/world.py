@@ -120,7 +120,6 @@ class World:
     lanes: tuple[Lane, ...]
     connectors: tuple[Connector, ...]
     junction: Polygon
-    junction_center: Array
     carpark: Polygon
 
     @cached_property
@@ -236,7 +235,6 @@ def _assemble(
         lanes=lanes,
         connectors=tuple(_connect(lanes, drive_side)),
         junction=_outline_junction(moved, middle),
-        junction_center=middle,
         carpark=_place_carpark(moved["main_out"], random),
     )
 
