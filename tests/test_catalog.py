@@ -102,6 +102,7 @@ MISTAKES = [
     (_set("name", to="Vad"), "name", 'must be the folder\'s name, "VAD"'),
     (_set("folder", to="/"), "folder", "is not a key of a model"),
     (_set("default_variant", to="newest"), "default_variant", "(modern, classic)"),
+    (_set("protocols", to=["vad.detection"]), "protocols[0]", 'not "vad.detection"'),
     (_set("default_checkpoint", to="huge"), "default_checkpoint", "(tiny, base)"),
     (_set("source", "commit", to="1688c4b"), "source.commit", "40 lower-case hexadecimal digits"),
     (_drop("source", "commit"), "source.commit", 'a source of kind "git" needs it'),

@@ -1,4 +1,4 @@
-"""Intervals of maps, lane graphs, plans, motion and counts, held against evaluating anew what was drawn."""
+"""Intervals of every task but boxes, held against evaluating anew what was drawn."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 from tests.evaluation.generated_lanes import generate_lanes
 from tests.evaluation.generated_maps import generate_maps
 from tests.evaluation.generated_plans import generate_plans
+from tests.evaluation.test_boxes_2d import CLASSES, images_of
 from tests.evaluation.test_map_ap import evaluate
 
 from admlops.evaluation import ap_resampling
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
-from admlops.evaluation.boxes_2d import ImagePrediction, ImageTruth
+from admlops.evaluation.boxes_2d import SUMMARY, ImagePrediction, ImageTruth, evaluate_boxes_2d
 from admlops.evaluation.counting import evaluate_counting
 from admlops.evaluation.lane_graph import PROTOCOLS as LANE_PROTOCOLS
 from admlops.evaluation.lane_graph import evaluate_lane_graphs
@@ -105,3 +106,32 @@ def test_counts() -> None:
     images = generate_images(SCENES * SAMPLES)
     moved = check(lambda samples: evaluate_counting(images[index] for index in samples), tolerance=1e-9)
     assert moved["count_score_car"] > 0.01
+
+
+@pytest.mark.parametrize("places", [10**6, 24])
+def test_coco(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PLACES", "FEW_PLACES"):
+        monkeypatch.setattr(ap_resampling, name, places)
+    images = images_of(SCENES * SAMPLES, seed=10)
+
+    def measure(samples: Sequence[int]) -> Measured:
+        return evaluate_boxes_2d([images[index] for index in samples], classes=CLASSES)
+
+    moved = check(measure, tolerance=1e-9 if places > 1000 else 0.02)
+    assert set(moved) == {*SUMMARY, "AP_car", "AP_person"}
+    assert moved["AP"] > 0.01
+
+
+def test_coco_counts_a_class_where_it_is() -> None:
+    """Persons are in the first scene alone: a resample without it has the cars' precision."""
+    images = images_of(SCENES * SAMPLES, seed=11)
+    for index, (truth, found) in enumerate(images[SAMPLES:], start=SAMPLES):
+        images[index] = (
+            ImageTruth(boxes=truth.boxes, classes=("car",) * len(truth.boxes)),
+            ImagePrediction(boxes=found.boxes, classes=("car",) * len(found.boxes), confidences=found.confidences),
+        )
+    weights = np.array([[0, 2, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=np.int32)
+    values = evaluate_boxes_2d(images, classes=CLASSES).resample(SCENE_OF, weights)
+    assert np.isnan(values["AP_person"]).tolist() == [True, False]
+    assert values["AP"][0] == values["AP_car"][0]
+    assert values["AP"][1] == pytest.approx((values["AP_car"][1] + values["AP_person"][1]) / 2)

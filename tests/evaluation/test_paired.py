@@ -18,8 +18,8 @@ from admlops.errors import ComparabilityError, RecordError
 from admlops.evaluation.boxes import CLASSES
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.metrics import DETECTION_PROTOCOL
-from admlops.evaluation.paired import compare_evaluated, read_evaluated
+from admlops.evaluation.metrics import DETECTION_PROTOCOL, Metric
+from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.paths import find_layout
 from admlops.results.run_folder import RunFolder
 
@@ -100,6 +100,31 @@ def test_what_is_missing_is_said_with_the_next_command(make: MakeRun) -> None:
     assert not few.resamples_path.exists()
     reasons = {one.reason for one in compare_evaluated(read_evaluated(few), read_evaluated(few))}
     assert reasons == {"no intervals: 3 scenes are too few to resample, at least 10 are needed"}
+
+
+@pytest.mark.parametrize(
+    ("resamples", "reason"),
+    [
+        ([0.1, float("nan")], "mAP is undefined in some resamples"),
+        ([0.1, 0.2, 0.3], "2 and 3 resamples: evaluate both runs with one admlops"),
+        (None, "p is not resampled"),
+    ],
+)
+def test_why_there_is_no_interval_is_said(resamples: list[float] | None, reason: str) -> None:
+    metric = Metric(name="mAP", protocol="p", value=0.1, n=2, dataset="d")
+    found = {"a": [0.1, 0.2], "b": resamples}
+    a, b = (
+        EvaluatedRun(
+            name=name,
+            model=name,
+            metrics=(metric,),
+            resamples={} if values is None else {("p", "mAP"): np.array(values)},
+            reason=None,
+        )
+        for name, values in found.items()
+    )
+    (one,) = compare_evaluated(a, b)
+    assert (one.difference, one.interval, one.p_value, one.reason) == (0.0, None, None, reason)
 
 
 def test_records_are_the_boxes_they_were_made_from(make: MakeRun, root: Path) -> None:

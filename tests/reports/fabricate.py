@@ -241,10 +241,16 @@ def make_metrics(run: str, *, better: float = 0.0, worst: int = 2) -> dict[str, 
             "detection": {
                 "classes": {name: {"ap": {"2.0": 0.3 + 0.1 * i}} for i, name in enumerate(CLASSES)},
                 "curves": {name: {"2.0": curve(0.5 + 0.1 * i)} for i, name in enumerate(CLASSES)},
+                "breakdowns": _box_parts(better),
             },
             "map": {
                 "classes": {name: {"ap": {"1.0": 0.4}} for name in ("divider", "ped_crossing", "boundary")},
                 "curves": {name: {"1.0": curve(0.6)} for name in ("divider", "ped_crossing", "boundary")},
+                "breakdowns": {
+                    "protocol": MAP,
+                    "scene": {name: {"samples": 40, **lines} for name in ("scene-0103", "scene-0916")},
+                    "conditions": {"reason": "the scenes have no description"},
+                },
             },
         },
         "worst": [
@@ -259,6 +265,22 @@ def make_metrics(run: str, *, better: float = 0.0, worst: int = 2) -> dict[str, 
             }
             for index in range(worst)
         ],
+    }
+
+
+def _box_parts(better: float) -> dict[str, Any]:
+    """Breakdowns as `metrics.json` has them: nothing at night, two rings, one level of visibility."""
+    errors = dict.fromkeys(("trans_err", "scale_err", "orient_err", "vel_err", "attr_err"), 0.5)
+
+    def part(boxes: int, mean_ap: float | None, **more: float) -> dict[str, Any]:
+        return {"ground_truth": boxes, "mAP": mean_ap, "NDS": mean_ap, "errors": errors if boxes else {}, **more}
+
+    return {
+        "protocol": f"{DETECTION}.present-classes",
+        "scene": {name: part(300, 0.25 + better, samples=40) for name in ("scene-0103", "scene-0916")},
+        "distance": {"0-10 m": part(200, 0.61 + better, recall=0.8), "10-20 m": part(400, 0.2, recall=0.37)},
+        "visibility": {"80-100 %": part(600, 0.3, recall=0.55)},
+        "conditions": {"day": part(600, 0.31, samples=80), "night": part(0, None, samples=0)},
     }
 
 

@@ -62,12 +62,47 @@ def test_the_page_holds_every_section_and_refers_to_nothing_outside(comparison: 
     assert all(link.startswith(("data:", "#")) for link in page.links)
     assert page.tags["script"] == 0
     assert "http://" not in comparison.replace("http-equiv", "")
-    for section in ("summary", "claims", "scores", "latency", "resources", "curves", "worst", "failures", "provenance"):
+    for section in (
+        "summary",
+        "claims",
+        "scores",
+        "parts",
+        "latency",
+        "resources",
+        "curves",
+        "worst",
+        "failures",
+        "provenance",
+    ):
         assert section in page.ids
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     assert page.tags["img"] == 4 * 6
     assert page.tags["h1"] == 1
+
+
+def test_parts_of_the_data_stand_side_by_side(comparison: str) -> None:
+    """Rings and levels with the recall of every run; empty parts and parts that nobody described are left out."""
+    text = re.sub(r"\s+", " ", Page(comparison[comparison.index('<section id="parts"') :]).text)
+    text = text[: text.index("Latency")]
+    assert "distance 0-10 m2000.8000.8000.6100.7100.6100.710" in text
+    assert "visibility 80-100 %600" in text
+    assert "light day600" in text
+    assert "night" not in text
+    assert text.count("2 scenes") == 2
+    assert "scene-0916" in text
+    assert "mATE" not in text  # every metric only where there is one run
+    alone = Page(render_report([make_run()], None, data=None)).text
+    assert "mATE" in alone[alone.index("Parts of the data") :]
+
+
+def test_a_run_without_parts_has_no_such_section() -> None:
+    run = make_run()
+    assert run.metrics is not None
+    bare = {task: {"classes": own["classes"]} for task, own in run.metrics["details"].items()}
+    text = render_report([replaced(run, metrics={**run.metrics, "details": bare})], None, data=None)
+    assert "parts" not in Page(text).ids
+    assert "Parts of the data" not in text
 
 
 def test_a_model_that_is_not_set_up_has_its_row(comparison: str) -> None:

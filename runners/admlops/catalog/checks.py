@@ -45,6 +45,7 @@ def check_model(model: Model) -> Iterator[Problem]:
     yield from _check_variants(model)
     yield from _check_classes(model)
     yield from _check_checkpoints(model)
+    yield from _check_protocols(model)
     yield from _check_claims(model)
 
 
@@ -122,6 +123,12 @@ def _check_checkpoints(model: Model) -> Iterator[Problem]:
             yield Problem(f"{key}.sha256", 'is missing; if nobody published it, write sha256_from = "first download"')
         if checkpoint.sha256 is not None and checkpoint.sha256_from is None:
             yield Problem(f"{key}.sha256_from", 'is missing: who vouches for the hash, "publisher" or "first download"')
+
+
+def _check_protocols(model: Model) -> Iterator[Problem]:
+    for index, protocol in enumerate(model.protocols):
+        if protocol not in PROTOCOLS:
+            yield Problem(f"protocols[{index}]", f'must be one of {", ".join(PROTOCOLS)}, not "{protocol}"')
 
 
 def _check_claims(model: Model) -> Iterator[Problem]:

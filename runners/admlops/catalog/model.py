@@ -140,6 +140,9 @@ class Model(_Part):
     fixes: dict[Name, Fix] = Field(default_factory=dict)
     options: dict[Name, Option] = Field(default_factory=dict)
     published: tuple[Claim, ...] = ()
+    protocols: tuple[Text, ...] = Field(
+        (), description="a list of ids of evaluation protocols that the authors use beside the usual ones"
+    )
     notes: tuple[Text, ...] = Field((), description="a list of traps a user should know")
 
     @property

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from admlops.evaluation.breakdown_tables import KINDS, PartsTable
+from admlops.evaluation.metrics import ON_REQUEST
+
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
 @click.argument("run")
@@ -20,12 +23,34 @@ import click
     metavar="FILE",
     help="COCO ground truth of boxes in images, for models that detect there.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(run: str, data: Path | None, official: bool, boxes_2d: Path | None, as_json: bool) -> None:
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice(tuple(ON_REQUEST)),
+    help="Evaluate by this protocol as well (may be repeated); docs/metrics.md defines each.",
+)
+@click.option(
+    "--by",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Show the metrics of parts of the data as well (may be repeated).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all parts.")
+def evaluate(
+    run: str,
+    data: Path | None,
+    official: bool,
+    boxes_2d: Path | None,
+    protocols: tuple[str, ...],
+    kinds: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
 
     The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
-    Intervals are 95 % over scenes. metrics.json has classes, scenes, distances, visibility, day and night as well.
+    Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well.
     """
     from admlops.cli.tables import print_table
     from admlops.datasets.data_set import open_data
@@ -45,13 +70,16 @@ def evaluate(run: str, data: Path | None, official: bool, boxes_2d: Path | None,
             say=lambda line: click.echo(line, err=True),
             official=official,
             truth_2d=boxes_2d,
+            protocols=protocols,
         )
         folder.write_manifest()
     if as_json:
         keys = ("run", "model", "samples", "failed_samples", "metrics", "intervals", "official")
-        click.echo(json.dumps({key: metrics[key] for key in keys if key in metrics}))
+        parts = {task: own["breakdowns"] for task, own in metrics["details"].items() if "breakdowns" in own}
+        click.echo(json.dumps({**{key: metrics[key] for key in keys if key in metrics}, "breakdowns": parts}))
         return
     print_table(*_table(metrics))
+    _print_parts(metrics["details"], kinds)
     click.echo(f"written to {folder.metrics_path}")
 
 
@@ -76,5 +104,28 @@ def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str,
     return columns, rows
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _print_parts(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
+    from admlops.cli.tables import print_table
+    from admlops.evaluation.breakdown_tables import find_tables
+
+    for kind in kinds:
+        tables = find_tables(details, [kind])
+        for reason in dict.fromkeys(table.reason for table in tables if table.reason):
+            click.echo(f"nothing by {kind}: {reason}", err=True)
+        if not tables:
+            click.echo(f"nothing by {kind}: no task of this run has such parts; boxes have all of them", err=True)
+        for table in tables:
+            if table.rows:
+                click.echo(f"\n{table.task} by {kind} ({table.protocol})")
+                print_table((kind, *table.columns), _part_rows(table), narrow=True)
+
+
+def _part_rows(table: PartsTable) -> list[tuple[str, ...]]:
+    """Three digits are enough for parts; counts are as they are."""
+    return [(name, *(_number(value, digits=3) for value in values)) for name, values in table.rows]
+
+
+def _number(value: float | None, *, digits: int = 4) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.errors import RecordError
+from admlops.evaluation.bootstrap import Scenes, Values, Weights
+from admlops.evaluation.boxes_2d_resampling import ImageMatches, read_matches, resample_coco
 from admlops.evaluation.metrics import Metric
 from admlops.results.record import Record
 
@@ -59,6 +61,7 @@ class Boxes2DEvaluation:
     images: int
     values: Mapping[str, float | None]
     class_ap: Mapping[str, float | None]
+    matches: Mapping[str, Sequence[ImageMatches]]
 
     def metrics(self, dataset: str) -> list[Metric]:
         """The twelve numbers, then `AP_car` and so on."""
@@ -67,6 +70,10 @@ class Boxes2DEvaluation:
             Metric(name=name, protocol=COCO_PROTOCOL, value=value, n=self.images, dataset=dataset)
             for name, value in named.items()
         ]
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each image."""
+        return resample_coco(self.matches, scenes, weights) if self.matches else {}
 
 
 def evaluate_boxes_2d(
@@ -79,13 +86,15 @@ def evaluate_boxes_2d(
     """
     truths, predictions, count = _tables(images, classes)
     if not len(truths) and not len(predictions):
-        return Boxes2DEvaluation(images=count, values=dict.fromkeys(SUMMARY), class_ap=dict.fromkeys(classes))
+        undefined: dict[str, None] = dict.fromkeys(classes)
+        return Boxes2DEvaluation(images=count, values=dict.fromkeys(SUMMARY), class_ap=undefined, matches={})
     evaluation = _run_coco(truths, predictions, count, classes)
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes
     return Boxes2DEvaluation(
         images=count,
         values={name: _defined(value) for name, value in zip(SUMMARY, evaluation.stats.tolist(), strict=True)},
         class_ap={name: _mean_defined(precision[:, :, index]) for index, name in enumerate(classes)},
+        matches=read_matches(evaluation, classes),
     )
 
 

@@ -48,9 +48,7 @@ class ImageResult:
         return {"truth_sha256": self.truth.sha256, **images, **details}
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
-        """Of counting; COCO's average precision is not resampled."""
-        if isinstance(self.evaluation, Boxes2DEvaluation):
-            return {}
+        """By metric the values in resamples; `scenes` holds the scene of each sample of the run."""
         return self.evaluation.resample(scenes[self.sample], weights)
 
 

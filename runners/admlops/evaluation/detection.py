@@ -19,6 +19,7 @@ import numpy as np
 from admlops.datasets.nuscenes import multiply_quaternions, rotation_matrix
 from admlops.environments import Environment
 from admlops.errors import DataError, RecordError
+from admlops.evaluation.metrics import ERROR_NAMES
 from admlops.evaluation.official_program import ask_program
 from admlops.paths import Layout
 from admlops.results.record import Detection3D, Record
@@ -56,15 +57,6 @@ ATTRIBUTES = frozenset(
         "vehicle.stopped",
     }
 )
-
-ERROR_NAMES = {
-    "trans_err": "mATE",
-    "scale_err": "mASE",
-    "orient_err": "mAOE",
-    "vel_err": "mAVE",
-    "attr_err": "mAAE",
-}
-"""The devkit's name of an error → the name that papers use."""
 
 
 class HasConfidence(Protocol):

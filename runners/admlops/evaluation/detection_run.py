@@ -13,8 +13,7 @@ from admlops.datasets.annotations import SampleScene
 from admlops.evaluation.bootstrap import Resampling, Scenes, Values, Weights, interval, resample_scenes
 from admlops.evaluation.boxes import Boxes, GroundTruth
 from admlops.evaluation.breakdowns import break_down
-from admlops.evaluation.detection import ERROR_NAMES
-from admlops.evaluation.metrics import Metric
+from admlops.evaluation.metrics import ERROR_NAMES, Metric
 from admlops.evaluation.nuscenes_detection import Matching, Score, match_boxes, score
 from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD, Protocol
 from admlops.evaluation.nuscenes_resampling import Resampled, resample_scores

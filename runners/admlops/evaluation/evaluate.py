@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from admlops.evaluation.detection_run import DetectionResult
 from admlops.evaluation.lane_run import LaneResult
 from admlops.evaluation.lane_verdicts import match_run
 from admlops.evaluation.latency import summarize
-from admlops.evaluation.metrics import Metric
+from admlops.evaluation.metrics import ON_REQUEST, Metric
 from admlops.evaluation.official import Official, run_official
 from admlops.evaluation.part import Part
 from admlops.evaluation.run_boxes import FUTURES, RunBoxes, read_run_boxes
@@ -87,6 +87,7 @@ def evaluate_run(
     say: Say,
     official: bool = False,
     truth_2d: Path | None = None,
+    protocols: Collection[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
@@ -97,20 +98,22 @@ def evaluate_run(
         official: compute the metrics with the official code as well, where there is some, each in its own environment;
             `official` in the result has its numbers.
         truth_2d: a COCO file with the ground truth of boxes in images.
+        protocols: out of `metrics.ON_REQUEST`, to evaluate by as well; those of the model's catalogue need no naming.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
-        UsageError: the records do no task that can be evaluated.
+        UsageError: the records do no task that can be evaluated, or none that a protocol asked for measures.
         DataError: the samples, annotations or maps are not in `data`, or `truth_2d` is not what it should be.
         EnvError: an official evaluator cannot be set up or fails.
     """
     boxes = read_run_boxes(run)
     _check(run, data, boxes)
+    _check_protocols(run, boxes, protocols)
     work = Work(
         run=run,
         data=data,
         boxes=boxes,
-        published=_published_protocols(run, layout),
+        on_request=_catalogued_protocols(run, layout).union(protocols),
         cache=layout.repository / CACHE,
         truth_2d=truth_2d,
     )
@@ -148,6 +151,16 @@ def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
             f"{data.version} has no annotations, so nothing can be measured on it",
             hint="run the model on v1.0-mini or v1.0-trainval; for the test set, upload predictions/ to the server",
         )
+
+
+def _check_protocols(run: RunFolder, boxes: RunBoxes, protocols: Collection[str]) -> None:
+    for protocol in protocols:
+        if ON_REQUEST[protocol] not in boxes.tasks:
+            raise UsageError(
+                f"{protocol} measures {ON_REQUEST[protocol]}; the records of run {run.header.run} hold "
+                f"{', '.join(sorted(boxes.tasks)) or 'no task'}",
+                hint=f"admlops evaluate {run.header.run}   # without --protocol",
+            )
 
 
 def _evaluate(work: Work, *, layout: Layout, say: Say, official: bool) -> _Evaluation:
@@ -212,9 +225,11 @@ def _notes(work: Work) -> list[str]:
     return notes
 
 
-def _published_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
+def _catalogued_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
+    """Those that the model's catalogue names, and those that its published numbers follow."""
     try:
-        return frozenset(claim.protocol for claim in load_model(layout, run.header.model).published)
+        model = load_model(layout, run.header.model)
+        return frozenset(model.protocols).union(claim.protocol for claim in model.published)
     except AdmlopsError:  # a run of a model that this catalogue does not have
         return frozenset()
 

@@ -15,9 +15,28 @@ from admlops.errors import ComparabilityError
 DETECTION_PROTOCOL = "nuscenes.detection_cvpr_2019"
 VAD_DETECTION_PROTOCOL = "vad.detection-30x15"
 MAP_PROTOCOL = "maptr.chamfer-60x30-0.5_1.0_1.5"
+MAP_IOU_PROTOCOL = "maptr.iou-60x30-0.5_0.05_0.95"
+MAP_CENTERLINE_PROTOCOL = "maptrv2.chamfer-60x30-0.5_1.0_1.5-centerline"
 LATENCY_PROTOCOL = "latency.batch1"
 
-LOWER_IS_BETTER = frozenset({"mATE", "mASE", "mAOE", "mAVE", "mAAE"})
+ON_REQUEST = {
+    VAD_DETECTION_PROTOCOL: "detections_3d",
+    MAP_IOU_PROTOCOL: "map_elements",
+    MAP_CENTERLINE_PROTOCOL: "map_elements",
+}
+"""Protocols beside a task's usual ones, each with what records must have for it: for models whose catalogue names them,
+and where a user does."""
+
+ERROR_NAMES = {
+    "trans_err": "mATE",
+    "scale_err": "mASE",
+    "orient_err": "mAOE",
+    "vel_err": "mAVE",
+    "attr_err": "mAAE",
+}
+"""The devkit's name of an error → the name that papers use."""
+
+LOWER_IS_BETTER = frozenset(ERROR_NAMES.values())
 """Errors; every other metric is a score or a rate, where more is better."""
 
 LOWER_IS_BETTER_PREFIXES = (

@@ -104,13 +104,10 @@ def compare_evaluated(a: EvaluatedRun, b: EvaluatedRun) -> list[Difference]:
 def _compare(own: Metric, other: Metric, a: EvaluatedRun, b: EvaluatedRun) -> Difference:
     key = (own.protocol, own.name)
     difference = None if own.value is None or other.value is None else other.value - own.value
-    between, p, reason = None, None, None
-    if key in a.resamples and key in b.resamples:
-        differences = b.resamples[key] - a.resamples[key]
-        between = interval(differences)
-        p = None if np.isnan(differences).any() else p_value(differences)
-    else:
-        reason = a.reason or b.reason or f"{own.protocol} is not resampled"
+    resamples = a.resamples.get(key), b.resamples.get(key)
+    between, p, reason = _resampled_difference(own, *resamples)
+    if resamples[0] is None or resamples[1] is None:
+        reason = a.reason or b.reason or reason
     return Difference(
         metric=own.name,
         protocol=own.protocol,
@@ -122,6 +119,20 @@ def _compare(own: Metric, other: Metric, a: EvaluatedRun, b: EvaluatedRun) -> Di
         p_value=p,
         reason=reason,
     )
+
+
+def _resampled_difference(
+    metric: Metric, a: Values | None, b: Values | None
+) -> tuple[tuple[float, float] | None, float | None, str | None]:
+    """Interval and p-value of b - a, or why there are none."""
+    if a is None or b is None:
+        return None, None, f"{metric.protocol} is not resampled"
+    if len(a) != len(b):
+        return None, None, f"{len(a)} and {len(b)} resamples: evaluate both runs with one admlops"
+    differences = b - a
+    if np.isnan(differences).any():
+        return None, None, f"{metric.name} is undefined in some resamples"
+    return interval(differences), p_value(differences), None
 
 
 def _read_resamples(content: Mapping[str, Any] | None, dataset: str) -> Resamples:

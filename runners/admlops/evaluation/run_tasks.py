@@ -44,7 +44,7 @@ class Work:
 
     Attributes:
         boxes: what one pass over the records found, and which tasks they do.
-        published: the protocols under which the model's authors publish numbers.
+        on_request: protocols beside the usual ones that are wanted, out of `metrics.ON_REQUEST`.
         cache: the folder that keeps vectors cut from maps.
         truth_2d: a COCO file with ground truth of the images, if there is any.
     """
@@ -52,7 +52,7 @@ class Work:
     run: RunFolder
     data: DataSet
     boxes: RunBoxes
-    published: frozenset[str]
+    on_request: frozenset[str]
     cache: Path
     truth_2d: Path | None = None
 
@@ -86,13 +86,13 @@ class Work:
 
     @cached_property
     def map_protocols(self) -> dict[str, MapProtocol]:
-        """MapTR's Chamfer AP; its others where the model's authors report them, or where there are centrelines."""
+        """MapTR's Chamfer AP; its others where they are wanted, or where there are centrelines."""
         records = read_map_records(self.run)
         lines = any(element.type == CENTERLINE for record in records for element in record.map_elements or ())
         protocols = {"map": CHAMFER}
-        if IOU.name in self.published:
+        if IOU.name in self.on_request:
             protocols["map_iou"] = IOU
-        if lines or CHAMFER_WITH_CENTERLINES.name in self.published:
+        if lines or CHAMFER_WITH_CENTERLINES.name in self.on_request:
             protocols["map_centerline"] = CHAMFER_WITH_CENTERLINES
         return protocols
 
@@ -119,12 +119,12 @@ def evaluate_tasks(work: Work) -> dict[str, Part]:
 
 
 def _evaluate_boxes(work: Work) -> dict[str, DetectionResult]:
-    """The nuScenes metrics, and VAD's where the model's authors report those."""
+    """The nuScenes metrics, and VAD's where they are wanted."""
     annotations = work.annotations.first(len(work.boxes.metadata))
     truth = make_ground_truth(annotations)
     boxes = work.boxes.in_global_frame(truth)
     results = {"detection": evaluate_detections(boxes, truth, annotations.scenes, NUSCENES)}
-    if VAD.name in work.published:
+    if VAD.name in work.on_request:
         boxes = boxes.take(submitted(work.boxes.geometry[:, :3], work.boxes.score, VAD))
         results["vad_detection"] = evaluate_detections(boxes, truth, annotations.scenes, VAD)
     return results

@@ -31,7 +31,7 @@ from admlops.evaluation.ap_resampling import resample_area
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.map_curves import Curve, SampleMatch, precision_recall, thin, true_positives_of
 from admlops.evaluation.map_predictions import MapRecord, Predictions, read_all_predictions
-from admlops.evaluation.metrics import MAP_PROTOCOL, Metric
+from admlops.evaluation.metrics import MAP_CENTERLINE_PROTOCOL, MAP_IOU_PROTOCOL, MAP_PROTOCOL, Metric
 from admlops.evaluation.polylines import Batch, buffer_iou, nearest_lines, resample
 
 THRESHOLDS_M = (0.5, 1.0, 1.5)
@@ -71,14 +71,14 @@ CHAMFER = MapProtocol(
     nearest=_nearest_by_chamfer,
 )
 IOU = MapProtocol(
-    name="maptr.iou-60x30-0.5_0.05_0.95",
+    name=MAP_IOU_PROTOCOL,
     classes=MAP_CLASSES,
     thresholds=IOU_THRESHOLDS,
     limits=tuple(-value for value in IOU_THRESHOLDS),
     nearest=_nearest_by_iou,
 )
 CHAMFER_WITH_CENTERLINES = MapProtocol(
-    name="maptrv2.chamfer-60x30-0.5_1.0_1.5-centerline",
+    name=MAP_CENTERLINE_PROTOCOL,
     classes=(*MAP_CLASSES, CENTERLINE),
     thresholds=THRESHOLDS_M,
     limits=THRESHOLDS_M,

@@ -15,6 +15,7 @@ from admlops.evaluation.metrics import LATENCY_PROTOCOL
 from admlops.reports import charts, page
 from admlops.reports.bird_eye import BIRD_EYE_STYLE, OVERLAY_STYLE, bird_eye_svg
 from admlops.reports.camera_view import CameraPicture, draw_cameras
+from admlops.reports.part_tables import group_parts
 from admlops.reports.run_data import RunData
 from admlops.reports.scene_view import Samples, SceneView, view_sample
 from admlops.storage import write_atomically
@@ -102,6 +103,7 @@ def render_report(
         scores=[
             (group, _draw_scores(group, number, ran)) for number, group in enumerate(page.group_scores(labels, runs))
         ],
+        parts_of_data=group_parts([label for label, _ in ran], [run for _, run in ran]),
         latency_protocol=LATENCY_PROTOCOL,
         latency_charts=_draw_latency(ran),
         telemetry_charts=[(label, found) for i, (label, run) in enumerate(ran) if (found := _draw_telemetry(run, i))],
