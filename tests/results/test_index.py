@@ -179,6 +179,22 @@ def test_exports_agree_with_the_records(make_run: MakeRun, tmp_path: Path) -> No
     assert json.loads(points) == [[0.0, 1.5], [10.0, 1.75]]
 
 
+def test_a_run_is_verified_file_by_file(make_run: MakeRun, admlops: Admlops) -> None:
+    run = make_run("first")
+    refused = admlops("results", "verify", "first", check=False)
+    assert (refused.returncode, "manifest.json is missing" in refused.stderr) == (2, True)
+    run.write_manifest()
+    assert "every file is as its manifest says, 4 records are whole" in admlops("results", "verify", "first").stdout
+    records = next(run.records_path.iterdir())
+    records.write_bytes(records.read_bytes()[:-20])
+    changed = admlops("results", "verify", "first", "--json", check=False)
+    assert (changed.returncode, json.loads(changed.stdout)["changed"]) == (2, [f"records/{records.name}"])
+    assert f"records/{records.name}" in changed.stderr
+    run.write_manifest()
+    damaged = admlops("results", "verify", "first", check=False)
+    assert (damaged.returncode, records.name in damaged.stderr, "Traceback" in damaged.stderr) == (2, True, False)
+
+
 def test_an_export_of_a_broken_run_leaves_the_old_file(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("first")
     out = tmp_path / "records.jsonl"

@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": ("admlops.cli.evaluate:evaluate", "Official metrics of a run."),
     "models": ("admlops.cli.models:models", "The catalogue: list, show and validate models."),
     "report": ("admlops.cli.report:report", "One self-contained page about a run or several."),
-    "results": ("admlops.cli.results:results", "Runs: list, show, export and index them."),
+    "results": ("admlops.cli.results:results", "Runs: list, show, verify, compare, export and index."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "sources": ("admlops.cli.sources:sources", "The models' sources: list, fetch and verify them."),
 }

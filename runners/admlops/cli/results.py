@@ -1,4 +1,4 @@
-"""`admlops results`: the runs on disk, listed, shown, compared, exported and indexed."""
+"""`admlops results`: the runs on disk, listed, shown, verified, compared, exported and indexed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def results() -> None:
-    """List, show, compare, export and index runs.
+    """List, show, verify, compare, export and index runs.
 
     \b
     Example:
@@ -80,6 +80,34 @@ def show(run: str, as_json: bool) -> None:
     header = msgspec.to_builtins(folder.header)
     shown = {**_summarise(folder), "failures": failures, "header": header, "metrics": metrics}
     click.echo(json.dumps(shown, indent=2))
+
+
+@results.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def verify(run: str, as_json: bool) -> None:
+    """Read every file of a run again: the hashes of its manifest, and each record against the standard record.
+
+    \b
+    Example:
+      admlops results verify GroundPlane-20260102-030405-a1b2c3
+    """
+    from admlops.errors import RecordError
+    from admlops.paths import find_layout
+    from admlops.results.runs import find_run
+
+    folder = find_run(find_layout(), run)
+    changed = folder.check_manifest()
+    records = 0 if changed else sum(1 for _ in folder.records())
+    if as_json:
+        click.echo(json.dumps({"run": folder.path.name, "changed": changed, "records": records}, indent=2))
+    elif not changed:
+        click.echo(f"{folder.path.name}: every file is as its manifest says, {records} records are whole")
+    if changed:
+        raise RecordError(
+            f"{len(changed)} files of {folder.path} are missing or not as its manifest says: {', '.join(changed[:5])}",
+            hint="make the run again, or bring these files back from where they were kept",
+        )
 
 
 @results.command()
