@@ -81,7 +81,11 @@ def test_a_row_that_lacks_a_key(admlops: Admlops, own_root: Path) -> None:
 
 def test_names_that_nobody_has(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
     refused(admlops("run", "MapTRR", "--data", synthetic_root, check=False), "MapTRR")
-    refused(admlops("run", "GroundPlane", "--data", synthetic_root, "--scene", "scene-9", check=False), "scene-9")
+    refused(
+        admlops("run", "GroundPlane", "--data", synthetic_root, "--scene", "scene-9", check=False),
+        "scene-9",
+        "scene-0916",
+    )
     refused(admlops("run", "GroundPlane", "--data", synthetic_root, "--split", "val", check=False), "val")
     tokens = tmp_path / "tokens.txt"
     tokens.write_text("f" * 32)

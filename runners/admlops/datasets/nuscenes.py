@@ -6,6 +6,7 @@ given in the ego frame of the key frame (ego pose of LIDAR_TOP): metres, x forwa
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 from collections import defaultdict
@@ -111,9 +112,12 @@ class NuScenes:
         return (self.root / "synthetic.json").is_file()
 
     def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
-        """The named scenes in that order, or all in table order."""
+        """The named scenes in that order, or all in table order. Raises DataError for an unknown name."""
         with _explained(self.root, self.version):
-            return [self._scene(name) for name in (self._tables.scene_names() if names is None else names)]
+            known = self._tables.scene_names()
+            wanted = known if names is None else list(names)
+            check_scene_names(wanted, known, self.root / self.version)
+            return [self._scene(name) for name in wanted]
 
     def scenes_of_split(self, split: str) -> list[Scene]:
         """The scenes of a split: an official one, `all`, or one that `splits.json` beside the tables defines.
@@ -321,6 +325,17 @@ def _explained(root: Path, version: str) -> Iterator[None]:
             f"{root / version}: a row lacks the key {error}",
             hint="unpack the tables again, or make a whole data set: admlops data synthesize DIR",
         ) from error
+
+
+def check_scene_names(names: Iterable[str], known: Iterable[str], where: Path) -> None:
+    """Raise DataError for the first of `names` that is not `known`, with the known ones that are most like it."""
+    there = list(known)
+    unknown = next((name for name in names if name not in there), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, there, n=5, cutoff=0) or there[:5]
+        raise DataError(
+            f"{where} has no scene {unknown!r}", hint=f"pass --scene with one of its own: {', '.join(near)}"
+        )
 
 
 def tokens_digest(tokens: Iterable[str]) -> str:

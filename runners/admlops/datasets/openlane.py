@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes import GroundTruthBox, Scene
+from admlops.datasets.nuscenes import GroundTruthBox, Scene, check_scene_names
 from admlops.errors import DataError
 from inside import nuscenes as tables
 from inside.openlane import OpenLane, list_versions
@@ -92,9 +92,12 @@ class OpenLaneV2:
         return (self.root / "synthetic.json").is_file()
 
     def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
-        """The named scenes in that order, or all in the list's order."""
+        """The named scenes in that order, or all in the list's order. Raises DataError for an unknown name."""
         with self._explained():
-            return [self._scene(name) for name in (self._frames.scene_names() if names is None else names)]
+            known = self._frames.scene_names()
+            wanted = known if names is None else list(names)
+            check_scene_names(wanted, known, self.root / self.version)
+            return [self._scene(name) for name in wanted]
 
     def scenes_of_split(self, split: str) -> list[Scene]:
         """The scenes of `train`, `val` or `test`, or of `all`."""
