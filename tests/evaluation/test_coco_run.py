@@ -148,9 +148,24 @@ def _lose_category(content: dict[str, Any]) -> None:
     content["categories"].pop()
 
 
+def _repeat_name(content: dict[str, Any]) -> None:
+    content["categories"][1]["name"] = content["categories"][0]["name"]
+
+
+def _repeat_id(content: dict[str, Any]) -> None:
+    content["categories"].append({**content["categories"][0], "name": "another"})
+
+
+def _turn_inside_out(content: dict[str, Any]) -> None:
+    content["annotations"][0]["bbox"][2] = -3.0
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (_repeat_name, "more than one category has the name"),
+        (_repeat_id, "more than one category has the id 7"),
+        (_turn_inside_out, "has a negative width or height"),
         (_without("categories"), "missing required field `categories`"),
         (_without("images", 0, "file_name"), r"missing required field `file_name` - at `\$.images"),
         (_repeat_image, "is there twice"),

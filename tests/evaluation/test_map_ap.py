@@ -195,6 +195,14 @@ def test_unknown_types_are_named_and_centerlines_left_alone(data: NuScenes, toke
     assert evaluate_map([record], truth, samples).metrics("d")[0].value == pytest.approx(1.0, abs=1e-6)
 
 
+def test_elements_beyond_measure_are_named(data: NuScenes, tokens: list[str]) -> None:
+    near = MapElement(id=3, type="divider", points=[(0.0, 0.0), (1.0, 1.0)], confidence=0.5)
+    far = MapElement(id=4, type="divider", points=[(0.0, 0.0), (1e200, 1.0), (1.0, 1.0)], confidence=0.5)
+    record = make_record(metadata(data, tokens[0]), Outputs(map_elements=[near, far]))
+    with pytest.raises(RecordError, match=r"map element 4 with a coordinate larger than 1,000,000 m"):
+        evaluate_map([record], {tokens[0]: []}, {tokens[0]: data.sample(tokens[0])})
+
+
 coordinates = st.tuples(st.floats(-10, 10), st.floats(-10, 10))
 polylines = st.lists(coordinates, min_size=2, max_size=6)
 

@@ -111,6 +111,10 @@ def test_a_failed_sample_counts_as_a_vehicle_that_stays(
     [
         (Plan(command="straight", interval_s=0.5, waypoints=[(1.0, 0.0)] * 5), "a plan of 5 steps of 0.5 s"),
         (Plan(command="straight", interval_s=1.0, waypoints=[(1.0, 0.0)] * 6), "a plan of 6 steps of 1.0 s"),
+        (
+            Plan(command="straight", interval_s=0.5, waypoints=[(1e200, 0.0)] * 6),
+            "a plan with a coordinate larger than",
+        ),
         (None, "no plan, where others have one"),
     ],
 )
@@ -125,7 +129,7 @@ def test_a_plan_that_cannot_be_measured_is_named(
         return msgspec.structs.replace(outputs, plan=plan or msgspec.UNSET) if len(seen) == 3 else outputs
 
     run = write_planned_run(tmp_path / "run", data, futures, tokens[:SAMPLES], change=spoil)
-    with pytest.raises(RecordError, match=f"{tokens[2]} .*has {said}; the metrics need 6 steps of 0.5 s"):
+    with pytest.raises(RecordError, match=f"{tokens[2]} .*has {said}.*; the metrics need 6 steps of 0.5 s"):
         evaluate_run(run, data, layout=layout, say=print)
     assert not run.metrics_path.exists()
 

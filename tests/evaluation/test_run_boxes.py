@@ -78,6 +78,7 @@ def test_at_most_500_boxes_and_the_most_confident_stay(data: NuScenes, tokens: l
         (b'"velocity":[', b'"speed":[', "not a standard record"),
         (b'"confidence":1.0', b'"confidence":NaN', "NaN and infinity are not numbers of JSON"),
         (b"}", b"", "scene-0103.jsonl:2 is not a standard record"),
+        (b'"scene":"scene-0103"', b'"scene":"scene-0916"', "jsonl:2 is a record of scene scene-0916, in the file of"),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -90,6 +91,14 @@ def test_what_is_wrong_is_named(
     path.write_bytes(b"\n".join([first, second.replace(old, new, 1), rest]))
     with pytest.raises(RecordError, match=message):
         read_run_boxes(run)
+
+
+def test_numbers_that_cannot_be_measured_are_named(data: NuScenes, tokens: list[str], tmp_path: Path) -> None:
+    box = detection(data.ground_truth(tokens[0])[0], id=4)
+    fast = msgspec.structs.replace(box, bbox_3d=msgspec.structs.replace(box.bbox_3d, velocity=(1e200, 0.0)))
+    records = [make_record(metadata(data, tokens[0]), Outputs(detections_3d=[fast]))]
+    with pytest.raises(RecordError, match="detection 4: a number of bbox_3d is larger than 1,000,000"):
+        read_run_boxes(make_run(tmp_path / "run", data, records))
 
 
 def test_two_processes_read_what_one_reads(

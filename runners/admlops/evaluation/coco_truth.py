@@ -9,6 +9,7 @@ camera whose picture of the data set has the same file name; folders do not coun
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ def _read(path: Path) -> _File:
 
 
 def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict[Image, ImageTruth]:
+    _check_categories(path, file.categories)
     known = {image.id for image in file.images}
     names = {category.id: category.name for category in file.categories}
     listed: dict[int | str, list[_Annotation]] = {image: [] for image in found}
@@ -113,6 +115,8 @@ def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict
         if annotation.image_id not in known or annotation.category_id not in names:
             what = "image" if annotation.image_id not in known else "category"
             raise _wrong(path, f"an annotation refers to {what} {getattr(annotation, f'{what}_id')!r}, which it lacks")
+        if min(annotation.bbox[2:]) < 0:
+            raise _wrong(path, f"a box of image {annotation.image_id!r} has a negative width or height")
         if annotation.image_id in listed:
             listed[annotation.image_id].append(annotation)
     return {
@@ -123,6 +127,13 @@ def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict
         )
         for image, own in listed.items()
     }
+
+
+def _check_categories(path: Path, categories: list[_Category]) -> None:
+    for what in ("id", "name"):
+        repeated = [value for value, count in Counter(getattr(one, what) for one in categories).items() if count > 1]
+        if repeated:
+            raise _wrong(path, f"more than one category has the {what} {repeated[0]!r}")
 
 
 def _wrong(path: Path, what: str) -> DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, ego_to_patch
 from admlops.errors import RecordError
+from admlops.evaluation.metrics import LARGEST
 from admlops.results.record import MapElement, MapElements, Metadata, decode_record
 from admlops.results.run_folder import RunFolder
 
@@ -93,7 +95,7 @@ def read_predictions(
                 f"{element.type!r}; the types are {', '.join((*classes, *sorted(OTHER_TYPES - {*classes})))}",
                 hint=f"mend convert() in the adapter of {record.metadata.model_name} and run it again",
             )
-    lines = _move_to_patch(elements, sample)
+    lines = _move_to_patch(record.metadata, elements, sample)
     by_class: dict[str, list[int]] = {name: [] for name in classes}
     for index, element in enumerate(elements):
         if element.type in by_class:
@@ -108,10 +110,17 @@ def read_predictions(
     }
 
 
-def _move_to_patch(elements: Sequence[MapElement], sample: Mapping[str, Any]) -> list[Points]:
+def _move_to_patch(meta: Metadata, elements: Sequence[MapElement], sample: Mapping[str, Any]) -> list[Points]:
     """All lines of a record in one go: converting them one by one would take most of the evaluation's time."""
     if not elements:
         return []
     points = ego_to_patch([point for element in elements for point in element.points], sample)
     ends = np.cumsum([len(element.points) for element in elements]).tolist()
+    if np.abs(points).max() > LARGEST:
+        first = int((np.abs(points) > LARGEST).any(axis=1).argmax())
+        raise RecordError(
+            f"the record of sample {meta.sample_token} has a map element {elements[bisect_right(ends, first)].id} with "
+            f"a coordinate larger than {LARGEST:,.0f} m",
+            hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
+        )
     return [points[start:end] for start, end in itertools.pairwise([0, *ends])]

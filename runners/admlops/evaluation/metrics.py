@@ -36,6 +36,9 @@ ERROR_NAMES = {
 }
 """The devkit's name of an error → the name that papers use."""
 
+LARGEST = 1e6
+"""Metres, or metres a second: no number of a record that is measured may be larger; sums of squares stay finite."""
+
 LOWER_IS_BETTER = frozenset(ERROR_NAMES.values())
 """Errors; every other metric is a score or a rate, where more is better."""
 

@@ -100,7 +100,8 @@ def in_range(boxes: Boxes, ego: Floats, protocol: Protocol) -> Mask:
     across = boxes.center[:, :2] - ego[boxes.sample, :2]
     if protocol.window_m is not None:
         return np.asarray((np.abs(across) < protocol.window_m).all(axis=1))
-    near: Mask = np.sqrt((across**2).sum(axis=1)) < protocol.ranges_m[boxes.label]
+    with np.errstate(over="ignore"):  # of a box that is out of every range
+        near: Mask = np.sqrt((across**2).sum(axis=1)) < protocol.ranges_m[boxes.label]
     return near
 
 

@@ -37,6 +37,7 @@ from admlops.evaluation.boxes import (
     yaws,
 )
 from admlops.evaluation.detection import MOVING_M_S, choose_attribute, most_confident
+from admlops.evaluation.metrics import LARGEST
 from admlops.results.record import (
     UNIT_TOLERANCE,
     Confidence,
@@ -167,8 +168,7 @@ def _read_scenes(run: RunFolder, scenes: Sequence[str]) -> RunBoxes:
     metadata: list[Metadata] = []
     tasks: set[str] = set()
     parts: list[_Sample] = []
-    for line, where in chain.from_iterable(map(run.lines_of, scenes)):
-        record = _decode(line, where)
+    for record in _records(run, scenes):
         tasks |= {task for task in TASKS if _answers(getattr(record, task))}
         if isinstance(record.detections_3d, list) and record.detections_3d:
             parts.append(_to_arrays(record, len(metadata)))
@@ -178,6 +178,18 @@ def _read_scenes(run: RunFolder, scenes: Sequence[str]) -> RunBoxes:
     dropped = sum(part.dropped for part in parts)
     columns = [np.concatenate(column) for column in zip(*(part.columns for part in parts), strict=True)]
     return _make(metadata, frozenset(tasks), dropped, columns or _no_columns())
+
+
+def _records(run: RunFolder, scenes: Sequence[str]) -> Iterator[_Record]:
+    for scene in scenes:
+        for line, where in run.lines_of(scene):
+            record = _decode(line, where)
+            if record.metadata.scene != scene:
+                raise RecordError(
+                    f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
+                    hint=f"admlops results verify {run.header.run}",
+                )
+            yield record
 
 
 def _make(metadata: list[Metadata], tasks: frozenset[str], dropped: int, columns: list[NDArray[Any]]) -> RunBoxes:
@@ -256,13 +268,17 @@ def _to_arrays(record: _Record, index: int) -> _Sample:
     geometry[:, :10] = np.fromiter(_flat(_flat(map(_pose, boxes))), np.float64, 10 * n).reshape(n, 10)
     velocities = [velocity or _UNKNOWN for velocity in map(_velocity, boxes)]
     geometry[:, 10:] = np.fromiter(_flat(velocities), np.float64, 2 * n).reshape(n, 2)
-    _check_rotations(record, kept, geometry[:, 6:10])
+    _check_geometry(record, kept, geometry)
     number = np.fromiter(map(_id, kept), np.int32, n)
     score = np.fromiter(map(_confidence, kept), np.float64, n)
     return _Sample((np.full(n, index, np.int32), label, number, geometry, score, attribute), len(found) - n)
 
 
-def _check_rotations(record: _Record, kept: Sequence[_Detection], quaternions: Floats) -> None:
+def _check_geometry(record: _Record, kept: Sequence[_Detection], geometry: Floats) -> None:
+    quaternions = geometry[:, 6:10]
+    wrong = np.flatnonzero((np.abs(geometry) > LARGEST).any(axis=1))
+    if len(wrong):
+        raise _complain(record, kept[int(wrong[0])], f"a number of bbox_3d is larger than {LARGEST:,.0f}")
     wrong = np.flatnonzero(np.abs((quaternions**2).sum(axis=1) - 1.0) > UNIT_TOLERANCE)
     if len(wrong):
         detection = kept[int(wrong[0])]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from admlops.datasets.nuscenes import rotation_matrix
 from admlops.datasets.vector_map import ego_to_patch
 from admlops.errors import RecordError
+from admlops.evaluation.metrics import LARGEST
 from admlops.evaluation.motion import LABELS, MIN_SCORE, MotionPrediction
 from admlops.evaluation.planning import STEP_S, STEPS
 from admlops.results.record import Plan, Point3, Trajectory, decode_record
@@ -122,6 +123,8 @@ def _plan(record: _Record, sample: Mapping[str, Any]) -> Floats | None:
         return None
     if len(plan.waypoints) < STEPS or abs(plan.interval_s - STEP_S) > 1e-6:
         raise _complain(record, f"a plan of {len(plan.waypoints)} steps of {plan.interval_s} s")
+    if np.abs(plan.waypoints).max() > LARGEST:
+        raise _complain(record, f"a plan with a coordinate larger than {LARGEST:,.0f} m")
     return ego_to_patch(plan.waypoints[:STEPS], sample)
 
 
@@ -137,6 +140,8 @@ def _futures(record: _Record, sample: Mapping[str, Any]) -> MotionPrediction | N
     turn = rotation_matrix(pose["rotation_wxyz"])
     centers = np.array([one.bbox_3d.center for one in sure])
     modes = _same_count([_modes(record, one) for one in sure])
+    if np.abs(modes).max() > LARGEST:
+        raise _complain(record, f"a future with a coordinate larger than {LARGEST:,.0f} m")
     # Steps lie in the plane: they take the turn seen from above, as adapters give it to them.
     from_center = np.diff(modes, axis=2, prepend=np.broadcast_to(centers[:, np.newaxis, np.newaxis, :2], _first(modes)))
     return MotionPrediction(
