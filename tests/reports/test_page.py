@@ -59,9 +59,8 @@ def test_a_claim_is_not_comparable_on_other_data_weights_or_device() -> None:
 def test_a_claim_names_its_subset_where_it_is_not_the_usual_one() -> None:
     assert REAL.header is not None
     on_a = replaced(REAL, header=replace(REAL.header, data=replace(REAL.header.data, version="subset_A")))
-    claims = [
-        Claim(metric="mAP", value=0.4, protocol="openlanev2.1.0", source="paper", version=v) for v in (None, "subset_B")
-    ]
+    claim = {"metric": "mAP", "value": 0.4, "protocol": "openlanev2.1.0", "source": "paper"}
+    claims = [Claim.model_validate({**claim, "version": version}) for version in (None, "subset_B")]
     measured = {"name": "mAP", "protocol": "openlanev2.1.0", "value": 0.5, "n": 40, "interval": None}
     assert on_a.metrics is not None
     run = replaced(on_a, claims=claims, metrics={**on_a.metrics, "metrics": [measured]})
@@ -107,6 +106,15 @@ def test_the_summary_row_says_failures_memory_and_energy() -> None:
     assert row.gpu_memory == "2\u2009079"
     assert float(row.energy) == pytest.approx(180 * 29.5 / 77, abs=0.05)
     assert row.metrics[:2] == ("0.310", "0.380")
+
+
+def test_random_weights_are_marked_in_their_row() -> None:
+    run = make_run("A")
+    assert run.header is not None
+    header = replace(run.header, settings={"options": {"weights": "random:0"}})
+    columns = page.find_columns([run])
+    assert page.make_row("A", run, columns).state == "complete"
+    assert page.make_row("A", replaced(run, header=header), columns).state == "random weights"
 
 
 def test_columns_of_one_protocol_stand_together() -> None:

@@ -249,7 +249,11 @@ def moment(text: str) -> str:
 
 
 def _state(run: RunData) -> str:
-    return "failed samples" if run.status == "complete" and run.failed else run.status
+    if run.status != "complete":
+        return run.status
+    if run.failed:
+        return "failed samples"
+    return "random weights" if run.header is not None and run.header.random_weights else "complete"
 
 
 def _percentile(times: Distribution | None, percentile: float) -> tuple[str, str]:
