@@ -213,7 +213,9 @@ def _find_run(layout: Layout, request: RunRequest, say: Say) -> RunFolder | None
 def _row_data(row: Compared) -> RunData:
     if row.run is None:
         status, _, reason = row.status.partition(": ")
-        return missing_model(row.model.name, status=status, hint=f"{reason}. Next: {row.hint}", claims=row.model.published)
+        return missing_model(
+            row.model.name, status=status, hint=f"{reason}. Next: {row.hint}", claims=row.model.published
+        )
     return load_run_data(row.run, model=row.model)
 
 
