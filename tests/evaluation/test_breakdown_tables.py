@@ -96,3 +96,15 @@ def test_a_protocol_that_the_records_are_not_for_is_refused(run_name: str, admlo
     unknown = admlops("evaluate", run_name, "--protocol", MAP_PROTOCOL, check=False)
     assert unknown.returncode == 2
     assert MAP_IOU_PROTOCOL in unknown.stderr
+
+
+def test_ground_truth_and_data_that_do_not_fit_are_refused(run_name: str, tmp_path: Path, admlops: Admlops) -> None:
+    file = tmp_path / "coco.json"
+    file.write_text("{}")
+    shown = admlops("evaluate", run_name, "--boxes-2d", file, check=False)
+    assert shown.returncode == 2
+    assert "is ground truth of detections_2d; the records of run parted hold detections_3d" in shown.stderr
+    moved = admlops("evaluate", run_name, "--data", tmp_path / "nowhere", check=False)
+    assert moved.returncode == 2
+    assert "run parted was made on v1.0-mini in" in moved.stderr
+    assert "admlops evaluate parted --data DIR" in moved.stderr

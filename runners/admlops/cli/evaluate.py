@@ -54,6 +54,7 @@ def evaluate(
     """
     from admlops.cli.tables import print_table
     from admlops.datasets.data_set import open_data
+    from admlops.errors import DataError
     from admlops.evaluation.evaluate import evaluate_run
     from admlops.paths import find_layout
     from admlops.results.runs import find_run
@@ -61,7 +62,13 @@ def evaluate(
     layout = find_layout()
     folder = find_run(layout, run)
     header = folder.header
-    opened = open_data(data or Path(header.data.root), header.data.version)
+    try:
+        opened = open_data(data or Path(header.data.root), header.data.version)
+    except DataError as error:
+        raise DataError(
+            f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
+            hint=f"admlops evaluate {run} --data DIR   # where that data set is",
+        ) from error
     with folder.lock():
         metrics = evaluate_run(
             folder,

@@ -108,7 +108,7 @@ def evaluate_run(
     """
     boxes = read_run_boxes(run)
     _check(run, data, boxes)
-    _check_protocols(run, boxes, protocols)
+    _check_wishes(run, boxes, protocols, truth_2d)
     work = Work(
         run=run,
         data=data,
@@ -144,7 +144,7 @@ def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
     if data.version != run.header.data.version:
         raise DataError(
             f"run {name} was made on {run.header.data.version}, the data set given is {data.version}",
-            hint=f"pass --version {run.header.data.version}",
+            hint=f"pass --data with the data set of that version; the run was made on {run.header.data.root}",
         )
     if data.version.endswith("test"):
         raise DataError(
@@ -153,7 +153,14 @@ def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
         )
 
 
-def _check_protocols(run: RunFolder, boxes: RunBoxes, protocols: Collection[str]) -> None:
+def _check_wishes(run: RunFolder, boxes: RunBoxes, protocols: Collection[str], truth_2d: Path | None) -> None:
+    """What is asked for beside the usual must be something that the records do."""
+    if truth_2d is not None and IMAGES not in boxes.tasks:
+        raise UsageError(
+            f"{truth_2d} is ground truth of {IMAGES}; the records of run {run.header.run} hold "
+            f"{', '.join(sorted(boxes.tasks)) or 'no task'}",
+            hint=f"admlops evaluate {run.header.run}   # without --boxes-2d",
+        )
     for protocol in protocols:
         if ON_REQUEST[protocol] not in boxes.tasks:
             raise UsageError(
