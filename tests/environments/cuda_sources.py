@@ -30,7 +30,7 @@ from pathlib import Path
 from admlops.catalog import load_model
 from admlops.environments import Environment, Recipe, find_model
 from admlops.environments.lock import read_lock
-from admlops.environments.ops.patches import make_patched_copy
+from admlops.environments.ops.patches import apply_patches
 from admlops.environments.ops.source import fetch_source, unpack_source
 from admlops.environments.ops.toolchain import index_settings
 from admlops.errors import AdmlopsError, EnvError
@@ -91,7 +91,8 @@ def list_sources(layout: Layout, mmcv: Path, folder: Path) -> list[Path]:
     if not attention.is_dir():
         raise EnvError("MapTR's source is not checked out", hint="admlops sources fetch MapTR")
     copy = folder / "geometric_kernel_attn"
-    make_patched_copy(attention, copy, [PATCH])
+    shutil.copytree(attention, copy)
+    apply_patches(copy, [PATCH])
     return [*sorted((mmcv / "mmcv" / "ops" / "csrc" / "pytorch" / "cuda").glob("*.cu")), *sorted(copy.glob("*.cu"))]
 
 

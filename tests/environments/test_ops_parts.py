@@ -15,7 +15,7 @@ from tests.environments.ops_fixtures import make_patch
 from admlops.environments.ops.jobs import count_cores, max_jobs
 from admlops.environments.ops.key import WheelKey, torch_arch_list
 from admlops.environments.ops.log import count_objects, follow, read_tail
-from admlops.environments.ops.patches import make_patched_copy, patches_digest, select_patches
+from admlops.environments.ops.patches import apply_patches, patches_digest, select_patches
 from admlops.environments.ops.smoke import smoke_test
 from admlops.errors import EnvError
 from admlops.health import available_memory_bytes
@@ -109,34 +109,30 @@ class TestJobs:
 class TestPatches:
     @pytest.fixture
     def tree(self, tmp_path: Path) -> Path:
-        """A source tree inside a repository that ignores where the copy will be."""
+        """A source tree inside a repository that ignores it."""
         subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
-        (tmp_path / ".gitignore").write_text("/copy/\n")
+        (tmp_path / ".gitignore").write_text("/tree/\n")
         tree = tmp_path / "tree"
         tree.mkdir()
         (tree / "limits.py").write_text("newest = '1.7.0'\n")
-        (tree / ".git").mkdir()
         return tree
 
     @pytest.fixture
     def patch(self, tmp_path: Path) -> Path:
-        path = tmp_path / "patches" / "source" / "01-limits.patch"
+        path = tmp_path / "patches" / "limits" / "01-limits.patch"
         path.parent.mkdir(parents=True)
         path.write_text(make_patch("limits.py", "newest = '1.7.0'\n", "newest = '1.7.2'\n"))
         return path
 
-    def test_the_copy_is_changed_and_the_tree_is_not(self, tree: Path, patch: Path, tmp_path: Path) -> None:
-        make_patched_copy(tree, tmp_path / "copy", (patch,))
-        assert (tmp_path / "copy" / "limits.py").read_text() == "newest = '1.7.2'\n"
-        assert (tree / "limits.py").read_text() == "newest = '1.7.0'\n"
-        assert not (tmp_path / "copy" / ".git").exists()
+    def test_a_tree_that_a_repository_ignores_is_changed(self, tree: Path, patch: Path) -> None:
+        apply_patches(tree, (patch,))
+        assert (tree / "limits.py").read_text() == "newest = '1.7.2'\n"
 
-    def test_one_that_does_not_apply_leaves_no_copy(self, tree: Path, patch: Path, tmp_path: Path) -> None:
+    def test_one_that_does_not_apply_names_file_and_patch(self, tree: Path, patch: Path) -> None:
         (tree / "limits.py").write_text("newest = '2.0.0'\n")
-        with pytest.raises(EnvError, match=r"01-limits\.patch does not apply to copy") as caught:
-            make_patched_copy(tree, tmp_path / "copy", (patch,))
+        with pytest.raises(EnvError, match=r"01-limits\.patch does not apply to tree") as caught:
+            apply_patches(tree, (patch,))
         assert "limits.py" in caught.value.message
-        assert not (tmp_path / "copy").exists()
 
     def test_the_digest_follows_content_name_and_target(self, patch: Path) -> None:
         first = patches_digest([patch])

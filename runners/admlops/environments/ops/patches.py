@@ -1,13 +1,11 @@
-"""Patches of a model, `envs/<Model>/patches/`: applied to a copy that is built or used, never to the source tree.
+"""Patches of a model, `envs/<Model>/patches/<package>/*.patch`: applied to the copy of a package that is compiled.
 
-`patches/<package>/*.patch` are for a package with compiled operations, `patches/source/*.patch` for the model's own
-code. They are applied in the order of their names, from the root of the copy (`-p1`), without fuzz.
+They are applied in the order of their names, from the root of the copy (`-p1`), without fuzz.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,8 +14,6 @@ from packaging.utils import canonicalize_name
 from admlops.errors import EnvError
 from admlops.processes import run
 
-SOURCE = "source"
-"""The folder of those patches that are for the model's own code."""
 APPLY_TIMEOUT_S = 60.0
 
 
@@ -33,23 +29,9 @@ def patches_digest(patches: Iterable[Path]) -> str:
 
 
 def select_patches(patches: Iterable[Path], target: str) -> tuple[Path, ...]:
-    """Those that are for `target`: a package's name, or `SOURCE`; in the order they are applied."""
+    """Those that are for the package `target`, in the order they are applied."""
     wanted = canonicalize_name(target)
     return tuple(sorted((patch for patch in patches if canonicalize_name(_target(patch)) == wanted), key=_order))
-
-
-def make_patched_copy(source: Path, target: Path, patches: Sequence[Path]) -> None:
-    """Copy a source tree without its git folder to `target`, which must not exist, and apply `patches` to the copy.
-
-    Raises:
-        EnvError: a patch does not apply; `target` is removed again.
-    """
-    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(".git", "__pycache__"))
-    try:
-        apply_patches(target, patches)
-    except BaseException:  # Ctrl-C too: half a patched tree must not look like a whole one
-        shutil.rmtree(target, ignore_errors=True)
-        raise
 
 
 def apply_patches(tree: Path, patches: Sequence[Path]) -> None:
