@@ -95,7 +95,7 @@ def test_a_run_of_both_tasks(
     assert set(metrics["operating_points"]["detection"]) >= {"car", "pedestrian"}
     assert any("official" in line for line in said)
     assert (run.predictions_path / "nuscenes_detection.json").is_file()
-    assert "2 scenes are too few" in metrics["intervals"]["reason"]
+    assert "too few scenes to resample: 2" in metrics["intervals"]["reason"]
     assert {entry["interval"] for entry in metrics["metrics"]} == {None}
     assert not run.resamples_path.exists()
 

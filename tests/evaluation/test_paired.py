@@ -99,7 +99,7 @@ def test_what_is_missing_is_said_with_the_next_command(make: MakeRun) -> None:
     few = make("few", scenes=3)
     assert not few.resamples_path.exists()
     reasons = {one.reason for one in compare_evaluated(read_evaluated(few), read_evaluated(few))}
-    assert reasons == {"no intervals: 3 scenes are too few to resample, at least 10 are needed"}
+    assert reasons == {"no intervals: too few scenes to resample: 3, at least 10 are needed"}
 
 
 @pytest.mark.parametrize(

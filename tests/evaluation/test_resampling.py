@@ -104,7 +104,7 @@ def test_too_few_scenes_have_no_interval(truth: GroundTruth) -> None:
     result = evaluate_detections(predict(truth, per_sample=10), truth, scenes, NUSCENES)
     assert {metric.interval for metric in result.metrics("d")} == {None}
     assert result.resampling.to_json()["reason"] == (
-        f"no intervals: {MIN_SCENES - 1} scenes are too few to resample, at least {MIN_SCENES} are needed"
+        f"no intervals: too few scenes to resample: {MIN_SCENES - 1}, at least {MIN_SCENES} are needed"
     )
 
 

@@ -50,7 +50,7 @@ class Resampling:
 def resample_scenes(scenes: int) -> Resampling:
     """The resamples of so many scenes, the same at every call."""
     if scenes < MIN_SCENES:
-        reason = f"no intervals: {scenes} scenes are too few to resample, at least {MIN_SCENES} are needed"
+        reason = f"no intervals: too few scenes to resample: {scenes}, at least {MIN_SCENES} are needed"
         return Resampling(scenes=scenes, weights=None, reason=reason)
     generator = np.random.default_rng(SEED)
     weights = generator.multinomial(scenes, np.full(scenes, 1 / scenes), size=RESAMPLES)

@@ -130,7 +130,7 @@ def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
     if not records:
         raise RecordError(
             f"{run.records_path} holds no complete scene, so there is nothing to evaluate",
-            hint=f"admlops run {run.header.model} --run {name} --resume",
+            hint=run.header.resume_command,
         )
     if len(set(boxes.tokens)) < len(records):
         raise RecordError(
@@ -336,5 +336,5 @@ def _incomplete_note(run: RunFolder, samples: int) -> str:
     planned = sum(run.header.scenes.values())
     return (
         f"only {samples} of {planned} samples are evaluated, those of scenes that are whole (the run is "
-        f"{run.header.state}); go on with: admlops run {run.header.model} --run {run.header.run} --resume"
+        f"{run.header.state}); go on with: {run.header.resume_command}"
     )
