@@ -36,6 +36,8 @@ LEAKING_VARIABLES = frozenset(
         *("TORCH_CUDA_ARCH_LIST", "TORCH_EXTENSIONS_DIR"),
         # needs a package that no lock has
         "HF_HUB_ENABLE_HF_TRANSFER",
+        # images set it to be small: each start of a model would compile all of its Python anew
+        "PYTHONDONTWRITEBYTECODE",
     )
 )
 """Variables that make one environment see another's files or settings; pod images set several of them."""

@@ -131,6 +131,7 @@ def test_a_venv_needs_no_scripts(tmp_path: Path) -> None:
 
 POD_IMAGE = {
     "PYTHONPATH": "/somewhere",
+    "PYTHONDONTWRITEBYTECODE": "1",
     "PIP_BREAK_SYSTEM_PACKAGES": "1",
     "PIP_CACHE_DIR": "/workspace/.cache/pip",
     "UV_CACHE_DIR": "/workspace/.cache/uv",
