@@ -188,7 +188,12 @@ def test_checkpoints_that_do_not_fit_are_refused(
     found = json.loads(said.splitlines()[-1])
     assert found.pop("whole.pth") == ""
     assert re.search(r"half\.pth does not fit the model: \d+ of \d+ tensors loaded; \d+ missing", found["half.pth"])
-    assert re.search(r"other\.pth does not fit the model: 0 of \d+ tensors loaded; .* unexpected", found["other.pth"])
+    # The counters of batch normalisation, which mmcv asks of no checkpoint, count as loaded.
+    loaded = re.search(
+        r"other\.pth does not fit the model: (\d+) of (\d+) tensors loaded; .*unexpected", found["other.pth"]
+    )
+    assert loaded is not None, found["other.pth"]
+    assert int(loaded[1]) < 0.2 * int(loaded[2])
     assert "cut.pth cannot be read as a checkpoint" in found["cut.pth"]
     assert "text.pth cannot be read as a checkpoint" in found["text.pth"]
     options = ("--limit", "1", "--variant", variant, "--checkpoint", tmp_path / "half.pth")
