@@ -195,11 +195,9 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
 
 
 def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry_run: bool) -> Garbage:
-    libraries, wanted = Libraries(layout.libraries), libraries_wanted(layout.packs)
     if nature == "libraries":
-        size = sum(libraries.unused(wanted).values())
-    else:
-        size = size_bytes(path, elsewhere=1 if nature == "environment" else 0)
+        return _collect_libraries(layout, reason, dry_run=dry_run)
+    size = size_bytes(path, elsewhere=1 if nature == "environment" else 0)
     try:
         if nature == "environment":
             check_unused(path)
@@ -207,11 +205,14 @@ def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry
                 pass
             if not dry_run:
                 remove(layout, path)
-        elif nature == "libraries":
-            if not dry_run:
-                libraries.prune(wanted)
         elif not dry_run:
             discard(path)
     except EnvError as error:
         return Garbage(path=path, reason=reason, size_bytes=size, kept_because=error.message)
     return Garbage(path=path, reason=reason, size_bytes=size)
+
+
+def _collect_libraries(layout: Layout, reason: str, *, dry_run: bool) -> Garbage:
+    libraries, wanted = Libraries(layout.libraries), libraries_wanted(layout.packs)
+    size = sum(libraries.unused(wanted).values()) if dry_run else libraries.prune(wanted)
+    return Garbage(path=layout.libraries, reason=reason, size_bytes=size)
