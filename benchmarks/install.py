@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/install.py [--lock FILE] [--runs N] [--json]
 
 All sides in one run, each with a warm cache, each into a new folder, one after the other:
-  stored pack      `admlops` restores an environment that it built, packed uncompressed and removed: every file checked,
-                   the compiled libraries are those that the pack has kept here
-  compressed pack  the same from a compressed pack, which keeps no library
+  removed          `admlops` restores an environment that it built, packed uncompressed (`env install --pack` on one
+                   disk) and removed, which sets it aside: every file hashed against the pack, few written
+  stored pack      the same after `env gc` and without the libraries that the pack keeps here, as on a new disk
+  compressed pack  the same from a compressed pack
   packages         `admlops` builds it anew from the cached packages: every file checked
   pip              `python -m venv` and `pip install --no-deps --require-hashes` of the same lock: nothing checked after
   no-op            `admlops env install GroundPlane`, the whole command, when it is ready
@@ -31,6 +32,7 @@ from pathlib import Path
 from admlops.environments import Environment, Recipe, ensure
 from admlops.environments.interpreter import find_interpreter
 from admlops.environments.inventory import list_installed
+from admlops.environments.libraries import Libraries
 from admlops.environments.lock import read_lock
 from admlops.environments.options import COMPRESSED, STORED, BuildOptions
 from admlops.environments.packs import pack_environment
@@ -44,8 +46,9 @@ SETTLE_S = 10.0
 """After tens of thousands of files were removed a disk is busy for a while (ext4 mounted with discard, for one)."""
 BUILD_ANEW = BuildOptions(use_packs=False)
 SIDES = {
-    "stored": "admlops, from a stored pack",
-    "compressed": "admlops, from a compressed pack",
+    "removed": "admlops, what was removed",
+    "stored": "admlops, a stored pack alone",
+    "compressed": "admlops, a compressed pack alone",
     "packages": "admlops, from cached packages",
 }
 
@@ -87,20 +90,22 @@ def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
     def install(options: BuildOptions | None = None) -> Environment:
         return ensure(layout, recipe, say=lambda line: print(line, file=sys.stderr), options=options)
 
-    def from_new(action: Callable[[], object]) -> float:
+    def from_new(action: Callable[[], object], *, aside: bool = False) -> float:
         """Each side begins without the environment, on a disk that rests: removing the one before is nobody's time."""
         shutil.rmtree(folder / "venv", ignore_errors=True)
         for one in list_installed(layout):
-            remove(layout, one.prefix)
+            remove(layout, one.prefix, aside=aside)
+        if not aside:
+            Libraries(layout.libraries).prune()
         os.sync()
         time.sleep(SETTLE_S)
         return timed(action)
 
     for run in range(runs + 1):
         seconds = {"packages_s": from_new(lambda: install(BUILD_ANEW))}
-        for side, level in (("stored", STORED), ("compressed", COMPRESSED)):
+        for side, level in (("removed", STORED), ("stored", STORED), ("compressed", COMPRESSED)):
             pack_environment(install().prefix, layout.packs, level=level)
-            seconds[f"{side}_s"] = from_new(install)
+            seconds[f"{side}_s"] = from_new(install, aside=side == "removed")
         seconds["pip_s"] = from_new(lambda: install_by_pip(interpreter, folder / "venv", lock))
         print(f"run {run}: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items())}", file=sys.stderr)
         if run:  # the first one fills the caches

@@ -71,6 +71,7 @@ def test_a_damaged_pack_costs_only_time(small: SmallCheckout) -> None:
     (archive,) = packs(small)
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     small.admlops("env", "remove", "Tiny", "--yes")
+    small.admlops("env", "gc")
     said = small.admlops("env", "install", "Tiny", "--json").stderr
     assert f"the pack {archive} is damaged" in said
     assert "as its packages and lock say" in small.admlops("env", "verify", "Tiny", "--full").stdout

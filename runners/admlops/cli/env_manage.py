@@ -157,7 +157,10 @@ def _print_field(key: str, value: Any) -> None:
 def remove(
     names: tuple[str, ...], variant: str | None, device: str | None, every: bool, yes: bool, as_json: bool
 ) -> None:
-    """Remove the environments of MODEL...: only what admlops made, and none that a process is using."""
+    """Remove the environments of MODEL...: only what admlops made, and none that a process is using.
+
+    One with a stored pack here is set aside, for the next installation to take back; `env gc` frees it.
+    """
     from admlops.environments.inventory import select
     from admlops.environments.removal import remove as remove_prefix
     from admlops.errors import UsageError
@@ -177,13 +180,16 @@ def remove(
         chosen |= {one.prefix: one for one in found}
     if chosen:
         _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
-    freed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
+    removed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
     if as_json:
-        click.echo(json.dumps([{"prefix": str(prefix), "freed_bytes": size} for prefix, size in freed.items()]))
+        click.echo(json.dumps([{"prefix": str(prefix), **asdict(one)} for prefix, one in removed.items()]))
         return
-    for prefix, size in freed.items():
-        click.echo(f"removed {prefix.name}, {size / 1e6:.0f} MB")
-    if not freed:
+    for prefix, one in removed.items():
+        if one.aside_bytes:
+            click.echo(f"set {prefix.name} aside for its stored pack, {one.aside_bytes / 1e6:.0f} MB: env gc frees it")
+        else:
+            click.echo(f"removed {prefix.name}, {one.freed_bytes / 1e6:.0f} MB")
+    if not removed:
         click.echo(f"no environments in {layout.environments}")
 
 

@@ -133,9 +133,14 @@ def library_name(content: str, mode: int) -> str:
     return f"{content}-{mode:o}"
 
 
-def hash_file(path: str) -> str:
-    """The BLAKE3 of a file, hexadecimal; read rather than mapped, so that a disk that fails gives an OSError."""
-    digest, buffer = blake3(), memoryview(bytearray(BLOCK_BYTES))
+def hash_file(path: str, buffer: memoryview | None = None) -> str:
+    """The BLAKE3 of a file, hexadecimal; read rather than mapped, so that a disk that fails gives an OSError.
+
+    Whoever hashes many small files gives a `buffer` for all of them.
+    """
+    digest = blake3()
+    if buffer is None:
+        buffer = memoryview(bytearray(BLOCK_BYTES))
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         while size := file.readinto(buffer):
             digest.update(buffer[:size])

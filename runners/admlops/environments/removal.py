@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from admlops.environments.inventory import is_ours, list_installed
 from admlops.environments.libraries import Libraries
-from admlops.environments.packs import libraries_wanted
+from admlops.environments.packs import ASIDE_SUFFIX, aside_of, has_stored_pack, libraries_wanted, set_aside
 from admlops.errors import EnvError
 from admlops.paths import Layout
 from admlops.storage import explain_os_error
@@ -83,10 +83,19 @@ def check_unused(prefix: Path) -> None:
         raise EnvError(f"{prefix.name} is in use by process {listed}", hint=f"kill {users[0].pid}   # or wait for it")
 
 
-def remove(layout: Layout, prefix: Path) -> int:
-    """Remove one environment; gives back the bytes that were freed.
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What a removal freed and what it set aside [bytes]."""
 
-    Libraries that other environments share, or that a stored pack will bring back, stay.
+    freed_bytes: int
+    aside_bytes: int = 0
+
+
+def remove(layout: Layout, prefix: Path, *, aside: bool = True) -> Removed:
+    """Remove one environment.
+
+    One with a stored pack here is set `aside` instead: the next installation takes its files back, `collect` frees
+    them. Libraries that other environments share, or that a stored pack will bring back, stay.
 
     Raises:
         EnvError: admlops did not make the folder, a process uses it, or another one is building it.
@@ -96,9 +105,21 @@ def remove(layout: Layout, prefix: Path) -> int:
         raise EnvError(f"{prefix} was not made by admlops; it is left alone", hint=f"ls -la {prefix}")
     check_unused(prefix)
     with held(prefix):
-        freed = size_bytes(prefix)
+        size = size_bytes(prefix)
+        if aside and has_stored_pack(layout.packs, prefix):
+            _set_aside(prefix)
+            return Removed(freed_bytes=0, aside_bytes=size)
         discard(prefix)
-    return freed + Libraries(layout.libraries).prune(libraries_wanted(layout.packs))
+    return Removed(freed_bytes=size + Libraries(layout.libraries).prune(libraries_wanted(layout.packs)))
+
+
+def _set_aside(prefix: Path) -> None:
+    if aside_of(prefix).exists():
+        discard(aside_of(prefix))
+    try:
+        set_aside(prefix)
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
 
 
 @contextmanager
@@ -161,7 +182,7 @@ def size_bytes(folder: Path, *, elsewhere: int = 0) -> int:
 
 
 def collect(layout: Layout, *, wheels: bool, dry_run: bool) -> list[Garbage]:
-    """Remove environments that no lock asks for, half-built ones whose builder is gone, and remains of removals.
+    """Remove environments that no lock asks for, half-built ones whose builder is gone, and what removals left.
 
     Args:
         layout: where they are.
@@ -172,7 +193,7 @@ def collect(layout: Layout, *, wheels: bool, dry_run: bool) -> list[Garbage]:
     return [_collect_one(layout, *found, dry_run=dry_run) for found in _garbage(layout, wheels=wheels)]
 
 
-Nature = Literal["environment", "remains", "wheels", "libraries"]
+Nature = Literal["environment", "aside", "remains", "wheels", "libraries"]
 
 
 def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Nature]]:
@@ -184,6 +205,8 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
             yield one.prefix, "half-built, and its builder is gone", "environment"
         else:
             referenced |= set(one.details.get("wheels", ()))
+    for aside in sorted(layout.environments.glob(f".*{ASIDE_SUFFIX}")):
+        yield aside, "removed, and set aside for its stored pack", "aside"
     for remains in sorted(layout.environments.glob(f".*{REMOVING_SUFFIX}")):
         yield remains, "the remains of a removal that was cut short", "remains"
     if wheels and layout.wheels.is_dir():
@@ -197,14 +220,14 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
 def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry_run: bool) -> Garbage:
     if nature == "libraries":
         return _collect_libraries(layout, reason, dry_run=dry_run)
-    size = size_bytes(path, elsewhere=1 if nature == "environment" else 0)
+    size = size_bytes(path, elsewhere=1 if nature in ("environment", "aside") else 0)
     try:
         if nature == "environment":
             check_unused(path)
             with held(path):
                 pass
             if not dry_run:
-                remove(layout, path)
+                remove(layout, path, aside=False)
         elif not dry_run:
             discard(path)
     except EnvError as error:

@@ -3,7 +3,8 @@
 Of a compressed pack three stages run beside each other: one thread decompresses, this one reads the archive's headers,
 a few write files and hash what they write. The archive must hold exactly the manifest's entries, in its order. Of a
 stored pack a few threads copy and hash what the manifest names, wherever it lies in the archive. A compiled library
-that is here already is hashed and given another name instead.
+that is here already is hashed and given another name instead; what was set aside when the environment was removed is
+hashed and taken back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import queue
 import tarfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ import zstandard
 from blake3 import blake3
 
 from admlops.environments.libraries import Libraries, is_library
+from admlops.environments.packs.aside import SHARE_FILES, take_back
 from admlops.environments.packs.manifest import Entry, Interpreter, Manifest, Pack, read_pack
 from admlops.environments.packs.packing import Progress, pack_path
 from admlops.errors import EnvError
@@ -35,8 +37,6 @@ HEADER_BYTES = 16 << 10
 PIECE_BYTES = 8 << 20
 """A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
 PENDING_BYTES = 128 << 20
-SHARE_FILES = 256
-"""So many files of a stored archive a thread takes at a time."""
 MAX_WRITERS = 8
 
 Say = Callable[[str], None]
@@ -65,7 +65,8 @@ def restore_from_pack(
         if reason is not None:
             say(f"the pack {archive} does not fit: {reason}")
             return None
-        unpack(pack, prefix, libraries=libraries, on_progress=on_progress)
+        here = _taken_back(pack, prefix, say) if pack.manifest.stored else ()
+        unpack(pack, prefix, here=here, libraries=libraries, on_progress=on_progress)
     except EnvError as error:
         say(f"{error.message}; building instead")
         return None
@@ -84,12 +85,28 @@ def _unfit(manifest: Manifest, prefix: Path, digest: str) -> str | None:
     return None
 
 
+def _taken_back(pack: Pack, prefix: Path, say: Say) -> Collection[str]:
+    try:
+        here = take_back(pack.manifest, prefix)
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
+    if here:
+        say(f"{prefix.name} was set aside: {len(here)} of {len(pack.manifest.entries)} entries are as its pack says")
+    return here
+
+
 def unpack(
-    pack: Pack, prefix: Path, *, libraries: Libraries | None = None, on_progress: Progress | None = None
+    pack: Pack,
+    prefix: Path,
+    *,
+    here: Collection[str] = (),
+    libraries: Libraries | None = None,
+    on_progress: Progress | None = None,
 ) -> None:
     """Unpack and check every file of a pack into `prefix`. The caller holds the prefix's lock and writes its state.
 
-    Without `libraries` the environment shares no file with another one.
+    What is `here` of a stored one, by path, was checked already. Without `libraries` the environment shares no file
+    with another one.
 
     Raises:
         EnvError: the archive is damaged or not what the manifest says; names the file.
@@ -99,7 +116,7 @@ def unpack(
     try:
         prefix.mkdir(parents=True, exist_ok=True)
         if manifest.stored:
-            _copy_members(pack, prefix, libraries, on_progress)
+            _copy_members(pack, prefix, here, libraries, on_progress)
         else:
             with (
                 pack.archive.open("rb") as compressed,
@@ -152,13 +169,17 @@ def _unpack_members(
             raise _WrongMemberError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
-def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Progress | None) -> None:
+def _copy_members(
+    pack: Pack, prefix: Path, here: Collection[str], libraries: Libraries | None, on_progress: Progress | None
+) -> None:
     """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
-    manifest, done = pack.manifest, 0
+    missing = [entry for entry in pack.manifest.entries if entry.path not in here]
     root = f"{prefix}/"
-    files = [entry for entry in manifest.entries if entry.kind == "file"]
+    files = [entry for entry in missing if entry.kind == "file"]
     shares = [files[start : start + SHARE_FILES] for start in range(0, len(files), SHARE_FILES)]
-    _make_folders_and_links(manifest, prefix)
+    total = pack.manifest.size_bytes
+    done = total - sum(entry.size_bytes for entry in files)
+    _make_folders_and_links(missing, prefix)
     with pack.archive.open("rb") as archive, _pool() as pool:
 
         def copy(share: list[Entry]) -> int:
@@ -171,11 +192,11 @@ def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_prog
         for size_bytes in pool.map(copy, shares):
             done += size_bytes
             if on_progress is not None:
-                on_progress(done, manifest.size_bytes)
+                on_progress(done, total)
 
 
-def _make_folders_and_links(manifest: Manifest, prefix: Path) -> None:
-    for entry in manifest.entries:
+def _make_folders_and_links(entries: Iterable[Entry], prefix: Path) -> None:
+    for entry in entries:
         if entry.kind == "folder":
             os.mkdir(prefix / entry.path, 0o700)  # noqa: PTH102
         elif entry.kind == "link":
