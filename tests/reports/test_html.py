@@ -163,6 +163,28 @@ def test_missing_parts_become_sentences(data: FakeData, changed: dict[str, objec
         assert expected.get(key, "") in text
 
 
+def test_random_weights_are_said_once_and_claims_stay_closed() -> None:
+    """Nothing that was published compares with them, so the page does not begin with a table of it."""
+    run = make_run("MapTR")
+    assert run.header is not None
+    header = replace(run.header, settings={"options": {"weights": "random:0"}})
+    text = render_report([replaced(run, header=header)], None, data=None)
+    chips = text.split('<ul class="chips">')[1].split("</ul>")[0]
+    assert chips.lower().count("random weights") == 1
+    assert "none comparable" in Page(text).text
+    assert "<details open>" not in text.split('id="claims"')[1].split("</section>")[0]
+    failed = Page(render_report([replaced(make_run("MapTR", failed=1), header=header)], None, data=None)).text
+    assert "Random weights" in failed, "a row that says something else does not say it"
+
+
+def test_evaluated_without_curves_is_not_told_to_evaluate() -> None:
+    run = make_run()
+    assert run.metrics is not None
+    flat = {task: {**own, "curves": {}} for task, own in run.metrics["details"].items()}
+    text = Page(render_report([replaced(run, metrics={**run.metrics, "details": flat})], None, data=None)).text
+    assert "There is no curve to draw" in text
+
+
 def test_only_models_that_are_not_set_up(data: FakeData) -> None:
     text = Page(render_report([missing_model("VAD", hint="Next: x")], {}, data=None)).text
     assert "Nothing was run" in text

@@ -56,6 +56,10 @@ class Samples(Protocol):
     def ground_truth(self, token: str) -> list[GroundTruthBox]: ...
 
 
+LANE_RANGE_M = (50.0, 25.0)
+"""How far OpenLane-V2 annotates lanes ahead and behind, and to each side, in the ego frame."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Box:
     """A box to draw, in the ego frame: centre [m], width, length, height [m], quaternion w x y z."""
@@ -93,7 +97,10 @@ class SceneView:
 
     @property
     def window(self) -> Points:
-        """The corners (4, 2) of the map window in the ego frame [m]: it is centred on the LiDAR."""
+        """The corners (4, 2) in the ego frame [m] of what is evaluated: a map's window is centred on the LiDAR."""
+        if any(line.kind == LANE for line in self.lines):
+            ahead, aside = LANE_RANGE_M
+            return np.array([[ahead, -aside], [ahead, aside], [-ahead, aside], [-ahead, -aside]])
         ahead, aside = PATCH_SIZE_M[0] / 2, PATCH_SIZE_M[1] / 2
         corners = np.array([[aside, ahead], [-aside, ahead], [-aside, -ahead], [aside, -ahead]])
         if self.sample is None or "lidar" not in self.sample:
