@@ -60,7 +60,7 @@ def main() -> int:
             for step in options.step or STEPS:
                 print(f"{name}: {step}", flush=True)
                 MEASUREMENTS[step](CASES[name], entry, folder, options.device)
-            _write(results)
+                _write(results)
     _write(results)
     print(f"written: {PAGE}")
     return 0
@@ -88,6 +88,7 @@ def measure_variants(case: Case, entry: Results, folder: Path, device: str) -> N
                 "outputs": {name: value for name, value in found.outputs.items() if not name.startswith("input.")},
                 "inputs": max((v for name, v in found.outputs.items() if name.startswith("input.")), default=0.0),
                 "moved": found.moved,
+                "moved_queries": found.moved_queries,
                 "exchanged": found.exchanged,
                 **_stamp(),
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 Arrays = Mapping[str, NDArray[Any]]
 SCORES = ("scores_3d", "confidence", "map_scores_3d")
+HEAD = ("all_bbox_preds", "all_cls_scores")
+"""What a detection head gives for each of its queries: (layers, batch, queries, values)."""
 IGNORED = (".id",)
 """Endings of names that say a row's place, not what the network gives."""
 
@@ -24,10 +26,12 @@ class Difference:
 
     Lists are sorted by score, and two rows of nearly one score may change places. Rows are matched before they are
     compared; `moved` counts those whose place differs, `exchanged` those at a list's end that the other list has not.
+    A head that carries its best queries to the next frame orders them by score too: `moved_queries` counts those.
     """
 
     outputs: dict[str, float] = field(default_factory=dict)
     moved: int = 0
+    moved_queries: int = 0
     exchanged: int = 0
 
 
@@ -44,6 +48,7 @@ def compare(ours: Arrays, theirs: Arrays) -> Difference:
     result = Difference()
     found: dict[str, float] = defaultdict(float)
     names = sorted((set(ours) | set(theirs)) - {"times"})
+    theirs = _with_queries_in_order(ours, theirs, result)
     for group in _groups(names, ours):
         a, b = ({name: arrays[name] for name in group if name in arrays} for arrays in (ours, theirs))
         if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
@@ -56,6 +61,22 @@ def compare(ours: Arrays, theirs: Arrays) -> Difference:
             found[_output(name)] = max(found[_output(name)], largest(a[name], b[name]))
     result.outputs = {name: value for name, value in sorted(found.items()) if not name.endswith(IGNORED)}
     return result
+
+
+def _with_queries_in_order(ours: Arrays, theirs: Arrays, result: Difference) -> Arrays:
+    """`theirs`, the queries of each head in the places they have in `ours`: matched by what the last layer gives."""
+    ordered = dict(theirs)
+    for stem in {name.rpartition(".")[0] for name in ours if "/head." in name}:
+        names = [f"{stem}.{last}" for last in HEAD]
+        if not all(name in side and ours[name].shape == side[name].shape for name in names for side in (ours, theirs)):
+            continue
+        if max(largest(ours[name], theirs[name]) for name in names) == 0:
+            continue
+        cost = _costs(*([side[name][-1, 0] for name in names] for side in (ours, theirs)))
+        rows, order = linear_sum_assignment(cost)
+        result.moved_queries += int((rows != order).sum())
+        ordered |= {name: theirs[name][:, :, order] for name in names}
+    return ordered
 
 
 def read_times(arrays: Arrays) -> dict[str, Any]:
@@ -90,12 +111,8 @@ def _groups(names: list[str], arrays: Arrays) -> list[list[str]]:
 def _match(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], result: Difference) -> tuple[Any, Any]:
     """`b` with its rows in the order of `a`'s, and which rows of `a` have a partner."""
     columns = [name for name in a if not name.endswith(IGNORED)]
-    count = len(a[columns[0]])
-    cost = np.zeros((count, count))
-    for name in columns:
-        left, right = (np.asarray(side[name], dtype=np.float64).reshape(count, -1) for side in (a, b))
-        scale = max(1e-6, float(np.abs(left).max(initial=0.0)))
-        cost = np.maximum(cost, np.abs(left[:, None] - right[None]).max(axis=2) / scale)
+    cost = _costs(*([side[name] for name in columns] for side in (a, b)))
+    count = len(cost)
     rows, order = linear_sum_assignment(cost)
     partner = cost[rows, order] < 0.05
     last_first = np.zeros(count, dtype=bool)
@@ -105,3 +122,14 @@ def _match(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]], result: Diffe
     result.exchanged += int((~partner).sum())
     kept = rows[partner]
     return {name: array[order[partner]] for name, array in b.items()}, kept
+
+
+def _costs(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """How far each row of ours is from each of theirs, over all arrays, as a share of the array's largest value."""
+    count = len(ours[0])
+    cost = np.zeros((count, count))
+    for a, b in zip(ours, theirs, strict=True):
+        left, right = (np.asarray(side, dtype=np.float64).reshape(count, -1) for side in (a, b))
+        scale = max(1e-6, float(np.abs(left).max(initial=0.0)))
+        cost = np.maximum(cost, np.abs(left[:, None] - right[None]).max(axis=2) / scale)
+    return cost

@@ -74,7 +74,8 @@ def _variants(results: Mapping[str, Any]) -> Iterator[str]:
         "The same adapter, sample and weights in both environments: torch 1.9.1 with mmcv-full 1.4 or 1.6, and torch "
         f"2.10 with mmcv-full 1.7.2. The bar is {TOLERANCE_VARIANTS:g}, or the operator that makes the difference is "
         "named below. Lists are sorted by score, and rows whose scores differ by less than the rounding change "
-        "places: rows are matched before they are compared."
+        "places, as do the queries that StreamPETR carries to the next frame: rows are matched before they are "
+        "compared."
     )
     rows = []
     for model, variant, found in _entries(results, "variants"):
@@ -86,6 +87,8 @@ def _variants(results: Mapping[str, Any]) -> Iterator[str]:
                 beyond = "explained below" if variant in results[model].get("trace", {}) else "MISSED"
                 verdict = "held" if own[worst] <= TOLERANCE_VARIANTS else beyond
                 places = f"{found['moved']} / {found['exchanged']}" if kind == "output." else ""
+                if kind == "head." and found.get("moved_queries"):
+                    places = f"{found['moved_queries']} / 0"
                 rows.append((model, variant, what, _number(own[worst]), f"`{worst}`", places, verdict))
     columns = ("model", "variant", "what", "largest difference", "where", "rows moved / exchanged", "bar")
     yield _table(columns, rows)

@@ -18,8 +18,8 @@ from pathlib import Path  # noqa: E402
 from typing import Any, Dict, Iterator, List, Tuple  # noqa: E402
 
 import numpy as np  # noqa: E402
-import trace_modules  # noqa: E402
 from inside_model import load_adapter, read_request  # noqa: E402
+from trace_modules import traced  # noqa: E402
 
 from inside import gpu  # noqa: E402
 from inside.adapter import Settings  # noqa: E402
@@ -44,7 +44,7 @@ def main() -> None:
     samples = read_samples(wanted["dataroot"], wanted["version"], wanted["tokens"])
     adapter.start_scene(samples[0]["scene"])
     heads = watch_heads(adapter)
-    with trace_modules.traced(adapter, wanted.get("trace")):
+    with traced(adapter, wanted.get("trace")):
         for number, sample in enumerate(samples):
             arrays.update(run_one(adapter, sample, number, times))
             for head, given in heads.items():

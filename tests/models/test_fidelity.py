@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.models.fidelity import DATA, PAGE, summarize_trace
+from tests.models.both_ways import find_environment
+from tests.models.fidelity import DATA, PAGE, Results, measure_trace, measure_variants, summarize_trace
+from tests.models.fidelity_cases import CASES
 from tests.models.fidelity_compare import compare, largest
 from tests.models.fidelity_page import render
 
@@ -62,6 +65,24 @@ def test_rows_that_changed_places_are_matched() -> None:
     assert (found.moved, found.exchanged) == (4, 0)
 
 
+def test_queries_that_changed_places_are_matched_and_counted() -> None:
+    def head(order: Any, nudge: float = 0.0) -> dict[str, Any]:
+        chance = np.random.default_rng(1)
+        boxes, scores = chance.normal(size=(6, 1, 40, 10)), chance.normal(size=(6, 1, 40, 3))
+        boxes[2, 0, 4, 1] += nudge
+        return {
+            "1/head.pts_bbox_head.all_bbox_preds": boxes[:, :, order],
+            "1/head.pts_bbox_head.all_cls_scores": scores[:, :, order],
+        }
+
+    order = np.arange(40)
+    order[[20, 21]] = [21, 20]
+    found = compare(head(np.arange(40)), head(order, nudge=0.25))
+    assert found.outputs["head.pts_bbox_head.all_bbox_preds"] == pytest.approx(0.25)
+    assert found.outputs["head.pts_bbox_head.all_cls_scores"] == 0.0
+    assert (found.moved_queries, found.moved) == (2, 0)
+
+
 def test_another_row_at_the_end_is_counted_and_not_compared() -> None:
     other = decoded()
     other["0/output.pts_bbox.boxes_3d"][-1] += 40.0
@@ -109,3 +130,21 @@ def test_the_page_is_what_the_numbers_say() -> None:
     layout = find_layout()
     networks = {name for name in list_models(layout) if load_model(layout, name).source.kind == "git"}
     assert set(results) <= networks
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_variants_are_measured_and_traced(tmp_path: Path) -> None:
+    for variant in ("modern", "classic"):
+        find_environment("StreamPETR", variant)
+    entry: Results = {}
+    measure_variants(CASES["StreamPETR"], entry, tmp_path, "cpu")
+    measure_trace(CASES["StreamPETR"], entry, tmp_path, "cpu")
+    for costs in entry["costs"].values():
+        assert costs["first_sample_s"] > costs["load_s"] > 0
+        assert costs["peak_host_mb"] > 100
+    outputs = entry["variants"]["classic"]["outputs"]
+    assert 0 < max(value for name, value in outputs.items() if name.startswith("head.")) <= 1e-3
+    trace = entry["trace"]["classic"]
+    assert trace["modules"] > 100
+    assert 0 < trace["largest_own"] <= trace["largest_carried"] < 1e-2
