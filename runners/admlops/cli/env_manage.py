@@ -199,7 +199,7 @@ def remove(
 @YES
 @AS_JSON
 def collect_garbage(dry_run: bool, wheels: bool, yes: bool, as_json: bool) -> None:
-    """Remove environments that no lock asks for any more, and what builds and removals left half-done."""
+    """Remove environments that no lock asks for, what removals set aside, and what was left half-done."""
     from admlops.environments.removal import collect
     from admlops.paths import find_layout
 
