@@ -135,7 +135,7 @@ def run_adapter(
 ) -> Any:
     """The arrays that run_adapter.py writes in this environment."""
     root, version, tokens = case.scenes(folder)
-    out = folder / f"{environment.name}-{device.replace(':', '')}.npz"
+    out = folder / f"{environment.name}-{device.replace(':', '')}{'-trace' if trace else ''}.npz"
     wanted = {
         "model": case.model,
         "config": str(LAYOUT.submodules / (case.described.source.folder or case.model) / case.config),

@@ -16,6 +16,9 @@ Arrays = Mapping[str, NDArray[Any]]
 SCORES = ("scores_3d", "confidence", "map_scores_3d")
 HEAD = ("all_bbox_preds", "all_cls_scores")
 """What a detection head gives for each of its queries: (layers, batch, queries, values)."""
+GRAPH = "/record.lane_graph"
+TOPOLOGY = {"lane_to_lane": ("lanes", "lanes"), "lane_to_traffic": ("lanes", "traffic_elements")}
+"""The matrices of a lane graph, and the lists whose order their rows and columns have."""
 IGNORED = (".id",)
 """Endings of names that say a row's place, not what the network gives."""
 
@@ -48,7 +51,7 @@ def compare(ours: Arrays, theirs: Arrays) -> Difference:
     result = Difference()
     found: dict[str, float] = defaultdict(float)
     names = sorted((set(ours) | set(theirs)) - {"times"})
-    theirs = _with_queries_in_order(ours, theirs, result)
+    theirs = _with_graphs_in_order(ours, _with_queries_in_order(ours, theirs, result), result)
     for group in _groups(names, ours):
         a, b = ({name: arrays[name] for name in group if name in arrays} for arrays in (ours, theirs))
         if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
@@ -68,15 +71,46 @@ def _with_queries_in_order(ours: Arrays, theirs: Arrays, result: Difference) -> 
     ordered = dict(theirs)
     for stem in {name.rpartition(".")[0] for name in ours if "/head." in name}:
         names = [f"{stem}.{last}" for last in HEAD]
-        if not all(name in side and ours[name].shape == side[name].shape for name in names for side in (ours, theirs)):
+        if not _alike(names, ours, theirs):
             continue
-        if max(largest(ours[name], theirs[name]) for name in names) == 0:
-            continue
-        cost = _costs(*([side[name][-1, 0] for name in names] for side in (ours, theirs)))
-        rows, order = linear_sum_assignment(cost)
-        result.moved_queries += int((rows != order).sum())
+        order = _order(*([side[name][-1, 0] for name in names] for side in (ours, theirs)))
+        result.moved_queries += _count_moved(order)
         ordered |= {name: theirs[name][:, :, order] for name in names}
     return ordered
+
+
+def _with_graphs_in_order(ours: Arrays, theirs: Arrays, result: Difference) -> Arrays:
+    """`theirs`, each lane graph's lanes and elements in the places they have in `ours`, and its matrices with them."""
+    ordered = dict(theirs)
+    for stem in {name.partition(GRAPH)[0] + GRAPH for name in ours if GRAPH in name}:
+        orders = {}
+        for things in ("lanes", "traffic_elements"):
+            names = [name for name in ours if name.startswith(f"{stem}.{things}.") and not name.endswith(IGNORED)]
+            if _alike(names, ours, theirs):
+                orders[things] = _order(*([side[name] for name in names] for side in (ours, theirs)))
+                result.moved += _count_moved(orders[things])
+                ordered |= {name: theirs[name][orders[things]] for name in names}
+        for last, (rows, columns) in TOPOLOGY.items():
+            name = f"{stem}.{last}"
+            if rows in orders and columns in orders and _alike([name], ours, theirs):
+                ordered[name] = theirs[name][np.ix_(orders[rows], orders[columns])]
+    return ordered
+
+
+def _alike(names: Sequence[str], ours: Arrays, theirs: Arrays) -> bool:
+    """Whether both have all of these, in the same shapes and with rows."""
+    there = bool(names) and all(name in ours and name in theirs for name in names)
+    return there and all(ours[name].shape == theirs[name].shape and ours[name].size for name in names)
+
+
+def _order(ours: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> NDArray[np.intp]:
+    """For each row of ours the row of theirs that is it."""
+    order: NDArray[np.intp] = linear_sum_assignment(_costs(ours, theirs))[1]
+    return order
+
+
+def _count_moved(order: NDArray[np.intp]) -> int:
+    return int((order != np.arange(len(order))).sum())
 
 
 def read_times(arrays: Arrays) -> dict[str, Any]:

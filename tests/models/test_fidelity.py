@@ -83,6 +83,28 @@ def test_queries_that_changed_places_are_matched_and_counted() -> None:
     assert (found.moved_queries, found.moved) == (2, 0)
 
 
+def test_a_lane_graph_is_the_same_in_another_order() -> None:
+    chance = np.random.default_rng(2)
+    graph = {
+        "lanes.points": chance.uniform(-50, 50, (30, 11, 3)),
+        "lanes.confidence": np.sort(chance.uniform(0, 1, 30))[::-1].copy(),
+        "traffic_elements.bbox_xyxy": chance.uniform(0, 1500, (8, 4)),
+        "lane_to_lane": chance.uniform(0, 1, (30, 30)),
+        "lane_to_traffic": chance.uniform(0, 1, (30, 8)),
+    }
+    lanes, elements = np.arange(30), np.arange(8)
+    lanes[[4, 5]], elements[[0, 1, 2]] = [5, 4], [2, 0, 1]
+    other = {name: array[elements if name.startswith("traffic") else lanes] for name, array in graph.items()}
+    other["lane_to_lane"] = other["lane_to_lane"][:, lanes]
+    other["lane_to_traffic"] = other["lane_to_traffic"][:, elements]
+    named = [{f"0/record.lane_graph.{name}": array for name, array in one.items()} for one in (graph, other)]
+    found = compare(named[0], named[1])
+    assert set(found.outputs.values()) == {0.0}
+    assert found.moved == 5
+    named[1]["0/record.lane_graph.lane_to_lane"][3, 7] += 0.5
+    assert compare(named[0], named[1]).outputs["record.lane_graph.lane_to_lane"] == pytest.approx(0.5)
+
+
 def test_another_row_at_the_end_is_counted_and_not_compared() -> None:
     other = decoded()
     other["0/output.pts_bbox.boxes_3d"][-1] += 40.0
