@@ -9,8 +9,8 @@ time (the median of five for ours), the memory that the process holds, and the r
 environment.
 
 On two cores of an Intel Xeon, 34,000 samples, 2,584,000 sample_data and ego_pose rows, 1,156,000 annotations: building
-the index 69 s, 180 MB on disk; opening it and reading a sample 7.7 ms and 14 MB, with other processes on both cores 41
-to 94 ms; the devkit 66.2 s and 6.1 GB, 8,600 times as long. The bars: under 50 ms and 200 MB, a hundred times as fast.
+the index 39.5 s, 180 MB on disk; opening it and reading a sample 5 ms and 13 MB, with other processes on both cores 41
+to 94 ms; the devkit 55.8 s and 7.6 GB, 10,400 times as long. The bars: under 50 ms and 200 MB, a hundred times as fast.
 """
 
 from __future__ import annotations
