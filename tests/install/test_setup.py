@@ -48,7 +48,7 @@ def test_a_clone_becomes_a_tool_that_runs_its_model(tmp_path: Path) -> None:
     checked = run(clone, home, "bash", "-c", "source ~/.bashrc && make test-GroundPlane")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "GroundPlane works" in checked.stdout
-    assert list((disk / "admlops_repository" / "runs").glob("GroundPlane-*"))
+    assert list((disk / "admlops_repository" / "runs").glob("check-GroundPlane-*"))
     missing = run(clone, home, "make", "test-MapTR")
     assert missing.returncode == 2
     assert "admlops sources fetch MapTR" in missing.stderr
