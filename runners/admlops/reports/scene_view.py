@@ -34,6 +34,8 @@ CLASS_RANGE_M = {
 """How far each class counts, from the ego vehicle: nuScenes' configuration detection_cvpr_2019."""
 
 BOX_RANGE_M = 50.0
+LANE_RANGE_M = (50.0, 25.0)
+"""How far OpenLane-V2 annotates lanes ahead and behind, and to each side, in the ego frame."""
 SHOWN_CONFIDENCE = 0.3
 """The least confidence drawn where no evaluation has chosen one."""
 
@@ -54,10 +56,6 @@ class Samples(Protocol):
     def sample(self, token: str) -> dict[str, Any]: ...
     def location(self, token: str) -> str: ...
     def ground_truth(self, token: str) -> list[GroundTruthBox]: ...
-
-
-LANE_RANGE_M = (50.0, 25.0)
-"""How far OpenLane-V2 annotates lanes ahead and behind, and to each side, in the ego frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
