@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inside.mmlab.inputs import check_pictures, make_batch
+from inside.mmlab.inputs import check_pictures, check_sizes, make_batch
 from inside.nuscenes import DataError
 
 
@@ -33,6 +33,18 @@ def test_a_jpeg_that_ends_early_is_refused(picture: Path, share: float) -> None:
     picture.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError, match=r"front\.jpg is not a whole picture"):
         check_pictures([str(picture)])
+
+
+def test_a_picture_that_was_scaled_is_refused(picture: Path) -> None:
+    """Its calibration is for other pixels: the network would see everything at another range."""
+
+    def camera(width: int, height: int) -> dict[str, Any]:
+        return {"path": str(picture), "width": width, "height": height}
+
+    check_sizes({"CAM_FRONT": camera(320, 180)})
+    check_sizes({"CAM_FRONT": camera(0, 0)})
+    with pytest.raises(DataError, match=r"front\.jpg is 320x180, but its calibration is for 1600x900"):
+        check_sizes({"CAM_BACK": camera(320, 180), "CAM_FRONT": camera(1600, 900)})
 
 
 def test_a_picture_that_is_not_there_is_named(picture: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from inside.adapter import Adapter, Settings
 from inside.mmlab.fixes import replace_value
-from inside.mmlab.inputs import SamplePipeline, to_device
+from inside.mmlab.inputs import SamplePipeline, check_sizes, to_device
 from inside.mmlab.libraries import load_library, versions
 from inside.mmlab.log import say
 from inside.mmlab.network import build_network, enter_source, import_plugin, read_config
@@ -88,7 +88,8 @@ class MmAdapter(Adapter):
         self.reset(self._model)
 
     def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The network's input, on its device."""
+        """The network's input, on its device. Raises DataError for pictures that are missing, damaged or scaled."""
+        check_sizes(sample["cameras"])
         inputs = self._inputs(self.make_info(sample))
         return {key: to_device(value, self._device) for key, value in inputs.items()}
 

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping
 
 from inside.mmlab.libraries import load_library
 from inside.nuscenes import DataError
+from inside.openlane import jpeg_size
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_TAIL_BYTES = 4096
@@ -104,6 +105,19 @@ def check_pictures(paths: List[str]) -> None:
             raise DataError("the image {} cannot be read: {}".format(path, error.strerror)) from error
         if start == JPEG_START and JPEG_END not in tail:
             raise _not_whole(path)
+
+
+def check_sizes(cameras: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise DataError for a JPEG of another size than its camera is calibrated for: pictures that somebody scaled.
+
+    The network would see every object at another range, and say nothing.
+    """
+    for camera in cameras.values():
+        stated = (camera["width"], camera["height"])
+        size = jpeg_size(camera["path"]) if all(stated) else None
+        if size is not None and size != stated:
+            text = "the image {} is {}x{}, but its calibration is for {}x{}"
+            raise DataError(text.format(camera["path"], *size, *stated))
 
 
 def raise_for_pictures(paths: List[str], cause: BaseException) -> None:
