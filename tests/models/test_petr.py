@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.conftest import Admlops
 from tests.models.both_ways import (
     LAYOUT,
@@ -108,7 +109,7 @@ def test_petrv2_reads_the_pictures_of_two_frames() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_damaged_pictures_are_the_datas_fault(variant: str, tmp_path: Path) -> None:
-    """A picture of the sample itself that is gone, an earlier frame cut off, and one whose head is zeros."""
+    """A sample's own picture gone, an earlier frame cut off, one whose head is zeros, and one that was scaled."""
     environment = find_environment("PETR", variant)
     scenes = make_scenes(tmp_path, scenes=2, samples=4, camera_sweeps=5, scale=0.25)
     index = SampleIndex(str(scenes.root), "v1.0-mini")
@@ -116,14 +117,18 @@ def test_damaged_pictures_are_the_datas_fault(variant: str, tmp_path: Path) -> N
     gone = Path(index.sample(tokens[1])["cameras"]["CAM_FRONT"]["path"])
     # What a fourth sample looks at: three pictures before the second sample's own.
     cut, empty = (Path(index.context(of[1])["camera_sweeps"]["CAM_BACK"][2]["path"]) for of in (tokens, others))
+    scaled = Path(index.sample(others[2])["cameras"]["CAM_FRONT"]["path"])
     gone.unlink()
+    with Image.open(scaled) as picture:
+        picture.resize((200, 112)).save(scaled)
     cut.write_bytes(cut.read_bytes()[:-1000])
     empty.write_bytes(b"\xff\xd8" + bytes(1000) + empty.read_bytes()[1002:])
     wanted = {"model": "PETR", "config": petrv2_config(), "dataroot": str(scenes.root), "tokens": [*tokens, *others]}
     found = json.loads(run_inside(environment, "prepare_samples.py", wanted).splitlines()[-1])
-    assert [kind for kind, _ in found] == ["", "data", "", "data", "", "", "", "data"]
+    assert [kind for kind, _ in found] == ["", "data", "", "data", "", "", "data", "data"]
     assert f"{gone} cannot be read" in found[1][1]
     assert f"{cut} is not a whole picture" in found[3][1]
+    assert f"{scaled} is 200x112, but its calibration is for 400x225" in found[6][1]
     assert f"{empty} is not a whole picture" in found[7][1]
 
 

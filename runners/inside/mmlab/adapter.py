@@ -89,8 +89,9 @@ class MmAdapter(Adapter):
 
     def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         """The network's input, on its device. Raises DataError for pictures that are missing, damaged or scaled."""
+        info = self.make_info(sample)
         check_sizes(sample["cameras"])
-        inputs = self._inputs(self.make_info(sample))
+        inputs = self._inputs(info)
         return {key: to_device(value, self._device) for key, value in inputs.items()}
 
     def forward(self, inputs: Dict[str, Any]) -> Any:
