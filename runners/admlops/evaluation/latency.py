@@ -161,7 +161,8 @@ def _reasons(*, failed: int, measured: int, steady: int, needed: int) -> tuple[s
         reasons.append(f"{steady - measured} samples were not timed")
     if measured < needed:
         p = f"p{100 * VERDICT_PERCENTILE:g}"
-        reasons.append(f"{measured} sample{'' if measured == 1 else 's'} after the first of each scene; {p} needs {needed}")
+        samples = "1 sample" if measured == 1 else f"{measured} samples"
+        reasons.append(f"{samples} after the first of each scene; {p} needs {needed}")
     return tuple(reasons)
 
 
