@@ -108,6 +108,14 @@ def test_the_summary_row_says_failures_memory_and_energy() -> None:
     assert row.metrics[:2] == ("0.310", "0.380")
 
 
+def test_runs_of_one_verdict_share_its_sentence() -> None:
+    runs = [make_run("A"), make_run("B"), make_run("C", failed=3), replaced(make_run("D"), latency=None)]
+    (fine, valid, why), (failed, _, reasons) = page.group_verdicts(["A", "B", "C", "D"], runs)
+    assert (fine, valid, why) == (["A", "B"], "VALID", "every sample was timed, and there are enough of them.")
+    assert failed == ["C"]
+    assert reasons.startswith("3 samples failed and have no time")
+
+
 def test_random_weights_are_marked_in_their_row() -> None:
     run = make_run("A")
     assert run.header is not None

@@ -135,6 +135,24 @@ def _with_interval(metric: Metric | None) -> str:
     return f"{number(metric.value)} ({number(metric.interval[0])} to {number(metric.interval[1])})"
 
 
+def group_verdicts(labels: Sequence[str], runs: Sequence[RunData]) -> list[tuple[list[str], str, str]]:
+    """(labels of the runs, verdict on their latency, why) for each verdict that runs have, in order of appearance."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        if run.latency is not None:
+            found.setdefault((run.latency.verdict, _why_verdict(run)), []).append(label)
+    return [(names, verdict, why) for (verdict, why), names in found.items()]
+
+
+def _why_verdict(run: RunData) -> str:
+    assert run.latency is not None
+    if not run.latency.reasons:
+        return "every sample was timed, and there are enough of them."
+    wanted = run.latency.suggested_samples
+    enough = f" {wanted} samples of the same number of scenes would be enough." if wanted > len(run.samples) else ""
+    return f"{'; '.join(run.latency.reasons)}.{enough}"
+
+
 def compare_claims(label: str, run: RunData) -> list[ClaimRow]:
     """Every published number of a run's model beside the measured one."""
     return [_compare_claim(label, run, claim) for claim in run.claims]
