@@ -153,9 +153,9 @@ def ensure_devkits() -> None:
         pytest.skip(f"the official devkit cannot be installed: {error}")
 
 
-def both_ways(environment: Environment, scenes: Path, folder: Path) -> tuple[Any, Any]:
+def both_ways(environment: Environment, scenes: Path, folder: Path, *, config: Path = CONFIG) -> tuple[Any, Any]:
     """The arrays of topomlp_ours.py and of topomlp_upstream.py, for one frame and one checkpoint."""
-    wanted = {"config": str(CONFIG), "dataroot": str(scenes), "token": OpenLaneV2(scenes).scenes()[0].samples[-1]}
+    wanted = {"config": str(config), "dataroot": str(scenes), "token": OpenLaneV2(scenes).scenes()[0].samples[-1]}
     return run_both_ways(environment, "topomlp", folder, wanted)
 
 

@@ -1,0 +1,69 @@
+"""Adapter against upstream's own way on one real key frame: each model as its own test drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tests.models import petr_proof, test_maptr, test_topomlp, test_vad
+from tests.models.both_ways import LAYOUT, differences
+from tests.models.fidelity_cases import CASES
+from tests.real_frame import add_later_key_frame, make_openlane_root, make_upstream_root, sample_token
+
+from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.sample_index import build_index
+from admlops.environments import Environment
+
+SUBSET_B = "setB-r50"
+"""TopoMLP's configuration for nuScenes' cameras."""
+
+
+def real_config(model: str) -> str:
+    """The configuration, relative to the source."""
+    case = CASES[model]
+    return case.described.configs[SUBSET_B] if model == "TopoMLP" else case.config
+
+
+def _maptr(environment: Environment, variant: str, folder: Path) -> dict[str, float]:
+    config = LAYOUT.submodules / "MapTR" / real_config("MapTR")
+    return differences(*test_maptr.both_ways(environment, _nuscenes(folder), folder, config=config))
+
+
+def _petr(environment: Environment, variant: str, folder: Path, *, model: str) -> dict[str, float]:
+    root = _nuscenes(folder)
+    scenes = petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
+    ways = [scenes.run(model, variant, way, [sample_token()]) / f"{way}.npz" for way in ("ours", "upstream")]
+    return differences(*(np.load(way) for way in ways))
+
+
+def _vad(environment: Environment, variant: str, folder: Path) -> dict[str, float]:
+    """The frame, and that it is driven on from it: VAD's converter refuses a scene of one sample."""
+    root = make_upstream_root(folder / "real")
+    add_later_key_frame(root)
+    build_index(root, "v1.0-mini", say=print)
+    ours, theirs, _ = test_vad.both_ways(environment, root, folder, each=1)
+    return test_vad.differences_of(ours, theirs)
+
+
+def _topomlp(environment: Environment, variant: str, folder: Path) -> dict[str, float]:
+    config = LAYOUT.submodules / "TopoMLP" / real_config("TopoMLP")
+    root = make_openlane_root(folder / "openlane")
+    return differences(*test_topomlp.both_ways(environment, root, folder, config=config))
+
+
+def _nuscenes(folder: Path) -> Path:
+    root = make_upstream_root(folder / "real")
+    build_index(root, "v1.0-mini", say=print)
+    return root
+
+
+REAL: dict[str, Callable[[Environment, str, Path], dict[str, float]]] = {
+    "MapTR": _maptr,
+    "PETR": partial(_petr, model="PETR"),
+    "StreamPETR": partial(_petr, model="StreamPETR"),
+    "VAD": _vad,
+    "TopoMLP": _topomlp,
+}
+"""By model: the largest difference of each output, given its environment, the variant and an empty folder."""
