@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/install.py [--lock FILE] [--runs N] [--json]
 
 All sides in one run, each with a warm cache, each into a new folder, one after the other:
-  removed          `admlops` restores an environment that it built, packed uncompressed (`env install --pack` on one
-                   disk) and removed, which sets it aside: every file hashed against the pack, few written
-  stored pack      the same after `env gc` and without the libraries that the pack keeps here, as on a new disk
+  removed          `env install`, `env remove`, `env install`: the removal sets it aside, and the second installation
+                   hashes every file as it was when it was built, and writes few
+  stored pack      `admlops` restores it from an uncompressed pack (`env install --pack` on one disk) after `env gc` and
+                   without the libraries that the pack keeps here, as on a new disk
   compressed pack  the same from a compressed pack
   packages         `admlops` builds it anew from the cached packages: every file checked
   pip              `python -m venv` and `pip install --no-deps --require-hashes` of the same lock: nothing checked after
@@ -103,9 +104,10 @@ def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
 
     for run in range(runs + 1):
         seconds = {"packages_s": from_new(lambda: install(BUILD_ANEW))}
-        for side, level in (("removed", STORED), ("stored", STORED), ("compressed", COMPRESSED)):
+        seconds["removed_s"] = from_new(install, aside=True)
+        for side, level in (("stored", STORED), ("compressed", COMPRESSED)):
             pack_environment(install().prefix, layout.packs, level=level)
-            seconds[f"{side}_s"] = from_new(install, aside=side == "removed")
+            seconds[f"{side}_s"] = from_new(install)
         seconds["pip_s"] = from_new(lambda: install_by_pip(interpreter, folder / "venv", lock))
         print(f"run {run}: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items())}", file=sys.stderr)
         if run:  # the first one fills the caches

@@ -8,7 +8,8 @@ import stat
 import sys
 from pathlib import Path
 
-from admlops.environments.prefix import SENTINEL, STATE_FILE, write_state
+from admlops.environments.contents import LEFT_OUT
+from admlops.environments.prefix import SENTINEL, write_state
 
 DIGEST = "d" * 64
 LONG_NAME = "a-name-that-no-old-tar-header-holds-" * 5 + "é.py"
@@ -49,6 +50,6 @@ def tree_of(prefix: Path) -> Tree:
             tree[name] = ("link", 0, 0, os.fsencode(path.readlink()))
         elif path.is_dir():
             tree[name] = ("folder", stat.S_IMODE(status.st_mode), 0, b"")
-        elif name not in (SENTINEL, STATE_FILE):
+        elif name not in LEFT_OUT:
             tree[name] = ("file", stat.S_IMODE(status.st_mode), int(status.st_mtime), path.read_bytes())
     return tree

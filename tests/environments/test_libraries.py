@@ -12,7 +12,8 @@ import pytest
 from tests.environments.pack_prefix import DIGEST, make_prefix, tree_of
 from tests.environments.small_checkout import SmallCheckout, locked
 
-from admlops.environments.libraries import SMALLEST_BYTES, Libraries, hash_file, is_library
+from admlops.environments.contents import hash_file, list_contents
+from admlops.environments.libraries import SMALLEST_BYTES, Libraries, is_library
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs import Pack, libraries_wanted, pack_environment, restore_from_pack, unpack
 
@@ -111,16 +112,17 @@ def test_an_edited_library_reaches_no_new_environment(pack: Pack, prefix: Path, 
     assert (three / HUGE).samefile(two / HUGE)
 
 
+def share(libraries: Libraries, prefix: Path) -> int:
+    return libraries.share(prefix, list_contents(prefix).entries)
+
+
 def test_built_environments_come_to_share(tmp_path: Path, libraries: Libraries) -> None:
     one, two = (make_native(libraries.folder.parent / name) for name in ("one", "two"))
-    assert libraries.share(one) == 0
-    seen: list[tuple[int, int]] = []
-    saved = libraries.share(two, lambda done, total: seen.append((done, total)))
-    assert saved == sum((two / path).stat().st_blocks * 512 for path in (LIBRARY, HUGE))
-    assert seen[-1][0] == seen[-1][1] == sum((two / path).stat().st_size for path in (LIBRARY, HUGE))
+    assert share(libraries, one) == 0
+    assert share(libraries, two) == sum((two / path).stat().st_blocks * 512 for path in (LIBRARY, HUGE))
     assert (one / HUGE).samefile(two / HUGE)
     assert not (one / SMALL).samefile(two / SMALL)
-    assert libraries.share(two) == 0
+    assert share(libraries, two) == 0
     assert tree_of(one).keys() == tree_of(two).keys(), "nothing is left beside the libraries"
     assert len(list(libraries.folder.iterdir())) == 2
 
@@ -134,7 +136,7 @@ def test_a_disk_without_hard_links_works(
     monkeypatch.setattr(os, "link", refuse)
     one, two = restored(pack, libraries, "one"), restored(pack, libraries, "two")
     assert tree_of(one) == tree_of(two) == tree_of(prefix)
-    assert libraries.share(one) == libraries.share(two) == 0
+    assert share(libraries, one) == share(libraries, two) == 0
     assert tree_of(one) == tree_of(prefix)
     assert not (one / HUGE).samefile(two / HUGE)
 
@@ -142,7 +144,7 @@ def test_a_disk_without_hard_links_works(
 def test_a_stored_pack_keeps_its_libraries_and_a_compressed_one_does_not(
     prefix: Path, tmp_path: Path, libraries: Libraries
 ) -> None:
-    libraries.share(prefix)
+    share(libraries, prefix)
     folder = tmp_path / "packs"
     for level, kept in ((STORED, 2), (COMPRESSED, 0)):
         pack_environment(prefix, folder, level=level)
@@ -203,7 +205,7 @@ def test_what_is_shared_goes_with_the_last_environment(twins: tuple[SmallCheckou
     library = small.layout.libraries
 
     def freed(prefix: Path) -> int:
-        (row,) = json.loads(small.admlops("env", "remove", prefix.name, "--json").stdout)
+        (row,) = json.loads(small.admlops("env", "remove", prefix.name, "--purge", "--json").stdout)
         return int(row["freed_bytes"])
 
     texts = sum(path.lstat().st_blocks * 512 for path in one.rglob("*")) - shared_bytes

@@ -122,7 +122,7 @@ def test_several_environments_are_not_removed_by_one_name(small: SmallCheckout) 
     modern = small.prefix("modern")
     (row,) = json.loads(small.admlops("env", "remove", "Tiny", "--variant", "modern", "--json").stdout)
     assert row["prefix"] == str(modern)
-    assert row["freed_bytes"] > 10_000
+    assert row["aside_bytes"] > 10_000
     assert not modern.exists()
     assert not [path for path in small.layout.environments.iterdir() if path.name.endswith(".removing")]
     small.admlops("env", "remove", "Tiny")

@@ -20,17 +20,10 @@ import zstandard
 from blake3 import blake3
 from tests.environments.pack_prefix import DIGEST, Tree, make_prefix, tree_of
 
+from admlops.environments.contents import SCHEMA, Entry, Interpreter
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
-from admlops.environments.packs.manifest import (
-    SCHEMA,
-    Entry,
-    Interpreter,
-    Manifest,
-    encode_manifest,
-    manifest_of,
-    parse_manifest,
-)
+from admlops.environments.packs.manifest import Manifest, encode_manifest, manifest_of, parse_manifest
 from admlops.environments.prefix import STATE_FILE
 from admlops.errors import EnvError, StorageError
 
@@ -89,9 +82,9 @@ def test_the_interpreter_outside_is_linked_not_packed(prefix: Path, pack: Pack) 
 def test_restoring_needs_the_same_locks_and_the_same_place(prefix: Path, pack: Pack) -> None:
     folder, said = pack.archive.parent, []  # type: Path, list[str]
     emptied(prefix)
-    state = restore_from_pack(folder, prefix, digest=DIGEST, say=said.append)
-    assert state is not None
-    assert state["packages"] == 1
+    restored = restore_from_pack(folder, prefix, digest=DIGEST, say=said.append)
+    assert restored is not None
+    assert restored.state["packages"] == 1
     assert said == []
     assert restore_from_pack(folder, prefix, digest="e" * 64, say=said.append) is None
     assert "other locks" in said[-1]

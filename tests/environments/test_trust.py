@@ -37,7 +37,7 @@ def test_an_unknown_hash_is_trusted_only_where_one_says_so(small: SmallCheckout,
         assert "trusted on first use" in trusted.stderr
         assert f"--hash=sha256:{digest}" in lock.read_text()
 
-        small.admlops("env", "remove", "Tiny", "--yes")
+        small.admlops("env", "remove", "Tiny", "--purge", "--yes")
         serve(server, content + b"another")
         elsewhere = mirrored | {"ADMLOPS_CACHE": str(tmp_path / "empty")}
         changed = small.admlops("env", "install", "Tiny", "--trust-first-use", check=False, variables=elsewhere)

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     "--pack/--no-pack",
     default=None,
     help="Keep a pack of what was built, for the next installation: compressed where packs are on another disk than "
-    "environments, as it is where they are on the same. Or build without any. If neither is given, a pack that is at "
-    "hand is used, and one is made where packs are on another disk.",
+    "environments, as it is where they are on the same. Or build anew, from neither pack nor what was set aside. If "
+    "neither is given, what is at hand is used, and a pack is made where packs are on another disk.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def install(

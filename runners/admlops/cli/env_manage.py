@@ -152,14 +152,22 @@ def _print_field(key: str, value: Any) -> None:
 @VARIANT
 @DEVICE
 @click.option("--all", "every", is_flag=True, help="All variants of MODEL; without MODEL every environment.")
+@click.option("--purge", is_flag=True, help="Free the disk at once; the next installation writes every file anew.")
 @YES
 @AS_JSON
 def remove(
-    names: tuple[str, ...], variant: str | None, device: str | None, every: bool, yes: bool, as_json: bool
+    names: tuple[str, ...],
+    variant: str | None,
+    device: str | None,
+    every: bool,
+    purge: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Remove the environments of MODEL...: only what admlops made, and none that a process is using.
 
-    One with a stored pack here is set aside, for the next installation to take back; `env gc` frees it.
+    One that is ready is set aside on its disk: the next installation takes it back within seconds, if each of its
+    files is as it was built. `env gc` frees it, --purge does so at once.
     """
     from admlops.environments.inventory import select
     from admlops.environments.removal import remove as remove_prefix
@@ -180,13 +188,13 @@ def remove(
         chosen |= {one.prefix: one for one in found}
     if chosen:
         _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
-    removed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
+    removed = {prefix: remove_prefix(layout, prefix, aside=not purge) for prefix in chosen}
     if as_json:
         click.echo(json.dumps([{"prefix": str(prefix), **asdict(one)} for prefix, one in removed.items()]))
         return
     for prefix, one in removed.items():
         if one.aside_bytes:
-            click.echo(f"set {prefix.name} aside for its stored pack, {one.aside_bytes / 1e6:.0f} MB: env gc frees it")
+            click.echo(f"removed {prefix.name}; {one.aside_bytes / 1e6:.0f} MB are set aside, until: admlops env gc")
         else:
             click.echo(f"removed {prefix.name}, {one.freed_bytes / 1e6:.0f} MB")
     if not removed:

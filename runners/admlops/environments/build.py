@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any
 from admlops.catalog import load_model
 from admlops.environments.accepted import accept, add_accepted, recall, remember
 from admlops.environments.activation import write_activation
+from admlops.environments.aside import contents_aside, restore_from_aside
 from admlops.environments.backends import Base, choose_base
 from admlops.environments.building import clear_prefix, disk_usage_bytes, hold_prefix
 from admlops.environments.caches import cache_folder
 from admlops.environments.conda import install_conda
+from admlops.environments.contents import Found, list_contents
 from admlops.environments.libraries import Libraries
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.options import BuildOptions
@@ -80,6 +82,11 @@ class _Build:
             details={"device": self.recipe.device, "python": self.base.python_version, **details},
         )
 
+    def finish(self, found: Found, **details: Any) -> None:
+        """Write down what the environment consists of, and then that it is ready."""
+        found.write(self.prefix, name=self.recipe.name, digest=self.digest, state=details)
+        self.write_state("ready", **details)
+
 
 def build(layout: Layout, recipe: Recipe, *, say: Say, options: BuildOptions | None = None) -> Environment:
     """Build a recipe's environment, or wait for another process that is building it.
@@ -111,7 +118,7 @@ def build(layout: Layout, recipe: Recipe, *, say: Say, options: BuildOptions | N
         recipe,
         device=recipe.device,
         backend=base.backend,
-        bytes_needed=estimate_bytes(base.packages, locked, device=recipe.device),
+        bytes_needed=0 if _is_aside(plan) else estimate_bytes(base.packages, locked, device=recipe.device),
         compiles=_expect_compiling(plan),
         packages=base.packages,
         cache=cache_folder(layout),
@@ -140,31 +147,35 @@ def locked_packages(recipe: Recipe, python_version: str) -> tuple[LockedPackage,
 
 
 def _expect_compiling(plan: _Build) -> tuple[str, ...]:
-    """The packages to compile, where neither a pack nor wheels are at hand."""
+    """The packages to compile, where neither the whole environment nor wheels are at hand."""
     from admlops.environments.ops.expected import expect_compiling
     from admlops.environments.packs import pack_path
 
-    if plan.options.use_packs and pack_path(plan.layout.packs, plan.prefix).is_file():
+    if plan.options.use_packs and (_is_aside(plan) or pack_path(plan.layout.packs, plan.prefix).is_file()):
         return ()
     version = plan.base.python_version
     return expect_compiling(plan.recipe, plan.locked, python_version=version, wheels=plan.layout.wheels)
 
 
+def _is_aside(plan: _Build) -> bool:
+    """Whether the environment was set aside here; if it was changed there, its disk is free again before the build."""
+    return plan.options.use_packs and contents_aside(plan.prefix, digest=plan.digest) is not None
+
+
 def _make(plan: _Build) -> None:
     """From whatever is at the prefix to a ready environment; a failure is written down before it goes on."""
     begun = time.monotonic()
-    clear_prefix(plan.prefix)
-    plan.write_state("building")
+    _begin_again(plan)
     restored = _restore(plan)
     if restored is not None:
-        plan.write_state("ready", **{**restored, "restored_from_pack": True})
-        plan.say(f"restored {plan.recipe.name} from its pack in {time.monotonic() - begun:.1f} s")
+        plan.say(f"{restored} in {time.monotonic() - begun:.1f} s")
         return
     plan.say(f"building {plan.recipe.name}: {_describe(plan)}, into {plan.prefix}")
     try:
         report = _run_steps(plan)
-        with plan.step("sharing libraries"):
-            shared_bytes = _share_libraries(plan)
+        with plan.step("recording files"):
+            found = _list_contents(plan)
+            shared_bytes = Libraries(plan.layout.libraries).share(plan.prefix, found.entries)
     except AdmlopsError as error:
         if plan.recipe.model is not None:
             error.hint = re.sub(r"\bMODEL\b", plan.recipe.model, error.hint)
@@ -173,8 +184,8 @@ def _make(plan: _Build) -> None:
         raise
     size_bytes = disk_usage_bytes(plan.prefix)
     built_s = time.monotonic() - begun
-    plan.write_state(
-        "ready",
+    plan.finish(
+        found,
         built_s=round(built_s, 3),
         size_bytes=size_bytes,
         packages=report.packages,
@@ -186,32 +197,46 @@ def _make(plan: _Build) -> None:
     plan.say(f"built {plan.recipe.name} in {built_s:.1f} s ({steps}); {size_bytes / 1e6:.0f} MB on disk{shared}")
 
 
-def _share_libraries(plan: _Build) -> int:
-    """Let other environments have this one's compiled libraries, and this one theirs [bytes saved]."""
-
+def _list_contents(plan: _Build) -> Found:
     def watch(done: int, total: int) -> None:
-        plan.options.progress(Progress(phase="sharing libraries", done=done, total=total, unit="bytes"))
+        plan.options.progress(Progress(phase="recording files", done=done, total=total, unit="bytes"))
 
-    return Libraries(plan.layout.libraries).share(plan.prefix, watch)
+    return list_contents(plan.prefix, watch)
 
 
-def _restore(plan: _Build) -> dict[str, Any] | None:
-    """What the state file of a fitting pack said, once it is unpacked; None if the environment has to be built."""
+def _restore(plan: _Build) -> str | None:
+    """Have the environment back from where it was set aside, or from its pack; what was done, or None."""
     from admlops.environments.packs import restore_from_pack
 
     if not plan.options.use_packs:
         return None
-    state = restore_from_pack(
+    state = restore_from_aside(plan.prefix, digest=plan.digest, say=plan.say)
+    if state is not None:
+        plan.write_state("ready", **_details(state))
+        return f"took back {plan.recipe.name}, which was set aside and is as it was built,"
+    _begin_again(plan)
+    manifest = restore_from_pack(
         plan.layout.packs,
         plan.prefix,
         digest=plan.digest,
         say=plan.say,
         libraries=Libraries(plan.layout.libraries),
     )
-    if state is None:
-        clear_prefix(plan.prefix)
-        plan.write_state("building")
-        return None
+    if manifest is not None:
+        found = Found(entries=manifest.entries, interpreter=manifest.interpreter)
+        plan.finish(found, **{**_details(manifest.state), "restored_from_pack": True})
+        return f"restored {plan.recipe.name} from its pack"
+    _begin_again(plan)
+    return None
+
+
+def _begin_again(plan: _Build) -> None:
+    clear_prefix(plan.prefix)
+    plan.write_state("building")
+
+
+def _details(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state file says besides what every one does."""
     described = ("schema", "name", "state", "digest", "backend", "device", "python")
     return {name: value for name, value in state.items() if name not in described}
 

@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from blake3 import blake3
-
+from admlops.environments.contents import Entry, hash_file
 from admlops.storage import explain_os_error
 
 LIBRARY = re.compile(r"\.(so(\.[0-9]+)*|a)$")
 SMALLEST_BYTES = 64 << 10
 """Of smaller ones there are many and they weigh little."""
-BLOCK_BYTES = 1 << 20
 ASIDE = ".shared"
-
-Watch = Callable[[int, int], None]
-"""Called with the bytes looked at so far and the bytes in all."""
 
 
 def is_library(path: str, size_bytes: int) -> bool:
@@ -61,24 +56,20 @@ class Libraries:
                 kept.unlink()
             os.link(path, kept)
 
-    def share(self, prefix: Path, watch: Watch | None = None) -> int:
+    def share(self, prefix: Path, entries: Iterable[Entry]) -> int:
         """Take in the libraries of a finished environment, or replace them by those that are there [bytes saved].
 
+        `entries` are its contents, hashed just now.
+
         Raises:
-            StorageError: a library cannot be read.
+            StorageError: a library cannot be replaced.
         """
-        found = list(libraries_in(prefix))
-        total = sum(status.st_size for _, status in found)
-        saved = done = 0
+        found = [entry for entry in entries if entry.kind == "file" and is_library(entry.path, entry.size_bytes)]
         try:
             with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-                for size, less in pool.map(lambda one: self._share_one(*one), found):
-                    done, saved = done + size, saved + less
-                    if watch is not None:
-                        watch(done, total)
+                return sum(pool.map(lambda entry: self._share_one(f"{prefix}/{entry.path}", entry), found))
         except OSError as error:
             raise explain_os_error(error, prefix) from error
-        return saved
 
     def unused(self, wanted: Collection[str] = ()) -> dict[Path, int]:
         """The libraries that no environment has with their sizes [bytes], but for those `wanted` (`library_name`)."""
@@ -107,18 +98,17 @@ class Libraries:
     def _name(self, content: str, mode: int) -> Path:
         return self.folder / library_name(content, mode)
 
-    def _share_one(self, path: str, status: os.stat_result) -> tuple[int, int]:
-        content, mode = hash_file(path), status.st_mode & 0o7777
-        kept = self._name(content, mode)
+    def _share_one(self, path: str, entry: Entry) -> int:
+        kept = self._name(entry.content, entry.mode)
         with suppress(FileNotFoundError):
             if kept.samefile(path):
-                return status.st_size, 0
+                return 0
         beside = f"{path}{ASIDE}"
-        if not self.give(content, mode, beside):
-            self.take(path, content, mode)
-            return status.st_size, 0
+        if not self.give(entry.content, entry.mode, beside):
+            self.take(path, entry.content, entry.mode)
+            return 0
         os.replace(beside, path)  # noqa: PTH105
-        return status.st_size, status.st_blocks * 512
+        return os.lstat(path).st_blocks * 512
 
     @staticmethod
     def _is_whole(kept: Path, content: str, mode: int) -> bool:
@@ -131,28 +121,3 @@ class Libraries:
 def library_name(content: str, mode: int) -> str:
     """What a library is called among the shared ones: names of one file have one mode."""
     return f"{content}-{mode:o}"
-
-
-def hash_file(path: str, buffer: memoryview | None = None) -> str:
-    """The BLAKE3 of a file, hexadecimal; read rather than mapped, so that a disk that fails gives an OSError.
-
-    Whoever hashes many small files gives a `buffer` for all of them.
-    """
-    digest = blake3()
-    if buffer is None:
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        while size := file.readinto(buffer):
-            digest.update(buffer[:size])
-    return str(digest.hexdigest())
-
-
-def libraries_in(prefix: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """(path, status) of each library of an environment that is shared."""
-    for parent, _, names in os.walk(prefix):
-        for name in names:
-            if LIBRARY.search(name):
-                path = f"{parent}/{name}"
-                status = os.lstat(path)
-                if status.st_mode & 0o170000 == 0o100000 and is_library(name, status.st_size):
-                    yield path, status

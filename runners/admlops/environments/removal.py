@@ -15,9 +15,10 @@ from typing import Literal
 import psutil
 from filelock import FileLock, Timeout
 
+from admlops.environments.aside import ASIDE_SUFFIX, aside_of, can_come_back, prefix_aside, set_aside
 from admlops.environments.inventory import is_ours, list_installed
 from admlops.environments.libraries import Libraries
-from admlops.environments.packs import ASIDE_SUFFIX, aside_of, has_stored_pack, libraries_wanted, set_aside
+from admlops.environments.packs import libraries_wanted
 from admlops.errors import EnvError
 from admlops.paths import Layout
 from admlops.storage import explain_os_error
@@ -94,8 +95,8 @@ class Removed:
 def remove(layout: Layout, prefix: Path, *, aside: bool = True) -> Removed:
     """Remove one environment.
 
-    One with a stored pack here is set `aside` instead: the next installation takes its files back, `collect` frees
-    them. Libraries that other environments share, or that a stored pack will bring back, stay.
+    One that was ready is set `aside`: the next installation takes it back if its files are as they were, `collect`
+    frees them. Otherwise libraries that other environments share, or that a stored pack will bring back, stay.
 
     Raises:
         EnvError: admlops did not make the folder, a process uses it, or another one is building it.
@@ -106,9 +107,11 @@ def remove(layout: Layout, prefix: Path, *, aside: bool = True) -> Removed:
     check_unused(prefix)
     with held(prefix):
         size = size_bytes(prefix)
-        if aside and has_stored_pack(layout.packs, prefix):
+        if aside and can_come_back(prefix):
             _set_aside(prefix)
             return Removed(freed_bytes=0, aside_bytes=size)
+        if aside_of(prefix).exists():
+            discard(aside_of(prefix))
         discard(prefix)
     return Removed(freed_bytes=size + Libraries(layout.libraries).prune(libraries_wanted(layout.packs)))
 
@@ -206,7 +209,7 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
         else:
             referenced |= set(one.details.get("wheels", ()))
     for aside in sorted(layout.environments.glob(f".*{ASIDE_SUFFIX}")):
-        yield aside, "removed, and set aside for its stored pack", "aside"
+        yield aside, "removed, and set aside for the next installation", "aside"
     for remains in sorted(layout.environments.glob(f".*{REMOVING_SUFFIX}")):
         yield remains, "the remains of a removal that was cut short", "remains"
     if wheels and layout.wheels.is_dir():
@@ -228,6 +231,10 @@ def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry
                 pass
             if not dry_run:
                 remove(layout, path, aside=False)
+        elif nature == "aside":
+            with held(prefix_aside(path)):
+                if not dry_run:
+                    discard(path)
         elif not dry_run:
             discard(path)
     except EnvError as error:

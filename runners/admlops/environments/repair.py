@@ -12,6 +12,7 @@ from pathlib import Path
 from admlops.environments.activation import write_activation
 from admlops.environments.building import hold_prefix
 from admlops.environments.caches import cache_folder
+from admlops.environments.contents import list_contents
 from admlops.environments.inventory import Installed, locked_conda, locked_python
 from admlops.environments.libraries import Libraries
 from admlops.environments.lock import LockedPackage
@@ -112,7 +113,7 @@ def _mend(
         _reinstall(layout, one, recipe, report.differences, say=say, progress=progress)
         report = _look(one, watch)
         _check_clean(one, report)
-        Libraries(layout.libraries).share(one.prefix)
+        Libraries(layout.libraries).share(one.prefix, list_contents(one.prefix).entries)
     write_activation(one.prefix, backend=one.details["backend"])
     _write_state(one, "ready")
     return Repaired(reinstalled=names, rebuilt=False, aside=aside, report=report)

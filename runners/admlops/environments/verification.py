@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from admlops.environments.accepted import ACCEPTED_FILE, read_accepted
+from admlops.environments.contents import CONTENTS_FILE
 from admlops.environments.lock import LockedPackage
+from admlops.environments.prefix import SENTINEL, STATE_FILE
 from admlops.environments.verification_files import (
     CondaRecord,
     Distribution,
@@ -36,7 +38,7 @@ Watch = Callable[[int, int], None]
 CHUNK_FILES = 64
 OWN_FILES = frozenset(
     (
-        *("admlops-environment.json", "admlops-activation.json", ACCEPTED_FILE, "made-by-admlops", ".lock"),
+        *(STATE_FILE, "admlops-activation.json", ACCEPTED_FILE, CONTENTS_FILE, SENTINEL, ".lock"),
         *(".gitignore", "CACHEDIR.TAG", "pyvenv.cfg", "lib64"),
     )
 )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from admlops.environments.packs.aside import ASIDE_SUFFIX, aside_of, has_stored_pack, set_aside
 from admlops.environments.packs.manifest import Manifest, Pack, libraries_wanted, read_pack
 from admlops.environments.packs.packing import pack_environment, pack_path
 from admlops.environments.packs.unpacking import restore_from_pack, unpack
 
 __all__ = [
-    "ASIDE_SUFFIX",
     "Manifest",
     "Pack",
-    "aside_of",
-    "has_stored_pack",
     "libraries_wanted",
     "pack_environment",
     "pack_path",
     "read_pack",
     "restore_from_pack",
-    "set_aside",
     "unpack",
 ]

@@ -7,69 +7,30 @@ unpacking checks each as it comes by; of a stored one the manifest knows where e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from admlops.environments.contents import SCHEMA, Contents
 from admlops.environments.libraries import is_library, library_name
 from admlops.errors import EnvError
 
-SCHEMA = 1
 COMPRESSED_SUFFIX = ".tar.zst"
 STORED_SUFFIX = ".tar"
 MANIFEST_SUFFIX = ".json"
-INTERPRETER_LINKS = ("bin/python", "bin/python3")
-"""The links by which a virtual environment may lead to a Python outside."""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One member: `content` is the BLAKE3 of a file (hexadecimal), or where a link points; "" for a folder.
+class Manifest(Contents, frozen=True, kw_only=True):
+    """The environment in a pack.
 
-    `offset` is where a file's content begins in the uncompressed archive [bytes]; `mtime_s` is its time of change.
+    `archive_blake3` is of the archive as it lies on disk, which is not compressed if it is `stored`.
     """
 
-    path: str
-    kind: Literal["file", "link", "folder"]
-    mode: int
-    size_bytes: int
-    content: str
-    offset: int = 0
-    mtime_s: int = 0
-
-
-class Interpreter(msgspec.Struct, frozen=True):
-    """The Python outside the prefix that a virtual environment links to."""
-
-    link: str
-    target: str
-    version: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """The environment in a pack. `prefix` is absolute: an environment runs only where it was built.
-
-    `state` is what the environment's state file says; `archive_blake3` is of the archive as it lies on disk, which is
-    not compressed if it is `stored`.
-    """
-
-    schema: int
-    name: str
-    digest: str
-    prefix: str
-    state: Mapping[str, Any]
-    interpreter: Interpreter | None
     archive_size_bytes: int
     archive_blake3: str
-    entries: tuple[Entry, ...]
     stored: bool = False
-
-    @property
-    def size_bytes(self) -> int:
-        """The bytes of all files, unpacked."""
-        return sum(entry.size_bytes for entry in self.entries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +85,9 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
         raise _refuse(where, str(error)) from error
-    _check_paths(manifest, where)
+    unsafe = manifest.why_unsafe()
+    if unsafe is not None:
+        raise _refuse(where, unsafe)
     return manifest
 
 
@@ -140,42 +103,6 @@ def libraries_wanted(folder: Path) -> set[str]:
             files = (entry for entry in manifest.entries if entry.kind == "file")
             wanted |= {library_name(one.content, one.mode) for one in files if is_library(one.path, one.size_bytes)}
     return wanted
-
-
-def _check_paths(manifest: Manifest, where: str) -> None:
-    """No entry lies outside the prefix, in a linked folder or twice; no link leaves the prefix."""
-    kinds: dict[str, str] = {}
-    for entry in manifest.entries:  # tens of thousands, as text: no Path is made for them
-        if not {"", ".", ".."}.isdisjoint(entry.path.split("/")):
-            raise _refuse(where, f"{entry.path!r} is not a path inside an environment")
-        if entry.path in kinds:
-            raise _refuse(where, f"{entry.path!r} is listed twice")
-        parent = entry.path.rpartition("/")[0]
-        if parent and kinds.get(parent) != "folder":
-            raise _refuse(where, f"{entry.path!r} does not lie in a folder of the environment")
-        if entry.kind == "link" and not stays_inside(entry.path, entry.content, manifest.prefix):
-            raise _refuse(where, f"the link {entry.path!r} leads out of the environment, to {entry.content!r}")
-        kinds[entry.path] = entry.kind
-    outside = manifest.interpreter
-    if outside is not None and (
-        outside.link not in INTERPRETER_LINKS or outside.link in kinds or kinds.get("bin") != "folder"
-    ):
-        raise _refuse(where, f"{outside.link!r} is no place for a link to a Python")
-
-
-def stays_inside(path: str, target: str, prefix: str) -> bool:
-    """Whether a link at `path` (relative to the prefix) that points at `target` stays in the prefix."""
-    joined = PurePosixPath(prefix) / PurePosixPath(path).parent / target
-    depth: list[str] = []
-    for part in joined.parts[1:]:
-        if part == "..":
-            if not depth:
-                return False
-            depth.pop()
-        else:
-            depth.append(part)
-    inside = PurePosixPath(prefix).parts[1:]
-    return tuple(depth[: len(inside)]) == inside
 
 
 def _refuse(where: str, reason: str) -> EnvError:

@@ -7,36 +7,25 @@ import socket
 import stat
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import psutil
 import zstandard
 from blake3 import blake3
 
+from admlops.environments.contents import SCHEMA, Entry, Interpreter, describe, interpreter_link, walk
 from admlops.environments.options import COMPRESSED, STORED
-from admlops.environments.packs.manifest import (
-    INTERPRETER_LINKS,
-    SCHEMA,
-    Entry,
-    Interpreter,
-    Manifest,
-    Pack,
-    archive_of,
-    encode_manifest,
-    manifest_of,
-    stays_inside,
-)
-from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
+from admlops.environments.packs.manifest import Manifest, Pack, archive_of, encode_manifest, manifest_of
+from admlops.environments.prefix import read_state
 from admlops.errors import EnvError
 from admlops.storage import explain_os_error
 
 BLOCK_BYTES = 1 << 20
 ABANDONED_S = 24 * 3600.0
-LEFT_OUT = (STATE_FILE, SENTINEL)
-"""Written anew by whoever unpacks: the state file must come last."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -138,7 +127,7 @@ class _HashedSource:
 def _write_archive(
     prefix: Path, target: Path, level: int, on_progress: Progress | None
 ) -> tuple[list[Entry], Interpreter | None, int, str]:
-    found = list(_walk(prefix))
+    found = list(walk(prefix))
     total = sum(status.st_size for _, status in found if stat.S_ISREG(status.st_mode))
     entries: list[Entry] = []
     interpreter: Interpreter | None = None
@@ -150,7 +139,7 @@ def _write_archive(
             tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT, bufsize=BLOCK_BYTES) as tar,
         ):
             for path, status in found:
-                outside = _interpreter_link(prefix, path, status)
+                outside = interpreter_link(prefix, path, status)
                 if outside is not None:
                     interpreter = outside
                     continue
@@ -170,72 +159,18 @@ def _compressed(file: _HashedFile, level: int) -> AbstractContextManager[Any]:
     return compressor.stream_writer(file, closefd=False)  # type: ignore[arg-type]
 
 
-def _walk(prefix: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """(path relative to the prefix, status), folders before what is in them, in an order that does not vary."""
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(prefix / folder) as listing:
-            for item in sorted(listing, key=lambda item: item.name):
-                path = f"{folder}/{item.name}" if folder else item.name
-                if path in LEFT_OUT:
-                    continue
-                yield path, item.stat(follow_symlinks=False)
-                if item.is_dir(follow_symlinks=False):
-                    folders.append(path)
-
-
-def _interpreter_link(prefix: Path, path: str, status: os.stat_result) -> Interpreter | None:
-    """The Python outside that a virtual environment's `bin/python` links to."""
-    if not stat.S_ISLNK(status.st_mode) or path not in INTERPRETER_LINKS:
-        return None
-    target = str((prefix / path).readlink())
-    if stays_inside(path, target, str(prefix)):
-        return None
-    return Interpreter(link=path, target=target, version=_venv_version(prefix))
-
-
-def _venv_version(prefix: Path) -> str:
-    """The Python version that a virtual environment was made for, from its pyvenv.cfg."""
-    for line in (prefix / "pyvenv.cfg").read_text().splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() in ("version_info", "version"):
-            return value.strip()
-    raise EnvError(f"{prefix / 'pyvenv.cfg'} does not say which Python it is for", hint=f"admlops env verify {prefix}")
-
-
 def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result) -> Entry:
+    entry = describe(prefix, path, status)
     member = tarfile.TarInfo(path)
-    member.mode = stat.S_IMODE(status.st_mode)
-    member.mtime = int(status.st_mtime)  # bytecode names the whole second of its source
-    if stat.S_ISDIR(status.st_mode):
-        member.type = tarfile.DIRTYPE
+    member.mode, member.mtime = entry.mode, int(status.st_mtime)
+    if entry.kind != "file":
+        member.type = tarfile.DIRTYPE if entry.kind == "folder" else tarfile.SYMTYPE
+        member.linkname = entry.content
         tar.addfile(member)
-        return Entry(path=path, kind="folder", mode=member.mode, size_bytes=0, content="")
-    if stat.S_ISLNK(status.st_mode):
-        member.type = tarfile.SYMTYPE
-        member.linkname = str((prefix / path).readlink())
-        if not stays_inside(path, member.linkname, str(prefix)):
-            raise EnvError(
-                f"{prefix / path} links to {member.linkname}, outside the environment, so it cannot be packed",
-                hint=f"admlops env repair {prefix.name}   # or remove the link: rm {prefix / path}",
-            )
-        tar.addfile(member)
-        return Entry(path=path, kind="link", mode=member.mode, size_bytes=0, content=member.linkname)
-    if not stat.S_ISREG(status.st_mode):
-        raise EnvError(f"{prefix / path} is neither file, folder nor link", hint=f"rm {prefix / path}")
+        return entry
     with (prefix / path).open("rb") as file:
         source = _HashedSource(file)
         member.size = status.st_size
         tar.addfile(member, source)  # type: ignore[arg-type]
     offset = tar.offset - -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    digest = str(source.hash.hexdigest())
-    return Entry(
-        path=path,
-        kind="file",
-        mode=member.mode,
-        size_bytes=member.size,
-        content=digest,
-        offset=offset,
-        mtime_s=int(member.mtime),
-    )
+    return msgspec.structs.replace(entry, content=str(source.hash.hexdigest()), offset=offset)

@@ -3,8 +3,7 @@
 Of a compressed pack three stages run beside each other: one thread decompresses, this one reads the archive's headers,
 a few write files and hash what they write. The archive must hold exactly the manifest's entries, in its order. Of a
 stored pack a few threads copy and hash what the manifest names, wherever it lies in the archive. A compiled library
-that is here already is hashed and given another name instead; what was set aside when the environment was removed is
-hashed and taken back.
+that is here already is hashed and given another name instead.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import queue
 import tarfile
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +22,13 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
+from admlops.environments.contents import BLOCK_BYTES, Entry, WrongContentError, complete, shares_of
 from admlops.environments.libraries import Libraries, is_library
-from admlops.environments.packs.aside import SHARE_FILES, take_back
-from admlops.environments.packs.manifest import Entry, Interpreter, Manifest, Pack, read_pack
+from admlops.environments.packs.manifest import Manifest, Pack, read_pack
 from admlops.environments.packs.packing import Progress, pack_path
 from admlops.errors import EnvError
 from admlops.storage import explain_os_error
 
-BLOCK_BYTES = 1 << 20
 AHEAD_BLOCKS = 32
 HEADER_BYTES = 16 << 10
 """What tarfile holds: it copies the rest of its buffer at each read, so a large one costs more than it saves."""
@@ -50,8 +48,8 @@ def restore_from_pack(
     say: Say,
     libraries: Libraries | None = None,
     on_progress: Progress | None = None,
-) -> Mapping[str, Any] | None:
-    """Restore the environment `digest` at `prefix` from a folder of packs; gives what its state file said.
+) -> Manifest | None:
+    """Restore the environment `digest` at `prefix` from a folder of packs; gives the pack's manifest.
 
     None if no pack fits. `prefix` must be empty but for what admlops wrote there. `libraries` are shared with others.
     A pack that turns out damaged is said and not used: the caller clears what was unpacked of it.
@@ -61,52 +59,27 @@ def restore_from_pack(
         pack = read_pack(archive)
         if pack is None:
             return None
-        reason = _unfit(pack.manifest, prefix, digest)
+        reason = pack.manifest.why_unfit(prefix, digest)
         if reason is not None:
             say(f"the pack {archive} does not fit: {reason}")
             return None
-        here = _taken_back(pack, prefix, say) if pack.manifest.stored else ()
-        unpack(pack, prefix, here=here, libraries=libraries, on_progress=on_progress)
+        unpack(pack, prefix, libraries=libraries, on_progress=on_progress)
     except EnvError as error:
         say(f"{error.message}; building instead")
         return None
-    return pack.manifest.state
-
-
-def _unfit(manifest: Manifest, prefix: Path, digest: str) -> str | None:
-    """Why a pack cannot become the environment `digest` at `prefix`, or None."""
-    if manifest.digest != digest:
-        return "its environment was built from other locks"
-    if manifest.prefix != str(prefix):
-        return f"its environment runs only at {manifest.prefix} (export ADMLOPS_ENVIRONMENTS to have it there)"
-    outside = manifest.interpreter
-    if outside is not None and not os.access(outside.target, os.X_OK):
-        return f"it needs Python {outside.version} at {outside.target}"
-    return None
-
-
-def _taken_back(pack: Pack, prefix: Path, say: Say) -> Collection[str]:
-    try:
-        here = take_back(pack.manifest, prefix)
-    except OSError as error:
-        raise explain_os_error(error, prefix) from error
-    if here:
-        say(f"{prefix.name} was set aside: {len(here)} of {len(pack.manifest.entries)} entries are as its pack says")
-    return here
+    return pack.manifest
 
 
 def unpack(
     pack: Pack,
     prefix: Path,
     *,
-    here: Collection[str] = (),
     libraries: Libraries | None = None,
     on_progress: Progress | None = None,
 ) -> None:
     """Unpack and check every file of a pack into `prefix`. The caller holds the prefix's lock and writes its state.
 
-    What is `here` of a stored one, by path, was checked already. Without `libraries` the environment shares no file
-    with another one.
+    Without `libraries` the environment shares no file with another one.
 
     Raises:
         EnvError: the archive is damaged or not what the manifest says; names the file.
@@ -116,7 +89,7 @@ def unpack(
     try:
         prefix.mkdir(parents=True, exist_ok=True)
         if manifest.stored:
-            _copy_members(pack, prefix, here, libraries, on_progress)
+            _copy_members(pack, prefix, libraries, on_progress)
         else:
             with (
                 pack.archive.open("rb") as compressed,
@@ -124,20 +97,13 @@ def unpack(
                 _writers(libraries) as pool,
             ):
                 _unpack_members(stream, manifest, prefix, pool, on_progress)
-        _check_links(manifest, prefix)
-        _set_folder_modes(manifest, prefix)
-        if manifest.interpreter is not None:
-            _link_interpreter(manifest.interpreter, prefix)
+        complete(manifest, prefix)
     except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
         raise _damaged(pack.archive, f"it cannot be read ({error})") from error
-    except _WrongMemberError as error:
+    except WrongContentError as error:
         raise _damaged(pack.archive, str(error)) from error
     except OSError as error:
         raise explain_os_error(error, prefix) from error
-
-
-class _WrongMemberError(Exception):
-    """The archive holds something else than the manifest says."""
 
 
 def _damaged(archive: Path, reason: str) -> EnvError:
@@ -166,20 +132,15 @@ def _unpack_members(
                 on_progress(done, total)
         extra = next(members, None)
         if extra is not None:
-            raise _WrongMemberError(f"it holds {extra.name!r}, which its manifest does not list")
+            raise WrongContentError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
-def _copy_members(
-    pack: Pack, prefix: Path, here: Collection[str], libraries: Libraries | None, on_progress: Progress | None
-) -> None:
+def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Progress | None) -> None:
     """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
-    missing = [entry for entry in pack.manifest.entries if entry.path not in here]
     root = f"{prefix}/"
-    files = [entry for entry in missing if entry.kind == "file"]
-    shares = [files[start : start + SHARE_FILES] for start in range(0, len(files), SHARE_FILES)]
-    total = pack.manifest.size_bytes
-    done = total - sum(entry.size_bytes for entry in files)
-    _make_folders_and_links(missing, prefix)
+    files = [entry for entry in pack.manifest.entries if entry.kind == "file"]
+    total, done = pack.manifest.size_bytes, 0
+    _make_folders_and_links(pack.manifest.entries, prefix)
     with pack.archive.open("rb") as archive, _pool() as pool:
 
         def copy(share: list[Entry]) -> int:
@@ -189,7 +150,7 @@ def _copy_members(
                 _place_file(entry, root + entry.path, pieces, entry.mtime_s, libraries)
             return sum(entry.size_bytes for entry in share)
 
-        for size_bytes in pool.map(copy, shares):
+        for size_bytes in pool.map(copy, shares_of(files)):
             done += size_bytes
             if on_progress is not None:
                 on_progress(done, total)
@@ -212,20 +173,20 @@ def _pieces(descriptor: int, entry: Entry, buffer: memoryview) -> Iterator[memor
     while done < entry.size_bytes:
         size = os.preadv(descriptor, [buffer[: entry.size_bytes - done]], entry.offset + done)
         if not size:
-            raise _WrongMemberError(f"it ends within {entry.path!r}")
+            raise WrongContentError(f"it ends within {entry.path!r}")
         done += size
         yield buffer[:size]
 
 
 def _check_member(member: tarfile.TarInfo | None, entry: Entry) -> None:
     if member is None:
-        raise _WrongMemberError(f"it ends before {entry.path!r}")
+        raise WrongContentError(f"it ends before {entry.path!r}")
     kind = "folder" if member.isdir() else "link" if member.issym() else "file" if member.isreg() else "other"
     found = (member.name, kind, member.size, member.mode)
     if found != (entry.path, entry.kind, entry.size_bytes, entry.mode):
-        raise _WrongMemberError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
+        raise WrongContentError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
     if entry.kind == "link" and member.linkname != entry.content:
-        raise _WrongMemberError(f"its link {entry.path!r} points elsewhere than its manifest says")
+        raise WrongContentError(f"its link {entry.path!r} points elsewhere than its manifest says")
 
 
 def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, target: str, pool: _Writers) -> None:
@@ -259,28 +220,7 @@ def _write_file(entry: Entry, target: str, pieces: Iterable[bytes | memoryview],
         os.fchmod(file.fileno(), entry.mode)
         os.utime(file.fileno(), (mtime_s, mtime_s))
     if str(digest.hexdigest()) != entry.content:
-        raise _WrongMemberError(f"the content of {entry.path!r} is not what its manifest says")
-
-
-def _check_links(manifest: Manifest, prefix: Path) -> None:
-    """Links that each stay inside can leave together; none of these may."""
-    inside = os.path.realpath(prefix) + os.sep
-    for entry in manifest.entries:
-        if entry.kind == "link" and not os.path.realpath(prefix / entry.path).startswith(inside):
-            raise _WrongMemberError(f"its link {entry.path!r} leads out of the environment")
-
-
-def _set_folder_modes(manifest: Manifest, prefix: Path) -> None:
-    """Last, so that a folder that may not be written could be filled."""
-    for entry in reversed(manifest.entries):
-        if entry.kind == "folder":
-            (prefix / entry.path).chmod(entry.mode)
-
-
-def _link_interpreter(interpreter: Interpreter, prefix: Path) -> None:
-    if not os.access(interpreter.target, os.X_OK):
-        raise _WrongMemberError(f"it needs Python {interpreter.version} at {interpreter.target}")
-    (prefix / interpreter.link).symlink_to(interpreter.target)
+        raise WrongContentError(f"the content of {entry.path!r} is not what its manifest says")
 
 
 class _Ahead:
