@@ -115,13 +115,20 @@ class WrongContentError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a prefix holds."""
+    """What a prefix holds. It is not `whole` if there is what no list can hold: a socket, a link that leaves it."""
 
     entries: tuple[Entry, ...]
     interpreter: Interpreter | None
+    whole: bool = True
 
     def write(self, prefix: Path, *, name: str, digest: str, state: Mapping[str, Any]) -> None:
-        """Write the list into the prefix, with what the state file is about to say. Raises StorageError."""
+        """Write the list into the prefix if it is whole, with what the state file is about to say.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if not self.whole:
+            return
         contents = Contents(
             schema=SCHEMA,
             name=name,
@@ -147,21 +154,28 @@ def list_contents(prefix: Path, watch: Watch | None = None) -> Found:
     """Hash every file of a prefix, in a few threads.
 
     Raises:
-        EnvError: it holds what no list can hold: a socket, a link that leaves it.
         StorageError: something cannot be read.
     """
+    entries: list[Entry] = []
+    interpreter, whole = None, True
     try:
-        found = list(walk(prefix))
-        links = [interpreter_link(prefix, path, status) for path, status in found]
-        entries = [describe(prefix, *one) for one, link in zip(found, links, strict=True) if link is None]
+        for path, status in walk(prefix):
+            outside = interpreter_link(prefix, path, status)
+            if outside is not None:
+                interpreter = outside
+                continue
+            try:
+                entries.append(describe(prefix, path, status))
+            except EnvError:
+                whole = False
         hashes = _hash_files([entry for entry in entries if entry.kind == "file"], prefix, watch)
     except OSError as error:
         raise explain_os_error(error, prefix) from error
-    whole = tuple(
+    hashed = (
         msgspec.structs.replace(entry, content=hashes[entry.path]) if entry.kind == "file" else entry
         for entry in entries
     )
-    return Found(entries=whole, interpreter=next((link for link in links if link is not None), None))
+    return Found(entries=tuple(hashed), interpreter=interpreter, whole=whole)
 
 
 def _hash_files(files: list[Entry], prefix: Path, watch: Watch | None) -> dict[str, str]:
