@@ -1,12 +1,12 @@
 """How faithful the adapters and the modern variants are, measured; `make fidelity` writes docs/fidelity.md.
 
-    .venv/bin/python -m tests.models.fidelity [--models MapTR,VAD] [--step upstream|variants|trace]... [--folder DIR]
+    .venv/bin/python -m tests.models.fidelity [--models MapTR,VAD] [--step STEP]... [--folder DIR]
 
 For every model whose environments are built: `upstream` runs the adapter and upstream's own way on the same samples
-with one checkpoint of random weights; `variants` runs the adapter in the classic and the modern environment and
-measures times and memory; `trace` finds the module that differs first between the two. What is measured replaces the
-entry in docs/fidelity.json; other entries stay, so that machines with and without a GPU can each add theirs. It takes
-minutes a model.
+with one checkpoint of random weights, and `real` does so on a real key frame where there is one; `variants` runs the
+adapter in the classic and the modern environment and measures times and memory; `trace` finds the module that differs
+first between the two. What is measured replaces the entry in docs/fidelity.json; other entries stay, so that machines
+with and without a GPU can each add theirs. It takes minutes a model.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tests.models.both_ways import LAYOUT, SEED, run_inside
 from tests.models.fidelity_cases import CASES, Case
 from tests.models.fidelity_compare import compare, read_times
 from tests.models.fidelity_page import render
+from tests.models.real_cases import REAL, real_config
+from tests.real_frame import FRAME
 
 from admlops.environments import Environment, find_model
 from admlops.errors import AdmlopsError
@@ -32,7 +34,7 @@ from admlops.storage import write_atomically
 
 DATA = LAYOUT.root / "docs" / "fidelity.json"
 PAGE = LAYOUT.root / "docs" / "fidelity.md"
-STEPS = ("upstream", "variants", "trace")
+STEPS = ("upstream", "real", "variants", "trace")
 REFERENCE = "modern"
 """The variant whose results the others are compared with."""
 
@@ -71,6 +73,18 @@ def measure_upstream(case: Case, entry: Results, folder: Path, device: str) -> N
     for variant, environment in environments(case).items():
         outputs = case.upstream(variant, environment, folder)
         entry.setdefault("upstream", {})[variant] = {"outputs": outputs, "config": case.config, **_stamp()}
+
+
+def measure_real(case: Case, entry: Results, folder: Path, device: str) -> None:
+    """The same on a real key frame, on the CPU."""
+    if not FRAME.is_dir():
+        print(f"{case.model}: no real key frame in {FRAME}", file=sys.stderr)
+        return
+    for variant, environment in environments(case).items():
+        own = folder / f"real-{case.model}-{variant}"
+        own.mkdir()
+        outputs = REAL[case.model](environment, variant, own)
+        entry.setdefault("real", {})[variant] = {"outputs": outputs, "config": real_config(case.model), **_stamp()}
 
 
 def measure_variants(case: Case, entry: Results, folder: Path, device: str) -> None:
@@ -212,7 +226,12 @@ def _write(results: Results) -> None:
     write_atomically(PAGE, render(results).encode())
 
 
-MEASUREMENTS = {"upstream": measure_upstream, "variants": measure_variants, "trace": measure_trace}
+MEASUREMENTS = {
+    "upstream": measure_upstream,
+    "real": measure_real,
+    "variants": measure_variants,
+    "trace": measure_trace,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
