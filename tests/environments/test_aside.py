@@ -19,7 +19,7 @@ from tests.environments.pack_prefix import DIGEST, LONG_NAME, make_prefix, tree_
 from tests.environments.small_checkout import SmallCheckout
 
 from admlops.environments.aside import aside_of, can_come_back, restore_from_aside, set_aside
-from admlops.environments.contents import CONTENTS_FILE, SCHEMA, Watch, list_contents, read_contents
+from admlops.environments.contents import CONTENTS_FILE, SCHEMA, list_contents, read_contents
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.environments.removal import held
 
@@ -48,8 +48,8 @@ def prefix(tmp_path: Path) -> Path:
     return made
 
 
-def record(prefix: Path, watch: Watch | None = None) -> None:
-    list_contents(prefix, watch).write(prefix, name="Tiny-modern", digest=DIGEST, state={"packages": 1})
+def record(prefix: Path) -> None:
+    list_contents(prefix).write(prefix, name="Tiny-modern", digest=DIGEST, state={"packages": 1})
 
 
 def restore(prefix: Path, said: list[str], *, digest: str = DIGEST) -> bool:
@@ -75,8 +75,12 @@ def test_files_come_back_where_they_lay(prefix: Path) -> None:
 
 def test_hashing_shows_how_far_it_is(prefix: Path) -> None:
     seen: list[tuple[int, int]] = []
-    record(prefix, lambda done, total: seen.append((done, total)))
+    list_contents(prefix, lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] > 9 << 20
+    set_aside(prefix)
+    prefix.mkdir()
+    assert restore_from_aside(prefix, digest=DIGEST, say=print, watch=lambda *one: seen.append(one)) is not None
+    assert seen[-1] == seen[0]
 
 
 def edit_keeping_its_look(prefix: Path) -> None:

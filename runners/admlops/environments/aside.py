@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from admlops.environments.contents import (
     LEFT_OUT,
     Contents,
     Entry,
+    Watch,
     WrongContentError,
     complete,
-    hash_share,
+    hash_files,
     read_contents,
-    shares_of,
 )
 from admlops.environments.libraries import is_library
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
@@ -65,7 +64,7 @@ def contents_aside(prefix: Path, *, digest: str) -> Contents | None:
     return None if contents is None or contents.why_unfit(prefix, digest) is not None else contents
 
 
-def restore_from_aside(prefix: Path, *, digest: str, say: Say) -> Mapping[str, Any] | None:
+def restore_from_aside(prefix: Path, *, digest: str, say: Say, watch: Watch | None = None) -> Mapping[str, Any] | None:
     """Put the environment `digest` at `prefix` again, if it was set aside and is as it was; what its state file said.
 
     `prefix` must hold nothing but what admlops wrote there. None if there is no such environment, or if it was changed:
@@ -78,7 +77,7 @@ def restore_from_aside(prefix: Path, *, digest: str, say: Say) -> Mapping[str, A
     if contents is None:
         return None
     try:
-        different = _take_back(contents, prefix)
+        different = _take_back(contents, prefix, watch)
         if different:
             shown = f"{min(different)}{' and others' if len(different) > 1 else ''}"
             say(f"{prefix.name} was set aside, but changed since it was built ({shown}); it is not taken back")
@@ -92,7 +91,7 @@ def restore_from_aside(prefix: Path, *, digest: str, say: Say) -> Mapping[str, A
     return contents.state
 
 
-def _take_back(contents: Contents, prefix: Path) -> set[str]:
+def _take_back(contents: Contents, prefix: Path, watch: Watch | None) -> set[str]:
     """Move what was set aside to `prefix` and remove what was added [the paths that are not as listed]."""
     aside = aside_of(prefix)
     for name in (STATE_FILE, SENTINEL):
@@ -104,10 +103,8 @@ def _take_back(contents: Contents, prefix: Path) -> set[str]:
     if different:
         return different
     files = [entry for entry in contents.entries if entry.kind == "file"]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for share in pool.map(lambda share: hash_share(share, prefix), shares_of(files)):
-            different |= {entry.path for entry, content in share if content != entry.content}
-    return different
+    hashes = hash_files(files, prefix, watch)
+    return {entry.path for entry in files if hashes[entry.path] != entry.content}
 
 
 def _alike(contents: Contents, prefix: Path) -> set[str]:

@@ -24,7 +24,7 @@ from admlops.environments.backends import Base, choose_base
 from admlops.environments.building import clear_prefix, disk_usage_bytes, hold_prefix
 from admlops.environments.caches import cache_folder
 from admlops.environments.conda import install_conda
-from admlops.environments.contents import Found, list_contents
+from admlops.environments.contents import Found, Watch, list_contents
 from admlops.environments.libraries import Libraries
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.options import BuildOptions
@@ -41,6 +41,7 @@ from admlops.processes import run
 __all__ = ["BuildOptions", "build", "locked_packages"]
 
 SHOWN_DIFFERENCES = 5
+WATCH_INTERVAL_S = 0.1
 KEPT_CHARACTERS = 8000
 """Of what a failed build said, kept in its state file."""
 
@@ -71,6 +72,19 @@ class _Build:
         begun = time.monotonic()
         yield
         self.durations_s[name] = self.durations_s.get(name, 0.0) + time.monotonic() - begun
+
+    def watch(self, phase: str) -> Watch:
+        """Tells how far a phase is, a few times a second."""
+        said_s = 0.0
+
+        def watch(done: int, total: int) -> None:
+            nonlocal said_s
+            now = time.monotonic()
+            if done == total or now - said_s > WATCH_INTERVAL_S:
+                said_s = now
+                self.options.progress(Progress(phase=phase, done=done, total=total, unit="bytes"))
+
+        return watch
 
     def write_state(self, state: str, **details: Any) -> None:
         write_state(
@@ -174,7 +188,7 @@ def _make(plan: _Build) -> None:
     try:
         report = _run_steps(plan)
         with plan.step("recording files"):
-            found = _list_contents(plan)
+            found = list_contents(plan.prefix, plan.watch("recording files"))
             shared_bytes = Libraries(plan.layout.libraries).share(plan.prefix, found.entries)
     except AdmlopsError as error:
         if plan.recipe.model is not None:
@@ -197,20 +211,15 @@ def _make(plan: _Build) -> None:
     plan.say(f"built {plan.recipe.name} in {built_s:.1f} s ({steps}); {size_bytes / 1e6:.0f} MB on disk{shared}")
 
 
-def _list_contents(plan: _Build) -> Found:
-    def watch(done: int, total: int) -> None:
-        plan.options.progress(Progress(phase="recording files", done=done, total=total, unit="bytes"))
-
-    return list_contents(plan.prefix, watch)
-
-
 def _restore(plan: _Build) -> str | None:
     """Have the environment back from where it was set aside, or from its pack; what was done, or None."""
     from admlops.environments.packs import restore_from_pack
 
     if not plan.options.use_packs:
         return None
-    state = restore_from_aside(plan.prefix, digest=plan.digest, say=plan.say)
+    state = restore_from_aside(
+        plan.prefix, digest=plan.digest, say=plan.say, watch=plan.watch("checking what was set aside")
+    )
     if state is not None:
         plan.write_state("ready", **_details(state))
         return f"took back {plan.recipe.name}, which was set aside and is as it was built,"
@@ -221,6 +230,7 @@ def _restore(plan: _Build) -> str | None:
         digest=plan.digest,
         say=plan.say,
         libraries=Libraries(plan.layout.libraries),
+        on_progress=plan.watch("unpacking"),
     )
     if manifest is not None:
         found = Found(entries=manifest.entries, interpreter=manifest.interpreter)

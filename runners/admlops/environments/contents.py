@@ -168,7 +168,7 @@ def list_contents(prefix: Path, watch: Watch | None = None) -> Found:
                 entries.append(describe(prefix, path, status))
             except EnvError:
                 whole = False
-        hashes = _hash_files([entry for entry in entries if entry.kind == "file"], prefix, watch)
+        hashes = hash_files([entry for entry in entries if entry.kind == "file"], prefix, watch)
     except OSError as error:
         raise explain_os_error(error, prefix) from error
     hashed = (
@@ -178,11 +178,12 @@ def list_contents(prefix: Path, watch: Watch | None = None) -> Found:
     return Found(entries=tuple(hashed), interpreter=interpreter, whole=whole)
 
 
-def _hash_files(files: list[Entry], prefix: Path, watch: Watch | None) -> dict[str, str]:
+def hash_files(files: list[Entry], prefix: Path, watch: Watch | None = None) -> dict[str, str]:
+    """The BLAKE3 of what lies at `prefix` by path, hashed in a few threads. Raises OSError."""
     total, done = sum(entry.size_bytes for entry in files), 0
     hashes: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for share in pool.map(lambda share: hash_share(share, prefix), shares_of(files)):
+        for share in pool.map(lambda share: _hash_share(share, prefix), shares_of(files)):
             hashes |= {entry.path: content for entry, content in share}
             done += sum(entry.size_bytes for entry, _ in share)
             if watch is not None:
@@ -195,8 +196,7 @@ def shares_of(files: list[Entry]) -> list[list[Entry]]:
     return [files[start : start + SHARE_FILES] for start in range(0, len(files), SHARE_FILES)]
 
 
-def hash_share(share: list[Entry], prefix: Path) -> list[tuple[Entry, str]]:
-    """Each of these files with the BLAKE3 of what lies at `prefix`."""
+def _hash_share(share: list[Entry], prefix: Path) -> list[tuple[Entry, str]]:
     buffer = memoryview(bytearray(BLOCK_BYTES))
     return [(entry, hash_file(f"{prefix}/{entry.path}", buffer)) for entry in share]
 
