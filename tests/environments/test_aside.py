@@ -244,7 +244,11 @@ def test_remove_sets_aside_and_install_takes_back(small: SmallCheckout, variant:
     (row,) = json.loads(small.admlops("env", "remove", *chosen, "--yes", "--json").stdout)
     assert row["freed_bytes"] == 0
     assert row["aside_bytes"] > 0
-    assert "no environments" in small.admlops("env", "list").stdout + small.admlops("env", "remove", "--all").stdout
+    listed = json.loads(small.admlops("env", "list", "--json").stdout)[-1]
+    assert listed["prefix"] == str(aside_of(prefix))
+    assert listed["status"] == "set aside: env install takes it back, env gc frees it"
+    assert listed["size_bytes"] > 0
+    assert "no environments" in small.admlops("env", "remove", "--all").stdout
     said = small.admlops("env", "install", *chosen, "--json").stderr
     assert f"took back Tiny-{variant}, which was set aside and is as it was built, in " in said
     assert tree_of(prefix) == before

@@ -22,7 +22,7 @@ FACTS = ("prefix", "digest", "backend", "device", "size_bytes")
 @click.command("list", epilog="Example: admlops env list --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_environments(as_json: bool) -> None:
-    """Say which environments are ready, broken or being built, and which no lock asks for any more.
+    """Say which environments are ready, broken, being built or set aside, and which no lock asks for any more.
 
     Every variant of every model has a row, and so has every official evaluator.
     """
@@ -43,6 +43,7 @@ def list_environments(as_json: bool) -> None:
 def _rows(layout: Layout) -> Iterator[dict[str, Any]]:
     from admlops.catalog import list_models, load_model, setup_status
     from admlops.environments import find_model, find_official
+    from admlops.environments.aside import list_aside
     from admlops.environments.inventory import list_installed, official_names
 
     installed = list_installed(layout)
@@ -59,6 +60,9 @@ def _rows(layout: Layout) -> Iterator[dict[str, Any]]:
         if one.recipe is None:
             facts = {**one.details, "prefix": str(one.prefix)}
             yield _line(one.name, None, "no lock asks for it any more: admlops env gc", facts)
+    for aside, contents in list_aside(layout):
+        facts = {**contents.state, "prefix": str(aside), "digest": contents.digest}
+        yield _line(contents.name, None, "set aside: env install takes it back, env gc frees it", facts)
 
 
 def _half_made(installed: Sequence[Installed], name: str) -> Installed | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from admlops.environments.contents import (
 )
 from admlops.environments.libraries import is_library
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
+from admlops.paths import Layout
 from admlops.storage import explain_os_error
 
 ASIDE_SUFFIX = ".aside"
@@ -40,6 +41,14 @@ def aside_of(prefix: Path) -> Path:
 def prefix_aside(aside: Path) -> Path:
     """Where the environment lay that was set aside here."""
     return aside.with_name(aside.name.removeprefix(".").removesuffix(ASIDE_SUFFIX))
+
+
+def list_aside(layout: Layout) -> Iterator[tuple[Path, Contents]]:
+    """What was set aside here: where it lies, and what it consisted of."""
+    for aside in sorted(layout.environments.glob(f".*{ASIDE_SUFFIX}")):
+        contents = read_contents(aside)
+        if contents is not None:
+            yield aside, contents
 
 
 def can_come_back(prefix: Path) -> bool:
