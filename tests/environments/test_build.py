@@ -12,12 +12,15 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from admlops.environments import Environment, Recipe, ensure
 from admlops.environments.interpreter import find_interpreter
 from admlops.environments.prefix import STATE_FILE
+from admlops.environments.preflight import RESERVE_BYTES
+from admlops.environments.removal import remove
 from admlops.errors import EnvError, StorageError
 from admlops.paths import Layout, find_layout
 from admlops.processes import run
@@ -138,6 +141,19 @@ def test_two_builders_at_once_build_once(layout: Layout, recipe: Recipe) -> None
     said = "".join(builder.communicate(timeout=120)[0] for builder in builders)
     assert [builder.returncode for builder in builders] == [0, 0], said
     assert said.count("built Small-modern in") == 1
+
+
+def test_what_was_set_aside_needs_no_disk(layout: Layout, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = ensure(layout, recipe, say=print)
+    remove(layout, built.prefix)
+    usage = SimpleNamespace(free=RESERVE_BYTES + 1)
+    monkeypatch.setattr("admlops.environments.preflight.shutil.disk_usage", lambda _: usage)
+    said: list[str] = []
+    assert ensure(layout, recipe, say=said.append) == built
+    assert "took back Small-modern" in said[-1]
+    remove(layout, built.prefix, aside=False)
+    with pytest.raises(StorageError, match="GB free"):
+        ensure(layout, recipe, say=print)
 
 
 def test_no_lock_means_not_set_up(layout: Layout, recipe: Recipe) -> None:
