@@ -30,7 +30,6 @@ LARGE = SITE / "large.bin"
 RESTORE = """
 import sys
 from pathlib import Path
-from typing import Any
 from admlops.environments.aside import restore_from_aside
 from admlops.environments.building import clear_prefix
 
@@ -330,6 +329,17 @@ def test_what_was_repaired_can_come_back(small: SmallCheckout) -> None:
     small.admlops("env", "remove", "Tiny", "--yes")
     assert "took back" in small.admlops("env", "install", "Tiny", "--json").stderr
     small.admlops("env", "verify", "Tiny", "--full")
+
+
+def test_one_that_no_lock_asks_for_is_gone(small: SmallCheckout) -> None:
+    """No installation would take it back."""
+    small.admlops("env", "install", "Tiny")
+    prefix = small.prefix("modern")
+    lock = small.model / "modern" / "requirements.txt"
+    lock.write_text(lock.read_text() + "# another lock\n")
+    (row,) = json.loads(small.admlops("env", "remove", prefix.name, "--yes", "--json").stdout)
+    assert row["freed_bytes"] > 0
+    assert not aside_of(prefix).exists()
 
 
 def test_one_that_is_not_ready_is_gone(small: SmallCheckout) -> None:

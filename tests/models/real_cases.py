@@ -40,9 +40,7 @@ def _petr(environment: Environment, variant: str, folder: Path, *, model: str) -
 
 def _vad(environment: Environment, variant: str, folder: Path) -> dict[str, float]:
     """The frame, and that it is driven on from it: VAD's converter refuses a scene of one sample."""
-    root = make_upstream_root(folder / "real")
-    add_later_key_frame(root)
-    build_index(root, "v1.0-mini", say=print)
+    root = _nuscenes(folder, driven_on=True)
     ours, theirs, _ = test_vad.both_ways(environment, root, folder, each=1)
     return test_vad.differences_of(ours, theirs)
 
@@ -53,8 +51,10 @@ def _topomlp(environment: Environment, variant: str, folder: Path) -> dict[str, 
     return differences(*test_topomlp.both_ways(environment, root, folder, config=config))
 
 
-def _nuscenes(folder: Path) -> Path:
+def _nuscenes(folder: Path, *, driven_on: bool = False) -> Path:
     root = make_upstream_root(folder / "real")
+    if driven_on:
+        add_later_key_frame(root)
     build_index(root, "v1.0-mini", say=print)
     return root
 

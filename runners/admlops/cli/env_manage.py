@@ -166,8 +166,8 @@ def remove(
 ) -> None:
     """Remove the environments of MODEL...: only what admlops made, and none that a process is using.
 
-    One that is ready is set aside on its disk: the next installation takes it back within seconds, if each of its
-    files is as it was built. `env gc` frees it, --purge does so at once.
+    One that is ready and that a lock asks for is set aside on its disk: the next installation takes it back within
+    seconds, if each of its files is as it was built. `env gc` frees it, --purge does so at once.
     """
     from admlops.environments.inventory import select
     from admlops.environments.removal import remove as remove_prefix
@@ -188,7 +188,10 @@ def remove(
         chosen |= {one.prefix: one for one in found}
     if chosen:
         _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
-    removed = {prefix: remove_prefix(layout, prefix, aside=not purge) for prefix in chosen}
+    removed = {
+        prefix: remove_prefix(layout, prefix, aside=not purge and one.recipe is not None)
+        for prefix, one in chosen.items()
+    }
     if as_json:
         click.echo(json.dumps([{"prefix": str(prefix), **asdict(one)} for prefix, one in removed.items()]))
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,11 @@ from admlops.environments.contents import (
 )
 from admlops.environments.libraries import is_library
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
+from admlops.environments.progress import Say
 from admlops.paths import Layout
 from admlops.storage import explain_os_error
 
 ASIDE_SUFFIX = ".aside"
-
-Say = Callable[[str], None]
 
 
 def aside_of(prefix: Path) -> Path:
@@ -43,9 +42,14 @@ def prefix_aside(aside: Path) -> Path:
     return aside.with_name(aside.name.removeprefix(".").removesuffix(ASIDE_SUFFIX))
 
 
+def folders_aside(layout: Layout) -> list[Path]:
+    """Where what was set aside here lies."""
+    return sorted(layout.environments.glob(f".*{ASIDE_SUFFIX}"))
+
+
 def list_aside(layout: Layout) -> Iterator[tuple[Path, Contents]]:
-    """What was set aside here: where it lies, and what it consisted of."""
-    for aside in sorted(layout.environments.glob(f".*{ASIDE_SUFFIX}")):
+    """What can come back of it: where it lies, and what it consisted of."""
+    for aside in folders_aside(layout):
         contents = read_contents(aside)
         if contents is not None:
             yield aside, contents

@@ -127,13 +127,14 @@ def build(layout: Layout, recipe: Recipe, *, say: Say, options: BuildOptions | N
         say=say,
         trusted=trusted,
     )
+    aside = _is_aside(plan)
     preflight(
         layout,
         recipe,
         device=recipe.device,
         backend=base.backend,
-        bytes_needed=0 if _is_aside(plan) else estimate_bytes(base.packages, locked, device=recipe.device),
-        compiles=_expect_compiling(plan),
+        bytes_needed=0 if aside else estimate_bytes(base.packages, locked, device=recipe.device),
+        compiles=() if aside else _expect_compiling(plan),
         packages=base.packages,
         cache=cache_folder(layout),
         model=None if recipe.model is None else load_model(layout, recipe.model),
@@ -161,11 +162,11 @@ def locked_packages(recipe: Recipe, python_version: str) -> tuple[LockedPackage,
 
 
 def _expect_compiling(plan: _Build) -> tuple[str, ...]:
-    """The packages to compile, where neither the whole environment nor wheels are at hand."""
+    """The packages to compile, where neither a pack nor wheels are at hand."""
     from admlops.environments.ops.expected import expect_compiling
     from admlops.environments.packs import pack_path
 
-    if plan.options.use_packs and (_is_aside(plan) or pack_path(plan.layout.packs, plan.prefix).is_file()):
+    if plan.options.use_packs and pack_path(plan.layout.packs, plan.prefix).is_file():
         return ()
     version = plan.base.python_version
     return expect_compiling(plan.recipe, plan.locked, python_version=version, wheels=plan.layout.wheels)

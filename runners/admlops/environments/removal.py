@@ -15,7 +15,7 @@ from typing import Literal
 import psutil
 from filelock import FileLock, Timeout
 
-from admlops.environments.aside import ASIDE_SUFFIX, aside_of, can_come_back, prefix_aside, set_aside
+from admlops.environments.aside import aside_of, can_come_back, folders_aside, prefix_aside, set_aside
 from admlops.environments.inventory import is_ours, list_installed
 from admlops.environments.libraries import Libraries
 from admlops.environments.packs import libraries_wanted
@@ -24,8 +24,6 @@ from admlops.paths import Layout
 from admlops.storage import explain_os_error
 
 REMOVING_SUFFIX = ".removing"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +206,7 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
             yield one.prefix, "half-built, and its builder is gone", "environment"
         else:
             referenced |= set(one.details.get("wheels", ()))
-    for aside in sorted(layout.environments.glob(f".*{ASIDE_SUFFIX}")):
+    for aside in folders_aside(layout):
         yield aside, "removed, and set aside for the next installation", "aside"
     for remains in sorted(layout.environments.glob(f".*{REMOVING_SUFFIX}")):
         yield remains, "the remains of a removal that was cut short", "remains"

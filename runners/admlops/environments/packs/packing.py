@@ -7,7 +7,6 @@ import socket
 import stat
 import tarfile
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,18 +16,23 @@ import psutil
 import zstandard
 from blake3 import blake3
 
-from admlops.environments.contents import SCHEMA, Entry, Interpreter, describe, interpreter_link, walk
+from admlops.environments.contents import (
+    BLOCK_BYTES,
+    SCHEMA,
+    Entry,
+    Interpreter,
+    Watch,
+    describe,
+    interpreter_link,
+    walk,
+)
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs.manifest import Manifest, Pack, archive_of, encode_manifest, manifest_of
 from admlops.environments.prefix import read_state
 from admlops.errors import EnvError
 from admlops.storage import explain_os_error
 
-BLOCK_BYTES = 1 << 20
 ABANDONED_S = 24 * 3600.0
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
 
 
 def pack_path(folder: Path, prefix: Path) -> Path:
@@ -37,9 +41,7 @@ def pack_path(folder: Path, prefix: Path) -> Path:
     return stored if stored.is_file() else archive_of(folder, prefix.name, stored=False)
 
 
-def pack_environment(
-    prefix: Path, folder: Path, *, level: int = COMPRESSED, on_progress: Progress | None = None
-) -> Pack:
+def pack_environment(prefix: Path, folder: Path, *, level: int = COMPRESSED, on_progress: Watch | None = None) -> Pack:
     """Pack the environment at `prefix` into `folder`; a pack that was there is replaced when the new one is whole.
 
     `level` is zstd's, or STORED.
@@ -125,7 +127,7 @@ class _HashedSource:
 
 
 def _write_archive(
-    prefix: Path, target: Path, level: int, on_progress: Progress | None
+    prefix: Path, target: Path, level: int, on_progress: Watch | None
 ) -> tuple[list[Entry], Interpreter | None, int, str]:
     found = list(walk(prefix))
     total = sum(status.st_size for _, status in found if stat.S_ISREG(status.st_mode))

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from blake3 import blake3
 
+from admlops.environments.contents import Watch
 from admlops.environments.packs.manifest import (
     Pack,
     archive_of,
@@ -35,8 +36,6 @@ SCHEMA = 1
 PART_BYTES = 32 << 20
 TRANSFERS = 4
 SCHEMES = ("s3", "s3a", "gs", "az", "file")
-
-Progress = Callable[[int, int], None]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -83,7 +82,7 @@ def open_store(target: str) -> ObjectStore:
         ) from error
 
 
-def push(pack: Pack, target: str, *, on_progress: Progress | None = None) -> int:
+def push(pack: Pack, target: str, *, on_progress: Watch | None = None) -> int:
     """Put a pack into a store; parts that it holds already stay. Returns the bytes that travelled.
 
     Raises:
@@ -118,7 +117,7 @@ def pull(
     target: str,
     folder: Path,
     *,
-    on_progress: Progress | None = None,
+    on_progress: Watch | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Pack | None:
     """Bring the pack `name` (without a suffix) from a store into `folder`; None if the store does not hold it.
@@ -160,7 +159,7 @@ def _holds(path: Path, digest: str) -> bool:
 
 
 def _assemble(
-    store: ObjectStore, listing: Listing, archive: Path, target: str, digest: str, on_progress: Progress | None
+    store: ObjectStore, listing: Listing, archive: Path, target: str, digest: str, on_progress: Watch | None
 ) -> None:
     """The archive from its parts, each written at its place in a file beside it, which is renamed when it is whole."""
     archive.parent.mkdir(parents=True, exist_ok=True)

@@ -22,10 +22,10 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
-from admlops.environments.contents import BLOCK_BYTES, Entry, WrongContentError, complete, shares_of
+from admlops.environments.contents import BLOCK_BYTES, Entry, Watch, WrongContentError, complete, shares_of
 from admlops.environments.libraries import Libraries, is_library
 from admlops.environments.packs.manifest import Manifest, Pack, read_pack
-from admlops.environments.packs.packing import Progress, pack_path
+from admlops.environments.packs.packing import pack_path
 from admlops.errors import EnvError
 from admlops.storage import explain_os_error
 
@@ -47,7 +47,7 @@ def restore_from_pack(
     digest: str,
     say: Say,
     libraries: Libraries | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Watch | None = None,
 ) -> Manifest | None:
     """Restore the environment `digest` at `prefix` from a folder of packs; gives the pack's manifest.
 
@@ -75,7 +75,7 @@ def unpack(
     prefix: Path,
     *,
     libraries: Libraries | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Watch | None = None,
 ) -> None:
     """Unpack and check every file of a pack into `prefix`. The caller holds the prefix's lock and writes its state.
 
@@ -111,7 +111,7 @@ def _damaged(archive: Path, reason: str) -> EnvError:
 
 
 def _unpack_members(
-    stream: _Ahead, manifest: Manifest, prefix: Path, pool: _Writers, on_progress: Progress | None
+    stream: _Ahead, manifest: Manifest, prefix: Path, pool: _Writers, on_progress: Watch | None
 ) -> None:
     total, done = manifest.size_bytes, 0
     with tarfile.open(fileobj=stream, mode="r|", bufsize=HEADER_BYTES) as tar:  # type: ignore[call-overload]
@@ -135,7 +135,7 @@ def _unpack_members(
             raise WrongContentError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
-def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Progress | None) -> None:
+def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Watch | None) -> None:
     """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
     root = f"{prefix}/"
     files = [entry for entry in pack.manifest.entries if entry.kind == "file"]
