@@ -33,6 +33,7 @@ from tests.evaluation.generated_boxes import (
 )
 from tests.evaluation.generated_runs import write_run
 
+from admlops.core.paths import Layout, find_layout
 from admlops.datasets.annotations import read_annotations
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation.boxes import ATTRIBUTE_INDEX, CLASSES, Boxes, GroundTruth
@@ -40,7 +41,6 @@ from admlops.evaluation.detection import choose_attribute
 from admlops.evaluation.ground_truth import make_ground_truth
 from admlops.evaluation.nuscenes_detection import Score, match_boxes, score
 from admlops.evaluation.nuscenes_protocol import NUSCENES
-from admlops.paths import Layout, find_layout
 
 BOXES_PER_SAMPLE = 300
 REPEATS = 3

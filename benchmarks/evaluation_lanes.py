@@ -17,12 +17,12 @@ from pathlib import Path
 from benchmarks.evaluation_row import Row, Timing, describe_share, official_timing, timed
 from tests.evaluation.generated_lanes import generate_lanes
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.errors import EnvError
 from admlops.evaluation.lane_files import OFFICIAL_NAMES, official_lane_graphs
 from admlops.evaluation.lane_graph import FRAMES_AT_ONCE, OPENLANE_1_0, OPENLANE_1_1, evaluate_lane_graphs
 from admlops.evaluation.lanes import LanePrediction, LaneTruth
-from admlops.paths import find_layout
 
 FRAMES = 4806
 SAMPLES = 6019

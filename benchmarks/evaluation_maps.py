@@ -15,13 +15,13 @@ from benchmarks.evaluation_row import Row, best_of, describe_share, official_tim
 from tests.evaluation.generated_maps import found_of, generate_maps, truth_of
 from tests.evaluation.upstream import find_checkout, how_to_get
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.datasets.vector_map import MapVector
 from admlops.environments import ensure_official
-from admlops.errors import EnvError
 from admlops.evaluation.map_files import OFFICIAL_NAME, official_map
 from admlops.evaluation.map_predictions import Predictions
 from admlops.evaluation.vector_map import CHAMFER, IOU, MapProtocol, evaluate_elements
-from admlops.paths import find_layout
 
 OFFICIAL_SAMPLES = 60
 

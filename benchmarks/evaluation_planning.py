@@ -19,9 +19,9 @@ from tests.evaluation.generated_plans import Sample, generate_plans
 from tests.evaluation.official_plans import official_plans
 from tests.evaluation.upstream import find_checkout, how_to_get, official_python
 
+from admlops.core.paths import find_layout
 from admlops.evaluation.motion import evaluate_motion
 from admlops.evaluation.planning import STP3, UNIAD, evaluate_planning
-from admlops.paths import find_layout
 
 OFFICIAL_SAMPLES = 300
 NAMES = {"stp3": "planning (ST-P3, VAD)", "uniad": "planning (UniAD)", "motion": "motion (VAD)"}

@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment, Recipe, ensure
 from admlops.environments.interpreter import find_interpreter
 from admlops.environments.inventory import list_installed
@@ -38,7 +39,6 @@ from admlops.environments.lock import read_lock
 from admlops.environments.options import COMPRESSED, STORED, BuildOptions
 from admlops.environments.packs import pack_environment
 from admlops.environments.removal import remove
-from admlops.paths import Layout, find_layout
 
 PYTHON = ">=3.11,<3.12"
 GPU_PART = re.compile(r"^(torch|torchvision|triton|mmcv-full|nvidia-|cuda-)")

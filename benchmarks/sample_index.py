@@ -26,9 +26,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from admlops.core.paths import find_layout
 from admlops.datasets.sample_index import build_index
 from admlops.environments import ensure_official
-from admlops.paths import find_layout
 from inside.nuscenes import CAMERAS, LIDAR
 
 VERSION = "v1.0-trainval"

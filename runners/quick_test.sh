@@ -45,7 +45,7 @@ networks_here() {
   "$root/.venv/bin/python" -c '
 import sys
 from admlops.catalog import READY, list_models, load_model, setup_status
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 layout = find_layout()
 wanted = list_models(layout)
 if "--models" in sys.argv[1:-1]:

@@ -17,10 +17,10 @@ import pytest
 from filelock import FileLock
 
 from admlops.catalog import load_model
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.environments import Environment, ensure_model, ensure_official
-from admlops.errors import EnvError
-from admlops.paths import Layout, find_layout
 
 if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from admlops.core.paths import find_layout
 from admlops.datasets.splits import MINI_VAL
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
-from admlops.paths import find_layout
 from inside.mmlab.geometry import rotation_matrix
 
 FRAME = find_layout().root.parent / "shared" / "data" / "nuscenes-frame"

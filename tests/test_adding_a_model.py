@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 from admlops.results.record import decode_record
 
 PAGE = find_layout().root / "docs" / "adding-a-model.md"

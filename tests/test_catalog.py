@@ -25,9 +25,9 @@ from admlops.catalog import (
     read_model,
     setup_status,
 )
+from admlops.core.errors import CatalogError
+from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment
-from admlops.errors import CatalogError
-from admlops.paths import Layout, find_layout
 
 MAIN_MODELS = ["GroundPlane", "MapTR", "PETR", "StreamPETR", "TopoMLP", "VAD"]
 

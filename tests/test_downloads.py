@@ -30,8 +30,8 @@ from tests.file_server import (
 )
 
 from admlops import downloads
+from admlops.core.errors import DownloadError, StorageError
 from admlops.downloads import Download, UnreachableError, WebPageError, download, redact
-from admlops.errors import DownloadError, StorageError
 
 CONTENT = random.Random(4).randbytes(300_000)
 OTHER = random.Random(5).randbytes(300_000)
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_up(server: FileServer, target: Path) -> None:
     url = server.serve("/f", whole(CONTENT))
     program = (
         "import resource, signal, sys\nfrom pathlib import Path\nfrom admlops.downloads import download\n"
-        "from admlops.errors import StorageError\n"
+        "from admlops.core.errors import StorageError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))\n"
         "try:\n    download(sys.argv[1], Path(sys.argv[2]))\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 from admlops.environments.progress import Progress
 from admlops.environments.python_packages import writes_of
-from admlops.errors import EnvError
-from admlops.processes import run
 
 WRITER = """
 import pathlib, sys, time

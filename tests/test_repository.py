@@ -11,7 +11,7 @@ import click
 import pytest
 
 from admlops.cli.main import cli
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 ROOT = find_layout().root
 MAX_FILE_BYTES = 1_000_000

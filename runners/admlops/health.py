@@ -20,8 +20,8 @@ from typing import Any, Self
 
 import psutil
 
-from admlops.cgroups import ROOT, memory_left_bytes
-from admlops.storage import explain_os_error
+from admlops.core.cgroups import ROOT, memory_left_bytes
+from admlops.core.storage import explain_os_error
 
 MEGABYTE = 1e6
 

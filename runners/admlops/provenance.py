@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 from admlops.catalog import Model
-from admlops.errors import AdmlopsError
-from admlops.paths import Layout
-from admlops.processes import run
+from admlops.core.errors import AdmlopsError
+from admlops.core.paths import Layout
+from admlops.core.processes import run
 from admlops.sources import source_state
 from inside.serve import source_digest
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.addresses import hide_users, redact
 from admlops.catalog import Model
-from admlops.errors import AdmlopsError, CatalogError, DownloadError, EnvError, StorageError
-from admlops.holding import hold
-from admlops.paths import Layout
-from admlops.processes import Completed, run
-from admlops.storage import explain_os_error, file_sha256
+from admlops.core.addresses import hide_users, redact
+from admlops.core.errors import AdmlopsError, CatalogError, DownloadError, EnvError, StorageError
+from admlops.core.file_lock import hold
+from admlops.core.paths import Layout
+from admlops.core.processes import Completed, run
+from admlops.core.storage import explain_os_error, file_sha256
 
 Say = Callable[[str], None]
 

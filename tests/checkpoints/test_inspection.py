@@ -32,9 +32,9 @@ from tests.checkpoints.torch_files import (
 from admlops.catalog import load_model
 from admlops.checkpoints import inspect
 from admlops.checkpoints.pickles import CALLABLE, VALUES, RefusedError, read_pickle
+from admlops.core.errors import CheckpointError
+from admlops.core.paths import find_layout
 from admlops.environments import find_model
-from admlops.errors import CheckpointError
-from admlops.paths import find_layout
 
 SAVE = Path(__file__).with_name("save_with_torch.py")
 

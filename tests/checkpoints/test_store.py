@@ -19,10 +19,10 @@ from tests.file_server import FileServer, cut_after, file_server, page, status, 
 from admlops.catalog import Model, load_model
 from admlops.checkpoints import Stored, add, ensure_usable, fetch, find_problem, path_of
 from admlops.checkpoints.register import read_register
-from admlops.errors import CheckpointError, DownloadError, UsageError
-from admlops.holding import hold
-from admlops.paths import Layout, find_layout
-from admlops.storage import file_sha256
+from admlops.core.errors import CheckpointError, DownloadError, UsageError
+from admlops.core.file_lock import hold
+from admlops.core.paths import Layout, find_layout
+from admlops.core.storage import file_sha256
 
 MALICIOUS = b"cposix\nsystem\n(X\x05\x00\x00\x00falsetR."
 DRIVE = "/drive.usercontent.google.com/download"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from admlops.core.paths import find_layout
 from admlops.environments import Environment
-from admlops.paths import find_layout
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -6,7 +6,7 @@ import pytest
 from tests.execution.execution_bench import make_header
 
 from admlops.cli.run import _raise_for
-from admlops.errors import AdmlopsError
+from admlops.core.errors import AdmlopsError
 from admlops.execution.failures import Trouble
 from admlops.execution.job import Summary
 from admlops.results.record import FailureClass

@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.conda_channel.interpreters import distribution_package, python_package, wheel_package
 from tests.conda_channel.packages import PLACEHOLDER, Format, Package
 
+from admlops.core.errors import EnvError
 from admlops.environments.interpreter import find_interpreter
-from admlops.errors import EnvError
 
 PYTHON_MINORS = ("3.8", "3.11")
 BUNDLED_WHEELS = ("lib/python3.*/ensurepip/_bundled", "share/python-wheels")

@@ -17,11 +17,11 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from tests.conftest import Admlops
 
+from admlops.core.errors import DataError
 from admlops.datasets.data_set import open_data
 from admlops.datasets.nuscenes import NuScenes, rotation_matrix
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-from admlops.errors import DataError
 from admlops.pipeline.selection import Selection, select
 from inside.nuscenes import DataError as InsideError
 from inside.openlane import OpenLane, find_version, jpeg_size, quaternion

@@ -12,11 +12,11 @@ import pytest
 from tests.conftest import Admlops
 from tests.interpreters import INTERPRETERS
 
+from admlops.core.errors import DataError as HostDataError
+from admlops.core.errors import StorageError
+from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import Built, build_index
-from admlops.errors import DataError as HostDataError
-from admlops.errors import StorageError
-from admlops.paths import find_layout
 from inside.nuscenes import CAMERAS, DataError, Tables
 from inside.sample_index import FILE_NAME, SampleIndex, has_index
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from admlops.core.errors import DataError
 from admlops.datasets.data_set import default_split, open_data
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.environments import Environment
-from admlops.errors import DataError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from admlops.core.processes import run
 from admlops.environments import Environment
-from admlops.processes import run
 
 
 def test_the_devkit_accepts_everything(official_environment: Environment, synthetic_root: Path, tmp_path: Path) -> None:

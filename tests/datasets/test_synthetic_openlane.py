@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.conftest import Admlops
 
+from admlops.core.errors import UsageError
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.datasets.synthetic.openlane_elements import GO_STRAIGHT, GREEN, RED, TURN_LEFT, TURN_RIGHT, list_elements
 from admlops.datasets.synthetic.openlane_lanes import list_centrelines
@@ -20,7 +21,6 @@ from admlops.datasets.synthetic.openlane_rig import AXLE_HEIGHT_M
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.datasets.synthetic.options import LOCATIONS
 from admlops.datasets.synthetic.world import generate_world
-from admlops.errors import UsageError
 
 Frame = dict[str, Any]
 

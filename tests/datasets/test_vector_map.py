@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 
+from admlops.core.errors import DataError
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.vector_cache import cached_vectors
 from admlops.datasets.vector_map import (
@@ -29,7 +30,6 @@ from admlops.datasets.vector_map import (
     vectors_in_ego,
 )
 from admlops.environments import Environment
-from admlops.errors import DataError
 
 OFFICIAL = """
 import json, sys

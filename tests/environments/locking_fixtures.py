@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from admlops.core.paths import Layout
 from admlops.environments.locking.specification import PLATFORM
-from admlops.paths import Layout
 
 VIRTUAL_PACKAGES = """
 subdirs:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from admlops.core.paths import Layout, find_layout
 from admlops.environments import Recipe
 from admlops.environments.ops import build_ops
-from admlops.paths import Layout, find_layout
 
 NAME = "tinyops"
 BUILD_TOOLS = ("ninja", "packaging", "pip", "setuptools", "wheel")
@@ -118,7 +118,7 @@ class Workshop:
         """Build in a process of its own, a session leader."""
         program = (
             "import sys; from pathlib import Path; from admlops.environments.ops import build_ops\n"
-            "from admlops.paths import Layout; from tests.environments.ops_fixtures import make_recipe\n"
+            "from admlops.core.paths import Layout; from tests.environments.ops_fixtures import make_recipe\n"
             "prefix, root, repository, environments, lock = map(Path, sys.argv[1:])\n"
             "layout = Layout(root=root, repository=repository, environments=environments)\n"
             "build_ops(make_recipe(lock), prefix=prefix, python=prefix / 'bin' / 'python', variables={},\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conda_channel.channel import CondaChannel
 
-from admlops.paths import Layout, find_layout
+from admlops.core.paths import Layout, find_layout
 
 # `conda` has kernels for every GPU that the tests may meet.
 MODEL = """

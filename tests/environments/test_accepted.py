@@ -12,10 +12,10 @@ import pytest
 from tests.file_server import FileServer, file_server
 from tests.interpreters import PYTHON38
 
+from admlops.core.paths import Layout, find_layout
 from admlops.environments import Recipe, ensure
 from admlops.environments.accepted import ACCEPTED_FILE, read_accepted
 from admlops.environments.verification import verify
-from admlops.paths import Layout, find_layout
 
 WHEEL = "odd-1.0-py3-none-any.whl"
 MODULE = "odd/__init__.py"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import process_environment, run
 from admlops.environments import Environment
 from admlops.environments.activation import (
     ACTIVATION_FILE,
@@ -20,8 +22,6 @@ from admlops.environments.activation import (
     write_activation,
 )
 from admlops.environments.activation_shell import activation_code, startup_files
-from admlops.errors import EnvError
-from admlops.processes import process_environment, run
 
 SHELLS = [
     pytest.param(

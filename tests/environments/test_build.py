@@ -16,14 +16,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from admlops.core.errors import EnvError, StorageError
+from admlops.core.paths import Layout, find_layout
+from admlops.core.processes import run
 from admlops.environments import Environment, Recipe, ensure
 from admlops.environments.interpreter import find_interpreter
 from admlops.environments.prefix import STATE_FILE
 from admlops.environments.preflight import RESERVE_BYTES
 from admlops.environments.removal import remove
-from admlops.errors import EnvError, StorageError
-from admlops.paths import Layout, find_layout
-from admlops.processes import run
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def builder_command(layout: Layout, recipe: Recipe) -> list[str]:
         import sys
         from pathlib import Path
         from admlops.environments import Recipe, ensure
-        from admlops.paths import Layout
+        from admlops.core.paths import Layout
 
         root, repository, environments, requirements = map(Path, sys.argv[1:])
         layout = Layout(root=root, repository=repository, environments=environments)

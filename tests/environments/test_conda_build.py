@@ -20,15 +20,15 @@ import pytest
 from tests.conda_channel.channel import CondaChannel
 from tests.conda_channel.disks import read_only_folder
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout, find_layout
+from admlops.core.processes import run
 from admlops.environments import Environment, Recipe, ensure, find
 from admlops.environments.backends import read_conda_packages
 from admlops.environments.build import BuildOptions, locked_packages
 from admlops.environments.conda import channels_answer, not_cached
 from admlops.environments.prefix import STATE_FILE
 from admlops.environments.verification import verify
-from admlops.errors import EnvError
-from admlops.paths import Layout, find_layout
-from admlops.processes import run
 
 WHEELS = Path(__file__).parents[1] / "conda_channel" / "wheels.txt"
 UNREACHABLE = {"ADMLOPS_CONDA_MIRROR": "http://127.0.0.1:9"}
@@ -37,8 +37,8 @@ BUILDER = textwrap.dedent(
     import json, sys
     from pathlib import Path
     from admlops.environments import Recipe, ensure
-    from admlops.errors import AdmlopsError
-    from admlops.paths import Layout
+    from admlops.core.errors import AdmlopsError
+    from admlops.core.paths import Layout
 
     wanted = json.loads(sys.argv[1])
     layout = Layout(**{name: Path(path) for name, path in wanted["layout"].items()})

@@ -14,10 +14,10 @@ from tests.conda_channel.channel import CondaChannel
 from tests.conda_channel.disks import resize_disk, small_disk
 from tests.conda_channel.server import Fault
 
+from admlops.core.errors import AdmlopsError, DownloadError, StorageError
 from admlops.environments.conda import install_conda
 from admlops.environments.locking.conda_lock import CondaPackage
 from admlops.environments.verification import verify
-from admlops.errors import AdmlopsError, DownloadError, StorageError
 
 SPECS = ("big", "gxx_linux-64")
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from tests.conda_channel.channel import CondaChannel
 
+from admlops.core.errors import EnvError
 from admlops.environments.conda import install_conda
 from admlops.environments.conda.archives import archive_path
 from admlops.environments.locking.conda_lock import CondaPackage
 from admlops.environments.progress import Progress
 from admlops.environments.verification import verify
-from admlops.errors import EnvError
 
 Install = Callable[..., list[str]]
 

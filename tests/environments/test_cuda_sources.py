@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.environments import cuda_sources as cuda
 
+from admlops.core.errors import AdmlopsError
+from admlops.core.paths import find_layout
 from admlops.environments import Environment
-from admlops.errors import AdmlopsError
-from admlops.paths import find_layout
 
 full = pytest.mark.full
 

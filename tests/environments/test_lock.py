@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.environments.lock import read_lock
-from admlops.errors import EnvError
-from admlops.paths import find_layout
 
 HASH = "sha256:" + "a" * 64
 

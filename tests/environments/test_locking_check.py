@@ -18,12 +18,12 @@ from tests.environments.locking_fixtures import WHEEL_URL, LockCheckout, make_ch
 from tests.file_server import FileServer, file_server, whole
 
 from admlops.catalog import list_models, load_model
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.environments.lock import read_lock
 from admlops.environments.locking.check import check_locks
 from admlops.environments.locking.conda_lock import read_conda_lock
 from admlops.environments.locking.variant_locks import locks_of
-from admlops.errors import EnvError
-from admlops.paths import find_layout
 
 
 def wheel(name: str, version: str, *, depends: str = "") -> bytes:

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.environments.locking_fixtures import VIRTUAL_PACKAGES, record, small_index, write_index
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
 from admlops.environments.locking.conda_lock import (
     CANONICAL_HOST,
@@ -26,8 +28,6 @@ from admlops.environments.locking.conda_lock import (
 )
 from admlops.environments.locking.solve import MIRROR_VARIABLE, solve
 from admlops.environments.locking.specification import Specification, read_specification
-from admlops.errors import EnvError
-from admlops.paths import find_layout
 
 if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel

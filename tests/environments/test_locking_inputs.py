@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.environments.locking_fixtures import VIRTUAL_PACKAGES
 
+from admlops.core.errors import EnvError
 from admlops.environments.locking.python_inputs import read_python_inputs
 from admlops.environments.locking.specification import Specification, read_specification
-from admlops.errors import EnvError
 
 ENVIRONMENT = "channels: [conda-forge]\nplatforms: [linux-64]\ndependencies:\n  - python 3.11.*\n"
 

@@ -25,12 +25,12 @@ from tests.environments.ops_fixtures import (
     needs_compiler,
 )
 
+from admlops.core.errors import EnvError
 from admlops.environments import Recipe
 from admlops.environments.lock import read_lock
 from admlops.environments.ops import build_ops
 from admlops.environments.ops.compile import compiled_modules
 from admlops.environments.ops.expected import expect_compiling
-from admlops.errors import EnvError
 
 pytestmark = needs_compiler
 HELD_UP = """

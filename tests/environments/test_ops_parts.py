@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from tests.environments.ops_fixtures import make_patch
 
+from admlops.core.errors import EnvError
 from admlops.environments.ops.jobs import count_cores, max_jobs
 from admlops.environments.ops.key import WheelKey, torch_arch_list
 from admlops.environments.ops.log import count_objects, follow, read_tail
 from admlops.environments.ops.patches import apply_patches, patches_digest, select_patches
 from admlops.environments.ops.smoke import smoke_test
-from admlops.errors import EnvError
 from admlops.health import available_memory_bytes
 
 GIGABYTE = 1_000_000_000
@@ -90,7 +90,7 @@ class TestJobs:
     def test_the_tightest_of_nested_groups_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         membership = tmp_path / "membership"
         membership.write_text("4:memory:/slice/job\n1:cpu:/elsewhere\n0::/\n")
-        monkeypatch.setattr("admlops.cgroups.MEMBERSHIP", membership)
+        monkeypatch.setattr("admlops.core.cgroups.MEMBERSHIP", membership)
         for folder, limit in {"memory": 10**12, "memory/slice": 900_000_000, "memory/slice/job": 10**12}.items():
             group = tmp_path / folder
             group.mkdir()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.environments.ops_fixtures import Workshop, make_recipe, make_tool_environment, make_workshop, needs_compiler
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 from admlops.environments.ops import build_ops
 from admlops.environments.ops import toolchain as toolchains
 from admlops.environments.ops.build import build_options
@@ -18,8 +20,6 @@ from admlops.environments.ops.compile import compiled_modules
 from admlops.environments.ops.describe import Described
 from admlops.environments.ops.toolchain import closed_environment, closed_path, find_toolchain, index_settings
 from admlops.environments.ops.trace import check_trace, read_trace, tracing_variables
-from admlops.errors import EnvError
-from admlops.processes import run
 
 pytestmark = needs_compiler
 

@@ -20,10 +20,10 @@ import pytest
 from filelock import FileLock
 from tests.environments.pack_prefix import make_prefix
 
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.file_lock import hold
 from admlops.environments.packs import Pack, pack_environment
 from admlops.environments.packs.stores import Listing, open_store, pull, push
-from admlops.errors import EnvError, UsageError
-from admlops.holding import hold
 
 LOCK = Path(__file__).parent / "s3" / "requirements.txt"
 PART_BYTES = 1 << 18

@@ -20,12 +20,12 @@ import zstandard
 from blake3 import blake3
 from tests.environments.pack_prefix import DIGEST, Tree, make_prefix, tree_of
 
+from admlops.core.errors import EnvError, StorageError
 from admlops.environments.contents import SCHEMA, Entry, Interpreter
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
 from admlops.environments.packs.manifest import Manifest, encode_manifest, manifest_of, parse_manifest
 from admlops.environments.prefix import STATE_FILE
-from admlops.errors import EnvError, StorageError
 
 HELLO = b"hello"
 

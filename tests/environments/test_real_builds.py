@@ -11,6 +11,9 @@ import pytest
 
 import inside.smoke
 from admlops.catalog import load_model
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
+from admlops.core.processes import run
 from admlops.environments import Environment, Recipe, ensure_model
 from admlops.environments.build import locked_packages
 from admlops.environments.ops import smoke_test
@@ -18,9 +21,6 @@ from admlops.environments.ops.compile import compiled_modules
 from admlops.environments.options import BuildOptions
 from admlops.environments.prefix import read_state
 from admlops.environments.verification import verify
-from admlops.errors import EnvError
-from admlops.paths import find_layout
-from admlops.processes import run
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(4 * 3600)]
 ENVIRONMENTS = [(model, variant) for model in ("MapTR", "StreamPETR") for variant in ("classic", "modern")]

@@ -14,7 +14,7 @@ import pytest
 from tests.conda_channel.channel import CondaChannel
 from tests.environments.small_checkout import SmallCheckout, make_checkout
 
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 SHELLS = [
     pytest.param(

@@ -16,13 +16,13 @@ from packaging.requirements import Requirement
 from tests.conda_channel.channel import CondaChannel
 from tests.environments.small_checkout import locked
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 from admlops.environments.conda import install_conda
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.locking.conda_lock import CondaPackage
 from admlops.environments.verification import Report, verify
 from admlops.environments.verification_files import is_fresh_bytecode
-from admlops.errors import EnvError
-from admlops.processes import run
 
 
 @pytest.fixture(scope="session")

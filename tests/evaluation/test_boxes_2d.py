@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from admlops.errors import RecordError
+from admlops.core.errors import RecordError
 from admlops.evaluation.boxes_2d import (
     COCO_PROTOCOL,
     SUMMARY,

@@ -16,6 +16,7 @@ from tests.evaluation.planned_runs import write_planned_run
 from tests.evaluation.test_ap_resampling import generate_images
 from tests.evaluation.test_map_ap import evaluate
 
+from admlops.core.paths import Layout
 from admlops.datasets.annotations import SampleScene, read_annotations
 from admlops.datasets.nuscenes import NuScenes
 from admlops.evaluation import ap_resampling
@@ -32,7 +33,6 @@ from admlops.evaluation.planning import PROTOCOLS as PLAN_PROTOCOLS
 from admlops.evaluation.planning import evaluate_planning
 from admlops.evaluation.vector_map import PROTOCOLS as MAP_PROTOCOLS
 from admlops.evaluation.vector_map import MapProtocol
-from admlops.paths import Layout
 
 SAMPLES = 4
 DESCRIPTIONS = ("Parked cars", "Night, rain", "Rain, bus", "Night", "Many people")

@@ -12,12 +12,12 @@ import pytest
 from tests.conftest import Admlops
 from tests.evaluation.test_evaluate import make_run
 
+from admlops.core.errors import ComparabilityError, DataError, UsageError
+from admlops.core.paths import Layout
 from admlops.datasets.nuscenes import NuScenes
-from admlops.errors import ComparabilityError, DataError, UsageError
 from admlops.evaluation.coco_truth import read_coco
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.paired import compare_evaluated, read_evaluated
-from admlops.paths import Layout
 from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
 from admlops.results.run_folder import RunFolder
 

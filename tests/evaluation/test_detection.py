@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tests.evaluation.oracle_records import detection, metadata, truth_record
 
+from admlops.core.errors import DataError, EnvError, RecordError
+from admlops.core.paths import Layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.environments import Environment
-from admlops.errors import DataError, EnvError, RecordError
 from admlops.evaluation.detection import (
     DEFAULT_ATTRIBUTES,
     choose_attribute,
@@ -22,7 +23,6 @@ from admlops.evaluation.detection import (
     make_submission,
     summary_values,
 )
-from admlops.paths import Layout
 from admlops.results.record import Detection3D, Outputs, Record, make_record
 
 PLAIN = """

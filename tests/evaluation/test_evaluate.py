@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from tests.evaluation.oracle_records import metadata, truth_record
 
+from admlops.core.errors import DataError, RecordError, UsageError
+from admlops.core.paths import Layout
 from admlops.datasets.nuscenes import NuScenes, tokens_digest
 from admlops.environments import Environment
-from admlops.errors import DataError, RecordError, UsageError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import DETECTION_PROTOCOL, MAP_PROTOCOL, metrics_of
-from admlops.paths import Layout
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Outputs, Record, make_record
 from admlops.results.run_folder import RunFolder

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 from tests.conftest import Admlops
 
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import ensure_official
-from admlops.errors import EnvError, UsageError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_files import OFFICIAL_NAMES, official_lane_graphs
 from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.lanes import LaneTruth, prediction_of
 from admlops.evaluation.metrics import metrics_of
-from admlops.paths import Layout, find_layout
 from admlops.reports import draw_sample, load_run_data, view_sample
 from admlops.reports.html import render_report
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader

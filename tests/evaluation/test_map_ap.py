@@ -18,10 +18,11 @@ from tests.evaluation.oracle_records import elements_of, metadata, truth_record
 from tests.evaluation.plain_map_ap import plain_map_ap
 from tests.evaluation.upstream import checkout_or_skip, run_maptr
 
+from admlops.core.errors import EnvError, RecordError
+from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
 from admlops.environments import ensure_official
-from admlops.errors import EnvError, RecordError
 from admlops.evaluation.map_curves import average_precision
 from admlops.evaluation.polylines import pair_distances, resample
 from admlops.evaluation.vector_map import (
@@ -34,7 +35,6 @@ from admlops.evaluation.vector_map import (
     evaluate_elements,
     evaluate_map,
 )
-from admlops.paths import find_layout
 from admlops.results.record import MapElement, Outputs, make_record
 
 Points = NDArray[np.float64]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admlops.catalog.protocols import PROTOCOLS
+from admlops.core.errors import ComparabilityError
 from admlops.datasets.vector_map import MAP_CLASSES
-from admlops.errors import ComparabilityError
 from admlops.evaluation import metrics
 from admlops.evaluation.metrics import Metric, comparable, metrics_of, require_comparable, subtract
 

@@ -12,15 +12,15 @@ from tests.conftest import Admlops
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 from tests.evaluation.generated_runs import write_run
 
+from admlops.core.errors import ComparabilityError, RecordError
+from admlops.core.paths import find_layout
 from admlops.datasets.annotations import read_annotations
 from admlops.datasets.nuscenes import NuScenes
-from admlops.errors import ComparabilityError, RecordError
 from admlops.evaluation.boxes import CLASSES
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.ground_truth import make_ground_truth
 from admlops.evaluation.metrics import DETECTION_PROTOCOL, Metric
 from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
-from admlops.paths import find_layout
 from admlops.results.run_folder import RunFolder
 
 SCENES, SAMPLES = 11, 2

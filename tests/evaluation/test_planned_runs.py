@@ -14,17 +14,17 @@ from tests.conftest import Admlops
 from tests.evaluation.generated_boxes import VERSION, tokens_of, write_tables
 from tests.evaluation.planned_runs import write_planned_run
 
+from admlops.core.errors import ComparabilityError, EnvError, RecordError
+from admlops.core.paths import Layout, find_layout
 from admlops.datasets.annotations import read_annotations
 from admlops.datasets.nuscenes import NuScenes, rotation_matrix
 from admlops.environments import ensure_official
-from admlops.errors import ComparabilityError, EnvError, RecordError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.futures import VEHICLES, Futures
 from admlops.evaluation.metrics import metrics_of
 from admlops.evaluation.motion import LABELS, VAD_MOTION
 from admlops.evaluation.paired import compare_evaluated, read_evaluated
 from admlops.evaluation.planning import STP3, UNIAD
-from admlops.paths import Layout, find_layout
 from admlops.results.record import Outputs, Plan
 from admlops.results.run_folder import RunFolder
 

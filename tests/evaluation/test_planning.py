@@ -15,8 +15,9 @@ from tests.evaluation.official_plans import official_plans
 from tests.evaluation.plain_planning import fill, plain_motion, plain_planning
 from tests.evaluation.upstream import checkout_or_skip
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.errors import EnvError
 from admlops.evaluation.motion import MotionPrediction, MotionTruth, evaluate_motion
 from admlops.evaluation.occupancy import CELLS, fills
 from admlops.evaluation.planning import (
@@ -27,7 +28,6 @@ from admlops.evaluation.planning import (
     Traffic,
     evaluate_planning,
 )
-from admlops.paths import find_layout
 
 AHEAD = np.stack([np.zeros(6), np.arange(1, 7) * 2.0], axis=1)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from admlops.errors import ComparabilityError
+from admlops.core.errors import ComparabilityError
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.ranking import radar_axes, rank, rankings
 

@@ -15,6 +15,7 @@ from tests.evaluation.devkit_process import Oracle, largest_difference, truth_re
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 from tests.evaluation.upstream import checkout_or_skip
 
+from admlops.core.paths import find_layout
 from admlops.datasets.annotations import read_annotations
 from admlops.environments import Environment
 from admlops.evaluation.boxes import CLASSES, Boxes, GroundTruth, multiply, no_racks, rotations
@@ -23,7 +24,6 @@ from admlops.evaluation.nuscenes_detection import Matching, Score, match_boxes, 
 from admlops.evaluation.nuscenes_protocol import VAD, submitted
 from admlops.evaluation.nuscenes_ties import tie_range
 from admlops.evaluation.run_boxes import RunBoxes
-from admlops.paths import find_layout
 from admlops.results.record import Metadata
 
 EQUAL = 1e-9

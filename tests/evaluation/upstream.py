@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from tests.evaluation.generated_maps import Element, Prediction, found_of, truth_of
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.errors import EnvError
 from admlops.evaluation.map_files import OfficialMap, official_map
 from admlops.evaluation.vector_map import MapProtocol
-from admlops.paths import find_layout
 
 REPOSITORIES = {
     "MapTR": "https://github.com/hustvl/MapTR",

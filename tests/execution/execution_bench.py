@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from admlops.core.processes import process_environment
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.job import Job, Progress, SceneJob, Summary
 from admlops.execution.leftovers import find_processes
 from admlops.execution.schedule import execute
 from admlops.execution.worker import WorkerCommand
-from admlops.processes import process_environment
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Record
 from admlops.results.run_folder import RunFolder

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from admlops.errors import UsageError
+from admlops.core.errors import UsageError
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 
 GOOD = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}

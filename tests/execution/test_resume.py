@@ -13,7 +13,7 @@ import pytest
 from tests.execution.execution_bench import Bench, make_header
 from tests.interpreters import PYTHON38
 
-from admlops.errors import EnvError, StorageError
+from admlops.core.errors import EnvError, StorageError
 from admlops.results.run_folder import RunFolder, records_digest
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from admlops.errors import StorageError
+from admlops.core.errors import StorageError
 from admlops.execution.worker_log import WorkerLog
 
 

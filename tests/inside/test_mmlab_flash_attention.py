@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from admlops.catalog import load_model
+from admlops.core.errors import AdmlopsError
+from admlops.core.paths import find_layout
 from admlops.environments import find_model
-from admlops.errors import AdmlopsError
-from admlops.paths import find_layout
 from inside.mmlab import flash_attention
 
 LAYOUT = find_layout()

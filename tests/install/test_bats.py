@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 ROOT = find_layout().root
 HERE = Path(__file__).parent

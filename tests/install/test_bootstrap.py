@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 ROOT = find_layout().root
 TOOLS = ("awk", "bash", "cat", "cut", "df", "dirname", "flock", "grep", "mkdir", "rm", "sha256sum", "tail")

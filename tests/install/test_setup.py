@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 ROOT = find_layout().root
 

@@ -22,10 +22,10 @@ from tests.conftest import Admlops
 from tests.models.fidelity_compare import largest
 
 from admlops.catalog import load_model
+from admlops.core.errors import AdmlopsError
+from admlops.core.paths import find_layout
+from admlops.core.processes import process_environment
 from admlops.environments import Environment, find_model
-from admlops.errors import AdmlopsError
-from admlops.paths import find_layout
-from admlops.processes import process_environment
 
 HERE = Path(__file__).parent
 LAYOUT = find_layout()

@@ -27,10 +27,10 @@ from tests.models.fidelity_page import render
 from tests.models.real_cases import REAL, real_config
 from tests.real_frame import FRAME
 
+from admlops.core.errors import AdmlopsError
+from admlops.core.storage import write_atomically
 from admlops.environments import Environment, find_model
-from admlops.errors import AdmlopsError
 from admlops.health import describe_machine
-from admlops.storage import write_atomically
 
 DATA = LAYOUT.root / "docs" / "fidelity.json"
 PAGE = LAYOUT.root / "docs" / "fidelity.md"

@@ -15,7 +15,7 @@ from tests.models.fidelity_compare import compare, largest
 from tests.models.fidelity_page import render
 
 from admlops.catalog import list_models, load_model
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 
 ROWS = 60
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from admlops.core.paths import Layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import MAP_PROTOCOL
-from admlops.paths import Layout
 from admlops.results.run_folder import RunFolder
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -22,7 +22,7 @@ from tests.models.petr_proof import (
 )
 
 from admlops.catalog import load_model
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 from inside.adapter import Settings
 
 full = pytest.mark.full

@@ -23,11 +23,11 @@ from tests.models.both_ways import (
     run_model,
 )
 
+from admlops.core.errors import EnvError
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import Environment, ensure_official
-from admlops.errors import EnvError
 from admlops.evaluation.lane_files import OFFICIAL_NAMES
 from admlops.results.record import LaneGraph
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from admlops.catalog import load_model
-from admlops.paths import find_layout
+from admlops.core.paths import find_layout
 from admlops.pipeline.fixes import needed_fixes
 
 BGR = {"img_norm_cfg": {"mean": [103.53, 116.28, 123.675], "std": [1.0, 1.0, 1.0], "to_rgb": False}}

@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import Admlops
 
 from admlops.catalog import load_model
-from admlops.errors import UsageError
-from admlops.paths import find_layout
+from admlops.core.errors import UsageError
+from admlops.core.paths import find_layout
 from admlops.pipeline.options import check_options, parse_options
 
 

@@ -16,9 +16,9 @@ import pytest
 from tests import real_frame
 from tests.checkpoints.torch_files import STORAGES, checkpoint, pickled, write_zip
 
+from admlops.core.storage import file_sha256
 from admlops.environments import Environment
 from admlops.results.run_folder import RunFolder, records_digest
-from admlops.storage import file_sha256
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -126,7 +126,7 @@ def test_the_real_frame_runs_sanely(admlops: Admlops, runs: Path, tmp_path: Path
 def test_the_adapter_alone_gives_what_the_worker_gives(
     admlops: Admlops, synthetic_root: Path, runs: Path, groundplane_environment: Environment, tmp_path: Path
 ) -> None:
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     admlops("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--run", "worker")
     (record,) = RunFolder.open(runs / "worker").records()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from admlops.core.errors import AdmlopsError, DataError, UsageError
 from admlops.datasets.nuscenes import NuScenes
-from admlops.errors import AdmlopsError, DataError, UsageError
 from admlops.pipeline.selection import Selection, read_tokens, select
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
+from admlops.core.errors import DataError, UsageError
+from admlops.core.paths import Layout
 from admlops.datasets.nuscenes import NuScenes
-from admlops.errors import DataError, UsageError
-from admlops.paths import Layout
 from admlops.pipeline.submission import export_submission
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Failure, Metadata, Outputs, make_record

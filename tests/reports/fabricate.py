@@ -17,8 +17,8 @@ from msgspec import UNSET
 from PIL import Image, ImageDraw
 
 from admlops.catalog.model import Claim
+from admlops.core.errors import DataError
 from admlops.datasets.nuscenes import GroundTruthBox, multiply_quaternions
-from admlops.errors import DataError
 from admlops.evaluation.latency import summarize
 from admlops.reports.run_data import Reading, RunData
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader

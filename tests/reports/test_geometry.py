@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reports.fabricate import FOCAL, HEIGHT, WIDTH, FakeData, make_data, yaw_quaternion
 
-from admlops.errors import DataError
+from admlops.core.errors import DataError
 from admlops.reports.geometry import box_corners, clip_polyline, clip_segment, on_picture, project, to_camera
 
 coordinate = st.floats(-60, 60)

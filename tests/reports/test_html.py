@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from tests.reports.fabricate import FakeData, make_claims, make_data, make_header, make_metadata, make_run
 
-from admlops.errors import StorageError
+from admlops.core.errors import StorageError
 from admlops.reports import load_run_data, missing_model, write_report
 from admlops.reports.html import render_report
 from admlops.reports.run_data import RunData

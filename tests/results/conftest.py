@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from admlops.paths import Layout
+from admlops.core.paths import Layout
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Failure, Metadata, Outputs, make_record
 from admlops.results.run_folder import RunFolder

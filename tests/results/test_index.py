@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from admlops.errors import RecordError, StorageError
-from admlops.paths import Layout
+from admlops.core.errors import RecordError, StorageError
+from admlops.core.paths import Layout
 from admlops.results.export import export_csv, export_jsonl, export_parquet
 from admlops.results.index import build_index, read_metrics
 from admlops.results.record import decode_record

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.documents import key_paths
 
-from admlops.errors import RecordError
-from admlops.paths import find_layout
+from admlops.core.errors import RecordError
+from admlops.core.paths import find_layout
 from admlops.results.record import Outputs, decode_record, encode_record, make_record, record_schema
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode

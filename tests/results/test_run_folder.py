@@ -13,7 +13,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from admlops.errors import RecordError, StorageError, UsageError
+from admlops.core.errors import RecordError, StorageError, UsageError
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import (
     Box3D,

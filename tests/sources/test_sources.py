@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from admlops.catalog import Model, load_model
-from admlops.errors import CatalogError, DownloadError, EnvError
-from admlops.paths import Layout
+from admlops.core.errors import CatalogError, DownloadError, EnvError
+from admlops.core.paths import Layout
 from admlops.sources import (
     PinnedSource,
     UnreachableRepositoryError,

@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 
 from admlops.catalog.checks import Problem, check_model
 from admlops.catalog.model import Model
-from admlops.errors import CatalogError
-from admlops.paths import Layout
+from admlops.core.errors import CatalogError
+from admlops.core.paths import Layout
 
 FILE_NAME = "model.toml"
 _NOT_MODELS = frozenset({"official"})

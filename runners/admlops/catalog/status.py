@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from admlops.catalog.model import Model
-from admlops.errors import CatalogError
-from admlops.paths import Layout
+from admlops.core.errors import CatalogError
+from admlops.core.paths import Layout
 
 READY = "ready"
 

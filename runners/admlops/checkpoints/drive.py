@@ -8,8 +8,8 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlencode, urljoin
 
+from admlops.core.errors import DownloadError
 from admlops.downloads import Download, Progress, WebPageError, download
-from admlops.errors import DownloadError
 
 _DOWNLOAD = "https://drive.usercontent.google.com/download"
 _FORM = "download-form"

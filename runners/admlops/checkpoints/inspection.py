@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from admlops.checkpoints.pickles import LARGEST_PICKLE_BYTES, RefusedError, Storage, read_pickle
-from admlops.errors import CheckpointError
-from admlops.storage import READ_BYTES
+from admlops.core.errors import CheckpointError
+from admlops.core.storage import READ_BYTES
 
 INSPECTOR = 1
 """Raise when the rules change, so that files are inspected anew."""

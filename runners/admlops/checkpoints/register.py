@@ -12,8 +12,8 @@ from filelock import FileLock
 from msgspec import Struct
 
 from admlops.checkpoints.inspection import INSPECTOR, Inspection
-from admlops.errors import CheckpointError, StorageError
-from admlops.storage import explain_os_error, write_atomically
+from admlops.core.errors import CheckpointError, StorageError
+from admlops.core.storage import explain_os_error, write_atomically
 
 FILE_NAME = "hashes.json"
 LOCK_TIMEOUT_S = 60

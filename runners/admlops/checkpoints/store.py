@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.addresses import redact
 from admlops.catalog import Checkpoint, Model
 from admlops.checkpoints.drive import download_from_drive, page_address
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.register import Entry, make_entry, read_register, record
+from admlops.core.addresses import redact
+from admlops.core.errors import CheckpointError, DownloadError, StorageError, UsageError
+from admlops.core.file_lock import hold
+from admlops.core.paths import Layout
+from admlops.core.storage import READ_BYTES, explain_os_error, file_sha256
 from admlops.downloads import Download, Progress, UnreachableError, download
-from admlops.errors import CheckpointError, DownloadError, StorageError, UsageError
-from admlops.holding import hold
-from admlops.paths import Layout
-from admlops.storage import READ_BYTES, explain_os_error, file_sha256
 
 Say = Callable[[str], None]
 

@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.checkpoints import Stored
-    from admlops.errors import AdmlopsError
-    from admlops.paths import Layout
+    from admlops.core.errors import AdmlopsError
+    from admlops.core.paths import Layout
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -31,7 +31,7 @@ def checkpoints() -> None:
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the checkpoints of MODEL..., of all models without an argument, and which are ready."""
     from admlops.cli.tables import print_table
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     rows = [row for model in _models(layout, names) for row in _rows(layout, model)]
@@ -52,8 +52,8 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: 
 
     Goes on with the others when one fails, and where an earlier download stopped.
     """
-    from admlops.errors import AdmlopsError
-    from admlops.paths import find_layout
+    from admlops.core.errors import AdmlopsError
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     stored: list[dict[str, Any]] = []
@@ -85,8 +85,8 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: 
 def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> None:
     """Read every byte of the checkpoints that are there again: hash, archive sums, and what loading them would do."""
     from admlops.checkpoints import find_problem, path_of
-    from admlops.errors import CheckpointError
-    from admlops.paths import find_layout
+    from admlops.core.errors import CheckpointError
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     rows = []
@@ -116,7 +116,7 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
     from admlops.catalog import load_model
     from admlops.checkpoints import add as add_file
     from admlops.cli.byte_progress import show_bytes
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     model = load_model(layout, model_name)
@@ -168,7 +168,7 @@ def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -
 
 
 def _summarise(failed: list[AdmlopsError]) -> AdmlopsError:
-    from admlops.errors import DownloadError
+    from admlops.core.errors import DownloadError
 
     return DownloadError(f"{len(failed)} checkpoints could not be had: see above", hint="admlops checkpoints list")
 

@@ -38,8 +38,8 @@ def compare(
     from admlops.catalog import list_models
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
-    from admlops.errors import RunFailedError, UsageError
-    from admlops.paths import find_layout
+    from admlops.core.errors import RunFailedError, UsageError
+    from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
 
     layout = find_layout()

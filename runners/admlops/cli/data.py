@@ -109,8 +109,8 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
     Example:
       admlops data check /workspace/nuscenes --version v1.0-mini
     """
+    from admlops.core.errors import DataError
     from admlops.datasets.data_set import open_data
-    from admlops.errors import DataError
 
     opened = open_data(root, version)
     scenes = opened.scenes()

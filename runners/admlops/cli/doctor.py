@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from admlops.core.paths import Layout
     from admlops.doctor import Diagnosis
-    from admlops.paths import Layout
     from admlops.results.run_folder import RunFolder
 
 SHOWN_LINES = 12
@@ -42,8 +42,8 @@ def doctor(what: str | None, rules: bool, as_json: bool) -> None:
 
 
 def _look(what: str | None) -> dict[str, Any]:
+    from admlops.core.paths import find_layout
     from admlops.doctor import diagnose
-    from admlops.paths import find_layout
     from admlops.pipeline.last_failure import failure_of_run, last_failure
 
     path = Path(what).expanduser() if what else None
@@ -58,7 +58,7 @@ def _look(what: str | None) -> dict[str, Any]:
 
 
 def _find_run(layout: Layout, what: str) -> RunFolder:
-    from admlops.errors import RecordError, UsageError
+    from admlops.core.errors import RecordError, UsageError
     from admlops.results.runs import find_run
 
     try:
@@ -68,7 +68,7 @@ def _find_run(layout: Layout, what: str) -> RunFolder:
 
 
 def _read(path: Path) -> str:
-    from admlops.errors import UsageError
+    from admlops.core.errors import UsageError
 
     try:
         return path.read_text(errors="replace")

@@ -10,12 +10,12 @@ import click
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
+    from admlops.core.errors import AdmlopsError
+    from admlops.core.paths import Layout
     from admlops.environments import Environment
     from admlops.environments.options import BuildOptions
     from admlops.environments.progress import Say
     from admlops.environments.recipe import Device
-    from admlops.errors import AdmlopsError
-    from admlops.paths import Layout
 
 
 @click.command("install", epilog="Example: admlops env install MapTR PETR --variant classic")
@@ -61,9 +61,9 @@ def install(
     evaluator.
     """
     from admlops.cli.install_progress import show_installation
+    from admlops.core.errors import AdmlopsError
+    from admlops.core.paths import find_layout
     from admlops.environments.options import BuildOptions
-    from admlops.errors import AdmlopsError
-    from admlops.paths import find_layout
 
     layout = find_layout()
     rows = []
@@ -96,7 +96,7 @@ def install(
 
 def _end(names: tuple[str, ...], failed: dict[str, AdmlopsError]) -> None:
     """Raise what failed: the error itself if one model was asked for, else which of them did."""
-    from admlops.errors import EnvError
+    from admlops.core.errors import EnvError
 
     if len(names) == 1 and failed:
         raise next(iter(failed.values()))

@@ -12,9 +12,9 @@ from admlops.cli.env_install import describe_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from admlops.core.paths import Layout
     from admlops.environments import Environment
     from admlops.environments.inventory import Installed
-    from admlops.paths import Layout
 
 FACTS = ("prefix", "digest", "backend", "device", "size_bytes")
 
@@ -26,7 +26,7 @@ def list_environments(as_json: bool) -> None:
 
     Every variant of every model has a row, and so has every official evaluator.
     """
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     rows = list(_rows(find_layout()))
     if as_json:

@@ -36,7 +36,7 @@ def lock(
 
     Nothing is installed. Exit status 1: --check found locks that do not answer their inputs.
     """
-    from admlops.errors import UsageError
+    from admlops.core.errors import UsageError
 
     if check + record + bool(index or only) > 1:
         raise UsageError(
@@ -54,8 +54,8 @@ def lock(
 
 def _choose(names: tuple[str, ...], variant: str | None) -> list[VariantLocks]:
     from admlops.catalog import list_models, load_model
+    from admlops.core.paths import find_layout
     from admlops.environments.locking.variant_locks import locks_of
-    from admlops.paths import find_layout
 
     layout = find_layout()
     models = [load_model(layout, name) for name in (list_models(layout) if names == ("all",) else names)]
@@ -94,9 +94,9 @@ def _check(variants: list[VariantLocks], as_json: bool) -> None:
 
 
 def _record(variants: list[VariantLocks], as_json: bool) -> None:
+    from admlops.core.paths import find_layout
     from admlops.environments.caches import cache_folder
     from admlops.environments.locking.record import record_locks
-    from admlops.paths import find_layout
 
     cache = cache_folder(find_layout())
     recorded = {}

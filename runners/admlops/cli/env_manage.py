@@ -35,8 +35,8 @@ def verify(names: tuple[str, ...], variant: str | None, device: str | None, full
 
     Ends with 1 if something differs. MODEL may also be official/NAME or the name of an environment's folder.
     """
+    from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
-    from admlops.paths import find_layout
 
     layout = find_layout()
     chosen = select(layout, names, variant=variant, device=device)
@@ -116,9 +116,9 @@ def _print_report(one: Installed, report: Report) -> None:
 @AS_JSON
 def show(name: str, variant: str | None, device: str | None, as_json: bool) -> None:
     """Say what the environments of MODEL are: versions, kernels, sizes, weak hashes, variables."""
+    from admlops.core.paths import find_layout
     from admlops.environments.description import describe
     from admlops.environments.inventory import select
-    from admlops.paths import find_layout
 
     rows = [describe(one) for one in select(find_layout(), [name], variant=variant, device=device)]
     if as_json:
@@ -169,10 +169,10 @@ def remove(
     One that is ready and that a lock asks for is set aside on its disk: the next installation takes it back within
     seconds, if each of its files is as it was built. `env gc` frees it, --purge does so at once.
     """
+    from admlops.core.errors import UsageError
+    from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
     from admlops.environments.removal import remove as remove_prefix
-    from admlops.errors import UsageError
-    from admlops.paths import find_layout
 
     if not names and not every:
         raise UsageError("no MODEL is named", hint="admlops env remove --all   # removes every environment")
@@ -211,8 +211,8 @@ def remove(
 @AS_JSON
 def collect_garbage(dry_run: bool, wheels: bool, yes: bool, as_json: bool) -> None:
     """Remove environments that no lock asks for, what removals set aside, and what was left half-done."""
+    from admlops.core.paths import find_layout
     from admlops.environments.removal import collect
-    from admlops.paths import find_layout
 
     layout = find_layout()
     if not dry_run and not yes and sys.stdin.isatty():

@@ -12,9 +12,9 @@ from admlops.cli.env_use import DEVICE, VARIANT
 from admlops.environments.options import COMPRESSED
 
 if TYPE_CHECKING:
+    from admlops.core.paths import Layout
     from admlops.environments.inventory import Installed
     from admlops.environments.packs import Pack
-    from admlops.paths import Layout
 
 NAMES = click.argument("names", metavar="MODEL...", nargs=-1, required=True)
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
@@ -38,8 +38,8 @@ def pack(names: tuple[str, ...], variant: str | None, device: str | None, level:
     Every file is compared with its package first: an environment that somebody edited is not packed. `env install`
     restores from the pack wherever its digest and its place are the same.
     """
+    from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
-    from admlops.paths import find_layout
 
     layout = find_layout()
     rows = []
@@ -55,8 +55,8 @@ def pack(names: tuple[str, ...], variant: str | None, device: str | None, level:
 
 def pack_one(layout: Layout, one: Installed, level: int) -> Pack:
     """Pack one environment after comparing every file with its package. Raises EnvError if one differs."""
+    from admlops.core.errors import EnvError
     from admlops.environments.packs import pack_environment
-    from admlops.errors import EnvError
 
     report = verify_one(one, full=True)
     if not report.clean:
@@ -91,9 +91,9 @@ def push(names: tuple[str, ...], variant: str | None, device: str | None, target
     What the store holds already does not travel again, so an interrupted push goes on where it was. An S3 store is
     named by AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
+    from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
     from admlops.environments.packs import pack_path, read_pack, stores
-    from admlops.paths import find_layout
 
     layout = find_layout()
     rows = []
@@ -121,7 +121,7 @@ def pull(names: tuple[str, ...], variant: str | None, device: str | None, target
 
     An interrupted pull goes on where it was.
     """
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     rows = []
@@ -139,10 +139,10 @@ def _say(line: str) -> None:
 
 
 def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None, target: str) -> Pack:
+    from admlops.core.errors import EnvError
     from admlops.environments import candidates
     from admlops.environments.inventory import recipes_named
     from admlops.environments.packs import stores
-    from admlops.errors import EnvError
 
     recipes = recipes_named(layout, name, variant, device)
     wanted = [prefix.name for recipe in recipes for prefix, _ in candidates(layout, recipe)]

@@ -19,9 +19,9 @@ def probe(name: str, variant: str | None, device: str | None, as_json: bool) -> 
 
     All environments of MODEL that are here, or those of one variant or device. What fails is explained if it is known.
     """
+    from admlops.core.paths import find_layout
     from admlops.environments import probing
     from admlops.environments.inventory import select
-    from admlops.paths import find_layout
 
     rows = []
     for one in select(find_layout(), [name], variant=variant, device=device):

@@ -25,9 +25,9 @@ def repair(names: tuple[str, ...], variant: str | None, device: str | None, as_j
 
     Files that were edited or added are kept in a folder beside the environment.
     """
+    from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
     from admlops.environments.repair import repair as repair_prefix
-    from admlops.paths import find_layout
 
     layout = find_layout()
     rows = []

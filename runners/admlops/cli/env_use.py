@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from admlops.core.paths import Layout
     from admlops.environments import Environment
-    from admlops.paths import Layout
 
 VARIANT = click.option("--variant", help="One set of pins; the model's default if not given.")
 DEVICE = click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Where a variant is built for either.")
@@ -34,7 +34,7 @@ def run_command(model: str, command: tuple[str, ...], variant: str | None, devic
 
     The program replaces this one: its exit code, signals and terminal are its own.
     """
-    from admlops.processes import find_program, process_environment
+    from admlops.core.processes import find_program, process_environment
 
     _, environment = _find(model, variant, device)
     variables = process_environment(environment.variables)
@@ -55,7 +55,7 @@ def shell(model: str, variant: str | None, device: str | None, as_json: bool) ->
 
     It is your own shell, ~/.bashrc and all, with the environment activated last; `deactivate` works in it too.
     """
-    from admlops.processes import find_program
+    from admlops.core.processes import find_program
 
     layout, environment = _find(model, variant, device)
     kind = "zsh" if Path(os.environ.get("SHELL", "")).name == "zsh" else "bash"
@@ -103,8 +103,8 @@ def variables(model: str, variant: str | None, device: str | None, for_shell: bo
 
 
 def _find(model: str, variant: str | None, device: str | None) -> tuple[Layout, Environment]:
+    from admlops.core.paths import find_layout
     from admlops.environments.inventory import ready_environment
-    from admlops.paths import find_layout
 
     layout = find_layout()
     return layout, ready_environment(layout, model, variant=variant, device=device)

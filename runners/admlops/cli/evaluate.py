@@ -53,10 +53,10 @@ def evaluate(
     Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well.
     """
     from admlops.cli.tables import print_table
+    from admlops.core.errors import DataError
+    from admlops.core.paths import find_layout
     from admlops.datasets.data_set import open_data
-    from admlops.errors import DataError
     from admlops.evaluation.evaluate import evaluate_run
-    from admlops.paths import find_layout
     from admlops.results.runs import find_run
 
     layout = find_layout()

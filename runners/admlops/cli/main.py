@@ -10,7 +10,7 @@ import click
 
 from admlops import __version__
 from admlops.cli.lazy import LazyGroup
-from admlops.errors import AdmlopsError
+from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "Published weights: list, fetch, verify and add them."),

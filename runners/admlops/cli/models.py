@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from admlops.catalog import Claim, Model
-    from admlops.paths import Layout
+    from admlops.core.paths import Layout
 
 
 @click.group()
@@ -34,7 +34,7 @@ def list_(as_json: bool) -> None:
     """
     from admlops.catalog import list_models
     from admlops.cli.tables import print_table
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     found = [_summarise(layout, name) for name in list_models(layout)]
@@ -56,7 +56,7 @@ def show(name: str, as_json: bool) -> None:
       admlops models show MapTR
     """
     from admlops.catalog import load_model, setup_status
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     model = load_model(layout, name)
@@ -82,8 +82,8 @@ def validate(config: Path | None, as_json: bool) -> None:
       admlops models validate --config envs/MapTR/model.toml
     """
     from admlops.catalog import describe, find_problems, list_models
-    from admlops.errors import CatalogError
-    from admlops.paths import find_layout
+    from admlops.core.errors import CatalogError
+    from admlops.core.paths import find_layout
 
     if config is None:
         layout = find_layout()
@@ -105,7 +105,7 @@ def validate(config: Path | None, as_json: bool) -> None:
 def _summarise(layout: Layout, name: str) -> dict[str, Any]:
     """One row of the list. A model whose file is wrong is a row that says so: the others stay usable."""
     from admlops.catalog import load_model, setup_status
-    from admlops.errors import CatalogError
+    from admlops.core.errors import CatalogError
 
     try:
         model = load_model(layout, name)

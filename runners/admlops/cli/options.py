@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from admlops.paths import Layout
+    from admlops.core.paths import Layout
     from admlops.pipeline.run import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,8 +62,8 @@ def selection_options(command: Command) -> Command:
 def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more: Any) -> RunRequest:
     """The request that the shared options make; `more` are fields of the request itself."""
     from admlops.catalog import load_model
+    from admlops.core.errors import UsageError
     from admlops.datasets.data_set import default_split
-    from admlops.errors import UsageError
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run import RunRequest
     from admlops.pipeline.selection import Selection
@@ -98,7 +98,7 @@ def default_data(layout: Layout, dataset: str) -> Path:
     Raises:
         DataError: there is neither.
     """
-    from admlops.errors import DataError
+    from admlops.core.errors import DataError
 
     real, made = DEFAULT_FOLDERS[dataset]
     for name in (real, made):

@@ -16,9 +16,9 @@ import click
 def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: bool) -> None:
     """Write one page about RUN..., which opens from disk and needs no network."""
     from admlops.catalog import load_model
+    from admlops.core.errors import DataError
+    from admlops.core.paths import find_layout
     from admlops.datasets.data_set import open_data
-    from admlops.errors import DataError
-    from admlops.paths import find_layout
     from admlops.reports import load_run_data, write_report
     from admlops.results.runs import find_run
 

@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
       admlops results list --json
     """
     from admlops.cli.tables import print_table
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
     from admlops.results.runs import list_runs
 
     found, skipped = list_runs(find_layout())
@@ -65,7 +65,7 @@ def show(run: str, as_json: bool) -> None:
     Example:
       admlops results show GroundPlane-20260102-030405-a1b2c3
     """
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
     from admlops.results.index import read_metrics
     from admlops.results.runs import find_run
 
@@ -92,8 +92,8 @@ def verify(run: str, as_json: bool) -> None:
     Example:
       admlops results verify GroundPlane-20260102-030405-a1b2c3
     """
-    from admlops.errors import RecordError
-    from admlops.paths import find_layout
+    from admlops.core.errors import RecordError
+    from admlops.core.paths import find_layout
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
@@ -125,8 +125,8 @@ def compare(first: str, second: str, as_json: bool) -> None:
       admlops results compare PETR-20260102-030405-a1b2c3 StreamPETR-20260102-040506-d4e5f6
     """
     from admlops.cli.tables import print_table
+    from admlops.core.paths import find_layout
     from admlops.evaluation.paired import compare_evaluated, read_evaluated
-    from admlops.paths import find_layout
     from admlops.results.runs import find_run
 
     layout = find_layout()
@@ -184,8 +184,8 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
     Example:
       admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
     """
-    from admlops.errors import UsageError
-    from admlops.paths import find_layout
+    from admlops.core.errors import UsageError
+    from admlops.core.paths import find_layout
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
 
@@ -216,7 +216,7 @@ def index(as_json: bool) -> None:
     Example:
       admlops results index && duckdb admlops_repository/runs/index.duckdb "FROM metrics"
     """
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
     from admlops.results.index import build_index
 
     built = build_index(find_layout())
@@ -238,8 +238,8 @@ def schema(out: Path | None) -> None:
     Example:
       admlops results schema --out docs/record.schema.json
     """
+    from admlops.core.storage import write_atomically
     from admlops.results.record import record_schema
-    from admlops.storage import write_atomically
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
     if out is None:

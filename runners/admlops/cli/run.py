@@ -43,7 +43,7 @@ def run(
     """
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
     from admlops.pipeline.run import run_model
 
@@ -74,7 +74,7 @@ def run(
 
 def _raise_for(summary: Summary, header: RunHeader) -> None:
     """Nothing if all went well; else the error that says what did not, and decides the exit code."""
-    from admlops.errors import DataError, RunFailedError
+    from admlops.core.errors import DataError, RunFailedError
 
     if summary.state != "complete":
         trouble = summary.stopped_by

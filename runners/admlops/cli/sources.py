@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from admlops.paths import Layout
+    from admlops.core.paths import Layout
     from admlops.sources import PinnedSource
 
 MODELS = click.argument("names", metavar="[MODEL]...", nargs=-1)
@@ -26,7 +26,7 @@ def sources() -> None:
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the sources that MODEL... need, of all models without an argument, and what is checked out."""
     from admlops.cli.tables import print_table
-    from admlops.paths import find_layout
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     rows = [_describe(layout, source) for source in _select(layout, names)]
@@ -52,8 +52,8 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
 
     Does nothing for those that are there. Goes on with the others when one fails.
     """
-    from admlops.errors import AdmlopsError
-    from admlops.paths import find_layout
+    from admlops.core.errors import AdmlopsError
+    from admlops.core.paths import find_layout
     from admlops.sources import UnreachableRepositoryError, fetch_source
 
     layout = find_layout()
@@ -82,8 +82,8 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
 @JSON
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Check that model.toml, the submodule and what is checked out are the same commit, without changes."""
-    from admlops.errors import EnvError
-    from admlops.paths import find_layout
+    from admlops.core.errors import EnvError
+    from admlops.core.paths import find_layout
 
     layout = find_layout()
     rows = [_describe(layout, source) for source in _select(layout, names)]
@@ -104,7 +104,7 @@ def _select(layout: Layout, names: tuple[str, ...]) -> tuple[PinnedSource, ...]:
 
 
 def _describe(layout: Layout, source: PinnedSource) -> dict[str, Any]:
-    from admlops.addresses import redact
+    from admlops.core.addresses import redact
     from admlops.sources import find_problems, read_state
 
     state = read_state(source.path(layout))

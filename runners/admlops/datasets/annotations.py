@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.errors import DataError
 from admlops.datasets.table_rows import (
     Annotation,
     Calibrated,
@@ -27,7 +28,6 @@ from admlops.datasets.table_rows import (
     Sensor,
 )
 from admlops.datasets.table_stream import stream_rows
-from admlops.errors import DataError
 
 MAX_VELOCITY_GAP_S = 1.5
 LIDAR = "LIDAR_TOP"

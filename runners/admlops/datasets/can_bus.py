@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from admlops.errors import DataError
+from admlops.core.errors import DataError
 
 
 class CanBus:

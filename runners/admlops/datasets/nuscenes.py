@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.errors import DataError
 from admlops.datasets.splits import MINI_TRAIN, MINI_VAL, VAL
-from admlops.errors import DataError
 from inside import nuscenes as tables
 from inside.sample_index import SampleIndex, has_index
 

@@ -16,8 +16,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from admlops.core.errors import DataError
 from admlops.datasets.nuscenes import GroundTruthBox, Scene, check_scene_names
-from admlops.errors import DataError
 from inside import nuscenes as tables
 from inside.openlane import OpenLane, list_versions
 

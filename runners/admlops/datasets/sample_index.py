@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.errors import DataError
+from admlops.core.storage import explain_os_error, file_sha256
 from admlops.datasets.can_bus import CanBus
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.table_stream import stream_rows
-from admlops.errors import DataError
-from admlops.storage import explain_os_error, file_sha256
 from inside.nuscenes import CAMERAS, LIDAR
 from inside.openlane import list_versions
 from inside.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA

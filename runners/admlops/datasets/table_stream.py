@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from admlops.errors import DataError
+from admlops.core.errors import DataError
 
 BLOCK_BYTES = 1 << 23
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from admlops.core.storage import file_sha256, write_atomically
 from admlops.datasets.vector_map import (
     CENTERLINE,
     MAP_CLASSES,
@@ -27,7 +28,6 @@ from admlops.datasets.vector_map import (
     local_vectors,
     patch_pose,
 )
-from admlops.storage import file_sha256, write_atomically
 
 VERSION = 1
 """Raise it whenever `vector_map` or `centerlines` cuts differently."""

@@ -27,9 +27,9 @@ from shapely import LineString, MultiLineString, MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import linemerge
 
+from admlops.core.errors import DataError
 from admlops.datasets.centerlines import ArcLine, LaneLine, Neighbours, find_paths, sample_lane
 from admlops.datasets.nuscenes import rotation_matrix
-from admlops.errors import DataError
 
 MAP_CLASSES = ("divider", "ped_crossing", "boundary")
 CENTERLINE = "centerline"

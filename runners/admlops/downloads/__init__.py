@@ -24,7 +24,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from admlops import __version__
-from admlops.addresses import hide_users, redact
+from admlops.core.addresses import hide_users, redact
+from admlops.core.errors import DownloadError, StorageError
+from admlops.core.storage import file_sha256
 from admlops.downloads.answers import (
     PassingError,
     UnreachableError,
@@ -36,8 +38,6 @@ from admlops.downloads.answers import (
     validator,
 )
 from admlops.downloads.partial import Download, PartialFile
-from admlops.errors import DownloadError, StorageError
-from admlops.storage import file_sha256
 
 __all__ = ["Download", "Progress", "UnreachableError", "WebPageError", "download", "redact"]
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import httpx
 
-from admlops.errors import DownloadError
+from admlops.core.errors import DownloadError
 
 LARGEST_PAGE_BYTES = 1 << 20
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})

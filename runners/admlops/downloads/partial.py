@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from admlops.holding import is_at
-from admlops.storage import READ_BYTES, explain_os_error, file_sha256, write_atomically
+from admlops.core.file_lock import is_at
+from admlops.core.storage import READ_BYTES, explain_os_error, file_sha256, write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout
 from admlops.environments.interpreter import find_interpreter
 from admlops.environments.prefix import Environment, prefix_of, read_state
 from admlops.environments.recipe import Device, Recipe
-from admlops.errors import EnvError
-from admlops.paths import Layout
 
 if TYPE_CHECKING:
     from admlops.catalog import Model

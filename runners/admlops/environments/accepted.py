@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from admlops.core.storage import file_sha256, write_atomically
 from admlops.environments.lock import LockedPackage
-from admlops.storage import file_sha256, write_atomically
 
 ACCEPTED_FILE = "admlops-accepted.json"
 SMALL_BYTES = 1_000_000

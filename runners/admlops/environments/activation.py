@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import LEAKING_VARIABLES, run
+from admlops.core.storage import write_atomically
 from admlops.environments.prefix import Backend
-from admlops.errors import EnvError
-from admlops.processes import LEAKING_VARIABLES, run
-from admlops.storage import write_atomically
 
 ACTIVATION_FILE = "admlops-activation.json"
 ACTIVATION_SCHEMA = 1

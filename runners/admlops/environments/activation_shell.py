@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from admlops.core.processes import driver_folders, leaks
 from admlops.environments.prefix import Environment
-from admlops.processes import driver_folders, leaks
 
 
 def target_variables(

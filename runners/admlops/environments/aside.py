@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from admlops.core.paths import Layout
+from admlops.core.storage import explain_os_error
 from admlops.environments.contents import (
     LEFT_OUT,
     Contents,
@@ -26,8 +28,6 @@ from admlops.environments.contents import (
 from admlops.environments.libraries import is_library
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.environments.progress import Say
-from admlops.paths import Layout
-from admlops.storage import explain_os_error
 
 ASIDE_SUFFIX = ".aside"
 

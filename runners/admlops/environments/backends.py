@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from admlops.core.errors import EnvError
 from admlops.environments.interpreter import Interpreter, find_interpreter
 from admlops.environments.options import BackendChoice
 from admlops.environments.prefix import Backend
 from admlops.environments.progress import Say
 from admlops.environments.recipe import Recipe
-from admlops.errors import EnvError
 
 if TYPE_CHECKING:
     from admlops.environments.locking.conda_lock import CondaPackage

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import load_model
+from admlops.core.errors import AdmlopsError, EnvError
+from admlops.core.paths import Layout
+from admlops.core.processes import run
 from admlops.environments.accepted import accept, add_accepted, recall, remember
 from admlops.environments.activation import write_activation
 from admlops.environments.aside import contents_aside, restore_from_aside
@@ -34,9 +37,6 @@ from admlops.environments.progress import Progress, Say
 from admlops.environments.python_packages import checked, find_uv, install_python, install_wheels, trust_unknown
 from admlops.environments.recipe import Recipe
 from admlops.environments.verification import Report, verify
-from admlops.errors import AdmlopsError, EnvError
-from admlops.paths import Layout
-from admlops.processes import run
 
 __all__ = ["BuildOptions", "build", "locked_packages"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from admlops.core.errors import EnvError
+from admlops.core.storage import explain_os_error
 from admlops.environments.prefix import SENTINEL, STATE_FILE
 from admlops.environments.progress import Say
-from admlops.errors import EnvError
-from admlops.storage import explain_os_error
 
 LOCK_TIMEOUT_S = 4 * 3600.0
 

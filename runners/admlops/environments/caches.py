@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from admlops.paths import Layout
+from admlops.core.paths import Layout
 
 CACHE_VARIABLE = "ADMLOPS_CACHE"
 

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import msgspec
 from blake3 import blake3
 
+from admlops.core.errors import EnvError
+from admlops.core.storage import explain_os_error, write_atomically
 from admlops.environments.prefix import SENTINEL, STATE_FILE
-from admlops.errors import EnvError
-from admlops.storage import explain_os_error, write_atomically
 
 SCHEMA = 1
 CONTENTS_FILE = "admlops-contents.json"

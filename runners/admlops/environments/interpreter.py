@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 MINOR_VERSIONS = range(15, 7, -1)
 QUERY = (

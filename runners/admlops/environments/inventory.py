@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from admlops.catalog import Model, list_models, load_model
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.paths import Layout
 from admlops.environments import Environment, Recipe, find_model, find_official
 from admlops.environments.lock import LockedPackage
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.environments.recipe import Device
 from admlops.environments.verification_lock import LockedConda
-from admlops.errors import EnvError, UsageError
-from admlops.paths import Layout
 
 OFFICIAL = "official/"
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.core.storage import explain_os_error
 from admlops.environments.contents import Entry, hash_file
-from admlops.storage import explain_os_error
 
 LIBRARY = re.compile(r"\.(so(\.[0-9]+)*|a)$")
 SMALLEST_BYTES = 64 << 10

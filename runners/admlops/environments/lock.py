@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 UNKNOWN_HASH = "unknown"
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})(?=\s|$)")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from admlops.paths import Layout
-from admlops.storage import write_atomically
+from admlops.core.paths import Layout
+from admlops.core.storage import write_atomically
 
 STATE_FILE = "admlops-environment.json"
 STATE_SCHEMA = 2

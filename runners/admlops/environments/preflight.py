@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from admlops.core.errors import EnvError, StorageError
+from admlops.core.paths import Layout
 from admlops.environments.gpus import Gpu, detect_gpus, missing_gpu, runs_on
 from admlops.environments.lock import LockedPackage
 from admlops.environments.prefix import Backend
-from admlops.errors import EnvError, StorageError
 from admlops.health import available_memory_bytes
-from admlops.paths import Layout
 
 if TYPE_CHECKING:
     from admlops.catalog import Model

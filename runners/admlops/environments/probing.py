@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from admlops.core.errors import EnvError
 from admlops.environments.inventory import Installed
 from admlops.environments.prefix import Environment
-from admlops.errors import EnvError
 
 
 def probe(one: Installed) -> list[dict[str, Any]]:

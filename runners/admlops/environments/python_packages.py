@@ -12,14 +12,14 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout
+from admlops.core.processes import Completed, run
 from admlops.doctor import diagnose
 from admlops.downloads import download
 from admlops.environments.caches import cache_folder, uv_settings
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.progress import Progress, ProgressWatch, Say, unwatched
-from admlops.errors import EnvError
-from admlops.paths import Layout
-from admlops.processes import Completed, run
 
 INSTALL_TIMEOUT_S = 3600.0
 CLEAN_TIMEOUT_S = 60.0

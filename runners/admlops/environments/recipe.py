@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout
 from admlops.environments.interpreter import Interpreter
 from admlops.environments.prefix import Backend
-from admlops.errors import EnvError
-from admlops.paths import Layout
 
 if TYPE_CHECKING:
     from admlops.catalog import Model

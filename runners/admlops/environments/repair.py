@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout
+from admlops.core.processes import run
+from admlops.core.storage import explain_os_error
 from admlops.environments.activation import write_activation
 from admlops.environments.building import hold_prefix
 from admlops.environments.caches import cache_folder
@@ -22,10 +26,6 @@ from admlops.environments.python_packages import checked, find_uv, install_pytho
 from admlops.environments.recipe import Recipe
 from admlops.environments.removal import check_unused
 from admlops.environments.verification import Difference, Report, Watch, verify
-from admlops.errors import EnvError
-from admlops.paths import Layout
-from admlops.processes import run
-from admlops.storage import explain_os_error
 
 SHOWN_DIFFERENCES = 5
 BASE_FILES = ("pyvenv.cfg", "bin/python")

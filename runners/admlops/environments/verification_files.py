@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 from packaging.utils import canonicalize_name
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 Manager = Literal["conda", "python"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.errors import RecordError
+from admlops.core.errors import RecordError
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.boxes_2d_resampling import ImageMatches, read_matches, resample_coco
 from admlops.evaluation.metrics import Metric

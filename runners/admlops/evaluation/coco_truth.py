@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from admlops.errors import DataError
+from admlops.core.errors import DataError
+from admlops.core.storage import file_sha256
 from admlops.evaluation.boxes_2d import Image, ImageTruth
-from admlops.storage import file_sha256
 
 
 class _Image(msgspec.Struct, gc=False):

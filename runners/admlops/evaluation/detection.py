@@ -16,14 +16,14 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import numpy as np
 
+from admlops.core.errors import DataError, RecordError
+from admlops.core.paths import Layout
+from admlops.core.storage import write_atomically
 from admlops.datasets.nuscenes import multiply_quaternions, rotation_matrix
 from admlops.environments import Environment
-from admlops.errors import DataError, RecordError
 from admlops.evaluation.metrics import ERROR_NAMES
 from admlops.evaluation.official_program import ask_program
-from admlops.paths import Layout
 from admlops.results.record import Detection3D, Record
-from admlops.storage import write_atomically
 
 MAX_BOXES_PER_SAMPLE = 500
 MOVING_M_S = 0.2

@@ -12,8 +12,10 @@ import msgspec
 import numpy as np
 
 from admlops.catalog import load_model
+from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
+from admlops.core.paths import Layout
+from admlops.core.storage import write_atomically
 from admlops.datasets.data_set import DataSet
-from admlops.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
 from admlops.evaluation.breakdowns import break_down_scenes
 from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE
@@ -37,10 +39,8 @@ from admlops.evaluation.worst import (
     match_elements,
     sort_worst,
 )
-from admlops.paths import Layout
 from admlops.results.record import Record
 from admlops.results.run_folder import RunFolder
-from admlops.storage import write_atomically
 
 METRICS_SCHEMA = 1
 CACHE = "cache/vectors"

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.paths import Layout
 from admlops.environments import Environment
 from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1
 from admlops.evaluation.lanes import LanePrediction, LaneTruth, as_array
 from admlops.evaluation.official_program import ask_program
-from admlops.paths import Layout
 
 OFFICIAL_NAMES = {OPENLANE_1_0: "openlanev2-1.0", OPENLANE_1_1: "openlanev2"}
 """The folder under envs/official of the devkit that computes each protocol."""

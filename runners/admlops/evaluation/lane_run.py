@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from admlops.core.errors import UsageError
 from admlops.datasets.data_set import DataSet
 from admlops.datasets.openlane import OpenLaneV2
-from admlops.errors import UsageError
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, LaneGraphEvaluation, evaluate_lane_protocols
 from admlops.evaluation.lanes import LanePrediction, LaneTruth, pair_frames

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from admlops.errors import RecordError
+from admlops.core.errors import RecordError
 from admlops.results.record import Record
 
 Floats = NDArray[np.floating]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from admlops.errors import ComparabilityError
+from admlops.core.errors import ComparabilityError
 
 DETECTION_PROTOCOL = "nuscenes.detection_cvpr_2019"
 VAD_DETECTION_PROTOCOL = "vad.detection-30x15"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from admlops.core.paths import Layout
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation import detection, lane_files, map_files, vad_files
 from admlops.evaluation.lane_run import LaneResult, pair_lanes
@@ -24,7 +25,6 @@ from admlops.evaluation.part import Part
 from admlops.evaluation.planning import STEPS, published_names
 from admlops.evaluation.run_plans import no_futures
 from admlops.evaluation.run_tasks import Work
-from admlops.paths import Layout
 
 Say = Callable[[str], None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from admlops.errors import EnvError
-from admlops.processes import run
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 
 
 def ask_program(

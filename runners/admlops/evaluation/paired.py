@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from admlops.errors import ComparabilityError, RecordError
+from admlops.core.errors import ComparabilityError, RecordError
 from admlops.evaluation.bootstrap import Values, interval, p_value
 from admlops.evaluation.metrics import Metric, metrics_of, require_comparable
 from admlops.results.run_folder import RunFolder

@@ -22,8 +22,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from admlops.core.errors import AdmlopsError, RecordError
 from admlops.datasets.nuscenes import tokens_digest
-from admlops.errors import AdmlopsError, RecordError
 from admlops.evaluation.boxes import (
     ATTRIBUTE_INDEX,
     ATTRIBUTES,

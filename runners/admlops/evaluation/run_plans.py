@@ -18,9 +18,9 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from admlops.core.errors import RecordError
 from admlops.datasets.nuscenes import rotation_matrix
 from admlops.datasets.vector_map import ego_to_patch
-from admlops.errors import RecordError
 from admlops.evaluation.metrics import LARGEST
 from admlops.evaluation.motion import LABELS, MIN_SCORE, MotionPrediction
 from admlops.evaluation.planning import STEP_S, STEPS

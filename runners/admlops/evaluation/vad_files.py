@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.paths import Layout
+from admlops.core.storage import write_atomically
 from admlops.environments import Environment
 from admlops.evaluation.detection import most_confident
 from admlops.evaluation.official_program import ask_program
-from admlops.paths import Layout
 from admlops.results.record import Record
-from admlops.storage import write_atomically
 
 OFFICIAL_NAME = "vad"
 BOXES_OFFICIAL_NAME = "nuscenes"

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.errors import RecordError
 from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector
-from admlops.errors import RecordError
 from admlops.evaluation.ap_resampling import resample_area
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.map_curves import Curve, SampleMatch, precision_recall, thin, true_positives_of

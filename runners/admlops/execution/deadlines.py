@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from admlops.errors import UsageError
+from admlops.core.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from admlops.errors import StorageError
+from admlops.core.errors import StorageError
 from admlops.execution.board import Board
 from admlops.execution.driver import Driver
 from admlops.execution.job import Job, Progress, Summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from admlops.storage import explain_os_error
+from admlops.core.storage import explain_os_error
 
 MEGABYTE = 1 << 20
 TAIL_LINES = 15

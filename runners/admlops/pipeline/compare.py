@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.core.errors import AdmlopsError, RunFailedError
+from admlops.core.paths import Layout
+from admlops.core.storage import write_atomically
 from admlops.datasets.data_set import DataSet, default_split, open_data
-from admlops.errors import AdmlopsError, RunFailedError
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.ranking import rankings
 from admlops.execution.job import Summary
-from admlops.paths import Layout
 from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
 from admlops.reports import RunData, load_run_data, missing_model, write_report
 from admlops.results.header import find_difference
 from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
-from admlops.storage import write_atomically
 
 SUMMARY_SCHEMA = 1
 PAIRED_METRICS = ("mAP", "NDS")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.core.paths import Layout
 from admlops.doctor import Diagnosis, Phase, Site, diagnose
 from admlops.environments.inventory import Installed, list_installed
 from admlops.environments.prefix import STATE_FILE
-from admlops.paths import Layout
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from admlops.catalog import Model
-from admlops.errors import UsageError
+from admlops.core.errors import UsageError
 
 
 def parse_options(given: Iterable[str]) -> dict[str, str]:

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from admlops import __version__
 from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.paths import Layout
+from admlops.core.processes import process_environment
 from admlops.datasets.data_set import DataSet, open_data
 from admlops.datasets.nuscenes import Scene, tokens_digest
 from admlops.datasets.sample_index import build_index
 from admlops.environments import Environment, ensure_model
-from admlops.errors import EnvError, UsageError
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.job import Job, Progress, SceneJob, Summary
 from admlops.execution.schedule import execute
 from admlops.execution.worker import WorkerCommand
 from admlops.health import TelemetrySampler, describe_machine
-from admlops.paths import Layout
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
 from admlops.pipeline.selection import Selection, select
-from admlops.processes import process_environment
 from admlops.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from admlops.core.errors import UsageError
+from admlops.core.storage import write_atomically
 from admlops.datasets.nuscenes import NuScenes
-from admlops.errors import UsageError
 from admlops.evaluation.detection import META, make_submission
 from admlops.results.run_folder import RunFolder
-from admlops.storage import write_atomically
 
 
 def export_submission(run: RunFolder, out: Path, *, data: Path | None = None) -> int:

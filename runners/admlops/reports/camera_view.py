@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from admlops.errors import AdmlopsError, DataError
+from admlops.core.errors import AdmlopsError, DataError
 from admlops.reports.geometry import (
     BOX_EDGES,
     NEAR_M,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from admlops.core.errors import DataError
 from admlops.datasets.nuscenes import rotation_matrix
-from admlops.errors import DataError
 
 Points = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon
 from PIL import Image, ImageColor
 
-from admlops.errors import AdmlopsError
+from admlops.core.errors import AdmlopsError
 from admlops.reports.bird_eye import EGO_LENGTH_M, EGO_REAR_M, EGO_WIDTH_M, bird_eye_svg, visible_extent
 from admlops.reports.camera_view import CAMERA_ORDER, load_picture, project_box, project_line
 from admlops.reports.geometry import Points, box_corners

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog.model import Claim, Model
-from admlops.errors import AdmlopsError
+from admlops.core.errors import AdmlopsError
+from admlops.core.storage import file_sha256
 from admlops.evaluation.latency import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.results.header import RunHeader
 from admlops.results.record import Metadata, Record
 from admlops.results.run_folder import RunFolder
-from admlops.storage import file_sha256
 
 MAX_WORST_SAMPLES = 6
 NOT_SET_UP = "not set up"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from admlops.errors import RecordError
+from admlops.core.errors import RecordError
 from admlops.results.record import schema_of
 
 RUN_SCHEMA_VERSION: Literal[1] = 1

@@ -15,14 +15,14 @@ from typing import Any
 
 import duckdb
 
-from admlops.errors import RecordError, StorageError
-from admlops.paths import Layout
+from admlops.core.errors import RecordError, StorageError
+from admlops.core.paths import Layout
+from admlops.core.storage import explain_os_error
 from admlops.results.database import append_rows, create_table
 from admlops.results.replacing import replacing
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import SkippedRun, list_runs
 from admlops.results.tables import SAMPLE_COLUMNS, Columns, Row, sample_rows
-from admlops.storage import explain_os_error
 
 INDEX_NAME = "index.duckdb"
 METRICS_SCHEMA_VERSION = 1

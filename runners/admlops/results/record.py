@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from admlops.errors import RecordError
+from admlops.core.errors import RecordError
 
 SCHEMA_VERSION: Literal[1] = 1
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from admlops.storage import explain_os_error
+from admlops.core.storage import explain_os_error
 
 
 @contextmanager

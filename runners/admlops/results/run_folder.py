@@ -28,10 +28,10 @@ from urllib.parse import quote
 import msgspec
 from filelock import FileLock, Timeout
 
-from admlops.errors import RecordError, StorageError, UsageError
+from admlops.core.errors import RecordError, StorageError, UsageError
+from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
 from admlops.results.record import MEASURED_FIELDS, Record, decode_record, encode_record
-from admlops.storage import explain_os_error, file_sha256, write_atomically
 
 SCENE_BUFFER_BYTES = 1 << 18
 UNLISTED = frozenset({"manifest.json", "run.lock"})

@@ -6,8 +6,8 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.errors import RecordError
-from admlops.paths import Layout
+from admlops.core.errors import RecordError
+from admlops.core.paths import Layout
 from admlops.results.run_folder import RunFolder
 
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from admlops.core.errors import UsageError
 from admlops.datasets.splits import MINI_TRAIN, MINI_VAL
-from admlops.errors import UsageError
 
 VERSION = "v1.0-mini"
 MARKER = "synthetic.json"

@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from admlops import __version__
+from admlops.core.errors import UsageError
+from admlops.core.storage import explain_os_error
 from admlops.datasets.synthetic.map_expansion import make_map_expansion
 from admlops.datasets.synthetic.options import (
     LOCATIONS,
@@ -32,8 +34,6 @@ from admlops.datasets.synthetic.recording import SceneRecording, record_scene
 from admlops.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL
 from admlops.datasets.synthetic.tables import fixed_rows, map_row
 from admlops.datasets.synthetic.world import World, generate_world
-from admlops.errors import UsageError
-from admlops.storage import explain_os_error
 
 MASK_PIXELS_PER_METRE = 10  # the resolution that the map mask API assumes
 

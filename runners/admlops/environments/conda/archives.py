@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from admlops.core.errors import EnvError
 from admlops.downloads import download
 from admlops.environments.conda.mirror import mirrored
 from admlops.environments.progress import Progress, ProgressWatch, Say
-from admlops.errors import EnvError
 
 if TYPE_CHECKING:
     from admlops.environments.locking.conda_lock import CondaPackage

@@ -17,12 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from admlops.core.errors import EnvError, StorageError
+from admlops.core.processes import process_environment
+from admlops.core.storage import explain_os_error
 from admlops.environments.conda.archives import check_hashes, fetch_archives
 from admlops.environments.conda.records import channel_url, check_clashes, differing, finish_records
 from admlops.environments.progress import Progress, ProgressWatch, Say, unwatched
-from admlops.errors import EnvError, StorageError
-from admlops.processes import process_environment
-from admlops.storage import explain_os_error
 
 if TYPE_CHECKING:
     from admlops.environments.locking.conda_lock import CondaPackage

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from admlops.errors import StorageError
-from admlops.storage import write_atomically
+from admlops.core.errors import StorageError
+from admlops.core.storage import write_atomically
 
 CANONICAL_HOST = "https://conda.anaconda.org"
 MIRROR_VARIABLE = "ADMLOPS_CONDA_MIRROR"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 if TYPE_CHECKING:
     from admlops.environments.locking.conda_lock import CondaPackage

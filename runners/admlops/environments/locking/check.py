@@ -9,12 +9,12 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from admlops.core.errors import EnvError
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.locking.conda_lock import describe_trust, read_conda_lock
 from admlops.environments.locking.python_inputs import PythonInputs
 from admlops.environments.locking.python_lock import locked_digest
 from admlops.environments.locking.variant_locks import VariantLocks
-from admlops.errors import EnvError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from admlops.errors import EnvError
-from admlops.storage import write_atomically
+from admlops.core.errors import EnvError
+from admlops.core.storage import write_atomically
 
 CANONICAL_HOST = "https://conda.anaconda.org"
 PLATFORM = "linux-64"

@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 DIGEST_VERSION = "python-inputs-1"
 MINOR_VERSIONS = range(5, 40)

@@ -20,13 +20,13 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
+from admlops.core.storage import write_atomically
 from admlops.environments.lock import UNKNOWN_HASH, read_lock
 from admlops.environments.locking.python_inputs import PythonInputs, WantedPackage
 from admlops.environments.locking.solve import GLIBC
 from admlops.environments.python_packages import find_uv
-from admlops.errors import EnvError
-from admlops.processes import run
-from admlops.storage import write_atomically
 
 TIMEOUT_S = 600.0
 UV_PLATFORM = f"x86_64-manylinux_{GLIBC.replace('.', '_')}"

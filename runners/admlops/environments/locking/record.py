@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from admlops.core.errors import EnvError
+from admlops.core.storage import file_sha256, write_atomically
 from admlops.environments.lock import UNKNOWN_HASH, read_lock
 from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
 from admlops.environments.locking.variant_locks import VariantLocks
 from admlops.environments.progress import ProgressWatch, unwatched
 from admlops.environments.python_packages import fetch_wheel, learn_hashes
-from admlops.errors import EnvError
-from admlops.storage import file_sha256, write_atomically
 
 STALL_TIMEOUT_S = 60.0
 ATTEMPTS = 5

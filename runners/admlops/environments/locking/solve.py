@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import Completed, run
 from admlops.environments.locking.conda_lock import CANONICAL_HOST, CondaPackage
 from admlops.environments.locking.specification import PLATFORM, Specification
-from admlops.errors import EnvError
-from admlops.processes import Completed, run
 
 GLIBC = "2.35"
 """The C library that locks are made for, Ubuntu 22.04's; `virtual-packages.yml` says the same to conda."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 PLATFORM = "linux-64"
 ENVIRONMENT_KEYS = ("name", "channels", "platforms", "dependencies")

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout
 from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
 from admlops.environments.locking.python_inputs import PythonInputs, read_python_inputs
 from admlops.environments.locking.python_lock import lock_python
 from admlops.environments.locking.solve import solve
 from admlops.environments.locking.specification import PLATFORM, Specification, read_specification
-from admlops.errors import EnvError
-from admlops.paths import Layout
 
 if TYPE_CHECKING:
     from admlops.catalog import Model

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from admlops.core.errors import EnvError
+from admlops.core.paths import Layout
 from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.ops.compile import Builder, Progress, Say
 from admlops.environments.ops.describe import Described, describe_environment
@@ -18,8 +20,6 @@ from admlops.environments.ops.toolchain import Toolchain, closed_path, find_tool
 from admlops.environments.ops.wheel import ensure_wheel
 from admlops.environments.prefix import Backend
 from admlops.environments.recipe import Recipe
-from admlops.errors import EnvError
-from admlops.paths import Layout
 
 TOOLKIT_HEADERS = ("cuda_runtime.h", "cusparse.h", "cublas_v2.h", "cusolverDn.h")
 """What torch's own CUDA headers include."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 from admlops.doctor import Site, diagnose
 from admlops.environments.ops.key import WheelKey
 from admlops.environments.ops.log import follow, read_tail
@@ -16,8 +18,6 @@ from admlops.environments.ops.patches import apply_patches
 from admlops.environments.ops.toolchain import Toolchain, closed_path
 from admlops.environments.ops.trace import check_trace, read_trace, tracing_variables
 from admlops.environments.prefix import Backend
-from admlops.errors import EnvError
-from admlops.processes import run
 
 BUILD_TIMEOUT_S = 6 * 3600.0
 EXPECTED_MODULE = {"mmcv-full": "mmcv/_ext."}

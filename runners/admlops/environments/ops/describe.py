@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.errors import EnvError
-from admlops.processes import run
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 
 QUERY_TIMEOUT_S = 60.0
 QUERY = """

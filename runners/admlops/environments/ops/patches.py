@@ -11,8 +11,8 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from admlops.errors import EnvError
-from admlops.processes import run
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 
 APPLY_TIMEOUT_S = 60.0
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import inside.smoke
+from admlops.core.errors import EnvError
+from admlops.core.processes import run, signal_of
 from admlops.doctor import Site, diagnose
-from admlops.errors import EnvError
-from admlops.processes import run, signal_of
 
 SMOKE_TIMEOUT_S = 900.0
 """A first import from a cold network disk takes minutes."""

@@ -8,11 +8,11 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
+from admlops.core.storage import file_sha256
 from admlops.doctor import diagnose
 from admlops.environments.lock import LockedPackage
-from admlops.errors import EnvError
-from admlops.processes import run
-from admlops.storage import file_sha256
 
 FETCH_TIMEOUT_S = 1800.0
 

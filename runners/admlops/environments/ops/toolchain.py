@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 from admlops.environments.prefix import Backend
-from admlops.errors import EnvError
-from admlops.processes import run
 
 SYSTEM_FOLDERS = (Path("/usr/bin"), Path("/bin"))
 CUDA_FOLDER = Path("/usr/local")

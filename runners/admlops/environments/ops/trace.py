@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from admlops.core.errors import EnvError
+from admlops.core.processes import run
 from admlops.environments.ops.toolchain import Toolchain
-from admlops.errors import EnvError
-from admlops.processes import run
 
 HEADERS_FILE = "headers.d"
 NINJA_TIMEOUT_S = 120.0

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from admlops.core.errors import EnvError
+from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.environments.ops.compile import BUILD_TIMEOUT_S, Builder, compile_wheel
 from admlops.environments.ops.jobs import max_jobs
 from admlops.environments.ops.key import WheelKey
-from admlops.errors import EnvError
-from admlops.storage import explain_os_error, file_sha256, write_atomically
 
 LOCK_TIMEOUT_S = BUILD_TIMEOUT_S
 KEY_FILE = "key.json"

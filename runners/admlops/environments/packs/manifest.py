@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from admlops.core.errors import EnvError
 from admlops.environments.contents import SCHEMA, Contents
 from admlops.environments.libraries import is_library, library_name
-from admlops.errors import EnvError
 
 COMPRESSED_SUFFIX = ".tar.zst"
 STORED_SUFFIX = ".tar"

@@ -16,6 +16,8 @@ import psutil
 import zstandard
 from blake3 import blake3
 
+from admlops.core.errors import EnvError
+from admlops.core.storage import explain_os_error
 from admlops.environments.contents import (
     BLOCK_BYTES,
     SCHEMA,
@@ -29,8 +31,6 @@ from admlops.environments.contents import (
 from admlops.environments.options import COMPRESSED, STORED
 from admlops.environments.packs.manifest import Manifest, Pack, archive_of, encode_manifest, manifest_of
 from admlops.environments.prefix import read_state
-from admlops.errors import EnvError
-from admlops.storage import explain_os_error
 
 ABANDONED_S = 24 * 3600.0
 

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 import msgspec
 from blake3 import blake3
 
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.file_lock import hold
+from admlops.core.storage import explain_os_error, write_atomically
 from admlops.environments.contents import Watch
 from admlops.environments.packs.manifest import (
     Pack,
@@ -25,9 +28,6 @@ from admlops.environments.packs.manifest import (
     name_of,
     parse_manifest,
 )
-from admlops.errors import EnvError, UsageError
-from admlops.holding import hold
-from admlops.storage import explain_os_error, write_atomically
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -22,12 +22,12 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
+from admlops.core.errors import EnvError
+from admlops.core.storage import explain_os_error
 from admlops.environments.contents import BLOCK_BYTES, Entry, Watch, WrongContentError, complete, shares_of
 from admlops.environments.libraries import Libraries, is_library
 from admlops.environments.packs.manifest import Manifest, Pack, read_pack
 from admlops.environments.packs.packing import pack_path
-from admlops.errors import EnvError
-from admlops.storage import explain_os_error
 
 AHEAD_BLOCKS = 32
 HEADER_BYTES = 16 << 10

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from admlops.errors import StorageError
+from admlops.core.errors import StorageError
 
 READ_BYTES = 1 << 20
 

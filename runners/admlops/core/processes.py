@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.errors import EnvError
+from admlops.core.errors import EnvError
 
 log = logging.getLogger(__name__)
 

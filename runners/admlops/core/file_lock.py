@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from admlops.storage import explain_os_error
+from admlops.core.storage import explain_os_error
 
 Say = Callable[[str], None]
 

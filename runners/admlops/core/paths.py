@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.errors import UsageError
+from admlops.core.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def find_layout() -> Layout:
         UsageError: `ADMLOPS_PATH` does not hold a checkout.
     """
     named = os.environ.get("ADMLOPS_PATH")
-    root = Path(named).expanduser().resolve() if named else Path(__file__).resolve().parents[2]
+    root = Path(named).expanduser().resolve() if named else Path(__file__).resolve().parents[3]
     if not (root / "envs").is_dir():
         where = "ADMLOPS_PATH" if named else "the installed package"
         raise UsageError(
