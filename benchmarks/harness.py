@@ -31,7 +31,7 @@ from admlops.execution.schedule import execute
 from admlops.execution.worker import WorkerCommand
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
-from inside.measure import Step, encode_result, run_sample
+from worker.measure import Step, encode_result, run_sample
 
 SCENE_SAMPLES = 40
 HERE = Path(__file__).resolve().parent

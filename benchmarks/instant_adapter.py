@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runners"))
 
-from inside.adapter import Adapter, Settings, main
+from worker.adapter import Adapter, Settings, main
 
 
 def make_boxes(count: int) -> List[Dict[str, Any]]:

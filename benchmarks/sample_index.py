@@ -29,7 +29,7 @@ from typing import Any
 from admlops.core.paths import find_layout
 from admlops.datasets.sample_index import build_index
 from admlops.environments import ensure_official
-from inside.nuscenes import CAMERAS, LIDAR
+from worker.samples.nuscenes import CAMERAS, LIDAR
 
 VERSION = "v1.0-trainval"
 RADARS = tuple(f"RADAR_{place}" for place in ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "BACK_LEFT", "BACK_RIGHT"))
@@ -47,7 +47,7 @@ print(json.dumps({{"seconds": time.perf_counter() - begun, "resident_mb": held()
 """
 OURS = """
 sys.path.insert(0, sys.argv[3])
-from inside.sample_index import SampleIndex
+from worker.samples.sample_index import SampleIndex
 kept = SampleIndex(sys.argv[1], "v1.0-trainval")
 kept.sample(sys.argv[2])
 """
@@ -196,7 +196,7 @@ def write_tables(root: Path, scenes: int) -> dict[str, int]:
 def probe(python: Path | str, body: str, root: Path, wanted: str) -> dict[str, float]:
     """Seconds of a fresh process that gets one sample, and the memory it holds then."""
     layout = find_layout()
-    command = [python, "-c", PROBE.format(body=body), root, wanted, layout.inside.parent]
+    command = [python, "-c", PROBE.format(body=body), root, wanted, layout.worker.parent]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(shown.stdout)
     return result

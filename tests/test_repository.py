@@ -37,7 +37,7 @@ def test_no_file_names_a_registry_host() -> None:
 
 
 def test_code_for_model_environments_imports_nothing_of_the_host() -> None:
-    folders = (ROOT / "runners" / "inside", ROOT / "envs")
+    folders = (ROOT / "runners" / "worker", ROOT / "envs")
     sources = [path for folder in folders for path in folder.rglob("*.py")]
     assert len(sources) > 3
     importing = [path for path in sources if re.search(r"^\s*(from|import) admlops\b", path.read_text(), re.MULTILINE)]

@@ -9,12 +9,12 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import geometric_kernel_attention  # noqa: E402
 
-from inside.adapter import main  # noqa: E402
-from inside.mmlab.adapter import MmAdapter  # noqa: E402
-from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
-from inside.mmlab.log import say  # noqa: E402
-from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
-from inside.mmlab.vectors import map_elements  # noqa: E402
+from worker.adapter import main  # noqa: E402
+from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
+from worker.mmlab.common.log import say  # noqa: E402
+from worker.mmlab.common.vectors import map_elements  # noqa: E402
+from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
+from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
 
 
 class MapTR(MmAdapter):

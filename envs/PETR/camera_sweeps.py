@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
-from inside.mmlab.infos import sensor_info
-from inside.nuscenes import DataError
+from worker.mmlab.common.infos import sensor_info
+from worker.samples.nuscenes import DataError
 
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 KEY_FRAMES = 5

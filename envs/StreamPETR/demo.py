@@ -8,14 +8,14 @@ HERE = Path(__file__).resolve().parent
 SUBMODULES = HERE.parents[1] / "submodules"
 sys.path.insert(0, str(HERE.parents[1] / "runners"))
 
-from inside.adapter import Settings, main  # noqa: E402
-from inside.mmlab.adapter import MmAdapter  # noqa: E402
-from inside.mmlab.boxes import MMDET3D_1, detection_records  # noqa: E402
-from inside.mmlab.fixes import replace_type  # noqa: E402
-from inside.mmlab.infos import context_of, frame_info  # noqa: E402
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.log import say  # noqa: E402
-from inside.mmlab.overlay import deformable_attention_anywhere, import_mmdet3d_1  # noqa: E402
+from worker.adapter import Settings, main  # noqa: E402
+from worker.mmlab.common.boxes import MMDET3D_1, detection_records  # noqa: E402
+from worker.mmlab.common.infos import context_of, frame_info  # noqa: E402
+from worker.mmlab.common.libraries import load_library  # noqa: E402
+from worker.mmlab.common.log import say  # noqa: E402
+from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
+from worker.mmlab.v1.fixes import replace_type  # noqa: E402
+from worker.mmlab.v1.overlay import deformable_attention_anywhere, import_mmdet3d_1  # noqa: E402
 
 FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
 FIX = "plain-attention"

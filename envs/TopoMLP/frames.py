@@ -4,10 +4,10 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from inside.mmlab.geometry import rotation_matrix
-from inside.mmlab.inputs import make_batch
-from inside.mmlab.libraries import load_library
-from inside.nuscenes import DataError
+from worker.mmlab.common.geometry import rotation_matrix
+from worker.mmlab.common.inputs import make_batch
+from worker.mmlab.common.libraries import load_library
+from worker.samples.nuscenes import DataError
 
 DATASET_OF_FRONT = {"ring_front_center": "OpenLaneV2SubsetADataset", "CAM_FRONT": "OpenLaneV2SubsetBDataset"}
 """The front camera's name → the data set class that wants it first."""

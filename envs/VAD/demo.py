@@ -16,16 +16,16 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import numpy as np  # noqa: E402
 
-from inside.adapter import DataError, Settings, main  # noqa: E402
-from inside.mmlab.adapter import MmAdapter  # noqa: E402
-from inside.mmlab.boxes import MMDET3D_017, detection_records  # noqa: E402
-from inside.mmlab.ego_motion import COMMANDS, FUTURE_STEPS, STEP_S, vad_fields  # noqa: E402
-from inside.mmlab.geometry import lidar_plane_to_ego, rotation_matrix  # noqa: E402
-from inside.mmlab.infos import context_of, temporal_info  # noqa: E402
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.log import say  # noqa: E402
-from inside.mmlab.overlay import import_mmdet3d_017  # noqa: E402
-from inside.mmlab.vectors import map_elements  # noqa: E402
+from worker.adapter import DataError, Settings, main  # noqa: E402
+from worker.mmlab.common.boxes import MMDET3D_017, detection_records  # noqa: E402
+from worker.mmlab.common.ego_motion import COMMANDS, FUTURE_STEPS, STEP_S, vad_fields  # noqa: E402
+from worker.mmlab.common.geometry import lidar_plane_to_ego, rotation_matrix  # noqa: E402
+from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
+from worker.mmlab.common.libraries import load_library  # noqa: E402
+from worker.mmlab.common.log import say  # noqa: E402
+from worker.mmlab.common.vectors import map_elements  # noqa: E402
+from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
+from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
 
 FROM_DRIVEN_PATH = "command-from-driven-path"
 """The fix of the catalogue that says where the command comes from."""

@@ -10,7 +10,7 @@ from admlops.core.errors import AdmlopsError
 from admlops.core.paths import Layout
 from admlops.core.processes import run
 from admlops.sources import source_state
-from inside.serve import source_digest
+from worker.serve import source_digest
 
 
 def describe_commit(layout: Layout) -> str | None:
@@ -39,9 +39,9 @@ def describe_sources(layout: Layout, model: Model) -> dict[str, str]:
 
 
 def describe_adapter(layout: Layout, folder: Path) -> str:
-    """The sha256 over the code that runs inside the model's environment: its Python files and `runners/inside/`.
+    """The sha256 over the code that runs inside the model's environment: its Python files and `runners/worker/`.
 
     Two runs with equal digests, settings and samples give equal records; an uncommitted edit changes it.
     """
-    parts = (source_digest(folder), source_digest(layout.inside))
+    parts = (source_digest(folder), source_digest(layout.worker))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

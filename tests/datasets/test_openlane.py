@@ -23,8 +23,8 @@ from admlops.datasets.nuscenes import NuScenes, rotation_matrix
 from admlops.datasets.openlane import OpenLaneV2
 from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.pipeline.selection import Selection, select
-from inside.nuscenes import DataError as InsideError
-from inside.openlane import OpenLane, find_version, jpeg_size, quaternion
+from worker.samples.nuscenes import DataError as InsideError
+from worker.samples.openlane import OpenLane, find_version, jpeg_size, quaternion
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_one_frame_without_a_host(root: Path, tmp_path: Path) -> None:
     runners = Path(__file__).parents[2] / "runners"
     demo.write_text(
         f"import sys\nsys.path.insert(0, {str(runners)!r})\n"
-        "from inside.adapter import Adapter, main\n"
+        "from worker.adapter import Adapter, main\n"
         "class Counter(Adapter):\n"
         "    def load(self, settings): return []\n"
         "    def forward(self, sample): return len(sample['cameras'])\n"

@@ -17,8 +17,8 @@ from admlops.core.errors import StorageError
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import Built, build_index
-from inside.nuscenes import CAMERAS, DataError, Tables
-from inside.sample_index import FILE_NAME, SampleIndex, has_index
+from worker.samples.nuscenes import CAMERAS, DataError, Tables
+from worker.samples.sample_index import FILE_NAME, SampleIndex, has_index
 
 VERSION = "v1.0-mini"
 
@@ -194,10 +194,10 @@ def test_a_folder_that_may_not_be_written_is_named(root: Path) -> None:
 @pytest.mark.parametrize("python", INTERPRETERS)
 def test_a_model_environment_reads_it(root: Path, built: Built, python: Path) -> None:
     assert built.samples
-    runners = find_layout().inside.parent
+    runners = find_layout().worker.parent
     token = Tables(str(root), VERSION).samples_of_scene("scene-0103")[0]
     program = (
-        "import sys, json; sys.path.insert(0, sys.argv[1]); from inside.sample_index import SampleIndex;"
+        "import sys, json; sys.path.insert(0, sys.argv[1]); from worker.samples.sample_index import SampleIndex;"
         "print(json.dumps(SampleIndex(sys.argv[2], sys.argv[3]).sample(sys.argv[4])))"
     )
     shown = subprocess.run(

@@ -1,5 +1,5 @@
 # ruff: noqa: UP006, UP035  the classic environments have Python 3.8
-"""What the programs of this folder share that run inside a model's environment; it lets them import `inside`.
+"""What the programs of this folder share that run inside a model's environment; it lets them import `worker`.
 
 The adapter's way is `load_adapter` and `load_drawn`; upstream's own is `enter_upstream`, a data set, `read_batch` and
 `build_upstream`: its configuration, its layers, mmcv's collation and loader.
@@ -16,12 +16,12 @@ sys.path.insert(0, str(CHECKOUT / "runners"))
 
 import numpy as np  # noqa: E402
 
-from inside.adapter import Adapter, Settings  # noqa: E402
-from inside.mmlab.inputs import unwrap  # noqa: E402
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.mmlab.network import beside_library, enter_source, import_plugin  # noqa: E402
-from inside.mmlab.overlay import last_registration_wins  # noqa: E402
-from inside.mmlab.weights import save_random  # noqa: E402
+from worker.adapter import Adapter, Settings  # noqa: E402
+from worker.mmlab.common.inputs import unwrap  # noqa: E402
+from worker.mmlab.common.libraries import load_library  # noqa: E402
+from worker.mmlab.v1.network import beside_library, enter_source, import_plugin  # noqa: E402
+from worker.mmlab.v1.overlay import last_registration_wins  # noqa: E402
+from worker.mmlab.v1.weights import save_random  # noqa: E402
 
 
 def read_request() -> Dict[str, Any]:

@@ -17,7 +17,7 @@ import pictures  # noqa: E402
 from groundplane import crossings, geometry, lanes, markings, objects, records, road, tracking  # noqa: E402
 from groundplane.window import Window, clip_polygon, clip_polyline  # noqa: E402
 
-from inside.adapter import DataError, Settings  # noqa: E402
+from worker.adapter import DataError, Settings  # noqa: E402
 
 
 def round_trip(folder: Path) -> dict[str, float]:

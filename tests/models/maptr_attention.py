@@ -9,7 +9,7 @@ from itertools import product
 
 from inside_model import CHECKOUT
 
-from inside.mmlab.libraries import load_library
+from worker.mmlab.common.libraries import load_library
 
 sys.path.insert(0, str(CHECKOUT / "envs" / "MapTR"))
 torch = load_library("torch")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from inside_model import describe_bev_inputs, load_adapter, load_drawn, read_request
 
-from inside.sample_index import SampleIndex
+from worker.samples.sample_index import SampleIndex
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from inside_model import build_upstream, describe_bev_inputs, enter_upstream, load_adapter, read_batch, read_request
 
-from inside.mmlab.libraries import load_library
+from worker.mmlab.common.libraries import load_library
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from inside_model import load_adapter, load_drawn, read_request
 from petr_arrays import describe_inputs, describe_outputs
 
-from inside.adapter import Settings
-from inside.sample_index import SampleIndex
+from worker.adapter import Settings
+from worker.samples.sample_index import SampleIndex
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.evaluation.detection import make_submission
 from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.results.record import Metadata, Outputs, Record, make_record
-from inside.mmlab.boxes import detection_records
+from worker.mmlab.common.boxes import detection_records
 
 BETWEEN_STACKS = 1e-3
 """The largest absolute difference between the classic and the modern variant: metres, m/s, radians, or scores."""

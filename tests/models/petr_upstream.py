@@ -16,7 +16,7 @@ import numpy as np
 from inside_model import build_upstream, enter_upstream, load_adapter, read_batch, read_request
 from petr_arrays import describe_inputs, describe_outputs, known_boxes
 
-from inside.mmlab.libraries import load_library
+from worker.mmlab.common.libraries import load_library
 
 INFOS = {"PETR": "nuscenes_infos_val.pkl", "StreamPETR": "nuscenes_temporal_infos_val.pkl"}
 SWEEP_INFOS = "mmdet3d_nuscenes_30f_infos_val.pkl"

@@ -10,9 +10,9 @@ import json
 
 from inside_model import load_adapter, read_request
 
-from inside.adapter import Settings
-from inside.failures import classify
-from inside.sample_index import SampleIndex
+from worker.adapter import Settings
+from worker.failures import classify
+from worker.samples.sample_index import SampleIndex
 
 
 def main() -> None:

@@ -21,11 +21,11 @@ import numpy as np  # noqa: E402
 from inside_model import load_adapter, read_request  # noqa: E402
 from trace_modules import traced  # noqa: E402
 
-from inside import gpu  # noqa: E402
-from inside.adapter import Settings  # noqa: E402
-from inside.mmlab.libraries import load_library  # noqa: E402
-from inside.openlane import OpenLane  # noqa: E402
-from inside.sample_index import SampleIndex  # noqa: E402
+from worker import memory as gpu  # noqa: E402
+from worker.adapter import Settings  # noqa: E402
+from worker.mmlab.common.libraries import load_library  # noqa: E402
+from worker.samples.openlane import OpenLane  # noqa: E402
+from worker.samples.sample_index import SampleIndex  # noqa: E402
 
 
 def main() -> None:

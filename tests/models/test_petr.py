@@ -35,8 +35,8 @@ from tests.models.petr_proof import (
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import build_index
-from inside.nuscenes import DataError
-from inside.sample_index import SampleIndex
+from worker.samples.nuscenes import DataError
+from worker.samples.sample_index import SampleIndex
 
 full = pytest.mark.full
 

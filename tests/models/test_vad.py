@@ -34,8 +34,8 @@ from admlops.datasets.vector_map import ego_to_patch
 from admlops.environments import Environment
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder
-from inside.mmlab.geometry import rotation_matrix, yaw_of
-from inside.sample_index import FILE_NAME, SampleIndex
+from worker.mmlab.common.geometry import rotation_matrix, yaw_of
+from worker.samples.sample_index import FILE_NAME, SampleIndex
 
 MODEL = load_model(LAYOUT, "VAD")
 CONFIG = LAYOUT.submodules / "VAD" / MODEL.configs["tiny"]

@@ -12,7 +12,7 @@ from typing import Any, Dict
 import numpy as np
 from inside_model import load_adapter, load_drawn, read_request
 
-from inside.openlane import OpenLane, find_version
+from worker.samples.openlane import OpenLane, find_version
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from inside_model import build_upstream, enter_upstream, load_adapter, read_request
 from topomlp_ours import watch_heads
 
-from inside.mmlab.libraries import load_library
+from worker.mmlab.common.libraries import load_library
 
 COLLECTION = "data_dict_one_val"
 

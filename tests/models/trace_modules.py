@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from inside.mmlab.libraries import load_library
+from worker.mmlab.common.libraries import load_library
 
 LARGEST = 8_000_000
 

@@ -14,7 +14,7 @@ from typing import Any, Dict
 import numpy as np
 from inside_model import describe_bev_inputs, load_adapter, load_drawn, read_request
 
-from inside.sample_index import SampleIndex
+from worker.samples.sample_index import SampleIndex
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ class Layout:
         return self.root / "envs"
 
     @property
-    def inside(self) -> Path:
-        """`runners/inside/`: the code that runs inside model environments."""
-        return self.root / "runners" / "inside"
+    def worker(self) -> Path:
+        """`runners/worker/`: the code that runs inside model environments."""
+        return self.root / "runners" / "worker"
 
     @property
     def submodules(self) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from admlops.datasets import nuscenes
 from admlops.datasets.nuscenes import GroundTruthBox, NuScenes, Scene
 from admlops.datasets.openlane import OpenLaneV2
-from inside import openlane
+from worker.samples import openlane
 
 NUSCENES_VERSION = "v1.0-mini"
 JUDGED_ON = {"v1.0-trainval": "val", "v1.0-test": "test"}

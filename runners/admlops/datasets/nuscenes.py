@@ -1,6 +1,6 @@
 """A nuScenes data set as the host sees it: scenes, samples and ground truth.
 
-Tables come through `inside.nuscenes`, the reader that adapters use as well; annotations are read here only. Boxes are
+Tables come through `worker.samples.nuscenes`, the reader that adapters use as well; annotations are read here only. Boxes are
 given in the ego frame of the key frame (ego pose of LIDAR_TOP): metres, x forward, y left, z up.
 """
 
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
 from admlops.datasets.splits import MINI_TRAIN, MINI_VAL, VAL
-from inside import nuscenes as tables
-from inside.sample_index import SampleIndex, has_index
+from worker.samples import nuscenes as tables
+from worker.samples.sample_index import SampleIndex, has_index
 
 DETECTION_CLASSES = {
     "movable_object.barrier": "barrier",
@@ -150,7 +150,7 @@ class NuScenes:
         return has_index(str(self.root), self.version)
 
     def context(self, token: str) -> dict[str, Any]:
-        """What lies around a sample, for models that look back; see `inside.sample_index`.
+        """What lies around a sample, for models that look back; see `worker.samples.sample_index`.
 
         Raises:
             DataError: there is no index, or no such sample.

@@ -1,6 +1,6 @@
 """An OpenLane-V2 data set as the host sees it: scenes, samples and the ground truth of lane graphs.
 
-Frames come through `inside.openlane`, the reader that adapters use as well; annotations are read here only.
+Frames come through `worker.samples.openlane`, the reader that adapters use as well; annotations are read here only.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
 from admlops.datasets.nuscenes import GroundTruthBox, Scene, check_scene_names
-from inside import nuscenes as tables
-from inside.openlane import OpenLane, list_versions
+from worker.samples import nuscenes as tables
+from worker.samples.openlane import OpenLane, list_versions
 
 POINT_INTERVAL = 20
 """Of a centreline's 201 points, every 20th counts in evaluation (devkit, data/OpenLane-V2/preprocess.py)."""

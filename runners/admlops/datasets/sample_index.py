@@ -1,4 +1,4 @@
-"""Building the sample index: the tables of a version, read once, into one file that `inside.sample_index` maps."""
+"""Building the sample index: the tables of a version, read once, into one file that `worker.samples.sample_index` maps."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from admlops.datasets.can_bus import CanBus
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.table_stream import stream_rows
-from inside.nuscenes import CAMERAS, LIDAR
-from inside.openlane import list_versions
-from inside.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
+from worker.samples.nuscenes import CAMERAS, LIDAR
+from worker.samples.openlane import list_versions
+from worker.samples.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
 
 LIDAR_SWEEPS = 10
 CAMERA_SWEEPS = 6

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from admlops.results.record import Megabytes, Name, Outputs, Seconds
-from inside.protocol import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
+from worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 
 class Hello(Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,7 +24,7 @@ from admlops.execution.messages import Failed, Hello, Message, Ready, Result, Sc
 from admlops.execution.pipe import FramePipe
 from admlops.execution.worker_log import WorkerLog
 from admlops.results.record import FailureClass
-from inside.protocol import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame
+from worker.wire import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame
 
 TICK_S = 0.2
 """How often cancellation, deadlines, the log and the process itself are looked at while nothing arrives."""

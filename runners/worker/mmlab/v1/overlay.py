@@ -1,0 +1,200 @@
+"""Corrections applied while a model's source is imported, so that the source itself stays as it is pinned.
+
+Each says what it is for. None changes what a network computes: they concern names that moved, version checks, and
+compiled operations that a camera model imports and never calls.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, Optional, Sequence
+
+from worker.mmlab.common.libraries import load_library
+from worker.mmlab.common.log import say
+from worker.mmlab.v1 import flash_attention
+
+MMDET3D_017_OPS = (
+    "assign_score_withk_ext",
+    "ball_query_ext",
+    "bev_pool_ext",
+    "bev_pool_v2_ext",
+    "furthest_point_sample_ext",
+    "gather_points_ext",
+    "group_points_ext",
+    "interpolate_ext",
+    "iou3d_cuda",
+    "knn_ext",
+    "roiaware_pool3d_ext",
+    "sparse_conv_ext",
+    "voxel_layer",
+)
+"""mmdet3d 0.17's own compiled modules: for point clouds, and BEV pooling."""
+MMDET3D_017_LAST_MMCV = "1.4.0"
+MMDET3D_1_LAST_MMCV = "1.7.0"
+NUMPY_NAMES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str, "long": int}
+
+
+def import_mmdet3d_017() -> Any:
+    """mmdet3d 0.17 (from sys.path), its Python code alone, beside the environment's mmcv.
+
+    Its code, and not 1.0's, is what MapTR, PETR and VAD were trained with: the same box tensor means another box in
+    1.0, and nothing says so.
+    """
+    stub_compiled("mmdet3d.ops", MMDET3D_017_OPS)
+    alias_missing("numba.errors", "numba.core.errors")  # numba 0.49 moved it
+    restore_numpy_names()  # NumPy 1.24 dropped them
+    return _import_below("mmdet3d", MMDET3D_017_LAST_MMCV)
+
+
+def import_mmdet3d_1() -> Any:
+    """mmdet3d 1.0 (from sys.path) beside the environment's mmcv, and flash-attn for sources that import it unasked.
+
+    1.0 has no compiled modules: its operations are mmcv's.
+    """
+    if flash_attention.install():
+        say("flash-attn is not installed here: the PyTorch formulation takes its place")
+    restore_numpy_names()  # NumPy 1.24 dropped them
+    return _import_below("mmdet3d", MMDET3D_1_LAST_MMCV)
+
+
+def _import_below(name: str, last_mmcv: str) -> Any:
+    """Import a package that refuses an mmcv later than `last_mmcv`."""
+    mmcv = load_library("mmcv")
+    load_library("mmdet")
+    load_library("mmseg")  # both look at mmcv's version, so before it is bent
+    if _number(mmcv.__version__) <= _number(last_mmcv):
+        return load_library(name)
+    with state_version(mmcv, last_mmcv):
+        return load_library(name)
+
+
+def stub_compiled(package: str, names: Sequence[str]) -> None:
+    """Let compiled modules anywhere below `package` be imported where they are not built; a call of one raises.
+
+    The finder stands last, so that a module that was built is always preferred.
+    """
+    sys.meta_path.append(_StubFinder(package, frozenset(names)))
+
+
+def alias_missing(name: str, target: str) -> None:
+    """Make the module `name` another name of `target`, if it cannot be found and `target` can."""
+    if name in sys.modules or _exists(name) or not _exists(target):
+        return
+    module = importlib.import_module(target)
+    sys.modules[name] = module
+    parent, _, last = name.rpartition(".")
+    if parent:
+        setattr(importlib.import_module(parent), last, module)
+
+
+def restore_numpy_names() -> None:
+    """Give NumPy back the aliases of Python's own types that code of 2021 uses: np.bool, np.int, …"""
+    numpy = load_library("numpy")
+    for name, kind in NUMPY_NAMES.items():
+        if name not in vars(numpy):
+            setattr(numpy, name, kind)
+
+
+@contextmanager
+def state_version(module: Any, version: str) -> Iterator[None]:
+    """Let `module` state another version while the block runs: for packages that assert an upper bound at import."""
+    before = module.__version__
+    module.__version__ = version
+    try:
+        yield
+    finally:
+        module.__version__ = before
+
+
+def deformable_attention_anywhere(module: Any) -> None:
+    """Let the mmcv operation that a plugin's module calls by name, which has CUDA kernels alone, run on a CPU too.
+
+    There it is mmcv's own formulation in PyTorch, which mmcv's layers take on a CPU.
+    """
+    compiled = module.MultiScaleDeformableAttnFunction
+
+    def attend(value: Any, shapes: Any, starts: Any, places: Any, weights: Any, step: int) -> Any:
+        if value.is_cuda:
+            return compiled.apply(value, shapes, starts, places, weights, step)
+        plain = load_library("mmcv.ops.multi_scale_deform_attn").multi_scale_deformable_attn_pytorch
+        return plain(value, shapes, places, weights)
+
+    module.MultiScaleDeformableAttnFunction = types.SimpleNamespace(apply=attend)
+
+
+@contextmanager
+def last_registration_wins() -> Iterator[List[str]]:
+    """Let a class replace one of the same name in an mmcv registry while the block runs; the list fills with names.
+
+    Later mmcv and mmdet brought layers that mmdet3d 0.17 and the models' plugins bring themselves. The plugin's own is
+    the one that its weights were trained with.
+    """
+    registry = load_library("mmcv.utils").Registry
+    original: Callable[..., Any] = registry._register_module
+    replaced: List[str] = []
+
+    def register(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        before = dict(self.module_dict)
+        keywords["force"] = True
+        result = original(self, *arguments[:2], **keywords)
+        replaced.extend(name for name, kind in before.items() if self.module_dict.get(name) is not kind)
+        return result
+
+    registry._register_module = register
+    try:
+        yield replaced
+    finally:
+        registry._register_module = original
+
+
+class _StubFinder(importlib.abc.MetaPathFinder):
+    def __init__(self, package: str, names: "frozenset[str]") -> None:
+        self._prefix = package + "."
+        self._names = names
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[Any]] = None, target: Optional[types.ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        if fullname.startswith(self._prefix) and fullname.rpartition(".")[2] in self._names:
+            return importlib.machinery.ModuleSpec(fullname, _StubLoader())
+        return None
+
+
+class _StubLoader(importlib.abc.Loader):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _Stub(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing: a stub has no body."""
+
+
+class _Stub(types.ModuleType):
+    """A module whose every attribute is a function that says what is missing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        full = "{}.{}".format(self.__name__, name)
+
+        def missing(*_: Any, **__: Any) -> Any:
+            raise RuntimeError(
+                "{} is a compiled operation that this environment does not have; "
+                "choose a configuration without it".format(full)
+            )
+
+        return missing
+
+
+def _exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _number(version: str) -> "tuple[int, ...]":
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

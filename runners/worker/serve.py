@@ -1,0 +1,244 @@
+"""The worker: an adapter behind the frame protocol, for as many scenes as the host hands over.
+
+Three threads. The main one runs the adapter and writes results. One reads requests, so that a stop or the host's death
+is seen while a sample runs. One says `alive` every two seconds, which tells a long call from a frozen process.
+"""
+
+import ctypes
+import fcntl
+import gc
+import hashlib
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Dict, Optional, Type
+
+from worker import memory as gpu
+from worker.adapter import Adapter, Settings
+from worker.failures import classify, describe
+from worker.measure import Step, encode_result, run_sample
+from worker.wire import (
+    ALIVE,
+    FAILED,
+    HELLO,
+    LOAD,
+    PROTOCOL_VERSION,
+    READY,
+    RESULT,
+    SCENE,
+    SCENE_DONE,
+    STOP,
+    Frame,
+    ProtocolError,
+    encode_frame,
+    frame_bytes,
+    read_frame,
+    write_all,
+)
+
+ALIVE_INTERVAL_S = 2.0
+PR_SET_PDEATHSIG = 1
+FIRST_OWN_DESCRIPTOR = 100
+EXIT_FAILED = 4
+"""The worker said `failed` about something that leaves it of no further use."""
+EXIT_PROTOCOL = 5
+FATAL = ("arch", "host_oom", "poisoned")
+
+
+class Channel:
+    """The two pipes. Writing is safe from any thread; a frame is never torn."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        # Out of the way of code that closes or takes over low descriptors, and closed in what the model starts.
+        self._read_fd = _move(read_fd)
+        self._write_fd = _move(write_fd)
+        self._lock = threading.Lock()
+
+    def send(self, kind: int, message: Dict[str, Any]) -> None:
+        self.send_bytes(encode_frame(kind, message))
+
+    def send_bytes(self, data: bytes) -> None:
+        with self._lock:
+            write_all(self._write_fd, data)
+
+    def receive(self) -> Optional[Frame]:
+        return read_frame(lambda size: os.read(self._read_fd, size))
+
+
+class Stopped(Exception):  # noqa: N818  a request, not an error
+    """The host asked the worker to end."""
+
+
+class Worker:
+    """Runs one adapter as the host asks."""
+
+    def __init__(self, adapter: Type[Adapter], channel: Channel) -> None:
+        self._adapter = adapter()
+        self._channel = channel
+        self._requests = queue.Queue()  # type: queue.Queue[Frame]
+        self._stopping = threading.Event()
+
+    def run(self) -> int:
+        """Serve until told to stop. Returns the exit code."""
+        _start(self._read_requests)
+        _start(self._say_alive)
+        try:
+            if not self._attempt(self._hello) or not self._attempt(self._load):
+                return EXIT_FAILED
+            while True:
+                if not self._run_scene(self._next(SCENE)):
+                    return EXIT_FAILED
+        except Stopped:
+            return 0
+
+    def _attempt(self, part: Any) -> bool:
+        """Run a part of the start; whatever the adapter raises there is reported."""
+        try:
+            part()
+        except (Stopped, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001  an adapter may raise anything; the host decides what follows
+            self._report(error, None, classify(error))
+            return False
+        return True
+
+    def _hello(self) -> None:
+        libraries = self._adapter.libraries()
+        source = Path(sys.argv[0]).resolve()
+        self._channel.send(
+            HELLO,
+            {
+                "protocol": PROTOCOL_VERSION,
+                "model": self._adapter.name,
+                "python": platform.python_version(),
+                "adapter": str(source),
+                "libraries": {str(name): str(version) for name, version in libraries.items()},
+                "digest": source_digest(source.parent),
+            },
+        )
+
+    def _load(self) -> None:
+        settings = Settings(**self._next(LOAD))
+        fixes = self._adapter.load(settings) or []
+        # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
+        gc.collect()
+        gc.freeze()
+        gpu.limit_memory(settings.device, settings.gpu_memory_limit_mb)
+        self._channel.send(READY, {"fixes": list(fixes), "device_name": gpu.device_name(settings.device)})
+
+    def _run_scene(self, request: Dict[str, Any]) -> bool:
+        """Every sample in order. False after a failure that leaves this process of no use."""
+        scene, samples = request["scene"], request["samples"]
+        try:
+            self._adapter.start_scene(scene)
+        except Exception as error:  # noqa: BLE001  as above
+            self._report(error, None, classify(error))
+            return False
+        for sample in samples:
+            if self._stopping.is_set():
+                raise Stopped
+            if self._run_sample(sample) in FATAL:
+                return False
+        self._channel.send(SCENE_DONE, {"scene": scene, "samples": len(samples)})
+        return True
+
+    def _run_sample(self, sample: Dict[str, Any]) -> Optional[str]:
+        """Send the sample's result, or why there is none; returns the failure class or None."""
+        step = Step()
+        try:
+            payload = encode_result(run_sample(self._adapter, sample, step))
+        except Exception as error:  # noqa: BLE001  as above; SystemExit and a signal end the worker, and the host sees it
+            kind = classify(error, preparing=step.preparing)
+            self._report(error, sample["sample_token"], kind)
+            return kind
+        self._channel.send_bytes(frame_bytes(RESULT, payload))
+        return None
+
+    def _report(self, error: Exception, token: Optional[str], kind: str) -> None:
+        message, trace = describe(error)
+        self._channel.send(FAILED, {"sample_token": token, "class": kind, "message": message, "traceback": trace})
+        sys.stderr.write(trace)
+        sys.stderr.flush()
+
+    def _next(self, kind: int) -> Dict[str, Any]:
+        frame = self._requests.get()
+        if frame.kind == STOP:
+            raise Stopped
+        if frame.kind != kind:
+            raise ProtocolError("the host sent frame kind {} where {} was due".format(frame.kind, kind))
+        return frame.decode()
+
+    def _read_requests(self) -> None:
+        """Hand requests to the main thread; the end of the stream means that the host is gone."""
+        while True:
+            try:
+                frame = self._channel.receive()
+            except (OSError, ProtocolError) as error:
+                sys.stderr.write("the request pipe broke: {}\n".format(error))
+                frame = None
+            if frame is None:
+                _die()
+                return
+            if frame.kind == STOP:
+                self._stopping.set()
+            self._requests.put(frame)
+
+    def _say_alive(self) -> None:
+        message = encode_frame(ALIVE, {})
+        with suppress(OSError):  # the host is gone: the reading thread sees to that
+            while not self._stopping.wait(ALIVE_INTERVAL_S):
+                self._channel.send_bytes(message)
+
+
+def serve(adapter: Type[Adapter], *, read_fd: int, write_fd: int) -> int:
+    """Run `adapter` as a worker on two inherited descriptors; returns the exit code."""
+    if read_fd < 0 or write_fd < 0:
+        sys.stderr.write("--serve is for the host: it needs --read-fd and --write-fd\n")
+        return 2
+    die_with_parent()
+    try:
+        return Worker(adapter, Channel(read_fd, write_fd)).run()
+    except ProtocolError as error:
+        sys.stderr.write("{}\n".format(error))
+        return EXIT_PROTOCOL
+    except BrokenPipeError:
+        return 0  # the host is gone or wants no more
+
+
+def source_digest(folder: Path) -> str:
+    """sha256 over the Python files in and below an adapter's folder, so that a changed adapter shows."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the host dies, even where Python no longer runs (a hung C call)."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except (OSError, AttributeError):
+        return  # not Linux: the end of the request pipe says the same, later
+
+
+def _die() -> None:
+    """The host is gone: end at once, with everything this worker has started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _move(descriptor: int) -> int:
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN_DESCRIPTOR)
+    os.close(descriptor)
+    return moved
+
+
+def _start(target: Any) -> None:
+    threading.Thread(target=target, daemon=True).start()
