@@ -40,7 +40,7 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
 @pytest.fixture(scope="session")
 def synthetic_root(shared_tmp: Path) -> Path:
     """A synthetic data set: the two scenes of mini_val, 4 samples each, 400 x 225 pixel images. Read only, please."""
-    from admlops.datasets.synthetic import SynthesisOptions, synthesize
+    from admlops.synthetic import SynthesisOptions, synthesize
 
     root = shared_tmp / "nuscenes"
     with FileLock(shared_tmp / "nuscenes.lock"):

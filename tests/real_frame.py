@@ -16,7 +16,7 @@ from PIL import Image
 
 from admlops.core.paths import find_layout
 from admlops.datasets.splits import MINI_VAL
-from admlops.datasets.synthetic import SynthesisOptions, synthesize
+from admlops.synthetic import SynthesisOptions, synthesize
 from worker.mmlab.common.geometry import rotation_matrix
 
 FRAME = find_layout().root.parent / "shared" / "data" / "nuscenes-frame"

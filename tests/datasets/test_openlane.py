@@ -21,8 +21,8 @@ from admlops.core.errors import DataError
 from admlops.datasets.data_set import open_data
 from admlops.datasets.nuscenes import NuScenes, rotation_matrix
 from admlops.datasets.openlane import OpenLaneV2
-from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.pipeline.selection import Selection, select
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from worker.samples.nuscenes import DataError as InsideError
 from worker.samples.openlane import OpenLane, find_version, jpeg_size, quaternion
 

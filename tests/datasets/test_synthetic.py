@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from admlops.datasets.synthetic import SCENE_NAMES, SynthesisOptions, read_marker, synthesize
-from admlops.datasets.synthetic.options import list_scenes
-from admlops.datasets.synthetic.randomness import make_generator
-from admlops.datasets.synthetic.renderer import render_camera
-from admlops.datasets.synthetic.stage import outline, set_stage
-from admlops.datasets.synthetic.traffic import plan_ego
-from admlops.datasets.synthetic.world import generate_world
+from admlops.synthetic import SCENE_NAMES, SynthesisOptions, read_marker, synthesize
+from admlops.synthetic.options import list_scenes
+from admlops.synthetic.randomness import make_generator
+from admlops.synthetic.renderer import render_camera
+from admlops.synthetic.stage import outline, set_stage
+from admlops.synthetic.traffic import plan_ego
+from admlops.synthetic.world import generate_world
 
 OPTIONS = SynthesisOptions(scenes=1, samples=2, seed=3, scale=0.25, lidar_sweeps=1, camera_sweeps=1)
 

@@ -15,12 +15,12 @@ from tests.conftest import Admlops
 
 from admlops.core.errors import UsageError
 from admlops.datasets.openlane import OpenLaneV2
-from admlops.datasets.synthetic.openlane_elements import GO_STRAIGHT, GREEN, RED, TURN_LEFT, TURN_RIGHT, list_elements
-from admlops.datasets.synthetic.openlane_lanes import list_centrelines
-from admlops.datasets.synthetic.openlane_rig import AXLE_HEIGHT_M
-from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-from admlops.datasets.synthetic.options import LOCATIONS
-from admlops.datasets.synthetic.world import generate_world
+from admlops.synthetic.openlane_elements import GO_STRAIGHT, GREEN, RED, TURN_LEFT, TURN_RIGHT, list_elements
+from admlops.synthetic.openlane_lanes import list_centrelines
+from admlops.synthetic.openlane_rig import AXLE_HEIGHT_M
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.synthetic.options import LOCATIONS
+from admlops.synthetic.world import generate_world
 
 Frame = dict[str, Any]
 

@@ -11,8 +11,8 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.core.processes import run
 from admlops.datasets.openlane import OpenLaneV2
-from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import ensure_official
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
 
 @pytest.mark.full

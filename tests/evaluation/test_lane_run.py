@@ -17,7 +17,6 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.openlane import OpenLaneV2
-from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_files import OFFICIAL_NAMES, official_lane_graphs
@@ -38,6 +37,7 @@ from admlops.results.record import (
     make_record,
 )
 from admlops.results.run_folder import RunFolder
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
 NAMES = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
 

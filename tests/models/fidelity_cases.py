@@ -17,9 +17,9 @@ from admlops.catalog import Model, load_model
 from admlops.datasets.data_set import open_data
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import build_index
-from admlops.datasets.synthetic import SynthesisOptions, synthesize
-from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import Environment
+from admlops.synthetic import SynthesisOptions, synthesize
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
 
 @dataclass(frozen=True, kw_only=True)

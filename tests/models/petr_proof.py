@@ -18,10 +18,10 @@ from tests.models.petr_arrays import known_boxes
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes import NuScenes
 from admlops.datasets.sample_index import build_index
-from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.evaluation.detection import make_submission
 from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.results.record import Metadata, Outputs, Record, make_record
+from admlops.synthetic import SynthesisOptions, synthesize
 from worker.mmlab.common.boxes import detection_records
 
 BETWEEN_STACKS = 1e-3

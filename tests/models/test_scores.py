@@ -12,10 +12,10 @@ import pytest
 
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import MAP_PROTOCOL
 from admlops.results.run_folder import RunFolder
+from admlops.synthetic import SynthesisOptions, synthesize
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -25,11 +25,11 @@ from tests.models.both_ways import (
 
 from admlops.core.errors import EnvError
 from admlops.datasets.openlane import OpenLaneV2
-from admlops.datasets.synthetic import SynthesisOptions, synthesize
-from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation.lane_files import OFFICIAL_NAMES
 from admlops.results.record import LaneGraph
+from admlops.synthetic import SynthesisOptions, synthesize
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
 CONFIG = LAYOUT.submodules / "TopoMLP" / "projects" / "configs" / "topomlp_setA_r50_wo_yolov8.py"
 

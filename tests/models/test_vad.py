@@ -29,11 +29,11 @@ from tests.models.fidelity_compare import largest
 
 from admlops.catalog import load_model
 from admlops.datasets.sample_index import build_index
-from admlops.datasets.synthetic import SynthesisOptions, synthesize
 from admlops.datasets.vector_map import ego_to_patch
 from admlops.environments import Environment
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder
+from admlops.synthetic import SynthesisOptions, synthesize
 from worker.mmlab.common.geometry import rotation_matrix, yaw_of
 from worker.samples.sample_index import FILE_NAME, SampleIndex
 

@@ -65,9 +65,9 @@ def synthesize(
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
       admlops data synthesize lanes --format openlane-v2 --samples 4 --scale 0.5
     """
-    from admlops.datasets.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-    from admlops.datasets.synthetic.options import SynthesisOptions
-    from admlops.datasets.synthetic.writer import synthesize as synthesize_nuscenes
+    from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+    from admlops.synthetic.options import SynthesisOptions
+    from admlops.synthetic.writer import synthesize as synthesize_nuscenes
 
     options: OpenLaneOptions | SynthesisOptions
     if layout == "openlane-v2":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic.stage import KEYFRAME_S, Stage
+from admlops.synthetic.stage import KEYFRAME_S, Stage
 
 Array = NDArray[np.float64]
 Message = dict[str, Any]

@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw
 from admlops import __version__
 from admlops.core.errors import UsageError
 from admlops.core.storage import explain_os_error
-from admlops.datasets.synthetic.map_expansion import make_map_expansion
-from admlops.datasets.synthetic.options import (
+from admlops.synthetic.map_expansion import make_map_expansion
+from admlops.synthetic.options import (
     LOCATIONS,
     RECIPE,
     VERSION,
@@ -30,10 +30,10 @@ from admlops.datasets.synthetic.options import (
     list_scenes,
     marker_path,
 )
-from admlops.datasets.synthetic.recording import SceneRecording, record_scene
-from admlops.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL
-from admlops.datasets.synthetic.tables import fixed_rows, map_row
-from admlops.datasets.synthetic.world import World, generate_world
+from admlops.synthetic.recording import SceneRecording, record_scene
+from admlops.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL
+from admlops.synthetic.tables import fixed_rows, map_row
+from admlops.synthetic.world import World, generate_world
 
 MASK_PIXELS_PER_METRE = 10  # the resolution that the map mask API assumes
 

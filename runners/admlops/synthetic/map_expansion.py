@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
-from admlops.datasets.synthetic.course import STRAIGHT, Course
-from admlops.datasets.synthetic.randomness import make_token
-from admlops.datasets.synthetic.world import KERB_WIDTH, Lane, World
+from admlops.synthetic.course import STRAIGHT, Course
+from admlops.synthetic.randomness import make_token
+from admlops.synthetic.world import KERB_WIDTH, Lane, World
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.spatial.transform import Rotation
 
-from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.rig import Sensor
+from admlops.synthetic.light import Light
+from admlops.synthetic.rig import Sensor
 
 WIDTH, HEIGHT = 4096, 560  # pixels over 360 degrees and over LOWEST..HIGHEST
 LOWEST, HIGHEST = -2.0, 47.2  # degrees of elevation

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic.actors import Actor, ActorMaker
-from admlops.datasets.synthetic.course import Course
-from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.motion import Drive, Parked, Walk, make_profile
-from admlops.datasets.synthetic.world import (
+from admlops.synthetic.actors import Actor, ActorMaker
+from admlops.synthetic.course import Course
+from admlops.synthetic.light import Light
+from admlops.synthetic.motion import Drive, Parked, Walk, make_profile
+from admlops.synthetic.world import (
     CROSSING_GAP,
     CROSSING_WIDTH,
     KERB_WIDTH,

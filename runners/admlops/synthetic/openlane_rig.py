@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from admlops.datasets.synthetic.rig import Sensor, quaternion
+from admlops.synthetic.rig import Sensor, quaternion
 
 Array = NDArray[np.float64]
 

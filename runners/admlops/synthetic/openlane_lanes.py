@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic.course import Course
-from admlops.datasets.synthetic.world import Connector, World
+from admlops.synthetic.course import Course
+from admlops.synthetic.world import Connector, World
 
 Array = NDArray[np.float64]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from admlops.datasets.synthetic.options import SceneSpec
-from admlops.datasets.synthetic.randomness import make_token
-from admlops.datasets.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL, Sensor
+from admlops.synthetic.options import SceneSpec
+from admlops.synthetic.randomness import make_token
+from admlops.synthetic.rig import CAMERA_CHANNELS, LIDAR_CHANNEL, Sensor
 
 Row = dict[str, Any]
 

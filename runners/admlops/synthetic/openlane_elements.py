@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from admlops.datasets.synthetic.mesh import Colour, Mesh, MeshBuilder
-from admlops.datasets.synthetic.openlane_lanes import Centreline
-from admlops.datasets.synthetic.rig import Sensor
-from admlops.datasets.synthetic.scenery import SIGNAL_HEIGHT, Prop, has_green, kerbside_pose, make_post
-from admlops.datasets.synthetic.stage import Stage
-from admlops.datasets.synthetic.visibility import find_silhouette, list_boxes
-from admlops.datasets.synthetic.world import Arm, World
+from admlops.synthetic.mesh import Colour, Mesh, MeshBuilder
+from admlops.synthetic.openlane_lanes import Centreline
+from admlops.synthetic.rig import Sensor
+from admlops.synthetic.scenery import SIGNAL_HEIGHT, Prop, has_green, kerbside_pose, make_post
+from admlops.synthetic.stage import Stage
+from admlops.synthetic.visibility import find_silhouette, list_boxes
+from admlops.synthetic.world import Arm, World
 
 Array = NDArray[np.float64]
 

@@ -8,19 +8,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic.actors import Actor
-from admlops.datasets.synthetic.ground import build_ground
-from admlops.datasets.synthetic.light import Light, choose_light
-from admlops.datasets.synthetic.markings import choose_palette, list_paints
-from admlops.datasets.synthetic.options import SceneSpec, SynthesisOptions
-from admlops.datasets.synthetic.randomness import make_generator
-from admlops.datasets.synthetic.renderer import Backdrop, Placed, make_backdrop
-from admlops.datasets.synthetic.rig import Sensor, make_cameras, make_lidar
-from admlops.datasets.synthetic.scenery import Prop, place_scenery
-from admlops.datasets.synthetic.shadows import Caster, make_caster
-from admlops.datasets.synthetic.sky import paint_panorama
-from admlops.datasets.synthetic.traffic import Plan, plan_ego, populate
-from admlops.datasets.synthetic.world import World, generate_world
+from admlops.synthetic.actors import Actor
+from admlops.synthetic.ground import build_ground
+from admlops.synthetic.light import Light, choose_light
+from admlops.synthetic.markings import choose_palette, list_paints
+from admlops.synthetic.options import SceneSpec, SynthesisOptions
+from admlops.synthetic.randomness import make_generator
+from admlops.synthetic.renderer import Backdrop, Placed, make_backdrop
+from admlops.synthetic.rig import Sensor, make_cameras, make_lidar
+from admlops.synthetic.scenery import Prop, place_scenery
+from admlops.synthetic.shadows import Caster, make_caster
+from admlops.synthetic.sky import paint_panorama
+from admlops.synthetic.traffic import Plan, plan_ego, populate
+from admlops.synthetic.world import World, generate_world
 
 Array = NDArray[np.float64]
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops import __version__
-from admlops.datasets.synthetic.lidar import cast_sweep, count_points
-from admlops.datasets.synthetic.options import RECIPE, SceneSpec, SynthesisOptions
-from admlops.datasets.synthetic.randomness import make_generator, make_token
-from admlops.datasets.synthetic.renderer import render_camera
-from admlops.datasets.synthetic.rig import Sensor, pose_matrix, quaternion
-from admlops.datasets.synthetic.stage import KEYFRAME_S, Stage, set_stage
-from admlops.datasets.synthetic.tables import (
+from admlops.synthetic.lidar import cast_sweep, count_points
+from admlops.synthetic.options import RECIPE, SceneSpec, SynthesisOptions
+from admlops.synthetic.randomness import make_generator, make_token
+from admlops.synthetic.renderer import render_camera
+from admlops.synthetic.rig import Sensor, pose_matrix, quaternion
+from admlops.synthetic.stage import KEYFRAME_S, Stage, set_stage
+from admlops.synthetic.tables import (
     Row,
     attribute_token,
     calibration_row,
@@ -26,7 +26,7 @@ from admlops.datasets.synthetic.tables import (
     link_chain,
     log_row,
 )
-from admlops.datasets.synthetic.visibility import measure_visibility, visibility_token
+from admlops.synthetic.visibility import measure_visibility, visibility_token
 
 Array = NDArray[np.float64]
 
@@ -227,7 +227,7 @@ def record_scene(
     spec: SceneSpec, progress: Callable[[], None], *, options: SynthesisOptions, folder: Path
 ) -> SceneRecording:
     """Record a scene's files into `folder`, whose sensor folders exist; `progress` is called after each key frame."""
-    from admlops.datasets.synthetic.can_bus import make_can_bus
+    from admlops.synthetic.can_bus import make_can_bus
 
     stage = set_stage(spec, options)
     recorder = _Recorder(stage, options, folder, progress)

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from admlops import __version__
 from admlops.datasets.splits import MINI_VAL
-from admlops.datasets.synthetic.openlane_elements import list_elements, place_signs, see_elements
-from admlops.datasets.synthetic.openlane_lanes import cut_pieces, list_centrelines, relate
-from admlops.datasets.synthetic.openlane_rig import CAMERA_CHANNELS, FRONT, lift_to_axle, make_cameras
-from admlops.datasets.synthetic.options import SceneSpec, SynthesisOptions, list_scenes
-from admlops.datasets.synthetic.randomness import make_generator
-from admlops.datasets.synthetic.renderer import Backdrop, make_backdrop, render_camera
-from admlops.datasets.synthetic.rig import Sensor
-from admlops.datasets.synthetic.stage import KEYFRAME_S, Stage, set_stage
-from admlops.datasets.synthetic.writer import Progress, map_scenes, place_data_set, write_json
+from admlops.synthetic.openlane_elements import list_elements, place_signs, see_elements
+from admlops.synthetic.openlane_lanes import cut_pieces, list_centrelines, relate
+from admlops.synthetic.openlane_rig import CAMERA_CHANNELS, FRONT, lift_to_axle, make_cameras
+from admlops.synthetic.options import SceneSpec, SynthesisOptions, list_scenes
+from admlops.synthetic.randomness import make_generator
+from admlops.synthetic.renderer import Backdrop, make_backdrop, render_camera
+from admlops.synthetic.rig import Sensor
+from admlops.synthetic.stage import KEYFRAME_S, Stage, set_stage
+from admlops.synthetic.writer import Progress, map_scenes, place_data_set, write_json
 
 Array = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic import figures, vehicles
-from admlops.datasets.synthetic.mesh import Colour, Mesh
-from admlops.datasets.synthetic.motion import Motion
+from admlops.synthetic import figures, vehicles
+from admlops.synthetic.mesh import Colour, Mesh
+from admlops.synthetic.motion import Motion
 
 Array = NDArray[np.float64]
 

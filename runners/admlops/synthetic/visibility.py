@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull, QhullError
 
-from admlops.datasets.synthetic.renderer import clip_near
-from admlops.datasets.synthetic.rig import Sensor
-from admlops.datasets.synthetic.stage import Stage
+from admlops.synthetic.renderer import clip_near
+from admlops.synthetic.rig import Sensor
+from admlops.synthetic.stage import Stage
 
 Array = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 
-from admlops.datasets.synthetic.ground import Ground, render_ground
-from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.mesh import Mesh, clip_polygon
-from admlops.datasets.synthetic.rig import Sensor
-from admlops.datasets.synthetic.shadows import Caster, draw_shadows
-from admlops.datasets.synthetic.sky import SkyView, render_sky, view_sky
+from admlops.synthetic.ground import Ground, render_ground
+from admlops.synthetic.light import Light
+from admlops.synthetic.mesh import Mesh, clip_polygon
+from admlops.synthetic.rig import Sensor
+from admlops.synthetic.shadows import Caster, draw_shadows
+from admlops.synthetic.sky import SkyView, render_sky, view_sky
 
 Array = NDArray[np.float64]
 

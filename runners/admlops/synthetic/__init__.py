@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from admlops.datasets.synthetic.options import SCENE_NAMES, SynthesisOptions
-from admlops.datasets.synthetic.writer import is_synthesized, read_marker, synthesize
+from admlops.synthetic.options import SCENE_NAMES, SynthesisOptions
+from admlops.synthetic.writer import is_synthesized, read_marker, synthesize
 
 __all__ = ["SCENE_NAMES", "SynthesisOptions", "is_synthesized", "read_marker", "synthesize"]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon
 
-from admlops.datasets.synthetic.randomness import make_generator
-from admlops.datasets.synthetic.world import (
+from admlops.synthetic.randomness import make_generator
+from admlops.synthetic.world import (
     CROSSING_GAP,
     CROSSING_WIDTH,
     KERB_WIDTH,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from admlops.datasets.synthetic.mesh import Colour, Mesh, MeshBuilder
+from admlops.synthetic.mesh import Colour, Mesh, MeshBuilder
 
 SKIN: Colour = (206.0, 164.0, 136.0)
 

@@ -10,11 +10,11 @@ from shapely import affinity
 from shapely.geometry import Point, box
 from shapely.ops import unary_union
 
-from admlops.datasets.synthetic import figures
-from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.mesh import Mesh
-from admlops.datasets.synthetic.randomness import make_generator
-from admlops.datasets.synthetic.world import KERB_WIDTH, WALKWAY_WIDTH, Arm, World
+from admlops.synthetic import figures
+from admlops.synthetic.light import Light
+from admlops.synthetic.mesh import Mesh
+from admlops.synthetic.randomness import make_generator
+from admlops.synthetic.world import KERB_WIDTH, WALKWAY_WIDTH, Arm, World
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic.course import Course
+from admlops.synthetic.course import Course
 
 Array = NDArray[np.float64]
 

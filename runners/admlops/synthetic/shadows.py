@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.spatial import ConvexHull
 
-from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.mesh import clip_polygon
+from admlops.synthetic.light import Light
+from admlops.synthetic.mesh import clip_polygon
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 from shapely.ops import unary_union
 
-from admlops.datasets.synthetic.course import Course, Piece, connect_straight, connect_turn
-from admlops.datasets.synthetic.randomness import make_generator
+from admlops.synthetic.course import Course, Piece, connect_straight, connect_turn
+from admlops.synthetic.randomness import make_generator
 
 Array = NDArray[np.float64]
 

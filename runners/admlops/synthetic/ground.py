@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from admlops.datasets.synthetic.light import Light
-from admlops.datasets.synthetic.markings import Paint
-from admlops.datasets.synthetic.sky import fractal_noise
+from admlops.synthetic.light import Light
+from admlops.synthetic.markings import Paint
+from admlops.synthetic.sky import fractal_noise
 
 Array = NDArray[np.float64]
 

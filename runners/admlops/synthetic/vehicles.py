@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from admlops.datasets.synthetic.mesh import Colour, Mesh, MeshBuilder
+from admlops.synthetic.mesh import Colour, Mesh, MeshBuilder
 
 GLASS: Colour = (46.0, 56.0, 66.0)
 TYRE: Colour = (26.0, 26.0, 28.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.synthetic.stage import Stage
+from admlops.synthetic.stage import Stage
 
 Array = NDArray[np.float64]
 
