@@ -34,7 +34,7 @@ from tests.evaluation.generated_boxes import (
 from tests.evaluation.generated_runs import write_run
 
 from admlops.core.paths import Layout, find_layout
-from admlops.datasets.annotations import read_annotations
+from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation.boxes import ATTRIBUTE_INDEX, CLASSES, Boxes, GroundTruth
 from admlops.evaluation.detection import choose_attribute

@@ -17,7 +17,7 @@ from tests.evaluation.upstream import find_checkout, how_to_get
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
-from admlops.datasets.vector_map import MapVector
+from admlops.datasets.nuscenes.vector_map import MapVector
 from admlops.environments import ensure_official
 from admlops.evaluation.map_files import OFFICIAL_NAME, official_map
 from admlops.evaluation.map_predictions import Predictions

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.core.paths import find_layout
-from admlops.datasets.sample_index import build_index
+from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import ensure_official
 from worker.samples.nuscenes import CAMERAS, LIDAR
 

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from admlops.core.paths import find_layout
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.reports import draw_sample, view_sample
 from admlops.results.runs import find_run
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from admlops.catalog import load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout, find_layout
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment, ensure_model, ensure_official
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from admlops.core.paths import find_layout
-from admlops.datasets.splits import MINI_VAL
+from admlops.datasets.nuscenes.splits import MINI_VAL
 from admlops.synthetic import SynthesisOptions, synthesize
 from worker.mmlab.common.geometry import rotation_matrix
 

@@ -18,9 +18,9 @@ from scipy.spatial.transform import Rotation
 from tests.conftest import Admlops
 
 from admlops.core.errors import DataError
-from admlops.datasets.data_set import open_data
-from admlops.datasets.nuscenes import NuScenes, rotation_matrix
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.base import open_data
+from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
+from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.pipeline.selection import Selection, select
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from worker.samples.nuscenes import DataError as InsideError

@@ -15,8 +15,8 @@ from tests.interpreters import INTERPRETERS
 from admlops.core.errors import DataError as HostDataError
 from admlops.core.errors import StorageError
 from admlops.core.paths import find_layout
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.sample_index import Built, build_index
+from admlops.datasets.nuscenes.sample_index import Built, build_index
+from admlops.datasets.nuscenes.tables import NuScenes
 from worker.samples.nuscenes import CAMERAS, DataError, Tables
 from worker.samples.sample_index import FILE_NAME, SampleIndex, has_index
 

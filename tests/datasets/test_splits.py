@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from admlops.core.errors import DataError
-from admlops.datasets.data_set import default_split, open_data
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.splits import MINI_TRAIN, MINI_VAL, VAL
+from admlops.datasets.base import default_split, open_data
+from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import Admlops
 
 from admlops.core.errors import UsageError
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.synthetic.openlane_elements import GO_STRAIGHT, GREEN, RED, TURN_LEFT, TURN_RIGHT, list_elements
 from admlops.synthetic.openlane_lanes import list_centrelines
 from admlops.synthetic.openlane_rig import AXLE_HEIGHT_M

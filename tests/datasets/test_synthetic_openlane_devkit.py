@@ -10,7 +10,7 @@ import pytest
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.core.processes import run
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.environments import ensure_official
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.vector_cache import cached_vectors
-from admlops.datasets.vector_map import (
+from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.datasets.nuscenes.vector_cache import cached_vectors
+from admlops.datasets.nuscenes.vector_map import (
     CENTERLINE,
     MapVector,
     ego_to_patch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.vector_map import MapVector
+from admlops.datasets.nuscenes.vector_map import MapVector
 from admlops.evaluation.map_predictions import Predictions
 
 CLASSES = ("divider", "ped_crossing", "boundary")

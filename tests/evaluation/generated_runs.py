@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from tests.evaluation.generated_boxes import VERSION
 
-from admlops.datasets.annotations import Annotations
-from admlops.datasets.nuscenes import tokens_digest
+from admlops.datasets.nuscenes.annotations import Annotations
+from admlops.datasets.nuscenes.tables import tokens_digest
 from admlops.evaluation.boxes import ATTRIBUTES, CLASSES, Boxes, GroundTruth, multiply, rotations
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder

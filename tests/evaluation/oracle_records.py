@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from admlops.datasets.nuscenes import GroundTruthBox, NuScenes
-from admlops.datasets.vector_map import vectors_in_ego
+from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
+from admlops.datasets.nuscenes.vector_map import vectors_in_ego
 from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Outputs, Record, make_record
 
 

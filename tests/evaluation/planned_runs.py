@@ -10,8 +10,8 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes import NuScenes, multiply_quaternions, rotation_matrix
-from admlops.datasets.vector_map import patch_to_ego
+from admlops.datasets.nuscenes.tables import NuScenes, multiply_quaternions, rotation_matrix
+from admlops.datasets.nuscenes.vector_map import patch_to_ego
 from admlops.evaluation.futures import Futures
 from admlops.evaluation.motion import DETECTED, MotionTruth
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader

@@ -12,7 +12,7 @@ from tests.conftest import Admlops
 from tests.evaluation.oracle_records import truth_record
 from tests.evaluation.test_evaluate import make_run
 
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.breakdown_tables import KINDS, find_tables
 from admlops.evaluation.metrics import MAP_IOU_PROTOCOL, MAP_PROTOCOL, VAD_DETECTION_PROTOCOL
 

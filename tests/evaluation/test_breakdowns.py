@@ -17,8 +17,8 @@ from tests.evaluation.test_ap_resampling import generate_images
 from tests.evaluation.test_map_ap import evaluate
 
 from admlops.core.paths import Layout
-from admlops.datasets.annotations import SampleScene, read_annotations
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation import ap_resampling
 from admlops.evaluation.breakdowns import UNDESCRIBED, break_down_scenes
 from admlops.evaluation.counting import evaluate_counting

@@ -14,7 +14,7 @@ from tests.evaluation.test_evaluate import make_run
 
 from admlops.core.errors import ComparabilityError, DataError, UsageError
 from admlops.core.paths import Layout
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.coco_truth import read_coco
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.paired import compare_evaluated, read_evaluated

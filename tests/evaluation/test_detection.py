@@ -14,7 +14,7 @@ from tests.evaluation.oracle_records import detection, metadata, truth_record
 
 from admlops.core.errors import DataError, EnvError, RecordError
 from admlops.core.paths import Layout
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 from admlops.evaluation.detection import (
     DEFAULT_ATTRIBUTES,

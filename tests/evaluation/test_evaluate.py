@@ -13,7 +13,7 @@ from tests.evaluation.oracle_records import metadata, truth_record
 
 from admlops.core.errors import DataError, RecordError, UsageError
 from admlops.core.paths import Layout
-from admlops.datasets.nuscenes import NuScenes, tokens_digest
+from admlops.datasets.nuscenes.tables import NuScenes, tokens_digest
 from admlops.environments import Environment
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import DETECTION_PROTOCOL, MAP_PROTOCOL, metrics_of

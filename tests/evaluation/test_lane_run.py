@@ -15,8 +15,8 @@ from tests.conftest import Admlops
 
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, find_layout
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_files import OFFICIAL_NAMES, official_lane_graphs

@@ -20,8 +20,8 @@ from tests.evaluation.upstream import checkout_or_skip, run_maptr
 
 from admlops.core.errors import EnvError, RecordError
 from admlops.core.paths import find_layout
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
+from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
 from admlops.environments import ensure_official
 from admlops.evaluation.map_curves import average_precision
 from admlops.evaluation.polylines import pair_distances, resample

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from admlops.catalog.protocols import PROTOCOLS
 from admlops.core.errors import ComparabilityError
-from admlops.datasets.vector_map import MAP_CLASSES
+from admlops.datasets.nuscenes.vector_map import MAP_CLASSES
 from admlops.evaluation import metrics
 from admlops.evaluation.metrics import Metric, comparable, metrics_of, require_comparable, subtract
 

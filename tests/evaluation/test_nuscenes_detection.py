@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.evaluation.devkit_process import Devkit, largest_difference
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 
-from admlops.datasets.annotations import read_annotations
+from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
 from admlops.evaluation.boxes import CLASSES, Boxes, GroundTruth, empty_boxes, no_racks
 from admlops.evaluation.ground_truth import make_ground_truth
@@ -192,7 +192,7 @@ def _draw_boxes(case: st.DataObject, samples: int, count: int) -> Boxes:
 
 def test_the_reader_agrees_with_the_table_reader(tmp_path: Path) -> None:
     """Positions, velocities and points are those that `NuScenes` gives for single samples, moved to the ego frame."""
-    from admlops.datasets.nuscenes import NuScenes, rotation_matrix
+    from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 
     root = write_tables(tmp_path / "nuscenes", scenes=2, samples=5, seed=4, objects=30)
     tokens = tokens_of(2, 5)[::-1]

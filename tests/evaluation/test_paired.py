@@ -14,8 +14,8 @@ from tests.evaluation.generated_runs import write_run
 
 from admlops.core.errors import ComparabilityError, RecordError
 from admlops.core.paths import find_layout
-from admlops.datasets.annotations import read_annotations
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.annotations import read_annotations
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.boxes import CLASSES
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.ground_truth import make_ground_truth

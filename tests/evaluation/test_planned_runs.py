@@ -16,8 +16,8 @@ from tests.evaluation.planned_runs import write_planned_run
 
 from admlops.core.errors import ComparabilityError, EnvError, RecordError
 from admlops.core.paths import Layout, find_layout
-from admlops.datasets.annotations import read_annotations
-from admlops.datasets.nuscenes import NuScenes, rotation_matrix
+from admlops.datasets.nuscenes.annotations import read_annotations
+from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.futures import VEHICLES, Futures

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 
-from admlops.datasets.annotations import SampleScene, read_annotations
+from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
 from admlops.evaluation import bootstrap, nuscenes_resampling
 from admlops.evaluation.bootstrap import MIN_SCENES, interval, p_value, resample_scenes
 from admlops.evaluation.boxes import Boxes, GroundTruth, join, no_racks

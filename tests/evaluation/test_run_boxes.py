@@ -11,8 +11,8 @@ from tests.evaluation.oracle_records import detection, metadata, truth_record
 from tests.evaluation.test_evaluate import make_run
 
 from admlops.core.errors import RecordError
-from admlops.datasets.annotations import read_annotations
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.annotations import read_annotations
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation import run_boxes
 from admlops.evaluation.boxes import ATTRIBUTES, CLASSES, yaws
 from admlops.evaluation.detection import make_submission

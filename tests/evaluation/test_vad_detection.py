@@ -16,7 +16,7 @@ from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_
 from tests.evaluation.upstream import checkout_or_skip
 
 from admlops.core.paths import find_layout
-from admlops.datasets.annotations import read_annotations
+from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
 from admlops.evaluation.boxes import CLASSES, Boxes, GroundTruth, multiply, no_racks, rotations
 from admlops.evaluation.ground_truth import make_ground_truth

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from admlops.datasets.nuscenes import GroundTruthBox
+from admlops.datasets.nuscenes.tables import GroundTruthBox
 from admlops.evaluation.worst import (
     DEFAULT_CONFIDENCE,
     Matches,

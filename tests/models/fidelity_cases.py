@@ -14,9 +14,9 @@ from tests.models import petr_proof, test_maptr, test_streampetr, test_topomlp, 
 from tests.models.both_ways import LAYOUT, differences
 
 from admlops.catalog import Model, load_model
-from admlops.datasets.data_set import open_data
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.sample_index import build_index
+from admlops.datasets.base import open_data
+from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane

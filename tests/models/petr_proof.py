@@ -16,8 +16,8 @@ from tests.models.both_ways import LAYOUT, SEED, VARIANTS, Arrays, differences, 
 from tests.models.petr_arrays import known_boxes
 
 from admlops.catalog import load_model
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.sample_index import build_index
+from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.detection import make_submission
 from admlops.evaluation.nuscenes_protocol import NUSCENES
 from admlops.results.record import Metadata, Outputs, Record, make_record

@@ -12,8 +12,8 @@ from tests.models.both_ways import LAYOUT, differences
 from tests.models.fidelity_cases import CASES
 from tests.real_frame import add_later_key_frame, make_openlane_root, make_upstream_root, sample_token
 
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.sample_index import build_index
+from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 
 SUBSET_B = "setB-r50"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 
 MODEL = Path(__file__).resolve().parents[2] / "envs" / "GroundPlane"

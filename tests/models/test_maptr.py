@@ -22,7 +22,7 @@ from tests.models.both_ways import (
     run_two_samples,
 )
 
-from admlops.datasets.sample_index import build_index
+from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment
 from admlops.synthetic import SynthesisOptions, synthesize
 from worker.samples.sample_index import SampleIndex

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from admlops.core.paths import Layout
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import MAP_PROTOCOL
 from admlops.results.run_folder import RunFolder

@@ -24,7 +24,7 @@ from tests.models.both_ways import (
 )
 
 from admlops.core.errors import EnvError
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation.lane_files import OFFICIAL_NAMES
 from admlops.results.record import LaneGraph

@@ -28,8 +28,8 @@ from tests.models.both_ways import (
 from tests.models.fidelity_compare import largest
 
 from admlops.catalog import load_model
-from admlops.datasets.sample_index import build_index
-from admlops.datasets.vector_map import ego_to_patch
+from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.datasets.nuscenes.vector_map import ego_to_patch
 from admlops.environments import Environment
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder

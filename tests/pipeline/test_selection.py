@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admlops.core.errors import AdmlopsError, DataError, UsageError
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.pipeline.selection import Selection, read_tokens, select
 
 

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from admlops.core.errors import DataError, UsageError
 from admlops.core.paths import Layout
-from admlops.datasets.nuscenes import NuScenes
+from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.pipeline.submission import export_submission
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Failure, Metadata, Outputs, make_record

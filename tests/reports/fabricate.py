@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from admlops.catalog.model import Claim
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes import GroundTruthBox, multiply_quaternions
+from admlops.datasets.nuscenes.tables import GroundTruthBox, multiply_quaternions
 from admlops.evaluation.latency import summarize
 from admlops.reports.run_data import Reading, RunData
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader

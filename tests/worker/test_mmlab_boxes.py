@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes import GroundTruthBox, NuScenes
+from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
 from admlops.evaluation.detection import make_submission
 from admlops.results.record import Metadata, Outputs, make_record
 from worker.mmlab.common.boxes import MMDET3D_017, MMDET3D_1, detection_records, standard_boxes

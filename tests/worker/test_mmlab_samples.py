@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.sample_index import build_index
-from admlops.datasets.vector_map import ego_to_patch, patch_to_ego
+from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.datasets.nuscenes.vector_map import ego_to_patch, patch_to_ego
 from worker.mmlab.common.geometry import lidar_plane_to_ego, pose_matrix, sensor_to_lidar
 from worker.mmlab.common.infos import CAMERA_ORDER, can_bus_vector, context_of, temporal_info
 from worker.samples.nuscenes import DataError

@@ -110,7 +110,7 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
       admlops data check /workspace/nuscenes --version v1.0-mini
     """
     from admlops.core.errors import DataError
-    from admlops.datasets.data_set import open_data
+    from admlops.datasets.base import open_data
 
     opened = open_data(root, version)
     scenes = opened.scenes()
@@ -139,8 +139,8 @@ def index(root: Path, version: str | None, as_json: bool) -> None:
 
     The index knows the tables it was made from; when one changes it is refused until it is made anew.
     """
-    from admlops.datasets.data_set import nuscenes_version
-    from admlops.datasets.sample_index import build_index
+    from admlops.datasets.base import nuscenes_version
+    from admlops.datasets.nuscenes.sample_index import build_index
 
     folder = root.expanduser().resolve()
     chosen = version or nuscenes_version(folder)

@@ -55,7 +55,7 @@ def evaluate(
     from admlops.cli.tables import print_table
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
-    from admlops.datasets.data_set import open_data
+    from admlops.datasets.base import open_data
     from admlops.evaluation.evaluate import evaluate_run
     from admlops.results.runs import find_run
 

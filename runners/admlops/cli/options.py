@@ -63,7 +63,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     """The request that the shared options make; `more` are fields of the request itself."""
     from admlops.catalog import load_model
     from admlops.core.errors import UsageError
-    from admlops.datasets.data_set import default_split
+    from admlops.datasets.base import default_split
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run import RunRequest
     from admlops.pipeline.selection import Selection

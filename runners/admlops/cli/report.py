@@ -18,7 +18,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
     from admlops.catalog import load_model
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
-    from admlops.datasets.data_set import open_data
+    from admlops.datasets.base import open_data
     from admlops.reports import load_run_data, write_report
     from admlops.results.runs import find_run
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.annotations import SampleScene
+from admlops.datasets.nuscenes.annotations import SampleScene
 from admlops.evaluation.boxes import Floats, Integers, Mask
 from admlops.evaluation.nuscenes_detection import ERROR_COLUMN, Matching, Score, combine, score_rows
 from admlops.evaluation.nuscenes_errors import ERRORS

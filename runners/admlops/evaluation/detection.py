@@ -19,7 +19,7 @@ import numpy as np
 from admlops.core.errors import DataError, RecordError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
-from admlops.datasets.nuscenes import multiply_quaternions, rotation_matrix
+from admlops.datasets.nuscenes.tables import multiply_quaternions, rotation_matrix
 from admlops.environments import Environment
 from admlops.evaluation.metrics import ERROR_NAMES
 from admlops.evaluation.official_program import ask_program

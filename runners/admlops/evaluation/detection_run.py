@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from admlops.datasets.annotations import SampleScene
+from admlops.datasets.nuscenes.annotations import SampleScene
 from admlops.evaluation.bootstrap import Resampling, Scenes, Values, Weights, interval, resample_scenes
 from admlops.evaluation.boxes import Boxes, GroundTruth
 from admlops.evaluation.breakdowns import break_down

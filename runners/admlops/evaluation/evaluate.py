@@ -15,7 +15,7 @@ from admlops.catalog import load_model
 from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
-from admlops.datasets.data_set import DataSet
+from admlops.datasets.base import DataSet
 from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
 from admlops.evaluation.breakdowns import break_down_scenes
 from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE

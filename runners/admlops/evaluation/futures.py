@@ -23,8 +23,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.annotations import Annotations
-from admlops.datasets.nuscenes import DETECTION_CLASSES
+from admlops.datasets.nuscenes.annotations import Annotations
+from admlops.datasets.nuscenes.tables import DETECTION_CLASSES
 from admlops.evaluation.boxes import multiply, rotations, yaws
 from admlops.evaluation.motion import LABELS, MotionPrediction, MotionTruth
 from admlops.evaluation.planning import STEPS, PlanTruth, Traffic, positions

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from admlops.datasets.annotations import Annotations
-from admlops.datasets.nuscenes import DETECTION_CLASSES
+from admlops.datasets.nuscenes.annotations import Annotations
+from admlops.datasets.nuscenes.tables import DETECTION_CLASSES
 from admlops.evaluation.boxes import ATTRIBUTE_INDEX, CLASS_INDEX, Boxes, GroundTruth, Racks, rotations, yaws
 
 RACK_CATEGORY = "static_object.bicycle_rack"

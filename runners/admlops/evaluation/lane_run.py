@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.core.errors import UsageError
-from admlops.datasets.data_set import DataSet
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.base import DataSet
+from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, LaneGraphEvaluation, evaluate_lane_protocols
 from admlops.evaluation.lanes import LanePrediction, LaneTruth, pair_frames

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from admlops.core.paths import Layout
-from admlops.datasets.vector_map import MapVector
+from admlops.datasets.nuscenes.vector_map import MapVector
 from admlops.evaluation.map_predictions import Predictions
 from admlops.evaluation.official_program import ask_program
 from admlops.evaluation.vector_map import MapProtocol

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
-from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector, ego_to_patch
+from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector, ego_to_patch
 from admlops.evaluation.metrics import LARGEST
 from admlops.results.record import MapElement, MapElements, Metadata, decode_record
 from admlops.results.run_folder import RunFolder

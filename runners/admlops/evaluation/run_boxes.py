@@ -23,7 +23,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from admlops.core.errors import AdmlopsError, RecordError
-from admlops.datasets.nuscenes import tokens_digest
+from admlops.datasets.nuscenes.tables import tokens_digest
 from admlops.evaluation.boxes import (
     ATTRIBUTE_INDEX,
     ATTRIBUTES,

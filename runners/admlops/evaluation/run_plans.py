@@ -19,8 +19,8 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
-from admlops.datasets.nuscenes import rotation_matrix
-from admlops.datasets.vector_map import ego_to_patch
+from admlops.datasets.nuscenes.tables import rotation_matrix
+from admlops.datasets.nuscenes.vector_map import ego_to_patch
 from admlops.evaluation.metrics import LARGEST
 from admlops.evaluation.motion import LABELS, MIN_SCORE, MotionPrediction
 from admlops.evaluation.planning import STEP_S, STEPS

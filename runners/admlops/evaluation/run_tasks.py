@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from admlops.datasets.annotations import Annotations, SampleScene, read_annotations, read_scenes
-from admlops.datasets.data_set import DataSet
-from admlops.datasets.vector_cache import cached_vectors
-from admlops.datasets.vector_map import CENTERLINE, MapVector
+from admlops.datasets.base import DataSet
+from admlops.datasets.nuscenes.annotations import Annotations, SampleScene, read_annotations, read_scenes
+from admlops.datasets.nuscenes.vector_cache import cached_vectors
+from admlops.datasets.nuscenes.vector_map import CENTERLINE, MapVector
 from admlops.evaluation.coco_run import ImageResult, evaluate_images
 from admlops.evaluation.detection_run import DetectionResult, evaluate_detections
 from admlops.evaluation.futures import Futures

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
-from admlops.datasets.vector_map import CENTERLINE, MAP_CLASSES, MapVector
+from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector
 from admlops.evaluation.ap_resampling import resample_area
 from admlops.evaluation.bootstrap import Scenes, Values, Weights
 from admlops.evaluation.map_curves import Curve, SampleMatch, precision_recall, thin, true_positives_of

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes import GroundTruthBox
+from admlops.datasets.nuscenes.tables import GroundTruthBox
 from admlops.evaluation.boxes import CLASSES, Integers, Mask
 from admlops.evaluation.map_curves import SampleMatch
 from admlops.evaluation.nuscenes_detection import ERROR_COLUMN, Matching

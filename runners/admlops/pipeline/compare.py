@@ -16,7 +16,7 @@ from admlops.catalog import READY, Model, load_model, setup_status
 from admlops.core.errors import AdmlopsError, RunFailedError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
-from admlops.datasets.data_set import DataSet, default_split, open_data
+from admlops.datasets.base import DataSet, default_split, open_data
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated

@@ -17,9 +17,9 @@ from admlops.catalog import READY, Model, load_model, setup_status
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
-from admlops.datasets.data_set import DataSet, open_data
-from admlops.datasets.nuscenes import Scene, tokens_digest
-from admlops.datasets.sample_index import build_index
+from admlops.datasets.base import DataSet, open_data
+from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.datasets.nuscenes.tables import Scene, tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.job import Job, Progress, SceneJob, Summary

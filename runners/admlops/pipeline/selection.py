@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from admlops.core.errors import DataError, UsageError
-from admlops.datasets.data_set import DataSet
-from admlops.datasets.nuscenes import Scene
+from admlops.datasets.base import DataSet
+from admlops.datasets.nuscenes.tables import Scene
 
 TOKEN = re.compile(r"[0-9a-zA-Z_.:-]{4,128}")
 NUSCENES_TOKEN = re.compile(r"[0-9a-f]{32}")

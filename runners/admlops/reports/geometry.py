@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes import rotation_matrix
+from admlops.datasets.nuscenes.tables import rotation_matrix
 
 Points = NDArray[np.float64]
 

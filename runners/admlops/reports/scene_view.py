@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import UnsetType
 
 from admlops.core.errors import AdmlopsError
-from admlops.datasets.nuscenes import GroundTruthBox
-from admlops.datasets.openlane import LaneAnnotation, OpenLaneV2
-from admlops.datasets.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
+from admlops.datasets.nuscenes.tables import GroundTruthBox
+from admlops.datasets.nuscenes.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
+from admlops.datasets.openlane.frames import LaneAnnotation, OpenLaneV2
 from admlops.evaluation.lane_verdicts import LANE, match_frame
 from admlops.evaluation.lanes import LaneTruth, prediction_of
 from admlops.evaluation.map_predictions import read_predictions

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops import __version__
-from admlops.datasets.splits import MINI_VAL
+from admlops.datasets.nuscenes.splits import MINI_VAL
 from admlops.synthetic.openlane_elements import list_elements, place_signs, see_elements
 from admlops.synthetic.openlane_lanes import cut_pieces, list_centrelines, relate
 from admlops.synthetic.openlane_rig import CAMERA_CHANNELS, FRONT, lift_to_axle, make_cameras

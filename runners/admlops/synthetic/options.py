@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.core.errors import UsageError
-from admlops.datasets.splits import MINI_TRAIN, MINI_VAL
+from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL
 
 VERSION = "v1.0-mini"
 MARKER = "synthetic.json"

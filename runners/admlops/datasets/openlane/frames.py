@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes import GroundTruthBox, Scene, check_scene_names
+from admlops.datasets.nuscenes.tables import GroundTruthBox, Scene, check_scene_names
 from worker.samples import nuscenes as tables
 from worker.samples.openlane import OpenLane, list_versions
 

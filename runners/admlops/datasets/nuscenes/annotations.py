@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
-from admlops.datasets.table_rows import (
+from admlops.datasets.nuscenes.table_rows import (
     Annotation,
     Calibrated,
     EgoPose,
@@ -27,7 +27,7 @@ from admlops.datasets.table_rows import (
     Scene,
     Sensor,
 )
-from admlops.datasets.table_stream import stream_rows
+from admlops.datasets.nuscenes.table_stream import stream_rows
 
 MAX_VELOCITY_GAP_S = 1.5
 LIDAR = "LIDAR_TOP"

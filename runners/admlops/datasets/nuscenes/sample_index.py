@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
 from admlops.core.storage import explain_os_error, file_sha256
-from admlops.datasets.can_bus import CanBus
-from admlops.datasets.nuscenes import NuScenes
-from admlops.datasets.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
-from admlops.datasets.table_stream import stream_rows
+from admlops.datasets.nuscenes.can_bus import CanBus
+from admlops.datasets.nuscenes.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
+from admlops.datasets.nuscenes.table_stream import stream_rows
+from admlops.datasets.nuscenes.tables import NuScenes
 from worker.samples.nuscenes import CAMERAS, LIDAR
 from worker.samples.openlane import list_versions
 from worker.samples.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from admlops.core.storage import file_sha256, write_atomically
-from admlops.datasets.vector_map import (
+from admlops.datasets.nuscenes.vector_map import (
     CENTERLINE,
     MAP_CLASSES,
     PATCH_SIZE_M,

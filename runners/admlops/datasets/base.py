@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from admlops.datasets import nuscenes
-from admlops.datasets.nuscenes import GroundTruthBox, NuScenes, Scene
-from admlops.datasets.openlane import OpenLaneV2
+from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes, Scene
+from admlops.datasets.nuscenes.tables import tables as nuscenes
+from admlops.datasets.openlane.frames import OpenLaneV2
 from worker.samples import openlane
 
 NUSCENES_VERSION = "v1.0-mini"

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
-from admlops.datasets.splits import MINI_TRAIN, MINI_VAL, VAL
+from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from worker.samples import nuscenes as tables
 from worker.samples.sample_index import SampleIndex, has_index
 

@@ -28,8 +28,8 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import linemerge
 
 from admlops.core.errors import DataError
-from admlops.datasets.centerlines import ArcLine, LaneLine, Neighbours, find_paths, sample_lane
-from admlops.datasets.nuscenes import rotation_matrix
+from admlops.datasets.nuscenes.centerlines import ArcLine, LaneLine, Neighbours, find_paths, sample_lane
+from admlops.datasets.nuscenes.tables import rotation_matrix
 
 MAP_CLASSES = ("divider", "ped_crossing", "boundary")
 CENTERLINE = "centerline"
