@@ -26,8 +26,8 @@ from typing import Any
 from instant_adapter import Instant, make_boxes  # a file beside this one
 
 from admlops.core.processes import process_environment
-from admlops.execution.job import Job, SceneJob
-from admlops.execution.schedule import execute
+from admlops.execution.executors.local import execute
+from admlops.execution.scene_job import Job, SceneJob
 from admlops.execution.worker import WorkerCommand
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder

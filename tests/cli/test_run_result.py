@@ -8,7 +8,7 @@ from tests.execution.execution_bench import make_header
 from admlops.cli.run import _raise_for
 from admlops.core.errors import AdmlopsError
 from admlops.execution.failures import Trouble
-from admlops.execution.job import Summary
+from admlops.execution.scene_job import Summary
 from admlops.results.record import FailureClass
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.execution.execution_bench import Bench
 
-from admlops.execution.leftovers import end_processes
+from admlops.execution.process_cleanup import end_processes
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 
 from admlops.core.processes import process_environment
 from admlops.execution.deadlines import Deadlines
-from admlops.execution.job import Job, Progress, SceneJob, Summary
-from admlops.execution.leftovers import find_processes
-from admlops.execution.schedule import execute
+from admlops.execution.executors.local import execute
+from admlops.execution.process_cleanup import find_processes
+from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Record

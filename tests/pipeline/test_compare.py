@@ -17,7 +17,7 @@ from tests.execution.execution_bench import make_header
 from admlops.catalog import load_model
 from admlops.core.errors import RunFailedError
 from admlops.core.paths import Layout
-from admlops.execution.job import Summary
+from admlops.execution.scene_job import Summary
 from admlops.pipeline.compare import Compared, compare_models, find_shortcomings, request_for
 from admlops.pipeline.run import RunRequest
 from admlops.results.run_folder import RunFolder

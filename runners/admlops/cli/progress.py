@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from admlops.execution.job import Progress
+    from admlops.execution.scene_job import Progress
 
 PLAIN_INTERVAL_S = 5.0
 _TROUBLED = {"sample": "failed", "skip": "the rest is given up", "retry": "trying anew", "stop": "stopping"}

@@ -10,7 +10,7 @@ import click
 from admlops.cli.options import selection_options
 
 if TYPE_CHECKING:
-    from admlops.execution.job import Summary
+    from admlops.execution.scene_job import Summary
     from admlops.results.header import RunHeader
 
 

@@ -19,9 +19,9 @@ from admlops.core.errors import DataError, EnvError
 from admlops.core.processes import signal_of
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.failures import Trouble, WorkerError
-from admlops.execution.leftovers import MARK_VARIABLE, end_processes
 from admlops.execution.messages import Failed, Hello, Message, Ready, Result, SceneDone, decode_message
 from admlops.execution.pipe import FramePipe
+from admlops.execution.process_cleanup import MARK_VARIABLE, end_processes
 from admlops.execution.worker_log import WorkerLog
 from admlops.results.record import FailureClass
 from worker.wire import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame

@@ -21,7 +21,7 @@ from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.ranking import rankings
-from admlops.execution.job import Summary
+from admlops.execution.scene_job import Summary
 from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
 from admlops.reports import RunData, load_run_data, missing_model, write_report
 from admlops.results.header import find_difference

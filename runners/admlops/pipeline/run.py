@@ -22,8 +22,8 @@ from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import Scene, tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
-from admlops.execution.job import Job, Progress, SceneJob, Summary
-from admlops.execution.schedule import execute
+from admlops.execution.executors.local import execute
+from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health import TelemetrySampler, describe_machine
 from admlops.pipeline.fixes import needed_fixes

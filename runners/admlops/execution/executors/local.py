@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from admlops.core.errors import StorageError
-from admlops.execution.board import Board
-from admlops.execution.driver import Driver
-from admlops.execution.job import Job, Progress, Summary
-from admlops.execution.leftovers import end_processes
+from admlops.execution.coordinator import Board
+from admlops.execution.process_cleanup import end_processes
+from admlops.execution.scene_job import Job, Progress, Summary
+from admlops.execution.scene_runner import Driver
 from admlops.results.run_folder import RunFolder
 
 

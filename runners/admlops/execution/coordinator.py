@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from admlops.execution.failures import FAILING_FROM_THE_START, POLICIES, Trouble
-from admlops.execution.job import Job, Progress, SceneJob, Summary
+from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
 from admlops.results.record import FailureClass
 
 WAKE_S = 0.2

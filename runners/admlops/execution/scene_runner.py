@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Literal
 
-from admlops.execution.board import Board
+from admlops.execution.coordinator import Board
 from admlops.execution.failures import POLICIES, Trouble, WorkerError, recognise
-from admlops.execution.job import Job, Progress, SceneJob
 from admlops.execution.messages import Failed, Result
+from admlops.execution.scene_job import Job, Progress, SceneJob
 from admlops.execution.worker import Worker, trouble_of
 from admlops.execution.worker_log import WorkerLog
 from admlops.results.record import FailureClass, Metadata, Outputs, make_record
