@@ -19,9 +19,9 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.vector_map import MapVector
 from admlops.environments import ensure_official
-from admlops.evaluation.map_files import OFFICIAL_NAME, official_map
-from admlops.evaluation.map_predictions import Predictions
-from admlops.evaluation.vector_map import CHAMFER, IOU, MapProtocol, evaluate_elements
+from admlops.evaluation.vector_map.official_files import OFFICIAL_NAME, official_map
+from admlops.evaluation.vector_map.predictions import Predictions
+from admlops.evaluation.vector_map.scores import CHAMFER, IOU, MapProtocol, evaluate_elements
 
 OFFICIAL_SAMPLES = 60
 

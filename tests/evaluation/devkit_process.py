@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from tests.evaluation.generated_boxes import submission_boxes
 
-from admlops.evaluation.boxes import ATTRIBUTES, CLASSES, Boxes, GroundTruth
-from admlops.evaluation.nuscenes_detection import Score
-from admlops.evaluation.nuscenes_protocol import Protocol
+from admlops.evaluation.detection_3d.boxes import ATTRIBUTES, CLASSES, Boxes, GroundTruth
+from admlops.evaluation.detection_3d.protocols import Protocol
+from admlops.evaluation.detection_3d.scores import Score
 
 PROGRAM = Path(__file__).with_name("devkit_oracle.py")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.lanes import LanePrediction, LaneTruth
+from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth
 
 POINTS = 11
 Points = NDArray[np.float32]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.motion import MotionPrediction, MotionTruth
-from admlops.evaluation.planning import STEPS, PlanTruth, Traffic, positions
+from admlops.evaluation.motion.scores import MotionPrediction, MotionTruth
+from admlops.evaluation.planning.scores import STEPS, PlanTruth, Traffic, positions
 
 Array = NDArray[np.float32]
 

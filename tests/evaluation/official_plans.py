@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.evaluation.generated_plans import Sample
 
-from admlops.evaluation.vad_files import write_samples
+from admlops.evaluation.planning.vad_files import write_samples
 
 
 def official_plans(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from admlops.evaluation.lanes import LanePrediction, LaneTruth
+from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth
 
 Frame = tuple[LaneTruth, LanePrediction]
 Taken = dict[int, int]

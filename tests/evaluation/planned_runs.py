@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from admlops.datasets.nuscenes.tables import NuScenes, multiply_quaternions, rotation_matrix
 from admlops.datasets.nuscenes.vector_map import patch_to_ego
-from admlops.evaluation.futures import Futures
-from admlops.evaluation.motion import DETECTED, MotionTruth
+from admlops.evaluation.motion.ground_truth import Futures
+from admlops.evaluation.motion.scores import DETECTED, MotionTruth
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import (
     Box3D,

@@ -13,17 +13,17 @@ from tests.evaluation.generated_plans import generate_plans
 from tests.evaluation.test_boxes_2d import CLASSES, images_of
 from tests.evaluation.test_map_ap import evaluate
 
-from admlops.evaluation import ap_resampling
-from admlops.evaluation.bootstrap import Scenes, Values, Weights
-from admlops.evaluation.boxes_2d import SUMMARY, ImagePrediction, ImageTruth, evaluate_boxes_2d
-from admlops.evaluation.counting import evaluate_counting
-from admlops.evaluation.lane_graph import PROTOCOLS as LANE_PROTOCOLS
-from admlops.evaluation.lane_graph import evaluate_lane_graphs
+from admlops.evaluation.detection_2d.counting import evaluate_counting
+from admlops.evaluation.detection_2d.scores import SUMMARY, ImagePrediction, ImageTruth, evaluate_boxes_2d
+from admlops.evaluation.lane_graph.scores import PROTOCOLS as LANE_PROTOCOLS
+from admlops.evaluation.lane_graph.scores import evaluate_lane_graphs
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.motion import evaluate_motion
-from admlops.evaluation.planning import PROTOCOLS as PLAN_PROTOCOLS
-from admlops.evaluation.planning import evaluate_planning
-from admlops.evaluation.vector_map import CHAMFER, IOU, MapProtocol
+from admlops.evaluation.motion.scores import evaluate_motion
+from admlops.evaluation.planning.scores import PROTOCOLS as PLAN_PROTOCOLS
+from admlops.evaluation.planning.scores import evaluate_planning
+from admlops.evaluation.statistics import ap_resampling
+from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+from admlops.evaluation.vector_map.scores import CHAMFER, IOU, MapProtocol
 
 SCENES, SAMPLES = 5, 4
 SCENE_OF = np.repeat(np.arange(SCENES), SAMPLES)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
-from admlops.evaluation.boxes_2d import (
+from admlops.evaluation.detection_2d.counting import COUNTING_PROTOCOL, evaluate_counting
+from admlops.evaluation.detection_2d.scores import (
     COCO_PROTOCOL,
     SUMMARY,
     ImagePrediction,
@@ -17,7 +18,6 @@ from admlops.evaluation.boxes_2d import (
     evaluate_boxes_2d,
     pair_images,
 )
-from admlops.evaluation.counting import COUNTING_PROTOCOL, evaluate_counting
 from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
 
 CLASSES = ("car", "person")

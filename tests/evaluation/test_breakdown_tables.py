@@ -13,8 +13,8 @@ from tests.evaluation.oracle_records import truth_record
 from tests.evaluation.test_evaluate import make_run
 
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.breakdown_tables import KINDS, find_tables
 from admlops.evaluation.metrics import MAP_IOU_PROTOCOL, MAP_PROTOCOL, VAD_DETECTION_PROTOCOL
+from admlops.evaluation.slice_tables import KINDS, find_tables
 
 ERRORS = dict.fromkeys(("trans_err", "scale_err", "orient_err", "vel_err", "attr_err"), 0.5)
 

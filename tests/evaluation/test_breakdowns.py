@@ -19,20 +19,20 @@ from tests.evaluation.test_map_ap import evaluate
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation import ap_resampling
-from admlops.evaluation.breakdowns import UNDESCRIBED, break_down_scenes
-from admlops.evaluation.counting import evaluate_counting
+from admlops.evaluation.base import Part
+from admlops.evaluation.detection_2d.counting import evaluate_counting
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.futures import Futures
-from admlops.evaluation.lane_graph import PROTOCOLS as LANE_PROTOCOLS
-from admlops.evaluation.lane_graph import evaluate_lane_graphs
-from admlops.evaluation.lane_run import LaneResult
-from admlops.evaluation.motion import evaluate_motion
-from admlops.evaluation.part import Part
-from admlops.evaluation.planning import PROTOCOLS as PLAN_PROTOCOLS
-from admlops.evaluation.planning import evaluate_planning
-from admlops.evaluation.vector_map import PROTOCOLS as MAP_PROTOCOLS
-from admlops.evaluation.vector_map import MapProtocol
+from admlops.evaluation.lane_graph.evaluation import LaneResult
+from admlops.evaluation.lane_graph.scores import PROTOCOLS as LANE_PROTOCOLS
+from admlops.evaluation.lane_graph.scores import evaluate_lane_graphs
+from admlops.evaluation.motion.ground_truth import Futures
+from admlops.evaluation.motion.scores import evaluate_motion
+from admlops.evaluation.planning.scores import PROTOCOLS as PLAN_PROTOCOLS
+from admlops.evaluation.planning.scores import evaluate_planning
+from admlops.evaluation.slices import UNDESCRIBED, break_down_scenes
+from admlops.evaluation.statistics import ap_resampling
+from admlops.evaluation.vector_map.scores import PROTOCOLS as MAP_PROTOCOLS
+from admlops.evaluation.vector_map.scores import MapProtocol
 
 SAMPLES = 4
 DESCRIPTIONS = ("Parked cars", "Night, rain", "Rain, bus", "Night", "Many people")

@@ -15,9 +15,9 @@ from tests.evaluation.test_evaluate import make_run
 from admlops.core.errors import ComparabilityError, DataError, UsageError
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.coco_truth import read_coco
+from admlops.evaluation.detection_2d.coco_truth import read_coco
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.paired import compare_evaluated, read_evaluated
+from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
 from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
 from admlops.results.run_folder import RunFolder
 

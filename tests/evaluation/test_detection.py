@@ -16,7 +16,7 @@ from admlops.core.errors import DataError, EnvError, RecordError
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
-from admlops.evaluation.detection import (
+from admlops.evaluation.detection_3d.nuscenes_submission import (
     DEFAULT_ATTRIBUTES,
     choose_attribute,
     evaluate_detection,

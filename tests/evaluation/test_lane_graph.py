@@ -18,10 +18,10 @@ from tests.evaluation.plain_lane_scores import plain_lane_scores
 from admlops.core.errors import EnvError, RecordError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.evaluation.lane_files import OFFICIAL_NAMES, official_lane_graphs
-from admlops.evaluation.lane_graph import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS, evaluate_lane_graphs
-from admlops.evaluation.lane_matching import frechet
-from admlops.evaluation.lanes import LanePrediction, LaneTruth, pair_frames, prediction_of
+from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth, pair_frames, prediction_of
+from admlops.evaluation.lane_graph.matching import frechet
+from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
+from admlops.evaluation.lane_graph.scores import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS, evaluate_lane_graphs
 from admlops.results.record import Lane, LaneGraph, Metadata, Outputs, Record, TrafficElement, make_record
 
 Frames = list[tuple[LaneTruth, LanePrediction]]

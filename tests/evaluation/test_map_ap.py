@@ -23,9 +23,9 @@ from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
 from admlops.environments import ensure_official
-from admlops.evaluation.map_curves import average_precision
-from admlops.evaluation.polylines import pair_distances, resample
-from admlops.evaluation.vector_map import (
+from admlops.evaluation.vector_map.curves import average_precision
+from admlops.evaluation.vector_map.polylines import pair_distances, resample
+from admlops.evaluation.vector_map.scores import (
     CHAMFER,
     CHAMFER_WITH_CENTERLINES,
     IOU,

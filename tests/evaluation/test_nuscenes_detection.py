@@ -16,11 +16,11 @@ from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_
 
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
-from admlops.evaluation.boxes import CLASSES, Boxes, GroundTruth, empty_boxes, no_racks
-from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.nuscenes_detection import match_boxes, score
-from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD, Protocol
-from admlops.evaluation.nuscenes_ties import tie_range
+from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, GroundTruth, empty_boxes, no_racks
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, Protocol
+from admlops.evaluation.detection_3d.scores import match_boxes, score
+from admlops.evaluation.detection_3d.ties import tie_range
 
 EQUAL = 1e-9
 

@@ -16,11 +16,11 @@ from admlops.core.errors import ComparabilityError, RecordError
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.boxes import CLASSES
+from admlops.evaluation.detection_3d.boxes import CLASSES
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.ground_truth import make_ground_truth
 from admlops.evaluation.metrics import DETECTION_PROTOCOL, Metric
-from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
+from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.results.run_folder import RunFolder
 
 SCENES, SAMPLES = 11, 2
@@ -129,8 +129,8 @@ def test_why_there_is_no_interval_is_said(resamples: list[float] | None, reason:
 
 def test_records_are_the_boxes_they_were_made_from(make: MakeRun, root: Path) -> None:
     """The way through records and back to the global frame changes no metric."""
-    from admlops.evaluation.nuscenes_detection import match_boxes, score
-    from admlops.evaluation.nuscenes_protocol import NUSCENES
+    from admlops.evaluation.detection_3d.protocols import NUSCENES
+    from admlops.evaluation.detection_3d.scores import match_boxes, score
 
     run = make("there-and-back")
     metrics = json.loads(run.metrics_path.read_text())

@@ -20,11 +20,11 @@ from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.futures import VEHICLES, Futures
 from admlops.evaluation.metrics import metrics_of
-from admlops.evaluation.motion import LABELS, VAD_MOTION
-from admlops.evaluation.paired import compare_evaluated, read_evaluated
-from admlops.evaluation.planning import STP3, UNIAD
+from admlops.evaluation.motion.ground_truth import VEHICLES, Futures
+from admlops.evaluation.motion.scores import LABELS, VAD_MOTION
+from admlops.evaluation.planning.scores import STP3, UNIAD
+from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
 from admlops.results.record import Outputs, Plan
 from admlops.results.run_folder import RunFolder
 

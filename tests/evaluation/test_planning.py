@@ -18,9 +18,9 @@ from tests.evaluation.upstream import checkout_or_skip
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.evaluation.motion import MotionPrediction, MotionTruth, evaluate_motion
-from admlops.evaluation.occupancy import CELLS, fills
-from admlops.evaluation.planning import (
+from admlops.evaluation.motion.scores import MotionPrediction, MotionTruth, evaluate_motion
+from admlops.evaluation.planning.rasterization import CELLS, fills
+from admlops.evaluation.planning.scores import (
     PROTOCOLS,
     STP3,
     UNIAD,

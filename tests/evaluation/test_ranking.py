@@ -8,7 +8,7 @@ import pytest
 
 from admlops.core.errors import ComparabilityError
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.ranking import radar_axes, rank, rankings
+from admlops.evaluation.statistics.ranking import radar_axes, rank, rankings
 
 MAP = Metric(name="mAP", protocol="p", value=0.4, n=81, dataset="d")
 

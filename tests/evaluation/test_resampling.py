@@ -10,15 +10,16 @@ import pytest
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 
 from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
-from admlops.evaluation import bootstrap, nuscenes_resampling
-from admlops.evaluation.bootstrap import MIN_SCENES, interval, p_value, resample_scenes
-from admlops.evaluation.boxes import Boxes, GroundTruth, join, no_racks
-from admlops.evaluation.breakdowns import break_down
-from admlops.evaluation.detection_run import evaluate_detections
-from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.nuscenes_detection import match_boxes, score
-from admlops.evaluation.nuscenes_protocol import NUSCENES
-from admlops.evaluation.nuscenes_resampling import resample_scores
+from admlops.evaluation.detection_3d import resampling as nuscenes_resampling
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, join, no_racks
+from admlops.evaluation.detection_3d.evaluation import evaluate_detections
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.protocols import NUSCENES
+from admlops.evaluation.detection_3d.resampling import resample_scores
+from admlops.evaluation.detection_3d.scores import match_boxes, score
+from admlops.evaluation.slices import break_down
+from admlops.evaluation.statistics import bootstrap
+from admlops.evaluation.statistics.bootstrap import MIN_SCENES, interval, p_value, resample_scenes
 
 SCENES, SAMPLES = 12, 3
 SCENE_OF = np.repeat(np.arange(SCENES), SAMPLES)

@@ -13,11 +13,11 @@ from tests.evaluation.test_evaluate import make_run
 from admlops.core.errors import RecordError
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation import run_boxes
-from admlops.evaluation.boxes import ATTRIBUTES, CLASSES, yaws
-from admlops.evaluation.detection import make_submission
-from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.run_boxes import read_run_boxes
+from admlops.evaluation import run_outputs as run_boxes
+from admlops.evaluation.detection_3d.boxes import ATTRIBUTES, CLASSES, yaws
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.nuscenes_submission import make_submission
+from admlops.evaluation.run_outputs import read_run_boxes
 from admlops.results.record import Outputs, Record, make_record
 
 

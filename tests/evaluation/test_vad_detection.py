@@ -18,12 +18,12 @@ from tests.evaluation.upstream import checkout_or_skip
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
-from admlops.evaluation.boxes import CLASSES, Boxes, GroundTruth, multiply, no_racks, rotations
-from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.nuscenes_detection import Matching, Score, match_boxes, score
-from admlops.evaluation.nuscenes_protocol import VAD, submitted
-from admlops.evaluation.nuscenes_ties import tie_range
-from admlops.evaluation.run_boxes import RunBoxes
+from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, GroundTruth, multiply, no_racks, rotations
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.protocols import VAD, submitted
+from admlops.evaluation.detection_3d.scores import Matching, Score, match_boxes, score
+from admlops.evaluation.detection_3d.ties import tie_range
+from admlops.evaluation.run_outputs import RunBoxes
 from admlops.results.record import Metadata
 
 EQUAL = 1e-9

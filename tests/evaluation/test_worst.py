@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from admlops.datasets.nuscenes.tables import GroundTruthBox
-from admlops.evaluation.worst import (
+from admlops.evaluation.error_analysis import (
     DEFAULT_CONFIDENCE,
     Matches,
     SampleErrors,

@@ -12,8 +12,8 @@ from tests.evaluation.generated_maps import Element, Prediction, found_of, truth
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.evaluation.map_files import OfficialMap, official_map
-from admlops.evaluation.vector_map import MapProtocol
+from admlops.evaluation.vector_map.official_files import OfficialMap, official_map
+from admlops.evaluation.vector_map.scores import MapProtocol
 
 REPOSITORIES = {
     "MapTR": "https://github.com/hustvl/MapTR",

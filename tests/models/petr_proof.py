@@ -18,8 +18,8 @@ from tests.models.petr_arrays import known_boxes
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.detection import make_submission
-from admlops.evaluation.nuscenes_protocol import NUSCENES
+from admlops.evaluation.detection_3d.nuscenes_submission import make_submission
+from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.results.record import Metadata, Outputs, Record, make_record
 from admlops.synthetic import SynthesisOptions, synthesize
 from worker.mmlab.common.boxes import detection_records

@@ -26,7 +26,7 @@ from tests.models.both_ways import (
 from admlops.core.errors import EnvError
 from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.environments import Environment, ensure_official
-from admlops.evaluation.lane_files import OFFICIAL_NAMES
+from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES
 from admlops.results.record import LaneGraph
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.reports.fabricate import DETECTION, make_metadata, make_run
 
-from admlops.evaluation.ranking import Axis
+from admlops.evaluation.statistics.ranking import Axis
 from admlops.reports import charts
 from admlops.reports.run_data import Reading
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
-from admlops.evaluation.detection import make_submission
+from admlops.evaluation.detection_3d.nuscenes_submission import make_submission
 from admlops.results.record import Metadata, Outputs, make_record
 from worker.mmlab.common.boxes import MMDET3D_017, MMDET3D_1, detection_records, standard_boxes
 from worker.mmlab.common.geometry import rotation_matrix

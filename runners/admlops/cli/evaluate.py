@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from admlops.evaluation.breakdown_tables import KINDS, PartsTable
 from admlops.evaluation.metrics import ON_REQUEST
+from admlops.evaluation.slice_tables import KINDS, PartsTable
 
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
@@ -113,7 +113,7 @@ def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str,
 
 def _print_parts(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
     from admlops.cli.tables import print_table
-    from admlops.evaluation.breakdown_tables import find_tables
+    from admlops.evaluation.slice_tables import find_tables
 
     for kind in kinds:
         tables = find_tables(details, [kind])

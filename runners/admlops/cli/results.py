@@ -126,7 +126,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     """
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
-    from admlops.evaluation.paired import compare_evaluated, read_evaluated
+    from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
     from admlops.results.runs import find_run
 
     layout = find_layout()

@@ -16,20 +16,10 @@ from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.datasets.base import DataSet
-from admlops.evaluation.bootstrap import Resampling, Values, interval, resample_scenes
-from admlops.evaluation.breakdowns import break_down_scenes
-from admlops.evaluation.detection import MAX_BOXES_PER_SAMPLE
-from admlops.evaluation.detection_run import DetectionResult
-from admlops.evaluation.lane_run import LaneResult
-from admlops.evaluation.lane_verdicts import match_run
-from admlops.evaluation.latency import summarize
-from admlops.evaluation.metrics import ON_REQUEST, Metric
-from admlops.evaluation.official import Official, run_official
-from admlops.evaluation.part import Part
-from admlops.evaluation.run_boxes import FUTURES, RunBoxes, read_run_boxes
-from admlops.evaluation.run_tasks import TASKS, Work, evaluate_tasks
-from admlops.evaluation.vector_map import MapEvaluation
-from admlops.evaluation.worst import (
+from admlops.evaluation.base import Part
+from admlops.evaluation.detection_3d.evaluation import DetectionResult
+from admlops.evaluation.detection_3d.nuscenes_submission import MAX_BOXES_PER_SAMPLE
+from admlops.evaluation.error_analysis import (
     Matches,
     RunVerdicts,
     SampleErrors,
@@ -39,6 +29,16 @@ from admlops.evaluation.worst import (
     match_elements,
     sort_worst,
 )
+from admlops.evaluation.lane_graph.error_analysis import match_run
+from admlops.evaluation.lane_graph.evaluation import LaneResult
+from admlops.evaluation.latency import summarize
+from admlops.evaluation.metrics import ON_REQUEST, Metric
+from admlops.evaluation.official.run import Official, run_official
+from admlops.evaluation.run_outputs import FUTURES, RunBoxes, read_run_boxes
+from admlops.evaluation.run_tasks import TASKS, Work, evaluate_tasks
+from admlops.evaluation.slices import break_down_scenes
+from admlops.evaluation.statistics.bootstrap import Resampling, Values, interval, resample_scenes
+from admlops.evaluation.vector_map.scores import MapEvaluation
 from admlops.results.record import Record
 from admlops.results.run_folder import RunFolder
 

@@ -15,19 +15,27 @@ from admlops.datasets.base import DataSet
 from admlops.datasets.nuscenes.annotations import Annotations, SampleScene, read_annotations, read_scenes
 from admlops.datasets.nuscenes.vector_cache import cached_vectors
 from admlops.datasets.nuscenes.vector_map import CENTERLINE, MapVector
-from admlops.evaluation.coco_run import ImageResult, evaluate_images
-from admlops.evaluation.detection_run import DetectionResult, evaluate_detections
-from admlops.evaluation.futures import Futures
-from admlops.evaluation.ground_truth import make_ground_truth
-from admlops.evaluation.lane_run import LaneResult, evaluate_lanes
-from admlops.evaluation.map_predictions import read_map_records
-from admlops.evaluation.motion import MotionEvaluation, evaluate_motion
-from admlops.evaluation.nuscenes_protocol import NUSCENES, VAD, submitted
-from admlops.evaluation.part import Part
-from admlops.evaluation.planning import STEPS, STP3, UNIAD, Floats, PlanningEvaluation, PlanTruth, evaluate_planning
-from admlops.evaluation.run_boxes import FUTURES, RunBoxes
-from admlops.evaluation.run_plans import RunPlans, read_run_plans
-from admlops.evaluation.vector_map import (
+from admlops.evaluation.base import Part
+from admlops.evaluation.detection_2d.evaluation import ImageResult, evaluate_images
+from admlops.evaluation.detection_3d.evaluation import DetectionResult, evaluate_detections
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, submitted
+from admlops.evaluation.lane_graph.evaluation import LaneResult, evaluate_lanes
+from admlops.evaluation.motion.ground_truth import Futures
+from admlops.evaluation.motion.scores import MotionEvaluation, evaluate_motion
+from admlops.evaluation.planning.outputs import RunPlans, read_run_plans
+from admlops.evaluation.planning.scores import (
+    STEPS,
+    STP3,
+    UNIAD,
+    Floats,
+    PlanningEvaluation,
+    PlanTruth,
+    evaluate_planning,
+)
+from admlops.evaluation.run_outputs import FUTURES, RunBoxes
+from admlops.evaluation.vector_map.predictions import read_map_records
+from admlops.evaluation.vector_map.scores import (
     CHAMFER,
     CHAMFER_WITH_CENTERLINES,
     IOU,

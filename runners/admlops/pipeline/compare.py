@@ -19,8 +19,8 @@ from admlops.core.storage import write_atomically
 from admlops.datasets.base import DataSet, default_split, open_data
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
-from admlops.evaluation.paired import EvaluatedRun, compare_evaluated, read_evaluated
-from admlops.evaluation.ranking import rankings
+from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
+from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
 from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
 from admlops.reports import RunData, load_run_data, missing_model, write_report

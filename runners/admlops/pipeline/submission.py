@@ -8,7 +8,7 @@ from pathlib import Path
 from admlops.core.errors import UsageError
 from admlops.core.storage import write_atomically
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.detection import META, make_submission
+from admlops.evaluation.detection_3d.nuscenes_submission import META, make_submission
 from admlops.results.run_folder import RunFolder
 
 

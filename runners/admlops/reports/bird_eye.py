@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 
 from admlops.datasets.nuscenes.vector_map import PATCH_SIZE_M
-from admlops.evaluation.lane_verdicts import LANE
+from admlops.evaluation.lane_graph.error_analysis import LANE
 from admlops.reports.geometry import Points, box_corners
 from admlops.reports.scene_view import BOX_RANGE_M, Box, Line, SceneView
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from admlops.evaluation.ranking import Axis
+from admlops.evaluation.statistics.ranking import Axis
 from admlops.reports.figures import (
     GRID,
     INK,

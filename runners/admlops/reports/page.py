@@ -13,7 +13,7 @@ from admlops.catalog.model import Claim
 from admlops.catalog.protocols import LATENCY
 from admlops.evaluation.latency import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.ranking import Axis, Ranking, radar_axes, rankings
+from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.reports.run_data import NOT_SET_UP, RunData
 
 ERROR_UNITS = {"mATE": "m", "mAOE": "rad", "mAVE": "m/s", "L2_avg": "m"}

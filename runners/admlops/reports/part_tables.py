@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from admlops.evaluation.breakdown_tables import KINDS, PartsTable, find_tables
+from admlops.evaluation.slice_tables import KINDS, PartsTable, find_tables
 from admlops.reports.page import number
 from admlops.reports.run_data import RunData
 

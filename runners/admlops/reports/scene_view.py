@@ -18,11 +18,11 @@ from admlops.core.errors import AdmlopsError
 from admlops.datasets.nuscenes.tables import GroundTruthBox
 from admlops.datasets.nuscenes.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
 from admlops.datasets.openlane.frames import LaneAnnotation, OpenLaneV2
-from admlops.evaluation.lane_verdicts import LANE, match_frame
-from admlops.evaluation.lanes import LaneTruth, prediction_of
-from admlops.evaluation.map_predictions import read_predictions
-from admlops.evaluation.vector_map import match_sample
-from admlops.evaluation.worst import judge, match_boxes, match_elements
+from admlops.evaluation.error_analysis import judge, match_boxes, match_elements
+from admlops.evaluation.lane_graph.error_analysis import LANE, match_frame
+from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
+from admlops.evaluation.vector_map.predictions import read_predictions
+from admlops.evaluation.vector_map.scores import match_sample
 from admlops.reports.geometry import Points
 from admlops.results.record import Detection3D, Lane, MapElement, Record
 

@@ -1,0 +1,143 @@
+"""Ground truth of boxes in images from a COCO file, for the images of a run.
+
+nuScenes annotates boxes in space. Their projections are no ground truth of boxes in images: they frame a cuboid, not
+what is seen of an object, and an object behind a wall has one too. So the boxes come from a file in COCO's form, such
+as nuImages' or one made with an annotation tool: `images` (id, file_name), `categories` (id, name) and `annotations`
+(image_id, category_id, bbox as x, y, width, height [pixels of the original image], iscrowd). An image belongs to the
+camera whose picture of the data set has the same file name; folders do not count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from admlops.core.errors import DataError
+from admlops.core.storage import file_sha256
+from admlops.evaluation.detection_2d.scores import Image, ImageTruth
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int | str
+    file_name: str
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: int | str
+    name: str
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int | str
+    bbox: tuple[float, float, float, float]
+    iscrowd: int = 0
+
+
+class _File(msgspec.Struct):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoTruth:
+    """The images of a run that the file has, by sample token and camera, in the file's order.
+
+    Attributes:
+        classes: the file's categories.
+        cameras: how many pictures the run's samples have in all.
+        sha256: of the file, which is part of what numbers are comparable by.
+    """
+
+    images: Mapping[Image, ImageTruth]
+    classes: tuple[str, ...]
+    cameras: int
+    sha256: str
+
+
+def read_coco(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> CocoTruth:
+    """Read the ground truth of `samples`: by token, each in the shape of docs/architecture.md.
+
+    Raises:
+        DataError: the file cannot be read, is not COCO's form, refers to what it does not have, names a picture twice,
+            or has none of the pictures.
+    """
+    file = _read(path)
+    places = {
+        Path(camera["path"]).name: (token, name)
+        for token, sample in samples.items()
+        for name, camera in sample["cameras"].items()
+    }
+    found: dict[int | str, Image] = {}
+    taken: set[Image] = set()
+    for image in file.images:
+        place = places.get(Path(image.file_name).name)
+        if place is not None and place in taken:
+            raise _wrong(path, f"the picture {image.file_name} is there twice")
+        if place is not None:
+            found[image.id] = place
+            taken.add(place)
+    if not found:
+        raise DataError(
+            f"{path} has none of the {len(places)} pictures of the run's samples",
+            hint="check that file_name in `images` ends in the name of the picture, as in the data set's samples/",
+        )
+    return CocoTruth(
+        images=_by_image(path, file, found),
+        classes=tuple(category.name for category in file.categories),
+        cameras=len(places),
+        sha256=file_sha256(path),
+    )
+
+
+def _read(path: Path) -> _File:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_File)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
+    except msgspec.DecodeError as error:
+        raise _wrong(path, str(error)) from error
+
+
+def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict[Image, ImageTruth]:
+    _check_categories(path, file.categories)
+    known = {image.id for image in file.images}
+    names = {category.id: category.name for category in file.categories}
+    listed: dict[int | str, list[_Annotation]] = {image: [] for image in found}
+    for annotation in file.annotations:
+        if annotation.image_id not in known or annotation.category_id not in names:
+            what = "image" if annotation.image_id not in known else "category"
+            raise _wrong(path, f"an annotation refers to {what} {getattr(annotation, f'{what}_id')!r}, which it lacks")
+        if min(annotation.bbox[2:]) < 0:
+            raise _wrong(path, f"a box of image {annotation.image_id!r} has a negative width or height")
+        if annotation.image_id in listed:
+            listed[annotation.image_id].append(annotation)
+    return {
+        found[image]: ImageTruth(
+            boxes=np.array([(x, y, x + w, y + h) for x, y, w, h in (one.bbox for one in own)]).reshape(-1, 4),
+            classes=tuple(names[one.category_id] for one in own),
+            crowd=np.array([bool(one.iscrowd) for one in own], dtype=np.bool_),
+        )
+        for image, own in listed.items()
+    }
+
+
+def _check_categories(path: Path, categories: list[_Category]) -> None:
+    for what in ("id", "name"):
+        repeated = [value for value, count in Counter(getattr(one, what) for one in categories).items() if count > 1]
+        if repeated:
+            raise _wrong(path, f"more than one category has the {what} {repeated[0]!r}")
+
+
+def _wrong(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{path} is not COCO ground truth: {what}",
+        hint="docs/metrics.md, '2D boxes', says what the file holds",
+    )

@@ -1,0 +1,104 @@
+"""The detection metrics of a run: values, intervals, ties, breakdowns, in the form of `metrics.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from admlops.datasets.nuscenes.annotations import SampleScene
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth
+from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, Protocol
+from admlops.evaluation.detection_3d.resampling import Resampled, resample_scores
+from admlops.evaluation.detection_3d.scores import Matching, Score, match_boxes, score
+from admlops.evaluation.detection_3d.ties import TieRange, tie_range
+from admlops.evaluation.metrics import ERROR_NAMES, Metric
+from admlops.evaluation.slices import break_down
+from admlops.evaluation.statistics.bootstrap import Resampling, Scenes, Values, Weights, interval, resample_scenes
+
+PROTOCOLS = {protocol.name: protocol for protocol in (NUSCENES, VAD)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionResult:
+    """One protocol over one run. `resampled` is None where there are too few scenes; `resampling` says so."""
+
+    protocol: Protocol
+    matching: Matching
+    score: Score
+    ties: TieRange | None
+    scenes: Sequence[SampleScene]
+    resampling: Resampling
+    resampled: Resampled | None
+    parts: Mapping[str, Any]
+
+    def metrics(self, dataset: str) -> list[Metric]:
+        """mAP, NDS and the five mean errors, with their intervals."""
+        values = {"mAP": self.score.mean_ap, "NDS": self.score.nds, **_paper_names(self.score.errors)}
+        resampled = self.resamples()
+        return [
+            Metric(
+                name=name,
+                protocol=self.protocol.name,
+                value=value,
+                n=len(self.scenes),
+                dataset=dataset,
+                interval=interval(resampled[name]) if resampled else None,
+            )
+            for name, value in values.items()
+        ]
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric, its value in each resample; empty where there are none. They were made with the evaluation."""
+        return self.resamples()
+
+    def resamples(self) -> dict[str, Values]:
+        """By metric, its value in each resample; empty where there are none."""
+        if self.resampled is None:
+            return {}
+        return {"mAP": self.resampled.mean_ap, "NDS": self.resampled.nds, **_paper_names(self.resampled.errors)}
+
+    def details(self) -> dict[str, Any]:
+        """Classes, curves, what ties leave open, and the parts."""
+        ties: dict[str, Any] = {"tied_predictions": 0, "tie_ranges": {}}
+        if self.ties is not None:
+            ranges = {"mAP": self.ties.mean_ap, "NDS": self.ties.nds, **_paper_names(self.ties.errors)}
+            tied = {name: list(pair) for name, pair in ranges.items()}
+            ties = {"tied_predictions": self.ties.tied, "tie_ranges": tied}
+        return {**self.score.details(), **ties, "breakdowns": dict(self.parts)}
+
+
+def evaluate_detections(
+    boxes: Boxes, truth: GroundTruth, scenes: Sequence[SampleScene], protocol: Protocol
+) -> DetectionResult:
+    """Evaluate a run's boxes (global frame); `scenes` holds the scene of each sample of `truth`."""
+    matching = match_boxes(boxes, truth, protocol)
+    result = score(matching)
+    names = sorted({scene.name for scene in scenes})
+    resampling = resample_scenes(len(names))
+    # By name, so that two runs over the same scenes in another order draw the same ones.
+    number = {name: index for index, name in enumerate(names)}
+    of_sample = np.array([number[scene.name] for scene in scenes], dtype=np.int64)
+    with ThreadPoolExecutor(1) as pool:  # NumPy lets go of the interpreter, so the parts cost no time on two cores
+        parts = pool.submit(break_down, matching, scenes, protocol=protocol.name)
+        weights = resampling.weights
+        resampled = None if weights is None else resample_scores(matching, of_sample, weights)
+        ties = tie_range(matching, result)
+    return DetectionResult(
+        protocol=protocol,
+        matching=matching,
+        score=result,
+        ties=ties,
+        scenes=scenes,
+        resampling=resampling,
+        resampled=resampled,
+        parts=parts.result(),
+    )
+
+
+def _paper_names(errors: Mapping[str, Any]) -> dict[str, Any]:
+    """mATE for trans_err, and so on."""
+    return {ERROR_NAMES[name]: value for name, value in errors.items()}

@@ -1,0 +1,250 @@
+"""OpenLane-V2's metrics of a lane graph: DET_l, DET_t, TOP_ll, TOP_lt and their summary OLS.
+
+DET_l is the mean AP of lane centrelines by discrete Fréchet distance at 1, 2 and 3 m, DET_t the mean AP of traffic
+elements over their attributes by 1 - IoU at 0.75. TOP_ll and TOP_lt are the mean AP of a vertex's edges, over vertices,
+directions, thresholds and frames: see `lane_topology`. OLS is the mean of DET_l, DET_t, √TOP_ll and √TOP_lt. Two
+protocols are kept apart, because the devkit changed the TOP scores from 1.0 to 1.1 (2.1 computes as 1.1).
+
+A distance to a ground-truth lane shrinks with that lane's distance d from the ego vehicle, by max(0.5, 1 - 0.005 d
+[m]). Each prediction belongs to its nearest ground truth, the first of equals; in order of confidence it is a true
+positive if that distance is below the threshold and the ground truth not taken; there is no second choice. AP is the
+mean of the best precision at recall ≥ 0, 0.1, … 1. An attribute that neither side has in the whole set has AP 1.
+
+Source: openlanev2 1.0.0 and 1.1.0, evaluation/evaluate.py and distance.py, with the arithmetic of NumPy 1 (recall in
+single precision meets its thresholds in single precision). Two differences. The devkit's Chamfer gate is left out: the
+Chamfer distance is never larger than the Fréchet distance, and its limit is the largest threshold. Equal confidences
+keep their order here, where the devkit leaves it to the machine; `tie_ranges` says how far that can move each number.
+
+Frames come one after another and are let go, so that memory does not grow with the 300 × 300 matrices of a data set.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth
+from admlops.evaluation.lane_graph.matching import ATTRIBUTES, Matches, match_elements, match_lanes
+from admlops.evaluation.lane_graph.topology import TopologyScore
+from admlops.evaluation.metrics import Metric
+from admlops.evaluation.statistics.ap_resampling import resample_eleven_points
+from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+
+OPENLANE_1_0 = "openlanev2.1.0"
+OPENLANE_1_1 = "openlanev2.1.1"
+PROTOCOLS = (OPENLANE_1_0, OPENLANE_1_1)
+THRESHOLDS_FRECHET_M = (1.0, 2.0, 3.0)
+THRESHOLD_IOU_DISTANCE = 0.75
+FRAMES_AT_ONCE = 64
+
+Range = tuple[float, float]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneGraphEvaluation:
+    """The metrics, by name, and for each the lowest and highest value that orders of equal confidences can give.
+
+    `lane_ap` is by Fréchet threshold [m], `element_ap` by attribute number; `matches` are the lanes', in the frames'
+    order, and `scores` is what everything is computed from. `tie_ranges` is exact for DET_l and DET_t; for the others
+    it is an outer bound, wide where ties decide which prediction takes a ground truth.
+    """
+
+    protocol: str
+    frames: int
+    values: Mapping[str, float]
+    tie_ranges: Mapping[str, Range]
+    lane_ap: Mapping[float, float]
+    element_ap: Mapping[int, float]
+    matches: Sequence[Matches]
+    scores: _Scores
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each frame."""
+        return self.scores.resample(scenes, weights)
+
+    def metrics(self, dataset: str) -> list[Metric]:
+        """OLS and the four numbers it is made of."""
+        return [
+            Metric(name=name, protocol=self.protocol, value=value, n=self.frames, dataset=dataset)
+            for name, value in self.values.items()
+        ]
+
+
+def evaluate_lane_graphs(
+    frames: Iterable[tuple[LaneTruth, LanePrediction]], *, protocol: str = OPENLANE_1_1
+) -> LaneGraphEvaluation:
+    """Evaluate pairs of ground truth and prediction; `lanes.pair_frames` makes them from records.
+
+    Raises:
+        ValueError: the protocol is neither of PROTOCOLS.
+    """
+    return evaluate_lane_protocols(frames, (protocol,))[protocol]
+
+
+def evaluate_lane_protocols(
+    frames: Iterable[tuple[LaneTruth, LanePrediction]], protocols: Sequence[str]
+) -> dict[str, LaneGraphEvaluation]:
+    """The same under several protocols, in one pass over the frames.
+
+    Raises:
+        ValueError: one of the protocols is none of PROTOCOLS.
+    """
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    scores = {protocol: _Scores(averaged=protocol == OPENLANE_1_0) for protocol in protocols}
+    for chunk in _chunks(frames, FRAMES_AT_ONCE):
+        for score in scores.values():
+            score.add(chunk)
+    return {protocol: score.finish(protocol) for protocol, score in scores.items()}
+
+
+@dataclass
+class _Scores:
+    """What stays of the frames: hits and confidences, and sums of the topology scores."""
+
+    averaged: bool
+    frames: int = 0
+    lanes: list[Matches] = field(default_factory=list)
+    elements: list[Matches] = field(default_factory=list)
+    lane_topology: TopologyScore = field(default_factory=TopologyScore)
+    element_topology: TopologyScore = field(default_factory=TopologyScore)
+
+    def add(self, chunk: Sequence[tuple[LaneTruth, LanePrediction]]) -> None:
+        truths, predictions = [truth for truth, _ in chunk], [prediction for _, prediction in chunk]
+        lanes = match_lanes(truths, predictions, THRESHOLDS_FRECHET_M)
+        elements = match_elements(truths, predictions, THRESHOLD_IOU_DISTANCE, same_attribute=True)
+        any_element = match_elements(truths, predictions, THRESHOLD_IOU_DISTANCE, same_attribute=False)
+        for index in range(len(THRESHOLDS_FRECHET_M)):
+            by_frame = lanes.by_frame(index, averaged=self.averaged)
+            elements_by_frame = any_element.by_frame(0, averaged=self.averaged)
+            self.lane_topology.add(
+                [(t.lane_to_lane, p.lane_to_lane) for t, p in chunk],
+                by_frame,
+                by_frame,
+                averaged=self.averaged,
+                first=self.frames,
+            )
+            self.element_topology.add(
+                [(t.lane_to_traffic, p.lane_to_traffic) for t, p in chunk],
+                by_frame,
+                elements_by_frame,
+                averaged=self.averaged,
+                first=self.frames,
+            )
+        self.frames += len(chunk)
+        self.lanes.append(lanes)
+        self.elements.append(elements)
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """The five numbers in resamples of scenes."""
+        lanes = [
+            self._resample_ap(self.lanes, index, None, scenes, weights) for index in range(len(THRESHOLDS_FRECHET_M))
+        ]
+        elements = [self._resample_ap(self.elements, 0, attribute, scenes, weights) for attribute in ATTRIBUTES]
+        parts = {
+            "DET_l": np.mean(lanes, axis=0),
+            "DET_t": np.mean(elements, axis=0),
+            "TOP_ll": self.lane_topology.resample(scenes, weights),
+            "TOP_lt": self.element_topology.resample(scenes, weights),
+        }
+        return {"OLS": _score(parts), **parts}
+
+    def _resample_ap(
+        self, matches: Sequence[Matches], index: int, attribute: int | None, scenes: Scenes, weights: Weights
+    ) -> Values:
+        """AP at threshold `index` in resamples of scenes."""
+        ours = [part.select(index, attribute) for part in matches]
+        frames, truths = (
+            np.concatenate([np.zeros(0, np.int64), *(part.frames_of(attribute)[side] for part in matches)])
+            for side in (0, 1)
+        )
+        starts = np.cumsum([0, *(len(part.first) - 1 for part in matches)])[:-1]
+        found = np.repeat(starts, [len(confidence) for confidence, _, _ in ours]) + frames
+        there = np.repeat(starts, [count for _, _, count in ours]) + truths
+        return resample_eleven_points(
+            np.concatenate([np.zeros(0, np.float32), *(confidence for confidence, _, _ in ours)]),
+            np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in ours)]),
+            scenes[found],
+            np.bincount(scenes[there], minlength=weights.shape[1]),
+            weights,
+        )
+
+    def finish(self, protocol: str) -> LaneGraphEvaluation:
+        lane_aps = [_average_precision(self.lanes, index, attribute=None) for index in range(len(THRESHOLDS_FRECHET_M))]
+        element_aps = [_average_precision(self.elements, 0, attribute=attribute) for attribute in ATTRIBUTES]
+        low, value, high = (
+            self._values([ap[k] for ap in lane_aps], [ap[k] for ap in element_aps], k) for k in range(3)
+        )
+        return LaneGraphEvaluation(
+            protocol=protocol,
+            frames=self.frames,
+            scores=self,
+            values=value,
+            tie_ranges={name: (low[name], high[name]) for name in value},
+            lane_ap={t: float(ap[1]) for t, ap in zip(THRESHOLDS_FRECHET_M, lane_aps, strict=True)},
+            element_ap={a: float(ap[1]) for a, ap in zip(ATTRIBUTES, element_aps, strict=True)},
+            matches=tuple(self.lanes),
+        )
+
+    def _values(self, lanes: list[np.float32], elements: list[np.float32], which: int) -> dict[str, float]:
+        """The five numbers; `which` is 0 for the lowest, 1 for the number itself, 2 for the highest."""
+        parts = {
+            "DET_l": float(np.asarray(lanes).mean()),
+            "DET_t": float(np.asarray(elements).mean()),
+            "TOP_ll": self.lane_topology.mean()[which],
+            "TOP_lt": self.element_topology.mean()[which],
+        }
+        return {"OLS": float(_score(parts)), **parts}
+
+
+def _score(parts: Mapping[str, Any]) -> Any:
+    """OLS of its four parts, numbers or arrays of them."""
+    return np.mean([part**0.5 if name.startswith("TOP") else part for name, part in parts.items()], axis=0)
+
+
+def _average_precision(
+    matches: Sequence[Matches], index: int, *, attribute: int | None
+) -> tuple[np.float32, np.float32, np.float32]:
+    """AP at threshold `index` over all frames: with true positives last among equals, in order, and first."""
+    ours = [part.select(index, attribute) for part in matches]
+    truth = sum(count for _, _, count in ours)
+    confidences = np.concatenate([np.zeros(0, np.float32), *(confidence for confidence, _, _ in ours)])
+    positive = np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in ours)])
+    if not truth and not len(positive):
+        return (np.float32(1),) * 3
+    descending = -confidences
+    orders = (
+        np.lexsort((positive, descending)),
+        np.argsort(descending, kind="stable"),
+        np.lexsort((~positive, descending)),
+    )
+    low, value, high = (_eleven_points(positive[order], truth) for order in orders)
+    return low, value, high
+
+
+def _eleven_points(positive: NDArray[np.bool_], truth: int) -> np.float32:
+    """The mean of the best precision at recalls of at least 0, 0.1, … 1, in single precision throughout."""
+    tiny = np.finfo(np.float32).eps
+    tp, fp = np.cumsum(positive.astype(np.float32)), np.cumsum((~positive).astype(np.float32))
+    recall = tp / np.float32(max(float(truth), float(tiny)))
+    precision = tp / np.maximum(tp + fp, tiny)
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], np.float32(0))
+    total = np.float32(0)
+    for threshold in np.arange(0, 1 + 1e-3, 0.1).astype(np.float32):
+        total += best[np.searchsorted(recall, threshold)]
+    return np.float32(total / np.float32(11))
+
+
+def _chunks(
+    frames: Iterable[tuple[LaneTruth, LanePrediction]], size: int
+) -> Iterator[list[tuple[LaneTruth, LanePrediction]]]:
+    iterator = iter(frames)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk

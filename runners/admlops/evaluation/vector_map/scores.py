@@ -1,0 +1,253 @@
+"""AP of vector map elements, as MapTR defines it: by Chamfer distance, and the IoU variant.
+
+Predictions and ground truth are resampled to 100 equidistant points. The distance of a pair is the mean of the two
+directed Chamfer distances; it exists only if the two lines, buffered by 2 m with flat caps and mitred joins, intersect.
+Every prediction belongs to its nearest ground truth, the first of equals; in order of confidence it is a true positive
+if that distance is at most the threshold and that element is not taken yet, and there is no second choice. AP is the
+area under the monotone precision-recall curve, in single precision; a class AP is the mean over the thresholds, mAP the
+mean over the classes, those without ground truth included as 0. The IoU variant takes the IoU of lines buffered by 1 m
+in place of the distance.
+
+Source: MapTR, projects/mmdet3d_plugin/datasets/map_utils/{mean_ap,tpfp,tpfp_chamfer}.py. One difference: equal
+confidences keep their order here, where `numpy.argsort` there leaves it to the machine. How far their order can move
+the number is the range from `ap_low` to `ap_high`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admlops.core.errors import RecordError
+from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector
+from admlops.evaluation.metrics import MAP_CENTERLINE_PROTOCOL, MAP_IOU_PROTOCOL, MAP_PROTOCOL, Metric
+from admlops.evaluation.statistics.ap_resampling import resample_area
+from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+from admlops.evaluation.vector_map.curves import Curve, SampleMatch, precision_recall, thin, true_positives_of
+from admlops.evaluation.vector_map.polylines import Batch, buffer_iou, nearest_lines, resample
+from admlops.evaluation.vector_map.predictions import MapRecord, Predictions, read_all_predictions
+
+THRESHOLDS_M = (0.5, 1.0, 1.5)
+IOU_THRESHOLDS = tuple(float(value) for value in np.linspace(0.5, 0.95, 10))
+SAMPLES_AT_ONCE = 256
+"""Samples evaluated in one go: some 20 MB of resampled lines a class."""
+
+THREADS = min(2, os.cpu_count() or 1)
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapProtocol:
+    """What is evaluated. `limits` are the largest distances that match; an IoU counts as a distance of minus itself."""
+
+    name: str
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    limits: tuple[float, ...]
+    nearest: Callable[[Batch, Batch], tuple[NDArray[np.intp], Points]]
+
+
+def _nearest_by_chamfer(predictions: Batch, truth: Batch) -> tuple[NDArray[np.intp], Points]:
+    return nearest_lines(predictions, truth, limit_m=max(THRESHOLDS_M))
+
+
+def _nearest_by_iou(predictions: Batch, truth: Batch) -> tuple[NDArray[np.intp], Points]:
+    return buffer_iou(predictions, truth, least=min(IOU_THRESHOLDS))
+
+
+CHAMFER = MapProtocol(
+    name=MAP_PROTOCOL,
+    classes=MAP_CLASSES,
+    thresholds=THRESHOLDS_M,
+    limits=THRESHOLDS_M,
+    nearest=_nearest_by_chamfer,
+)
+IOU = MapProtocol(
+    name=MAP_IOU_PROTOCOL,
+    classes=MAP_CLASSES,
+    thresholds=IOU_THRESHOLDS,
+    limits=tuple(-value for value in IOU_THRESHOLDS),
+    nearest=_nearest_by_iou,
+)
+CHAMFER_WITH_CENTERLINES = MapProtocol(
+    name=MAP_CENTERLINE_PROTOCOL,
+    classes=(*MAP_CLASSES, CENTERLINE),
+    thresholds=THRESHOLDS_M,
+    limits=THRESHOLDS_M,
+    nearest=_nearest_by_chamfer,
+)
+PROTOCOLS = (CHAMFER, IOU, CHAMFER_WITH_CENTERLINES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapEvaluation:
+    """Everything the protocol says about a run: curves by class and threshold, and the matches behind them."""
+
+    samples: int
+    curves: Mapping[str, Mapping[float, Curve]]
+    matches: Mapping[str, Sequence[SampleMatch]]
+    protocol: str = MAP_PROTOCOL
+
+    def class_ap(self, name: str) -> float:
+        """The mean AP over the thresholds."""
+        return float(np.mean([curve.ap for curve in self.curves[name].values()]))
+
+    def tie_ranges(self) -> dict[str, tuple[float, float]]:
+        """By metric, the lowest and the highest value that any order of equal confidences can give."""
+        ends = {
+            f"AP_{name}": (
+                float(np.mean([curve.ap_low for curve in curves.values()])),
+                float(np.mean([curve.ap_high for curve in curves.values()])),
+            )
+            for name, curves in self.curves.items()
+        }
+        low, high = (float(np.mean([end[side] for end in ends.values()])) for side in (0, 1))
+        return {"mAP": (low, high), **ends}
+
+    def metrics(self, dataset: str) -> list[Metric]:
+        """mAP and the AP of each class."""
+        by_class = {f"AP_{name}": self.class_ap(name) for name in self.curves}
+        values = {"mAP": float(np.mean(list(by_class.values()))), **by_class}
+        return [
+            Metric(name=name, protocol=self.protocol, value=value, n=self.samples, dataset=dataset)
+            for name, value in values.items()
+        ]
+
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each sample."""
+        (protocol,) = (one for one in PROTOCOLS if one.name == self.protocol)
+        aps = {}
+        for name, matches in self.matches.items():
+            confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
+            scene = np.repeat(scenes, [len(match.ids) for match in matches])
+            there = np.array([len(match.ground_truth) for match in matches])
+            truth = np.bincount(scenes, weights=there, minlength=weights.shape[1]).astype(np.int64)
+            areas = [
+                resample_area(confidences, true_positives_of(matches, limit), scene, truth, weights)
+                for limit in protocol.limits
+            ]
+            aps[f"AP_{name}"] = np.mean(areas, axis=0)
+        return {"mAP": np.mean(list(aps.values()), axis=0), **aps}
+
+    def details(self) -> dict[str, Any]:
+        """AP and counts by class, what ties leave open, and the curves, thinned to 100 points, for `metrics.json`."""
+        classes = {
+            name: {
+                "ap": {_label(threshold): curve.ap for threshold, curve in curves.items()},
+                "mean_ap": self.class_ap(name),
+                "ground_truth": sum(len(match.ground_truth) for match in self.matches[name]),
+                "predictions": sum(len(match.ids) for match in self.matches[name]),
+            }
+            for name, curves in self.curves.items()
+        }
+        thinned = {
+            name: {_label(threshold): thin(curve) for threshold, curve in curves.items()}
+            for name, curves in self.curves.items()
+        }
+        ranges = {name: list(ends) for name, ends in self.tie_ranges().items()}
+        return {"classes": classes, "curves": thinned, "tie_ranges": ranges}
+
+
+def evaluate_map(
+    records: Iterable[MapRecord],
+    ground_truth: Mapping[str, Sequence[MapVector]],
+    samples: Mapping[str, Mapping[str, Any]],
+    *,
+    protocol: MapProtocol = CHAMFER,
+) -> MapEvaluation:
+    """Evaluate the map elements of `records` in their order; a failed record counts as one without elements.
+
+    Args:
+        records: standard records, elements in the ego frame; one for each sample of `ground_truth`.
+        ground_truth: by sample token, the vectors in the patch frame.
+        samples: by sample token, the sample in the shape of docs/architecture.md.
+
+    Raises:
+        RecordError: an element has a type that the protocol does not know, a record's sample is not among the ground
+            truth, a sample has two records or none.
+    """
+    found = read_all_predictions(records, ground_truth, samples, protocol.classes)
+    if missing := [token for token in ground_truth if token not in found]:
+        raise RecordError(
+            f"{len(missing)} of {len(ground_truth)} samples have no record, {missing[0]} among them",
+            hint="run the model on these samples: admlops run MODEL --run NAME --resume",
+        )
+    return evaluate_elements(found, ground_truth, protocol=protocol)
+
+
+def evaluate_elements(
+    predictions: Mapping[str, Mapping[str, Predictions]],
+    ground_truth: Mapping[str, Sequence[MapVector]],
+    *,
+    protocol: MapProtocol = CHAMFER,
+) -> MapEvaluation:
+    """`evaluate_map` from predictions by sample token and class, in the frame of the ground truth."""
+    tokens = list(predictions)
+    chunks = [tokens[start : start + SAMPLES_AT_ONCE] for start in range(0, len(tokens), SAMPLES_AT_ONCE)]
+
+    def match(job: tuple[str, list[str]]) -> list[SampleMatch]:
+        name, chunk = job
+        return _match_samples(chunk, [predictions[token][name] for token in chunk], name, ground_truth, protocol)
+
+    jobs = list(itertools.product(protocol.classes, chunks))
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = zip(jobs, pool.map(match, jobs), strict=True)
+        matches: dict[str, list[SampleMatch]] = {name: [] for name in protocol.classes}
+        for (name, _), part in done:
+            matches[name].extend(part)
+    pairs = tuple(zip(protocol.thresholds, protocol.limits, strict=True))
+    curves = {name: {t: precision_recall(matches[name], limit) for t, limit in pairs} for name in protocol.classes}
+    return MapEvaluation(samples=len(tokens), curves=curves, matches=matches, protocol=protocol.name)
+
+
+def match_sample(
+    token: str,
+    predictions: Predictions,
+    name: str,
+    ground_truth: Sequence[MapVector],
+    *,
+    protocol: MapProtocol = CHAMFER,
+) -> SampleMatch:
+    """Find the nearest element of class `name` for each prediction."""
+    (match,) = _match_samples([token], [predictions], name, {token: ground_truth}, protocol)
+    return match
+
+
+def _match_samples(
+    tokens: Sequence[str],
+    predictions: Sequence[Predictions],
+    name: str,
+    ground_truth: Mapping[str, Sequence[MapVector]],
+    protocol: MapProtocol,
+) -> list[SampleMatch]:
+    indices = [[i for i, vector in enumerate(ground_truth[token]) if vector.type == name] for token in tokens]
+    there = [ground_truth[token][i].points for token, own in zip(tokens, indices, strict=True) for i in own]
+    found = [line for batch in predictions for line in batch.lines]
+    batch = Batch.of(resample(found), [len(batch.lines) for batch in predictions])
+    nearest, distance = protocol.nearest(batch, Batch.of(resample(there), [len(own) for own in indices]))
+    return [
+        SampleMatch(
+            sample_token=token,
+            confidences=own.confidences,
+            ids=own.ids,
+            ground_truth=tuple(elements),
+            nearest=nearest[start:end],
+            distance=distance[start:end],
+        )
+        for token, own, elements, (start, end) in zip(
+            tokens, predictions, indices, itertools.pairwise(batch.first.tolist()), strict=True
+        )
+    ]
+
+
+def _label(threshold: float) -> str:
+    """0.5, 1.0, 0.65: without the noise of steps of 0.05."""
+    return str(round(threshold, 4))
