@@ -32,13 +32,13 @@ from pathlib import Path
 
 from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment, Recipe, ensure
-from admlops.environments.interpreter import find_interpreter
+from admlops.environments.install.options import COMPRESSED, STORED, BuildOptions
 from admlops.environments.inventory import list_installed
-from admlops.environments.libraries import Libraries
-from admlops.environments.lock import read_lock
-from admlops.environments.options import COMPRESSED, STORED, BuildOptions
-from admlops.environments.packs import pack_environment
 from admlops.environments.removal import remove
+from admlops.environments.reuse.libraries import Libraries
+from admlops.environments.reuse.packs import pack_environment
+from admlops.environments.spec.interpreter import find_interpreter
+from admlops.environments.spec.requirements import read_lock
 
 PYTHON = ">=3.11,<3.12"
 GPU_PART = re.compile(r"^(torch|torchvision|triton|mmcv-full|nvidia-|cuda-)")

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from admlops.environments.packs import Pack, pack_environment, unpack
+from admlops.environments.reuse.packs import Pack, pack_environment, unpack
 
 RUNS = 5
 

@@ -11,8 +11,8 @@ import pytest
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
+from admlops.environments.install.venv import writes_of
 from admlops.environments.progress import Progress
-from admlops.environments.python_packages import writes_of
 
 WRITER = """
 import pathlib, sys, time

@@ -15,7 +15,7 @@ from tests.conda_channel.interpreters import distribution_package, python_packag
 from tests.conda_channel.packages import PLACEHOLDER, Format, Package
 
 from admlops.core.errors import EnvError
-from admlops.environments.interpreter import find_interpreter
+from admlops.environments.spec.interpreter import find_interpreter
 
 PYTHON_MINORS = ("3.8", "3.11")
 BUNDLED_WHEELS = ("lib/python3.*/ensurepip/_bundled", "share/python-wheels")

@@ -31,10 +31,10 @@ from admlops.catalog import load_model
 from admlops.core.errors import AdmlopsError, EnvError
 from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment, Recipe, find_model
-from admlops.environments.lock import read_lock
-from admlops.environments.ops.patches import apply_patches
-from admlops.environments.ops.source import fetch_source, unpack_source
-from admlops.environments.ops.toolchain import index_settings
+from admlops.environments.install.ops.patches import apply_patches
+from admlops.environments.install.ops.source import fetch_source, unpack_source
+from admlops.environments.install.ops.toolchain import index_settings
+from admlops.environments.spec.requirements import read_lock
 
 ARCHS = ("80", "90", "100", "120")
 KERNEL_ATTENTION = Path("projects/mmdet3d_plugin/maptr/modules/ops/geometric_kernel_attn/src")

@@ -18,7 +18,7 @@ import pytest
 
 from admlops.core.paths import Layout, find_layout
 from admlops.environments import Recipe
-from admlops.environments.ops import build_ops
+from admlops.environments.install.ops import build_ops
 
 NAME = "tinyops"
 BUILD_TOOLS = ("ninja", "packaging", "pip", "setuptools", "wheel")
@@ -117,7 +117,7 @@ class Workshop:
     def start(self, recipe: Recipe) -> subprocess.Popen[str]:
         """Build in a process of its own, a session leader."""
         program = (
-            "import sys; from pathlib import Path; from admlops.environments.ops import build_ops\n"
+            "import sys; from pathlib import Path; from admlops.environments.install.ops import build_ops\n"
             "from admlops.core.paths import Layout; from tests.environments.ops_fixtures import make_recipe\n"
             "prefix, root, repository, environments, lock = map(Path, sys.argv[1:])\n"
             "layout = Layout(root=root, repository=repository, environments=environments)\n"

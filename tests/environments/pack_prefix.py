@@ -8,7 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
-from admlops.environments.contents import LEFT_OUT
+from admlops.environments.integrity.file_manifest import LEFT_OUT
 from admlops.environments.prefix import SENTINEL, write_state
 
 DIGEST = "d" * 64

@@ -14,8 +14,8 @@ from tests.interpreters import PYTHON38
 
 from admlops.core.paths import Layout, find_layout
 from admlops.environments import Recipe, ensure
-from admlops.environments.accepted import ACCEPTED_FILE, read_accepted
-from admlops.environments.verification import verify
+from admlops.environments.integrity.record_overrides import ACCEPTED_FILE, read_accepted
+from admlops.environments.integrity.verification import verify
 
 WHEEL = "odd-1.0-py3-none-any.whl"
 MODULE = "odd/__init__.py"

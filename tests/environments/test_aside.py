@@ -18,10 +18,10 @@ import pytest
 from tests.environments.pack_prefix import DIGEST, LONG_NAME, make_prefix, tree_of
 from tests.environments.small_checkout import SmallCheckout
 
-from admlops.environments.aside import aside_of, can_come_back, restore_from_aside, set_aside
-from admlops.environments.contents import CONTENTS_FILE, SCHEMA, list_contents, read_contents
+from admlops.environments.integrity.file_manifest import CONTENTS_FILE, SCHEMA, list_contents, read_contents
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.environments.removal import held
+from admlops.environments.reuse.aside import aside_of, can_come_back, restore_from_aside, set_aside
 
 SITE = Path("lib/python3.11/site-packages")
 INIT = SITE / "pkg/__init__.py"
@@ -30,8 +30,8 @@ LARGE = SITE / "large.bin"
 RESTORE = """
 import sys
 from pathlib import Path
-from admlops.environments.aside import restore_from_aside
-from admlops.environments.building import clear_prefix
+from admlops.environments.reuse.aside import restore_from_aside
+from admlops.environments.install.prefix_lock import clear_prefix
 
 prefix = Path(sys.argv[1])
 clear_prefix(prefix)

@@ -20,10 +20,10 @@ from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.processes import run
 from admlops.environments import Environment, Recipe, ensure
-from admlops.environments.interpreter import find_interpreter
+from admlops.environments.install.preflight import RESERVE_BYTES
 from admlops.environments.prefix import STATE_FILE
-from admlops.environments.preflight import RESERVE_BYTES
 from admlops.environments.removal import remove
+from admlops.environments.spec.interpreter import find_interpreter
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_what_was_set_aside_needs_no_disk(layout: Layout, recipe: Recipe, monkey
     built = ensure(layout, recipe, say=print)
     remove(layout, built.prefix)
     usage = SimpleNamespace(free=RESERVE_BYTES + 1)
-    monkeypatch.setattr("admlops.environments.preflight.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("admlops.environments.install.preflight.shutil.disk_usage", lambda _: usage)
     said: list[str] = []
     assert ensure(layout, recipe, say=said.append) == built
     assert "took back Small-modern" in said[-1]

@@ -24,11 +24,11 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.processes import run
 from admlops.environments import Environment, Recipe, ensure, find
-from admlops.environments.backends import read_conda_packages
-from admlops.environments.build import BuildOptions, locked_packages
-from admlops.environments.conda import channels_answer, not_cached
+from admlops.environments.install.backends import read_conda_packages
+from admlops.environments.install.build import BuildOptions, locked_packages
+from admlops.environments.install.conda import channels_answer, not_cached
+from admlops.environments.integrity.verification import verify
 from admlops.environments.prefix import STATE_FILE
-from admlops.environments.verification import verify
 
 WHEELS = Path(__file__).parents[1] / "conda_channel" / "wheels.txt"
 UNREACHABLE = {"ADMLOPS_CONDA_MIRROR": "http://127.0.0.1:9"}

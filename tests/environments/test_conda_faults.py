@@ -15,9 +15,9 @@ from tests.conda_channel.disks import resize_disk, small_disk
 from tests.conda_channel.server import Fault
 
 from admlops.core.errors import AdmlopsError, DownloadError, StorageError
-from admlops.environments.conda import install_conda
+from admlops.environments.install.conda import install_conda
+from admlops.environments.integrity.verification import verify
 from admlops.environments.locking.conda_lock import CondaPackage
-from admlops.environments.verification import verify
 
 SPECS = ("big", "gxx_linux-64")
 
@@ -137,7 +137,7 @@ def test_two_installers_with_one_cold_cache_share_each_download(tmp_path: Path, 
         """
         import sys
         from pathlib import Path
-        from admlops.environments.conda import install_conda
+        from admlops.environments.install.conda import install_conda
         from admlops.environments.locking.conda_lock import read_conda_lock
 
         lock, prefix, cache = map(Path, sys.argv[1:])

@@ -12,10 +12,10 @@ import pytest
 from tests.environments.pack_prefix import DIGEST, make_prefix, tree_of
 from tests.environments.small_checkout import SmallCheckout, locked
 
-from admlops.environments.contents import hash_file, list_contents
-from admlops.environments.libraries import SMALLEST_BYTES, Libraries, is_library
-from admlops.environments.options import COMPRESSED, STORED
-from admlops.environments.packs import Pack, libraries_wanted, pack_environment, restore_from_pack, unpack
+from admlops.environments.install.options import COMPRESSED, STORED
+from admlops.environments.integrity.file_manifest import hash_file, list_contents
+from admlops.environments.reuse.libraries import SMALLEST_BYTES, Libraries, is_library
+from admlops.environments.reuse.packs import Pack, libraries_wanted, pack_environment, restore_from_pack, unpack
 
 LIBRARY = Path("lib/libbig.so.12")
 HUGE = Path("lib/libhuge.a")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
-from admlops.environments.lock import read_lock
+from admlops.environments.spec.requirements import read_lock
 
 HASH = "sha256:" + "a" * 64
 

@@ -20,10 +20,10 @@ from tests.file_server import FileServer, file_server, whole
 from admlops.catalog import list_models, load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
-from admlops.environments.lock import read_lock
 from admlops.environments.locking.check import check_locks
 from admlops.environments.locking.conda_lock import read_conda_lock
 from admlops.environments.locking.variant_locks import locks_of
+from admlops.environments.spec.requirements import read_lock
 
 
 def wheel(name: str, version: str, *, depends: str = "") -> bytes:

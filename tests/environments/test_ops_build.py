@@ -27,10 +27,10 @@ from tests.environments.ops_fixtures import (
 
 from admlops.core.errors import EnvError
 from admlops.environments import Recipe
-from admlops.environments.lock import read_lock
-from admlops.environments.ops import build_ops
-from admlops.environments.ops.compile import compiled_modules
-from admlops.environments.ops.expected import expect_compiling
+from admlops.environments.install.ops import build_ops
+from admlops.environments.install.ops.compile import compiled_modules
+from admlops.environments.install.ops.expected import expect_compiling
+from admlops.environments.spec.requirements import read_lock
 
 pytestmark = needs_compiler
 HELD_UP = """

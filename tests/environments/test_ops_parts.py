@@ -13,11 +13,11 @@ import pytest
 from tests.environments.ops_fixtures import make_patch
 
 from admlops.core.errors import EnvError
-from admlops.environments.ops.jobs import count_cores, max_jobs
-from admlops.environments.ops.key import WheelKey, torch_arch_list
-from admlops.environments.ops.log import count_objects, follow, read_tail
-from admlops.environments.ops.patches import apply_patches, patches_digest, select_patches
-from admlops.environments.ops.smoke import smoke_test
+from admlops.environments.install.ops.jobs import count_cores, max_jobs
+from admlops.environments.install.ops.key import WheelKey, torch_arch_list
+from admlops.environments.install.ops.log import count_objects, follow, read_tail
+from admlops.environments.install.ops.patches import apply_patches, patches_digest, select_patches
+from admlops.environments.install.ops.smoke import smoke_test
 from admlops.health import available_memory_bytes
 
 GIGABYTE = 1_000_000_000

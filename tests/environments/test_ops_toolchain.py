@@ -13,13 +13,13 @@ from tests.environments.ops_fixtures import Workshop, make_recipe, make_tool_env
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
-from admlops.environments.ops import build_ops
-from admlops.environments.ops import toolchain as toolchains
-from admlops.environments.ops.build import build_options
-from admlops.environments.ops.compile import compiled_modules
-from admlops.environments.ops.describe import Described
-from admlops.environments.ops.toolchain import closed_environment, closed_path, find_toolchain, index_settings
-from admlops.environments.ops.trace import check_trace, read_trace, tracing_variables
+from admlops.environments.install.ops import build_ops
+from admlops.environments.install.ops import toolchain as toolchains
+from admlops.environments.install.ops.build import build_options
+from admlops.environments.install.ops.compile import compiled_modules
+from admlops.environments.install.ops.describe import Described
+from admlops.environments.install.ops.toolchain import closed_environment, closed_path, find_toolchain, index_settings
+from admlops.environments.install.ops.trace import check_trace, read_trace, tracing_variables
 
 pytestmark = needs_compiler
 

@@ -22,8 +22,8 @@ from tests.environments.pack_prefix import make_prefix
 
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.file_lock import hold
-from admlops.environments.packs import Pack, pack_environment
-from admlops.environments.packs.stores import Listing, open_store, pull, push
+from admlops.environments.reuse.packs import Pack, pack_environment
+from admlops.environments.reuse.packs.stores import Listing, open_store, pull, push
 
 LOCK = Path(__file__).parent / "s3" / "requirements.txt"
 PART_BYTES = 1 << 18
@@ -94,7 +94,7 @@ def _wait_for_address(log: Path) -> str:
 @pytest.fixture
 def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
     """A pack of many parts."""
-    monkeypatch.setattr("admlops.environments.packs.stores.PART_BYTES", PART_BYTES)
+    monkeypatch.setattr("admlops.environments.reuse.packs.stores.PART_BYTES", PART_BYTES)
     prefix = make_prefix(tmp_path / "environments" / "Tiny-modern-dddddddddddd")
     return pack_environment(prefix, tmp_path / "packs")
 
@@ -136,7 +136,7 @@ TRANSFER = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from admlops.environments.packs import read_pack, stores
+    from admlops.environments.reuse.packs import read_pack, stores
     action, archive, target, part_bytes = sys.argv[1:]
     stores.PART_BYTES = int(part_bytes)
     if action == "push":

@@ -21,11 +21,11 @@ from blake3 import blake3
 from tests.environments.pack_prefix import DIGEST, Tree, make_prefix, tree_of
 
 from admlops.core.errors import EnvError, StorageError
-from admlops.environments.contents import SCHEMA, Entry, Interpreter
-from admlops.environments.options import COMPRESSED, STORED
-from admlops.environments.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
-from admlops.environments.packs.manifest import Manifest, encode_manifest, manifest_of, parse_manifest
+from admlops.environments.install.options import COMPRESSED, STORED
+from admlops.environments.integrity.file_manifest import SCHEMA, Entry, Interpreter
 from admlops.environments.prefix import STATE_FILE
+from admlops.environments.reuse.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
+from admlops.environments.reuse.packs.manifest import Manifest, encode_manifest, manifest_of, parse_manifest
 
 HELLO = b"hello"
 
@@ -259,7 +259,7 @@ def test_a_killed_packing_leaves_the_old_pack_or_none(prefix: Path, tmp_path: Pa
         """
         import sys
         from pathlib import Path
-        from admlops.environments.packs import pack_environment
+        from admlops.environments.reuse.packs import pack_environment
         pack_environment(Path(sys.argv[1]), Path(sys.argv[2]))
         """
     )

@@ -15,12 +15,12 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.core.processes import run
 from admlops.environments import Environment, Recipe, ensure_model
-from admlops.environments.build import locked_packages
-from admlops.environments.ops import smoke_test
-from admlops.environments.ops.compile import compiled_modules
-from admlops.environments.options import BuildOptions
+from admlops.environments.install.build import locked_packages
+from admlops.environments.install.ops import smoke_test
+from admlops.environments.install.ops.compile import compiled_modules
+from admlops.environments.install.options import BuildOptions
+from admlops.environments.integrity.verification import verify
 from admlops.environments.prefix import read_state
-from admlops.environments.verification import verify
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(4 * 3600)]
 ENVIRONMENTS = [(model, variant) for model in ("MapTR", "StreamPETR") for variant in ("classic", "modern")]

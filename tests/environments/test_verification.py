@@ -18,11 +18,11 @@ from tests.environments.small_checkout import locked
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
-from admlops.environments.conda import install_conda
-from admlops.environments.lock import LockedPackage, read_lock
+from admlops.environments.install.conda import install_conda
+from admlops.environments.integrity.files import is_fresh_bytecode
+from admlops.environments.integrity.verification import Report, verify
 from admlops.environments.locking.conda_lock import CondaPackage
-from admlops.environments.verification import Report, verify
-from admlops.environments.verification_files import is_fresh_bytecode
+from admlops.environments.spec.requirements import LockedPackage, read_lock
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import Layout
     from admlops.environments import Environment
-    from admlops.environments.options import BuildOptions
+    from admlops.environments.install.options import BuildOptions
     from admlops.environments.progress import Say
-    from admlops.environments.recipe import Device
+    from admlops.environments.spec.specification import Device
 
 
 @click.command("install", epilog="Example: admlops env install MapTR PETR --variant classic")
@@ -63,7 +63,7 @@ def install(
     from admlops.cli.install_progress import show_installation
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout
-    from admlops.environments.options import BuildOptions
+    from admlops.environments.install.options import BuildOptions
 
     layout = find_layout()
     rows = []
@@ -114,9 +114,9 @@ def _is_elsewhere(layout: Layout) -> bool:
 
 def _keep_pack(layout: Layout, environment: Environment, say: Say) -> None:
     from admlops.cli.env_pack import pack_one
+    from admlops.environments.install.options import COMPRESSED, STORED
     from admlops.environments.inventory import select
-    from admlops.environments.options import COMPRESSED, STORED
-    from admlops.environments.packs import pack_path, read_pack
+    from admlops.environments.reuse.packs import pack_path, read_pack
 
     kept = read_pack(pack_path(layout.packs, environment.prefix))
     if kept is not None and kept.manifest.digest == environment.digest:
@@ -144,7 +144,7 @@ def _choose_variant(model: Model, device: Device | None, say: Say) -> str:
     if device == "cpu" or not any(pins.arch for pins in model.variants.values()):
         return model.default_variant
     from admlops.environments.gpus import detect_gpus
-    from admlops.environments.preflight import choose_variant
+    from admlops.environments.install.preflight import choose_variant
 
     chosen = choose_variant(model, detect_gpus())
     if chosen != model.default_variant:

@@ -43,8 +43,8 @@ def list_environments(as_json: bool) -> None:
 def _rows(layout: Layout) -> Iterator[dict[str, Any]]:
     from admlops.catalog import list_models, load_model, setup_status
     from admlops.environments import find_model, find_official
-    from admlops.environments.aside import list_aside
     from admlops.environments.inventory import list_installed, official_names
+    from admlops.environments.reuse.aside import list_aside
 
     installed = list_installed(layout)
     for model in (load_model(layout, name) for name in list_models(layout)):

@@ -95,7 +95,7 @@ def _check(variants: list[VariantLocks], as_json: bool) -> None:
 
 def _record(variants: list[VariantLocks], as_json: bool) -> None:
     from admlops.core.paths import find_layout
-    from admlops.environments.caches import cache_folder
+    from admlops.environments.install.caches import cache_folder
     from admlops.environments.locking.record import record_locks
 
     cache = cache_folder(find_layout())

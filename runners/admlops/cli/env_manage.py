@@ -15,8 +15,8 @@ import click
 from admlops.cli.env_use import DEVICE, VARIANT
 
 if TYPE_CHECKING:
+    from admlops.environments.integrity.verification import Report, Watch
     from admlops.environments.inventory import Installed
-    from admlops.environments.verification import Report, Watch
 
 NAMES = click.argument("names", metavar="MODEL...", nargs=-1)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -56,7 +56,7 @@ def verify(names: tuple[str, ...], variant: str | None, device: str | None, full
 
 def verify_one(one: Installed, *, full: bool) -> Report:
     """Verify one prefix against its locks, with progress on a terminal."""
-    from admlops.environments import verification
+    from admlops.environments.integrity import verification
     from admlops.environments.inventory import locked_conda, locked_python
 
     with hashing(one.prefix.name) as watch:

@@ -9,12 +9,12 @@ import click
 
 from admlops.cli.env_manage import AS_JSON, hashing, verify_one
 from admlops.cli.env_use import DEVICE, VARIANT
-from admlops.environments.options import COMPRESSED
+from admlops.environments.install.options import COMPRESSED
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.environments.inventory import Installed
-    from admlops.environments.packs import Pack
+    from admlops.environments.reuse.packs import Pack
 
 NAMES = click.argument("names", metavar="MODEL...", nargs=-1, required=True)
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
@@ -56,7 +56,7 @@ def pack(names: tuple[str, ...], variant: str | None, device: str | None, level:
 def pack_one(layout: Layout, one: Installed, level: int) -> Pack:
     """Pack one environment after comparing every file with its package. Raises EnvError if one differs."""
     from admlops.core.errors import EnvError
-    from admlops.environments.packs import pack_environment
+    from admlops.environments.reuse.packs import pack_environment
 
     report = verify_one(one, full=True)
     if not report.clean:
@@ -93,7 +93,7 @@ def push(names: tuple[str, ...], variant: str | None, device: str | None, target
     """
     from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
-    from admlops.environments.packs import pack_path, read_pack, stores
+    from admlops.environments.reuse.packs import pack_path, read_pack, stores
 
     layout = find_layout()
     rows = []
@@ -142,7 +142,7 @@ def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None
     from admlops.core.errors import EnvError
     from admlops.environments import candidates
     from admlops.environments.inventory import recipes_named
-    from admlops.environments.packs import stores
+    from admlops.environments.reuse.packs import stores
 
     recipes = recipes_named(layout, name, variant, device)
     wanted = [prefix.name for recipe in recipes for prefix, _ in candidates(layout, recipe)]

@@ -11,8 +11,8 @@ from admlops.cli.env_manage import AS_JSON, hashing
 from admlops.cli.env_use import DEVICE, VARIANT
 
 if TYPE_CHECKING:
+    from admlops.environments.integrity.repair import Repaired
     from admlops.environments.inventory import Installed
-    from admlops.environments.repair import Repaired
 
 
 @click.command("repair", epilog="Example: admlops env repair MapTR")
@@ -26,8 +26,8 @@ def repair(names: tuple[str, ...], variant: str | None, device: str | None, as_j
     Files that were edited or added are kept in a folder beside the environment.
     """
     from admlops.core.paths import find_layout
+    from admlops.environments.integrity.repair import repair as repair_prefix
     from admlops.environments.inventory import select
-    from admlops.environments.repair import repair as repair_prefix
 
     layout = find_layout()
     rows = []

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
-from admlops.environments.interpreter import find_interpreter
 from admlops.environments.prefix import Environment, prefix_of, read_state
-from admlops.environments.recipe import Device, Recipe
+from admlops.environments.spec.interpreter import find_interpreter
+from admlops.environments.spec.specification import Device, Recipe
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
-    from admlops.environments.options import BuildOptions
+    from admlops.environments.install.options import BuildOptions
 
 __all__ = [
     "Environment",
@@ -106,7 +106,7 @@ def ensure(layout: Layout, recipe: Recipe, *, say: Say, options: BuildOptions | 
     found = find(layout, recipe)
     if found is not None and (options is None or options.backend in ("auto", found.backend)):
         return found
-    from admlops.environments.build import build
+    from admlops.environments.install.build import build
 
     return build(layout, recipe, say=say, options=options)
 
@@ -144,6 +144,6 @@ def _digests(recipe: Recipe) -> Iterator[str]:
 
 def _this_machines_device() -> Device:
     from admlops.environments.gpus import detect_gpus
-    from admlops.environments.preflight import choose_device
+    from admlops.environments.install.preflight import choose_device
 
     return choose_device(detect_gpus())

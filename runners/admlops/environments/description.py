@@ -7,9 +7,9 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from admlops.environments.activation import read_activation
+from admlops.environments.integrity.files import read_conda_records, read_distributions
 from admlops.environments.inventory import Installed
 from admlops.environments.removal import size_bytes
-from admlops.environments.verification_files import read_conda_records, read_distributions
 
 
 def describe(one: Installed) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from admlops.catalog import Model, list_models, load_model
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.environments import Environment, Recipe, find_model, find_official
-from admlops.environments.lock import LockedPackage
+from admlops.environments.integrity.lock_comparison import LockedConda
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
-from admlops.environments.recipe import Device
-from admlops.environments.verification_lock import LockedConda
+from admlops.environments.spec.requirements import LockedPackage
+from admlops.environments.spec.specification import Device
 
 OFFICIAL = "official/"
 
@@ -146,7 +146,7 @@ def locked_conda(installed: Installed) -> Sequence[LockedConda] | None:
     recipe = installed.recipe
     if recipe is None or recipe.conda_lock is None or installed.details.get("backend") != "conda":
         return None
-    from admlops.environments.backends import read_conda_packages
+    from admlops.environments.install.backends import read_conda_packages
 
     return read_conda_packages(recipe)
 
@@ -156,6 +156,6 @@ def locked_python(installed: Installed) -> Sequence[LockedPackage] | None:
     version = installed.details.get("python")
     if installed.recipe is None or version is None:
         return None
-    from admlops.environments.build import locked_packages
+    from admlops.environments.install.build import locked_packages
 
     return locked_packages(installed.recipe, str(version))

@@ -15,7 +15,7 @@ def probe(one: Installed) -> list[dict[str, Any]]:
     Raises:
         EnvError: the environment is not ready, or a check failed; says what is known to mend it.
     """
-    from admlops.environments.ops import smoke_test
+    from admlops.environments.install.ops import smoke_test
 
     environment = None if one.digest is None else Environment.load(one.prefix, digest=one.digest)
     if environment is None or one.recipe is None:

@@ -18,10 +18,10 @@ from filelock import FileLock, Timeout
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
-from admlops.environments.aside import aside_of, can_come_back, folders_aside, prefix_aside, set_aside
 from admlops.environments.inventory import is_ours, list_installed
-from admlops.environments.libraries import Libraries
-from admlops.environments.packs import libraries_wanted
+from admlops.environments.reuse.aside import aside_of, can_come_back, folders_aside, prefix_aside, set_aside
+from admlops.environments.reuse.libraries import Libraries
+from admlops.environments.reuse.packs import libraries_wanted
 
 REMOVING_SUFFIX = ".removing"
 

@@ -10,11 +10,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from admlops.core.errors import EnvError
-from admlops.environments.lock import LockedPackage, read_lock
 from admlops.environments.locking.conda_lock import describe_trust, read_conda_lock
 from admlops.environments.locking.python_inputs import PythonInputs
 from admlops.environments.locking.python_lock import locked_digest
 from admlops.environments.locking.variant_locks import VariantLocks
+from admlops.environments.spec.requirements import LockedPackage, read_lock
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,10 @@ from packaging.version import Version
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
 from admlops.core.storage import write_atomically
-from admlops.environments.lock import UNKNOWN_HASH, read_lock
+from admlops.environments.install.venv import find_uv
 from admlops.environments.locking.python_inputs import PythonInputs, WantedPackage
 from admlops.environments.locking.solve import GLIBC
-from admlops.environments.python_packages import find_uv
+from admlops.environments.spec.requirements import UNKNOWN_HASH, read_lock
 
 TIMEOUT_S = 600.0
 UV_PLATFORM = f"x86_64-manylinux_{GLIBC.replace('.', '_')}"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import file_sha256, write_atomically
-from admlops.environments.lock import UNKNOWN_HASH, read_lock
+from admlops.environments.install.venv import fetch_wheel, learn_hashes
 from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
 from admlops.environments.locking.variant_locks import VariantLocks
 from admlops.environments.progress import ProgressWatch, unwatched
-from admlops.environments.python_packages import fetch_wheel, learn_hashes
+from admlops.environments.spec.requirements import UNKNOWN_HASH, read_lock
 
 STALL_TIMEOUT_S = 60.0
 ATTEMPTS = 5
@@ -41,7 +41,7 @@ def record_locks(locks: VariantLocks, *, cache: Path, say: Say, progress: Progre
 
 
 def _record_conda(path: Path, *, cache: Path, say: Say, progress: ProgressWatch) -> list[str]:
-    from admlops.environments.conda.archives import fetch_archives
+    from admlops.environments.install.conda.archives import fetch_archives
 
     lock = read_conda_lock(path)
     archives = fetch_archives(

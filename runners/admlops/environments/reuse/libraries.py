@@ -1,0 +1,123 @@
+"""The compiled libraries that environments share: one file on disk under several names, found by its content.
+
+Libraries of torch, CUDA and OpenCV are nine tenths of an environment's bytes, the same in most environments, and not
+what a person edits. Everything else is each environment's own copy. `environments/.libraries` has a name of its own for
+every library, which is what another environment is given, and only after its content was hashed again: what was written
+through any of its names is given to nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from admlops.core.storage import explain_os_error
+from admlops.environments.integrity.file_manifest import Entry, hash_file
+
+LIBRARY = re.compile(r"\.(so(\.[0-9]+)*|a)$")
+SMALLEST_BYTES = 64 << 10
+"""Of smaller ones there are many and they weigh little."""
+ASIDE = ".shared"
+
+
+def is_library(path: str, size_bytes: int) -> bool:
+    """Whether environments share a file of this name and size."""
+    return size_bytes >= SMALLEST_BYTES and LIBRARY.search(path) is not None
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """The shared libraries of one folder of environments. A disk without hard links shares nothing and works."""
+
+    folder: Path
+
+    def give(self, content: str, mode: int, target: str) -> bool:
+        """Put the library whose BLAKE3 is `content` at `target`, where nothing is; False if there is no whole one."""
+        kept = self._name(content, mode)
+        if not self._is_whole(kept, content, mode):
+            return False
+        try:
+            os.link(kept, target)
+        except OSError:  # removed meanwhile, too many names, another disk
+            return False
+        return True
+
+    def take(self, path: str, content: str, mode: int) -> None:
+        """Keep the library at `path`, whose content was hashed just now, for other environments."""
+        kept = self._name(content, mode)
+        with suppress(OSError):
+            self.folder.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):
+                kept.unlink()
+            os.link(path, kept)
+
+    def share(self, prefix: Path, entries: Iterable[Entry]) -> int:
+        """Take in the libraries of a finished environment, or replace them by those that are there [bytes saved].
+
+        `entries` are its contents, hashed just now.
+
+        Raises:
+            StorageError: a library cannot be replaced.
+        """
+        found = [entry for entry in entries if entry.kind == "file" and is_library(entry.path, entry.size_bytes)]
+        try:
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                return sum(pool.map(lambda entry: self._share_one(f"{prefix}/{entry.path}", entry), found))
+        except OSError as error:
+            raise explain_os_error(error, prefix) from error
+
+    def unused(self, wanted: Collection[str] = ()) -> dict[Path, int]:
+        """The libraries that no environment has with their sizes [bytes], but for those `wanted` (`library_name`)."""
+        found = {}
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self.folder):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_nlink == 1 and entry.name not in wanted:
+                    found[Path(entry.path)] = status.st_blocks * 512
+        return found
+
+    def prune(self, wanted: Collection[str] = ()) -> int:
+        """Remove those [bytes freed].
+
+        Raises:
+            StorageError: one cannot be removed.
+        """
+        unused = self.unused(wanted)
+        for path in unused:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise explain_os_error(error, path) from error
+        return sum(unused.values())
+
+    def _name(self, content: str, mode: int) -> Path:
+        return self.folder / library_name(content, mode)
+
+    def _share_one(self, path: str, entry: Entry) -> int:
+        kept = self._name(entry.content, entry.mode)
+        with suppress(FileNotFoundError):
+            if kept.samefile(path):
+                return 0
+        beside = f"{path}{ASIDE}"
+        if not self.give(entry.content, entry.mode, beside):
+            self.take(path, entry.content, entry.mode)
+            return 0
+        os.replace(beside, path)  # noqa: PTH105
+        return os.lstat(path).st_blocks * 512
+
+    @staticmethod
+    def _is_whole(kept: Path, content: str, mode: int) -> bool:
+        try:
+            return kept.stat().st_mode & 0o7777 == mode and hash_file(str(kept)) == content
+        except OSError:
+            return False
+
+
+def library_name(content: str, mode: int) -> str:
+    """What a library is called among the shared ones: names of one file have one mode."""
+    return f"{content}-{mode:o}"

@@ -1,0 +1,178 @@
+"""Making a pack of a ready environment: one pass over its files, each hashed as it goes into the archive."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import tarfile
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import psutil
+import zstandard
+from blake3 import blake3
+
+from admlops.core.errors import EnvError
+from admlops.core.storage import explain_os_error
+from admlops.environments.install.options import COMPRESSED, STORED
+from admlops.environments.integrity.file_manifest import (
+    BLOCK_BYTES,
+    SCHEMA,
+    Entry,
+    Interpreter,
+    Watch,
+    describe,
+    interpreter_link,
+    walk,
+)
+from admlops.environments.prefix import read_state
+from admlops.environments.reuse.packs.manifest import Manifest, Pack, archive_of, encode_manifest, manifest_of
+
+ABANDONED_S = 24 * 3600.0
+
+
+def pack_path(folder: Path, prefix: Path) -> Path:
+    """Where the pack of the environment at `prefix` lies in a folder of packs: the stored one if it is there."""
+    stored = archive_of(folder, prefix.name, stored=True)
+    return stored if stored.is_file() else archive_of(folder, prefix.name, stored=False)
+
+
+def pack_environment(prefix: Path, folder: Path, *, level: int = COMPRESSED, on_progress: Watch | None = None) -> Pack:
+    """Pack the environment at `prefix` into `folder`; a pack that was there is replaced when the new one is whole.
+
+    `level` is zstd's, or STORED.
+
+    Raises:
+        EnvError: the environment is not ready, or holds what no pack can hold: a socket, a link that leaves it.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    state = read_state(prefix)
+    if state is None or state["state"] != "ready":
+        raise EnvError(f"{prefix} is not a ready environment", hint="admlops env list")
+    stored = level == STORED
+    archive, other = (archive_of(folder, prefix.name, stored=kind) for kind in (stored, not stored))
+    mark = f"{socket.gethostname()}.{os.getpid()}"
+    temporary, draft = (path.with_name(f".{path.name}.{mark}") for path in (archive, manifest_of(archive)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (archive, other, manifest_of(archive)):
+            _remove_leftovers(path)
+        entries, interpreter, size_bytes, archive_hash = _write_archive(prefix, temporary, level, on_progress)
+        manifest = Manifest(
+            schema=SCHEMA,
+            name=state["name"],
+            digest=state["digest"],
+            prefix=str(prefix),
+            state=state,
+            interpreter=interpreter,
+            archive_size_bytes=size_bytes,
+            archive_blake3=archive_hash,
+            entries=tuple(entries),
+            stored=stored,
+        )
+        draft.write_bytes(encode_manifest(manifest))
+        manifest_of(archive).unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
+        temporary.replace(archive)
+        draft.replace(manifest_of(archive))
+    except OSError as error:
+        raise explain_os_error(error, archive) from error
+    finally:
+        for path in (temporary, draft):
+            with suppress(OSError):
+                path.unlink()
+    return Pack(archive=archive, manifest=manifest)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what packers that were killed left beside `path`; those of other machines may still be at it for a day."""
+    begin = f".{path.name}."
+    for left in path.parent.glob(f"{begin}*"):
+        host, _, pid = left.name.removeprefix(begin).rpartition(".")
+        ended = host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
+        with suppress(FileNotFoundError):  # it has just been finished
+            if ended or time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
+
+
+class _HashedFile:
+    """A file that is written from its beginning to its end, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._hash, self.size_bytes = file, blake3(), 0
+
+    def write(self, block: bytes) -> int:
+        self._hash.update(block)
+        self.size_bytes += len(block)
+        return self._file.write(block)
+
+    def hexdigest(self) -> str:
+        return str(self._hash.hexdigest())
+
+
+class _HashedSource:
+    """A file that is read once, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.hash = file, blake3()
+
+    def read(self, size: int) -> bytes:
+        block = self._file.read(size)
+        self.hash.update(block)
+        return block
+
+
+def _write_archive(
+    prefix: Path, target: Path, level: int, on_progress: Watch | None
+) -> tuple[list[Entry], Interpreter | None, int, str]:
+    found = list(walk(prefix))
+    total = sum(status.st_size for _, status in found if stat.S_ISREG(status.st_mode))
+    entries: list[Entry] = []
+    interpreter: Interpreter | None = None
+    done = 0
+    with target.open("wb") as file:
+        hashed = _HashedFile(file)
+        with (
+            _compressed(hashed, level) as stream,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT, bufsize=BLOCK_BYTES) as tar,
+        ):
+            for path, status in found:
+                outside = interpreter_link(prefix, path, status)
+                if outside is not None:
+                    interpreter = outside
+                    continue
+                entries.append(_add(tar, prefix, path, status))
+                done += entries[-1].size_bytes
+                if on_progress is not None:
+                    on_progress(done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    return entries, interpreter, hashed.size_bytes, hashed.hexdigest()
+
+
+def _compressed(file: _HashedFile, level: int) -> AbstractContextManager[Any]:
+    if level == STORED:
+        return nullcontext(file)
+    compressor = zstandard.ZstdCompressor(level=level, threads=-1)
+    return compressor.stream_writer(file, closefd=False)  # type: ignore[arg-type]
+
+
+def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result) -> Entry:
+    entry = describe(prefix, path, status)
+    member = tarfile.TarInfo(path)
+    member.mode, member.mtime = entry.mode, int(status.st_mtime)
+    if entry.kind != "file":
+        member.type = tarfile.DIRTYPE if entry.kind == "folder" else tarfile.SYMTYPE
+        member.linkname = entry.content
+        tar.addfile(member)
+        return entry
+    with (prefix / path).open("rb") as file:
+        source = _HashedSource(file)
+        member.size = status.st_size
+        tar.addfile(member, source)  # type: ignore[arg-type]
+    offset = tar.offset - -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return msgspec.structs.replace(entry, content=str(source.hash.hexdigest()), offset=offset)
