@@ -18,7 +18,7 @@ from admlops.environments.install.ops.key import WheelKey, torch_arch_list
 from admlops.environments.install.ops.log import count_objects, follow, read_tail
 from admlops.environments.install.ops.patches import apply_patches, patches_digest, select_patches
 from admlops.environments.install.ops.smoke import smoke_test
-from admlops.health import available_memory_bytes
+from admlops.health.machine import available_memory_bytes
 
 GIGABYTE = 1_000_000_000
 KEY = WheelKey(

@@ -13,10 +13,10 @@ from packaging.requirements import Requirement
 from admlops.catalog import Model, load_model
 from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout, find_layout
-from admlops.environments.gpus import Gpu, detect_gpus, runs_on
 from admlops.environments.install import preflight as checks
 from admlops.environments.install.preflight import choose_device, choose_variant, estimate_bytes, preflight
 from admlops.environments.spec.requirements import read_lock
+from admlops.health.gpus import Gpu, detect_gpus, runs_on
 
 CUDA_12_8 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 CUDA_11_1 = ("sm_37", "sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86")

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Admlops
 
 from admlops.environments import Environment
-from admlops.environments.gpus import Gpu, runs_on
+from admlops.health.gpus import Gpu, runs_on
 from worker import smoke
 
 

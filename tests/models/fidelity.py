@@ -30,7 +30,7 @@ from tests.real_frame import FRAME
 from admlops.core.errors import AdmlopsError
 from admlops.core.storage import write_atomically
 from admlops.environments import Environment, find_model
-from admlops.health import describe_machine
+from admlops.health.machine import describe_machine
 
 DATA = LAYOUT.root / "docs" / "fidelity.json"
 PAGE = LAYOUT.root / "docs" / "fidelity.md"

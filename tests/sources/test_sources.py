@@ -16,7 +16,7 @@ import pytest
 from admlops.catalog import Model, load_model
 from admlops.core.errors import CatalogError, DownloadError, EnvError
 from admlops.core.paths import Layout
-from admlops.sources import (
+from admlops.sources.checkouts import (
     PinnedSource,
     UnreachableRepositoryError,
     fetch_source,

@@ -3,7 +3,7 @@
 from admlops.catalog.model import Checkpoint, Claim, Fix, Model, Source, Variant
 from admlops.catalog.protocols import PROTOCOLS
 from admlops.catalog.reading import describe, find_problems, list_models, load_model, read_model
-from admlops.catalog.status import READY, setup_status
+from admlops.pipeline.readiness import READY, setup_status
 
 __all__ = [
     "PROTOCOLS",

@@ -143,8 +143,8 @@ def _choose_variant(model: Model, device: Device | None, say: Say) -> str:
     """The default variant, or another one that runs on this machine's GPUs."""
     if device == "cpu" or not any(pins.arch for pins in model.variants.values()):
         return model.default_variant
-    from admlops.environments.gpus import detect_gpus
     from admlops.environments.install.preflight import choose_variant
+    from admlops.health.gpus import detect_gpus
 
     chosen = choose_variant(model, detect_gpus())
     if chosen != model.default_variant:

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
-    from admlops.sources import PinnedSource
+    from admlops.sources.checkouts import PinnedSource
 
 MODELS = click.argument("names", metavar="[MODEL]...", nargs=-1)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -54,7 +54,7 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
     """
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout
-    from admlops.sources import UnreachableRepositoryError, fetch_source
+    from admlops.sources.checkouts import UnreachableRepositoryError, fetch_source
 
     layout = find_layout()
     done: list[dict[str, Any]] = []
@@ -98,14 +98,14 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 def _select(layout: Layout, names: tuple[str, ...]) -> tuple[PinnedSource, ...]:
     from admlops.catalog import list_models, load_model
-    from admlops.sources import list_sources
+    from admlops.sources.checkouts import list_sources
 
     return list_sources(layout, [load_model(layout, name) for name in names or list_models(layout)])
 
 
 def _describe(layout: Layout, source: PinnedSource) -> dict[str, Any]:
     from admlops.core.addresses import redact
-    from admlops.sources import find_problems, read_state
+    from admlops.sources.checkouts import find_problems, read_state
 
     state = read_state(source.path(layout))
     return {

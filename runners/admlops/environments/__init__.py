@@ -143,7 +143,7 @@ def _digests(recipe: Recipe) -> Iterator[str]:
 
 
 def _this_machines_device() -> Device:
-    from admlops.environments.gpus import detect_gpus
     from admlops.environments.install.preflight import choose_device
+    from admlops.health.gpus import detect_gpus
 
     return choose_device(detect_gpus())

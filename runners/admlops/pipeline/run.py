@@ -25,11 +25,11 @@ from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.executors.local import execute
 from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
-from admlops.health import TelemetrySampler, describe_machine
+from admlops.health.machine import TelemetrySampler, describe_machine
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
+from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.pipeline.selection import Selection, select
-from admlops.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
 

@@ -14,10 +14,10 @@ from packaging.version import InvalidVersion, Version
 
 from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout
-from admlops.environments.gpus import Gpu, detect_gpus, missing_gpu, runs_on
 from admlops.environments.prefix import Backend
 from admlops.environments.spec.requirements import LockedPackage
-from admlops.health import available_memory_bytes
+from admlops.health.gpus import Gpu, detect_gpus, missing_gpu, runs_on
+from admlops.health.machine import available_memory_bytes
 
 if TYPE_CHECKING:
     from admlops.catalog import Model

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from admlops.health import available_memory_bytes
+from admlops.health.machine import available_memory_bytes
 
 GIGABYTE = 1_000_000_000
 JOB_BYTES = {"cpu": 1_300_000_000, "cuda": 2_200_000_000}

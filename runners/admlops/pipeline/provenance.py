@@ -9,7 +9,7 @@ from admlops.catalog import Model
 from admlops.core.errors import AdmlopsError
 from admlops.core.paths import Layout
 from admlops.core.processes import run
-from admlops.sources import source_state
+from admlops.sources.checkouts import source_state
 from worker.serve import source_digest
 
 

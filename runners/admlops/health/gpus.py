@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from admlops.health import Gpus
+from admlops.health.machine import Gpus
 
 Capability = tuple[int, int]
 
