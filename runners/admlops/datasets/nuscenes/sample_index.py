@@ -1,4 +1,4 @@
-"""Building the sample index: the tables of a version, read once, into one file that `worker.samples.sample_index` maps."""
+"""Build the sample index: one file, mapped by `worker.samples.sample_index`, of all tables of a version."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A nuScenes data set as the host sees it: scenes, samples and ground truth.
 
-Tables come through `worker.samples.nuscenes`, the reader that adapters use as well; annotations are read here only. Boxes are
-given in the ego frame of the key frame (ego pose of LIDAR_TOP): metres, x forward, y left, z up.
+Tables come through `worker.samples.nuscenes`, the reader that adapters use as well; annotations are read here only.
+Boxes are given in the ego frame of the key frame (ego pose of LIDAR_TOP): metres, x forward, y left, z up.
 """
 
 from __future__ import annotations

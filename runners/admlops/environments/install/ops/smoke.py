@@ -28,7 +28,7 @@ def smoke_test(
     name: str,
     model: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Run `inside/smoke.py` with an environment's Python; returns its checks: {"check", "ok", "seconds", "said"}.
+    """Run `worker/smoke.py` with an environment's Python; returns its checks: {"check", "ok", "seconds", "said"}.
 
     `device` is "cpu", "cuda" or None; with "cuda" on a machine without a GPU only the CPU checks are made. Checks are
     the imports of `modules`, torch's kernels for this GPU, and the operations of those packages of `compiled` that are
