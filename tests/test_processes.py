@@ -11,8 +11,8 @@ import pytest
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
+from admlops.core.types import Progress
 from admlops.environments.install.venv import writes_of
-from admlops.environments.progress import Progress
 
 WRITER = """
 import pathlib, sys, time

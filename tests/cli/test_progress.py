@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from admlops.cli import install_progress
-from admlops.environments.progress import Progress
+from admlops.core.types import Progress
 
 ON_A_TERMINAL = """
 import time
 from admlops.cli.install_progress import show_installation
-from admlops.environments.progress import Progress
+from admlops.core.types import Progress
 
 with show_installation() as (say, watch):
     for done in (0, 5_000_000, 8_000_000):

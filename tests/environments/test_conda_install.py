@@ -15,11 +15,11 @@ import pytest
 from tests.conda_channel.channel import CondaChannel
 
 from admlops.core.errors import EnvError
+from admlops.core.types import Progress
 from admlops.environments.install.conda import install_conda
 from admlops.environments.install.conda.archives import archive_path
 from admlops.environments.integrity.verification import verify
 from admlops.environments.locking.conda_lock import CondaPackage
-from admlops.environments.progress import Progress
 
 Install = Callable[..., list[str]]
 

@@ -3,7 +3,8 @@
     python evaluate.py --frames frames.npz --out result.json [--devkit FOLDER] [--seconds]
 
 `frames.npz` holds plain arrays, no pickles; admlops.evaluation.lane_graph.official_files writes it and says what they
-are. The devkit's own `evaluate` runs whole and unchanged. --devkit takes the package from a folder instead, such as a checkout.
+are. The devkit's own `evaluate` runs whole and unchanged. --devkit takes the package from a folder instead, such as a
+checkout.
 """
 
 import argparse

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from admlops.core.types import Device
+
 Task = Literal["detection_3d", "vector_map", "lane_graph", "planning", "motion"]
 Backend = Literal["conda", "venv"]
-Device = Literal["cuda", "cpu"]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]

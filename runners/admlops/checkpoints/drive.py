@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlencode, urljoin
 
 from admlops.core.errors import DownloadError
-from admlops.downloads import Download, Progress, WebPageError, download
+from admlops.core.types import DownloadWatch
+from admlops.downloads import Download, WebPageError, download
 
 _DOWNLOAD = "https://drive.usercontent.google.com/download"
 _FORM = "download-form"
@@ -37,7 +38,7 @@ def download_from_drive(
     *,
     sha256: str | None,
     size_bytes: int | None,
-    progress: Progress | None,
+    progress: DownloadWatch | None,
     say: Callable[[str], None],
 ) -> Download:
     """Fetch a public file. Large files come behind a page that warns that they were not scanned for viruses.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,8 @@ from admlops.core.errors import CheckpointError, DownloadError, StorageError, Us
 from admlops.core.file_lock import hold
 from admlops.core.paths import Layout
 from admlops.core.storage import READ_BYTES, explain_os_error, file_sha256
-from admlops.downloads import Download, Progress, UnreachableError, download
-
-Say = Callable[[str], None]
+from admlops.core.types import DownloadWatch, Say
+from admlops.downloads import Download, UnreachableError, download
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def find_checkpoint(model: Model, name: str) -> Checkpoint:
     return model.checkpoints[name]
 
 
-def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Progress | None = None) -> Stored:
+def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: DownloadWatch | None = None) -> Stored:
     """Download a checkpoint, unless it is there; check, inspect and record it.
 
     Raises:
@@ -95,7 +94,7 @@ def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Progre
 
 
 def _download(
-    checkpoint: Checkpoint, incoming: Path, sha256: str | None, say: Say, progress: Progress | None
+    checkpoint: Checkpoint, incoming: Path, sha256: str | None, say: Say, progress: DownloadWatch | None
 ) -> Download:
     if incoming.is_file() and sha256 is None:  # whole, from a process that ended before it was inspected
         return Download(path=incoming, sha256=file_sha256(incoming), size_bytes=incoming.stat().st_size)
@@ -131,7 +130,7 @@ def add(
     *,
     say: Say,
     replace: bool = False,
-    progress: Progress | None = None,
+    progress: DownloadWatch | None = None,
 ) -> Stored:
     """Copy a file that someone downloaded by hand into its place; check, inspect and record it.
 
@@ -166,7 +165,7 @@ def add(
         return _place(source, path, sha256=sha256, origin="added by hand")
 
 
-def _copy(file: Path, target: Path, progress: Progress | None) -> str:
+def _copy(file: Path, target: Path, progress: DownloadWatch | None) -> str:
     """Copy in pieces; the sha256 of what was copied."""
     size_bytes = file.stat().st_size
     digest = hashlib.sha256()

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import Layout
+    from admlops.core.types import Say
     from admlops.environments import Environment
     from admlops.environments.install.options import BuildOptions
-    from admlops.environments.progress import Say
     from admlops.environments.spec.specification import Device
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.env_use import DEVICE, VARIANT
+from admlops.core.types import Watch
 
 if TYPE_CHECKING:
     from admlops.environments.integrity.verification import Report, Watch

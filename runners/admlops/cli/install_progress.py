@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from admlops.cli.byte_progress import byte_bars
-from admlops.environments.progress import Progress, ProgressWatch, Say
+from admlops.core.types import Progress, ProgressWatch, Say
 
 PLAIN_INTERVAL_S = 5.0
 

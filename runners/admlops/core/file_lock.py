@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from admlops.core.storage import explain_os_error
-
-Say = Callable[[str], None]
+from admlops.core.types import Say
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes, Scene
 from admlops.datasets.nuscenes import tables as nuscenes
+from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes, Scene
 from admlops.datasets.openlane.frames import OpenLaneV2
 from worker.samples import openlane
 

@@ -27,6 +27,7 @@ from admlops import __version__
 from admlops.core.addresses import hide_users, redact
 from admlops.core.errors import DownloadError, StorageError
 from admlops.core.storage import file_sha256
+from admlops.core.types import DownloadWatch
 from admlops.downloads.answers import (
     PassingError,
     UnreachableError,
@@ -39,10 +40,8 @@ from admlops.downloads.answers import (
 )
 from admlops.downloads.partial import Download, PartialFile
 
-__all__ = ["Download", "Progress", "UnreachableError", "WebPageError", "download", "redact"]
+__all__ = ["Download", "UnreachableError", "WebPageError", "download", "redact"]
 
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes of the whole file, None where the server does not say."""
 
 CONNECT_TIMEOUT_S = 30.0
 MIN_BYTES_PER_S = 1024
@@ -69,7 +68,7 @@ class _Wanted:
     target: Path
     sha256: str | None
     size_bytes: int | None
-    progress: Progress
+    progress: DownloadWatch
     stall_timeout_s: float
 
 
@@ -79,7 +78,7 @@ def download(
     *,
     sha256: str | None = None,
     size_bytes: int | None = None,
-    progress: Progress | None = None,
+    progress: DownloadWatch | None = None,
     say: Callable[[str], None] | None = None,
     stall_timeout_s: float = 60,
     attempts: int = 5,

@@ -7,15 +7,16 @@ it was built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
+from admlops.core.types import Device, Say
 from admlops.environments.prefix import Environment, prefix_of, read_state
 from admlops.environments.spec.interpreter import find_interpreter
-from admlops.environments.spec.specification import Device, Recipe
+from admlops.environments.spec.specification import Recipe
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
@@ -35,7 +36,6 @@ __all__ = [
     "recipes_of_model",
 ]
 
-Say = Callable[[str], None]
 GPU_DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 

@@ -10,11 +10,11 @@ from typing import Any, cast, get_args
 from admlops.catalog import Model, list_models, load_model
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
+from admlops.core.types import Device
 from admlops.environments import Environment, Recipe, find_model, find_official
 from admlops.environments.integrity.lock_comparison import LockedConda
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
 from admlops.environments.spec.requirements import LockedPackage
-from admlops.environments.spec.specification import Device
 
 OFFICIAL = "official/"
 

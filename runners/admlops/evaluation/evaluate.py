@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from admlops.catalog import load_model
 from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
+from admlops.core.types import Say
 from admlops.datasets.base import DataSet
 from admlops.evaluation.base import Part
 from admlops.evaluation.detection_3d.evaluation import DetectionResult
@@ -49,8 +50,6 @@ CACHE = "cache/vectors"
 MAX_WORST = 50
 IMAGES = "detections_2d"
 NEEDS_COCO = "give its ground truth, a COCO file, with --boxes-2d FILE (projected 3D boxes are none)"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from admlops.catalog import READY, Model, load_model, setup_status
 from admlops.core.errors import AdmlopsError, RunFailedError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
+from admlops.core.types import Say
 from admlops.datasets.base import DataSet, default_split, open_data
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
@@ -34,7 +35,6 @@ PAIRED_METRICS = ("mAP", "NDS")
 NOT_RUN = ("not set up", "not for ")
 RANDOM_WEIGHTS = "random:0"
 
-Say = Callable[[str], None]
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
 
 

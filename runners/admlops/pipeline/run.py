@@ -17,6 +17,7 @@ from admlops.catalog import READY, Model, load_model, setup_status
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
+from admlops.core.types import Say
 from admlops.datasets.base import DataSet, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import Scene, tokens_digest
@@ -36,7 +37,6 @@ from admlops.results.run_folder import RunFolder
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
 
-Say = Callable[[str], None]
 OnProgress = Callable[[Progress, int], None]
 """Called with each event of a run and the run's number of samples."""
 

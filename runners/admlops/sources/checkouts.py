@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,7 @@ from admlops.core.file_lock import hold
 from admlops.core.paths import Layout
 from admlops.core.processes import Completed, run
 from admlops.core.storage import explain_os_error, file_sha256
-
-Say = Callable[[str], None]
+from admlops.core.types import Say
 
 GIT_TIMEOUT_S = 120
 FETCH_TIMEOUT_S = 3600

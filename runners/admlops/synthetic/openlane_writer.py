@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops import __version__
+from admlops.core.types import Watch
 from admlops.datasets.nuscenes.splits import MINI_VAL
 from admlops.synthetic.openlane_elements import list_elements, place_signs, see_elements
 from admlops.synthetic.openlane_lanes import cut_pieces, list_centrelines, relate
@@ -21,7 +22,7 @@ from admlops.synthetic.randomness import make_generator
 from admlops.synthetic.renderer import Backdrop, make_backdrop, render_camera
 from admlops.synthetic.rig import Sensor
 from admlops.synthetic.stage import KEYFRAME_S, Stage, set_stage
-from admlops.synthetic.writer import Progress, map_scenes, place_data_set, write_json
+from admlops.synthetic.writer import map_scenes, place_data_set, write_json
 
 Array = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def synthesize_openlane(
     target: Path,
     options: OpenLaneOptions,
     *,
-    on_progress: Progress | None = None,
+    on_progress: Watch | None = None,
     force: bool = False,
     workers: int | None = None,
 ) -> bool:

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from admlops import __version__
 from admlops.core.errors import UsageError
 from admlops.core.storage import explain_os_error
+from admlops.core.types import Watch
 from admlops.synthetic.map_expansion import make_map_expansion
 from admlops.synthetic.options import (
     LOCATIONS,
@@ -37,7 +38,6 @@ from admlops.synthetic.world import World, generate_world
 
 MASK_PIXELS_PER_METRE = 10  # the resolution that the map mask API assumes
 
-Progress = Callable[[int, int], None]
 Recorded = TypeVar("Recorded")
 Record = Callable[[SceneSpec, Callable[[], None]], Recorded]
 """Records a scene, and calls its second argument after each key frame."""
@@ -47,7 +47,7 @@ def synthesize(
     target: Path,
     options: SynthesisOptions,
     *,
-    on_progress: Progress | None = None,
+    on_progress: Watch | None = None,
     force: bool = False,
     workers: int | None = None,
 ) -> bool:
@@ -145,7 +145,7 @@ def _refuse_foreign(target: Path, *, force: bool) -> None:
     )
 
 
-def _write(folder: Path, options: SynthesisOptions, on_progress: Progress | None, workers: int | None) -> None:
+def _write(folder: Path, options: SynthesisOptions, on_progress: Watch | None, workers: int | None) -> None:
     for kind in ("samples", "sweeps"):
         for channel in (*CAMERA_CHANNELS, LIDAR_CHANNEL):
             (folder / kind / channel).mkdir(parents=True)
@@ -166,7 +166,7 @@ def map_scenes(
     specs: list[SceneSpec],
     samples: int,
     *,
-    on_progress: Progress | None,
+    on_progress: Watch | None,
     workers: int | None,
 ) -> list[Recorded]:
     """`record(spec, progress)` of every scene, in processes of their own where there are several CPUs and scenes.
@@ -180,9 +180,7 @@ def map_scenes(
     return _record_together(record, specs, samples, show, count)
 
 
-def _record_alone(
-    record: Record[Recorded], specs: list[SceneSpec], total: int, on_progress: Progress
-) -> list[Recorded]:
+def _record_alone(record: Record[Recorded], specs: list[SceneSpec], total: int, on_progress: Watch) -> list[Recorded]:
     done = 0
 
     def tick() -> None:
@@ -194,7 +192,7 @@ def _record_alone(
 
 
 def _record_together(
-    record: Record[Recorded], specs: list[SceneSpec], samples: int, on_progress: Progress, workers: int
+    record: Record[Recorded], specs: list[SceneSpec], samples: int, on_progress: Watch, workers: int
 ) -> list[Recorded]:
     """One scene a task; fresh processes, so that nothing but the arguments can matter."""
     context = multiprocessing.get_context("spawn")
@@ -254,7 +252,7 @@ def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
 
 
 def _no_tick() -> None:
-    """Progress within a scene, which nobody sees of another process."""
+    """Watch within a scene, which nobody sees of another process."""
 
 
 def _ignore(done: int, total: int) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
 from admlops.core.storage import explain_os_error, file_sha256
+from admlops.core.types import Say
 from admlops.datasets.nuscenes.can_bus import CanBus
 from admlops.datasets.nuscenes.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.nuscenes.table_stream import stream_rows
@@ -35,8 +36,6 @@ DRIVEN_BEFORE, DRIVEN_AFTER = 2, 6
 CHANNELS = (LIDAR, *CAMERAS)
 ALIGNMENT = 8
 TABLES = ("scene", "sample", "sample_data", "calibrated_sensor", "sensor", "ego_pose", "log")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

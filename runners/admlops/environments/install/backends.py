@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admlops.core.errors import EnvError
+from admlops.core.types import Say
 from admlops.environments.install.options import BackendChoice
 from admlops.environments.prefix import Backend
-from admlops.environments.progress import Say
 from admlops.environments.spec.interpreter import Interpreter, find_interpreter
 from admlops.environments.spec.specification import Recipe
 

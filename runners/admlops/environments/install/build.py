@@ -20,6 +20,7 @@ from admlops.catalog import load_model
 from admlops.core.errors import AdmlopsError, EnvError
 from admlops.core.paths import Layout
 from admlops.core.processes import run
+from admlops.core.types import Progress, Say, Watch
 from admlops.environments.activation import write_activation
 from admlops.environments.install.backends import Base, choose_base
 from admlops.environments.install.caches import cache_folder
@@ -28,11 +29,10 @@ from admlops.environments.install.options import BuildOptions
 from admlops.environments.install.prefix_lock import clear_prefix, disk_usage_bytes, hold_prefix
 from admlops.environments.install.preflight import estimate_bytes, preflight
 from admlops.environments.install.venv import checked, find_uv, install_python, install_wheels, trust_unknown
-from admlops.environments.integrity.file_manifest import Found, Watch, list_contents
+from admlops.environments.integrity.file_manifest import Found, list_contents
 from admlops.environments.integrity.record_overrides import accept, add_accepted, recall, remember
 from admlops.environments.integrity.verification import Report, verify
 from admlops.environments.prefix import Environment, prefix_of, write_state
-from admlops.environments.progress import Progress, Say
 from admlops.environments.reuse.aside import contents_aside, restore_from_aside
 from admlops.environments.reuse.libraries import Libraries
 from admlops.environments.spec.requirements import LockedPackage, read_lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from admlops.environments.progress import ProgressWatch, unwatched
+from admlops.core.types import ProgressWatch, unwatched
 
 COMPRESSED = 3
 """The level of packs, zstd's own default: on site-packages a higher one costs minutes and saves a few per cent."""

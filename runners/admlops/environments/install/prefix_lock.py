@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
+from admlops.core.types import Say
 from admlops.environments.prefix import SENTINEL, STATE_FILE
-from admlops.environments.progress import Say
 
 LOCK_TIMEOUT_S = 4 * 3600.0
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout
+from admlops.core.types import Device, Say
 from admlops.environments.prefix import Backend
 from admlops.environments.spec.requirements import LockedPackage
 from admlops.health.gpus import Gpu, detect_gpus, missing_gpu, runs_on
@@ -22,8 +23,6 @@ from admlops.health.machine import available_memory_bytes
 if TYPE_CHECKING:
     from admlops.catalog import Model
 
-Device = Literal["cuda", "cpu"]
-Say = Callable[[str], None]
 
 COMPILE_BYTES = 3_000_000_000
 """What one compiler of a CUDA file and its linker take: mmcv's largest take 2.2 GB."""

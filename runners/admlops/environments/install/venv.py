@@ -15,10 +15,10 @@ import psutil
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.processes import Completed, run
+from admlops.core.types import Progress, ProgressWatch, Say, unwatched
 from admlops.doctor import diagnose
 from admlops.downloads import download
 from admlops.environments.install.caches import cache_folder, uv_settings
-from admlops.environments.progress import Progress, ProgressWatch, Say, unwatched
 from admlops.environments.spec.requirements import LockedPackage, read_lock
 
 INSTALL_TIMEOUT_S = 3600.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error, write_atomically
+from admlops.core.types import Watch
 from admlops.environments.prefix import SENTINEL, STATE_FILE
 
 SCHEMA = 1
@@ -30,9 +31,6 @@ INTERPRETER_LINKS = ("bin/python", "bin/python3")
 BLOCK_BYTES = 1 << 20
 SHARE_FILES = 256
 """So many files a thread takes at a time."""
-
-Watch = Callable[[int, int], None]
-"""Called with the bytes looked at so far and the bytes in all."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -13,15 +13,15 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.processes import run
 from admlops.core.storage import explain_os_error
+from admlops.core.types import ProgressWatch, Say, Watch, unwatched
 from admlops.environments.activation import write_activation
 from admlops.environments.install.caches import cache_folder
 from admlops.environments.install.prefix_lock import hold_prefix
 from admlops.environments.install.venv import checked, find_uv, install_python, install_wheels
 from admlops.environments.integrity.file_manifest import list_contents
-from admlops.environments.integrity.verification import Difference, Report, Watch, verify
+from admlops.environments.integrity.verification import Difference, Report, verify
 from admlops.environments.inventory import Installed, locked_conda, locked_python
 from admlops.environments.prefix import Backend, write_state
-from admlops.environments.progress import ProgressWatch, Say, unwatched
 from admlops.environments.removal import check_unused
 from admlops.environments.reuse.libraries import Libraries
 from admlops.environments.spec.requirements import LockedPackage

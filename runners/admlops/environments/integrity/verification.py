@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from admlops.core.types import Watch
 from admlops.environments.integrity.file_manifest import CONTENTS_FILE
 from admlops.environments.integrity.files import (
     CondaRecord,
@@ -32,8 +33,6 @@ from admlops.environments.prefix import SENTINEL, STATE_FILE
 from admlops.environments.spec.requirements import LockedPackage
 
 Kind = Literal["missing", "changed", "added", "package"]
-Watch = Callable[[int, int], None]
-"""Called with the bytes hashed so far and the bytes to hash."""
 
 CHUNK_FILES = 64
 OWN_FILES = frozenset(

@@ -7,22 +7,20 @@ lock is marked as confirmed. Wheels that are named by their address get the sha2
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import file_sha256, write_atomically
+from admlops.core.types import ProgressWatch, Say, unwatched
 from admlops.environments.install.venv import fetch_wheel, learn_hashes
 from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
 from admlops.environments.locking.variant_locks import VariantLocks
-from admlops.environments.progress import ProgressWatch, unwatched
 from admlops.environments.spec.requirements import UNKNOWN_HASH, read_lock
 
 STALL_TIMEOUT_S = 60.0
 ATTEMPTS = 5
-
-Say = Callable[[str], None]
 
 
 def record_locks(locks: VariantLocks, *, cache: Path, say: Say, progress: ProgressWatch = unwatched) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
+from admlops.core.types import Say
 from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
 from admlops.environments.locking.python_inputs import PythonInputs, read_python_inputs
 from admlops.environments.locking.python_lock import lock_python
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from admlops.catalog import Model
 
 Part = Literal["conda", "python"]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,17 @@ from typing import Any
 
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
+from admlops.core.types import Say, Watch
 from admlops.environments.integrity.file_manifest import (
     LEFT_OUT,
     Contents,
     Entry,
-    Watch,
     WrongContentError,
     complete,
     hash_files,
     read_contents,
 )
 from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
-from admlops.environments.progress import Say
 from admlops.environments.reuse.libraries import is_library
 
 ASIDE_SUFFIX = ".aside"

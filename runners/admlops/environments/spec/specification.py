@@ -9,10 +9,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
+from admlops.core.types import Device
 from admlops.environments.prefix import Backend
 from admlops.environments.spec.interpreter import Interpreter
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 DIGEST_VERSION = "environment-3"
 """Part of every digest: raise it when the way of building changes what is built."""
-
-Device = Literal["cuda", "cpu"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,21 +15,20 @@ from typing import Any
 import numpy as np
 
 from admlops.core.paths import Layout
+from admlops.core.types import Say
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation.base import Part
 from admlops.evaluation.detection_3d import nuscenes_submission as detection
 from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD
-from admlops.evaluation.lane_graph.evaluation import LaneResult, pair_lanes
 from admlops.evaluation.lane_graph import official_files as lane_files
+from admlops.evaluation.lane_graph.evaluation import LaneResult, pair_lanes
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.planning.outputs import no_futures
 from admlops.evaluation.planning import vad_files
+from admlops.evaluation.planning.outputs import no_futures
 from admlops.evaluation.planning.scores import STEPS, published_names
 from admlops.evaluation.run_tasks import Work
-from admlops.evaluation.vector_map.predictions import read_all_predictions, read_map_records
 from admlops.evaluation.vector_map import official_files as map_files
-
-Say = Callable[[str], None]
+from admlops.evaluation.vector_map.predictions import read_all_predictions, read_map_records
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admlops.core.errors import EnvError
+from admlops.core.types import Progress, ProgressWatch, Say
 from admlops.downloads import download
 from admlops.environments.install.conda.mirror import mirrored
-from admlops.environments.progress import Progress, ProgressWatch, Say
 
 if TYPE_CHECKING:
     from admlops.environments.locking.conda_lock import CondaPackage

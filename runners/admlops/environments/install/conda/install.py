@@ -20,9 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 from admlops.core.errors import EnvError, StorageError
 from admlops.core.processes import process_environment
 from admlops.core.storage import explain_os_error
+from admlops.core.types import Progress, ProgressWatch, Say, unwatched
 from admlops.environments.install.conda.archives import check_hashes, fetch_archives
 from admlops.environments.install.conda.records import channel_url, check_clashes, differing, finish_records
-from admlops.environments.progress import Progress, ProgressWatch, Say, unwatched
 
 if TYPE_CHECKING:
     from admlops.environments.locking.conda_lock import CondaPackage

@@ -10,7 +10,8 @@ from packaging.utils import canonicalize_name
 
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
-from admlops.environments.install.ops.compile import Builder, Progress, Say
+from admlops.core.types import Say
+from admlops.environments.install.ops.compile import Builder, CompileWatch
 from admlops.environments.install.ops.describe import Described, describe_environment
 from admlops.environments.install.ops.key import WheelKey, torch_arch_list
 from admlops.environments.install.ops.patches import patches_digest, select_patches
@@ -36,7 +37,7 @@ def build_ops(
     layout: Layout,
     say: Say,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: CompileWatch | None = None,
 ) -> list[Path]:
     """The wheels of `recipe.compiled`, in that order, from `layout.wheels`, built where they are not there yet.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
+from admlops.core.types import Say
 from admlops.doctor import Site, diagnose
 from admlops.environments.install.ops.key import WheelKey
 from admlops.environments.install.ops.log import follow, read_tail
@@ -31,8 +32,7 @@ wait "$build"
 """
 """Runs a command with both its outputs in a log, in order. If admlops is killed, its whole process group is."""
 
-Say = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
+CompileWatch = Callable[[str, int, int], None]
 GetSource = Callable[[Path], Path]
 
 
@@ -55,7 +55,7 @@ class Builder:
     options: Mapping[str, str | None]
     say: Say
     jobs: int | None
-    progress: Progress | None
+    progress: CompileWatch | None
 
 
 def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, jobs: int) -> Path:

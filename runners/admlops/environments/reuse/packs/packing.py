@@ -18,13 +18,13 @@ from blake3 import blake3
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
+from admlops.core.types import Watch
 from admlops.environments.install.options import COMPRESSED, STORED
 from admlops.environments.integrity.file_manifest import (
     BLOCK_BYTES,
     SCHEMA,
     Entry,
     Interpreter,
-    Watch,
     describe,
     interpreter_link,
     walk,

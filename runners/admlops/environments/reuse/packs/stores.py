@@ -20,7 +20,7 @@ from blake3 import blake3
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.file_lock import hold
 from admlops.core.storage import explain_os_error, write_atomically
-from admlops.environments.integrity.file_manifest import Watch
+from admlops.core.types import Watch
 from admlops.environments.reuse.packs.manifest import (
     Pack,
     archive_of,

@@ -13,7 +13,7 @@ import queue
 import tarfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +24,10 @@ from blake3 import blake3
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
+from admlops.core.types import Say, Watch
 from admlops.environments.integrity.file_manifest import (
     BLOCK_BYTES,
     Entry,
-    Watch,
     WrongContentError,
     complete,
     shares_of,
@@ -43,8 +43,6 @@ PIECE_BYTES = 8 << 20
 """A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
 PENDING_BYTES = 128 << 20
 MAX_WRITERS = 8
-
-Say = Callable[[str], None]
 
 
 def restore_from_pack(
