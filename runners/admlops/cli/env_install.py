@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import Layout
-    from admlops.core.types import Say
+    from admlops.core.types import Device, Say
     from admlops.environments import Environment
     from admlops.environments.install.options import BuildOptions
-    from admlops.environments.spec.specification import Device
 
 
 @click.command("install", epilog="Example: admlops env install MapTR PETR --variant classic")

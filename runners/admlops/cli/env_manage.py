@@ -16,7 +16,7 @@ from admlops.cli.env_use import DEVICE, VARIANT
 from admlops.core.types import Watch
 
 if TYPE_CHECKING:
-    from admlops.environments.integrity.verification import Report, Watch
+    from admlops.environments.integrity.verification import Report
     from admlops.environments.inventory import Installed
 
 NAMES = click.argument("names", metavar="MODEL...", nargs=-1)
