@@ -63,7 +63,7 @@ check_adapter() {
 
 # Two samples of the data set that the model reads if it is set up, else of synthetic scenes in its layout.
 choose_data() {
-  if grep -q '^dataset = "openlanev2"' "$root/envs/$model/model.toml"; then
+  if grep -q '^reads = \["openlanev2"' "$root/envs/$model/model.toml"; then
     data=$repository/data/OpenLane-V2
     [[ -f $data/data_dict_subset_A.json ]] && options_of_data=(--version subset_A) && return
     data=$repository/data/synthetic-openlane

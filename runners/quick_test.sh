@@ -44,16 +44,17 @@ data_set() {
 networks_here() {
   "$root/.venv/bin/python" -c '
 import sys
-from admlops.catalog import READY, list_models, load_model, setup_status
+from admlops.catalog import list_models, load_model
 from admlops.core.paths import find_layout
+from admlops.pipeline.readiness import find_readiness
 layout = find_layout()
 wanted = list_models(layout)
 if "--models" in sys.argv[1:-1]:
     named = sys.argv[sys.argv.index("--models") + 1]
     wanted = [name for name in wanted if named == "all" or name in named.split(",")]
 models = [load_model(layout, name) for name in wanted]
-networks = [model for model in models if model.source.kind == "git"]
-print(*sorted({model.dataset for model in networks if setup_status(layout, model, weights=False) == READY}))' "$@"
+networks = [model for model in models if model.traits.needs_setup]
+print(*sorted({model.reads[0] for model in networks if find_readiness(layout, model, weights=False).ready}))' "$@"
 }
 
 has_gpu() { nvidia-smi -L >/dev/null 2>&1; }

@@ -23,11 +23,11 @@ from admlops.catalog import (
     list_models,
     load_model,
     read_model,
-    setup_status,
 )
 from admlops.core.errors import CatalogError
 from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment
+from admlops.pipeline.readiness import find_readiness
 
 MAIN_MODELS = ["GroundPlane", "MapTR", "PETR", "StreamPETR", "TopoMLP", "VAD"]
 
@@ -257,27 +257,27 @@ def test_folders_without_a_model_are_not_listed(tmp_path: Path) -> None:
 def test_the_status_names_the_first_missing_part(tmp_path: Path) -> None:
     layout = _layout_with(tmp_path, "VAD", _document())
     model = load_model(layout, "VAD")
-    assert setup_status(layout, model) == "not set up: no lock for the variant modern"
+    assert str(find_readiness(layout, model)) == "not set up: no lock for the variant modern"
     lock = model.variants["modern"].requirements
     lock.parent.mkdir()
     lock.write_text("")
-    assert setup_status(layout, model) == "not set up: no source in submodules/VAD"
+    assert str(find_readiness(layout, model)) == "not set up: no source in submodules/VAD"
     (layout.submodules / "VAD").mkdir(parents=True)
-    assert setup_status(layout, model) == "not set up: no source in submodules/VAD"
+    assert str(find_readiness(layout, model)) == "not set up: no source in submodules/VAD"
     (layout.submodules / "VAD" / "README.md").write_text("")
-    assert setup_status(layout, model) == "not set up: no source in submodules/mmdetection3d-0.17.2"
+    assert str(find_readiness(layout, model)) == "not set up: no source in submodules/mmdetection3d-0.17.2"
     (layout.submodules / "mmdetection3d-0.17.2" / "mmdet3d").mkdir(parents=True)
-    assert setup_status(layout, model) == "not set up: no adapter demo.py"
+    assert str(find_readiness(layout, model)) == "not set up: no adapter demo.py"
     model.adapter.write_text("")
-    assert setup_status(layout, model) == "not set up: the environment of the variant modern is not built"
-    assert setup_status(layout, model, "classic") == "not set up: no lock for the variant classic"
+    assert str(find_readiness(layout, model)) == "not set up: the environment of the variant modern is not built"
+    assert str(find_readiness(layout, model, "classic")) == "not set up: no lock for the variant classic"
     with pytest.raises(CatalogError, match='no variant "newest"'):
-        setup_status(layout, model, "newest")
+        find_readiness(layout, model, "newest")
 
 
 def test_the_embedded_model_is_ready_once_built(groundplane_environment: Environment) -> None:
     assert groundplane_environment.python.is_file()
-    assert setup_status(find_layout(), load_model(find_layout(), "GroundPlane")) == "ready"
+    assert str(find_readiness(find_layout(), load_model(find_layout(), "GroundPlane"))) == "ready"
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from tests.conftest import Admlops
 
 from admlops.core.errors import DataError
-from admlops.datasets.base import open_data
+from admlops.datasets.base import HasContext, open_data
 from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.pipeline.selection import Selection, select
@@ -94,6 +94,7 @@ def test_scenes_and_samples_come_in_order(root: Path) -> None:
         assert [sample["index_in_scene"] for sample in samples] == [0, 1]
         assert samples[1]["timestamp_us"] - samples[0]["timestamp_us"] == 500_000
         assert {sample["scene"] for sample in samples} == {scene.name}
+        assert isinstance(data, HasContext)
         assert data.context(scene.samples[0])["next"] == scene.samples[1]
         assert data.context(scene.samples[1])["next"] == data.context(scene.samples[0])["prev"] == ""
     chosen = select(data, Selection(split="val", limit=3))

@@ -49,9 +49,9 @@ class Case:
 
     def scenes(self, folder: Path) -> tuple[Path, str, list[str]]:
         """The data set's root, its version and the tokens of one scene's first samples; made in `folder` if need be."""
-        root = folder / self.described.dataset
+        root = folder / self.described.reads[0]
         if not root.is_dir():
-            if self.described.dataset == "openlanev2":
+            if self.described.reads == ("openlanev2",):
                 synthesize_openlane(root, OpenLaneOptions(scenes=1, samples=2, seed=1))
             else:
                 options = SynthesisOptions(scenes=2, samples=8, seed=1, lidar_sweeps=1, camera_sweeps=0)

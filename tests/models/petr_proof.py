@@ -115,7 +115,8 @@ def compare_known_boxes(scenes: Scenes, folder: Path, model: str) -> int:
     """The same for known boxes: position, size, yaw and velocity of the model's convention."""
     described = load_model(LAYOUT, model)
     tokens = json.loads((folder / "ours.json").read_text())
-    known, classes = known_boxes(), described.classes.detection_3d
+    known, classes = known_boxes(), described.classes["detection_3d"]
+    assert described.box_convention is not None
     outputs = {
         token: {"detections_3d": detection_records(known, classes, scenes.data.sample(token), described.box_convention)}
         for token in tokens

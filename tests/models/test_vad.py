@@ -90,7 +90,7 @@ def test_a_car_ahead_drives_off_to_the_left(demo: ModuleType) -> None:
         "labels_3d": np.array([0]),
         "trajs_3d": modes,
     }
-    (car,) = demo.moving_objects(decoded, list(MODEL.classes.detection_3d), SAMPLE)
+    (car,) = demo.moving_objects(decoded, list(MODEL.classes["detection_3d"]), SAMPLE)
     assert (car["class_name"], car["confidence"]) == ("car", 0.75)
     assert np.allclose(car["bbox_3d"]["center"], [10.94, 0.0, 0.75], atol=1e-6)
     assert np.allclose(car["bbox_3d"]["velocity"], [0.0, -3.0], atol=1e-6)
@@ -233,7 +233,7 @@ def check_boxes(record: Outputs, token: str, theirs: Any, sample: Any) -> None:
     }
     for name, (got, wanted) in pairs.items():
         assert largest(np.array(got), wanted) < 10 * RECORD_TOLERANCE, name
-    names = [MODEL.classes.detection_3d[label] for label in theirs[f"{token}.labels_3d"]]
+    names = [MODEL.classes["detection_3d"][label] for label in theirs[f"{token}.labels_3d"]]
     assert [found.class_name for found in record.detections_3d] == names
 
 
@@ -259,7 +259,7 @@ def check_map_and_plan(record: Outputs, token: str, theirs: Any, sample: Any) ->
     lines = theirs[f"{token}.map_pts_3d"]
     got = np.array([ego_to_patch(element.points, sample) for element in record.map_elements])
     assert largest(got, lines) < 10 * RECORD_TOLERANCE
-    names = [MODEL.classes.vector_map[label] for label in theirs[f"{token}.map_labels_3d"]]
+    names = [MODEL.classes["vector_map"][label] for label in theirs[f"{token}.map_labels_3d"]]
     assert [element.type for element in record.map_elements] == names
     assert record.plan
     assert record.plan.command == command_of(theirs, token)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,7 +19,8 @@ from admlops.core.errors import RunFailedError
 from admlops.core.paths import Layout
 from admlops.execution.scene_job import Summary
 from admlops.pipeline.compare import Compared, compare_models, find_shortcomings, request_for
-from admlops.pipeline.run import RunRequest
+from admlops.pipeline.readiness import Part, Readiness
+from admlops.pipeline.run import RunPlan, RunRequest
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
@@ -75,12 +76,12 @@ def test_ctrl_c_ends_the_comparison_and_not_one_model_only(
 ) -> None:
     begun: list[str] = []
 
-    def stop(layout: Layout, request: RunRequest, **watchers: Any) -> tuple[RunFolder, Summary]:
+    def stop(layout: Layout, plan: RunPlan, request: RunRequest, **watchers: Any) -> tuple[RunFolder, Summary]:
         begun.append(request.model)
         run = make_run(tmp_path / "run", request.model)
         return run, Summary(state="cancelled", ok=0, failed=0, remaining=1, retries=0, stopped_by=None)
 
-    monkeypatch.setattr("admlops.pipeline.compare.run_model", stop)
+    monkeypatch.setattr("admlops.pipeline.compare.run_plan", stop)
     with pytest.raises(RunFailedError, match="stopped while GroundPlane ran") as stopped:
         compare_models(
             layout,
@@ -118,7 +119,7 @@ def test_a_model_that_ran_otherwise_than_it_is_judged_is_degraded(
     model = load_model(layout, "MapTR")
     run = make_run(tmp_path, "MapTR", weights=weights, device=device)
     shortcomings = tuple(find_shortcomings(model, run, {"samples": 1}))
-    row = Compared(model=model, status="complete", run=run, metrics={"metrics": []}, shortcomings=shortcomings)
+    row = Compared(model=model, outcome="complete", run=run, metrics={"metrics": []}, shortcomings=shortcomings)
     assert row.state == ("degraded" if words else "ready")
     assert len(shortcomings) == len(words)
     assert all(word in row.why for word in words)
@@ -127,10 +128,14 @@ def test_a_model_that_ran_otherwise_than_it_is_judged_is_degraded(
 
 def test_a_model_that_failed_says_its_class_and_what_to_do(layout: Layout) -> None:
     model = load_model(layout, "MapTR")
-    row = Compared(model=model, status="failed: crash: the worker ended by itself", hint="admlops env verify MapTR")
+    row = Compared(
+        model=model, outcome="failed", reason="crash: the worker ended by itself", hint="admlops env verify MapTR"
+    )
     assert (row.failed, row.state) == (True, "failed")
     assert row.why == "crash: the worker ended by itself → admlops env verify MapTR"
-    missing = Compared(model=model, status="not set up: no source in submodules/MapTR", hint="make setup-MapTR")
+    missing = Compared(
+        model=model, outcome="not set up", reason="no source in submodules/MapTR", hint="make setup-MapTR"
+    )
     assert (missing.failed, missing.state) == (False, "not set up")
     assert missing.why == "no source in submodules/MapTR → make setup-MapTR"
 
@@ -140,10 +145,10 @@ def test_random_weights_only_where_nothing_else_is_missing(
 ) -> None:
     missing = "nothing"
 
-    def status(*_: object, weights: bool = True) -> str:
-        return "not set up: it" if missing == "environment" or (missing == "weights" and weights) else "ready"
+    def readiness(*_: object) -> Readiness:
+        return Readiness() if missing == "nothing" else Readiness(lacks=cast("Part", missing))
 
-    monkeypatch.setattr("admlops.pipeline.compare.setup_status", status)
+    monkeypatch.setattr("admlops.pipeline.compare.find_readiness", readiness)
     model, request = load_model(layout, "MapTR"), RunRequest(model="", data=tmp_path)
     for missing, allowed, expected in (
         ("weights", True, "random:0"),

@@ -20,7 +20,7 @@ from admlops.catalog.model import Claim
 from admlops.core.errors import DataError
 from admlops.datasets.nuscenes.tables import GroundTruthBox, multiply_quaternions
 from admlops.evaluation.latency import summarize
-from admlops.reports.run_data import Reading, RunData
+from admlops.pipeline.run_data import Reading, RunData
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Record
 

@@ -9,8 +9,8 @@ import pytest
 from tests.reports.fabricate import DETECTION, make_metadata, make_run
 
 from admlops.evaluation.statistics.ranking import Axis
+from admlops.pipeline.run_data import Reading
 from admlops.reports import charts
-from admlops.reports.run_data import Reading
 
 SERIES = charts.Series(label="A", index=0)
 BOTH = [SERIES, charts.Series(label="B", index=1)]

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from tests.reports.fabricate import FakeData, make_claims, make_data, make_header, make_metadata, make_run
 
 from admlops.core.errors import StorageError
+from admlops.pipeline.run_data import RunData
 from admlops.reports import load_run_data, missing_model, write_report
 from admlops.reports.html import render_report
-from admlops.reports.run_data import RunData
 from admlops.results.record import Record
 from admlops.results.run_folder import RunFolder
 

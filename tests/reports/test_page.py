@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from tests.reports.fabricate import DETECTION, MAP, make_claims, make_header, make_run
 
 from admlops.catalog.model import Claim
+from admlops.pipeline.run_data import RunData
 from admlops.reports import missing_model, page
-from admlops.reports.run_data import RunData
 
 REAL = make_run("MapTR")
 assert REAL.header is not None

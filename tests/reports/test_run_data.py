@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 from tests.reports.fabricate import make_header, make_metadata, make_metrics, make_record
 
+from admlops.pipeline.run_data import Reading
 from admlops.reports import RunData, load_run_data, missing_model
-from admlops.reports.run_data import Reading
 from admlops.results.run_folder import RunFolder
 
 GPU = {"index": 0, "utilization_percent": 50, "memory_mb": 4000.0, "power_w": 200.0}

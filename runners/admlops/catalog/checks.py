@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,21 +10,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from admlops.catalog.model import Model
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
-
-DETECTION_CLASSES = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
-"""The ten classes of the nuScenes detection task."""
-MAP_CLASSES = ("divider", "ped_crossing", "boundary", "centerline")
+from admlops.catalog.registries import DATA_KINDS, TASKS
+from admlops.catalog.tasks import Task
 
 
 class Problem(NamedTuple):
@@ -43,7 +30,10 @@ def check_model(model: Model) -> Iterator[Problem]:
         yield from _one_of("default_checkpoint", model.default_checkpoint, model.checkpoints, "a checkpoint")
     yield from _check_source(model)
     yield from _check_variants(model)
-    yield from _check_classes(model)
+    yield from _check_tasks(model)
+    tasks = [TASKS.get(task) for task in model.tasks if task in TASKS]
+    yield from _check_frames(model, tasks)
+    yield from _check_classes(model, tasks)
     yield from _check_checkpoints(model)
     yield from _check_protocols(model)
     yield from _check_claims(model)
@@ -94,21 +84,41 @@ def _is_specifier(text: str) -> bool:
     return True
 
 
-def _check_classes(model: Model) -> Iterator[Problem]:
-    tasks: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-        ("detection_3d", model.classes.detection_3d, DETECTION_CLASSES),
-        ("vector_map", model.classes.vector_map, MAP_CLASSES),
-    )
-    for task, names, known in tasks:
-        key = f"classes.{task}"
-        if task in model.tasks and not names:
-            yield Problem(key, f'is missing: a model with the task "{task}" lists its classes, label 0 first')
-        if task not in model.tasks and names:
-            yield Problem(key, f'must be absent: "{task}" is not among the tasks')
-        for repeated in sorted({name for name in names if names.count(name) > 1}):
+def _check_tasks(model: Model) -> Iterator[Problem]:
+    for index, task in enumerate(model.tasks):
+        if task not in TASKS:
+            yield Problem(f"tasks[{index}]", f'must be one of {", ".join(TASKS.ids())}, not "{task}"')
+    for index, kind in enumerate(model.reads):
+        if kind not in DATA_KINDS:
+            yield Problem(f"reads[{index}]", f'must be one of {", ".join(DATA_KINDS.ids())}, not "{kind}"')
+
+
+def _check_frames(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:
+    """A model with outputs in space says where they lie; no other is asked."""
+    in_space = [task.id for task in tasks if task.in_space]
+    with_boxes = [task.id for task in tasks if task.has_boxes_3d]
+    if in_space and model.frame is None:
+        yield Problem("frame", f'is missing: the task "{in_space[0]}" has outputs in space; write "lidar" or "ego"')
+    if with_boxes and model.box_convention is None:
+        known = '"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
+        yield Problem("box_convention", f'is missing: the task "{with_boxes[0]}" has 3D boxes; write {known}')
+
+
+def _check_classes(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:
+    for task in tasks:
+        if task.lists_classes and not model.classes.get(task.id):
+            yield Problem(
+                f"classes.{task.id}", f'is missing: a model with the task "{task.id}" lists its classes, label 0 first'
+            )
+    for name, classes in model.classes.items():
+        key = f"classes.{name}"
+        if name not in model.tasks:
+            yield Problem(key, f'must be absent: "{name}" is not among the tasks')
+        for repeated in sorted({one for one in classes if classes.count(one) > 1}):
             yield Problem(key, f'names "{repeated}" twice')
-        for unknown in sorted(set(names) - set(known)):
-            yield Problem(key, f'names "{unknown}", which is none of {", ".join(known)}')
+        known = TASKS.get(name).class_names if name in TASKS else None
+        for unknown in sorted(set(classes) - set(known)) if known is not None else ():
+            yield Problem(key, f'names "{unknown}", which is none of {", ".join(known or ())}')
 
 
 def _check_checkpoints(model: Model) -> Iterator[Problem]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from admlops.catalog.registries import TASKS
 from admlops.core.types import Device
 
-Task = Literal["detection_3d", "vector_map", "lane_graph", "planning", "motion"]
 Backend = Literal["conda", "venv"]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -104,38 +105,65 @@ class Claim(_Part):
     device: Text | None = Field(None, description="the GPU; required for FPS")
 
 
-class Classes(_Part):
-    """Class names in the order of the model's labels: label 0 first."""
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """How a model is to be treated, whatever it comes from.
 
-    detection_3d: tuple[Text, ...] = Field((), description="nuScenes detection classes, label 0 first")
-    vector_map: tuple[Text, ...] = Field((), description="map element types, label 0 first")
+    Attributes:
+        needs_weights: it runs with a checkpoint or with random weights, never without either.
+        needs_setup: a person sets it up (`make setup-MODEL`): a run does not build its environment on the way.
+        needs_context: its samples carry what lies around them: neighbouring frames, CAN bus messages, the map's name.
+        made_for_gpu: times measured on a CPU say nothing about it.
+        temporal: it carries state from one sample to the next within a scene.
+        reads: the data kinds that it runs on, the usual one first.
+        outputs: the keys of the record that it fills.
+    """
+
+    needs_weights: bool
+    needs_setup: bool
+    needs_context: bool
+    made_for_gpu: bool
+    temporal: bool
+    reads: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 class Model(_Part):
     """One model of the catalogue. `folder` is the folder that holds its `model.toml`.
 
-    `frame` and `box_convention` describe the network's own output, which the adapter converts into the record's frame:
-    `mmdet3d_0.17` is (w, l, h) with nuScenes yaw = -yaw - π/2, `mmdet3d_1.0` is (l, w, h) with yaw as it is, both with
-    the origin at the bottom face's centre; `standard` is the record's own. `temporal` models carry state from one
-    sample to the next within a scene.
+    `frame` and `box_convention` describe the network's own output, which the adapter converts into the record's frame;
+    a model without outputs in space has neither. `mmdet3d_0.17` is (w, l, h) with nuScenes yaw = -yaw - π/2,
+    `mmdet3d_1.0` is (l, w, h) with yaw as it is, both with the origin at the bottom face's centre; `standard` is the
+    record's own. `classes` maps a task to its class names, label 0 first. The four traits that are None follow from
+    the source: a model whose code is fetched is a network that is set up, loads weights and is made for a GPU.
     """
 
     folder: Path
     name: Name = Field(description="the name of the folder that holds this file")
     summary: Text = Field(description="one line: what the model does")
-    tasks: tuple[Task, ...] = Field(min_length=1, description='a list of tasks, such as ["vector_map"]')
-    dataset: Literal["nuscenes", "openlanev2"] = Field("nuscenes", description='"nuscenes" or "openlanev2"')
+    tasks: tuple[Name, ...] = Field(min_length=1, description='a list of tasks, such as ["vector_map"]')
+    reads: tuple[Name, ...] = Field(
+        ("nuscenes",), min_length=1, description='a list of the data kinds that it runs on, such as ["nuscenes"]'
+    )
     license: Text = Field(description="the SPDX identifier of the model's code")
     source: Source = Field(description="a [source] table")
-    frame: Literal["lidar", "ego"] = Field(description='the frame of the network\'s output: "lidar" or "ego"')
-    box_convention: Literal["mmdet3d_0.17", "mmdet3d_1.0", "standard"] = Field(
-        description='"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
+    frame: Literal["lidar", "ego"] | None = Field(
+        None, description='the frame of the network\'s output: "lidar" or "ego"'
+    )
+    box_convention: Literal["mmdet3d_0.17", "mmdet3d_1.0", "standard"] | None = Field(
+        None, description='"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
     )
     temporal: bool = Field(description="true if the model carries state from sample to sample")
+    needs_weights: bool | None = Field(None, description="true if it runs with weights only")
+    needs_setup: bool | None = Field(None, description="true if a person sets it up before it runs")
+    needs_context: bool | None = Field(None, description="true if its samples carry neighbouring frames and CAN bus")
+    made_for_gpu: bool | None = Field(None, description="true if times on a CPU say nothing about it")
     default_variant: Name = Field(description="the name of one of the variants")
     default_checkpoint: Name | None = Field(None, description="the name of one of the checkpoints")
     variants: dict[Name, Variant] = Field(min_length=1, description="at least one [variants.<name>] table")
-    classes: Classes = Field(default_factory=lambda: Classes(detection_3d=(), vector_map=()))
+    classes: dict[Name, tuple[Text, ...]] = Field(
+        default_factory=dict, description="task = a list of its class names, label 0 first"
+    )
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
     fixes: dict[Name, Fix] = Field(default_factory=dict)
@@ -150,3 +178,17 @@ class Model(_Part):
     def adapter(self) -> Path:
         """The program that runs the model: `demo.py` in its folder."""
         return self.folder / "demo.py"
+
+    @property
+    def traits(self) -> Traits:
+        """How the model is to be treated: what the file says, else what follows from its source."""
+        fetched = self.source.kind == "git"
+        return Traits(
+            needs_weights=fetched if self.needs_weights is None else self.needs_weights,
+            needs_setup=fetched if self.needs_setup is None else self.needs_setup,
+            needs_context=fetched if self.needs_context is None else self.needs_context,
+            made_for_gpu=fetched if self.made_for_gpu is None else self.made_for_gpu,
+            temporal=self.temporal,
+            reads=self.reads,
+            outputs=tuple(dict.fromkeys(TASKS.get(task).output for task in self.tasks)),
+        )

@@ -74,6 +74,7 @@ def _parse(file: Path) -> tuple[Model | None, list[Problem]]:
         return None, [data]
     if "folder" in data:
         return None, [Problem("folder", "is not a key of a model: the folder is where the file lies")]
+    _rename_old_keys(data)
     _anchor_locks(data, file.parent)
     try:
         # Through JSON, because pydantic's strict mode takes an array as a tuple and a text as a path only from there.
@@ -106,6 +107,12 @@ def _locate(message: str, text: str) -> Problem:
     lines = text.splitlines() or [""]
     line, column = position.groups() if position else (str(len(lines)), str(len(lines[-1]) + 1))
     return Problem(f":{line}:{column}", f"not TOML: {what[:1].lower()}{what[1:]}")
+
+
+def _rename_old_keys(data: dict[str, Any]) -> None:
+    """Take `dataset = "nuscenes"`, as it was written before a model could read several kinds, for `reads`."""
+    if "reads" not in data and isinstance(data.get("dataset"), str):
+        data["reads"] = [data.pop("dataset")]
 
 
 def _anchor_locks(data: dict[str, Any], folder: Path) -> None:

@@ -14,7 +14,14 @@ from admlops.cli.options import FOLDER, selection_options
 
 
 @click.command(epilog="Example: admlops compare --models MapTR,PETR --data DIR --split mini_val")
-@click.option("--models", "names", required=True, metavar="A,B,…", help="Names of the catalogue, or all.")
+@click.option(
+    "--models",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="A,B,…",
+    help="Names of the catalogue, or all (may repeat).",
+)
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
@@ -22,7 +29,7 @@ from admlops.cli.options import FOLDER, selection_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
-    names: str,
+    names: tuple[str, ...],
     fresh: bool,
     random_weights: bool,
     also: Path | None,
@@ -33,7 +40,7 @@ def compare(
     """Run what is missing, evaluate, and put models side by side.
 
     Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
-    The table says of each model whether it is ready, degraded (it ran, but not as it is to be judged) or failed.
+    The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
     from admlops.cli.options import make_request
@@ -41,9 +48,11 @@ def compare(
     from admlops.core.errors import RunFailedError, UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
+    from admlops.reports import write_report
 
     layout = find_layout()
-    chosen = list_models(layout) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    named = [name.strip() for text in names for name in text.split(",") if name.strip()]
+    chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
     if not chosen:
         raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
     request = make_request(layout, model=chosen[0], options=options)
@@ -59,11 +68,12 @@ def compare(
         random_weights=random_weights,
         also=also,
     )
+    page = write_report(target / "report.html", done.run_data(), done.summary, data=done.data[0], also=done.data[1:])
     if as_json:
         click.echo(json.dumps(done.summary, indent=1))
     else:
         _print_summary(done.summary)
-        click.echo(f"\nsummary: {done.summary_path}\nreport:  {done.report_path}")
+        click.echo(f"\nsummary: {done.summary_path}\nreport:  {page}")
     failed = [row.model.name for row in done.rows if row.failed]
     if failed:
         raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")

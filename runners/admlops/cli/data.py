@@ -139,11 +139,11 @@ def index(root: Path, version: str | None, as_json: bool) -> None:
 
     The index knows the tables it was made from; when one changes it is refused until it is made anew.
     """
-    from admlops.datasets.base import nuscenes_version
     from admlops.datasets.nuscenes.sample_index import build_index
+    from admlops.datasets.nuscenes.versions import choose_version
 
     folder = root.expanduser().resolve()
-    chosen = version or nuscenes_version(folder)
+    chosen = version or choose_version(folder)
     built = build_index(folder, chosen, say=lambda line: click.echo(line, err=True))
     if as_json:
         shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}

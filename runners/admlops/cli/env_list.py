@@ -41,15 +41,16 @@ def list_environments(as_json: bool) -> None:
 
 
 def _rows(layout: Layout) -> Iterator[dict[str, Any]]:
-    from admlops.catalog import list_models, load_model, setup_status
+    from admlops.catalog import list_models, load_model
     from admlops.environments import find_model, find_official
     from admlops.environments.inventory import list_installed, official_names
     from admlops.environments.reuse.aside import list_aside
+    from admlops.pipeline.readiness import find_readiness
 
     installed = list_installed(layout)
     for model in (load_model(layout, name) for name in list_models(layout)):
         for variant in model.variants:
-            status = setup_status(layout, model, variant, weights=False)
+            status = str(find_readiness(layout, model, variant, weights=False))
             half = _half_made(installed, f"{model.name}-{variant}")
             yield _row(model.name, variant, find_model(layout, model, variant), status, half)
     for name in official_names(layout):

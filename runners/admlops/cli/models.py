@@ -55,12 +55,13 @@ def show(name: str, as_json: bool) -> None:
     Example:
       admlops models show MapTR
     """
-    from admlops.catalog import load_model, setup_status
+    from admlops.catalog import load_model
     from admlops.core.paths import find_layout
+    from admlops.pipeline.readiness import find_readiness
 
     layout = find_layout()
     model = load_model(layout, name)
-    status = {variant: setup_status(layout, model, variant) for variant in model.variants}
+    status = {variant: str(find_readiness(layout, model, variant)) for variant in model.variants}
     if as_json:
         click.echo(json.dumps({**model.model_dump(mode="json"), "status": status}, indent=2))
         return
@@ -104,8 +105,9 @@ def validate(config: Path | None, as_json: bool) -> None:
 
 def _summarise(layout: Layout, name: str) -> dict[str, Any]:
     """One row of the list. A model whose file is wrong is a row that says so: the others stay usable."""
-    from admlops.catalog import load_model, setup_status
+    from admlops.catalog import load_model
     from admlops.core.errors import CatalogError
+    from admlops.pipeline.readiness import find_readiness
 
     try:
         model = load_model(layout, name)
@@ -117,7 +119,7 @@ def _summarise(layout: Layout, name: str) -> dict[str, Any]:
         "summary": model.summary,
         "tasks": list(model.tasks),
         "variants": list(model.variants),
-        "status": setup_status(layout, model),
+        "status": str(find_readiness(layout, model)),
     }
 
 
@@ -127,9 +129,12 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
     source = model.source
     pinned = f"{source.repository} at {source.commit}" if source.kind == "git" else f"in {model.folder}"
     click.echo(f"{model.name}: {model.summary}")
-    click.echo(f"tasks     {', '.join(model.tasks)} on {model.dataset}{', temporal' if model.temporal else ''}")
+    temporal = ", temporal" if model.temporal else ""
+    click.echo(f"tasks     {', '.join(model.tasks)} on {' or '.join(model.reads)}{temporal}")
     click.echo(f"source    {pinned} ({model.license})")
-    click.echo(f"outputs   {model.frame} frame, box convention {model.box_convention}; records are in the ego frame")
+    if model.frame is not None:
+        boxes = "" if model.box_convention is None else f", box convention {model.box_convention}"
+        click.echo(f"outputs   {model.frame} frame{boxes}; records are in the ego frame")
     _print_section("Variants")
     variants = [
         (name + (" (default)" if name == model.default_variant else ""), one.python, ", ".join(one.arch), status[name])

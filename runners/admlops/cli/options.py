@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from admlops.pipeline.run import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-DEFAULT_FOLDERS = {"nuscenes": ("nuscenes", "synthetic"), "openlanev2": ("OpenLane-V2", "synthetic-openlane")}
-"""Kind of data set → the folders below data/ of the real one and of synthetic scenes."""
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -71,7 +68,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     timeout_s = options["timeout"]
     if timeout_s is not None and not timeout_s > 0:
         raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
-    data = options["data"] or default_data(layout, load_model(layout, model).dataset)
+    data = options["data"] or default_data(layout, load_model(layout, model).reads)
     return RunRequest(
         model=model,
         data=data,
@@ -92,20 +89,24 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     )
 
 
-def default_data(layout: Layout, dataset: str) -> Path:
-    """The data set to use when none is named: of the kind that the model reads, real data before synthetic data.
+def default_data(layout: Layout, kinds: Sequence[str]) -> Path:
+    """The data set to use when none is named: of a kind that the model reads, real data before synthetic data.
 
     Raises:
-        DataError: there is neither.
+        DataError: there is none.
     """
+    from admlops.catalog.registries import DATA_KINDS
     from admlops.core.errors import DataError
 
-    real, made = DEFAULT_FOLDERS[dataset]
-    for name in (real, made):
-        if (layout.data / name).is_dir():
-            return layout.data / name
-    as_openlane = " --format openlane-v2" if dataset == "openlanev2" else ""
-    raise DataError(
-        f"no --data was given, and {layout.data} has neither {real}/ nor {made}/",
-        hint=f"admlops data synthesize {layout.data / made}{as_openlane}   # or pass --data with your own root",
-    )
+    known = [DATA_KINDS.get(kind) for kind in kinds]
+    folders = [layout.data / folder for kind in known for folder in kind.folders]
+    found: Path | None = next((folder for folder in folders if folder.is_dir()), None)
+    if found is not None:
+        return found
+    made = next(((kind.folders[-1], kind.synthesize) for kind in known if kind.synthesize is not None), None)
+    command = "pass --data with your own root"
+    if made is not None:
+        options = "".join(f" {option}" for option in made[1])
+        command = f"admlops data synthesize {layout.data / made[0]}{options}   # or {command}"
+    names = ", ".join(f"{folder.name}/" for folder in folders)
+    raise DataError(f"no --data was given, and {layout.data} has none of {names}", hint=command)

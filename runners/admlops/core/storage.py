@@ -38,6 +38,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise explain_os_error(error, path) from error
 
 
+def require_writable(folder: Path) -> None:
+    """Check that files can be written in a folder that may not be there yet, before the work whose result goes there.
+
+    What had to be made for the check is removed again.
+
+    Raises:
+        StorageError: it cannot be made or written.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
 def explain_os_error(error: OSError, path: Path) -> StorageError:
     """What a failed write means and what to do about it."""
     hints = {

@@ -1,64 +1,240 @@
-"""Any data set that models run on: what the pipeline asks of it, and opening the one that lies in a folder."""
+"""What the pipeline asks of any data set, what a data kind is, and opening the data set that lies in a folder.
+
+A data kind is registered in `catalog.registries.DATA_KINDS`: it recognises a root, opens it, and says which split
+models are judged on. What a data set can give beside its samples are its capabilities; each one that has methods of its
+own is a protocol below, such as `HasBoxes3D`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from admlops.datasets.nuscenes import tables as nuscenes
-from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes, Scene
-from admlops.datasets.openlane.frames import OpenLaneV2
-from worker.samples import openlane
+import numpy as np
+from numpy.typing import NDArray
 
-NUSCENES_VERSION = "v1.0-mini"
-JUDGED_ON = {"v1.0-trainval": "val", "v1.0-test": "test"}
+from admlops.catalog.registries import DATA_KINDS
+from admlops.core.errors import DataError
+
+BOXES_3D = "boxes_3d"
+BOXES_2D = "boxes_2d"
+MAP = "map"
+LANES = "lanes"
+LIDAR = "lidar"
+CAN_BUS = "can_bus"
+CONTEXT = "context"
+
+MAX_LISTED = 200
+"""Folders of a root that are looked into for a data set one folder deeper."""
 
 
-class DataSet(Protocol):
-    """`NuScenes` and `OpenLaneV2` are two; see their methods."""
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """An ordered sequence of samples on one map."""
+
+    name: str
+    token: str
+    location: str
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruthBox:
+    """One annotated object, in the key frame's ego frame: metres, m/s (None where unknown), quaternion w x y z."""
+
+    token: str
+    class_name: str
+    center: tuple[float, float, float]
+    size_wlh: tuple[float, float, float]
+    rotation_wxyz: tuple[float, float, float, float]
+    velocity: tuple[float, float] | None
+    num_lidar_pts: int
+    num_radar_pts: int
+    visibility: str
+    attribute: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneAnnotation:
+    """The ground truth of one frame, in the frame's ego frame.
+
+    `lanes` are centrelines in driving direction, (N, 3) [m] each. `elements` (E, 4) are x1, y1, x2, y2 [pixels of the
+    front image], `attributes` (E,) their numbers. `lane_to_lane` (L, L) is 1 where the row's lane runs into the
+    column's, `lane_to_traffic` (L, E) where the element governs the lane.
+    """
+
+    lanes: tuple[NDArray[np.float32], ...]
+    elements: NDArray[np.float32]
+    attributes: NDArray[np.int64]
+    lane_to_lane: NDArray[np.int8]
+    lane_to_traffic: NDArray[np.int8]
+
+
+class Dataset(Protocol):
+    """A data set root and version, as the pipeline sees it: scenes in order, each an ordered list of samples."""
 
     root: Path
     version: str
 
     @property
     def kind(self) -> str:
-        """`nuscenes` or `openlanev2`, as a model's `dataset`."""
+        """The id of its data kind."""
 
     @property
-    def is_synthetic(self) -> bool: ...
+    def capabilities(self) -> frozenset[str]:
+        """What it can give beside its samples: BOXES_3D, BOXES_2D, MAP, LANES, LIDAR, CAN_BUS, CONTEXT, or others."""
+
     @property
-    def has_context(self) -> bool: ...
-    def scenes(self, names: Iterable[str] | None = None) -> list[Scene]: ...
-    def scenes_of_split(self, split: str) -> list[Scene]: ...
-    def sample(self, token: str) -> dict[str, Any]: ...
-    def context(self, token: str) -> dict[str, Any]: ...
-    def location(self, token: str) -> str: ...
-    def ground_truth(self, token: str) -> list[GroundTruthBox]: ...
-    def missing_files(self, token: str) -> list[Path]: ...
+    def is_synthetic(self) -> bool:
+        """Whether `admlops data synthesize` made it."""
+
+    def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
+        """The named scenes in that order, or all. Raises DataError for an unknown name."""
+
+    def scenes_of_split(self, split: str) -> list[Scene]:
+        """The scenes of a split; `all` is one of every data set. Raises DataError for an unknown split."""
+
+    def sample(self, token: str) -> dict[str, Any]:
+        """What an adapter gets for one sample; see docs/architecture.md."""
+
+    def missing_files(self, token: str) -> list[Path]:
+        """The files of a sample that are not there or empty."""
+
+    def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
+        """How much of each kind is annotated in these samples."""
 
 
-def default_split(root: Path, version: str | None = None) -> str:
-    """The split to take where none is named: the one that models are judged on."""
-    if openlane.list_versions(str(root.expanduser())):
-        return "val"
-    return JUDGED_ON.get(version or nuscenes_version(root), "mini_val")
+@runtime_checkable
+class HasContext(Protocol):
+    """Capability CONTEXT: what lies around a sample, for models that look back."""
+
+    @property
+    def has_context(self) -> bool:
+        """Whether it is at hand, or an index must be built first."""
+
+    def context(self, token: str) -> dict[str, Any]:
+        """Neighbouring samples, earlier frames, the map's name, by what the data set has."""
 
 
-def open_data(root: Path, version: str | None = None) -> NuScenes | OpenLaneV2:
-    """The data set in `root`: OpenLane-V2 where its lists of frames lie, else nuScenes.
+@runtime_checkable
+class HasBoxes3D(Protocol):
+    """Capability BOXES_3D: annotated objects."""
 
-    Without `version` it is the only one there; of several versions of nuScenes, `v1.0-mini`.
+    def ground_truth(self, token: str) -> list[GroundTruthBox]:
+        """The annotated boxes of a sample, in its ego frame."""
+
+
+@runtime_checkable
+class HasMap(Protocol):
+    """Capability MAP: the root's `maps/` holds vector maps."""
+
+    def location(self, token: str) -> str:
+        """The name of the map that a sample lies on."""
+
+
+@runtime_checkable
+class HasLanes(Protocol):
+    """Capability LANES: annotated lane graphs."""
+
+    def lane_annotation(self, token: str) -> LaneAnnotation:
+        """The ground truth of a frame. Raises DataError: it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataKind:
+    """A kind of data set.
+
+    Attributes:
+        id: as in `reads` of a model.toml.
+        title: what a person calls it.
+        folders: below `data/` of the repository folder, the ones looked into where no `--data` is given; the first
+            one is for real data.
+        synthesize: the options of `admlops data synthesize` that make one; None where nothing does.
+        looks_for: what `recognise` looks for in a root, for messages.
+        recognise: whether a root holds such a data set.
+        open: the data set of a root; the version is the only one there if None. Raises DataError.
+        default_split: the split that models are judged on.
+    """
+
+    id: str
+    title: str
+    folders: tuple[str, ...]
+    synthesize: tuple[str, ...] | None
+    looks_for: str
+    recognise: Callable[[Path], bool]
+    open: Callable[[Path, str | None], Dataset]
+    default_split: Callable[[Path, str | None], str]
+
+
+def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
+    """The kind of the data set in `root`.
+
+    Where no kind recognises it, it is the first of `wanted`, or nuScenes: opening it then says what is missing.
+
+    Args:
+        wanted: ids of kinds that are preferred where several recognise the root.
+    """
+    preferred = list(wanted)
+    kinds: list[DataKind] = [*DATA_KINDS.values()]
+    recognised = _recognise(kinds, root.expanduser())
+    if not recognised:
+        first: DataKind = DATA_KINDS.get(preferred[0] if preferred else "nuscenes")
+        return first
+    return min(recognised, key=lambda kind: kind.id not in preferred)
+
+
+def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
+    """The kinds that take `root` for theirs.
+
+    Raises:
+        DataError: the root is a file or cannot be read, or the data set lies one folder deeper.
+    """
+    kinds = list(kinds)
+    try:
+        if not root.exists():
+            return []
+        recognised = [kind for kind in kinds if kind.recognise(root)]
+        below = [] if recognised else [path for path in sorted(root.iterdir())[:MAX_LISTED] if path.is_dir()]
+        deeper = [(path, kind) for path in below for kind in kinds if kind.recognise(path)]
+    except OSError as error:
+        raise DataError(
+            f"the data set root {root} cannot be read: {error.strerror}", hint=f"ls -ld {root}   # whose is it?"
+        ) from error
+    if deeper:
+        path, kind = deeper[0]
+        raise DataError(f"{root} is no data set, but {path} is {kind.title}", hint=f"pass --data {path}")
+    return recognised
+
+
+def open_data(root: Path, version: str | None = None, *, wanted: Iterable[str] = ()) -> Dataset:
+    """The data set in `root`, of whatever kind; see `find_kind`.
 
     Raises:
         DataError: the root or the version is missing.
     """
-    if openlane.list_versions(str(root.expanduser())):
-        return OpenLaneV2(root, version)
-    return NuScenes(root, version or nuscenes_version(root))
+    return find_kind(root, wanted).open(root, version)
 
 
-def nuscenes_version(root: Path) -> str:
-    """The version of nuScenes to take where none is named: the only one that is there, else `v1.0-mini`."""
-    there = nuscenes.list_versions(root.expanduser())
-    return there[0] if len(there) == 1 else NUSCENES_VERSION
+def default_split(root: Path, version: str | None = None) -> str:
+    """The split to take where none is named: the one that models are judged on."""
+    return find_kind(root).default_split(root, version)
+
+
+def check_scene_names(names: Iterable[str], known: Iterable[str], where: Path) -> None:
+    """Raise DataError for the first of `names` that is not `known`, with the known ones that are most like it."""
+    there = list(known)
+    unknown = next((name for name in names if name not in there), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, there, n=5, cutoff=0) or there[:5]
+        raise DataError(
+            f"{where} has no scene {unknown!r}", hint=f"pass --scene with one of its own: {', '.join(near)}"
+        )
+
+
+def tokens_digest(tokens: Iterable[str]) -> str:
+    """The sha256 over sample tokens, sorted: two runs saw the same data when this is equal."""
+    return hashlib.sha256("\n".join(sorted(tokens)).encode()).hexdigest()

@@ -16,7 +16,7 @@ from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import DataSet
+from admlops.datasets.base import Dataset
 from admlops.evaluation.base import Part
 from admlops.evaluation.detection_3d.evaluation import DetectionResult
 from admlops.evaluation.detection_3d.nuscenes_submission import MAX_BOXES_PER_SAMPLE
@@ -80,7 +80,7 @@ class _Evaluation:
 
 def evaluate_run(
     run: RunFolder,
-    data: DataSet,
+    data: Dataset,
     *,
     layout: Layout,
     say: Say,
@@ -124,7 +124,7 @@ def evaluate_run(
     return metrics
 
 
-def _check(run: RunFolder, data: DataSet, boxes: RunBoxes) -> None:
+def _check(run: RunFolder, data: Dataset, boxes: RunBoxes) -> None:
     name, records = run.header.run, boxes.metadata
     if not records:
         raise RecordError(
@@ -240,7 +240,7 @@ def _catalogued_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
         return frozenset()
 
 
-def _shape(run: RunFolder, data: DataSet, boxes: RunBoxes, evaluation: _Evaluation) -> dict[str, Any]:
+def _shape(run: RunFolder, data: Dataset, boxes: RunBoxes, evaluation: _Evaluation) -> dict[str, Any]:
     header = run.header
     dataset = boxes.dataset
     failed = [entry for entry in boxes.metadata if entry.status == "failed"]

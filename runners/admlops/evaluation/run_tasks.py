@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from admlops.datasets.base import DataSet
+from admlops.datasets.base import Dataset, HasMap
 from admlops.datasets.nuscenes.annotations import Annotations, SampleScene, read_annotations, read_scenes
 from admlops.datasets.nuscenes.vector_cache import cached_vectors
 from admlops.datasets.nuscenes.vector_map import CENTERLINE, MapVector
@@ -58,7 +58,7 @@ class Work:
     """
 
     run: RunFolder
-    data: DataSet
+    data: Dataset
     boxes: RunBoxes
     on_request: frozenset[str]
     cache: Path
@@ -112,6 +112,7 @@ class Work:
     @cached_property
     def map_truth(self) -> dict[str, list[MapVector]]:
         """By token the vectors of the map around a sample; cut once, and kept."""
+        assert isinstance(self.data, HasMap), "map elements are evaluated on data with maps"
         places = {token: (self.data.location(token), sample) for token, sample in self.samples.items()}
         lines = "map_centerline" in self.map_protocols
         return cached_vectors(self.data.root / "maps", places, cache=self.cache, centerlines=lines)

@@ -1,4 +1,4 @@
-"""Models side by side: run what is missing, evaluate, rank only what is comparable, write summary and report."""
+"""Put models side by side: check everything, run what is missing, evaluate, rank only what is comparable."""
 
 from __future__ import annotations
 
@@ -10,32 +10,46 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.catalog import Model, load_model
 from admlops.core.errors import AdmlopsError, RunFailedError
 from admlops.core.paths import Layout
-from admlops.core.storage import write_atomically
+from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import DataSet, default_split, open_data
+from admlops.datasets.base import Dataset, default_split, open_data
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
-from admlops.pipeline.run import OnProgress, RunRequest, prepare, run_model
-from admlops.reports import RunData, load_run_data, missing_model, write_report
+from admlops.pipeline.readiness import find_readiness
+from admlops.pipeline.run import OnProgress, RunPlan, RunRequest, prepare, run_plan
+from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.results.header import find_difference
 from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 
 SUMMARY_SCHEMA = 1
+SUMMARY_FILE = "comparison_summary.json"
 PAIRED_METRICS = ("mAP", "NDS")
-NOT_RUN = ("not set up", "not for ")
 RANDOM_WEIGHTS = "random:0"
 
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
+Outcome = Literal["complete", "failed", "cancelled", "running", "not set up", "not for"]
+"""What became of a model; all but `complete` have a reason. `not for`: the data set is of a kind it does not read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcoming:
+    """Why a complete run does not show its model as it is to be judged, and what to do about it."""
+
+    reason: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return " → ".join(part for part in (self.reason, self.hint) if part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,31 +57,38 @@ class Compared:
     """One row of a comparison: a model that ran, or the reason why it did not."""
 
     model: Model
-    status: str
+    outcome: Outcome
+    reason: str = ""
+    hint: str = ""
     run: RunFolder | None = None
     metrics: Mapping[str, Any] | None = None
-    hint: str = ""
-    shortcomings: tuple[str, ...] = ()
+    shortcomings: tuple[Shortcoming, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether the model was set up for this data and yet gave no complete, evaluated run."""
-        return self.metrics is None and not self.status.startswith(NOT_RUN)
+        return self.metrics is None and self.outcome not in ("not set up", "not for")
 
     @property
     def state(self) -> str:
-        """`ready`; `degraded`: it ran, but not as it is to be judged; `failed`; or why it was not run."""
+        """`ready`; `degraded`: random weights, failed samples, or CPU times; else what became of it."""
         if self.metrics is not None:
             return "degraded" if self.shortcomings else "ready"
-        return self.status.partition(":")[0]
+        return f"not for {self.reason.partition(':')[0]}" if self.outcome == "not for" else self.outcome
+
+    @property
+    def status(self) -> str:
+        """What became of the model and why, in one line."""
+        if self.outcome == "not for":
+            return f"not for {self.reason}"
+        return f"{self.outcome}: {self.reason}" if self.reason else self.outcome
 
     @property
     def why(self) -> str:
         """What keeps the model from being ready, and what to do; empty for one that is."""
         if self.metrics is not None:
-            return "; ".join(self.shortcomings)
-        reason = self.status.partition(": ")[2]
-        return " → ".join(part for part in (reason, self.hint) if part)
+            return "; ".join(str(one) for one in self.shortcomings)
+        return " → ".join(part for part in (self.reason, self.hint) if part)
 
     @property
     def judged(self) -> RunFolder | None:
@@ -77,12 +98,26 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A finished comparison: what was compared and the files that say so."""
+    """A finished comparison. `data` are the data sets that its runs were made on, the usual one first."""
 
     rows: tuple[Compared, ...]
+    data: tuple[Dataset, ...]
     summary: Mapping[str, Any]
     summary_path: Path
-    report_path: Path
+
+    def run_data(self) -> list[RunData]:
+        """The rows as a report wants them."""
+        return [_row_data(row) for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """A model that can run, looked up and checked."""
+
+    model: Model
+    data: Dataset
+    request: RunRequest
+    plan: RunPlan
 
 
 def compare_models(
@@ -97,129 +132,158 @@ def compare_models(
     random_weights: bool = False,
     also: Path | None = None,
 ) -> Comparison:
-    """Compare models on the samples that `request` selects; its `model` is replaced by each of `names`.
+    """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
-    A complete run of the same model, pins, samples and settings is used again unless `fresh`. A model that is not set
-    up, or that fails, gets its row and its reason; the others go on. With `random_weights` a model that lacks only its
-    weights runs with random ones: such a row is `degraded`, and its scores are ranked with no others. `also` is a
-    second data set, for models that `request.data` is not for.
+    Every name, the target and what each model needs are checked before the first model runs. Unless `fresh`, a run of
+    the same model, pins, samples and settings is used again: a complete one as it is, with its failed samples done
+    again; one that was stopped goes on. A model that is not set up, or that fails, gets its row and its reason; the
+    others go on.
+
+    Args:
+        request: its `model` is replaced by each of `names`; a name that comes twice counts once.
+        random_weights: a model that lacks only its weights runs with random ones. Such a row is `degraded`, and its
+            scores are ranked with no others.
+        also: a second data set, for models that do not read the first.
 
     Raises:
-        AdmlopsError: the data set or an option is wrong, or the summary cannot be written.
+        AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
+        RunFailedError: the comparison was cancelled.
     """
-    data = open_data(request.data, request.version)
-    others = [] if also is None else [open_data(also)]
-    rows = []
-    for model in (load_model(layout, name) for name in names):
-        own = next((one for one in (data, *others) if one.kind == model.dataset), data)
-        asked = request_for(layout, model, request, random_weights)
-        if own is not data:
-            selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
-            asked = replace(asked, data=own.root, version=own.version, selection=selection)
-        rows.append(_compare_one(layout, model, own, asked, fresh, say, show_progress))
-    summary = _summarize(rows, data)
-    summary_path = target / "comparison_summary.json"
-    write_atomically(summary_path, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
-    report_path = write_report(
-        target / "report.html", [_row_data(row) for row in rows], summary, data=data, also=others
-    )
-    return Comparison(rows=tuple(rows), summary=summary, summary_path=summary_path, report_path=report_path)
+    models = [load_model(layout, name) for name in dict.fromkeys(names)]
+    data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    require_writable(target)
+    checked = [_check(layout, model, data, request, random_weights, say) for model in models]
+    rows = [
+        one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
+    ]
+    summary = _summarize(rows, data[0])
+    write_atomically(target / SUMMARY_FILE, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+    return Comparison(rows=tuple(rows), data=tuple(data), summary=summary, summary_path=target / SUMMARY_FILE)
+
+
+def _check(
+    layout: Layout, model: Model, data: Sequence[Dataset], request: RunRequest, random_weights: bool, say: Say
+) -> _Planned | Compared:
+    """Prepare a model's run, or say why there is none."""
+    own = next((one for one in data if one.kind in model.reads), None)
+    if own is None:
+        reason = f"{data[0].kind}: it reads {' or '.join(model.reads)}"
+        return Compared(model=model, outcome="not for", reason=reason, hint="pass its data set with --also DIR")
+    asked = request_for(layout, model, request, random_weights)
+    if own is not data[0]:
+        selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
+        asked = replace(asked, data=own.root, version=own.version, selection=selection)
+    if model.traits.needs_setup:
+        wants_weights = asked.checkpoint is None and asked.weights is None
+        readiness = find_readiness(layout, model, asked.variant, weights=wants_weights)
+        if not readiness.ready:
+            return Compared(model=model, outcome="not set up", reason=readiness.reason, hint=readiness.hint)
+    try:
+        plan = prepare(layout, asked, say=say, model=model, data=own)
+    except AdmlopsError as error:
+        say(f"{model.name}: {error}")
+        return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint)
+    return _Planned(model=model, data=own, request=asked, plan=plan)
 
 
 def request_for(layout: Layout, model: Model, request: RunRequest, random_weights: bool) -> RunRequest:
     """The request for one model; with random weights where these alone are missing, and that is allowed."""
     own = replace(request, model=model.name)
-    if not random_weights or model.source.kind == "embedded" or request.checkpoint or request.weights:
+    if not random_weights or not model.traits.needs_weights or request.checkpoint or request.weights:
         return own
-    lacks_weights = setup_status(layout, model, request.variant) != READY
-    lacks_more = setup_status(layout, model, request.variant, weights=False) != READY
-    return replace(own, weights=RANDOM_WEIGHTS) if lacks_weights and not lacks_more else own
+    lacks = find_readiness(layout, model, request.variant).lacks
+    return replace(own, weights=RANDOM_WEIGHTS) if lacks == "weights" else own
 
 
-def _compare_one(
-    layout: Layout,
-    model: Model,
-    data: DataSet,
-    request: RunRequest,
-    fresh: bool,
-    say: Say,
-    show_progress: ShowProgress,
-) -> Compared:
-    if model.dataset != data.kind:
-        status = f"not for {data.kind}: it reads {model.dataset}"
-        return Compared(model=model, status=status, hint=f"admlops run {model.name} --data DIR")
-    wants_weights = request.checkpoint is None and request.weights is None
-    status = setup_status(layout, model, request.variant, weights=wants_weights)
-    if status != READY and model.source.kind != "embedded":
-        return Compared(model=model, status=status, hint=f"make setup-{model.name}")
+def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress) -> Compared:
+    model = one.model
     try:
-        run = None if fresh else _find_run(layout, request, say)
-        if run is None:
-            run, summary = _run(layout, request, say, show_progress)
-            if summary.stopped_by is not None:
-                trouble = summary.stopped_by
-                status = f"{summary.state}: {trouble.kind}: {trouble.summary}"
-                return Compared(model=model, status=status, run=run, hint=trouble.hint)
-        else:
-            say(f"{model.name}: using the finished run {run.header.run}")
-        if run.header.state != "complete":
-            return Compared(model=model, status=run.header.state, run=run, hint=f"less {run.logs_path}/worker-0.log")
+        run, summary = _run(layout, one, fresh, say, show_progress)
+        if summary is not None and summary.stopped_by is not None:
+            failure = summary.stopped_by
+            reason = f"{failure.kind}: {failure.summary}"
+            return Compared(model=model, outcome=summary.state, reason=reason, hint=failure.hint, run=run)
         with run.lock():
-            metrics = evaluate_run(run, data, layout=layout, say=say)
+            metrics = evaluate_run(run, one.data, layout=layout, say=say)
             run.write_manifest()
     except RunFailedError:
         raise
     except AdmlopsError as error:
         say(f"{model.name}: {error}")
-        return Compared(model=model, status=f"failed: {error.message}", hint=error.hint)
+        return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint)
     shortcomings = tuple(find_shortcomings(model, run, metrics))
-    return Compared(model=model, status="complete", run=run, metrics=metrics, shortcomings=shortcomings)
+    return Compared(model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings)
 
 
-def _run(layout: Layout, request: RunRequest, say: Say, show_progress: ShowProgress) -> tuple[RunFolder, Summary]:
-    """A new run. Raises RunFailedError if it was cancelled: whoever presses Ctrl-C means the whole comparison."""
+def _run(
+    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress
+) -> tuple[RunFolder, Summary | None]:
+    """The run to evaluate, and how it went if something was run now.
+
+    Raises:
+        RunFailedError: it was cancelled: whoever presses Ctrl-C means the whole comparison.
+    """
+    earlier = None if fresh else _find_run(layout, one.plan)
+    plan, request = one.plan, one.request
+    if earlier is not None:
+        name = earlier.header.run
+        failed = earlier.count_statuses()["failed"]
+        if earlier.header.state == "complete" and not failed:
+            say(f"{one.model.name}: using the finished run {name}")
+            return earlier, None
+        again = f"doing {failed} failed samples of the run {name} again" if failed else f"going on with the run {name}"
+        say(f"{one.model.name}: {again}")
+        request = replace(request, name=name, resume=True, retry_failed=bool(failed))
+        plan = plan.renamed(name)
     with show_progress() as on_progress:
-        run, summary = run_model(layout, request, say=say, on_progress=on_progress)
+        run, summary = run_plan(layout, plan, request, say=say, on_progress=on_progress)
     if summary.state == "cancelled":
+        repeat = "repeat the command without --fresh" if fresh else "repeat the command"
         raise RunFailedError(
-            f"the comparison was stopped while {request.model} ran",
-            hint="repeat the command: the runs that are finished are used again",
+            f"the comparison was stopped while {one.model.name} ran ({run.header.run})",
+            hint=f"{repeat}: finished runs are used again, and this one goes on",
         )
     return run, summary
 
 
-def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[str]:
+def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[Shortcoming]:
     """What keeps a complete run from showing the model as it is to be judged."""
     if run.header.random_weights is not None:
-        yield f"random weights, so its scores mean nothing → admlops checkpoints fetch {model.name}"
+        yield Shortcoming(
+            reason="random weights, so its scores mean nothing", hint=f"admlops checkpoints fetch {model.name}"
+        )
     failures = Counter(one.metadata.failure.kind for one in run.records() if one.metadata.failure)
     if failures:
         classes = ", ".join(f"{count} {kind}" for kind, count in failures.items())
-        yield f"of {metrics['samples']} samples failed: {classes} → admlops doctor {run.header.run}"
-    if model.source.kind == "git" and run.header.settings.get("device") == "cpu":
-        yield "on the CPU, so its times mean nothing"
+        yield Shortcoming(
+            reason=f"{failures.total()} of {metrics['samples']} samples failed: {classes}",
+            hint=f"admlops doctor {run.header.run}",
+        )
+    if model.traits.made_for_gpu and run.header.settings.get("device") == "cpu":
+        yield Shortcoming(reason="on the CPU, so its times mean nothing")
 
 
-def _find_run(layout: Layout, request: RunRequest, say: Say) -> RunFolder | None:
-    """The newest complete run that a new one would repeat record for record."""
-    wanted = prepare(layout, request, say=say).header
-    for run in reversed(list_runs(layout)[0]):
-        same_data = run.header.data.root == wanted.data.root
-        if run.header.state == "complete" and same_data and find_difference(run.header, wanted) is None:
-            return run
-    return None
+def _find_run(layout: Layout, plan: RunPlan) -> RunFolder | None:
+    """The newest run that this one would repeat record for record, a complete one before one that was stopped."""
+    same = [
+        run
+        for run in list_runs(layout)[0]
+        if run.header.data.root == plan.header.data.root and find_difference(run.header, plan.header) is None
+    ]
+    complete = [run for run in same if run.header.state == "complete"]
+    chosen = complete or same
+    return chosen[-1] if chosen else None
 
 
 def _row_data(row: Compared) -> RunData:
     if row.run is None:
-        status, _, reason = row.status.partition(": ")
         return missing_model(
-            row.model.name, status=status, hint=f"{reason}. Next: {row.hint}", claims=row.model.published
+            row.model.name, status=row.state, hint=f"{row.reason}. Next: {row.hint}", claims=row.model.published
         )
     return load_run_data(row.run, model=row.model)
 
 
-def _summarize(rows: Sequence[Compared], data: DataSet) -> dict[str, Any]:
+def _summarize(rows: Sequence[Compared], data: Dataset) -> dict[str, Any]:
     measured: dict[str, list[Metric]] = {
         row.model.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
     }

@@ -7,20 +7,21 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from admlops import __version__
-from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.catalog import Model, load_model
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import DataSet, open_data
+from admlops.datasets.base import Dataset, HasContext, Scene, open_data, tokens_digest
 from admlops.datasets.nuscenes.sample_index import build_index
-from admlops.datasets.nuscenes.tables import Scene, tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.executors.local import execute
@@ -30,6 +31,7 @@ from admlops.health.machine import TelemetrySampler, describe_machine
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
 from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
+from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.selection import Selection, select
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
@@ -70,6 +72,7 @@ class RunRequest:
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
     resume: bool = False
+    retry_failed: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -98,10 +101,14 @@ class RunPlan:
     """A run that can begin: nothing of it is on disk yet."""
 
     model: Model
-    data: DataSet
+    data: Dataset
     scenes: tuple[Scene, ...]
     environment: Environment
     header: RunHeader
+
+    def renamed(self, name: str) -> RunPlan:
+        """The same plan for a run of another name."""
+        return replace(self, header=msgspec.structs.replace(self.header, run=name))
 
 
 def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnProgress) -> tuple[RunFolder, Summary]:
@@ -110,7 +117,13 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
     Raises:
         AdmlopsError: something the user can mend; nothing is lost of a run that had begun.
     """
-    plan = prepare(layout, request, say=say)
+    return run_plan(layout, prepare(layout, request, say=say), request, say=say, on_progress=on_progress)
+
+
+def run_plan(
+    layout: Layout, plan: RunPlan, request: RunRequest, *, say: Say, on_progress: OnProgress
+) -> tuple[RunFolder, Summary]:
+    """Carry out what `prepare` made of the request; see `run_model`."""
     path = layout.runs / plan.header.run
     run = RunFolder.resume(path, plan.header) if request.resume else RunFolder.create(path, plan.header)
     with run.lock():
@@ -130,15 +143,21 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
     return run, summary
 
 
-def prepare(layout: Layout, request: RunRequest, *, say: Say) -> RunPlan:
+def prepare(
+    layout: Layout, request: RunRequest, *, say: Say, model: Model | None = None, data: Dataset | None = None
+) -> RunPlan:
     """Everything a run needs, looked up and checked, before a folder is made. Builds the environment if it must.
+
+    Args:
+        model: what the request names, if it is loaded already.
+        data: what the request names, if it is open already.
 
     Raises:
         AdmlopsError: the model, the data, an option or the environment is wrong.
     """
-    model = load_model(layout, request.model)
-    data = open_data(request.data, request.version)
-    _check_data_set(model, data, request)
+    model = model or load_model(layout, request.model)
+    data = data or open_data(request.data, request.version, wanted=model.reads)
+    _check_data_kind(model, data, request)
     _check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
     scenes = select(data, request.selection)
@@ -149,22 +168,23 @@ def prepare(layout: Layout, request: RunRequest, *, say: Say) -> RunPlan:
     return RunPlan(model=model, data=data, scenes=tuple(scenes), environment=environment, header=header)
 
 
-def _check_data_set(model: Model, data: DataSet, request: RunRequest) -> None:
-    if model.dataset == data.kind or request.off_distribution:
+def _check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
+    if data.kind in model.reads or request.off_distribution:
         return
+    reads = " or ".join(model.reads)
     raise UsageError(
-        f"{model.name} reads {model.dataset}, and {data.root} is {data.kind}",
-        hint=f"pass --data with the root of {model.dataset}; to run it there all the same, add --off-distribution",
+        f"{model.name} reads {reads}, and {data.root} is {data.kind}",
+        hint=f"pass --data with the root of {reads}; to run it there all the same, add --off-distribution",
     )
 
 
 def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
-    """A model whose code comes from elsewhere is set up by a person's word, not on the way: it takes minutes."""
-    if model.source.kind == "embedded":
+    """A model that needs set-up is set up by a person's word, not on the way: it takes minutes."""
+    if not model.traits.needs_setup:
         return
-    status = setup_status(layout, model, variant, weights=False)
-    if status != READY:
-        raise EnvError(f"{model.name} is {status}", hint=f"make setup-{model.name}")
+    readiness = find_readiness(layout, model, variant, weights=False)
+    if not readiness.ready:
+        raise EnvError(f"{model.name} is {readiness}", hint=readiness.hint)
 
 
 def _settings(
@@ -220,7 +240,7 @@ def _config_of_checkpoint(model: Model, asked: str | None) -> str | None:
 def _checkpoint(layout: Layout, model: Model, request: RunRequest, *, say: Say) -> Usable | None:
     """The weights, hashed and inspected; None for a model that has none, and for random ones."""
     if request.weights is not None:
-        if model.source.kind == "embedded":
+        if not model.traits.needs_weights:
             raise UsageError(f"{model.name} has no weights, so none can be random", hint="leave --weights out")
         say(f"{request.weights}: the weights are random, so the results say nothing about {model.name}")
         return None
@@ -259,16 +279,16 @@ def _working_folder(layout: Layout, model: Model) -> Path:
     return layout.submodules / (model.source.folder or model.name)
 
 
-def _ensure_context(model: Model, data: DataSet, *, say: Say) -> None:
-    """Models with a source of their own also read what lies around a sample, which the data set's index holds."""
-    if model.source.kind == "git" and not data.has_context:
+def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
+    """Make the index that holds what lies around a sample, for a model that needs it."""
+    if model.traits.needs_context and isinstance(data, HasContext) and not data.has_context:
         build_index(data.root, data.version, say=say)
 
 
-def _scene_jobs(model: Model, data: DataSet, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
+def _scene_jobs(model: Model, data: Dataset, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
     for scene in scenes:
         samples = [data.sample(token) for token in scene.samples]
-        if model.source.kind == "git":
+        if model.traits.needs_context and isinstance(data, HasContext):
             samples = [sample | {"context": data.context(sample["sample_token"])} for sample in samples]
         yield SceneJob(name=scene.name, samples=samples)
 
@@ -277,7 +297,7 @@ def _header(
     layout: Layout,
     model: Model,
     environment: Environment,
-    data: DataSet,
+    data: Dataset,
     scenes: list[Scene],
     settings: dict[str, Any],
     checkpoint: Usable | None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from admlops.core.errors import DataError, UsageError
-from admlops.datasets.base import DataSet
+from admlops.datasets.base import Dataset
 from admlops.datasets.nuscenes.tables import Scene
 
 TOKEN = re.compile(r"[0-9a-zA-Z_.:-]{4,128}")
@@ -35,7 +35,7 @@ class Selection:
         return None if self.scenes or self.tokens is not None or self.limit is not None else self.split
 
 
-def select(data: DataSet, selection: Selection) -> list[Scene]:
+def select(data: Dataset, selection: Selection) -> list[Scene]:
     """The scenes to run, each with the samples to run, in time order.
 
     Raises:
@@ -92,7 +92,7 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read as text: {error}", hint="keep one sample token a line") from error
 
 
-def _scenes_of_tokens(data: DataSet, tokens: list[str], source: Path) -> list[Scene]:
+def _scenes_of_tokens(data: Dataset, tokens: list[str], source: Path) -> list[Scene]:
     wanted = set(tokens)
     chosen = []
     for scene in data.scenes():

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from admlops.evaluation.statistics.ranking import Axis
+from admlops.pipeline.run_data import Reading
 from admlops.reports.figures import (
     GRID,
     INK,
@@ -28,7 +29,6 @@ from admlops.reports.figures import (
     series_dashes,
     to_page_svg,
 )
-from admlops.reports.run_data import Reading
 from admlops.results.record import Metadata
 
 CHART, WIDE, SMALL = (350, 250), (760, 250), (220, 200)

@@ -13,11 +13,11 @@ from markupsafe import Markup
 from admlops import __version__
 from admlops.core.storage import write_atomically
 from admlops.evaluation.metrics import LATENCY_PROTOCOL
+from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
 from admlops.reports.bird_eye import BIRD_EYE_STYLE, OVERLAY_STYLE, bird_eye_svg
 from admlops.reports.camera_view import CameraPicture, draw_cameras
 from admlops.reports.part_tables import group_parts
-from admlops.reports.run_data import RunData
 from admlops.reports.scene_view import Samples, SceneView, view_sample
 
 PICTURE_BUDGET_BYTES = 6_000_000

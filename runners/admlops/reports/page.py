@@ -14,7 +14,7 @@ from admlops.catalog.protocols import LATENCY
 from admlops.evaluation.latency import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
-from admlops.reports.run_data import NOT_SET_UP, RunData
+from admlops.pipeline.run_data import NOT_SET_UP, RunData
 
 ERROR_UNITS = {"mATE": "m", "mAOE": "rad", "mAVE": "m/s", "L2_avg": "m"}
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from admlops.evaluation.slice_tables import KINDS, PartsTable, find_tables
+from admlops.pipeline.run_data import RunData
 from admlops.reports.page import number
-from admlops.reports.run_data import RunData
 
 HEADLINES = ("recall", "mAP", "NDS", "OLS", "L2_3s", "collision_3s", "minADE_car", "EPA_car", "count_score_car")
 """What stands in a comparison, where every metric of every run would not fit."""

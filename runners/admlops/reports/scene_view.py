@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import UnsetType
 
 from admlops.core.errors import AdmlopsError
-from admlops.datasets.nuscenes.tables import GroundTruthBox
+from admlops.core.nuscenes_classes import CLASS_RANGE_M
+from admlops.datasets.base import GroundTruthBox, HasBoxes3D, HasLanes, HasMap, LaneAnnotation
 from admlops.datasets.nuscenes.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
-from admlops.datasets.openlane.frames import LaneAnnotation, OpenLaneV2
 from admlops.evaluation.error_analysis import judge, match_boxes, match_elements
 from admlops.evaluation.lane_graph.error_analysis import LANE, match_frame
 from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
@@ -25,13 +25,6 @@ from admlops.evaluation.vector_map.predictions import read_predictions
 from admlops.evaluation.vector_map.scores import match_sample
 from admlops.reports.geometry import Points
 from admlops.results.record import Detection3D, Lane, MapElement, Record
-
-CLASS_RANGE_M = {
-    **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), 50.0),
-    **dict.fromkeys(("pedestrian", "motorcycle", "bicycle"), 40.0),
-    **dict.fromkeys(("traffic_cone", "barrier"), 30.0),
-}
-"""How far each class counts, from the ego vehicle: nuScenes' configuration detection_cvpr_2019."""
 
 BOX_RANGE_M = 50.0
 LANE_RANGE_M = (50.0, 25.0)
@@ -47,15 +40,13 @@ Cutoffs = Mapping[str, Mapping[str, float]]
 
 
 class Samples(Protocol):
-    """What a report needs of a data set; `datasets.nuscenes.NuScenes` is one."""
+    """What a report needs of a data set at least; what else it draws depends on the data set's capabilities."""
 
     @property
     def root(self) -> Path:
-        """The folder that holds `maps/`."""
+        """The folder that holds `maps/`, where there are any."""
 
     def sample(self, token: str) -> dict[str, Any]: ...
-    def location(self, token: str) -> str: ...
-    def ground_truth(self, token: str) -> list[GroundTruthBox]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +115,11 @@ def view_sample(record: Record, data: Samples | None, *, cutoffs: Cutoffs | None
     else:
         try:
             sample = data.sample(token)
-            boxes = data.ground_truth(token)
-            if not isinstance(record.map_elements, UnsetType):
+            if isinstance(data, HasBoxes3D):
+                boxes = data.ground_truth(token)
+            if isinstance(data, HasMap) and not isinstance(record.map_elements, UnsetType):
                 vectors = sample_vectors(data.root / "maps", data.location(token), sample)
-            if isinstance(data, OpenLaneV2):
+            if isinstance(data, HasLanes):
                 lanes = data.lane_annotation(token)
         except AdmlopsError as error:
             notes.append(f"Ground truth is missing: {error.message}. Next: {error.hint}")

@@ -6,22 +6,24 @@ Boxes are given in the ego frame of the key frame (ego pose of LIDAR_TOP): metre
 
 from __future__ import annotations
 
-import difflib
 import functools
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
+from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, check_scene_names
+from admlops.datasets.base import GroundTruthBox as GroundTruthBox
+from admlops.datasets.base import Scene as Scene
+from admlops.datasets.base import tokens_digest as tokens_digest
 from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
+from admlops.datasets.nuscenes.versions import is_version, list_versions
 from worker.samples import nuscenes as tables
 from worker.samples.sample_index import SampleIndex, has_index
 
@@ -49,32 +51,6 @@ MAX_VELOCITY_GAP_S = 1.5
 Matrix = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """An ordered sequence of samples on one map."""
-
-    name: str
-    token: str
-    location: str
-    samples: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroundTruthBox:
-    """One annotated object, in the key frame's ego frame: metres, m/s (None where unknown), quaternion w x y z."""
-
-    token: str
-    class_name: str
-    center: tuple[float, float, float]
-    size_wlh: tuple[float, float, float]
-    rotation_wxyz: tuple[float, float, float, float]
-    velocity: tuple[float, float] | None
-    num_lidar_pts: int
-    num_radar_pts: int
-    visibility: str
-    attribute: str
-
-
 class NuScenes:
     """A data set root and version. Tables are read when they are first asked for: those of nuScenes take a minute.
 
@@ -82,7 +58,8 @@ class NuScenes:
         DataError: the root, the version or a table is missing; from the methods: a table is not whole.
     """
 
-    kind: ClassVar[Literal["nuscenes"]] = "nuscenes"
+    kind: ClassVar[str] = "nuscenes"
+    capabilities: ClassVar[frozenset[str]] = frozenset({BOXES_3D, MAP, LIDAR, CAN_BUS, CONTEXT})
 
     def __init__(self, root: Path, version: str) -> None:
         self.root = root.expanduser().resolve()
@@ -288,7 +265,7 @@ def _no_version(root: Path, version: str) -> DataError:
             f"the data set root {root} is not a folder",
             hint=f"admlops data synthesize {root}   # or name the folder that holds {version}/",
         )
-    if _is_version(root):
+    if is_version(root):
         return DataError(
             f"{root} is a folder of tables, not the root of a data set",
             hint=f"name the folder around it, {root.parent}, and pass --version {root.name}",
@@ -300,17 +277,6 @@ def _no_version(root: Path, version: str) -> DataError:
         f"{root} holds no nuScenes data set: there is no folder {version} with tables in it",
         hint=f"ls {root}   # name the folder that holds {version}/; or make one: admlops data synthesize DIR",
     )
-
-
-def list_versions(root: Path) -> list[str]:
-    """The folders of tables that a root holds: `v1.0-mini`, …; none if it is no nuScenes data set, or unreadable."""
-    with suppress(OSError):
-        return sorted(folder.name for folder in root.iterdir() if _is_version(folder))
-    return []
-
-
-def _is_version(folder: Path) -> bool:
-    return (folder / "sample.json").is_file()
 
 
 @contextmanager
@@ -325,22 +291,6 @@ def _explained(root: Path, version: str) -> Iterator[None]:
             f"{root / version}: a row lacks the key {error}",
             hint="unpack the tables again, or make a whole data set: admlops data synthesize DIR",
         ) from error
-
-
-def check_scene_names(names: Iterable[str], known: Iterable[str], where: Path) -> None:
-    """Raise DataError for the first of `names` that is not `known`, with the known ones that are most like it."""
-    there = list(known)
-    unknown = next((name for name in names if name not in there), None)
-    if unknown is not None:
-        near = difflib.get_close_matches(unknown, there, n=5, cutoff=0) or there[:5]
-        raise DataError(
-            f"{where} has no scene {unknown!r}", hint=f"pass --scene with one of its own: {', '.join(near)}"
-        )
-
-
-def tokens_digest(tokens: Iterable[str]) -> str:
-    """The sha256 over sample tokens, sorted: two runs saw the same data when this is equal."""
-    return hashlib.sha256("\n".join(sorted(tokens)).encode()).hexdigest()
 
 
 def rotation_matrix(rotation_wxyz: Iterable[float]) -> Matrix:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
-from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes.tables import GroundTruthBox, Scene, check_scene_names
+from admlops.datasets.base import CONTEXT, LANES, LaneAnnotation, Scene, check_scene_names
 from worker.samples import nuscenes as tables
 from worker.samples.openlane import OpenLane, list_versions
 
@@ -25,24 +23,6 @@ POINT_INTERVAL = 20
 """Of a centreline's 201 points, every 20th counts in evaluation (devkit, data/OpenLane-V2/preprocess.py)."""
 WHOLE_SPLIT = "train"
 """The split whose centrelines keep all their points there."""
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaneAnnotation:
-    """The ground truth of one frame, in the frame's ego frame.
-
-    `lanes` are centrelines in driving direction, (N, 3) [m] each. `elements` (E, 4) are x1, y1, x2, y2 [pixels of the
-    front image], `attributes` (E,) their numbers. `lane_to_lane` (L, L) is 1 where the row's lane runs into the
-    column's, `lane_to_traffic` (L, E) where the element governs the lane.
-    """
-
-    lanes: tuple[Floats, ...]
-    elements: Floats
-    attributes: NDArray[np.int64]
-    lane_to_lane: NDArray[np.int8]
-    lane_to_traffic: NDArray[np.int8]
 
 
 class _Lane(msgspec.Struct, gc=False):
@@ -77,7 +57,8 @@ class OpenLaneV2:
         DataError: the root or the version is missing, or there are several; from the methods: a frame is not whole.
     """
 
-    kind: ClassVar[Literal["openlanev2"]] = "openlanev2"
+    kind: ClassVar[str] = "openlanev2"
+    capabilities: ClassVar[frozenset[str]] = frozenset({LANES, CONTEXT})
     has_context: ClassVar[bool] = True
 
     def __init__(self, root: Path, version: str | None = None) -> None:
@@ -126,16 +107,8 @@ class OpenLaneV2:
         return {
             "prev": tokens[place - 1] if place else "",
             "next": tokens[place + 1] if place + 1 < len(tokens) else "",
-            "location": self.location(token),
+            "location": self.version,  # OpenLane-V2 names no map
         }
-
-    def location(self, token: str) -> str:
-        """OpenLane-V2 names no map: the version stands for it."""
-        return self.version
-
-    def ground_truth(self, token: str) -> list[GroundTruthBox]:
-        """No boxes: OpenLane-V2 annotates lanes and traffic elements."""
-        return []
 
     def missing_files(self, token: str) -> list[Path]:
         """The pictures of a frame that are not there or empty."""
@@ -202,16 +175,27 @@ class OpenLaneV2:
 def _choose_version(root: Path, asked: str | None) -> str:
     versions = list_versions(str(root))
     if not versions:
-        raise DataError(
-            f"{root} holds no OpenLane-V2 data set: there is no data_dict_subset_A.json or data_dict_subset_B.json",
-            hint=f"admlops data synthesize {root} --format openlane-v2   # or pass --data with such a folder",
-        )
+        raise _no_version(root)
     if asked is None and len(versions) == 1:
         return versions[0]
     if asked not in versions:
         said = f"{root} holds {', '.join(versions)}" + ("" if asked is None else f" and no {asked}")
         raise DataError(said, hint=f"pass --version {versions[0]}")
     return asked
+
+
+def _no_version(root: Path) -> DataError:
+    pickles = sorted(path.name for path in root.glob("data_dict_*.pkl")) if root.is_dir() else []
+    if pickles:
+        return DataError(
+            f"{root} is OpenLane-V2 with {pickles[0]} alone: data_dict_subset_A.json or data_dict_subset_B.json is "
+            "missing, and the devkit's pickles are not read",
+            hint=f"unpack OpenLane-V2_subset_A.tar, which holds data_dict_subset_A.json, in {root}",
+        )
+    return DataError(
+        f"{root} holds no OpenLane-V2 data set: there is no data_dict_subset_A.json or data_dict_subset_B.json",
+        hint=f"admlops data synthesize {root} --format openlane-v2   # or pass --data with such a folder",
+    )
 
 
 def _to_arrays(annotation: _Annotation, *, step: int, where: str) -> LaneAnnotation:

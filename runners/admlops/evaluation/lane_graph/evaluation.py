@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.core.errors import UsageError
-from admlops.datasets.base import DataSet
+from admlops.datasets.base import Dataset
 from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth, pair_frames
 from admlops.evaluation.lane_graph.scores import (
@@ -74,7 +74,7 @@ class LaneResult:
         }
 
 
-def evaluate_lanes(run: RunFolder, data: DataSet, tokens: Sequence[str]) -> dict[str, LaneResult]:
+def evaluate_lanes(run: RunFolder, data: Dataset, tokens: Sequence[str]) -> dict[str, LaneResult]:
     """The results by their key in `details`; `tokens` are the samples of the run's records.
 
     Raises:
@@ -88,7 +88,7 @@ def evaluate_lanes(run: RunFolder, data: DataSet, tokens: Sequence[str]) -> dict
     }
 
 
-def pair_lanes(run: RunFolder, data: DataSet, tokens: Sequence[str]) -> Iterator[tuple[LaneTruth, LanePrediction]]:
+def pair_lanes(run: RunFolder, data: Dataset, tokens: Sequence[str]) -> Iterator[tuple[LaneTruth, LanePrediction]]:
     """Ground truth and prediction of each frame, one after another. Raises as `evaluate_lanes`."""
     if not isinstance(data, OpenLaneV2):
         raise UsageError(
