@@ -109,7 +109,7 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
     Example:
       admlops data check /workspace/nuscenes --version v1.0-mini
     """
-    from admlops.core.errors import DataError
+    from admlops.core.errors import DifferencesError
     from admlops.datasets.base import open_data
 
     opened = open_data(root, version)
@@ -124,7 +124,7 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
         counted = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items())
         click.echo(f"{opened.root / opened.version}: {len(scenes)} scenes, {len(samples)} samples, {counted}")
     if missing:
-        raise DataError(
+        raise DifferencesError(
             f"{len(missing)} files of key frames are missing or empty, first {missing[0]}",
             hint="unpack the archives that hold the pictures again, then repeat the check",
         )
@@ -139,10 +139,11 @@ def index(root: Path, version: str | None, as_json: bool) -> None:
 
     The index knows the tables it was made from; when one changes it is refused until it is made anew.
     """
+    from admlops.core.paths import user_path
     from admlops.datasets.nuscenes.sample_index import build_index
     from admlops.datasets.nuscenes.versions import choose_version
 
-    folder = root.expanduser().resolve()
+    folder = user_path(root).resolve()
     chosen = version or choose_version(folder)
     built = build_index(folder, chosen, say=lambda line: click.echo(line, err=True))
     if as_json:

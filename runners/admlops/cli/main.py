@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import shlex
 import sys
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import ClassVar, NoReturn
 
 import click
 
 from admlops import __version__
 from admlops.cli.lazy import LazyGroup
+from admlops.cli.streams import discard_output, nothing_is_printed, prepare_streams
 from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
@@ -31,6 +36,29 @@ COMMANDS = {
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+class LogLevel(click.ParamType[str]):
+    """One of LOG_LEVELS, or what other software means by one: WARN, CRITICAL, TRACE, 20."""
+
+    name = "level"
+    _others: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("trace", "verbose", "all", "notset"), "debug"),
+        **dict.fromkeys(("notice", "success", "default"), "info"),
+        "warn": "warning",
+        **dict.fromkeys(("critical", "fatal", "off", "none", "silent", "quiet"), "error"),
+    }
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = value.strip().lower()
+        if text.isdigit():  # Python's numbers: 10 debug, 20 info, 30 warning, 40 error
+            return LOG_LEVELS[min(max(int(text) // 10, 1), 4) - 1]
+        level = self._others.get(text, text)
+        if level not in LOG_LEVELS:
+            if value == os.environ.get("LOG_LEVEL") and "--log-level" not in " ".join(sys.argv):
+                return "warning"  # set for other software, and no reason to stop
+            self.fail(f"{value!r} is none of {', '.join(LOG_LEVELS)}", param, ctx)
+        return level
+
+
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
@@ -41,14 +69,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 @click.option(
     "--log-level",
     envvar="LOG_LEVEL",
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    show_envvar=True,
+    type=LogLevel(),
     default="warning",
-    help="What the host and the workers log. [env: LOG_LEVEL; default: warning]",
+    metavar="|".join(LOG_LEVELS),
+    help="What the host and the workers log. [default: warning]",
 )
 def cli(log_level: str) -> None:
     """Run and compare driving-perception models, each in an environment of its own."""
-    import logging
-
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.environ["LOG_LEVEL"] = log_level.upper()  # workers inherit it
 
@@ -57,19 +85,52 @@ def main() -> NoReturn:
     """The entry point: errors a person can mend are two lines and an exit code, never a traceback."""
     # pydantic would search every installed package for plugins of its own: a third of a quick command's time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    prepare_streams()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Run the command line and say what went wrong; returns the exit code."""
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except AdmlopsError as error:
-        click.echo(f"admlops: {error}", err=True)
-        sys.exit(error.exit_code)
+        return _complain(error.message, error.hint, error.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        return _complain_of_usage(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("admlops: stopped", err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        # The reader of our output went away, as in `admlops results list | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    sys.exit(0)
+        discard_output()  # the reader of our output went away, as in `admlops results list | head`
+        return 141
+    except OSError as error:
+        # A path of the user's that may not be entered, is too long, is a file where a folder is due: any of our many
+        # looks at it can be the first to meet it. What names no file is a defect of ours.
+        if error.filename is None:
+            raise
+        logging.getLogger(__name__).debug("where it happened", exc_info=True)
+        path = os.fsdecode(error.filename)
+        return _complain(f"{path} cannot be used: {error.strerror}", f"ls -ld {shlex.quote(path)}", 2)
+    return 0
+
+
+def _complain(message: str, hint: str, exit_code: int) -> int:
+    """Say it on standard error; with --json also as an object on standard output, unless one is there."""
+    click.echo(f"admlops: {message}\n  → {hint}", err=True)
+    try:
+        sys.stdout.flush()
+        if "--json" in sys.argv and nothing_is_printed():
+            click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}))
+        sys.stdout.flush()
+    except (AdmlopsError, BrokenPipeError):
+        discard_output()  # it is standard output that cannot be written: said above, if anybody listens
+    return exit_code
+
+
+def _complain_of_usage(error: click.ClickException) -> int:
+    if "--json" in sys.argv:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "admlops"
+        return _complain(error.format_message(), f"{command} --help", error.exit_code)
+    error.show()
+    return error.exit_code

@@ -92,7 +92,7 @@ def verify(run: str, as_json: bool) -> None:
     Example:
       admlops results verify GroundPlane-20260102-030405-a1b2c3
     """
-    from admlops.core.errors import RecordError
+    from admlops.core.errors import DifferencesError
     from admlops.core.paths import find_layout
     from admlops.results.runs import find_run
 
@@ -104,7 +104,7 @@ def verify(run: str, as_json: bool) -> None:
     elif not changed:
         click.echo(f"{folder.path.name}: every file is as its manifest says, {records} records are whole")
     if changed:
-        raise RecordError(
+        raise DifferencesError(
             f"{len(changed)} files of {folder.path} are missing or not as its manifest says: {', '.join(changed[:5])}",
             hint="make the run again, or bring these files back from where they were kept",
         )

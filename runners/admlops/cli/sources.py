@@ -82,7 +82,7 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
 @JSON
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Check that model.toml, the submodule and what is checked out are the same commit, without changes."""
-    from admlops.core.errors import EnvError
+    from admlops.core.errors import DifferencesError
     from admlops.core.paths import find_layout
 
     layout = find_layout()
@@ -91,7 +91,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
     lines = [f"{row['source']}: {problem}" for row in rows for problem in row["problems"]]
     if lines:
-        raise EnvError("\n".join(lines), hint=f"admlops sources fetch {' '.join(names)}".rstrip())
+        raise DifferencesError("\n".join(lines), hint=f"admlops sources fetch {' '.join(names)}".rstrip())
     if not as_json:
         click.echo(f"{len(rows)} sources are exactly what is pinned")
 

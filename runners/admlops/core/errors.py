@@ -10,10 +10,13 @@ AdmlopsError                 2   the base: what happened, where, and the next co
 ├── CheckpointError          2   weights are missing, not the recorded ones, damaged, or would run code when loaded
 ├── RecordError              2   a record or run folder is not what its schema says
 ├── ComparabilityError       2   two numbers of different protocols were about to be ranked or subtracted
-└── RunFailedError           1   the command was right, but a model failed: see the run's failures
+├── RunFailedError           1   the command was right, but a model failed: see the run's failures
+├── DifferencesError         1   the command was right, but what it checked is not as it should be
+└── StoppedError           130   Ctrl-C or TERM ended the work, which can go on later
 
-`admlops.cli.main` catches the base class, prints message and hint, and exits with the code. Anything else that
-escapes is a defect of ours and keeps its traceback.
+0 is success. 141 ends a command whose reader went away (`admlops results list | head`). `admlops.cli.main` catches the
+base class, prints message and hint, and exits with the code. Anything else that escapes is a defect of ours and keeps
+its traceback.
 """
 
 from __future__ import annotations
@@ -75,3 +78,15 @@ class RunFailedError(AdmlopsError):
     """The command was right, but the model failed on some or all samples."""
 
     exit_code: ClassVar[int] = 1
+
+
+class DifferencesError(AdmlopsError):
+    """A check found that something is not as it should be: files of a run, an environment, a source, a data set."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class StoppedError(AdmlopsError):
+    """The person stopped the work. The hint says how it goes on."""
+
+    exit_code: ClassVar[int] = 130

@@ -70,7 +70,7 @@ def find_layout() -> Layout:
         UsageError: `ADMLOPS_PATH` does not hold a checkout.
     """
     named = os.environ.get("ADMLOPS_PATH")
-    root = Path(named).expanduser().resolve() if named else Path(__file__).resolve().parents[3]
+    root = user_path(named).resolve() if named else Path(__file__).resolve().parents[3]
     if not (root / "envs").is_dir():
         where = "ADMLOPS_PATH" if named else "the installed package"
         raise UsageError(
@@ -84,6 +84,30 @@ def find_layout() -> Layout:
     )
 
 
+def user_path(text: str | Path) -> Path:
+    """A path as a person wrote it, `~` included, made absolute.
+
+    Raises:
+        UsageError: it begins with `~` and there is no such home.
+    """
+    path = Path(text)
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} names a home folder that is not known: HOME is not set and this user has none",
+            hint="write the path in full, or export HOME=/a/folder",
+        ) from error
+
+
+def home_folder() -> Path | None:
+    """This user's home folder; None where neither HOME nor the system knows one, as under `docker --user 12345`."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def _folder(variable: str, default: Path) -> Path:
     value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else default
+    return user_path(value).resolve() if value else default

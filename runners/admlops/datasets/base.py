@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
+from admlops.core.paths import user_path
 
 BOXES_3D = "boxes_3d"
 BOXES_2D = "boxes_2d"
@@ -180,7 +181,7 @@ def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
     """
     preferred = list(wanted)
     kinds: list[DataKind] = [*DATA_KINDS.values()]
-    recognised = _recognise(kinds, root.expanduser())
+    recognised = _recognise(kinds, user_path(root))
     if not recognised:
         first: DataKind = DATA_KINDS.get(preferred[0] if preferred else "nuscenes")
         return first

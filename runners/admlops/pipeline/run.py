@@ -17,7 +17,7 @@ import msgspec
 from admlops import __version__
 from admlops.catalog import Model, load_model
 from admlops.core.errors import EnvError, UsageError
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, user_path
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset, HasContext, Scene, open_data, tokens_digest
@@ -253,7 +253,7 @@ def _checkpoint(layout: Layout, model: Model, request: RunRequest, *, say: Say) 
 
 
 def _existing_file(option: str, asked: str, model: Model, names: tuple[str, ...]) -> str:
-    path = Path(asked).expanduser().resolve()
+    path = user_path(asked).resolve()
     if not path.is_file():
         known = f"{model.name} knows {', '.join(names)}" if names else f"{model.name} knows none by name"
         raise UsageError(

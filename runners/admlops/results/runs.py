@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.core.errors import RecordError
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, user_path
 from admlops.results.run_folder import RunFolder
 
 
@@ -25,7 +25,7 @@ def find_run(layout: Layout, name: str) -> RunFolder:
     Raises:
         RecordError: there is no such run, or its header cannot be read.
     """
-    for path in (layout.runs / name, Path(name).expanduser()):
+    for path in (layout.runs / name, user_path(name)):
         if (path / "run.json").exists():
             return RunFolder.open(path)
     known = [run.path.name for run in list_runs(layout)[0]]

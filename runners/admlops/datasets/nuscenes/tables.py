@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
+from admlops.core.paths import user_path
 from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, check_scene_names
 from admlops.datasets.base import GroundTruthBox as GroundTruthBox
 from admlops.datasets.base import Scene as Scene
@@ -62,7 +63,7 @@ class NuScenes:
     capabilities: ClassVar[frozenset[str]] = frozenset({BOXES_3D, MAP, LIDAR, CAN_BUS, CONTEXT})
 
     def __init__(self, root: Path, version: str) -> None:
-        self.root = root.expanduser().resolve()
+        self.root = user_path(root).resolve()
         self.version = version
         folder = self.root / version
         if not folder.is_dir():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from admlops.core.paths import user_path
+
 MINI = "v1.0-mini"
 
 
@@ -22,5 +24,5 @@ def is_version(folder: Path) -> bool:
 
 def choose_version(root: Path) -> str:
     """The version to take where none is named: the only one that is there, else `v1.0-mini`."""
-    there = list_versions(root.expanduser())
+    there = list_versions(user_path(root))
     return there[0] if len(there) == 1 else MINI

@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from admlops.core.errors import DataError
+from admlops.core.paths import user_path
 from admlops.datasets.base import CONTEXT, LANES, LaneAnnotation, Scene, check_scene_names
 from worker.samples import nuscenes as tables
 from worker.samples.openlane import OpenLane, list_versions
@@ -62,7 +63,7 @@ class OpenLaneV2:
     has_context: ClassVar[bool] = True
 
     def __init__(self, root: Path, version: str | None = None) -> None:
-        self.root = root.expanduser().resolve()
+        self.root = user_path(root).resolve()
         self.version = _choose_version(self.root, version)
         with self._explained():
             self._frames = OpenLane(str(self.root), self.version)

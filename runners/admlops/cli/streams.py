@@ -1,0 +1,95 @@
+"""Standard streams that work, or say in one sentence why they do not.
+
+A program may be started with a closed stream (`>&-`, cron), with one on a full disk, or in a locale that cannot spell
+what it prints. None of these is a defect of ours, and none may end in a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from admlops.core.errors import StorageError
+
+
+class _CheckedFile(io.FileIO):
+    """A standard stream's descriptor; what cannot be written is an error of ours."""
+
+    written_bytes = 0
+
+    def write(self, data: Any) -> int:
+        try:
+            count = super().write(data)
+        except BrokenPipeError:
+            raise  # the reader went away: the command ends quietly
+        except OSError as error:
+            hints = {
+                errno.ENOSPC: "df -h   # free some space, or send the output elsewhere",
+                errno.EBADF: "open standard output: leave >&- out, or send it to /dev/null",
+            }
+            raise StorageError(
+                f"standard output cannot be written: {error.strerror}",
+                hint=hints.get(error.errno or 0, "send the output to another file"),
+            ) from error
+        self.written_bytes += count
+        return count
+
+
+def prepare_streams() -> None:
+    """Open what is closed, replace what a locale cannot spell, and check what is written to standard output.
+
+    A closed standard error is like /dev/null. A closed standard output stays closed: whatever is printed there raises
+    StorageError, because somebody wanted it.
+    """
+    stdout_is_closed = _fill_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if sys.stderr is None:
+        sys.stderr = _open_null()
+    if stdout_is_closed:
+        sys.stdout = _wrap(_CheckedFile(os.open(os.devnull, os.O_RDONLY), "w"), None)
+    elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.fileno() == 1:
+        sys.stdout = _wrap(_CheckedFile(1, "w", closefd=False), sys.stdout)
+
+
+def nothing_is_printed() -> bool:
+    """Whether nothing has come out on standard output; what is buffered does not count."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", None)
+    return isinstance(raw, _CheckedFile) and raw.written_bytes == 0
+
+
+def discard_output() -> None:
+    """Forget what is still buffered for standard output, so that Python's exit does not try to write it again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _fill_descriptors() -> bool:
+    """Put /dev/null where a standard descriptor is closed, before a file gets its number. True: standard output was."""
+    stdout_is_closed = False
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            stdout_is_closed |= descriptor == 1
+    return stdout_is_closed
+
+
+def _open_null() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  a stream, for the process's whole life
+
+
+def _wrap(raw: _CheckedFile, like: io.TextIOWrapper | None) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding="utf-8" if like is None else like.encoding,
+        errors="replace",
+        line_buffering=like is not None and like.line_buffering,
+    )
