@@ -13,7 +13,8 @@ from admlops.cli.compare import SCORES, _print_summary
 def row(model: str, *scores: tuple[str, float], random_weights: str | None = None) -> dict[str, Any]:
     named = {column: {"protocol": protocol, "name": name} for column, (protocol, name) in SCORES.items()}
     metrics = [{**named[column], "value": value} for column, value in scores]
-    return {"model": model, "state": "ready", "why": "", "metrics": metrics, "random_weights": random_weights}
+    facts = {"model": model, "state": "ready", "why": "", "samples": 12, "samples_sha256": "ab12"}
+    return {**facts, "metrics": metrics, "random_weights": random_weights}
 
 
 def test_every_column_is_a_metric_of_its_protocol() -> None:
@@ -30,3 +31,18 @@ def test_a_score_has_its_column_where_a_model_has_it(capsys: pytest.CaptureFixtu
         (False, True, False),
         (False, False, False),
     ]
+
+
+def test_scores_over_other_samples_have_a_column_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    whole, part = row("VAD", ("NDS", 0.4)), row("PETR", ("NDS", 0.9))
+    part |= {"samples": 1, "samples_sha256": "cd34", "failures": {"data": 1}}
+    _print_summary({"models": [whole, part]})
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert ("NDS, n=12" in header, "NDS, n=1 " in header) == (True, True)
+    assert (first.split()[2:4], second.split()[2:6]) == (["12", "0.400"], ["1", "(1", "failed)", "0.900"])
+
+
+def test_what_to_do_stands_whole_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    why = f"no source in submodules/VAD → make setup-VAD   # {'x' * 200}"
+    _print_summary({"models": [{**row("VAD"), "state": "not set up", "why": why}]})
+    assert f"VAD: {why}" in capsys.readouterr().out.splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,10 +34,10 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
     out = tmp_path / "out"
     command = ("compare", "--models", "GroundPlane,MapTR", "--data", synthetic_root, "--out", out)
     first = admlops(*command)
-    rows = {line.split()[0]: line for line in first.stdout.splitlines() if line.startswith(("GroundPlane", "MapTR"))}
+    rows = {line.split()[0]: line for line in first.stdout.splitlines() if line.startswith(("GroundPlane ", "MapTR "))}
     assert rows["GroundPlane"].split()[1] == "ready"
-    assert "not set up" in rows["MapTR"]
-    assert "→ make setup-MapTR" in rows["MapTR"]
+    assert rows["MapTR"].split()[1:] == ["not", "set", "up"]
+    assert re.search(r"^MapTR: no source in submodules/MapTR → make setup-MapTR$", first.stdout, re.MULTILINE)
     assert str(out / "report.html") in first.stdout
     summary = json.loads((out / "comparison_summary.json").read_text())
     groundplane, maptr = summary["models"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from admlops.cli.options import FOLDER, selection_options
+
+if TYPE_CHECKING:
+    from admlops.pipeline.compare import Comparison
 
 
 @click.command(epilog="Example: admlops compare --models MapTR,PETR --data DIR --split mini_val")
@@ -45,7 +48,7 @@ def compare(
     from admlops.catalog import list_models
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
-    from admlops.core.errors import RunFailedError, UsageError
+    from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
     from admlops.reports import write_report
@@ -74,9 +77,22 @@ def compare(
     else:
         _print_summary(done.summary)
         click.echo(f"\nsummary: {done.summary_path}\nreport:  {page}")
+    _raise_for(done)
+
+
+def _raise_for(done: Comparison) -> None:
+    """Nothing if every model that is set up ran on all samples; else the error that says what did not."""
+    from admlops.core.errors import EnvError, RunFailedError
+
     failed = [row.model.name for row in done.rows if row.failed]
     if failed:
         raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")
+    incomplete = [row["model"] for row in done.summary["models"] if row.get("failures")]
+    if incomplete:
+        hint = f"admlops doctor {next(row['run'] for row in done.summary['models'] if row.get('failures'))}"
+        raise RunFailedError(f"samples failed: {', '.join(incomplete)}", hint=hint)
+    if all(row.run is None for row in done.rows):
+        raise EnvError("no model ran", hint=done.rows[0].hint)
 
 
 SCORES = {
@@ -90,30 +106,60 @@ SCORES = {
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
+    """One table of short cells; then a line for each model that is not ready, whole, so that its command can be copied.
+
+    A score stands in a column of its protocol and its samples: numbers over other samples get a column of their own.
+    """
     from admlops.cli.tables import print_table
 
-    all_scores = [_scores(model) for model in summary["models"]]
-    columns = {name: key for name, key in SCORES.items() if any(key in scores for scores in all_scores)}
+    models = summary["models"]
+    columns = _find_columns(models)
     rows = []
-    for model, scores in zip(summary["models"], all_scores, strict=True):
+    for model in models:
         latency = model.get("latency") or {}
+        scores = _scores(model)
         rows.append(
             (
                 model["model"],
                 model["state"],
+                _count_samples(model),
                 *(_number(scores.get(key)) for key in columns.values()),
                 _milliseconds(latency),
                 latency.get("verdict", ""),
-                model["why"],
             )
         )
-    print_table(("model", "state", *columns, "ms/sample", "latency", "why"), rows)
+    print_table(("model", "state", "samples", *columns, "ms/sample", "latency"), rows)
+    lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
+    if lines:
+        click.echo("\n" + "\n".join(lines))
 
 
-def _scores(model: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
-    """A model's scores by protocol and name; none where the weights are random."""
+def _find_columns(models: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str, str]]:
+    """The heading of each column → protocol, metric and samples; a heading says n where samples differ."""
+    columns: dict[str, tuple[str, str, str]] = {}
+    for heading, (protocol, metric) in SCORES.items():
+        samples = {
+            model["samples_sha256"]: model["samples"]
+            for model in models
+            if any(key[:2] == (protocol, metric) for key in _scores(model))
+        }
+        for digest, count in samples.items():
+            name = heading if len(samples) == 1 else f"{heading}, n={count}"
+            columns[name if name not in columns else f"{name} ({digest[:6]})"] = (protocol, metric, digest)
+    return columns
+
+
+def _count_samples(model: Mapping[str, Any]) -> str:
+    """`12`, or `12 (6 failed)`; empty for a model that did not run."""
+    failed = sum((model.get("failures") or {}).values())
+    count = model.get("samples")
+    return "" if count is None else f"{count} ({failed} failed)" if failed else str(count)
+
+
+def _scores(model: Mapping[str, Any]) -> dict[tuple[str, str, str], float | None]:
+    """A model's scores by protocol, name and samples; none where the weights are random."""
     judged = () if model.get("random_weights") else model.get("metrics", ())
-    return {(metric["protocol"], metric["name"]): metric["value"] for metric in judged}
+    return {(metric["protocol"], metric["name"], model["samples_sha256"]): metric["value"] for metric in judged}
 
 
 def _number(value: float | None) -> str:
