@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,17 @@ def test_any_file_gives_tokens_or_a_clear_error(content: bytes, tmp_path_factory
         tokens, message = ["-"], error.message
     assert tokens
     assert str(file) in message
+
+
+@pytest.mark.parametrize(
+    "words", ["printf 'abcd\\n#no\\nefgh' | $PYTHON -c \"$0\" -", '$PYTHON -c "$0" <(printf "abcd\\nefgh")']
+)
+def test_tokens_come_from_a_pipe_too(words: str) -> None:
+    """Each model of a comparison reads `--tokens -` or `--tokens <(…)`, which can be read only once."""
+    code = (
+        "import sys; from pathlib import Path; from admlops.pipeline.selection import read_tokens;"
+        "source = Path(sys.argv[1]); assert read_tokens(source) == read_tokens(source); print(*read_tokens(source))"
+    )
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(["bash", "-c", words, code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.strip() == "abcd efgh", done.stderr

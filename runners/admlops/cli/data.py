@@ -20,7 +20,7 @@ def data() -> None:
     """
 
 
-@data.command()
+@data.command(short_help="Write a synthetic data set.")
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--scenes", default=2, show_default=True, help="Scenes, at most 10: mini_val's two first, then mini_train's."
@@ -98,7 +98,7 @@ def synthesize(
         click.echo(f"{target} already holds exactly this data set; nothing was done")
 
 
-@data.command()
+@data.command(short_help="Check that a data set is whole.")
 @click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--version", help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -130,7 +130,10 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
         )
 
 
-@data.command(epilog="Example: admlops data index /workspace/nuscenes --version v1.0-trainval")
+@data.command(
+    epilog="Example: admlops data index /workspace/nuscenes --version v1.0-trainval",
+    short_help="Index a data set: samples open in milliseconds.",
+)
 @click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
 @click.option("--version", help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

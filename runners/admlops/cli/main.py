@@ -18,17 +18,17 @@ from admlops.cli.streams import discard_output, nothing_is_printed, prepare_stre
 from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
-    "checkpoints": ("admlops.cli.checkpoints:checkpoints", "Published weights: list, fetch, verify and add them."),
-    "compare": ("admlops.cli.compare:compare", "Run what is missing, evaluate, and put models side by side."),
-    "data": ("admlops.cli.data:data", "Data sets: make synthetic ones, check and index any."),
-    "doctor": ("admlops.cli.doctor:doctor", "What a failed build or run means, and what mends it."),
-    "env": ("admlops.cli.env:env", "Environments: lock, install, verify, run in, pack."),
-    "evaluate": ("admlops.cli.evaluate:evaluate", "Official metrics of a run."),
-    "models": ("admlops.cli.models:models", "The catalogue: list, show and validate models."),
-    "report": ("admlops.cli.report:report", "One self-contained page about a run or several."),
-    "results": ("admlops.cli.results:results", "Runs: list, show, verify, compare, export and index."),
+    "checkpoints": ("admlops.cli.checkpoints:checkpoints", "List, fetch, verify and add published weights."),
+    "compare": ("admlops.cli.compare:compare", "Put models side by side: run what is missing, evaluate, rank."),
+    "data": ("admlops.cli.data:data", "Make synthetic data sets; check and index any."),
+    "doctor": ("admlops.cli.doctor:doctor", "Explain a failed build or run, and name the remedy."),
+    "env": ("admlops.cli.env:env", "Lock, install, verify, use and pack environments."),
+    "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
+    "models": ("admlops.cli.models:models", "List, show and validate the catalogue's models."),
+    "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
+    "results": ("admlops.cli.results:results", "List, show, verify, compare, export and index runs."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
-    "sources": ("admlops.cli.sources:sources", "The models' sources: list, fetch and verify them."),
+    "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
 }
 """name: (module:attribute, the line that `admlops --help` shows)"""
 

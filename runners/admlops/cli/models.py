@@ -23,7 +23,7 @@ def models() -> None:
     """
 
 
-@models.command("list")
+@models.command("list", short_help="List all models.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_(as_json: bool) -> None:
     """List every model with its tasks, variants and whether it can run now.
@@ -45,7 +45,7 @@ def list_(as_json: bool) -> None:
     print_table(("model", "tasks", "variants", "status"), rows)
 
 
-@models.command()
+@models.command(short_help="Show one model.")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(name: str, as_json: bool) -> None:
@@ -68,7 +68,7 @@ def show(name: str, as_json: bool) -> None:
     _print_model(model, status)
 
 
-@models.command()
+@models.command(short_help="Check model.toml files.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

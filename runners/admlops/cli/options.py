@@ -27,9 +27,11 @@ _OPTIONS = (
         "--split", help="train, val, test, all, mini_train or mini_val. [default: val; for v1.0-mini: mini_val]"
     ),
     click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Run this scene (may be repeated)."),
-    click.option("--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens."),
-    click.option("--limit", type=int, help="Run only the first samples, so many."),
-    click.option("--variant", help="One set of pins; the model's default if not given."),
+    click.option(
+        "--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens; - reads standard input."
+    ),
+    click.option("--limit", type=int, help="Run only the first N samples.", metavar="N"),
+    click.option("--variant", help="The set of pins. [default: the model's]"),
     click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto takes a GPU if there is one."
     ),

@@ -26,7 +26,7 @@ def results() -> None:
     """
 
 
-@results.command("list")
+@results.command("list", short_help="List all runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_(as_json: bool) -> None:
     """List every run, oldest first, from the runs' own files.
@@ -53,7 +53,7 @@ def list_(as_json: bool) -> None:
         click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
 
 
-@results.command()
+@results.command(short_help="Show one run.")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(run: str, as_json: bool) -> None:
@@ -82,7 +82,7 @@ def show(run: str, as_json: bool) -> None:
     click.echo(json.dumps(shown, indent=2))
 
 
-@results.command()
+@results.command(short_help="Check every file of a run.")
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def verify(run: str, as_json: bool) -> None:
@@ -110,7 +110,7 @@ def verify(run: str, as_json: bool) -> None:
         )
 
 
-@results.command()
+@results.command(short_help="Compare two runs, with interval and p-value.")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -158,7 +158,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
         click.echo(f"no interval and no p-value: {reason}", err=True)
 
 
-@results.command()
+@results.command(short_help="Write records in another form.")
 @click.argument("run")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "nuscenes"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
@@ -207,7 +207,7 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
         click.echo(f"{count} {what} → {out}")
 
 
-@results.command()
+@results.command(short_help="Rebuild the index over all runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def index(as_json: bool) -> None:
     """Make runs/index.duckdb anew from the runs' files.
@@ -229,7 +229,7 @@ def index(as_json: bool) -> None:
         click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
 
 
-@results.command()
+@results.command(short_help="Print the JSON Schema of the record.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
 def schema(out: Path | None) -> None:
     """Print the JSON Schema (Draft 2020-12) of the standard record.

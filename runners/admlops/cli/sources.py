@@ -20,7 +20,9 @@ def sources() -> None:
     """The models' sources in submodules/: list, fetch and verify them."""
 
 
-@sources.command("list", epilog="Example: admlops sources list --json")
+@sources.command(
+    "list", epilog="Example: admlops sources list --json", short_help="List what models need and what is there."
+)
 @MODELS
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
@@ -43,7 +45,7 @@ def list_(names: tuple[str, ...], as_json: bool) -> None:
     )
 
 
-@sources.command(epilog="Example: admlops sources fetch MapTR VAD")
+@sources.command(epilog="Example: admlops sources fetch MapTR VAD", short_help="Check out the pinned commits.")
 @MODELS
 @click.option("--force", is_flag=True, help="Drop changes to tracked files; untracked files stay.")
 @JSON
@@ -77,7 +79,7 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
         raise failed[0]
 
 
-@sources.command(epilog="Example: admlops sources verify MapTR")
+@sources.command(epilog="Example: admlops sources verify MapTR", short_help="Check that sources are what is pinned.")
 @MODELS
 @JSON
 def verify(names: tuple[str, ...], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from admlops.core.errors import DataError, UsageError
@@ -11,6 +12,7 @@ from admlops.datasets.base import Dataset
 from admlops.datasets.nuscenes.tables import Scene
 
 TOKEN = re.compile(r"[0-9a-zA-Z_.:-]{4,128}")
+STANDARD_INPUT = Path("-")
 NUSCENES_TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -52,14 +54,16 @@ def select(data: Dataset, selection: Selection) -> list[Scene]:
 
 
 def read_tokens(source: Path) -> list[str]:
-    """Sample tokens from a file (one a line, # begins a comment) or from a folder of such files.
+    """Sample tokens from a file (one a line, # begins a comment), from a folder of such files, or from a stream.
+
+    `-` is standard input; a pipe, such as the shell's `<(…)`, is read once a process, however often it is asked for.
 
     In a folder a file may also be empty or hold something else (a picture, say) and carry its token as its name.
     """
     if source.is_dir():
         tokens = [token for path in sorted(source.iterdir()) if path.is_file() for token in _tokens_of_file(path)]
-    elif source.is_file():
-        tokens = _lines(_read_text(source))
+    elif source == STANDARD_INPUT or source.exists():
+        tokens = _lines(_read_text(source) if source.is_file() else _read_stream(source))
         wrong = next((token for token in tokens if not TOKEN.fullmatch(token)), None)
         if wrong is not None:
             raise UsageError(f"{source}: {wrong[:60]!r} is not a sample token", hint="keep one sample token a line")
@@ -83,6 +87,11 @@ def _tokens_of_file(path: Path) -> list[str]:
 def _lines(text: str) -> list[str]:
     stripped = (line.partition("#")[0].strip() for line in text.splitlines())
     return [line for line in stripped if line]
+
+
+@cache
+def _read_stream(path: Path) -> str:
+    return _read_text(Path("/dev/stdin") if path == STANDARD_INPUT else path)
 
 
 def _read_text(path: Path) -> str:
