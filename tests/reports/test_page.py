@@ -130,7 +130,26 @@ def test_columns_of_one_protocol_stand_together() -> None:
     assert b.metrics is not None
     b = replaced(b, metrics={**b.metrics, "metrics": list(reversed(b.metrics["metrics"]))})
     groups = page.group_columns(page.find_columns([b, a]))
-    assert groups == [(MAP, 1), (DETECTION, 7)]
+    assert [(heading, count) for heading, _, count in groups] == [(f"{MAP}, n = 80", 1), (f"{DETECTION}, n = 80", 7)]
+
+
+def test_values_over_other_samples_never_share_a_column() -> None:
+    whole, part = make_run("A"), make_run("B")
+    assert part.metrics is not None
+    data = {**part.metrics["data"], "samples_sha256": "0" * 64}
+    part = replaced(part, metrics={**part.metrics, "data": data})
+    columns = page.find_columns([whole, part])
+    assert len(columns) == 2 * len(page.find_columns([whole]))
+    for run, other in ((whole, "0" * 64), (part, whole.measured[0].dataset)):
+        cells = page.make_row(run.model, run, columns).metrics
+        assert {cell for cell, column in zip(cells, columns, strict=True) if column.dataset == other} == {"—"}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0021, "0.0021"), (0.04, "0.04"), (9.876, "9.88"), (26.94, "26.9"), (2e-6, "2.0e-06")]
+)
+def test_a_quantity_never_rounds_to_nothing(value: float, shown: str) -> None:
+    assert page.quantity(value) == shown
 
 
 def test_of_a_plan_the_mean_over_time_has_a_column() -> None:

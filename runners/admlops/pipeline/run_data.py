@@ -50,6 +50,7 @@ class RunData:
         header: None for a model that is not set up.
         samples: the metadata of every record, in the run's order.
         worst: full records of the samples that `metrics["worst"]` names, the worst first.
+        first: full records of the first samples, where there is no `metrics.json` that names the worst.
         metrics: `metrics.json`, or None before `admlops evaluate`.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
         checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
@@ -63,6 +64,7 @@ class RunData:
     header: RunHeader | None = None
     samples: Sequence[Metadata] = ()
     worst: Sequence[Record] = ()
+    first: Sequence[Record] = ()
     metrics: Mapping[str, Any] | None = None
     telemetry: Sequence[Reading] = ()
     latency: Latency | None = None
@@ -122,8 +124,11 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
     wanted = {str(entry["sample_token"]): rank for rank, entry in enumerate((metrics or {}).get("worst", ())[:worst])}
     samples: list[Metadata] = []
     kept: dict[int, Record] = {}
+    first: list[Record] = []
     for record in run.records():
         samples.append(record.metadata)
+        if metrics is None and len(first) < worst and record.metadata.status == "ok":
+            first.append(record)
         rank = wanted.get(record.metadata.sample_token)
         if rank is not None:
             kept[rank] = record
@@ -133,6 +138,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         header=run.header,
         samples=samples,
         worst=[kept[rank] for rank in sorted(kept)],
+        first=first,
         metrics=metrics,
         telemetry=_read_telemetry(run.telemetry_path, notes),
         latency=_summarize(samples, notes),

@@ -97,12 +97,10 @@ def render_report(
         data_sets=list(dict.fromkeys(page.describe_data(run) for _, run in ran)),
         synthetic=any(run.header is not None and run.header.data.synthetic for run in runs),
         random_weights=[run.header.run for run in runs if run.header is not None and run.header.random_weights],
-        created=[run.header.created for run in runs if run.header is not None],
+        created=_created(runs, comparison),
         labels_that_ran={label for label, _ in ran},
         claims=[row for label, run in zip(labels, runs, strict=True) for row in page.compare_claims(label, run)],
-        scores=[
-            (group, _draw_scores(group, number, ran)) for number, group in enumerate(page.group_scores(labels, runs))
-        ],
+        scores=[(group, _draw_scores(group, number, ran)) for number, group in enumerate(_score_groups(labels, runs))],
         parts_of_data=group_parts([label for label, _ in ran], [run for _, run in ran]),
         verdicts=page.group_verdicts(labels, runs),
         latency_protocol=LATENCY_PROTOCOL,
@@ -137,6 +135,21 @@ def _title(runs: Sequence[RunData], comparison: Mapping[str, Any] | None) -> str
     return runs[0].name
 
 
+def _created(runs: Sequence[RunData], comparison: Mapping[str, Any] | None) -> str:
+    """When the comparison was made, or the newest run began; empty where nothing ran."""
+    if comparison is not None and "created" in comparison:
+        return str(comparison["created"])
+    return max((run.header.created for run in runs if run.header is not None), default="")
+
+
+def _score_groups(labels: Sequence[str], runs: Sequence[RunData]) -> list[page.Scores]:
+    """The groups of scores to draw: beside trained weights, random ones say nothing and are left out."""
+    pairs = list(zip(labels, runs, strict=True))
+    trained = [(label, run) for label, run in pairs if run.header is None or not run.header.random_weights]
+    shown = trained if any(run.measured for _, run in trained) else pairs
+    return page.group_scores([label for label, _ in shown], [run for _, run in shown])
+
+
 def _drawn(title: str, svg: str | None, *, wide: bool = False) -> list[Chart]:
     """A list of one chart, or of none. Our own drawing code escapes what it takes in."""
     return [] if svg is None else [Chart(title=title, svg=Markup(svg), wide=wide)]  # noqa: S704
@@ -159,8 +172,8 @@ def _draw_latency(ran: Sequence[tuple[str, RunData]]) -> list[Chart]:
         label: [m.inference_time for m in run.samples if m.inference_time is not None and m.index_in_scene > 0]
         for label, run in ran
     }
-    found = _drawn("How often", charts.draw_latency_histogram(times, name="latency-histogram"))
-    found += _drawn("How many at most", charts.draw_latency_ecdf(times, name="latency-ecdf"))
+    found = _drawn("Latency histogram", charts.draw_latency_histogram(times, name="latency-histogram"))
+    found += _drawn("Cumulative latency (ECDF)", charts.draw_latency_ecdf(times, name="latency-ecdf"))
     for index, (label, run) in enumerate(ran):
         series = charts.Series(label=label, index=index)
         svg = charts.draw_timeline(run.samples, name=f"timeline-{index}", series=series)
@@ -180,6 +193,8 @@ def _draw_telemetry(run: RunData, index: int) -> list[Chart]:
 def _draw_curves(ran: Sequence[tuple[str, RunData]]) -> list[tuple[str, list[Chart]]]:
     """Small multiples: a heading, and a chart a class."""
     labels, runs = [label for label, _ in ran], [run for _, run in ran]
+    if len(ran) > 1 and all(run.header is not None and run.header.random_weights for run in runs):
+        return []
     groups = []
     for task, threshold, heading in CURVES:
         found: list[Chart] = []
@@ -206,7 +221,7 @@ def _draw_worst(
         entries = {str(entry["sample_token"]): entry for entry in (run.metrics or {}).get("worst", ())}
         root = "" if run.header is None else run.header.data.root
         own = next((one for one in also if str(one.root) == root), data)
-        for rank, record in enumerate(run.worst[:each], start=1):
+        for rank, record in enumerate((run.worst or run.first)[:each], start=1):
             view = view_sample(record, own, cutoffs=(run.metrics or {}).get("operating_points"))
             cameras = draw_cameras(view)
             size = sum(len(camera.jpeg_base64 or "") + len(camera.overlay) for camera in cameras)
@@ -220,7 +235,7 @@ def _draw_worst(
                     rank=rank,
                     label=label,
                     view=view,
-                    worst=entries[record.metadata.sample_token],
+                    worst=entries.get(record.metadata.sample_token, {}),
                     bird_eye=Markup(bird_eye_svg(view)),  # noqa: S704 - it escapes what it takes in
                     cameras=cameras,
                 )

@@ -24,11 +24,13 @@ PUBLISHED_SPLIT = "val"
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A metric of the summary table: `unit` may be empty."""
+    """A metric of the summary table, over the samples with the digest `dataset`, of which there are `n`."""
 
     name: str
     protocol: str
     unit: str
+    dataset: str
+    n: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,23 +95,32 @@ def label_runs(runs: Sequence[RunData]) -> list[str]:
 
 def find_columns(runs: Sequence[RunData]) -> list[Column]:
     """The metrics that any run has, in order of first appearance; those of single classes and moments stay out."""
-    seen: dict[tuple[str, str], Column] = {}
+    seen: dict[tuple[str, str, str], Column] = {}
     for metric in (metric for run in runs for metric in run.measured):
         if ("_" not in metric.name or metric.name.endswith("_avg")) and metric.protocol != LATENCY:
-            column = Column(name=metric.name, protocol=metric.protocol, unit=ERROR_UNITS.get(metric.name, ""))
-            seen.setdefault((metric.name, metric.protocol), column)
-    order = list(dict.fromkeys(protocol for _, protocol in seen))
-    return sorted(seen.values(), key=lambda column: order.index(column.protocol))
+            column = Column(
+                name=metric.name,
+                protocol=metric.protocol,
+                unit=ERROR_UNITS.get(metric.name, ""),
+                dataset=metric.dataset,
+                n=metric.n,
+            )
+            seen.setdefault((metric.name, metric.protocol, metric.dataset), column)
+    order = list(dict.fromkeys((protocol, dataset) for _, protocol, dataset in seen))
+    return sorted(seen.values(), key=lambda column: order.index((column.protocol, column.dataset)))
 
 
-def group_columns(columns: Sequence[Column]) -> list[tuple[str, int]]:
-    """Neighbouring columns of one protocol: (protocol, how many)."""
-    return [(protocol, len(list(group))) for protocol, group in groupby(columns, key=lambda column: column.protocol)]
+def group_columns(columns: Sequence[Column]) -> list[tuple[str, str, int]]:
+    """Neighbouring columns of one protocol on one set of samples: (heading, the samples' digest, how many)."""
+    return [
+        (f"{protocol}, n = {n}", dataset, len(list(group)))
+        for (protocol, dataset, n), group in groupby(columns, key=lambda one: (one.protocol, one.dataset, one.n))
+    ]
 
 
 def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
     """The summary of one run."""
-    values = {(metric.name, metric.protocol): metric for metric in run.measured}
+    values = {(metric.name, metric.protocol, metric.dataset): metric for metric in run.measured}
     latency = run.latency
     memory = [meta.gpu_memory_used for meta in run.samples if meta.gpu_memory_used is not None]
     worker = [r.worker_memory_mb for r in run.telemetry if r.worker_memory_mb is not None]
@@ -117,10 +128,10 @@ def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
         label=label,
         run=run,
         state=_state(run),
-        metrics=tuple(_with_interval(values.get((column.name, column.protocol))) for column in columns),
+        metrics=tuple(_with_interval(values.get((column.name, column.protocol, column.dataset))) for column in columns),
         percentiles=tuple(_percentile(latency.inference if latency else None, p) for p in SHOWN_PERCENTILES),
         end_to_end=_percentile(latency.end_to_end if latency else None, 0.5),
-        fps=number(latency.inference_fps if latency else None, digits=1),
+        fps=quantity(latency.inference_fps if latency else None),
         gpu_memory=number(max(memory, default=None), digits=0),
         host_memory=number(max(worker, default=None), digits=0),
         energy=_energy(run),
@@ -256,6 +267,13 @@ def number(value: float | None, *, digits: int = 3) -> str:
     return "—" if value is None else f"{value:,.{digits}f}".replace(",", "\u2009")
 
 
+def quantity(value: float | None) -> str:
+    """A measured quantity: one decimal from 10 on, three significant digits below; "—" for none."""
+    if value is None or value >= 10 or value == 0:
+        return number(value, digits=1)
+    return f"{value:.3g}" if value >= 1e-3 else f"{value:.1e}"
+
+
 def moment(text: str) -> str:
     """A time in ISO 8601 for people, e.g. `2 January 2026, 03:04 UTC`; as it is where it is none."""
     try:
@@ -281,7 +299,7 @@ def _percentile(times: Distribution | None, percentile: float) -> tuple[str, str
     found = next((entry for entry in times.percentiles if entry.percentile == percentile), None)
     if found is None:
         return "—", f"needs {samples_needed(percentile)} samples, has {times.n}"
-    return number(1e3 * found.value_s, digits=1), ""
+    return quantity(1e3 * found.value_s), ""
 
 
 def _energy(run: RunData) -> str:
