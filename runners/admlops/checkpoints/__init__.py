@@ -1,5 +1,6 @@
 """Published weights: how they come, what they hold, and whether a worker may load them. See `store`."""
 
+from admlops.checkpoints.identity import FoundConfig, find_config
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.store import (
     Stored,
@@ -11,15 +12,19 @@ from admlops.checkpoints.store import (
     find_problem,
     path_of,
 )
+from admlops.checkpoints.weights import Weights
 
 __all__ = [
+    "FoundConfig",
     "Inspection",
     "Stored",
     "Usable",
+    "Weights",
     "add",
     "ensure_usable",
     "fetch",
     "find_checkpoint",
+    "find_config",
     "find_problem",
     "inspect",
     "path_of",

@@ -69,6 +69,16 @@ def _confirmation(error: WebPageError) -> str | None:
     return f"{urljoin(error.address, form.action)}?{urlencode(form.fields)}"
 
 
+def explain_page(page: str) -> str | None:
+    """What a page of Google Drive's means that came in place of a file; None for any other page."""
+    text = page.lower()
+    if "google" not in text:
+        return None
+    if _FORM in text or "virus scan warning" in text:
+        return "Google Drive's warning that it did not scan the file for viruses, with the button that downloads it"
+    return next((meaning for mark, meaning in _REFUSALS if mark in text), None)
+
+
 def _explain(error: WebPageError) -> DownloadError:
     text = f"{error.page} {error.address}".lower()
     reason = next((meaning for mark, meaning in _REFUSALS if mark in text), error.message)

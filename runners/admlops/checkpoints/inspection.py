@@ -1,18 +1,16 @@
 """What a checkpoint file holds, found out without loading it: format, tensors, and that it runs no code.
 
 Three formats are accepted. *torch zip* is what torch.save writes since 1.6: an uncompressed archive of one pickle and
-one member per storage. *torch legacy* is what it wrote before: five pickles, then the storages. *safetensors*, by the
-file's suffix, is a JSON header and bytes. The two of torch are told apart exactly as torch.load does it, by the first
-four bytes, so that no file is one thing here and another there. Refused as well: TorchScript programs, the tar files of
-torch before 0.1.11, compressed members, members that torch does not write, and storages of another length than the
-pickle says.
+one member per storage. *torch legacy* is what it wrote before: five pickles, then the storages. *safetensors* is a JSON
+header and bytes. The content tells which it is, here as in the worker, and never the file's name; no file is one thing
+here and another there. Refused as well: TorchScript programs, the tar files of torch before 0.1.11, compressed members,
+members that torch does not write, and storages of another length than the pickle says. What is no checkpoint at all is
+named by `kinds`; where the weights are in what is one, by `weights`.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import math
 import re
 import struct
 import tarfile
@@ -20,13 +18,17 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from admlops.checkpoints.pickles import LARGEST_PICKLE_BYTES, RefusedError, Storage, read_pickle
+from admlops.checkpoints.kinds import AGAIN, EXPORT, TENSORS, Kind, OtherKindError, recognise
+from admlops.checkpoints.pickles import LARGEST_PICKLE_BYTES, read_pickle
+from admlops.checkpoints.safetensors import is_safetensors, read_tensors
+from admlops.checkpoints.values import Contents, DamagedError, Items, RefusedError, Storage, shorten
+from admlops.checkpoints.weights import ReadStorage, Weights, digest_tensors, find_weights, weights_of_tensors
 from admlops.core.errors import CheckpointError
 from admlops.core.storage import READ_BYTES
 
-INSPECTOR = 1
+INSPECTOR = 2
 """Raise when the rules change, so that files are inspected anew."""
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -37,68 +39,127 @@ _SMALL_BYTES = 4096
 _MOST_MEMBERS = 200_000
 _LOCAL_HEADER_BYTES = 30
 _END_BYTES = 22
-_LARGEST_HEADER_BYTES = 100 << 20
-_SAFETENSORS_BITS = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 8),
-    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
-    **dict.fromkeys(("I32", "U32", "F32"), 32),
-    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
-}
+_MOST_TAR_MEMBERS = 1000
+_CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".pth.tar", ".tar", ".pkl")
+_NO_WEIGHTS_HINT = f"save the network's state: {TENSORS}   # docs/checkpoints.md"
+_WAY_OUT = (
+    f"weights of your own: save their tensors alone where they were trained, {TENSORS}; a stranger's: do not load them "
+    "anywhere   # docs/checkpoints.md"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a file holds. `globals` are the classes and functions that loading it uses, as `module name`."""
+    """What a file holds. `globals` are the classes and functions that loading it uses, as `module name`.
+
+    `tensors_sha256` is over the weights' names, kinds, shapes and bytes, and "" unless the whole file was read: two
+    files with the same one hold the same weights, in whatever form.
+    """
 
     format: str
     tensors: int
     size_bytes: int
     globals: tuple[str, ...]
+    weights: Weights
+    tensors_sha256: str = ""
 
 
-def inspect(path: Path, *, whole: bool = False) -> Inspection:
-    """Inspect a checkpoint. `whole` also reads every byte of an archive and checks it against the archive's CRCs.
+def inspect(path: Path, *, whole: bool = False, named: object = None) -> Inspection:
+    """Inspect a checkpoint. `whole` also reads every byte: an archive's CRCs are checked and the tensors hashed.
+
+    `named` is what errors call the file, where it is a copy of the user's.
 
     Raises:
         CheckpointError: it cannot be read, is no checkpoint, is damaged, or would run code when it is loaded.
     """
+    shown = path if named is None else named
     try:
         with path.open("rb") as file:
-            if path.suffix == ".safetensors":
-                return _inspect_safetensors(file, path)
-            begin = file.read(len(_ZIP_MAGIC))
-            file.seek(0)
-            if begin == _ZIP_MAGIC:
-                return _inspect_zip(file, path, whole=whole)
-            return _inspect_legacy(file, path)
+            return _inspect(file, path.stat().st_size, whole=whole)
+    except OtherKindError as error:
+        hint = error.kind.hint.replace("FILE", str(shown))
+        raise CheckpointError(f"{shown} is no checkpoint: it is {error.kind.what}", hint=hint) from error
+    except DamagedError as error:
+        raise CheckpointError(f"{shown} is refused: {error}", hint=AGAIN) from error
     except RefusedError as error:
-        raise CheckpointError(
-            f"{path} is refused: {error}",
-            hint="do not load it anywhere; compare its sha256 with what its authors published, or download it again",
-        ) from error
+        raise CheckpointError(f"{shown} is refused: {error}", hint=_WAY_OUT) from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
+        raise CheckpointError(f"{shown} cannot be read: {error.strerror}", hint=f"ls -l {shown}") from error
 
 
-def _inspect_zip(file: BinaryIO, path: Path, *, whole: bool) -> Inspection:
-    size_bytes = path.stat().st_size
+def _inspect(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
+    begin = file.read(9)
+    file.seek(0)
+    if begin[:4] == _ZIP_MAGIC:
+        return _inspect_zip(file, size_bytes, whole=whole)
+    if is_safetensors(begin):
+        return _inspect_safetensors(file, size_bytes, whole=whole)
+    kind = recognise(file, size_bytes)
+    if kind is not None:
+        raise OtherKindError(kind)
+    _refuse_tar(file)
+    return _inspect_legacy(file, size_bytes, whole=whole)
+
+
+def _inspect_zip(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
     try:
         with zipfile.ZipFile(file) as archive:
+            _refuse_other_archive([info.filename for info in archive.infolist()])
             members = _check_members(archive, size_bytes)
             if whole:
                 _check_sums(archive)
             if members["data.pkl"].file_size > LARGEST_PICKLE_BYTES:
                 raise RefusedError(f"its pickle has {members['data.pkl'].file_size} bytes")
-            pickle = archive.read(members["data.pkl"])
-    except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeDecodeError) as error:
-        raise RefusedError(f"the archive is damaged: {error}") from error
-    contents = read_pickle(io.BytesIO(pickle))
-    for storage in contents.storages:
-        member = members.get(f"data/{storage.key}")
-        if member is None or member.file_size != storage.size_bytes:
-            has = "is missing" if member is None else f"has {member.file_size} bytes"
-            raise RefusedError(f"the storage {storage.key} {has}, and the pickle says {storage.size_bytes}")
-    return _summarise("torch zip", contents.globals, contents.tensors, size_bytes)
+            contents = read_pickle(io.BytesIO(archive.read(members["data.pkl"])))
+            for storage in contents.storages:
+                member = members.get(f"data/{storage.key}")
+                if member is None or member.file_size != storage.size_bytes:
+                    has = "is missing" if member is None else f"has {member.file_size} bytes"
+                    raise DamagedError(f"the storage {storage.key} {has}, and the pickle says {storage.size_bytes}")
+
+            def read(storage: Storage) -> bytes:
+                return archive.read(members[f"data/{storage.key}"])
+
+            return _summarise("torch zip", contents, contents.globals, size_bytes, read if whole else None)
+    except zipfile.BadZipFile as error:
+        if _is_cut(file, size_bytes):
+            raise DamagedError("it is cut: an archive without its end, so the download or copy did not end") from error
+        raise DamagedError(f"the archive is damaged: {error}") from error
+    except (NotImplementedError, struct.error, UnicodeDecodeError, EOFError) as error:
+        raise DamagedError(f"the archive is damaged: {error}") from error
+
+
+def _is_cut(file: BinaryIO, size_bytes: int) -> bool:
+    """Whether the end of a zip archive, its directory's last entry, is missing."""
+    file.seek(max(0, size_bytes - (1 << 16) - _END_BYTES))
+    return b"PK\x05\x06" not in file.read()
+
+
+def _refuse_other_archive(names: list[str]) -> None:
+    """A zip archive that torch.save did not write holds something else, perhaps the file that is meant."""
+    inner = [name.partition("/")[2] for name in names]
+    if any(name.startswith("code/") or name == "constants.pkl" for name in inner):
+        raise OtherKindError(Kind("a TorchScript program (torch.jit.save), code with its weights", EXPORT))
+    if "data.pkl" in inner:
+        return
+    files = [name for name in names if not name.endswith("/")]
+    if files and all(name.endswith(".npy") for name in files):
+        raise OtherKindError(Kind(f"NumPy arrays in an .npz archive ({_list(files)})", EXPORT))
+    if "data.pkl" in names:
+        raise OtherKindError(Kind("the inside of a checkpoint, packed again without its folder", AGAIN))
+    raise OtherKindError(_describe_archive("a zip archive", files, "unzip FILE"))
+
+
+def _describe_archive(what: str, files: list[str], unpack: str) -> Kind:
+    held = [name for name in files if name.lower().endswith(_CHECKPOINT_SUFFIXES)]
+    if held:
+        return Kind(f"{what} around {_list(held)}", f"{unpack}, then add {held[0]}")
+    return Kind(f"{what} that holds {_list(files) or 'nothing'}", f"{unpack}, then add the weights, if they are in it")
+
+
+def _list(names: list[str]) -> str:
+    shown = [name if len(name) <= 60 else f"{name[:60]}…" for name in names[:3]]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _check_members(archive: zipfile.ZipFile, size_bytes: int) -> dict[str, zipfile.ZipInfo]:
@@ -110,10 +171,8 @@ def _check_members(archive: zipfile.ZipFile, size_bytes: int) -> dict[str, zipfi
     roots = {info.filename.partition("/")[0] for info in listed}
     for info in listed:
         name = info.filename.partition("/")[2]
-        if name.startswith("code/") or name == "constants.pkl":
-            raise RefusedError(f"the member {info.filename} is part of a TorchScript program")
         if not (name == "data.pkl" or name in _SMALL_MEMBERS or re.fullmatch(r"data/[0-9]{1,20}", name)):
-            raise RefusedError(f"the member {_shorten(info.filename)} is none that torch writes")
+            raise RefusedError(f"the member {shorten(info.filename)} is none that torch writes")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
             raise RefusedError(f"the member {info.filename} is compressed or encrypted, which torch does not do")
         if name in _SMALL_MEMBERS and info.file_size > _SMALL_BYTES:
@@ -135,7 +194,7 @@ def _check_overlaps(members: list[zipfile.ZipInfo], directory_begin: int, size_b
         if info.header_offset + _LOCAL_HEADER_BYTES + info.file_size > end:
             raise RefusedError(f"the member {info.filename} overlaps what follows it")
     if ordered[0].header_offset != 0 or directory_begin + _END_BYTES > size_bytes:
-        raise RefusedError("there is something before the archive, or its directory is cut")
+        raise DamagedError("there is something before the archive, or its directory is cut")
 
 
 def _check_sums(archive: zipfile.ZipFile) -> None:
@@ -145,83 +204,113 @@ def _check_sums(archive: zipfile.ZipFile) -> None:
                 while member.read(READ_BYTES):
                     pass
             except (zipfile.BadZipFile, EOFError) as error:
-                raise RefusedError(f"the member {info.filename} is damaged: {error}") from error
+                raise DamagedError(f"the member {info.filename} is damaged: {error}") from error
 
 
-def _inspect_legacy(file: BinaryIO, path: Path) -> Inspection:
-    size_bytes = path.stat().st_size
-    _refuse_tar(file)
-    magic, protocol, system = read_pickle(file), read_pickle(file), read_pickle(file)
-    if magic.value != _LEGACY_MAGIC or protocol.value != _LEGACY_PROTOCOL:
+def _inspect_legacy(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
+    magic = _read_part(file, size_bytes)
+    if magic.value != _LEGACY_MAGIC:
+        raise OtherKindError(_describe_pickle(magic))
+    protocol, system = _read_part(file, size_bytes), _read_part(file, size_bytes)
+    if protocol.value != _LEGACY_PROTOCOL:
         raise RefusedError("it is a pickle, but not one that torch.save wrote")
-    contents, keys = read_pickle(file), read_pickle(file)
-    _check_storages(file, contents.storages, size_bytes)
+    contents, keys = _read_part(file, size_bytes), _read_part(file, size_bytes)
+    places = _check_storages(file, contents.storages, keys.value, size_bytes)
     used = frozenset().union(*(part.globals for part in (magic, protocol, system, contents, keys)))
-    return _summarise("torch legacy", used, contents.tensors, size_bytes)
+
+    def read(storage: Storage) -> bytes:
+        file.seek(places[storage.key])
+        return file.read(storage.size_bytes)
+
+    return _summarise("torch legacy", contents, used, size_bytes, read if whole else None)
+
+
+def _read_part(file: BinaryIO, size_bytes: int) -> Contents:
+    """One of the pickles of the old format."""
+    try:
+        return read_pickle(file)
+    except RefusedError as error:
+        if (file.tell() >= size_bytes and "no end" in str(error)) or ("not a pickle: " in str(error) and _at_end(file)):
+            raise DamagedError(f"it is cut or damaged: {error}") from error
+        raise
+
+
+def _at_end(file: BinaryIO) -> bool:
+    return not file.read(1)
+
+
+def _describe_pickle(contents: Contents) -> Kind:
+    """A pickle that torch.save did not write: mostly NumPy's arrays, as detectron2 and PaddlePaddle keep them."""
+    arrays = any(name.startswith("numpy") for name in contents.globals)
+    what = "a pickle of NumPy arrays" if arrays else "a pickle"
+    return Kind(f"{what}, but not one that torch.save wrote", EXPORT)
 
 
 def _refuse_tar(file: BinaryIO) -> None:
     """torch.load tries the tar format before the pickle, so a file that is both is not what it seems."""
-    with suppress(tarfile.TarError, EOFError, ValueError), tarfile.open(fileobj=file, mode="r:"):
-        raise RefusedError("it is a tar file: the format of torch before 0.1.11, which unpacks files when it is loaded")
+    with suppress(tarfile.TarError, EOFError, ValueError), tarfile.open(fileobj=file, mode="r:") as archive:
+        names = []
+        for member in archive:
+            names.append(member.name)
+            if len(names) >= _MOST_TAR_MEMBERS:
+                break
+        if {"sys_info", "pickle", "storages"} <= set(names):
+            raise OtherKindError(
+                Kind("a tar file: the format of torch before 0.1.11, which unpacks files when it is loaded", EXPORT)
+            )
+        raise OtherKindError(_describe_archive("a tar file", names, "tar -xf FILE"))
     file.seek(0)
 
 
-def _check_storages(file: BinaryIO, storages: tuple[Storage, ...], size_bytes: int) -> None:
-    """After the pickles: for every storage its number of items (8 bytes), then the items."""
+def _check_storages(file: BinaryIO, storages: tuple[Storage, ...], keys: object, size_bytes: int) -> dict[str, int]:
+    """Where each storage begins. Each is its number of items (8 bytes), then the items."""
     expected = sum(8 + storage.size_bytes for storage in storages)
     left = size_bytes - file.tell()
     if left != expected:
-        raise RefusedError(f"it is cut or damaged: {left} bytes of storages, and the pickle says {expected}")
+        raise DamagedError(f"it is cut or damaged: {left} bytes of storages, and the pickle says {expected}")
+    known = {storage.key: storage for storage in storages}
+    order = [key for key in keys.items if isinstance(key, str)] if isinstance(keys, Items) else []
+    if sorted(order) != sorted(known):
+        raise DamagedError("the list of its storages is not that of its tensors")
+    places, position = {}, file.tell()
+    for key in order:
+        places[key] = position + 8
+        position += 8 + known[key].size_bytes
+    return places
 
 
-def _inspect_safetensors(file: BinaryIO, path: Path) -> Inspection:
-    size_bytes = path.stat().st_size
-    length_bytes = file.read(8)
-    length = int.from_bytes(length_bytes, "little")
-    if len(length_bytes) < 8 or not 2 <= length <= min(_LARGEST_HEADER_BYTES, size_bytes - 8):
-        raise RefusedError("it is no safetensors file: its header's length is impossible")
-    try:
-        header = json.loads(file.read(length), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise RefusedError(f"it is no safetensors file: its header is not JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise RefusedError("it is no safetensors file: its header is no object")
-    metadata = header.pop("__metadata__", {})
-    if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
-        raise RefusedError("it is no safetensors file: its metadata are not texts")
-    end = 0
-    for begin, length_of_tensor, name in sorted(_span(name, entry) for name, entry in header.items()):
-        if begin != end:
-            raise RefusedError(f"the tensor {_shorten(name)} does not begin where the one before it ends")
-        end = begin + length_of_tensor
-    if end != size_bytes - 8 - length:
-        raise RefusedError(f"it is cut or damaged: {size_bytes - 8 - length} bytes of tensors, the header says {end}")
-    return _summarise("safetensors", frozenset(), len(header), size_bytes)
+def _inspect_safetensors(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
+    tensors, places = read_tensors(file, size_bytes)
+    weights = weights_of_tensors(tensors)
+    if isinstance(weights, str):
+        raise OtherKindError(Kind(f"a safetensors file without weights: {weights}", _NO_WEIGHTS_HINT))
+
+    def read(storage: Storage) -> bytes:
+        file.seek(places[storage.key])
+        return file.read(storage.size_bytes)
+
+    return Inspection(
+        format="safetensors",
+        tensors=len(tensors),
+        size_bytes=size_bytes,
+        globals=(),
+        weights=weights,
+        tensors_sha256=digest_tensors(weights, read) if whole else "",
+    )
 
 
-def _span(name: str, entry: Any) -> tuple[int, int, str]:
-    """(begin, length, name) of a tensor, in bytes."""
-    try:
-        bits, shape, (begin, end) = _SAFETENSORS_BITS[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        numbers = [*shape, begin, end]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(f"the tensor {_shorten(name)} is not described as safetensors does") from error
-    right = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
-    if not right or set(entry) != {"dtype", "shape", "data_offsets"} or math.prod(shape) * bits != (end - begin) * 8:
-        raise RefusedError(f"the tensor {_shorten(name)} has another length than its shape says")
-    return begin, end - begin, name
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise ValueError("a name is there twice")
-    return dict(pairs)
-
-
-def _summarise(kind: str, used: frozenset[str], tensors: int, size_bytes: int) -> Inspection:
-    return Inspection(format=kind, tensors=tensors, size_bytes=size_bytes, globals=tuple(sorted(used)))
-
-
-def _shorten(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+def _summarise(
+    kind: str, contents: Contents, used: frozenset[str], size_bytes: int, read: ReadStorage | None
+) -> Inspection:
+    """Raises OtherKindError for a checkpoint without weights: an empty one, an optimizer's, a list."""
+    weights = find_weights(contents.value)
+    if isinstance(weights, str):
+        raise OtherKindError(Kind(f"a file of torch.save without weights: {weights}", _NO_WEIGHTS_HINT))
+    return Inspection(
+        format=kind,
+        tensors=contents.tensors,
+        size_bytes=size_bytes,
+        globals=tuple(sorted(used)),
+        weights=weights,
+        tensors_sha256=digest_tensors(weights, read) if read is not None else "",
+    )

@@ -1,13 +1,11 @@
-"""Reads a pickle without running it, and refuses one that would do more than rebuild tensors.
+"""Reads a pickle without running it, and refuses one that would do more than rebuild tensors and plain data.
 
 `pickletools` gives the opcodes; a small machine keeps the stack as the real one would, with stand-ins for values. So it
-is known what every call calls, through any detour over the memo. What is not on the lists below is refused, and so is
-every opcode that torch does not write.
+is known what every call calls, through any detour over the memo, and which tensors are where. `names` lists what may be
+named; what is not there is refused, and so is every opcode that torch does not write.
 
-What the lists are made from: the functions that `torch.load(weights_only=True)` of torch 2.10 allows for plain tensors
-and parameters; NumPy's scalars and arrays, because trainers keep scores in `meta`; and `ConfigDict`, a dictionary with
-attributes that mmcv keeps its config in. Not on them, although torch writes it in rare cases:
-`torch.storage._load_from_bytes`, which unpickles what it is given.
+A class of someone's own package may stand in a checkpoint as data: an instance with a state, as pickle writes plain
+objects. It is never imported: here and in the worker a stand-in takes its place. A function is never called.
 """
 
 from __future__ import annotations
@@ -17,110 +15,42 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from admlops.checkpoints.names import (
+    CALLABLE,
+    ITEM_BYTES,
+    STATEFUL,
+    TAKEN_APART,
+    VALUES,
+    explain_refused,
+    is_class_like,
+    is_own,
+)
+from admlops.checkpoints.values import (
+    Contents,
+    Global,
+    Instance,
+    Items,
+    Opaque,
+    Pairs,
+    RefusedError,
+    Size,
+    Storage,
+    Tensor,
+    are_plain,
+    filled,
+    in_pairs,
+    make_tensor,
+    numbers_of,
+    spell,
+)
+
 LARGEST_VALUE_BYTES = 64 << 20
 LARGEST_PICKLE_BYTES = 512 << 20
 """Tensors are not in the pickle: what is there is names, shapes and a few texts."""
 
-_PYTHON = {"builtins", "__builtin__"}
-_NUMPY = {"numpy.core.multiarray", "numpy._core.multiarray"}
-CALLABLE = frozenset(
-    {
-        "collections OrderedDict",
-        "torch._utils _rebuild_tensor",
-        "torch._utils _rebuild_tensor_v2",
-        "torch._utils _rebuild_parameter",
-        "torch Size",
-        "torch device",
-        "_codecs encode",  # how protocol 2 spells bytes
-        "numpy dtype",
-        "mmcv.utils.config ConfigDict",
-        "addict.addict Dict",
-        *(f"{module} {name}" for module in _PYTHON for name in ("set", "frozenset", "complex")),
-        *(f"{module} {name}" for module in _NUMPY for name in ("_reconstruct", "scalar")),
-    }
-)
-"""What a checkpoint may call, as `module name`."""
 
-ITEM_BYTES = {
-    "torch BoolStorage": 1,
-    "torch ByteStorage": 1,
-    "torch CharStorage": 1,
-    "torch ShortStorage": 2,
-    "torch HalfStorage": 2,
-    "torch BFloat16Storage": 2,
-    "torch IntStorage": 4,
-    "torch FloatStorage": 4,
-    "torch LongStorage": 8,
-    "torch DoubleStorage": 8,
-    "torch ComplexFloatStorage": 8,
-    "torch ComplexDoubleStorage": 16,
-    "torch.storage UntypedStorage": 1,
-}
-"""Storage classes and the bytes of one item of each."""
-
-_DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
-VALUES = (
-    frozenset(ITEM_BYTES)
-    | {"numpy ndarray"}
-    | {f"torch {name}" for name in (*_DTYPES, "complex64", "complex128", "strided")}
-)
-
-"""What a checkpoint may name but not call."""
-
-_STATEFUL = frozenset(
-    {"collections OrderedDict", "numpy dtype", "mmcv.utils.config ConfigDict", "addict.addict Dict"}
-    | {f"{module} _reconstruct" for module in _NUMPY}
-)
-"""What may be given a state by BUILD; of everything else it would change attributes that we know nothing of."""
-
-
-class RefusedError(Exception):
-    """The pickle does something that a checkpoint has no need of; the text names opcode, position and global."""
-
-
-@dataclass(frozen=True)
-class Global:
-    """A class or function, as `module name`."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Instance:
-    """What calling a global gives."""
-
-    of: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """A tensor's bytes, which lie outside the pickle under `key`."""
-
-    key: str
-    kind: str
-    items: int
-
-    @property
-    def size_bytes(self) -> int:
-        return self.items * ITEM_BYTES[self.kind]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What a pickle names: its globals, its storages, how many tensors it rebuilds, and the value it gives."""
-
-    globals: frozenset[str]
-    storages: tuple[Storage, ...]
-    tensors: int
-    value: object
-
-
-class _Opaque:
-    """A value that no call depends on."""
-
-
-_OPAQUE = _Opaque()
-_MARK = _Opaque()
+_OPAQUE = Opaque()
+_MARK = Opaque()
 
 _CONSTANTS = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "NONE", "NEWTRUE"}
@@ -131,8 +61,6 @@ _TEXTS = frozenset(
     {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
 )
 _INTEGERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"})
-_EMPTY = {"EMPTY_TUPLE": (), "EMPTY_LIST": _OPAQUE, "EMPTY_DICT": _OPAQUE, "EMPTY_SET": _OPAQUE}
-_FROM_MARK = frozenset({"LIST", "DICT", "FROZENSET"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -153,6 +81,13 @@ class _Machine:
             raise RefusedError("takes from an empty stack")
         return self.stack.pop()
 
+    def pop_result(self) -> object:
+        """What the pickle gives; a class or function alone is no checkpoint."""
+        value = self.pop()
+        if isinstance(value, Global):
+            raise RefusedError(f"names {value.name.replace(' ', '.')} and nothing else")
+        return value
+
     def pop_to_mark(self) -> list[object]:
         values: list[object] = []
         while self.stack:
@@ -171,8 +106,8 @@ class _Machine:
         if name in _CONSTANTS:
             known = name in _TEXTS or name in _INTEGERS
             self.stack.append(argument if known else _OPAQUE)
-        elif name in _EMPTY:
-            self.stack.append(_EMPTY[name])
+        elif name == "EMPTY_TUPLE":
+            self.stack.append(())
         elif name in _GETS | _PUTS or name == "MEMOIZE":
             self._remember(name, argument)
         elif name == "MARK":
@@ -182,9 +117,6 @@ class _Machine:
             self.stack.append(tuple(values[::-1]))
         elif name == "TUPLE":
             self.stack.append(tuple(self.pop_to_mark()))
-        elif name in _FROM_MARK:
-            self.pop_to_mark()
-            self.stack.append(_OPAQUE)
         elif name not in ("PROTO", "FRAME"):
             action = getattr(self, f"_do_{name.lower()}", None)
             if action is None:
@@ -211,33 +143,61 @@ class _Machine:
     def _do_pop_mark(self, argument: object) -> None:
         self.pop_to_mark()
 
+    def _do_empty_list(self, argument: object) -> None:
+        self.stack.append(Items())
+
+    def _do_empty_set(self, argument: object) -> None:
+        self.stack.append(Opaque())
+
+    def _do_empty_dict(self, argument: object) -> None:
+        self.stack.append(Pairs())
+
+    def _do_list(self, argument: object) -> None:
+        self.stack.append(Items(self.pop_to_mark()))
+
+    def _do_frozenset(self, argument: object) -> None:
+        self.pop_to_mark()
+        self.stack.append(Opaque())
+
+    def _do_dict(self, argument: object) -> None:
+        self.stack.append(Pairs(in_pairs(self.pop_to_mark())))
+
     def _do_append(self, argument: object) -> None:
-        self.pop()
-        self._fill("APPEND")
+        self._extend([self.pop()])
 
     def _do_appends(self, argument: object) -> None:
-        self.pop_to_mark()
-        self._fill("APPENDS")
+        self._extend(self.pop_to_mark())
 
     def _do_additems(self, argument: object) -> None:
-        self.pop_to_mark()
-        self._fill("ADDITEMS")
+        self._extend(self.pop_to_mark())
 
     def _do_setitem(self, argument: object) -> None:
-        self.pop(), self.pop()
-        self._fill("SETITEM")
+        value, key = self.pop(), self.pop()
+        self._fill([(key, value)])
 
     def _do_setitems(self, argument: object) -> None:
-        self.pop_to_mark()
-        self._fill("SETITEMS")
+        self._fill(in_pairs(self.pop_to_mark()))
 
-    def _fill(self, how: str) -> None:
-        """What is filled must be a container of the pickle's own, or an instance of a dictionary class."""
+    def _extend(self, values: list[object]) -> None:
+        """What is extended must be a list or set of the pickle's own, or an instance of a list's class."""
         target = self.pop()
-        if isinstance(target, Instance) and (target.of not in _STATEFUL or "SETITEM" not in how):
-            raise RefusedError(f"fills an instance of {target.of}")
-        if not isinstance(target, (Instance, _Opaque)):
-            raise RefusedError(f"fills {_spell(target)}")
+        if isinstance(target, Instance) and not (is_own(target.of) or target.of == "collections deque"):
+            raise RefusedError(f"fills {spell(target)}")
+        if not isinstance(target, Opaque):
+            raise RefusedError(f"fills {spell(target)}")
+        if isinstance(target, Items):
+            target.items.extend(values)
+        self.stack.append(target)
+
+    def _fill(self, pairs: list[tuple[object, object]]) -> None:
+        """What is filled must be a dictionary of the pickle's own, or an instance of a dictionary's class."""
+        target = self.pop()
+        if isinstance(target, Instance) and not (is_own(target.of) or target.of in STATEFUL):
+            raise RefusedError(f"fills {spell(target)}")
+        if not isinstance(target, Opaque):
+            raise RefusedError(f"fills {spell(target)}")
+        if isinstance(target, Pairs):
+            target.pairs.extend(pairs)
         self.stack.append(target)
 
     def _do_global(self, argument: object) -> None:
@@ -250,8 +210,8 @@ class _Machine:
         self._push_global(f"{module} {name}")
 
     def _push_global(self, name: str) -> None:
-        if name not in CALLABLE and name not in VALUES:
-            raise RefusedError(f"names {name.replace(' ', '.')}")
+        if name not in CALLABLE and name not in VALUES and not is_own(name):
+            raise RefusedError(f"names {name.replace(' ', '.')}{explain_refused(name)}")
         self.globals.add(name)
         self.stack.append(Global(name))
 
@@ -260,25 +220,73 @@ class _Machine:
         self._call(function, arguments)
 
     def _do_newobj(self, argument: object) -> None:
+        """The class's `__new__`: a plain object, filled with its state afterwards."""
         arguments, function = self.pop(), self.pop()
-        self._call(function, arguments)
+        if isinstance(function, Global) and is_own(function.name) and isinstance(arguments, tuple):
+            self.stack.append(Instance(of=function.name))
+        else:
+            self._call(function, arguments)
+
+    def _do_newobj_ex(self, argument: object) -> None:
+        _, arguments, function = self.pop(), self.pop(), self.pop()
+        if not (isinstance(function, Global) and is_own(function.name) and isinstance(arguments, tuple)):
+            raise RefusedError("is an opcode that torch does not write")
+        self.stack.append(Instance(of=function.name))
 
     def _call(self, function: object, arguments: object) -> None:
         if not isinstance(function, Global):
-            raise RefusedError(f"calls {_spell(function)}")
-        if function.name not in CALLABLE:
-            raise RefusedError(f"calls {function.name.replace(' ', '.')}")
+            raise RefusedError(f"calls {spell(function)}")
+        spelt = function.name.replace(" ", ".")
         if not isinstance(arguments, tuple):
-            raise RefusedError(f"calls {function.name.replace(' ', '.')} with something that is no tuple")
-        if function.name.startswith("torch._utils _rebuild_tensor"):
+            raise RefusedError(f"calls {spelt} with something that is no tuple")
+        if is_own(function.name):
+            if not (is_class_like(function.name) and are_plain(arguments)):
+                raise RefusedError(f"calls {spelt}, which is not known to be harmless")
+            self.stack.append(filled(Instance(of=function.name), arguments))
+        elif function.name not in CALLABLE:
+            raise RefusedError(f"calls {spelt}")
+        elif function.name in TAKEN_APART:
+            self.stack.append(self._take_apart(function.name, arguments))
+        else:
+            self.stack.append(filled(Instance(of=function.name), arguments))
+
+    def _take_apart(self, name: str, arguments: tuple[object, ...]) -> object:
+        """What a call gives that makes a tensor of a storage, a parameter of a tensor, or takes a class's attribute."""
+        if name == "torch Size":
+            numbers = numbers_of(arguments[0]) if arguments else ()
+            return Opaque() if numbers is None else Size(numbers)
+        if name.endswith((" getattr", " _reconstructor")):
+            return self._take_class_apart(name, arguments)
+        if name == "torch._tensor _rebuild_from_type_v2" and len(arguments) == 4:
+            function, inner = arguments[0], arguments[2]
+            if isinstance(function, Global) and function.name in TAKEN_APART and isinstance(inner, tuple):
+                return self._take_apart(function.name, inner)
+        if (
+            name.startswith("torch._utils _rebuild_parameter")
+            and arguments
+            and isinstance(arguments[0], (Tensor, Opaque))
+        ):
+            return arguments[0]
+        if name.startswith("torch._utils _rebuild_tensor"):
             self.tensors += 1
-        self.stack.append(Instance(function.name))
+            return make_tensor(arguments)
+        raise RefusedError(f"calls {name.replace(' ', '.')} in a way that torch does not write")
+
+    def _take_class_apart(self, name: str, arguments: tuple[object, ...]) -> object:
+        """`getattr` is how pickle names a method, `_reconstructor` how it once made a plain object: of own classes."""
+        owner = arguments[0] if arguments else None
+        if isinstance(owner, Global) and is_own(owner.name):
+            attribute = arguments[1] if len(arguments) == 2 else ""
+            if name.endswith(" _reconstructor"):
+                return Instance(of=owner.name)
+            if isinstance(attribute, str) and attribute.isidentifier() and not attribute.startswith("__"):
+                return Opaque()
+        raise RefusedError(f"calls {name.replace(' ', '.')} on {spell(owner)}")
 
     def _do_build(self, argument: object) -> None:
-        self.pop()
-        target = self.pop()
-        if not (isinstance(target, Instance) and target.of in _STATEFUL):
-            raise RefusedError(f"changes the state of {_spell(target)}")
+        _, target = self.pop(), self.pop()
+        if not (isinstance(target, Instance) and (is_own(target.of) or target.of in STATEFUL)):
+            raise RefusedError(f"changes the state of {spell(target)}")
         self.stack.append(target)
 
     def _do_binpersid(self, argument: object) -> None:
@@ -290,8 +298,9 @@ class _Machine:
         whole = isinstance(kind, Global) and isinstance(key, str) and isinstance(location, str)
         if not (whole and kind.name in ITEM_BYTES and isinstance(items, int) and items >= 0):
             raise RefusedError("refers to a storage in a way that torch does not write")
-        self.storages[key] = Storage(key=key, kind=kind.name, items=items)
-        self.stack.append(Instance("storage"))
+        storage = Storage(key=key, kind=kind.name, items=items)
+        self.storages[key] = storage
+        self.stack.append(storage)
 
 
 def read_pickle(stream: BinaryIO) -> Contents:
@@ -308,7 +317,7 @@ def read_pickle(stream: BinaryIO) -> Contents:
                     globals=frozenset(machine.globals),
                     storages=tuple(machine.storages.values()),
                     tensors=machine.tensors,
-                    value=machine.pop(),
+                    value=machine.pop_result(),
                 )
             machine.do(name, argument)
         except RefusedError as error:
@@ -351,11 +360,3 @@ class _Bounded:
         if self._left < 0:
             raise RefusedError(f"it is not a checkpoint's pickle: more than {LARGEST_PICKLE_BYTES >> 20} MiB")
         return piece
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, Global):
-        return f"the global {value.name.replace(' ', '.')}"
-    if isinstance(value, Instance):
-        return f"an instance of {value.of.replace(' ', '.')}"
-    return f"a {type(value).__name__}" if isinstance(value, (str, int, tuple)) else "a value"

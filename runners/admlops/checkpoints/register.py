@@ -20,7 +20,10 @@ LOCK_TIMEOUT_S = 60
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file. `mtime_ns` and `inode` tell whether it may have changed since it was hashed."""
+    """One file. `mtime_ns` and `inode` tell whether it may have changed since it was hashed.
+
+    `signature` and `tensors_sha256` are over its weights: their names and shapes, and their values as well.
+    """
 
     sha256: str
     size_bytes: int
@@ -32,6 +35,8 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     inspector: int
     mtime_ns: int = 0
     inode: int = 0
+    signature: str = ""
+    tensors_sha256: str = ""
 
     def is_unchanged(self, path: Path) -> bool:
         """Whether `path` is, by all that costs nothing to look at, the file that was hashed and inspected."""
@@ -59,6 +64,8 @@ def make_entry(path: Path, *, sha256: str, origin: str, inspection: Inspection) 
         inspector=INSPECTOR,
         mtime_ns=facts.st_mtime_ns,
         inode=facts.st_ino,
+        signature=inspection.weights.signature,
+        tensors_sha256=inspection.tensors_sha256,
     )
 
 

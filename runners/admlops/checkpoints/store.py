@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.catalog import Checkpoint, Model
 from admlops.checkpoints.drive import download_from_drive, page_address
+from admlops.checkpoints.identity import find_name, find_owner
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.register import Entry, make_entry, read_register, record
+from admlops.checkpoints.weights import Weights
 from admlops.core.addresses import redact
 from admlops.core.errors import CheckpointError, DownloadError, StorageError, UsageError
 from admlops.core.file_lock import hold
@@ -37,10 +40,16 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Usable:
-    """A checkpoint that a worker may load."""
+    """A checkpoint that a worker may load.
+
+    `name` is its name in the catalogue, by its content, whatever its file is called; None for weights of one's own.
+    `weights` is what is known of a file that was given by path.
+    """
 
     path: Path
     sha256: str
+    name: str | None = None
+    weights: Weights | None = None
 
 
 def path_of(layout: Layout, model: Model, name: str) -> Path:
@@ -143,13 +152,8 @@ def add(
     """
     checkpoint = find_checkpoint(model, name)
     path = path_of(layout, model, name)
-    if not file.is_file():
-        raise UsageError(f"{file} is no file", hint=f"ls -l {file.parent}")
-    if file.suffix != path.suffix:
-        raise UsageError(
-            f"{file} cannot stand for {path.name}: another suffix is another format",
-            hint=f"admlops checkpoints list {model.name}   # see which file belongs to {name}",
-        )
+    _require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
+    inspect(file)  # before gigabytes are copied; the copy is what counts
     with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         entry = read_register(path.parent).get(path.name)
         known = checkpoint.sha256 or (entry.sha256 if entry is not None and not replace else None)
@@ -162,7 +166,10 @@ def add(
             if source != path:
                 source.unlink(missing_ok=True)
             _check_hash(file, sha256, known)
-        return _place(source, path, sha256=sha256, origin="added by hand")
+        inspection = _inspect_or_remove(source, path, named=file)
+        if known is None and not replace:
+            _refuse_other_weights(layout, model, name, file, inspection, source=source, path=path)
+        return _place(source, path, sha256=sha256, origin="added by hand", inspection=inspection)
 
 
 def _copy(file: Path, target: Path, progress: DownloadWatch | None) -> str:
@@ -193,14 +200,62 @@ def _copy(file: Path, target: Path, progress: DownloadWatch | None) -> str:
     return digest.hexdigest()
 
 
-def _place(source: Path, path: Path, *, sha256: str, origin: str) -> Stored:
-    """Inspect, make read-only, rename into its place, record; what is refused is removed, unless it lay there."""
+def _inspect_or_remove(source: Path, path: Path, *, named: object) -> Inspection:
+    """Inspect what came; what is refused is removed, unless it lay in its place."""
     try:
-        inspection: Inspection = inspect(source, whole=True)
+        return inspect(source, whole=True, named=path if source == path else named)
     except CheckpointError:
         if source != path:
             source.unlink(missing_ok=True)
         raise
+
+
+def _refuse_other_weights(
+    layout: Layout, model: Model, name: str, file: Path, inspection: Inspection, *, source: Path, path: Path
+) -> None:
+    """Raises CheckpointError for a file that is known to be of another entry of the catalogue."""
+    other = find_owner(layout, model, name, inspection)
+    if other is None:
+        return
+    if source != path:
+        source.unlink(missing_ok=True)
+    raise CheckpointError(
+        f"{file} is not {model.name} {name}: {other.reason}",
+        hint=f"admlops checkpoints add {other.model} {other.name} {file}   # or, if you mean it, add --replace",
+    )
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is surely nothing; of a folder that may not be entered that is not known."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _require_file(file: Path, hint: str) -> None:
+    """Raises UsageError unless there is a file that may be read."""
+    try:
+        facts = file.stat()
+    except OSError as error:
+        raise UsageError(
+            f"{file} is no file that can be read: {error.strerror}", hint=f"ls -l {file.parent}"
+        ) from error
+    if stat.S_ISDIR(facts.st_mode):
+        raise UsageError(
+            f"{file} is a folder, not a file of weights; join a checkpoint in several files into one first", hint=hint
+        )
+    if not stat.S_ISREG(facts.st_mode):
+        raise UsageError(f"{file} is no file", hint=hint)
+
+
+def _place(source: Path, path: Path, *, sha256: str, origin: str, inspection: Inspection | None = None) -> Stored:
+    """Inspect, make read-only, rename into its place, record; what is refused is removed, unless it lay there."""
+    if inspection is None:
+        inspection = _inspect_or_remove(source, path, named=f"what came from {origin}")
     try:
         source.chmod(0o444)
         source.replace(path)
@@ -235,7 +290,7 @@ def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = Fa
     if found != entry.sha256:
         return f"changed since it was recorded: its sha256 is {found}, not {entry.sha256}"
     try:
-        inspection = inspect(path, whole=thorough)
+        inspection = inspect(path, whole=True)
     except CheckpointError as error:
         return error.message
     record(path.parent, path.name, make_entry(path, sha256=found, origin=entry.origin, inspection=inspection))
@@ -260,16 +315,21 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
                 f"the checkpoint {asked} of {model.name} cannot be used: {problem} ({path})",
                 hint=f"admlops checkpoints fetch {model.name} {asked}",
             )
-        return Usable(path=path, sha256=read_register(path.parent)[path.name].sha256)
+        return Usable(path=path, sha256=read_register(path.parent)[path.name].sha256, name=asked)
     path = Path(asked).expanduser().resolve()
-    if not path.is_file():
+    if _is_absent(path):
         raise UsageError(
             f"--checkpoint {asked} is neither a file nor a name of the catalogue; {_names(model.checkpoints)}",
             hint=f"admlops models show {model.name}",
         )
+    _require_file(path, f"admlops models show {model.name}")
     say(f"inspecting {path}")
-    inspect(path)
-    return Usable(path=path, sha256=file_sha256(path))
+    inspection = inspect(path, whole=True)
+    sha256 = file_sha256(path)
+    name = find_name(layout, model, sha256, inspection)
+    if name is not None:
+        say(f"{path} holds the weights of the catalogue's {name}")
+    return Usable(path=path, sha256=sha256, name=name, weights=inspection.weights)
 
 
 def _names(names: Iterable[str]) -> str:
