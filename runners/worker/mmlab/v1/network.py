@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator, Sequence
 
 from worker.mmlab.common.libraries import load_library
+from worker.mmlab.custom_config import ConfigError, adapt_bases, is_outside
 
 PLUGIN_MARK = "projects"
 LIBRARY_FOLDER = "mmdetection3d"
@@ -33,9 +34,12 @@ def enter_source(default_root: str, *, mark: str = PLUGIN_MARK, below: Sequence[
     return root
 
 
-def read_config(path: str) -> Any:
-    """The configuration, without what only training reads: paths of pretrained backbones, and training's settings."""
-    with beside_library(path) as found:
+def read_config(path: str, folders: Sequence[str] = ()) -> Any:
+    """The configuration, without what only training reads: paths of pretrained backbones, and training's settings.
+
+    `folders`, relative to the source's root, are where the bases of a copy outside the source are looked for.
+    """
+    with beside_library(path) if not is_outside(path, os.getcwd()) else copied_in(path, folders) as found:
         config = load_library("mmcv").Config.fromfile(found)
     _drop_pretrained(config.model)
     config.model["train_cfg"] = None
@@ -63,10 +67,36 @@ def beside_library(path: str) -> Iterator[str]:
         yield os.path.join(folder, below)
 
 
+@contextmanager
+def copied_in(path: str, folders: Sequence[str]) -> Iterator[str]:
+    """The path of a copy of a configuration from outside the source, whose bases are found; while the block runs."""
+    root = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="admlops-config-") as folder:
+        for name in os.listdir(root):
+            os.symlink(os.path.join(root, name), os.path.join(folder, name))
+        if not os.path.isdir(LIBRARY_FOLDER):
+            library = os.path.dirname(os.path.dirname(load_library("mmdet3d").__file__))
+            os.symlink(library, os.path.join(folder, LIBRARY_FOLDER))
+        text = adapt_bases(path, [os.path.join(folder, one) for one in folders])
+        copy = os.path.join(folder, "config_from_outside.py")
+        with open(copy, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield copy
+
+
 def import_plugin(config: Any, path: str) -> None:
-    """Import the plugin that a configuration names, as upstream's tools/test.py does."""
+    """Import the plugin that a configuration names, as upstream's tools/test.py does.
+
+    Raises:
+        ConfigError: it names none, and lies outside the source, where the plugin would be beside it.
+    """
     if config.get("plugin"):
         folder = config.get("plugin_dir") or path
+        if folder.split(os.sep)[0] == os.pardir:
+            raise ConfigError(
+                "the config {} has plugin = True and no plugin_dir, so its plugin is looked for beside it: lay the "
+                "copy beside the config it was copied from, or write plugin_dir".format(os.path.abspath(path))
+            )
         importlib.import_module(os.path.dirname(folder).replace("/", "."))
 
 
