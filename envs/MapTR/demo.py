@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Dict, List
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +24,9 @@ class MapTR(MmAdapter):
     name = "MapTR"
     default_config = "projects/configs/maptr/maptr_tiny_r50_24e.py"
     source_paths = ("mmdetection3d",)
-    tolerated_keys = ("grid_offsets",)  # a buffer of constants that mmcv saves although torch would not
+    tolerated_keys = MappingProxyType(
+        {"grid_offsets": "a buffer of constants that mmcv saves although torch would not"}
+    )
 
     def source_root(self) -> str:
         return str(HERE.parents[1] / "submodules" / "MapTR")

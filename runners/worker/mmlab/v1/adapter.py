@@ -2,16 +2,25 @@
 
 import os
 import tempfile
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from worker.adapter import Adapter, Settings
+from worker.mmlab.catalogue import read_configs
 from worker.mmlab.common.inputs import SamplePipeline, check_sizes, to_device
 from worker.mmlab.common.libraries import load_library, versions
 from worker.mmlab.common.log import say
 from worker.mmlab.v1.fixes import replace_value
 from worker.mmlab.v1.network import build_network, enter_source, import_plugin, read_config
 from worker.mmlab.v1.overlay import last_registration_wins
-from worker.mmlab.v1.weights import WeightsError, load_into, parse_random, save_random
+from worker.mmlab.v1.weights import (
+    WeightsError,
+    fits,
+    load_into,
+    parse_random,
+    save_random,
+    seed_initial_values,
+)
 
 LIBRARIES = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
 
@@ -20,12 +29,13 @@ class MmAdapter(Adapter):
     """One model; a subclass says where it differs.
 
     `default_config` is relative to the source's root. `source_paths` are folders below the root that are imported from
-    as well. `tolerated_keys` are endings of checkpoint keys that are of no account.
+    as well. `tolerated_keys` are endings of keys that a checkpoint may lack, or have and the network not, each with the
+    reason why that is of no account.
     """
 
     default_config = ""
     source_paths: Tuple[str, ...] = ()
-    tolerated_keys: Tuple[str, ...] = ()
+    tolerated_keys: Mapping[str, str] = MappingProxyType({})
 
     def source_root(self) -> str:
         """Where the source lies in a checkout, for those who run the adapter by hand."""
@@ -77,11 +87,12 @@ class MmAdapter(Adapter):
         for fix in fixes.values():
             self.apply_fix(self._config, fix)
         self.adjust(self._config)
+        seed_initial_values()
         self._model = build_network(self._config, device=settings.device)
-        self._fill(checkpoint, str(settings.options.get("weights") or ""))
+        notes = self._fill(checkpoint, settings.options)
         self._model.to(settings.device)
         self._inputs = self.make_pipeline(self._config)
-        return list(fixes)
+        return [*fixes, *notes]
 
     def start_scene(self, scene: str) -> None:
         """Forget the scene before."""
@@ -111,25 +122,57 @@ class MmAdapter(Adapter):
     def _import(self, config_path: str) -> Any:
         with last_registration_wins() as replaced:
             self.import_libraries()
-            config = read_config(config_path)
+            known = (self.default_config, *read_configs(self).values())
+            config = read_config(config_path, list(dict.fromkeys(os.path.dirname(path) for path in known)))
             import_plugin(config, os.path.relpath(config_path, self._root))
         if replaced:
             say("layers that the model's source brings in place of the libraries': {}".format(", ".join(replaced)))
         return config
 
-    def _fill(self, checkpoint: str, weights: str) -> None:
-        """Load the checkpoint, or draw one: random weights take the same way in, through a file."""
+    def _fill(self, checkpoint: str, options: Mapping[str, Any]) -> Tuple[str, ...]:
+        """Load the checkpoint, or draw one: random weights take the same way in, through a file. Returns its notes."""
+        weights = str(options.get("weights") or "")
         if weights:
             with tempfile.TemporaryDirectory(prefix="admlops-weights-") as folder:
                 path = os.path.join(folder, "random.pth")
                 save_random(self._model, parse_random(weights), path)
-                report = load_into(self._model, path, tolerated=self.tolerated_keys)
-            say("{}: RANDOM WEIGHTS ({}); {}".format(self.name, weights, report.summary()))
+                loaded = load_into(self._model, path, tolerated=self.tolerated_keys)
+            say("{}: RANDOM WEIGHTS ({}); {}".format(self.name, weights, loaded.summary()))
         elif checkpoint:
-            report = load_into(self._model, checkpoint, tolerated=self.tolerated_keys)
-            say("{}: {}; {}".format(self.name, checkpoint, report.summary()))
+            ema = {"use": True, "leave": False}.get(str(options.get("ema")))
+            loaded = load_into(
+                self._model, checkpoint, tolerated=self.tolerated_keys, ema=ema, fitting=self._name_fitting
+            )
+            say("{}: {}; {}".format(self.name, checkpoint, loaded.summary()))
         else:
             raise WeightsError("{} needs weights: --checkpoint FILE, or --weights random:SEED".format(self.name))
+        return loaded.notes
+
+    def _name_fitting(self, state: Any) -> str:
+        """Which of the catalogue's configurations a state that does not fit belongs to, found by building each."""
+        names = []
+        configs = read_configs(self)
+        for name, path in configs.items():
+            say("{}: trying whether the weights are of the config {}".format(self.name, name))
+            network = self._try_building(os.path.join(self._root, path))
+            if network is not None and fits(network, state, tolerated=self.tolerated_keys):
+                names.append(name)
+        if names:
+            return "Its tensors fit the config {0}: pass --config {1}".format(" and ".join(names), names[0])
+        if configs:
+            return "None of the catalogue's configs of {} that can be built here fits it ({})".format(
+                self.name, ", ".join(configs)
+            )
+        return "Is it for another configuration? Pass --config"
+
+    def _try_building(self, path: str) -> Optional[Any]:
+        try:
+            config = self._import(path)
+            self.adjust(config)
+            return build_network(config, device="cpu")
+        except Exception as error:  # noqa: BLE001  the user's run has failed already; a config that cannot be built fits nothing
+            say("{} cannot be built here: {}".format(path, error))
+            return None
 
     @staticmethod
     def _absolute(path: Any) -> str:

@@ -1,42 +1,35 @@
 """A model's weights: read from a checkpoint without running what it may hold, or drawn at random from a seed.
 
-A checkpoint that does not fit is refused. mmcv's loader only logs keys that are missing, and a network with half its
-weights drawn at random answers as fast, and as confidently, as the right one.
+A checkpoint that does not fit is refused, were it by one tensor: mmcv's loader only logs keys that are missing, and a
+network with some of its weights drawn at random answers as fast, and as confidently, as the right one.
 """
 
 import collections
-import inspect
-import pickle
+import random
 import re
-import types
 import zlib
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from worker.mmlab.checkpoint_file import CheckpointFileError, read_checkpoint
 from worker.mmlab.common.libraries import load_library
+from worker.mmlab.state_dict import StateError, find_state, fit_keys
 from worker.samples.nuscenes import DataError
 
-MAX_ABSENT_SHARE = 0.01
-"""Of the model's tensors, how many may be missing from the checkpoint or of another shape there."""
 MAX_UNEXPECTED_SHARE = 0.05
-"""Of the checkpoint's tensors, how many the model may not know."""
+"""Of the checkpoint's tensors, how many the model may not know: what only training used. They are named."""
 SHOWN_KEYS = 5
-BOOKKEEPING = ("num_batches_tracked",)
-"""Endings of keys that no inference reads."""
-
-_RANDOM = re.compile(r"random:(\d{1,9})")
-_SAFE_GLOBALS = {
-    "torch._utils": re.compile(r"_rebuild_(tensor(_v2|_v3)?|parameter|sparse_tensor)"),
-    "torch": re.compile(r"\w+Storage|Size|device|(u?int|float|bfloat|complex)\d+|bool"),
-    "torch.storage": re.compile(r"(Untyped|Typed|_Untyped|_Typed)?Storage"),
-    "torch.nn.parameter": re.compile(r"Parameter"),
-    "collections": re.compile(r"OrderedDict"),
-    "numpy": re.compile(r"dtype|ndarray"),
-    "numpy.core.multiarray": re.compile(r"scalar|_reconstruct"),
-    "numpy._core.multiarray": re.compile(r"scalar|_reconstruct"),
-    "_codecs": re.compile(r"encode"),
+CONSTANTS = {
+    "num_batches_tracked": "counts batches in training; no inference reads it",
+    "relative_position_index": "made of the window's size, of which it is a table",
+    "relative_coords_table": "made of the window's size, of which it is a table",
+    "position_ids": "the numbers 0, 1, 2, …",
 }
+"""Endings of keys that a checkpoint may lack, or have and the model not, with the reason why that is of no account."""
+
+INITIAL_SEED = 0
+_RANDOM = re.compile(r"random:(\d{1,9})")
 
 
 class WeightsError(DataError):
@@ -44,7 +37,10 @@ class WeightsError(DataError):
 
 
 class KeyReport(NamedTuple):
-    """How a checkpoint's tensors and a model's compare, by key. `tolerated` are known to be of no account."""
+    """How a checkpoint's tensors and a model's compare, by key. `tolerated` are known to be of no account.
+
+    `shapes` are, of every mismatched key, the checkpoint's and the model's.
+    """
 
     model_tensors: int
     checkpoint_tensors: int
@@ -52,30 +48,60 @@ class KeyReport(NamedTuple):
     unexpected: Tuple[str, ...]
     mismatched: Tuple[str, ...]
     tolerated: Tuple[str, ...]
+    shapes: Tuple[Tuple[Tuple[int, ...], Tuple[int, ...]], ...] = ()
+    foreign: Tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether every tensor of the model gets a value, and nothing says that the checkpoint is of another model."""
+        share = len(self.unexpected) / max(1, self.checkpoint_tensors)
+        return not (self.missing or self.mismatched or self.foreign or share > MAX_UNEXPECTED_SHARE)
 
     def summary(self) -> str:
         """One line for the log."""
-        parts = ["{} of {} tensors loaded".format(self.model_tensors - self._absent(), self.model_tensors)]
-        for name in ("missing", "mismatched", "unexpected", "tolerated"):
-            keys = getattr(self, name)
+        absent = len(self.missing) + len(self.mismatched)
+        parts = ["{} of {} tensors loaded".format(self.model_tensors - absent, self.model_tensors)]
+        spelt = {
+            "missing": self.missing,
+            "mismatched": tuple(
+                "{} {} for {}".format(key, list(given), list(wanted))
+                for key, (given, wanted) in zip(self.mismatched, self.shapes)
+            )
+            or self.mismatched,
+            "unexpected": self.unexpected,
+            "tolerated": self.tolerated,
+        }
+        for name, keys in spelt.items():
             if keys:
                 parts.append("{} {} ({})".format(len(keys), name, _abbreviate(keys)))
         return "; ".join(parts)
 
-    def check(self, name: str) -> None:
-        """Raises WeightsError above the shares that are stated at the top of this module; `name` is the checkpoint."""
-        absent = self._absent() / max(1, self.model_tensors)
-        unexpected = len(self.unexpected) / max(1, self.checkpoint_tensors)
-        if absent > MAX_ABSENT_SHARE or unexpected > MAX_UNEXPECTED_SHARE:
-            raise WeightsError(
-                "{} does not fit the model: {}. At most {:.0%} of the model's tensors may be absent and {:.0%} of the "
-                "checkpoint's unknown; is it for another configuration?".format(
-                    name, self.summary(), MAX_ABSENT_SHARE, MAX_UNEXPECTED_SHARE
-                )
+    def check(self, name: str, *, fitting: Optional[str] = None) -> None:
+        """Raises WeightsError unless all fits; `name` is the checkpoint, `fitting` says which config does."""
+        if self.fits:
+            return
+        if self.foreign:
+            why = "The network has no {}".format(_abbreviate(self.foreign))
+        elif self.missing or self.mismatched:
+            why = "Every tensor of the network must come from the checkpoint"
+        else:
+            why = "At most {:.0%} of a checkpoint's tensors may be unknown".format(MAX_UNEXPECTED_SHARE)
+        raise WeightsError(
+            "{} does not fit the model: {}. {}. {}".format(
+                name, self.summary(), why, fitting or "Is it for another configuration? Pass --config"
             )
+        )
 
-    def _absent(self) -> int:
-        return len(self.missing) + len(self.mismatched)
+
+class Loaded(NamedTuple):
+    """What was loaded. `notes` name choices and conversions that the run's records are to say."""
+
+    report: KeyReport
+    notes: Tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line for the log."""
+        return "; ".join((self.report.summary(), *self.notes))
 
 
 def compare_keys(
@@ -84,19 +110,36 @@ def compare_keys(
     *,
     tolerated: Iterable[str] = (),
 ) -> KeyReport:
-    """Compare tensors by key and shape. Keys that end in one of `tolerated` or BOOKKEEPING count neither way."""
-    endings = (*BOOKKEEPING, *tolerated)
+    """Compare tensors by key and shape. Keys that end in one of `tolerated` or CONSTANTS count neither way."""
+    endings = (*CONSTANTS, *tolerated)
     missing = [key for key in model_shapes if key not in checkpoint_shapes]
     unexpected = [key for key in checkpoint_shapes if key not in model_shapes]
     shared = [key for key in model_shapes if key in checkpoint_shapes]
+    mismatched = [key for key in shared if not _same_shape(checkpoint_shapes[key], model_shapes[key])]
+    parts = {key.partition(".")[0] for key in model_shapes}
+    counted = [key for key in unexpected if not key.endswith(endings)]
     return KeyReport(
         model_tensors=len(model_shapes),
         checkpoint_tensors=len(checkpoint_shapes),
         missing=tuple(key for key in missing if not key.endswith(endings)),
-        unexpected=tuple(key for key in unexpected if not key.endswith(endings)),
-        mismatched=tuple(key for key in shared if model_shapes[key] != checkpoint_shapes[key]),
+        unexpected=tuple(counted),
+        mismatched=tuple(mismatched),
         tolerated=tuple(key for key in (*missing, *unexpected) if key.endswith(endings)),
+        shapes=tuple((checkpoint_shapes[key], model_shapes[key]) for key in mismatched),
+        foreign=tuple(sorted({key.partition(".")[0] for key in counted if "." in key} - parts)),
     )
+
+
+def _same_shape(given: Tuple[int, ...], wanted: Tuple[int, ...]) -> bool:
+    """Whether torch takes it: it also takes one number for a scalar, as torch before 0.4 wrote it."""
+    return given == wanted or (wanted == () and given == (1,))
+
+
+def seed_initial_values(seed: int = INITIAL_SEED) -> None:
+    """Let a network's constructors draw the same numbers in every run, whatever of them stays."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  the generator that constructors use
+    load_library("torch").manual_seed(seed)
 
 
 def parse_random(weights: str) -> int:
@@ -147,90 +190,109 @@ def save_random(model: Any, seed: int, path: str) -> None:
     torch.save({"meta": {"weights": "random:{}".format(seed)}, "state_dict": random_state(model, seed)}, path)
 
 
-def load_into(model: Any, path: str, *, tolerated: Iterable[str] = ()) -> KeyReport:
-    """Load the checkpoint at `path` into `model`, and report what did not fit.
+def load_into(
+    model: Any, path: str, *, tolerated: Iterable[str] = (), ema: Optional[bool] = None, fitting: Any = None
+) -> Loaded:
+    """Load the checkpoint at `path` into `model`.
+
+    `ema` asks for the moving average in it (True) or for the trained weights (False); else the average is taken where
+    there are no others. `fitting`, called with the state where it does not fit, says which configuration it fits.
 
     Raises:
-        WeightsError: it cannot be read, or too much of it does not fit; the model is then not to be used.
+        WeightsError: it cannot be read, or a tensor of the model is not in it; the model is then not to be used.
     """
-    state = read_state(path)
+    state, notes = read_state(path, ema=ema)
     own = model.state_dict()
-    report = compare_keys(_shapes(own), _shapes(state), tolerated=tolerated)
-    report.check(path)
-    fitting = collections.OrderedDict((key, value) for key, value in state.items() if key not in report.mismatched)
-    if getattr(state, "_metadata", None) is not None:
-        fitting._metadata = state._metadata  # type: ignore[attr-defined]  # torch's versions of modules
-    model.load_state_dict(fitting, strict=False)
-    return report
+    renamed = _rename(state, own)
+    _fill_modules(model, renamed)
+    report = compare_keys(_shapes(own), _shapes(renamed), tolerated=tolerated)
+    if not report.fits:
+        report.check(path, fitting=fitting(state) if fitting is not None else None)
+    notes.extend(_check_values(path, model, renamed))
+    if report.unexpected:
+        notes.append("weights-unused")
+    return Loaded(report, tuple(notes))
 
 
-def read_state(path: str) -> Any:
-    """The tensors of a checkpoint by key; prefixes of data-parallel training are taken away.
+def fits(model: Any, state: Mapping[str, Any], *, tolerated: Iterable[str] = ()) -> bool:
+    """Whether a state, as `read_state` gives it, is of this network, by its keys and shapes."""
+    own = _shapes(model.state_dict())
+    keys = fit_keys(state, own)
+    report = compare_keys(own, {keys[key]: tuple(value.shape) for key, value in state.items()}, tolerated=tolerated)
+    return report.fits
+
+
+def read_state(path: str, *, ema: Optional[bool] = None) -> Tuple[Any, List[str]]:
+    """The tensors of a checkpoint by key, and notes on which were chosen.
 
     Raises:
         WeightsError: the file is none of a checkpoint.
     """
-    content = _read(path)
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict):
-        raise WeightsError("{} holds a {}, not a checkpoint".format(path, type(content).__name__))
     torch = load_library("torch")
-    tensors = collections.OrderedDict(
-        (key[len("module.") :] if key.startswith("module.") else key, value)
-        for key, value in state.items()
-        if isinstance(key, str) and isinstance(value, torch.Tensor)
-    )
-    if not tensors:
-        raise WeightsError("{} holds no tensors".format(path))
-    tensors._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
-    return tensors
-
-
-def _read(path: str) -> Any:
     try:
-        if path.endswith(".safetensors"):
-            return load_library("safetensors.torch").load_file(path)
-        torch = load_library("torch")
-        # torch 2.6's own safe reader refuses the metadata of older mm checkpoints, and torch 1.9 has none.
-        modern = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
-        return torch.load(path, map_location="cpu", pickle_module=_inert_pickle(), **modern)
-    except Exception as error:  # unpickling damaged bytes raises anything
+        content = read_checkpoint(path)
+        found = find_state(content, lambda value: isinstance(value, torch.Tensor), ema=ema)
+    except (CheckpointFileError, StateError) as error:
         raise WeightsError("{} cannot be read as a checkpoint: {}".format(path, error)) from error
+    state = collections.OrderedDict(found.tensors)
+    state._metadata = getattr(_at(content, found.path), "_metadata", None)  # type: ignore[attr-defined]
+    notes = ["ema-weights"] if found.ema else []
+    if found.left and not found.ema:
+        notes.append("ema-left-aside")
+    return state, notes
 
 
-class _Inert(dict):  # type: ignore[type-arg]
-    """Stands in for any object of a checkpoint that is neither a tensor nor plain data; nothing of it is run."""
-
-    def __new__(cls, *_: Any, **__: Any) -> "_Inert":
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, _: Any) -> None:
-        """Forget the state."""
-
-    def append(self, _: Any) -> None:
-        """Forget the item."""
-
-    def extend(self, _: Any) -> None:
-        """Forget the items."""
+def _at(content: Any, path: Iterable[str]) -> Any:
+    for key in path:
+        content = content[key]
+    return content
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        pattern = _SAFE_GLOBALS.get(module)
-        if pattern is not None and pattern.fullmatch(name):
-            return super().find_class(module, name)
-        return _Inert
+def _rename(state: Any, own: Mapping[str, Any]) -> Any:
+    """The state under the network's own keys, with torch's versions of its modules."""
+    keys = fit_keys(state, own)
+    renamed = collections.OrderedDict((keys[key], value) for key, value in state.items())
+    metadata = getattr(state, "_metadata", None)
+    if isinstance(metadata, dict):
+        prefix = next((key[: -len(keys[key])] for key in keys if keys[key] and key.endswith(keys[key])), "")
+        known = {str(name) + ".": value for name, value in metadata.items() if isinstance(value, dict)}
+        renamed._metadata = {  # type: ignore[attr-defined]
+            name[len(prefix) :].rstrip("."): value for name, value in known.items() if name.startswith(prefix)
+        }
+    return renamed
 
 
-def _inert_pickle() -> types.ModuleType:
-    """A module that torch.load takes in place of pickle."""
-    module = types.ModuleType("inert_pickle")
-    module.Unpickler = _Unpickler  # type: ignore[attr-defined]
-    module.load = lambda file, **options: _Unpickler(file, **options).load()  # type: ignore[attr-defined]
-    return module
+def _fill_modules(model: Any, state: Any) -> None:
+    """Fill every module as torch and mmcv do; hooks of theirs rename keys of older versions in `state`.
+
+    A tensor that is missing or of another shape does not raise here: the report names them all at once.
+    """
+    metadata = getattr(state, "_metadata", None) or {}
+
+    def fill(module: Any, prefix: str) -> None:
+        module._load_from_state_dict(state, prefix, metadata.get(prefix[:-1], {}), False, [], [], [])
+        for name, child in module._modules.items():
+            if child is not None:
+                fill(child, prefix + name + ".")
+
+    fill(model, "")
+
+
+def _check_values(path: str, model: Any, state: Mapping[str, Any]) -> List[str]:
+    """The conversions that loading made. Raises WeightsError for values that no network computes with."""
+    own = model.state_dict()
+    shared = [(key, own[key], value) for key, value in state.items() if key in own]
+    kinds = set()
+    for key, wanted, given in shared:
+        if wanted.dtype.is_floating_point and not given.dtype.is_floating_point:
+            raise WeightsError("{}: {} is of {}, and the network takes floats".format(path, key, given.dtype))
+        if wanted.dtype.is_floating_point and given.dtype != wanted.dtype:
+            kinds.add(str(given.dtype).rpartition(".")[2])
+    trained = {name for name, _ in model.named_parameters()}
+    broken = [key for key, wanted, _ in shared if key in trained and bool((wanted != wanted).any())]
+    if broken:
+        raise WeightsError("{}: {} tensors hold NaN ({})".format(path, len(broken), _abbreviate(broken)))
+    return ["weights-from-" + kind for kind in sorted(kinds)]
 
 
 def _shapes(state: Mapping[str, Any]) -> Dict[str, Tuple[int, ...]]:
