@@ -31,6 +31,17 @@ def test_the_catalogue_says_what_there_is() -> None:
         check_options(model, {"command": "back"})
 
 
+def test_every_model_with_weights_has_the_options_of_weights() -> None:
+    for name in ("VAD", "StreamPETR"):
+        check_options(load_model(find_layout(), name), {"ema": "use", "fixes": "none"})
+    with pytest.raises(UsageError, match="ema=both is not one of: use, leave"):
+        check_options(load_model(find_layout(), "MapTR"), {"ema": "both"})
+    with pytest.raises(UsageError, match="MapTR has no option fixes; it has none"):
+        check_options(load_model(find_layout(), "MapTR"), {"fixes": "none"})
+    with pytest.raises(UsageError, match="GroundPlane has no option ema; it has none"):
+        check_options(load_model(find_layout(), "GroundPlane"), {"ema": "use"})
+
+
 def test_a_run_with_an_unknown_option_leaves_nothing(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
     run = ("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--run", "refused")
     done = admlops(*run, "--option", "command=left", check=False)

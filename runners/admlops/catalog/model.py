@@ -66,6 +66,9 @@ class Fix(_Part):
 
     reason: Text = Field(description="why results are wrong without it, and who says so")
     settings: dict[str, JsonValue] = Field(default_factory=dict, description="what the adapter changes")
+    for_all_weights: bool = Field(
+        False, description="true if weights of one's own need it too, however they were trained"
+    )
 
 
 class Checkpoint(_Part):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
+from admlops.pipeline.fixes import fixes_of_weights
 
 
 def parse_options(given: Iterable[str]) -> dict[str, str]:
@@ -25,13 +26,30 @@ def parse_options(given: Iterable[str]) -> dict[str, str]:
     return options
 
 
+EMA_VALUES = ("use", "leave")
+"""`--option ema`: take the moving average in a checkpoint, or leave it."""
+
+
 def check_options(model: Model, options: Mapping[str, str]) -> None:
     """Raises UsageError for an option that the model does not have, or a value that it does not take."""
     hint = f"admlops models show {model.name}"
     for name, value in options.items():
+        if name not in model.options and _is_of_weights(model, name, value):
+            continue
         if name not in model.options:
             known = f"it has: {', '.join(model.options)}" if model.options else "it has none"
             raise UsageError(f"{model.name} has no option {name}; {known}", hint=hint)
         values = model.options[name].values
         if value not in values:
             raise UsageError(f"--option {name}={value} is not one of: {', '.join(values)}", hint=hint)
+
+
+def _is_of_weights(model: Model, name: str, value: str) -> bool:
+    """Whether it is an option of every model with weights: `ema`, and `fixes` where some of its weights need one."""
+    if name == "ema" and model.checkpoints:
+        if value not in EMA_VALUES:
+            raise UsageError(
+                f"--option ema={value} is not one of: {', '.join(EMA_VALUES)}", hint="docs/checkpoints.md says more"
+            )
+        return True
+    return name == "fixes" and bool(fixes_of_weights(model))

@@ -28,6 +28,7 @@ from admlops.execution.executors.local import execute
 from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.machine import TelemetrySampler, describe_machine
+from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
 from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
@@ -193,21 +194,22 @@ def _settings(
     """What the adapter is told; all of it decides the records, so it goes into the run's header."""
     return {
         "device": _device(request.device),
-        "config": _config(layout, model, request.config or _config_of_checkpoint(model, request.checkpoint)),
+        "config": _config(layout, model, request.config or _config_of_checkpoint(layout, model, checkpoint, say=say)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
         "gpu_memory_limit_mb": request.gpu_memory_limit_mb,
-        "options": _options(model, request, say=say),
+        "options": _options(model, request, checkpoint, say=say),
     }
 
 
-def _options(model: Model, request: RunRequest, *, say: Say) -> dict[str, Any]:
+def _options(model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say) -> dict[str, Any]:
     """The adapter's options: the user's, random weights, and the fixes that the weights need."""
     check_options(model, request.model_options)
     options: dict[str, Any] = dict(request.model_options)
     if request.weights is not None:
         options["weights"] = request.weights
     random = request.weights is not None
-    fixes = needed_fixes(model, checkpoint=request.checkpoint, config=request.config, random=random)
+    asked = None if "fixes" in model.options else options.pop("fixes", None)
+    fixes = needed_fixes(model, checkpoint=checkpoint, config=request.config, random=random, asked=asked)
     if fixes:
         say(f"corrections that these weights need: {', '.join(fixes)} (admlops models show {model.name})")
         options["fixes"] = fixes
@@ -230,11 +232,25 @@ def _config(layout: Layout, model: Model, asked: str | None) -> str | None:
     return _existing_file("--config", asked, model, tuple(model.configs))
 
 
-def _config_of_checkpoint(model: Model, asked: str | None) -> str | None:
-    """The configuration that the catalogue's weights were trained with; None for weights of the user's own."""
-    chosen = asked or model.default_checkpoint
-    known = model.checkpoints.get(chosen) if chosen else None
-    return None if known is None else known.config
+def _config_of_checkpoint(layout: Layout, model: Model, checkpoint: Usable | None, *, say: Say) -> str | None:
+    """The configuration that weights were trained with, by what they are; the default one where nothing tells.
+
+    The worker refuses weights that do not fit it, and names the one that they fit.
+    """
+    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
+    if checkpoint is None:
+        return usual
+    if checkpoint.name is not None:
+        return model.checkpoints[checkpoint.name].config
+    from admlops.checkpoints import find_config  # as below
+
+    found = find_config(layout, model, checkpoint.weights) if checkpoint.weights else None
+    if found is not None:
+        say(f"config {found.name}: {found.reason}")
+        return found.name
+    if usual is not None and len(model.configs) > 1:
+        say(f"config {usual}, the default one: {checkpoint.path} does not say which it is for; --config chooses")
+    return usual
 
 
 def _checkpoint(layout: Layout, model: Model, request: RunRequest, *, say: Say) -> Usable | None:
@@ -331,6 +347,7 @@ def _header(
             driver=machine["gpus"]["driver"],
             sources=describe_sources(layout, model),
             checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
+            config_sha256=config_sha256(settings["config"]),
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=settings,

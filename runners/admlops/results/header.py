@@ -40,6 +40,7 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     """The code, the weights and the machine. `commit` is None outside a git checkout.
 
     `sources` maps each folder of the model's own code to its commit, with the hash of what was changed there.
+    `config_sha256` is over the content of the configuration file and of those that it takes up.
     """
 
     commit: str | None
@@ -49,6 +50,7 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     driver: str | None = None
     sources: dict[str, str] = {}
     checkpoint_sha256: str | None = None
+    config_sha256: str | None = None
 
 
 class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +127,7 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
         ("adapter", before.adapter, now.adapter),
         ("provenance.sources", before.provenance.sources, now.provenance.sources),
         ("provenance.checkpoint_sha256", before.provenance.checkpoint_sha256, now.provenance.checkpoint_sha256),
+        *_config_content(before, now),
         ("data.version", before.data.version, now.data.version),
         ("scenes", before.scenes, now.scenes),
         ("data.samples_sha256", before.data.samples_sha256, now.data.samples_sha256),
@@ -132,5 +135,21 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
     names = list(dict.fromkeys([*before.settings, *now.settings]))
     # Through JSON, so that a tuple of today equals the list that was read back.
     first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
-    pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names]
+    known = _known_by_content(before, now)
+    pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names if name not in known]
     return next(((key, old, new) for key, old, new in pairs if old != new), None)
+
+
+def _config_content(before: RunHeader, now: RunHeader) -> list[tuple[str, object, object]]:
+    """The configuration's content, by the file's name; a run from before it was recorded has none to compare."""
+    first, second = before.provenance.config_sha256, now.provenance.config_sha256
+    return [(f"the content of {now.settings.get('config')}", first, second)] if first and second else []
+
+
+def _known_by_content(before: RunHeader, now: RunHeader) -> set[str]:
+    """The settings that are paths of files whose contents are compared: where a file lies decides nothing."""
+    both = {
+        "checkpoint": (before.provenance.checkpoint_sha256, now.provenance.checkpoint_sha256),
+        "config": (before.provenance.config_sha256, now.provenance.config_sha256),
+    }
+    return {name for name, digests in both.items() if all(digests)}
