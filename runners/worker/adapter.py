@@ -26,7 +26,7 @@ class Settings(NamedTuple):
     `device` is torch's way of naming one ("cpu", "cuda:0"). `config` and `checkpoint` are paths, or None for a model
     that has none. `gpu_memory_limit_mb` is in megabytes (10⁶ bytes). `shrink` counts how often this scene ran out of
     GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own, and
-    `weights`: `random:SEED` in place of a checkpoint.
+    `weights`: `random:SEED` in place of a checkpoint; `ema`: `use` or `leave` the moving average in it; `fixes`.
     """
 
     device: str = "cpu"

@@ -238,6 +238,27 @@ def test_a_damaged_register_says_so_and_loses_nothing(place: Place) -> None:
     assert path.is_file()
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"message": "Not Found"}', 'it is an error message in JSON, not weights: "Not Found"'),
+        (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", 'in XML, not weights: "NoSuchKey"'),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n", "it is a pointer of Git LFS"),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_comes_in_place_of_weights_is_named_with_its_address(place: Place, content: bytes, words: str) -> None:
+    place.serve(whole(content))
+    with pytest.raises((CheckpointError, DownloadError)) as raised:
+        place.fetch("hub")
+    assert "Tiny hub" in raised.value.message
+    if content:
+        assert words in raised.value.message
+        assert "what came from https://hub.invalid/v1/hub.pth is no checkpoint" in raised.value.message
+    assert "admlops checkpoints add Tiny hub /path/hub.pth" in raised.value.hint
+    assert place.left() == []
+
+
 # --- files added by hand
 
 

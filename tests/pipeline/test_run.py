@@ -18,6 +18,7 @@ from tests.checkpoints.torch_files import STORAGES, checkpoint, pickled, write_z
 
 from admlops.core.storage import file_sha256
 from admlops.environments import Environment
+from admlops.pipeline.config_text import config_sha256
 from admlops.results.run_folder import RunFolder, records_digest
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -141,3 +142,20 @@ def test_the_adapter_alone_gives_what_the_worker_gives(
     written = json.loads(path.read_text())
     assert alone["map_elements"] == written["map_elements"]
     assert len(alone["detections_3d"]) == len(written["detections_3d"])
+
+
+def test_an_edited_config_is_refused_at_resume_and_named(
+    admlops: Admlops, synthetic_root: Path, runs: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "own.py"
+    config.write_text("score = 0.1\n")
+    command = ("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--config", config, "--run", "edited")
+    admlops(*command)
+    before = RunFolder.open(runs / "edited").header.provenance.config_sha256
+    assert before == config_sha256(str(config))
+    admlops(*command, "--resume")
+    config.write_text("score = 0.2\n")
+    refused = admlops(*command, "--resume", check=False)
+    assert refused.returncode == 2
+    assert f"cannot be resumed: the content of {config} was " in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr

@@ -62,3 +62,28 @@ def test_every_form_under_torch(tmp_path: Path) -> None:
         assert found["fitting"].endswith("It has 11 tensors")
         assert found["seeded"] is True
         assert found["random"] is True
+
+
+FITTING = {
+    # whose weights are loaded with the config small → what is said
+    "small": "loaded []",
+    "large": "1 mismatched (reference_points.weight [9, 3] for [6, 3]). Every tensor of the network must come from the "
+    "checkpoint. Its tensors fit the config large and huge: pass --config large",
+    "fusion": "The network has no lidar_backbone. Its tensors fit the config fusion: pass --config fusion",
+    "none": "None of the catalogue's configs of Tiny that can be built here fits it (small, large, huge, fusion, ",
+    "other": "None of the catalogue's configs of Tiny",
+    "large by its config": "loaded []",
+    "random": "loaded []",
+}
+
+
+@pytest.mark.full
+def test_the_config_that_weights_fit_is_named(tmp_path: Path) -> None:
+    program = Path(__file__).with_name("fitting_model") / "demo.py"
+    for python in torch_pythons_or_skip():
+        done = subprocess.run([python, program, tmp_path], check=True, capture_output=True, text=True)
+        found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+        assert set(found) == set(FITTING)
+        for name, words in FITTING.items():
+            assert words in found[name], name
+        assert "broken.py cannot be built here: bev_pool_ext is a compiled operation" in done.stderr

@@ -15,10 +15,11 @@ import re
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from admlops.checkpoints.kinds import AGAIN, EXPORT, TENSORS, Kind, OtherKindError, recognise
 from admlops.checkpoints.pickles import LARGEST_PICKLE_BYTES, read_pickle
@@ -27,6 +28,8 @@ from admlops.checkpoints.values import Contents, DamagedError, Items, RefusedErr
 from admlops.checkpoints.weights import ReadStorage, Weights, digest_tensors, find_weights, weights_of_tensors
 from admlops.core.errors import CheckpointError
 from admlops.core.storage import READ_BYTES
+
+Unpickle = Callable[[BinaryIO], Contents]
 
 INSPECTOR = 2
 """Raise when the rules change, so that files are inspected anew."""
@@ -90,43 +93,65 @@ def inspect(path: Path, *, whole: bool = False, named: object = None) -> Inspect
 def _inspect(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
     begin = file.read(9)
     file.seek(0)
-    if begin[:4] == _ZIP_MAGIC:
-        return _inspect_zip(file, size_bytes, whole=whole)
-    if is_safetensors(begin):
+    if begin[:4] != _ZIP_MAGIC and is_safetensors(begin):
         return _inspect_safetensors(file, size_bytes, whole=whole)
+    return _summarise(open_saved(file, size_bytes, whole=whole), size_bytes, whole=whole)
+
+
+class Saved(NamedTuple):
+    """What torch.save wrote: the format, what the pickle gives, and how to read a storage's bytes."""
+
+    format: str
+    contents: Contents
+    globals: frozenset[str]
+    read: ReadStorage
+
+
+def open_saved(file: BinaryIO, size_bytes: int, *, whole: bool, unpickle: Unpickle = read_pickle) -> Saved:
+    """Read a file of torch.save, in either of its formats; `file` stays open for the storages.
+
+    Raises:
+        OtherKindError: it is something else.
+        RefusedError: it is damaged, or `unpickle` refuses it.
+    """
+    if file.read(4) == _ZIP_MAGIC:
+        return _open_zip(file, size_bytes, whole=whole, unpickle=unpickle)
     kind = recognise(file, size_bytes)
     if kind is not None:
         raise OtherKindError(kind)
     _refuse_tar(file)
-    return _inspect_legacy(file, size_bytes, whole=whole)
+    return _open_legacy(file, size_bytes, unpickle=unpickle)
 
 
-def _inspect_zip(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
+def _open_zip(file: BinaryIO, size_bytes: int, *, whole: bool, unpickle: Unpickle) -> Saved:
     try:
-        with zipfile.ZipFile(file) as archive:
-            _refuse_other_archive([info.filename for info in archive.infolist()])
-            members = _check_members(archive, size_bytes)
-            if whole:
-                _check_sums(archive)
-            if members["data.pkl"].file_size > LARGEST_PICKLE_BYTES:
-                raise RefusedError(f"its pickle has {members['data.pkl'].file_size} bytes")
-            contents = read_pickle(io.BytesIO(archive.read(members["data.pkl"])))
-            for storage in contents.storages:
-                member = members.get(f"data/{storage.key}")
-                if member is None or member.file_size != storage.size_bytes:
-                    has = "is missing" if member is None else f"has {member.file_size} bytes"
-                    raise DamagedError(f"the storage {storage.key} {has}, and the pickle says {storage.size_bytes}")
-
-            def read(storage: Storage) -> bytes:
-                return archive.read(members[f"data/{storage.key}"])
-
-            return _summarise("torch zip", contents, contents.globals, size_bytes, read if whole else None)
+        archive = zipfile.ZipFile(file)
+        _refuse_other_archive([info.filename for info in archive.infolist()])
+        members = _check_members(archive, size_bytes)
+        if whole:
+            _check_sums(archive)
+        if members["data.pkl"].file_size > LARGEST_PICKLE_BYTES:
+            raise RefusedError(f"its pickle has {members['data.pkl'].file_size} bytes")
+        contents = unpickle(io.BytesIO(archive.read(members["data.pkl"])))
     except zipfile.BadZipFile as error:
         if _is_cut(file, size_bytes):
             raise DamagedError("it is cut: an archive without its end, so the download or copy did not end") from error
         raise DamagedError(f"the archive is damaged: {error}") from error
     except (NotImplementedError, struct.error, UnicodeDecodeError, EOFError) as error:
         raise DamagedError(f"the archive is damaged: {error}") from error
+    for storage in contents.storages:
+        member = members.get(f"data/{storage.key}")
+        if member is None or member.file_size != storage.size_bytes:
+            has = "is missing" if member is None else f"has {member.file_size} bytes"
+            raise DamagedError(f"the storage {storage.key} {has}, and the pickle says {storage.size_bytes}")
+
+    def read(storage: Storage) -> bytes:
+        try:
+            return archive.read(members[f"data/{storage.key}"])
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise DamagedError(f"the storage {storage.key} is damaged: {error}") from error
+
+    return Saved("torch zip", contents, contents.globals, read)
 
 
 def _is_cut(file: BinaryIO, size_bytes: int) -> bool:
@@ -207,14 +232,14 @@ def _check_sums(archive: zipfile.ZipFile) -> None:
                 raise DamagedError(f"the member {info.filename} is damaged: {error}") from error
 
 
-def _inspect_legacy(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
-    magic = _read_part(file, size_bytes)
+def _open_legacy(file: BinaryIO, size_bytes: int, *, unpickle: Unpickle) -> Saved:
+    magic = _read_part(file, size_bytes, unpickle)
     if magic.value != _LEGACY_MAGIC:
         raise OtherKindError(_describe_pickle(magic))
-    protocol, system = _read_part(file, size_bytes), _read_part(file, size_bytes)
+    protocol, system = (_read_part(file, size_bytes, unpickle) for _ in range(2))
     if protocol.value != _LEGACY_PROTOCOL:
         raise RefusedError("it is a pickle, but not one that torch.save wrote")
-    contents, keys = _read_part(file, size_bytes), _read_part(file, size_bytes)
+    contents, keys = (_read_part(file, size_bytes, unpickle) for _ in range(2))
     places = _check_storages(file, contents.storages, keys.value, size_bytes)
     used = frozenset().union(*(part.globals for part in (magic, protocol, system, contents, keys)))
 
@@ -222,21 +247,18 @@ def _inspect_legacy(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspecti
         file.seek(places[storage.key])
         return file.read(storage.size_bytes)
 
-    return _summarise("torch legacy", contents, used, size_bytes, read if whole else None)
+    return Saved("torch legacy", contents, used, read)
 
 
-def _read_part(file: BinaryIO, size_bytes: int) -> Contents:
+def _read_part(file: BinaryIO, size_bytes: int, unpickle: Unpickle) -> Contents:
     """One of the pickles of the old format."""
     try:
-        return read_pickle(file)
+        return unpickle(file)
     except RefusedError as error:
-        if (file.tell() >= size_bytes and "no end" in str(error)) or ("not a pickle: " in str(error) and _at_end(file)):
+        ended = file.tell() >= size_bytes
+        if ended and ("no end" in str(error) or "not a pickle: " in str(error)):
             raise DamagedError(f"it is cut or damaged: {error}") from error
         raise
-
-
-def _at_end(file: BinaryIO) -> bool:
-    return not file.read(1)
 
 
 def _describe_pickle(contents: Contents) -> Kind:
@@ -299,18 +321,16 @@ def _inspect_safetensors(file: BinaryIO, size_bytes: int, *, whole: bool) -> Ins
     )
 
 
-def _summarise(
-    kind: str, contents: Contents, used: frozenset[str], size_bytes: int, read: ReadStorage | None
-) -> Inspection:
+def _summarise(saved: Saved, size_bytes: int, *, whole: bool) -> Inspection:
     """Raises OtherKindError for a checkpoint without weights: an empty one, an optimizer's, a list."""
-    weights = find_weights(contents.value)
+    weights = find_weights(saved.contents.value)
     if isinstance(weights, str):
         raise OtherKindError(Kind(f"a file of torch.save without weights: {weights}", _NO_WEIGHTS_HINT))
     return Inspection(
-        format=kind,
-        tensors=contents.tensors,
+        format=saved.format,
+        tensors=saved.contents.tensors,
         size_bytes=size_bytes,
-        globals=tuple(sorted(used)),
+        globals=tuple(sorted(saved.globals)),
         weights=weights,
-        tensors_sha256=digest_tensors(weights, read) if read is not None else "",
+        tensors_sha256=digest_tensors(weights, saved.read) if whole else "",
     )

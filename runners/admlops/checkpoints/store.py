@@ -99,7 +99,10 @@ def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Downlo
             done = _download(checkpoint, incoming, known, say, progress)
         except DownloadError as error:
             raise _by_hand(error, checkpoint, model, name) from error
-        return _place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint))
+        try:
+            return _place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint))
+        except CheckpointError as error:
+            raise _not_what_was_published(error, model, name, checkpoint) from error
 
 
 def _download(
@@ -127,6 +130,15 @@ def _by_hand(error: DownloadError, checkpoint: Checkpoint, model: Model, name: s
     return kind(
         f"{model.name} {name}: {error.message}",
         hint=f"download {address} in a browser, then: "
+        f"admlops checkpoints add {model.name} {name} /path/{checkpoint.file}",
+    )
+
+
+def _not_what_was_published(error: CheckpointError, model: Model, name: str, checkpoint: Checkpoint) -> CheckpointError:
+    """The same error, with the way by hand: what came is no checkpoint, or not one that may be loaded."""
+    return CheckpointError(
+        f"{model.name} {name}: {error.message}",
+        hint=f"look at {_origin(checkpoint)} in a browser; a file from there: "
         f"admlops checkpoints add {model.name} {name} /path/{checkpoint.file}",
     )
 

@@ -1,0 +1,4 @@
+"""A configuration of the small network."""
+
+queries = 6
+lidar = True

@@ -1,0 +1,4 @@
+"""A configuration of the small network."""
+
+queries = 9
+lidar = False
