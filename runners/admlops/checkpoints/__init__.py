@@ -1,5 +1,7 @@
 """Published weights: how they come, what they hold, and whether a worker may load them. See `store`."""
 
+from admlops.checkpoints.description import describe
+from admlops.checkpoints.extraction import Extracted, extract
 from admlops.checkpoints.identity import FoundConfig, find_config
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.store import (
@@ -15,13 +17,16 @@ from admlops.checkpoints.store import (
 from admlops.checkpoints.weights import Weights
 
 __all__ = [
+    "Extracted",
     "FoundConfig",
     "Inspection",
     "Stored",
     "Usable",
     "Weights",
     "add",
+    "describe",
     "ensure_usable",
+    "extract",
     "fetch",
     "find_checkpoint",
     "find_config",

@@ -15,8 +15,8 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -46,8 +46,8 @@ _MOST_TAR_MEMBERS = 1000
 _CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".pth.tar", ".tar", ".pkl")
 _NO_WEIGHTS_HINT = f"save the network's state: {TENSORS}   # docs/checkpoints.md"
 _WAY_OUT = (
-    f"weights of your own: save their tensors alone where they were trained, {TENSORS}; a stranger's: do not load them "
-    "anywhere   # docs/checkpoints.md"
+    "do not load it anywhere, if it is a stranger's; weights of your own: admlops checkpoints extract FILE "
+    f"weights.safetensors, which runs nothing of it, or {TENSORS} where they were trained   # docs/checkpoints.md"
 )
 
 
@@ -75,17 +75,26 @@ def inspect(path: Path, *, whole: bool = False, named: object = None) -> Inspect
     Raises:
         CheckpointError: it cannot be read, is no checkpoint, is damaged, or would run code when it is loaded.
     """
-    shown = path if named is None else named
+    with explain_refusals(path if named is None else named), path.open("rb") as file:
+        return _inspect(file, path.stat().st_size, whole=whole)
+
+
+@contextmanager
+def explain_refusals(shown: object) -> Iterator[None]:
+    """Let what is wrong with a file that the block reads be told with its name, `shown`, and what to do.
+
+    Raises:
+        CheckpointError: it cannot be read, is no checkpoint, is damaged, or would run code when it is loaded.
+    """
     try:
-        with path.open("rb") as file:
-            return _inspect(file, path.stat().st_size, whole=whole)
+        yield
     except OtherKindError as error:
         hint = error.kind.hint.replace("FILE", str(shown))
         raise CheckpointError(f"{shown} is no checkpoint: it is {error.kind.what}", hint=hint) from error
     except DamagedError as error:
         raise CheckpointError(f"{shown} is refused: {error}", hint=AGAIN) from error
     except RefusedError as error:
-        raise CheckpointError(f"{shown} is refused: {error}", hint=_WAY_OUT) from error
+        raise CheckpointError(f"{shown} is refused: {error}", hint=_WAY_OUT.replace("FILE", str(shown))) from error
     except OSError as error:
         raise CheckpointError(f"{shown} cannot be read: {error.strerror}", hint=f"ls -l {shown}") from error
 

@@ -67,8 +67,8 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 @dataclass
-class _Machine:
-    """The pickle machine, with stand-ins on its stack."""
+class Machine:
+    """The pickle machine, with stand-ins on its stack; it refuses what a checkpoint has no need of."""
 
     stack: list[object] = field(default_factory=list)
     memo: dict[int, object] = field(default_factory=dict)
@@ -292,6 +292,8 @@ class _Machine:
     def _do_binpersid(self, argument: object) -> None:
         """A storage: ("storage", class, key, location, items), in old files with one more value."""
         value = self.pop()
+        if isinstance(value, tuple) and value[:1] == ("module",):
+            raise RefusedError("refers to a module's code: a whole network was saved, not its weights")
         if not (isinstance(value, tuple) and len(value) in (5, 6) and value[0] == "storage"):
             raise RefusedError("refers to something outside that is no storage")
         _, kind, key, location, items = value[:5]
@@ -303,13 +305,13 @@ class _Machine:
         self.stack.append(storage)
 
 
-def read_pickle(stream: BinaryIO) -> Contents:
-    """Read one pickle from `stream`, up to and including its STOP, without running it.
+def read_pickle(stream: BinaryIO, *, machine: Machine | None = None) -> Contents:
+    """Read one pickle from `stream`, up to and including its STOP, without running it; `machine` is a new one.
 
     Raises:
         RefusedError: it would do more than rebuild tensors, or is no pickle.
     """
-    machine = _Machine()
+    machine = Machine() if machine is None else machine
     for name, argument, position in _opcodes(_Bounded(stream)):
         try:
             if name == "STOP":

@@ -34,6 +34,8 @@ _KINDS = {
     "C64": "torch ComplexFloatStorage",
 }
 """safetensors' name of a dtype → the storage class that torch keeps such items in."""
+NAME_OF_KIND = {kind: name for name, kind in reversed(_KINDS.items()) if name not in ("F8_E5M2", "F8_E4M3")}
+"""The storage class → safetensors' name of the dtype."""
 
 
 def is_safetensors(begin: bytes) -> bool:

@@ -164,7 +164,7 @@ def add(
     """
     checkpoint = find_checkpoint(model, name)
     path = path_of(layout, model, name)
-    _require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
+    require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
     inspect(file)  # before gigabytes are copied; the copy is what counts
     with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         entry = read_register(path.parent).get(path.name)
@@ -248,7 +248,7 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def _require_file(file: Path, hint: str) -> None:
+def require_file(file: Path, hint: str) -> None:
     """Raises UsageError unless there is a file that may be read."""
     try:
         facts = file.stat()
@@ -334,7 +334,7 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
             f"--checkpoint {asked} is neither a file nor a name of the catalogue; {_names(model.checkpoints)}",
             hint=f"admlops models show {model.name}",
         )
-    _require_file(path, f"admlops models show {model.name}")
+    require_file(path, f"admlops models show {model.name}")
     say(f"inspecting {path}")
     inspection = inspect(path, whole=True)
     sha256 = file_sha256(path)

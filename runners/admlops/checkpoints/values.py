@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from admlops.checkpoints.names import ITEM_BYTES, KIND_OF_DTYPE
@@ -80,6 +81,10 @@ class Tensor:
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return math.prod(self.shape) * ITEM_BYTES[self.kind]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,11 +70,11 @@ def digest_tensors(weights: Weights, read: ReadStorage) -> str:
     for name, plain in sorted(plain_keys(weights.tensors).items(), key=lambda pair: pair[1]):
         tensor = weights.tensors[name]
         digest.update(f"{plain} {tensor.kind} {list(tensor.shape)}\n".encode())
-        digest.update(_items(tensor, read(tensor.storage)))
+        digest.update(tensor_bytes(tensor, read(tensor.storage)))
     return digest.hexdigest()
 
 
-def _items(tensor: Tensor, content: bytes) -> bytes | memoryview:
+def tensor_bytes(tensor: Tensor, content: bytes) -> bytes | memoryview:
     """The tensor's bytes in the order of its indices."""
     size, count = ITEM_BYTES[tensor.kind], math.prod(tensor.shape)
     begin = tensor.offset * size

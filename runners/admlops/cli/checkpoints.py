@@ -128,6 +128,49 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
         click.echo(_spell_stored(model, name, stored))
 
 
+@checkpoints.command(epilog="Example: admlops checkpoints inspect work_dirs/latest.pth")
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+def inspect(file: Path, as_json: bool) -> None:
+    """Say what FILE holds without loading it: format, weights, and which entry of the catalogue they are or fit."""
+    from admlops.catalog import list_models, load_model
+    from admlops.checkpoints import describe
+    from admlops.cli.tables import print_table
+    from admlops.core.paths import find_layout
+
+    layout = find_layout()
+    facts = describe(layout, [load_model(layout, name) for name in list_models(layout)], file.expanduser())
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    print_table((str(file), ""), [(name.replace("_", " "), _spell_fact(value)) for name, value in facts.items()])
+
+
+@checkpoints.command(epilog="Example: admlops checkpoints extract whole_network.pt weights.safetensors")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@JSON
+def extract(file: Path, target: Path, as_json: bool) -> None:
+    """Write the weights in FILE, one that is refused, to OUT in safetensors; nothing in FILE is run."""
+    from admlops.checkpoints import extract as extract_file
+
+    done = extract_file(file.expanduser(), target.expanduser())
+    if as_json:
+        click.echo(json.dumps({"path": str(done.path), "tensors": done.tensors, "ema": done.ema, "left": done.left}))
+        return
+    average = " of the moving average" if done.ema else ""
+    aside = f"; left aside: {done.left}" if done.left else ""
+    click.echo(f"{done.path}: {done.tensors} tensors{average}{aside}")
+
+
+def _spell_fact(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else str(value)
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
