@@ -242,7 +242,14 @@ def _check_sums(archive: zipfile.ZipFile) -> None:
 
 
 def _open_legacy(file: BinaryIO, size_bytes: int, *, unpickle: Unpickle) -> Saved:
-    magic = _read_part(file, size_bytes, unpickle)
+    try:
+        magic = _read_part(file, size_bytes, unpickle)
+    except RefusedError as error:
+        if "not a pickle: " not in str(error) or isinstance(error, DamagedError):
+            raise
+        file.seek(0)
+        begin = file.read(8).hex(" ")
+        raise OtherKindError(Kind(f"a file of an unknown kind, which begins with the bytes {begin}", AGAIN)) from error
     if magic.value != _LEGACY_MAGIC:
         raise OtherKindError(_describe_pickle(magic))
     protocol, system = (_read_part(file, size_bytes, unpickle) for _ in range(2))

@@ -6,14 +6,19 @@ archive around the file, the network in another form, a download that did not en
 
 from __future__ import annotations
 
+import bz2
 import json
+import lzma
 import re
+import zlib
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any, BinaryIO, NamedTuple
 
 from admlops.checkpoints.drive import explain_page
 
 HEAD_BYTES = 64 << 10
+_PEEK_BYTES = 1024
 _MOST_JSON_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 100
 AGAIN = "download the file again, in a browser if need be, and compare its size with the one its page shows"
@@ -38,13 +43,6 @@ class OtherKindError(Exception):
 
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"\x1f\x8b",
-        "a gzip archive",
-        "gunzip -k FILE, or tar -xzf FILE if its name ends in .tar.gz, then add what it held",
-    ),
-    (b"BZh", "a bzip2 archive", "bunzip2 -k FILE, or tar -xjf FILE, then add what it held"),
-    (b"\xfd7zXZ\x00", "an xz archive", "unxz -k FILE, or tar -xJf FILE, then add what it held"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "unzstd FILE, then add what it held"),
     (b"\x04\x22\x4d\x18", "an LZ4 archive", "unlz4 FILE, then add what it held"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "7z x FILE, then add what it held"),
@@ -61,6 +59,12 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"SQLite format 3\0", "an SQLite database", AGAIN),
     (b"\xd0\xcf\x11\xe0", "a document of Microsoft Office", AGAIN),
 )
+_COMPRESSED: tuple[tuple[bytes, str, str, Callable[[bytes], bytes]], ...] = (
+    (b"\x1f\x8b", "a gzip archive", "gunzip -k", lambda head: zlib.decompressobj(31).decompress(head, _PEEK_BYTES)),
+    (b"BZh", "a bzip2 archive", "bunzip2 -k", lambda head: bz2.BZ2Decompressor().decompress(head, _PEEK_BYTES)),
+    (b"\xfd7zXZ\x00", "an xz archive", "unxz -k", lambda head: lzma.LZMADecompressor().decompress(head, _PEEK_BYTES)),
+)
+"""Magic, what it is, what unpacks it, and how to look at its first bytes."""
 _LFS = re.compile(r"\s*version https://git-lfs\.github\.com/spec/v\d")
 _ANNEX = re.compile(r"\s*\S*/?annex/objects/\S+\s*")
 _DVC = re.compile(r"\s*(md5: |outs:\s*\n\s*- ?)")
@@ -80,9 +84,24 @@ def recognise(file: BinaryIO, size_bytes: int) -> Kind | None:
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             return Kind(what, hint)
-    return (
-        _recognise_layout(head) or _recognise_zeros(file, head, size_bytes) or _recognise_text(file, head, size_bytes)
-    )
+    for magic, what, unpack, peek in _COMPRESSED:
+        if head.startswith(magic):
+            return _describe_compressed(what, unpack, head, peek)
+    known = _recognise_layout(head) or _recognise_zeros(file, head, size_bytes)
+    return known or _recognise_text(file, head, size_bytes)
+
+
+def _describe_compressed(what: str, unpack: str, head: bytes, peek: Callable[[bytes], bytes]) -> Kind:
+    """With what is in it, as far as its first bytes tell."""
+    try:
+        begin = peek(head)
+    except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError):
+        return Kind(f"{what}, and damaged", AGAIN)
+    if begin[257:262] == b"ustar":
+        name = begin[:100].rstrip(b"\0").decode("utf-8", errors="replace")
+        return Kind(f"{what} around a tar file that begins with {name}", "tar -xf FILE, then add the weights in it")
+    inside = " around a checkpoint" if begin[:4] == b"PK\x03\x04" or begin[:2] == b"\x80\x02" else ""
+    return Kind(f"{what}{inside}", f"{unpack} FILE   # give it the suffix it wants first; then add what comes out")
 
 
 def _recognise_layout(head: bytes) -> Kind | None:
