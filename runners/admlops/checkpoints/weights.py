@@ -18,7 +18,7 @@ _MOST_NESTED = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The network's weights in a file. `ema` and `left` are as in `inside.mmlab.state_dict.Found`.
+    """The network's weights in a file. `ema` and `left` are as in `worker.mmlab.state_dict.Found`.
 
     `config_text` and `config_name` are what the trainer kept of its configuration: mm libraries keep the whole text.
     """
