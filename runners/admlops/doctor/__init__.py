@@ -1,7 +1,18 @@
-"""Known failures of builds, imports and workers: `rules.toml` says what they look like and what mends them."""
+"""What a failure means and what mends it: `rules/` holds the known ones as data, docs/doctor.md explains them."""
 
-from admlops.doctor.diagnose import Diagnosis, diagnose
+from admlops.doctor.diagnose import Diagnosis, Explanation, Finding, diagnose, explain
 from admlops.doctor.probes import Site
 from admlops.doctor.rules import PHASES, Phase, Rule, load_rules
 
-__all__ = ["PHASES", "Diagnosis", "Phase", "Rule", "Site", "diagnose", "load_rules"]
+__all__ = [
+    "PHASES",
+    "Diagnosis",
+    "Explanation",
+    "Finding",
+    "Phase",
+    "Rule",
+    "Site",
+    "diagnose",
+    "explain",
+    "load_rules",
+]

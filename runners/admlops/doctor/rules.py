@@ -1,12 +1,12 @@
-"""The rules as data: read from `rules.toml`, which explains each key."""
+"""The rules as data: read from `rules/*.toml`, one file a family. docs/doctor.md explains each key."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from msgspec import Struct, convert
 
@@ -14,42 +14,87 @@ from admlops.doctor.probes import PROBES
 
 Phase = Literal["install", "compile", "start", "run"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
-RULES_FILE = Path(__file__).with_name("rules.toml")
+RULES_FOLDER = Path(__file__).with_name("rules")
 
 
-class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """One known failure; the keys are explained at the top of `rules.toml`."""
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """One known failure."""
 
     id: str
     phases: tuple[Phase, ...]
     cause: str
     hint: str
-    symptom: str | None = None
+    says: str | None = None
+    raised: str | None = None
+    context: str | None = None
+    unless: str | None = None
+    specificity: Literal[1, 2, 3, 4] = 2
     signal: str | None = None
+    warning: bool = False
     probe: str | None = None
     wants: str | None = None
     thread: str = ""
 
     def __post_init__(self) -> None:
-        if (self.symptom is None) == (self.signal is None):
-            raise ValueError(f"{self.id}: exactly one of symptom and signal is needed")
+        if (self.says is None) == (self.signal is None):
+            raise ValueError(f"{self.id}: exactly one of says and signal is needed")
         if self.probe is not None and self.probe not in PROBES:
             raise ValueError(f"{self.id}: {self.probe} is no probe; there are {', '.join(PROBES)}")
         if (self.probe == "version") != (self.wants is not None):
             raise ValueError(f"{self.id}: the probe version and the key wants go together")
 
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """The symptom, compiled; one that matches nothing for a rule that goes by its signal."""
-        return _compile(self.symptom or r"(?!)")
+    @cached_property
+    def says_pattern(self) -> re.Pattern[str]:
+        """What the message says; one that matches nothing for a rule that goes by its signal."""
+        return compile_pattern(self.says or r"(?!)")
+
+    @cached_property
+    def raised_pattern(self) -> re.Pattern[str] | None:
+        return None if self.raised is None else compile_pattern(self.raised)
+
+    @cached_property
+    def context_pattern(self) -> re.Pattern[str] | None:
+        return None if self.context is None else compile_pattern(self.context)
+
+    @cached_property
+    def unless_pattern(self) -> re.Pattern[str] | None:
+        return None if self.unless is None else compile_pattern(self.unless)
 
 
 @cache
 def load_rules() -> tuple[Rule, ...]:
-    """All rules in their order, which decides where several fit."""
-    return convert(tomllib.loads(RULES_FILE.read_text())["rule"], tuple[Rule, ...])
+    """All rules, by file and in its order.
+
+    Raises:
+        ValueError: a rule is not whole, or two have the same name and another cause.
+    """
+    rules = tuple(rule for path in sorted(RULES_FOLDER.glob("*.toml")) for rule in _read(path))
+    causes: dict[str, str] = {}
+    for rule in rules:
+        if causes.setdefault(rule.id, rule.cause) != rule.cause:
+            raise ValueError(f"{rule.id}: one name, two causes")
+    return rules
+
+
+def _read(path: Path) -> list[Rule]:
+    """A file's rules. `phases` at its top holds for those that name none; `or` lists other forms of the same failure."""
+    family = tomllib.loads(path.read_text())
+    rules: list[dict[str, Any]] = []
+    for one in family["rule"]:
+        others = one.pop("or", [])
+        rule = {"phases": family["phases"], **one}
+        if "says" in rule or "signal" in rule:
+            rules.append(rule)
+        shared = {key: value for key, value in rule.items() if key not in _FORM}
+        rules += [{**shared, **other} for other in others]
+    return convert(rules, list[Rule])
+
+
+_FORM = {"says", "raised", "context", "unless", "signal", "warning"}
+"""Keys that belong to one form of a failure, not to the failure."""
 
 
 @cache
-def _compile(symptom: str) -> re.Pattern[str]:
-    return re.compile(symptom, re.IGNORECASE)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A rule's expression: a space stands for any white space, because terminals wrap messages."""
+    return re.compile(re.sub(r" +", r"\\s+", pattern))

@@ -1,0 +1,175 @@
+"""Which rule knows a failure: the most special one whose words stand in what was raised or said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from admlops.doctor import wording
+from admlops.doctor.failures import Failure, Statement
+from admlops.doctor.probes import PROBES, REFUTED, Site
+from admlops.doctor.rules import PHASES, Phase, Rule
+
+CONTEXT_BEFORE = 300
+CONTEXT_AFTER = 30
+EXAMINED_LINES = 6_000
+"""So many different lines are compared with the rules, the last ones first; all numbers count as one."""
+_DIGITS = re.compile(r"\d+")
+_TELLING = re.compile(
+    r"(?i)error|fail|fatal|exception|kill|cannot|can't|could ?n[o']t|\bno[nt]?\b|\bun\w|\bin[cv]\w|deni|refus|mis[sm]|time[d -]?out"
+    r"|many|out of|abort|fault|illegal|brok|damag|corrupt|truncat|quota|dubious|bus\b|\btoo\b|already|wrong|\bnan\b|died|lost"
+    r"|requir|over its|must|restrict|unless|\blow memory|terminat|cancel|externally|command|xid|isn't|does|was removed|limit"
+)
+"""Words without which no line is compared with the rules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A rule that knows a failure, and where."""
+
+    rule: Rule
+    found: re.Match[str] | None
+    lines: tuple[int, ...]
+    seen: str = ""
+    """What a probe saw."""
+
+
+class Matcher:
+    """The rules of some phases, asked about one log."""
+
+    def __init__(self, rules: Iterable[Rule], lines: Sequence[str], *, site: Site | None) -> None:
+        self.rules = tuple(rules)
+        self.lines = lines
+        self.site = site
+        self._spoken = tuple(rule for rule in self.rules if rule.says is not None and rule.raised is None)
+
+    @cached_property
+    def known(self) -> list[bool]:
+        """For each line, whether a rule knows its words; a warning's do not count."""
+        answers: dict[str, bool] = {}
+        known = [False] * len(self.lines)
+        for at in range(len(self.lines) - 1, -1, -1):
+            line = self.lines[at]
+            if not line or not _TELLING.search(line) or wording.WARNING.search(line) or wording.FRAME.match(line):
+                continue
+            if wording.NOT_A_FAILURE.search(line):
+                continue
+            key = _DIGITS.sub("0", line)
+            if key not in answers:
+                if len(answers) >= EXAMINED_LINES:
+                    break
+                answers[key] = any(self._begins(rule, line) for rule in self._spoken if not rule.warning)
+            known[at] = answers[key]
+        return known
+
+    @staticmethod
+    def _begins(rule: Rule, line: str) -> bool:
+        return rule.says_pattern.search(line) is not None
+
+    def hit(self, failure: Failure) -> Hit | None:
+        """The most special rule that knows a failure; None for one that is not known."""
+        for group in _in_order(failure):
+            hits = [hit for one in group for hit in self._hits(one, failure)]
+            for hit in sorted(hits, key=lambda one: -one.rule.specificity):
+                probed = self._probe(hit)
+                if probed is not None:
+                    return probed
+        return None
+
+    def warning(self) -> Hit | None:
+        """The last warning of a log that a rule knows as a failure to come."""
+        rules = [rule for rule in self.rules if rule.warning]
+        for at in range(len(self.lines) - 1, max(-1, len(self.lines) - EXAMINED_LINES), -1):
+            for rule in rules if _TELLING.search(self.lines[at]) else ():
+                found = rule.says_pattern.search(self.lines[at])
+                hit = None if found is None else self._probe(Hit(rule=rule, found=found, lines=(at,)))
+                if hit is not None:
+                    return hit
+        return None
+
+    def _probe(self, hit: Hit) -> Hit | None:
+        """The hit with what its probe saw; None if it refutes the rule. Without a site nothing is asked."""
+        if hit.rule.probe is None or self.site is None:
+            return hit
+        seen = PROBES[hit.rule.probe](self.site, hit.rule.wants)
+        return None if seen == REFUTED else Hit(rule=hit.rule, found=hit.found, lines=hit.lines, seen=seen or "")
+
+    def _hits(self, one: Statement, failure: Failure) -> Iterator[Hit]:
+        named = f"{one.name}: {one.text}" if one.name else one.text
+        for rule in self.rules:
+            if rule.raised_pattern is not None:
+                if not one.name or not rule.raised_pattern.fullmatch(one.name.rsplit(".", 1)[-1]):
+                    continue
+                found = rule.says_pattern.search(one.text)
+            else:
+                found = rule.says_pattern.search(named)
+                if found is not None and not one.name and found.start() > len(named.split("\n", 1)[0]):
+                    found = None  # it is another line's
+            if found is None or not self._fits(rule, one, failure):
+                continue
+            where = self._context(rule, failure)
+            if where is not None:
+                yield Hit(rule=rule, found=found, lines=(*where, *_lines_of(one, found)))
+
+    def _fits(self, rule: Rule, one: Statement, failure: Failure) -> bool:
+        if rule.unless_pattern is None:
+            return True
+        own = "\n".join(self.lines[max(one.start, failure.first) : one.last + 1])
+        return not rule.unless_pattern.search(f"{one.text}\n{own}")
+
+    def _context(self, rule: Rule, failure: Failure) -> tuple[int, ...] | None:
+        """The line that gives a rule its context; none for a rule that wants none; None where it is missing."""
+        if rule.context_pattern is None:
+            return ()
+        first = max(0, failure.first - CONTEXT_BEFORE)
+        last = min(len(self.lines), failure.last + CONTEXT_AFTER + 1)
+        text = "\n".join(self.lines[first:last])
+        found = rule.context_pattern.search(text)
+        return None if found is None else (first + text.count("\n", 0, found.start()),)
+
+
+def _lines_of(one: Statement, found: re.Match[str]) -> tuple[int, ...]:
+    """The lines of a log that the words stand on: the statement's first, and that of the words."""
+    at = one.first + found.string.count("\n", 0, found.start())
+    return (one.first,) if at == one.first else (one.first, min(at, one.last))
+
+
+def _in_order(failure: Failure) -> Iterator[list[Statement]]:
+    """What was said of a failure, what tells most first; of a group the most special rule counts.
+
+    Of exceptions raised one from another the first is the cause, where Python says so; one that came up while another
+    was handled is the failure itself, and the other counts only where its words are in it. Of a compiler's errors the
+    first counts. What a launcher says counts where there is nothing else.
+    """
+    raised = [one for one in failure.said if one.kind == "raise"]
+    if raised:
+        last = raised[-1]
+        if last.link == "cause":
+            yield raised
+            return
+        words = last.text.split("\n", 1)[0]
+        again = [one for one in raised[:-1] if one.text and one.text.split("\n", 1)[0][:80] in words]
+        yield [last]
+        yield again[::-1]
+        if not last.text.strip() and last.name.endswith("SystemExit"):
+            yield raised[:-1][::-1]
+        return
+    said = [one for one in failure.said if one.kind == "line"]
+    for one in said:
+        yield [one]
+    others = [one for one in failure.said if one.kind in {"wrapper", "aftermath"}]
+    if not said:
+        yield others
+
+
+def phases_of(lines: Sequence[str]) -> frozenset[Phase]:
+    """What a log is of, by its words: all that it may be."""
+    text = "\n".join(lines[-4_000:])
+    phases: set[Phase] = set()
+    if wording.BUILDING.search(text) or wording.INSTALLING.search(text):
+        phases |= {"install", "compile"}
+    if wording.RUNNING.search(text) or wording.ANY_FRAME.search(text):
+        phases |= {"start", "run"}
+    return frozenset(phases or PHASES)

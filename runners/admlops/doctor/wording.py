@@ -1,0 +1,121 @@
+"""How the lines of a log are told apart: tracebacks, exceptions, tools' errors, warnings, what only follows a failure.
+
+Only what every program of a kind writes stands here; what single failures say stands in `rules/`.
+"""
+
+from __future__ import annotations
+
+import re
+
+PREFIX = re.compile(
+    r"""(?:
+      \[(?:rank|default)\d+\]:[ ]?(?:\[rank\d+\]:[ ]?)?                                   # torchrun
+    | \([\w.]{0,60}[ ]?(?:pid|rank|ip)=[^)\n]{1,80}\)[ ]                                  # ray, vllm
+    | (?:ERROR|INFO|WARNING)[ ]\d\d-\d\d[ ]\d\d:\d\d:\d\d[ ]\[?[\w./]{1,80}:\d+\][ ]?     # vllm
+    | \d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?[ ]           # services, CI
+    | (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]  # syslog
+    | \[\d\d:\d\d:\d\d\][ ]
+    | [\w.-]{1,40}[ ]{1,20}\|[ ]                                                          # docker compose
+    | stderr:[ ]|>[ ]|E[ ]{3}
+    )""",
+    re.VERBOSE,
+)
+"""What launchers, services and mail put before a line."""
+
+TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
+ORIGINAL = re.compile(
+    r"^(?:Original Traceback \(most recent call last\)|-- Process \d+ terminated with the following error)"
+)
+IGNORED = re.compile(r"^(?:Exception ignored (?:in|on)|Exception in thread)")
+ANY_FRAME = re.compile(r'(?m)^File "[^"\n]{1,800}", line \d+')
+FRAME = re.compile(r'^File "[^"\n]{1,800}", line \d+')
+LINKED = re.compile(
+    r"^(?:During handling of the above exception, another exception occurred"
+    r"|(?P<cause>The above exception was the direct cause of the following exception))"
+)
+_NAME = r"(?P<name>(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Za-z_]\w{0,80})"
+ANY_RAISE = re.compile(rf"^{_NAME}(?::(?P<said>\s.*|$)|$)")
+"""A traceback's last line, whatever the exception is called."""
+_KINDS = (
+    r"Error|Exception|Interrupt|Exit|Fail|NotFound|NotImplemented|InvalidArgument|InvalidProtobuf|IsEnabled|Mismatch"
+)
+_CALLED = rf"(?P<name>(?:[A-Za-z_]\w{{0,80}}\.){{0,8}}[A-Za-z_]\w{{0,80}}(?:{_KINDS})|cv2\.error|Exception|ResolvePackageNotFound)"
+RAISE = re.compile(rf"^{_CALLED}(?::(?P<said>.*)|$)")
+"""An exception's line that stands without its traceback."""
+RAISE_WITHIN = re.compile(
+    r"^(?!raise |except |[\"'#]).{0,200}?[\s:>)\]]"
+    r"(?P<name>(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{0,80}(?:Error|Exception)): (?P<said>\S.*)"
+)
+"""An exception's line after words of whoever reports it."""
+
+WARNING = re.compile(
+    r"[A-Za-z]Warning:|\bWARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:|\[TRT\] \[W\]|^WARNING"
+    r"|^\[!\] |Retrying \(Retry|UserWarning"
+)
+NOT_A_FAILURE = re.compile(
+    r"pip's dependency resolver does not currently take into account|which is incompatible\.$"
+    r"|^(?:error_file|error_)|0 errors?\b|Looking for incompatible packages|CUDA kernel errors might"
+    r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
+)
+ERROR = re.compile(
+    r"""^(?:[^\s:]{1,300}:\s?(?:\d{1,7}:){0,2}\s?)?(?:fatal|internal|catastrophic)?\s?(?:error|Error|ERROR)\b[^:\n]{0,40}:
+      | ^[^\s()]{1,300}\(\d+\):[ ](?:fatal[ ])?error
+      | ^(?:nvcc|ptxas|nvlink)[ ](?:fatal|error)
+      | \bERROR\b | \[error\] | \bFATAL\b | \bCRITICAL\b
+      | ^fatal: | ^E:[ ] | ^E\d{4}[ ] | ^\[E[ :] | ^\[E\] | \[TRT\][ ]\[E\] | \[E\][ ]\[TRT\]
+      | ^CMake[ ]Error | ^(?:\S{0,200}/)?ld:[ ] | ^make(?:\[\d+\])?:[ ]\*\*\*
+      | :[ ]command[ ]not[ ]found$ | :[ ]Permission[ ]denied | :[ ]No[ ]such[ ]file[ ]or[ ]directory$ | :[ ]not[ ]found$
+      | (?:^|[ :\d])(?:Segmentation[ ]fault|Bus[ ]error|Aborted|Illegal[ ]instruction|Floating[ ]point[ ]exception|Killed)
+        (?:[ ]\(core[ ]dumped\))?$
+      | ^terminate[ ]called | ^curl:[ ]\(\d+\) | export[ ]failure | ^×[ ] | ^FAILED[ ] | ^panic: | panicked[ ]at[ ]
+      | ^Assertion[ ].{1,300}[ ]failed | Assertion[ ].{1,300}[ ]failed\.?$""",
+    re.VERBOSE,
+)
+"""A line by which a tool or a program says that it failed."""
+FAINT = re.compile(
+    r"(?i)\b(?:error|fail(?:ed|ure|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't|unable to|refused|denied)\b"
+)
+"""Words that make the end of a log suspicious where nothing else does."""
+
+WRAPPER = re.compile(
+    r"ChildFailedError|CalledProcessError|ninja: build stopped|Error compiling objects for extension"
+    r"|Error building extension|error: command .{1,300} failed with exit (?:status|code)|Failed building (?:wheel|editable)"
+    r"|ERROR: Failed to build|^Failed to build|Could not build wheels|metadata-generation-failed|subprocess-exited-with-error"
+    r"|^error: failed to build|did not run successfully|originates from a subprocess|^make(?:\[\d+\])?: \*\*\*"
+    r"|compilation terminated|errors? detected in the compilation|ld returned \d+ exit status|^FAILED: "
+    r"|Command errored out with exit status|failed \(exitcode: |Sending process \d+ closing signal"
+    r"|^exitcode +:|Failed to build `|The build backend returned an error|^Call to `|ProcessRaisedException"
+    r"|(?:^|\.)SystemExit|Exiting with failure status|checkout failed|remote end hung up unexpectedly"
+    r"|Could not read from remote repository|InstallationSubprocessError|installation-subprocess|legacy-install-failure"
+    r"|RayTaskError|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
+    r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$|Complete output|exit code: \d"
+)
+"""Who started the program that failed says so: what failed is said before it, or after it."""
+AFTERMATH = re.compile(
+    r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
+    r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer|exited unexpectedly"
+    r"|Watchdog caught collective|leaked semaphore|Some NCCL operations have failed|taking the entire process down"
+    r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError|DistStoreError|store->get"
+    r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
+    r"|Connection refused|(?:^|[ :\d])Killed$"
+)
+"""What other processes, or the same one on its way out, say once something has failed; a failure where nothing has."""
+
+END_OF_MESSAGE = re.compile(
+    r"^\[end of output\]|^frame #\d|^(?:\(\w{1,40}\) ?)?[\w.-]{1,60}@[\w.-]{1,60}[:\s]|^(?:\([\w.-]{1,40}\) )?[$❯➜#] "
+    r"|^-{20,}|^={20,}|^hint: | - (?:INFO|WARNING|ERROR) - |^\[?(?:INFO|DEBUG)\b"
+)
+BUILDING = re.compile(
+    r"\bnvcc\b|\bninja\b|\bg\+\+|\bgcc\b|cc1plus|cpp_extension\.py|build_ext|bdist_wheel|setup\.py|Building wheel"
+    r"|Failed to build|subprocess-exited|\bcicc\b|\bptxas\b|build_meta|compilation terminated|egg_info"
+)
+INSTALLING = re.compile(
+    r"(?m)^(?:Collecting |Looking in (?:links|indexes)|Installing collected|Resolved \d|Prepared \d|Solving environment|× )"
+    r"|\bpip(?:3|\._vendor| install| subprocess)|No solution found|^error: .{0,40}[Ff]etch|repodata|^ERROR: (?:Could not|No matching)"
+    r"|metadata-generation|^Requirement already"
+)
+RUNNING = re.compile(
+    r"Epoch ?\[|\bmmdet\b.{0,30}- INFO|mmengine|runner|tools/(?:dist_)?(?:train|test)|\bdataloader\b|DataLoader"
+    r"|elastic|load_checkpoint|\bforward\b|torch/nn/modules"
+)
+SUCCESS = re.compile(r"^Successfully (?:installed|built)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d")
