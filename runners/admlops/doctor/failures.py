@@ -127,9 +127,12 @@ def _statements(lines: Sequence[str], known: Sequence[bool]) -> Iterator[Stateme
 def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | None:
     """What the line says, if it says that something failed; a warning alone does not."""
     line = lines[at]
-    if wording.WARNING.search(line) or wording.FRAME.match(line):
+    if wording.FRAME.match(line):
         return None
-    raised = wording.RAISE.match(line) or wording.RAISE_WITHIN.match(line)
+    raised = wording.RAISE.match(line)
+    if raised is None and wording.WARNING.search(line):
+        return None
+    raised = raised or wording.RAISE_WITHIN.match(line)
     if raised is not None:
         return _raised(lines, at, raised, start=at, traced=False)
     if wording.NOT_A_FAILURE.search(line):

@@ -140,8 +140,8 @@ def _in_order(failure: Failure) -> Iterator[list[Statement]]:
     """What was said of a failure, what tells most first; of a group the most special rule counts.
 
     Of exceptions raised one from another the first is the cause, where Python says so; one that came up while another
-    was handled is the failure itself, and the other counts only where its words are in it. Of a compiler's errors the
-    first counts. What a launcher says counts where there is nothing else.
+    was handled is the failure itself, and the other counts only where its words are in it. Of a tool's errors the first
+    of the most special ones counts. What a launcher says counts where there is nothing else.
     """
     raised = [one for one in failure.said if one.kind == "raise"]
     if raised:
@@ -157,8 +157,7 @@ def _in_order(failure: Failure) -> Iterator[list[Statement]]:
             yield raised[:-1][::-1]
         return
     said = [one for one in failure.said if one.kind == "line"]
-    for one in said:
-        yield [one]
+    yield said
     others = [one for one in failure.said if one.kind in {"wrapper", "aftermath"}]
     if not said:
         yield others

@@ -46,7 +46,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     @cached_property
     def says_pattern(self) -> re.Pattern[str]:
         """What the message says; one that matches nothing for a rule that goes by its signal."""
-        return compile_pattern(self.says or r"(?!)")
+        return compile_pattern(r"(?!)" if self.says is None else self.says)
 
     @cached_property
     def raised_pattern(self) -> re.Pattern[str] | None:
@@ -86,12 +86,13 @@ def _read(path: Path) -> list[Rule]:
         if "says" in rule or "signal" in rule:
             rules.append(rule)
         shared = {key: value for key, value in rule.items() if key not in _FORM}
-        rules += [{**shared, **other} for other in others]
+        forms = ({**shared, **other} for other in others)
+        rules += [{key: value for key, value in form.items() if (key, value) != ("raised", "")} for form in forms]
     return convert(rules, list[Rule])
 
 
-_FORM = {"says", "raised", "context", "unless", "signal", "warning"}
-"""Keys that belong to one form of a failure, not to the failure."""
+_FORM = {"says", "context", "signal", "warning"}
+"""Keys that belong to one form of a failure; another form takes over the rest, and `raised = ""` drops that."""
 
 
 @cache

@@ -43,13 +43,13 @@ _CALLED = rf"(?P<name>(?:[A-Za-z_]\w{{0,80}}\.){{0,8}}[A-Za-z_]\w{{0,80}}(?:{_KI
 RAISE = re.compile(rf"^{_CALLED}(?::(?P<said>.*)|$)")
 """An exception's line that stands without its traceback."""
 RAISE_WITHIN = re.compile(
-    r"^(?!raise |except |[\"'#]).{0,200}?[\s:>)\]]"
+    r"^(?!raise |except |[\"'#]).{0,1800}[\s:>)\]]"
     r"(?P<name>(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{0,80}(?:Error|Exception)): (?P<said>\S.*)"
 )
-"""An exception's line after words of whoever reports it."""
+"""An exception's line after words of whoever reports it, the last one of a line."""
 
 WARNING = re.compile(
-    r"[A-Za-z]Warning:|\bWARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:|\[TRT\] \[W\]|^WARNING"
+    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:|\[TRT\] \[W\]|^WARNING"
     r"|^\[!\] |Retrying \(Retry|UserWarning"
 )
 NOT_A_FAILURE = re.compile(
@@ -106,7 +106,7 @@ END_OF_MESSAGE = re.compile(
     r"|^-{20,}|^={20,}|^hint: | - (?:INFO|WARNING|ERROR) - |^\[?(?:INFO|DEBUG)\b"
 )
 BUILDING = re.compile(
-    r"\bnvcc\b|\bninja\b|\bg\+\+|\bgcc\b|cc1plus|cpp_extension\.py|build_ext|bdist_wheel|setup\.py|Building wheel"
+    r"\bnvcc\b|\bninja\b|\bg\+\+|\bgcc\b|cc1plus|cpp_extension\.py|build_ext|bdist_wheel|setup\.py|[Bb]uilding (?:wheel|editable)"
     r"|Failed to build|subprocess-exited|\bcicc\b|\bptxas\b|build_meta|compilation terminated|egg_info"
 )
 INSTALLING = re.compile(

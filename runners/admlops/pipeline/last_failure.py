@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.core.paths import Layout
-from admlops.doctor import Diagnosis, Phase, Site, diagnose
+from admlops.doctor import Explanation, Finding, Phase, Site, explain
+from admlops.doctor.log import clean
 from admlops.environments.inventory import Installed, list_installed
 from admlops.environments.prefix import STATE_FILE
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 
+SHOWN_LINES = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class LastFailure:
-    """One failure: what it was, when [s since 1970], what was said, and what it means if that is known.
+    """One failure: what it was, when [s since 1970], what was said, and what it means where that is known.
 
     `advice` is what was said to do when it happened.
     """
@@ -25,7 +28,7 @@ class LastFailure:
     where: Path
     when: float
     message: str
-    diagnosis: Diagnosis | None
+    explanation: Explanation
     advice: str
 
 
@@ -47,7 +50,7 @@ def failure_of_run(run: RunFolder) -> LastFailure | None:
         where=run.logs_path / f"worker-{event.get('worker', 0)}.log",
         when=float(event.get("t", 0.0)),
         message=said.strip(),
-        diagnosis=diagnose(said, phases=[phase], model=run.header.model, site=site),
+        explanation=_explain(said, [phase], run.header.model, site),
         advice=str(event.get("hint") or ""),
     )
 
@@ -74,6 +77,15 @@ def _failed_build(one: Installed) -> LastFailure:
         where=state,
         when=state.stat().st_mtime,
         message=said.strip(),
-        diagnosis=diagnose(said, phases=["install", "compile", "start"], model=model, site=Site(prefix=one.prefix)),
+        explanation=_explain(said, ["install", "compile", "start"], model, Site(prefix=one.prefix)),
         advice=str(one.details.get("hint") or ""),
     )
+
+
+def _explain(said: str, phases: Sequence[Phase], model: str | None, site: Site) -> Explanation:
+    """What was said means; something failed here, so words that no rule knows are an unknown failure."""
+    told = explain(clean(said), phases=phases, model=model, site=site)
+    if told.state != "none":
+        return told
+    lines = tuple(line for line in clean(said) if line.strip())[-SHOWN_LINES:]
+    return Explanation(state="unknown", findings=(Finding(line=1, quoted=lines, diagnosis=None),))
