@@ -97,7 +97,11 @@ def _print_table(verdicts: list[Verdict]) -> None:
                 for verdict in VERDICTS
             ]
             total = sum(counts)
-            print(f"{part:10}{family:14}{total:6}" + "".join(f"{n:9}" for n in counts) + f"{counts[0] / total:9.1%}")
+            print(
+                f"{part:10}{family:14}{total:6}"
+                + "".join(f"{n:9}" for n in counts)
+                + f"{counts[0] / max(total, 1):9.1%}"
+            )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Literal
 from admlops.doctor import wording
 from admlops.doctor.failures import Failure, bare, find_failures
 from admlops.doctor.log import KEPT_BYTES, clean
-from admlops.doctor.match import Hit, Matcher, phases_of
+from admlops.doctor.match import Hit, Matcher
 from admlops.doctor.probes import PROBES, REFUTED, Site
 from admlops.doctor.rules import Phase, Rule, load_rules
 
@@ -97,11 +97,11 @@ def explain(
 ) -> Explanation:
     """All failures of a log in their order, each with what it means; see `diagnose` for the arguments."""
     plain = [bare(line) for line in lines]
-    wanted = frozenset(phases) if phases is not None else phases_of(plain)
-    matcher = Matcher((rule for rule in load_rules() if wanted.intersection(rule.phases)), plain, site=site)
+    matcher = Matcher(load_rules(), plain, phases=None if phases is None else frozenset(phases), site=site)
     model = model or _whose(lines)
     failures = find_failures(plain, matcher.known)
-    findings = _distinct([_find(one, matcher, lines, model) for one in failures])
+    ends = [*(one.first for one in failures[1:]), len(lines)]
+    findings = _distinct([_find(one, end, matcher, lines, model) for one, end in zip(failures, ends, strict=False)])
     if not findings:
         return _without_failure(matcher, lines, plain, model)
     went_on = _ends_well(plain, failures[-1])
@@ -120,8 +120,8 @@ def _by_signal(signal: str, phases: Iterable[Phase] | None, model: str | None, s
     return None
 
 
-def _find(failure: Failure, matcher: Matcher, lines: Sequence[str], model: str | None) -> Finding:
-    hit = matcher.hit(failure)
+def _find(failure: Failure, until: int, matcher: Matcher, lines: Sequence[str], model: str | None) -> Finding:
+    hit = matcher.hit(failure, until)
     return Finding(
         line=failure.first + 1,
         quoted=_quote(failure, matcher.lines, lines),
@@ -211,14 +211,19 @@ def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str
         found = Finding(line=at + 1, quoted=(_cut(lines[at]),), diagnosis=_describe(hit, lines, model))
         return Explanation(state="known", findings=(found,), warning=True)
     ends = [at for at, line in enumerate(plain) if line][-QUOTED_LINES:]
-    faint = [
-        at
-        for at in ends
-        if wording.FAINT.search(plain[at])
-        and not wording.NOT_A_FAILURE.search(plain[at])
-        and not wording.WARNING.search(plain[at])
-    ]
-    if faint and not any(wording.SUCCESS.search(plain[at]) for at in ends[-3:]):
-        quoted = tuple(_cut(lines[at]) for at in range(faint[0], ends[-1] + 1) if plain[at])
-        return Explanation(state="unknown", findings=(Finding(line=faint[0] + 1, quoted=quoted, diagnosis=None),))
-    return Explanation(state="none")
+    well = any(wording.SUCCESS.search(plain[at]) for at in ends[-3:])
+    if well or not ends or (_reads_well(plain[ends[-1]]) and not any(_is_faint(plain[at]) for at in ends)):
+        return Explanation(state="none")
+    first = next((at for at in ends if _is_faint(plain[at])), ends[0])
+    quoted = tuple(_cut(lines[at]) for at in range(first, ends[-1] + 1) if plain[at])
+    return Explanation(state="unknown", findings=(Finding(line=first + 1, quoted=quoted, diagnosis=None),))
+
+
+def _reads_well(line: str) -> bool:
+    return wording.WELL.search(line) is not None or wording.WARNING.search(line) is not None
+
+
+def _is_faint(line: str) -> bool:
+    """Whether a line sounds like a failure, though no tool says so in the usual way."""
+    survived = wording.NOT_A_FAILURE.search(line) or wording.WARNING.search(line)
+    return wording.FAINT.search(line) is not None and not survived

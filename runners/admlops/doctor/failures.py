@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from admlops.doctor import wording
+from admlops.doctor.log import unframe
 
 Kind = Literal["raise", "line", "wrapper", "aftermath", "ignored"]
 
@@ -69,7 +70,7 @@ def bare(line: str) -> str:
         if found is None:
             break
         line = line[found.end() :]
-    return line.strip()
+    return unframe(line).strip()
 
 
 def find_failures(lines: Sequence[str], known: Sequence[bool]) -> list[Failure]:
@@ -96,12 +97,13 @@ def _belongs(one: Statement, current: Failure, known: Sequence[bool]) -> bool:
     if one.link or one.kind in {"wrapper", "aftermath", "ignored"}:
         return True
     if not any(said.kind in {"raise", "line"} for said in current.said):
-        return before.kind == "wrapper" and one.start - current.last < APART
+        told = any(known[said.first] for said in current.said)
+        return before.kind == "wrapper" and not told and one.start - current.last < APART
     last_main = current.main[-1]
     if one.kind == "raise":
         if last_main.kind == "raise":
             return (one.name, one.text) == (last_main.name, last_main.text)
-        return not known[last_main.first] and one.start - current.last < NEAR
+        return not any(known[said.first] for said in current.main) and one.start - current.last < NEAR
     if last_main.kind == "line":
         return not current.closed and one.start - current.last < APART
     return not known[one.first] and one.start - current.last < NEAR
@@ -127,7 +129,7 @@ def _statements(lines: Sequence[str], known: Sequence[bool]) -> Iterator[Stateme
 def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | None:
     """What the line says, if it says that something failed; a warning alone does not."""
     line = lines[at]
-    if wording.FRAME.match(line):
+    if wording.FRAME.match(line) and line.count('File "') < 2:
         return None
     raised = wording.RAISE.match(line)
     if raised is None and wording.WARNING.search(line):

@@ -114,6 +114,11 @@ def _clean_line(line: str) -> str:
     line = line.rstrip()
     if len(line) > LINE_CHARACTERS:
         line = f"{line[: LINE_CHARACTERS // 2]} … {line[-LINE_CHARACTERS // 2 :]}"
+    return unframe(line)
+
+
+def unframe(line: str) -> str:
+    """A line without the box that rich or pip draws around it."""
     framed = _FRAME_LEFT.match(line)
     return _FRAME_RIGHT.sub("", line[framed.end() :]) if framed else line
 

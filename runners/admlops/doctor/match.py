@@ -14,13 +14,16 @@ from admlops.doctor.rules import PHASES, Phase, Rule
 
 CONTEXT_BEFORE = 300
 CONTEXT_AFTER = 30
+PHASE_BEFORE = 120
+PHASE_AFTER = 20
+"""So many lines around a failure tell what the program was doing."""
 EXAMINED_LINES = 6_000
 """So many different lines are compared with the rules, the last ones first; all numbers count as one."""
 _DIGITS = re.compile(r"\d+")
 _TELLING = re.compile(
-    r"(?i)error|fail|fatal|exception|kill|cannot|can't|could ?n[o']t|\bno[nt]?\b|\bun\w|\bin[cv]\w|deni|refus|mis[sm]|time[d -]?out"
+    r"(?i)error|fail|fatal|exception|kill|cannot|can't|could ?n[o']t|\bno[nt]?\b|\bun\w|\bin[cv]\w|deni|refus|mis[sm]|time[d -]{0,2}out"
     r"|many|out of|abort|fault|illegal|brok|damag|corrupt|truncat|quota|dubious|bus\b|\btoo\b|already|wrong|\bnan\b|died|lost"
-    r"|requir|over its|must|restrict|unless|\blow memory|terminat|cancel|externally|command|xid|isn't|does|was removed|limit"
+    r"|requir|over its|must|restrict|unless|\blow memory|terminat|cancel|externally|command|xid|isn't|does|was removed|limit|attempt|detect"
 )
 """Words without which no line is compared with the rules."""
 
@@ -37,10 +40,13 @@ class Hit:
 
 
 class Matcher:
-    """The rules of some phases, asked about one log."""
+    """The rules, asked about one log; with `phases` only theirs, without them each failure's own words decide."""
 
-    def __init__(self, rules: Iterable[Rule], lines: Sequence[str], *, site: Site | None) -> None:
-        self.rules = tuple(rules)
+    def __init__(
+        self, rules: Iterable[Rule], lines: Sequence[str], *, phases: frozenset[Phase] | None, site: Site | None
+    ) -> None:
+        self.rules = tuple(rule for rule in rules if phases is None or phases.intersection(rule.phases))
+        self.phases = phases
         self.lines = lines
         self.site = site
         self._spoken = tuple(rule for rule in self.rules if rule.says is not None and rule.raised is None)
@@ -68,10 +74,12 @@ class Matcher:
     def _begins(rule: Rule, line: str) -> bool:
         return rule.says_pattern.search(line) is not None
 
-    def hit(self, failure: Failure) -> Hit | None:
-        """The most special rule that knows a failure; None for one that is not known."""
+    def hit(self, failure: Failure, until: int) -> Hit | None:
+        """The most special rule that knows a failure; None for one that is not known. `until`: the next one's line."""
+        phases = self.phases or self._phases_of(failure, until)
+        rules = [rule for rule in self.rules if phases.intersection(rule.phases)]
         for group in _in_order(failure):
-            hits = [hit for one in group for hit in self._hits(one, failure)]
+            hits = [hit for one in group for hit in self._hits(one, failure, rules)]
             for hit in sorted(hits, key=lambda one: -one.rule.specificity):
                 probed = self._probe(hit)
                 if probed is not None:
@@ -96,9 +104,14 @@ class Matcher:
         seen = PROBES[hit.rule.probe](self.site, hit.rule.wants)
         return None if seen == REFUTED else Hit(rule=hit.rule, found=hit.found, lines=hit.lines, seen=seen or "")
 
-    def _hits(self, one: Statement, failure: Failure) -> Iterator[Hit]:
+    def _phases_of(self, failure: Failure, until: int) -> frozenset[Phase]:
+        first = max(0, failure.first - PHASE_BEFORE)
+        around = self.lines[first : max(failure.last + 1, min(until, failure.last + PHASE_AFTER))]
+        return phases_of(around, raised=any(one.kind == "raise" for one in failure.said))
+
+    def _hits(self, one: Statement, failure: Failure, rules: Sequence[Rule]) -> Iterator[Hit]:
         named = f"{one.name}: {one.text}" if one.name else one.text
-        for rule in self.rules:
+        for rule in rules:
             if rule.raised_pattern is not None:
                 if not one.name or not rule.raised_pattern.fullmatch(one.name.rsplit(".", 1)[-1]):
                     continue
@@ -163,9 +176,13 @@ def _in_order(failure: Failure) -> Iterator[list[Statement]]:
         yield others
 
 
-def phases_of(lines: Sequence[str]) -> frozenset[Phase]:
-    """What a log is of, by its words: all that it may be."""
-    text = "\n".join(lines[-4_000:])
+def phases_of(lines: Sequence[str], *, raised: bool) -> frozenset[Phase]:
+    """What a program was doing, by its words: all that it may have been. `raised`: it was Python that failed."""
+    text = "\n".join(lines)
+    if wording.INSTALLER.search(text) and not wording.RUNNING.search(text):
+        return frozenset({"install", "compile"})
+    if not raised:
+        return frozenset(PHASES)
     phases: set[Phase] = set()
     if wording.BUILDING.search(text) or wording.INSTALLING.search(text):
         phases |= {"install", "compile"}

@@ -97,5 +97,7 @@ _FORM = {"says", "context", "signal", "warning"}
 
 @cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A rule's expression: a space stands for any white space, because terminals wrap messages."""
-    return re.compile(re.sub(r" +", r"\\s+", pattern))
+    """A rule's expression: a space stands for any white space, because terminals wrap messages; ^ and $ are a line's."""
+    return re.compile(
+        re.sub(r" +([?*+]?)", lambda one: r"\s*" if one[1] in {"?", "*"} else r"\s+", pattern), re.MULTILINE
+    )

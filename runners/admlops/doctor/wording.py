@@ -13,8 +13,10 @@ PREFIX = re.compile(
     | \([\w.]{0,60}[ ]?(?:pid|rank|ip)=[^)\n]{1,80}\)[ ]                                  # ray, vllm
     | (?:ERROR|INFO|WARNING)[ ]\d\d-\d\d[ ]\d\d:\d\d:\d\d[ ]\[?[\w./]{1,80}:\d+\][ ]?     # vllm
     | \d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?[ ]           # services, CI
-    | (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]  # syslog
-    | \[\d\d:\d\d:\d\d\][ ]
+    | (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d[ ]
+      (?:[\w.-]{1,60}[ ][\w./-]{1,60}\[\d+\]:[ ]?)?                                            # syslog
+    | \[?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\]?[ ]
+    | \#\d{1,4}[ ]\d{1,6}\.\d{1,4}[ ]?                                                       # docker build
     | [\w.-]{1,40}[ ]{1,20}\|[ ]                                                          # docker compose
     | stderr:[ ]|>[ ]|E[ ]{3}
     )""",
@@ -62,7 +64,7 @@ ERROR = re.compile(
       | ^[^\s()]{1,300}\(\d+\):[ ](?:fatal[ ])?error
       | ^(?:nvcc|ptxas|nvlink)[ ](?:fatal|error)
       | \bERROR\b | \[error\] | \bFATAL\b | \bCRITICAL\b
-      | ^fatal: | ^E:[ ] | ^E\d{4}[ ] | ^\[E[ :] | ^\[E\] | \[TRT\][ ]\[E\] | \[E\][ ]\[TRT\]
+      | ^fatal: | ^E:[ ] | ^E\d{4}[ ] | ^\[E\d{0,4}[ :] | ^\[E\] | \[TRT\][ ]\[E\] | \[E\][ ]\[TRT\]
       | ^CMake[ ]Error | ^(?:\S{0,200}/)?ld:[ ] | ^make(?:\[\d+\])?:[ ]\*\*\*
       | :[ ]command[ ]not[ ]found$ | :[ ]Permission[ ]denied | :[ ]No[ ]such[ ]file[ ]or[ ]directory$ | :[ ]not[ ]found$
       | (?:^|[ :\d])(?:Segmentation[ ]fault|Bus[ ]error|Aborted|Illegal[ ]instruction|Floating[ ]point[ ]exception|Killed)
@@ -87,14 +89,14 @@ WRAPPER = re.compile(
     r"|^exitcode +:|Failed to build `|The build backend returned an error|^Call to `|ProcessRaisedException"
     r"|(?:^|\.)SystemExit|Exiting with failure status|checkout failed|remote end hung up unexpectedly"
     r"|Could not read from remote repository|InstallationSubprocessError|installation-subprocess|legacy-install-failure"
-    r"|RayTaskError|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
+    r"|RayTaskError|CondaEnvException|executor failed running|^##\[error\]Process completed|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
     r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$|Complete output|exit code: \d"
 )
 """Who started the program that failed says so: what failed is said before it, or after it."""
 AFTERMATH = re.compile(
     r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
     r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer|exited unexpectedly"
-    r"|Watchdog caught collective|leaked semaphore|Some NCCL operations have failed|taking the entire process down"
+    r"|Watchdog caught collective|watchdog got stuck|leaked semaphore|Some NCCL operations have failed|taking the entire process down"
     r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError|DistStoreError|store->get"
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
     r"|Connection refused|(?:^|[ :\d])Killed$"
@@ -109,6 +111,10 @@ BUILDING = re.compile(
     r"\bnvcc\b|\bninja\b|\bg\+\+|\bgcc\b|cc1plus|cpp_extension\.py|build_ext|bdist_wheel|setup\.py|[Bb]uilding (?:wheel|editable)"
     r"|Failed to build|subprocess-exited|\bcicc\b|\bptxas\b|build_meta|compilation terminated|egg_info"
 )
+INSTALLER = re.compile(
+    r"subprocess-exited-with-error|Getting requirements to build|[Bb]uilding wheel|build backend|egg_info|bdist_wheel"
+    r"|metadata-generation-failed|running (?:build_ext|develop|install)|pyproject_hooks|pip-install-|build_meta"
+)
 INSTALLING = re.compile(
     r"(?m)^(?:Collecting |Looking in (?:links|indexes)|Installing collected|Resolved \d|Prepared \d|Solving environment|× )"
     r"|\bpip(?:3|\._vendor| install| subprocess)|No solution found|^error: .{0,40}[Ff]etch|repodata|^ERROR: (?:Could not|No matching)"
@@ -118,4 +124,8 @@ RUNNING = re.compile(
     r"Epoch ?\[|\bmmdet\b.{0,30}- INFO|mmengine|runner|tools/(?:dist_)?(?:train|test)|\bdataloader\b|DataLoader"
     r"|elastic|load_checkpoint|\bforward\b|torch/nn/modules"
 )
+WELL = re.compile(
+    r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss|^(?:Done|Finished|Results saved)"
+)
+"""How the end of a log reads where nothing failed."""
 SUCCESS = re.compile(r"^Successfully (?:installed|built)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d")
