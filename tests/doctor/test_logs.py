@@ -1,4 +1,4 @@
-"""The doctor on logs as people paste them: each is explained by the rule that it is labelled with, or called unknown."""
+"""The doctor on logs as people paste them: each is explained by the rule of its label, or called unknown."""
 
 from __future__ import annotations
 

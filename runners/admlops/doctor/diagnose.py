@@ -99,7 +99,7 @@ def explain(
     plain = [bare(line) for line in lines]
     matcher = Matcher(load_rules(), plain, phases=None if phases is None else frozenset(phases), site=site)
     model = model or _whose(lines)
-    failures = find_failures(plain, matcher.known)
+    failures = find_failures(plain, matcher.loud, matcher.known)
     ends = [*(one.first for one in failures[1:]), len(lines)]
     findings = _distinct([_find(one, end, matcher, lines, model) for one, end in zip(failures, ends, strict=False)])
     if not findings:

@@ -20,8 +20,9 @@ NEAR = 40
 """A tool's error so many lines before an exception belongs to it, unless it is known by itself."""
 APART = 200
 """Errors of tools that stand so many lines apart are two failures."""
-LAST_LINES = 30
-"""Where nothing says clearly that it failed, these are looked at."""
+LOUD_LINES = 2_000
+"""So many different lines are examined, the last ones first; lines that differ in their numbers alone count as one."""
+_DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +74,40 @@ def bare(line: str) -> str:
     return unframe(line).strip()
 
 
-def find_failures(lines: Sequence[str], known: Sequence[bool]) -> list[Failure]:
+def shape_of(line: str) -> str:
+    """A line with all numbers alike."""
+    return _DIGITS.sub("0", line)
+
+
+def is_loud(line: str) -> bool:
+    """Whether a line has a word with which failures are told: a quick look before the careful one."""
+    low = line.lower()
+    return any(word in low for word in wording.WORDS)
+
+
+def loud_lines(lines: Sequence[str]) -> list[bool]:
+    """For each line, whether it is worth a careful look: LOUD_LINES different ones at most, from the end."""
+    shapes: set[str] = set()
+    loud = [False] * len(lines)
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at] and is_loud(lines[at]):
+            shapes.add(shape_of(lines[at]))
+            loud[at] = True
+            if len(shapes) >= LOUD_LINES:
+                break
+    return loud
+
+
+def find_failures(lines: Sequence[str], loud: Sequence[bool], known: Sequence[bool]) -> list[Failure]:
     """The failures of a log in their order.
 
     Args:
         lines: the log's bare lines.
+        loud: for each line, whether it may say that something failed.
         known: for each line, whether some rule knows its words.
     """
     failures: deque[Failure] = deque(maxlen=FAILURES_AT_MOST)
-    for one in _statements(lines, known):
+    for one in _statements(lines, loud, known):
         current = failures[-1] if failures else None
         if current is None or not _belongs(one, current, known):
             failures.append(Failure(said=[one]))
@@ -109,17 +135,20 @@ def _belongs(one: Statement, current: Failure, known: Sequence[bool]) -> bool:
     return not known[one.first] and one.start - current.last < NEAR
 
 
-def _statements(lines: Sequence[str], known: Sequence[bool]) -> Iterator[Statement]:
-    at = 0
+def _statements(lines: Sequence[str], loud: Sequence[bool], known: Sequence[bool]) -> Iterator[Statement]:
+    quiet: set[str] = set()
+    at = loud.index(True) if any(loud) else len(lines)
     while at < len(lines):
         line = lines[at]
-        if wording.TRACEBACK.search(line) or wording.ORIGINAL.match(line):
+        if "(most recent call last)" in line or wording.ORIGINAL.match(line):
             one, at = _traced(lines, at)
             if one is not None:
                 yield one
             continue
-        one = _said(lines, at, known) if line else None
+        shape = shape_of(line) if loud[at] else ""
+        one = _said(lines, at, known) if shape and shape not in quiet else None
         if one is None:
+            quiet.add(shape)
             at += 1
             continue
         yield one

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from admlops.doctor import wording
-from admlops.doctor.failures import Failure, Statement
+from admlops.doctor.failures import Failure, Statement, is_loud, loud_lines, shape_of
 from admlops.doctor.probes import PROBES, REFUTED, Site
 from admlops.doctor.rules import PHASES, Phase, Rule
 
@@ -17,15 +17,8 @@ CONTEXT_AFTER = 30
 PHASE_BEFORE = 120
 PHASE_AFTER = 20
 """So many lines around a failure tell what the program was doing."""
-EXAMINED_LINES = 6_000
-"""So many different lines are compared with the rules, the last ones first; all numbers count as one."""
-_DIGITS = re.compile(r"\d+")
-_TELLING = re.compile(
-    r"(?i)error|fail|fatal|exception|kill|cannot|can't|could ?n[o']t|\bno[nt]?\b|\bun\w|\bin[cv]\w|deni|refus|mis[sm]|time[d -]{0,2}out"
-    r"|many|out of|abort|fault|illegal|brok|damag|corrupt|truncat|quota|dubious|bus\b|\btoo\b|already|wrong|\bnan\b|died|lost"
-    r"|requir|over its|must|restrict|unless|\blow memory|terminat|cancel|externally|command|xid|isn't|does|was removed|limit|attempt|detect"
-)
-"""Words without which no line is compared with the rules."""
+WARNINGS_FROM = 6_000
+"""So many lines from the end are searched for warnings, where nothing failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +45,21 @@ class Matcher:
         self._spoken = tuple(rule for rule in self.rules if rule.says is not None and rule.raised is None)
 
     @cached_property
+    def loud(self) -> list[bool]:
+        """For each line, whether it may say that something failed."""
+        return loud_lines(self.lines)
+
+    @cached_property
     def known(self) -> list[bool]:
         """For each line, whether a rule knows its words; a warning's do not count."""
         answers: dict[str, bool] = {}
         known = [False] * len(self.lines)
-        for at in range(len(self.lines) - 1, -1, -1):
+        for at, loud in enumerate(self.loud):
             line = self.lines[at]
-            if not line or not _TELLING.search(line) or wording.WARNING.search(line) or wording.FRAME.match(line):
+            if not loud or wording.NOT_A_FAILURE.search(line) or wording.WARNING.search(line):
                 continue
-            if wording.NOT_A_FAILURE.search(line):
-                continue
-            key = _DIGITS.sub("0", line)
+            key = shape_of(line)
             if key not in answers:
-                if len(answers) >= EXAMINED_LINES:
-                    break
                 answers[key] = any(self._begins(rule, line) for rule in self._spoken if not rule.warning)
             known[at] = answers[key]
         return known
@@ -89,8 +83,8 @@ class Matcher:
     def warning(self) -> Hit | None:
         """The last warning of a log that a rule knows as a failure to come."""
         rules = [rule for rule in self.rules if rule.warning]
-        for at in range(len(self.lines) - 1, max(-1, len(self.lines) - EXAMINED_LINES), -1):
-            for rule in rules if _TELLING.search(self.lines[at]) else ():
+        for at in range(len(self.lines) - 1, max(-1, len(self.lines) - WARNINGS_FROM), -1):
+            for rule in rules if is_loud(self.lines[at]) else ():
                 found = rule.says_pattern.search(self.lines[at])
                 hit = None if found is None else self._probe(Hit(rule=rule, found=found, lines=(at,)))
                 if hit is not None:

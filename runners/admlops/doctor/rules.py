@@ -77,7 +77,7 @@ def load_rules() -> tuple[Rule, ...]:
 
 
 def _read(path: Path) -> list[Rule]:
-    """A file's rules. `phases` at its top holds for those that name none; `or` lists other forms of the same failure."""
+    """A file's rules. `phases` at its top holds for those that name none; `or` lists other forms of a failure."""
     family = tomllib.loads(path.read_text())
     rules: list[dict[str, Any]] = []
     for one in family["rule"]:
@@ -97,7 +97,7 @@ _FORM = {"says", "context", "signal", "warning"}
 
 @cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A rule's expression: a space stands for any white space, because terminals wrap messages; ^ and $ are a line's."""
+    """A rule's expression: a space stands for any white space, as terminals wrap messages; ^ and $ are a line's."""
     return re.compile(
         re.sub(r" +([?*+]?)", lambda one: r"\s*" if one[1] in {"?", "*"} else r"\s+", pattern), re.MULTILINE
     )

@@ -41,7 +41,10 @@ ANY_RAISE = re.compile(rf"^{_NAME}(?::(?P<said>\s.*|$)|$)")
 _KINDS = (
     r"Error|Exception|Interrupt|Exit|Fail|NotFound|NotImplemented|InvalidArgument|InvalidProtobuf|IsEnabled|Mismatch"
 )
-_CALLED = rf"(?P<name>(?:[A-Za-z_]\w{{0,80}}\.){{0,8}}[A-Za-z_]\w{{0,80}}(?:{_KINDS})|cv2\.error|Exception|ResolvePackageNotFound)"
+_CALLED = (
+    rf"(?P<name>(?:[A-Za-z_]\w{{0,80}}\.){{0,8}}[A-Za-z_]\w{{0,80}}(?:{_KINDS})"
+    r"|cv2\.error|Exception|ResolvePackageNotFound)"
+)
 RAISE = re.compile(rf"^{_CALLED}(?::(?P<said>.*)|$)")
 """An exception's line that stands without its traceback."""
 RAISE_WITHIN = re.compile(
@@ -50,8 +53,72 @@ RAISE_WITHIN = re.compile(
 )
 """An exception's line after words of whoever reports it, the last one of a line."""
 
+WORDS = (
+    *("error", "fail", "fatal", "excep", "kill", "cannot", "can't", "could", "not ", " no ", "no ", "unab", "unsup"),
+    *(
+        "undef",
+        "unknown",
+        "unexp",
+        "uncorr",
+        "unsat",
+        "unrec",
+        "unhand",
+        "unsafe",
+        "unadv",
+        "unavail",
+        "inval",
+        "incomp",
+    ),
+    *(
+        "incons",
+        "deni",
+        "refus",
+        "miss",
+        "mism",
+        "time out",
+        "timed",
+        "timeout",
+        "time-out",
+        "out of",
+        "abort",
+        "fault",
+    ),
+    *("illegal", "broken", "damag", "corrupt", "trunc", "quota", "dubious", "too ", "already", "wrong", "nan ", "died"),
+    *("lost", "requir", "must", "restrict", "low memory", "terminat", "cancel", "externally", "xid", "isn't", "does"),
+    *(
+        "removed",
+        "limit",
+        "attempt",
+        "detect",
+        "\u00d7 ",
+        "[e",
+        "exit",
+        "panic",
+        "critical",
+        "assert",
+        "stopped",
+        "closed",
+    ),
+    *(
+        "interrupt",
+        "leak",
+        "many",
+        "conflict",
+        "in use",
+        "over its",
+        "problem",
+        "certificate",
+        "dumped",
+        "empty",
+        "unles",
+    ),
+    *("stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root", "initialized"),
+)
+"""A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
+
 WARNING = re.compile(
-    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:|\[TRT\] \[W\]|^WARNING"
+    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
+    r"|\[TRT\] \[W\]|^WARNING"
     r"|^\[!\] |Retrying \(Retry|UserWarning"
 )
 NOT_A_FAILURE = re.compile(
@@ -67,7 +134,8 @@ ERROR = re.compile(
       | ^fatal: | ^E:[ ] | ^E\d{4}[ ] | ^\[E\d{0,4}[ :] | ^\[E\] | \[TRT\][ ]\[E\] | \[E\][ ]\[TRT\]
       | ^CMake[ ]Error | ^(?:\S{0,200}/)?ld:[ ] | ^make(?:\[\d+\])?:[ ]\*\*\*
       | :[ ]command[ ]not[ ]found$ | :[ ]Permission[ ]denied | :[ ]No[ ]such[ ]file[ ]or[ ]directory$ | :[ ]not[ ]found$
-      | (?:^|[ :\d])(?:Segmentation[ ]fault|Bus[ ]error|Aborted|Illegal[ ]instruction|Floating[ ]point[ ]exception|Killed)
+      | (?:^|[ :\d])
+        (?:Segmentation[ ]fault|Bus[ ]error|Aborted|Illegal[ ]instruction|Floating[ ]point[ ]exception|Killed)
         (?:[ ]\(core[ ]dumped\))?$
       | ^terminate[ ]called | ^curl:[ ]\(\d+\) | export[ ]failure | ^×[ ] | ^FAILED[ ] | ^panic: | panicked[ ]at[ ]
       | ^Assertion[ ].{1,300}[ ]failed | Assertion[ ].{1,300}[ ]failed\.?$""",
@@ -81,23 +149,32 @@ FAINT = re.compile(
 
 WRAPPER = re.compile(
     r"ChildFailedError|CalledProcessError|ninja: build stopped|Error compiling objects for extension"
-    r"|Error building extension|error: command .{1,300} failed with exit (?:status|code)|Failed building (?:wheel|editable)"
-    r"|ERROR: Failed to build|^Failed to build|Could not build wheels|metadata-generation-failed|subprocess-exited-with-error"
+    r"|Error building extension|error: command .{1,300} failed with exit (?:status|code)"
+    r"|Failed building (?:wheel|editable)"
+    r"|ERROR: Failed to build|^Failed to build|Could not build wheels|metadata-generation-failed"
+    r"|subprocess-exited-with-error"
     r"|^error: failed to build|did not run successfully|originates from a subprocess|^make(?:\[\d+\])?: \*\*\*"
     r"|compilation terminated|errors? detected in the compilation|ld returned \d+ exit status|^FAILED: "
     r"|Command errored out with exit status|failed \(exitcode: |Sending process \d+ closing signal"
     r"|^exitcode +:|Failed to build `|The build backend returned an error|^Call to `|ProcessRaisedException"
     r"|(?:^|\.)SystemExit|Exiting with failure status|checkout failed|remote end hung up unexpectedly"
-    r"|Could not read from remote repository|InstallationSubprocessError|installation-subprocess|legacy-install-failure"
-    r"|RayTaskError|CondaEnvException|executor failed running|^##\[error\]Process completed|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
-    r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$|Complete output|exit code: \d"
+    r"|Could not read from remote repository|InstallationSubprocessError|installation-subprocess"
+    r"|legacy-install-failure"
+    r"|RayTaskError|CondaEnvException|executor failed running|^##\[error\]Process completed"
+    r"|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process"
+    r"|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
+    r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$"
+    r"|Complete output|exit code: \d"
 )
 """Who started the program that failed says so: what failed is said before it, or after it."""
 AFTERMATH = re.compile(
     r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
-    r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer|exited unexpectedly"
-    r"|Watchdog caught collective|watchdog got stuck|leaked semaphore|Some NCCL operations have failed|taking the entire process down"
-    r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError|DistStoreError|store->get"
+    r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer"
+    r"|exited unexpectedly"
+    r"|Watchdog caught collective|watchdog got stuck|leaked semaphore|Some NCCL operations have failed"
+    r"|taking the entire process down"
+    r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError"
+    r"|DistStoreError|store->get"
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
     r"|Connection refused|(?:^|[ :\d])Killed$"
 )
@@ -108,7 +185,8 @@ END_OF_MESSAGE = re.compile(
     r"|^-{20,}|^={20,}|^hint: | - (?:INFO|WARNING|ERROR) - |^\[?(?:INFO|DEBUG)\b"
 )
 BUILDING = re.compile(
-    r"\bnvcc\b|\bninja\b|\bg\+\+|\bgcc\b|cc1plus|cpp_extension\.py|build_ext|bdist_wheel|setup\.py|[Bb]uilding (?:wheel|editable)"
+    r"\bnvcc\b|\bninja\b|\bg\+\+|\bgcc\b|cc1plus|cpp_extension\.py|build_ext|bdist_wheel|setup\.py"
+    r"|[Bb]uilding (?:wheel|editable)"
     r"|Failed to build|subprocess-exited|\bcicc\b|\bptxas\b|build_meta|compilation terminated|egg_info"
 )
 INSTALLER = re.compile(
@@ -117,7 +195,8 @@ INSTALLER = re.compile(
 )
 INSTALLING = re.compile(
     r"(?m)^(?:Collecting |Looking in (?:links|indexes)|Installing collected|Resolved \d|Prepared \d|Solving environment|× )"
-    r"|\bpip(?:3|\._vendor| install| subprocess)|No solution found|^error: .{0,40}[Ff]etch|repodata|^ERROR: (?:Could not|No matching)"
+    r"|\bpip(?:3|\._vendor| install| subprocess)|No solution found|^error: .{0,40}[Ff]etch|repodata"
+    r"|^ERROR: (?:Could not|No matching)"
     r"|metadata-generation|^Requirement already"
 )
 RUNNING = re.compile(
@@ -125,7 +204,8 @@ RUNNING = re.compile(
     r"|elastic|load_checkpoint|\bforward\b|torch/nn/modules"
 )
 WELL = re.compile(
-    r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss|^(?:Done|Finished|Results saved)"
+    r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
+    r"|^(?:Done|Finished|Results saved)"
 )
 """How the end of a log reads where nothing failed."""
 SUCCESS = re.compile(r"^Successfully (?:installed|built)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d")
