@@ -194,7 +194,8 @@ INSTALLER = re.compile(
     r"|metadata-generation-failed|running (?:build_ext|develop|install)|pyproject_hooks|pip-install-|build_meta"
 )
 INSTALLING = re.compile(
-    r"(?m)^(?:Collecting |Looking in (?:links|indexes)|Installing collected|Resolved \d|Prepared \d|Solving environment|× )"
+    r"(?m)^(?:Collecting |Looking in (?:links|indexes)|Installing collected|Resolved \d|Prepared \d|× )"
+    r"|^Solving environment"
     r"|\bpip(?:3|\._vendor| install| subprocess)|No solution found|^error: .{0,40}[Ff]etch|repodata"
     r"|^ERROR: (?:Could not|No matching)"
     r"|metadata-generation|^Requirement already"
