@@ -145,7 +145,11 @@ def _print(found: dict[str, Any]) -> None:
         click.echo(f"  only its end was looked at: {found['skipped_bytes'] / 1e6:.0f} MB before it were passed over")
     for one in earlier:
         known = one["diagnosis"]
-        said = f"{known['cause']} (rule {known['rule']})" if known else f"not known: {one['quoted'][-1:] or ['']}"
+        said = (
+            f"{known['cause']} (rule {known['rule']})"
+            if known
+            else f"not known: {one['quoted'][-1] if one['quoted'] else ''}"
+        )
         click.echo(f"  before, line {one['line']}: {said}")
     if found["went_on"]:
         click.echo(f"  line {last['line']}: {last['quoted'][0] if last['quoted'] else ''}")

@@ -176,7 +176,7 @@ AFTERMATH = re.compile(
     r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError"
     r"|DistStoreError|store->get"
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
-    r"|Connection refused|(?:^|[ :\d])Killed$"
+    r"|Connection refused|fatal: not a git repository|(?:^|[ :\d])Killed$"
 )
 """What other processes, or the same one on its way out, say once something has failed; a failure where nothing has."""
 
