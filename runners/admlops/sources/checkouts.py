@@ -207,8 +207,6 @@ def find_problems(layout: Layout, source: PinnedSource) -> tuple[str, ...]:
     if len({commit for _, commit in source.pins}) > 1:
         named = ", ".join(f"{where} says {commit[:12]}" for where, commit in source.pins)
         problems.append(f"the pins differ: {named}")
-    if not any(where.startswith("the submodule") for where, _ in source.pins) and (layout.root / ".git").exists():
-        problems.append(f"it is no submodule of this checkout: git submodule add {redact(source.repository)}")
     state = read_state(source.path(layout))
     if state.commit is None:
         problems.append("it is not fetched")
