@@ -51,7 +51,6 @@ def compare(
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
-    from admlops.reports import write_report
 
     layout = find_layout()
     named = [name.strip() for text in names for name in text.split(",") if name.strip()]
@@ -71,7 +70,20 @@ def compare(
         random_weights=random_weights,
         also=also,
     )
-    page = write_report(target / "report.html", done.run_data(), done.summary, data=done.data[0], also=done.data[1:])
+    show_comparison(done, as_json=as_json)
+
+
+def show_comparison(done: Comparison, *, as_json: bool) -> None:
+    """Write the page of a comparison beside its summary, and print the summary as a table or as JSON.
+
+    Raises:
+        RunFailedError: a model that was set up failed, wholly or on some samples.
+        EnvError: no model ran.
+    """
+    from admlops.reports import write_report
+
+    target = done.summary_path.with_name("report.html")
+    page = write_report(target, done.run_data(), done.summary, data=done.data[0], also=done.data[1:])
     if as_json:
         click.echo(json.dumps(done.summary, indent=1))
     else:

@@ -18,6 +18,7 @@ from admlops.cli.streams import discard_output, nothing_is_printed, prepare_stre
 from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
+    "check": ("admlops.cli.check:check", "Check that models work here: one step by step, or all side by side."),
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "List, fetch, verify and add published weights."),
     "compare": ("admlops.cli.compare:compare", "Put models side by side: run what is missing, evaluate, rank."),
     "data": ("admlops.cli.data:data", "Make synthetic data sets; check and index any."),

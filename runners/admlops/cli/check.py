@@ -1,0 +1,160 @@
+"""`admlops check`: whether models work here."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from admlops.cli.options import FOLDER, selection_options
+
+if TYPE_CHECKING:
+    from admlops.core.paths import Layout
+    from admlops.pipeline.check import Checked
+    from admlops.pipeline.run import RunRequest
+
+
+@click.command(epilog="Example: admlops check GroundPlane")
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@selection_options
+@click.option("--full", is_flag=True, help="Hash every file of MODEL's environment.")
+@click.option("--missing", is_flag=True, help="Run nothing: say which data sets and weights a person must fetch.")
+@click.option("--models", "names", metavar="A,B,…", help="Compare these side by side instead of all models.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the comparison's files.")
+@click.option("--also", type=FOLDER, help="A second data set to compare on, for models that --data is not for.")
+@click.option("--fresh", is_flag=True, hidden=True)  # what a comparison of this command always does
+@click.option("--random-weights", is_flag=True, hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(
+    models: tuple[str, ...],
+    full: bool,
+    missing: bool,
+    names: str | None,
+    out: Path | None,
+    also: Path | None,
+    as_json: bool,
+    fresh: bool,
+    random_weights: bool,
+    **options: Any,
+) -> None:
+    """Say whether MODEL works here, from its sources to its report; without MODEL, compare all models.
+
+    With MODEL: its sources are as pinned, its environment is what its locks say and works on this machine, and two
+    samples run, are evaluated and drawn. Stops at the first thing that is not so and ends with 2, or with 1 if the
+    model itself fails.
+
+    Without: every model that is set up runs and is evaluated; the table says ready, degraded (and why), failed (what
+    to do) or not set up (what is missing). Without a GPU the networks run on the first two samples only.
+
+    Real data and weights are taken where they are set up, else synthetic scenes are made and random weights drawn.
+    """
+    from admlops.core.errors import UsageError
+    from admlops.core.paths import find_layout
+
+    layout = find_layout()
+    if models and (names or out):
+        raise UsageError(
+            "--models and --out are for a comparison, and MODEL is checked alone",
+            hint=f"admlops check {models[0]}   # or: admlops check --models {','.join(models)}",
+        )
+    if missing:
+        _print_missing(layout, models or _split(names), as_json)
+    elif models:
+        _check_each(layout, models, full, as_json, options)
+    elif full:
+        raise UsageError("--full is for the environment of one MODEL", hint="admlops check GroundPlane --full")
+    else:
+        _compare_all(layout, _split(names), out, as_json, {**options, "also": also})
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip() and name.strip() != "all")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bool, options: dict[str, Any]) -> None:
+    """Check one model after the other; a model that fails keeps none of the others from being checked."""
+    from admlops.catalog import load_model
+    from admlops.cli.env_manage import hashing
+    from admlops.cli.progress import show_progress
+    from admlops.pipeline.check import CheckRequest, check_model
+
+    def request(model: str, data: Path) -> RunRequest:
+        from admlops.cli.options import make_request
+
+        return make_request(layout, model=model, options={**options, "data": data})
+
+    for name in models:
+        load_model(layout, name)  # a mistyped name is told before minutes of work
+    checked = []
+    for name in models:
+        asked = CheckRequest(
+            model=name, make_request=request, variant=options["variant"], data=options["data"], full=full
+        )
+        checked.append(check_model(layout, asked, say=_say, show_progress=show_progress, hashing=hashing))
+        if not as_json:
+            _print_checked(checked[-1], last=len(checked) == len(models))
+    if as_json:
+        click.echo(json.dumps([one.to_json() for one in checked], indent=1))
+    errors = [one.error for one in checked if one.error is not None]
+    if errors:
+        raise max(errors, key=lambda error: error.exit_code)
+
+
+def _print_checked(one: Checked, *, last: bool) -> None:
+    if one.error is None:
+        weights = ", with random weights" if one.random_weights else ""
+        click.echo(f"report: {one.report}\n{one.model} works{weights}")
+    elif not last:
+        _say(f"{one.model}: {one.steps[-1].name}: {one.error}")
+
+
+def _compare_all(
+    layout: Layout, names: tuple[str, ...], out: Path | None, as_json: bool, options: dict[str, Any]
+) -> None:
+    from admlops.catalog import list_models
+    from admlops.cli.compare import show_comparison
+    from admlops.cli.options import make_request
+    from admlops.cli.progress import show_progress
+    from admlops.pipeline.check import plan_comparison
+    from admlops.pipeline.compare import compare_models
+
+    chosen = names or tuple(list_models(layout))
+    plan = plan_comparison(
+        layout, chosen, data=options["data"], also=options["also"], device=options["device"], say=_say
+    )
+    options |= {"data": plan.data, "limit": options["limit"] or plan.limit}
+    done = compare_models(
+        layout,
+        chosen,
+        make_request(layout, model=chosen[0], options=options),
+        target=out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}",
+        fresh=True,
+        say=_say,
+        show_progress=show_progress,
+        random_weights=True,
+        also=plan.also,
+    )
+    show_comparison(done, as_json=as_json)
+
+
+def _print_missing(layout: Layout, names: tuple[str, ...], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from admlops.catalog import list_models, load_model
+    from admlops.pipeline.default_data import find_missing
+
+    found = find_missing(layout, [load_model(layout, name) for name in names or list_models(layout)])
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    for one in found:
+        click.echo(f"{one.name}, for {', '.join(one.models)}: {one.how}")
+    if not found:
+        click.echo("nothing is missing")

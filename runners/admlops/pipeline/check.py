@@ -1,0 +1,282 @@
+"""Whether models work here: one model step by step, from its sources to its report, or all of them side by side."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError
+from admlops.core.paths import Layout
+from admlops.datasets.base import DataSet, open_data
+from admlops.environments.integrity import verification
+from admlops.environments.inventory import Installed, locked_conda, locked_python, select
+from admlops.environments.probing import probe
+from admlops.evaluation.evaluate import evaluate_run
+from admlops.execution.deadlines import DEFAULT_DEADLINES
+from admlops.execution.scene_job import Summary
+from admlops.health.machine import describe_machine
+from admlops.pipeline.compare import RANDOM_WEIGHTS, ShowProgress
+from admlops.pipeline.default_data import DATA_KINDS, Say, ensure_data, kind_of, lacks_weights
+from admlops.pipeline.run import RunRequest, run_model
+from admlops.reports import load_run_data, write_report
+from admlops.results.run_folder import RunFolder
+from admlops.sources.checkouts import find_problems, list_sources
+
+SAMPLES = 2
+"""How many samples a network is tried on: enough to see that it works, and a minute's work without a GPU."""
+CPU_CALL_S = 1800.0
+"""What one sample of a network may take on a CPU that others use too [s]."""
+SHOWN_DIFFERENCES = 5
+
+MakeRequest = Callable[[str, Path], RunRequest]
+"""The user's options as a request, for a model's name and the root of the data set that was chosen."""
+Hashing = Callable[[str], AbstractContextManager[verification.Watch | None]]
+"""Shows how far the hashing of an environment is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing that was looked at, and what was found."""
+
+    name: str
+    ok: bool
+    said: str
+
+
+@dataclass(kw_only=True)
+class Checked:
+    """What a check of one model found. `error` is what stopped it; None if the model works."""
+
+    model: str
+    steps: list[Step] = field(default_factory=list)
+    run: str | None = None
+    random_weights: bool = False
+    report: Path | None = None
+    error: AdmlopsError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        error = self.error
+        return {
+            "model": self.model,
+            "works": error is None,
+            "steps": [{"step": one.name, "ok": one.ok, "said": one.said} for one in self.steps],
+            "run": self.run,
+            "random_weights": self.random_weights,
+            "report": None if self.report is None else str(self.report),
+            "error": None if error is None else {"message": error.message, "hint": error.hint},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonPlan:
+    """On what all models are tried: the data set, one of another kind for those that need it, how many samples."""
+
+    data: Path
+    also: Path | None
+    limit: int | None
+
+
+def plan_comparison(
+    layout: Layout, names: Sequence[str], *, data: Path | None, also: Path | None, device: str = "auto", say: Say
+) -> ComparisonPlan:
+    """Choose the data for a comparison of `names`: `data` if it is named, else nuScenes, real or synthetic.
+
+    Models that read another kind get `also`, or the data set of that kind, real or synthetic. Without a GPU, networks
+    run on the first two samples only.
+
+    Raises:
+        CatalogError: there is no model of that name.
+        AdmlopsError: no data set is there, and none can be made.
+    """
+    models = [load_model(layout, name) for name in names]
+    networks = networks_here(layout, models)
+    chosen = data or ensure_data(layout, "nuscenes", say=say)
+    own_kind = kind_of(chosen)
+    embedded = [model for model in models if model.source.kind == "embedded"]
+    others = {model.dataset for model in (*networks, *embedded)} - {own_kind}
+    second = also or next((ensure_data(layout, kind, say=say) for kind in DATA_KINDS if kind in others), None)
+    return ComparisonPlan(data=chosen, also=second, limit=SAMPLES if networks and _on_cpu(device) else None)
+
+
+def networks_here(layout: Layout, models: Iterable[Model]) -> list[Model]:
+    """The models with a source of their own that can run here, if only with random weights."""
+    networks = (model for model in models if model.source.kind == "git")
+    return [model for model in networks if setup_status(layout, model, weights=False) == READY]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest:
+    """What to check. `variant` is the model's default one if None, `data` a root of the kind that the model reads.
+
+    `make_request` makes the run's request out of the user's options. With `full` every file of the environment is
+    hashed.
+    """
+
+    model: str
+    make_request: MakeRequest
+    variant: str | None = None
+    data: Path | None = None
+    full: bool = False
+
+
+def check_model(
+    layout: Layout, request: CheckRequest, *, say: Say, show_progress: ShowProgress, hashing: Hashing
+) -> Checked:
+    """Look at one model from its sources to its report, and stop at the first thing that is not so.
+
+    Raises:
+        CatalogError: there is no such model, or its `model.toml` is wrong.
+    """
+    return _Check(layout, request, say, show_progress, hashing).go()
+
+
+class _Check:
+    """The steps of one check, in order; a later one uses what an earlier one found."""
+
+    def __init__(
+        self, layout: Layout, request: CheckRequest, say: Say, show_progress: ShowProgress, hashing: Hashing
+    ) -> None:
+        self.layout, self.request = layout, request
+        self.say, self.show_progress, self.hashing = say, show_progress, hashing
+        self.model = load_model(layout, request.model)
+        self.checked = Checked(model=self.model.name)
+
+    def go(self) -> Checked:
+        steps: tuple[tuple[str, Callable[[], str]], ...] = (
+            ("sources", self.verify_sources),
+            ("environment", self.verify_environment),
+            ("probe", self.probe_environment),
+            ("adapter", self.find_adapter),
+            ("data", self.choose_data),
+            ("run", self.run_samples),
+            ("evaluation", self.evaluate),
+            ("report", self.draw),
+        )
+        for name, look in steps:
+            try:
+                said = look()
+            except AdmlopsError as error:
+                self.checked.steps.append(Step(name=name, ok=False, said=error.message))
+                self.checked.error = error
+                break
+            self.checked.steps.append(Step(name=name, ok=True, said=said))
+            self.say(f"{self.model.name}: {name}: {said}")
+        return self.checked
+
+    def verify_sources(self) -> str:
+        sources = list_sources(self.layout, [self.model])
+        problems = [f"{one.folder}: {problem}" for one in sources for problem in find_problems(self.layout, one)]
+        if problems:
+            raise EnvError("\n".join(problems), hint=f"admlops sources fetch {self.model.name}")
+        return f"{', '.join(one.folder for one in sources)} as pinned" if sources else "they are the project's own"
+
+    def verify_environment(self) -> str:
+        chosen = self.request.variant or self.model.default_variant
+        if chosen not in self.model.variants:
+            setup_status(self.layout, self.model, chosen)  # names the variants that there are
+        self.installed = select(self.layout, [self.model.name], variant=chosen)
+        return "; ".join([self._verify(one) for one in self.installed])
+
+    def _verify(self, one: Installed) -> str:
+        name = one.prefix.name
+        if one.state != "ready":
+            option = f" --variant {self.request.variant}" if self.request.variant else ""
+            raise EnvError(f"{name}: its state is {one.state}", hint=f"admlops env install {self.model.name}{option}")
+        with self.hashing(name) as watch:
+            report = verification.verify(
+                one.prefix,
+                full=self.request.full,
+                conda=locked_conda(one),
+                python=locked_python(one),
+                watch=watch,
+            )
+        if not report.clean:
+            shown = [f"{one.path} {one.reason}" for one in report.differences[:SHOWN_DIFFERENCES]]
+            listed = "\n".join([f"{name}: {len(report.differences)} differences", *shown])
+            raise EnvError(listed, hint=f"admlops env repair {name}")
+        return f"{name} as its packages and lock say ({report.files_checked} files of {report.packages} packages)"
+
+    def probe_environment(self) -> str:
+        said = []
+        for one in self.installed:
+            checks = probe(one)
+            said.append(f"{len(checks)} checks passed in {sum(check['seconds'] for check in checks):.1f} s")
+        return "; ".join(said)
+
+    def find_adapter(self) -> str:
+        if not self.model.adapter.is_file():
+            raise EnvError(
+                f"{self.model.name} has no adapter yet ({self.model.adapter}): its sources and environment are right, "
+                "but nothing can run it",
+                hint="write demo.py as docs/adding-a-model.md says, or try: admlops check GroundPlane",
+            )
+        return str(self.model.adapter)
+
+    def choose_data(self) -> str:
+        self.data = self.request.data or ensure_data(self.layout, self.model.dataset, say=self.say)
+        return str(self.data)
+
+    def run_samples(self) -> str:
+        request = self._run_request()
+        with self.show_progress() as watch:
+            self.run, summary = run_model(self.layout, request, say=self.say, on_progress=watch)
+        self.checked.run = self.run.header.run
+        _raise_for(summary, self.run)
+        note = ", with random weights: the results mean nothing" if self.checked.random_weights else ""
+        return f"{summary.ok} samples ok{note} ({self.checked.run})"
+
+    def _run_request(self) -> RunRequest:
+        """The user's request, on the first samples; patient with a network on a CPU, unless a limit was given."""
+        asked = self.request.make_request(self.model.name, self.data)
+        changes: dict[str, Any] = {"name": f"check-{self.model.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"}
+        changes["name"] += f"-{secrets.token_hex(2)}"
+        if asked.selection.limit is None:
+            changes["selection"] = replace(asked.selection, limit=SAMPLES)
+        if lacks_weights(self.layout, self.model):
+            self.say(f"{self.model.name}: its weights are not fetched: random ones take their place")
+            changes["weights"] = RANDOM_WEIGHTS
+            self.checked.random_weights = True
+        if asked.deadlines == DEFAULT_DEADLINES and self.model.source.kind == "git" and _on_cpu(asked.device):
+            changes["deadlines"] = DEFAULT_DEADLINES.with_call(CPU_CALL_S)
+        return replace(asked, **changes)
+
+    def evaluate(self) -> str:
+        """Evaluate what can be: two samples without a map or annotations are no fault of the model's."""
+        self.opened: DataSet = open_data(Path(self.run.header.data.root), self.run.header.data.version)
+        try:
+            with self.run.lock():
+                metrics = evaluate_run(self.run, self.opened, layout=self.layout, say=self.say)
+                self.run.write_manifest()
+        except AdmlopsError as error:
+            return f"not evaluated: {error.message}"
+        return f"{len(metrics['metrics'])} metrics"
+
+    def draw(self) -> str:
+        loaded = load_run_data(self.run, model=self.model)
+        self.checked.report = write_report(self.run.report_path, [loaded], None, data=self.opened)
+        with self.run.lock():
+            self.run.write_manifest()
+        return str(self.checked.report)
+
+
+def _raise_for(summary: Summary, run: RunFolder) -> None:
+    """Nothing if every sample is there; else what stopped or failed: DataError if it is the data, not the model."""
+    trouble = summary.stopped_by or next(iter(summary.troubles), None)
+    if summary.state == "complete" and not summary.failed:
+        return
+    kind = DataError if trouble is not None and trouble.kind == "data" else RunFailedError
+    counted = f"{run.header.run} ended {summary.state}, {summary.ok} samples ok, {summary.failed} failed"
+    if trouble is None:
+        raise kind(counted, hint=f"admlops doctor {run.header.run}")
+    raise kind(f"{counted} ({trouble.kind}): {trouble.summary}", hint=trouble.hint)
+
+
+def _on_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and not describe_machine()["gpus"]["devices"])
