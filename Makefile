@@ -13,10 +13,10 @@ bootstrap: ## Make the host environment .venv from requirements.txt
 setup: ## Set up everything: system packages, storage, sources, environments, weights
 	@./install/setup.sh
 
-setup-%: ## Set up one model, as in make setup-MapTR
-	@./install/setup.sh --model $*
+setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those pins
+	@./install/setup.sh --model $* $(if $(VARIANT),--variant $(VARIANT))
 
-test-%: ## Check one model's sources and environment, and run it; VARIANT=classic for those pins
+test-%: ## Check one model from its sources to its records; VARIANT=classic for those pins
 	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT))
 
 env-list: bootstrap ## Say which environments are ready

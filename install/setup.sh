@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-Usage: install/setup.sh [--model NAME]... [--disk DIR] [--rc FILE | --no-rc] [--skip STEP]... [--help]
+Usage: install/setup.sh [--model NAME]... [--variant NAME] [--disk DIR] [--rc FILE | --no-rc] [--skip STEP]... [--help]
 
 Sets up every model, or those named, in six steps: system packages, storage, the host environment, the models' sources,
 their environments, their published weights. What cannot be had, because there is no network, no rights or no quota, is
@@ -12,6 +12,7 @@ said, and the rest goes on; at the end stands what is ready and what is left for
 there is left as it is, what broke is mended.
 
   --model NAME  this model only (may be repeated)
+  --variant NAME  the environments of the models named, in these pins, as in --variant classic
   --disk DIR    the large disk [default: /workspace where that is a mount, else the checkout's disk]
   --rc FILE     the shell's rc file to write ADMLOPS_PATH and ADMLOPS_REP_PATH to
   --no-rc       leave rc files alone
@@ -29,11 +30,11 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 admlops=$root/.venv/bin/admlops
 steps=(system storage sources environments checkpoints)
 models=()
+variant=()
 skipped=()
 storage_options=()
 incomplete=no
 summary=() # one line a step
-by_hand=() # what a person must do
 
 fail() { # message, what to type next
   printf 'setup: %s\n  → %s\n' "$1" "$2" >&2
@@ -50,7 +51,7 @@ note() { # step, state, what
 parse() {
   while (($#)); do
     case $1 in
-      --model | --disk | --rc | --skip)
+      --model | --variant | --disk | --rc | --skip)
         (($# > 1)) || fail "$1 needs a value" "./install/setup.sh --help"
         take "$1" "$2"
         shift
@@ -61,6 +62,8 @@ parse() {
     esac
     shift
   done
+  ((${#variant[@]} == 0 || ${#models[@]})) || fail "--variant is for the models named by --model" \
+    "./install/setup.sh --model MapTR ${variant[*]}"
 }
 
 take() { # option, value
@@ -69,6 +72,7 @@ take() { # option, value
       [[ -f $root/envs/$2/model.toml ]] || fail "no model is called $2 (there is no envs/$2/model.toml)" "ls $root/envs"
       models+=("$2")
       ;;
+    --variant) variant=(--variant "$2") ;;
     --skip)
       [[ " ${steps[*]} " == *" $2 "* ]] || fail "there is no step $2; the steps are ${steps[*]}" "./install/setup.sh --help"
       skipped+=("$2")
@@ -129,7 +133,7 @@ set_up_environments() {
     done
   fi
   for name in "${names[@]}"; do
-    if "$admlops" env install "$name"; then ready+=("$name"); else failed+=("$name"); fi
+    if "$admlops" env install "$name" ${variant[@]+"${variant[@]}"}; then ready+=("$name"); else failed+=("$name"); fi
   done
   if ((${#failed[@]})); then
     note environments incomplete "not ready: ${failed[*]}; see above, then: admlops env install NAME"
@@ -146,22 +150,8 @@ set_up_checkpoints() {
   done
   if ((${#missing[@]})); then
     note checkpoints "by hand" "missing: ${missing[*]}"
-    by_hand+=("weights of ${missing[*]}: Google Drive lets a file be downloaded only so often a day and some networks not at
-    all. Run 'admlops checkpoints fetch' tomorrow, or download in a browser and 'admlops checkpoints add MODEL NAME FILE'")
   else
     note checkpoints ready "the default weights of ${models[*]}"
-  fi
-}
-
-find_what_is_left() {
-  local data=${ADMLOPS_REP_PATH:-$root/admlops_repository}/data
-  if [[ ! -d $data/nuscenes ]]; then
-    by_hand+=("nuScenes: register at https://www.nuscenes.org/nuscenes, accept its licence (not for commercial use), and unpack
-    v1.0-mini or v1.0-trainval, the map expansion 1.3 (into maps/) and the CAN bus expansion to $data/nuscenes")
-  fi
-  if [[ " ${models[*]} " == *" TopoMLP "* && ! -d $data/OpenLane-V2 ]]; then
-    by_hand+=("OpenLane-V2, for TopoMLP: accept its terms at https://github.com/OpenDriveLab/OpenLane-V2 and unpack it to
-    $data/OpenLane-V2")
   fi
 }
 
@@ -170,10 +160,8 @@ print_summary() {
   printf '%s\n' "${summary[@]}"
   printf '\n'
   "$admlops" models list || true
-  if ((${#by_hand[@]})); then
-    printf '\nLeft for you:\n'
-    printf '  - %s\n' "${by_hand[@]}"
-  fi
+  printf '\nLeft for you:\n'
+  { "$admlops" check --missing "${models[@]}" || true; } | sed 's/^/  - /'
   if [[ $incomplete == yes ]]; then
     printf '\nNot everything could be had. What is marked incomplete is tried again by: ./install/setup.sh\n'
   fi
@@ -199,7 +187,6 @@ main() {
   run_step sources
   run_step environments
   run_step checkpoints
-  find_what_is_left
   print_summary
   [[ $incomplete == no ]] || exit 1
 }

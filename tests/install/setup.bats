@@ -51,6 +51,7 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   [ "${lines[5]}" = "admlops env install official/nuscenes" ]
   [ "${lines[7]}" = "admlops checkpoints fetch MapTR" ]
   [ "${lines[8]}" = "admlops models list" ]
+  [ "${lines[9]}" = "admlops check --missing GroundPlane MapTR" ]
 }
 
 @test "the programs are told where the large files are" {
@@ -78,8 +79,6 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   has_line "sources        incomplete"
   has_line "environments   incomplete   not ready: MapTR official/nuscenes"
   has_line "checkpoints    by hand      missing: GroundPlane MapTR"
-  has_line "Google Drive lets a file be downloaded only so often"
-  has_line "nuScenes: register at"
   has_line "Not everything could be had"
 }
 
@@ -88,13 +87,27 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   run install --model MapTR
   [ "$status" -eq 0 ]
   has_line "missing: MapTR"
-  has_line "admlops checkpoints add MODEL NAME FILE"
 }
 
-@test "data that are there are not asked for" {
-  mkdir -p "$DISK/admlops_repository/data/nuscenes"
+@test "what is left for a person is asked of admlops, for the models that were set up" {
+  stand_in .venv/bin/admlops '[[ $1 != check ]] || printf "nuScenes: register\nweights: in a browser\n"'
   run install --model MapTR
-  lacks_line "nuScenes: register"
+  has_line "  - nuScenes: register"
+  has_line "  - weights: in a browser"
+  run cat "$CALLS"
+  has_line "admlops check --missing MapTR"
+}
+
+@test "a variant is set up where it is asked for" {
+  run make setup-MapTR VARIANT=classic
+  [ "$status" -eq 0 ]
+  run cat "$CALLS"
+  has_line "admlops env install MapTR --variant classic"
+  run make setup-MapTR VARIANT=
+  [ "$status" -eq 0 ]
+  run ./install/setup.sh --variant classic
+  [ "$status" -eq 2 ]
+  has_line "--model MapTR --variant classic"
 }
 
 @test "missing system packages do not stop the rest" {
@@ -119,7 +132,7 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   [ "$status" -eq 0 ]
   has_line "storage        skipped"
   run cat "$CALLS"
-  [ "$output" = "admlops models list" ]
+  [ "${lines[0]}" = "admlops models list" ]
 }
 
 @test "the make targets call the scripts" {
@@ -135,77 +148,43 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   [ "$status" -eq 0 ]
 }
 
-@test "a model without an adapter is said to have none" {
-  run ./install/check_model.sh MapTR
-  [ "$status" -eq 2 ]
-  has_line "MapTR has no adapter yet"
-  run cat "$CALLS"
-  has_line "admlops sources verify MapTR"
-  has_line "admlops env verify MapTR"
+@test "one model is checked by admlops, in the variant that is asked for" {
   run make test-MapTR
-  [ "$status" -eq 2 ]
-}
-
-@test "a model is checked from its sources to its records" {
-  touch envs/MapTR/demo.py
-  stand_in .venv/bin/admlops '[[ $1 != checkpoints ]] || echo "[{\"default\": true, \"path\": \"nowhere.pth\"}]"'
-  ADMLOPS_REP_PATH=$DISK run ./install/check_model.sh MapTR --full
   [ "$status" -eq 0 ]
-  has_line "the weights of MapTR are not fetched: random ones take their place, and the results mean nothing"
-  has_line "MapTR works"
-  run cat "$CALLS"
-  has_line "admlops env verify MapTR --full"
-  has_line "admlops data synthesize $DISK/data/synthetic"
-  run grep "admlops run MapTR --data $DISK/data/synthetic" "$CALLS"
+  run make test-MapTR VARIANT=classic
   [ "$status" -eq 0 ]
-  [[ $output == *"--weights random:0" ]]
-}
-
-@test "a model that reads OpenLane-V2 is checked on scenes in its layout" {
-  touch envs/MapTR/demo.py
-  echo 'dataset = "openlanev2"' >>envs/MapTR/model.toml
-  stand_in .venv/bin/admlops '[[ $1 != checkpoints ]] || echo "[]"'
-  ADMLOPS_REP_PATH=$DISK run ./install/check_model.sh MapTR
+  run make test-MapTR VARIANT=
   [ "$status" -eq 0 ]
   run cat "$CALLS"
-  has_line "admlops data synthesize $DISK/data/synthetic-openlane --format openlane-v2"
-  has_line "admlops run MapTR --data $DISK/data/synthetic-openlane"
-}
-
-@test "a model is checked in the variant that is asked for" {
-  touch envs/MapTR/demo.py
-  stand_in .venv/bin/admlops '[[ $1 != checkpoints ]] || echo "[]"'
-  ADMLOPS_REP_PATH=$DISK run make test-MapTR VARIANT=classic
+  [ "${lines[0]}" = "admlops check MapTR" ]
+  [ "${lines[1]}" = "admlops check MapTR --variant classic" ]
+  [ "${lines[2]}" = "admlops check MapTR" ]
+  stand_in .venv/bin/admlops 'exit 1'
+  run ./install/check_model.sh MapTR --full
+  [ "$status" -eq 1 ]
+  run grep "admlops check MapTR --full" "$CALLS"
   [ "$status" -eq 0 ]
-  run cat "$CALLS"
-  has_line "admlops env verify MapTR --variant classic"
-  has_line "admlops env probe MapTR --variant classic"
-  has_line "admlops run MapTR --variant classic --data"
-  run ./install/check_model.sh MapTR --variant
-  [ "$status" -eq 2 ]
-  has_line "--variant wants a name"
 }
 
-@test "a model with changed sources or a damaged environment is not run" {
-  touch envs/MapTR/demo.py
-  stand_in .venv/bin/admlops '[[ $1 != sources ]]'
-  run ./install/check_model.sh MapTR
-  [ "$status" -eq 2 ]
-  stand_in .venv/bin/admlops '[[ $1 != env ]]'
-  run ./install/check_model.sh MapTR
-  [ "$status" -eq 2 ]
-  run grep "admlops run" "$CALLS"
-  [ "$status" -ne 0 ]
-}
-
-@test "checking needs a model that is there" {
+@test "checking one model needs its name" {
   run ./install/check_model.sh
   [ "$status" -eq 2 ]
-  run ./install/check_model.sh Absent
-  [ "$status" -eq 2 ]
-  has_line "no model is called Absent"
+  has_line "no model is named"
   run ./install/check_model.sh --help
   has_line "Example:"
+  [ ! -e "$CALLS" ]
+}
+
+@test "all models are checked by admlops, and options reach it" {
+  mkdir runners
+  cp "$ROOT/runners/quick_test.sh" runners/
+  run make demo
+  [ "$status" -eq 0 ]
+  run ./runners/quick_test.sh --workers 2 --out "a folder"
+  [ "$status" -eq 0 ]
+  run cat "$CALLS"
+  [ "${lines[0]}" = "admlops check --models GroundPlane" ]
+  [ "${lines[1]}" = "admlops check --workers 2 --out a folder" ]
 }
 
 @test "every environment is removed, then what was left" {
