@@ -334,7 +334,8 @@ def test_real_data_are_taken_where_they_are_set_up_else_synthetic_scenes(
 
 def test_what_a_person_must_fetch_is_said_of_the_models_that_want_it(admlops: Admlops, tmp_path: Path) -> None:
     topomlp = admlops("check", "--missing", "TopoMLP").stdout
-    assert "OpenLane-V2, for TopoMLP: accept its terms" in topomlp
+    assert "OpenLane-V2: accept its terms" in topomlp
+    assert "(for TopoMLP)" in topomlp
     assert "nuScenes" not in topomlp
     (tmp_path / "repository" / "data" / "nuscenes" / "v1.0-mini").mkdir(parents=True)
     (tmp_path / "repository" / "data" / "nuscenes" / "v1.0-mini" / "sample.json").write_text("[]")

@@ -155,6 +155,6 @@ def _print_missing(layout: Layout, names: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
     for one in found:
-        click.echo(f"{one.name}, for {', '.join(one.models)}: {one.how}")
+        click.echo(f"{one.name}: {one.how} (for {', '.join(one.models)})")
     if not found:
         click.echo("nothing is missing")
