@@ -94,6 +94,15 @@ explain_failure() {
   fail "the host environment could not be made; the log is $log" "./install/bootstrap.sh --force"
 }
 
+# uv and pip keep downloads at home. Where there is no home, or none that can be written, they lie with the large files.
+find_caches() {
+  local home=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}} caches=${ADMLOPS_REP_PATH:-$root/admlops_repository}/cache
+  while [[ -n $home && ! -e $home ]]; do home=$(dirname "$home"); done
+  if [[ -z $home || ! -w $home ]]; then
+    export UV_CACHE_DIR=${UV_CACHE_DIR:-$caches/uv} PIP_CACHE_DIR=${PIP_CACHE_DIR:-$caches/pip}
+  fi
+}
+
 make_venv() { # interpreter
   rm -rf "$venv"
   mkdir -p "$venv"
@@ -143,6 +152,7 @@ main() {
     exit 0
   fi
   check_disk
+  find_caches
   say "making $venv with $("$python" -V)"
   make_venv "$python"
   install_packages

@@ -86,6 +86,21 @@ def test_a_full_disk(checkout: Path, tools: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.parametrize("home", [None, "/proc"])
+def test_without_a_home_that_can_be_written_downloads_lie_with_the_large_files(
+    checkout: Path, tools: Path, tmp_path: Path, home: str | None
+) -> None:
+    (tools / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
+    add_script(tools, "uv", f'printf "%s %s" "$UV_CACHE_DIR" "$PIP_CACHE_DIR" >{tmp_path}/caches; exit 1')
+    leaving = ("HOME", "XDG_CACHE_HOME", "UV_CACHE_DIR", "PIP_CACHE_DIR", "ADMLOPS_REP_PATH")
+    kept = {name: value for name, value in os.environ.items() if name not in leaving}
+    variables = {**kept, "PATH": str(tools), **({} if home is None else {"HOME": home})}
+    script = checkout / "install" / "bootstrap.sh"
+    subprocess.run([shutil.which("bash") or "bash", script], capture_output=True, env=variables, check=False)
+    cache = checkout / "admlops_repository" / "cache"
+    assert (tmp_path / "caches").read_text() == f"{cache / 'uv'} {cache / 'pip'}"
+
+
 def test_an_index_that_cannot_be_reached(checkout: Path, tools: Path, tmp_path: Path) -> None:
     (tools / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
     nowhere = "http://127.0.0.1:9/simple"
