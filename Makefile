@@ -37,9 +37,10 @@ test-full: bootstrap ## Run the long tests as well
 fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
 	@.venv/bin/python -m tests.models.fidelity
 
-lint: bootstrap ## Check style, types and shell scripts
+lint: bootstrap ## Check style, types, imports and shell scripts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
-	@if command -v shellcheck >/dev/null; then shellcheck -x install/*.sh runners/*.sh envs/activate .ci/run tests/install/*.ba*; else echo "shellcheck is not installed: apt-get install shellcheck"; fi
+	@.venv/bin/lint-imports
+	@.venv/bin/shellcheck -x install/*.sh runners/*.sh envs/activate .ci/run tests/install/*.ba*
 
 format: bootstrap ## Format the code
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .

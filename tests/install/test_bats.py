@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,9 @@ def test_bats(file: Path) -> None:
 
 
 def test_shellcheck() -> None:
-    if shutil.which("shellcheck") is None:
-        pytest.skip("needs shellcheck: apt-get install shellcheck")
+    shellcheck = Path(sys.executable).parent / "shellcheck"
     files = [*SCRIPTS, *sorted(HERE.glob("*.bats")), HERE / "helper.bash"]
-    completed = subprocess.run(["shellcheck", "-x", *files], capture_output=True, text=True, cwd=HERE, check=False)
+    completed = subprocess.run([shellcheck, "-x", *files], capture_output=True, text=True, cwd=HERE, check=False)
     assert completed.returncode == 0, completed.stdout
 
 
