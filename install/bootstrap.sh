@@ -98,7 +98,7 @@ explain_failure() {
 find_caches() {
   local home=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}} caches=${ADMLOPS_REP_PATH:-$root/admlops_repository}/cache
   while [[ -n $home && ! -e $home ]]; do home=$(dirname "$home"); done
-  if [[ -z $home || ! -w $home ]]; then
+  if [[ -z $home || ! -d $home || ! -w $home ]]; then
     export UV_CACHE_DIR=${UV_CACHE_DIR:-$caches/uv} PIP_CACHE_DIR=${PIP_CACHE_DIR:-$caches/pip}
   fi
 }
