@@ -3,6 +3,7 @@
 .PHONY: help bootstrap setup env-list clean-envs demo test test-full fidelity lint format
 
 PYTEST_WORKERS ?= 2
+PYTEST_OPTIONS = -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "MODEL", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +29,12 @@ clean-envs: ## Remove all environments; packs, weights and data stay
 demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scenes
 	@./runners/quick_test.sh --models GroundPlane
 
-test: bootstrap ## Run the tests
-	@.venv/bin/pytest -n $(PYTEST_WORKERS) --dist loadscope -m "not full" tests
+test: bootstrap ## Run the tests, and say how much of the code they ran
+	@.venv/bin/pytest $(PYTEST_OPTIONS) --cov --cov-report= -m "not full" tests
+	@echo "coverage: $$(.venv/bin/coverage report --format=total) % of the lines, without those that other processes run"
 
 test-full: bootstrap ## Run the long tests as well
-	@.venv/bin/pytest -n $(PYTEST_WORKERS) --dist loadscope tests
+	@.venv/bin/pytest $(PYTEST_OPTIONS) tests
 
 fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
 	@.venv/bin/python -m tests.models.fidelity

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,43 @@ if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+
+LONG_MODULES = (
+    "test_readme.py",
+    "environments/test_conda_build.py",
+    "environments/test_pack_commands.py",
+    "environments/test_ops_build.py",
+    "environments/test_ops_toolchain.py",
+    "environments/test_conda_faults.py",
+    "models/test_scores.py",
+    "pipeline/test_run.py",
+    "pipeline/test_compare.py",
+    "execution/test_failure_classes.py",
+    "datasets/test_synthetic.py",
+    "datasets/test_synthetic_openlane.py",
+)
+"""What takes longest begins first, so that no worker is left alone with it at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long modules first; all others, and the tests within a module, stay in order."""
+    here = Path(__file__).parent
+    ranks = {here / name: rank for rank, name in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever tests and their programs put into the temporary folder goes with the folders of this test run."""
+    folder = tmp_path_factory.mktemp("tmp", numbered=False)
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    yield
+    tempfile.tempdir = None
+    if before is None:
+        del os.environ["TMPDIR"]
+    else:
+        os.environ["TMPDIR"] = before
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,17 +24,19 @@ def blocks() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     target = tmp_path_factory.mktemp("newcomer") / "admlops"
     cloned = subprocess.run(["git", "clone", "--quiet", ROOT, target], capture_output=True, check=False)
     if cloned.returncode:
         pytest.skip("needs a git checkout to clone")
-    return target
+    yield target
+    shutil.rmtree(target.parent)  # more than a gigabyte: two environments, and the host's
 
 
 def type_in(clone: Path, commands: str) -> str:
     """What a shell in the clone says to `commands`; fails at the first command that fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADMLOPS", "VIRTUAL_ENV"))}
+    kept.setdefault("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))  # what was downloaded once is not again
     completed = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=clone,
@@ -68,6 +72,18 @@ def test_the_readme_is_true(clone: Path) -> None:
     assert len(list((clone / "admlops_repository" / "packs").glob("GroundPlane-*.tar.zst"))) == 1
     synthetic = clone / "admlops_repository" / "data" / "synthetic"
     type_in(clone, activate + own_data.replace(REAL_DATA, str(synthetic)))
+
+
+@pytest.mark.timeout(600)
+def test_the_host_environment_is_made_once(clone: Path) -> None:
+    type_in(clone, "./install/bootstrap.sh")
+    stamp = clone / ".venv" / ".bootstrapped"
+    made = stamp.stat().st_mtime_ns
+    assert type_in(clone, "./install/bootstrap.sh") == ""
+    assert stamp.stat().st_mtime_ns == made
+    shown = type_in(clone, "source .venv/bin/activate && complete -p admlops && admlops --version")
+    assert "_admlops_completion" in shown
+    assert "admlops, version" in shown
 
 
 def test_what_the_readme_links_to_is_there() -> None:

@@ -9,7 +9,8 @@ make_checkout() {
   CALLS=$BATS_TEST_TMPDIR/calls
   export ROOT CHECKOUT HOME DISK CALLS SHELL=/bin/bash
   unset ADMLOPS_PATH ADMLOPS_REP_PATH ADMLOPS_ENVIRONMENTS
-  mkdir -p "$CHECKOUT/envs" "$CHECKOUT/.venv/bin" "$CHECKOUT/admlops_repository" "$HOME" "$DISK"
+  export TMPDIR=$BATS_TEST_TMPDIR/temporary # what the scripts leave there goes with the test
+  mkdir -p "$TMPDIR" "$CHECKOUT/envs" "$CHECKOUT/.venv/bin" "$CHECKOUT/admlops_repository" "$HOME" "$DISK"
   cp -r "$ROOT/install" "$ROOT/Makefile" "$CHECKOUT/"
   # Whatever machine this is: its /workspace is not for tests.
   stand_in "$BATS_TEST_TMPDIR/programs/mountpoint" 'exit 1'
