@@ -30,7 +30,8 @@ demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scen
 	@./runners/quick_test.sh --models GroundPlane
 
 # Before Python 3.12 a trace function counts the lines and costs a quarter of the tests' own time.
-COVERAGE ?= $(shell .venv/bin/python -c 'import sys; print("yes" if sys.version_info >= (3, 12) else "no")' 2>/dev/null)
+IS_NEW = import sys; print("yes" if sys.version_info >= (3, 12) else "no")
+COVERAGE ?= $(shell { .venv/bin/python -c '$(IS_NEW)' || python3 -c '$(IS_NEW)'; } 2>/dev/null)
 
 test: bootstrap ## Run the tests, and say how much of the code they ran (COVERAGE=yes before Python 3.12)
 ifeq ($(COVERAGE),no)
