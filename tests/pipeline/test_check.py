@@ -16,18 +16,26 @@ import pytest
 from admlops.catalog import load_model
 from admlops.core.errors import CatalogError, DataError, RunFailedError, UsageError
 from admlops.core.paths import Layout, find_layout
+from admlops.datasets.base import Dataset
 from admlops.environments import ensure_model
 from admlops.execution.deadlines import DEFAULT_DEADLINES
 from admlops.pipeline import check, default_data
 from admlops.pipeline.check import Checked, CheckRequest, check_model, plan_comparison
 from admlops.pipeline.default_data import ensure_data, find_missing
 from admlops.pipeline.run import RunRequest
+from admlops.pipeline.run_data import RunData
 from admlops.pipeline.selection import Selection
+from admlops.reports import write_report
 from admlops.results.runs import find_run
 from admlops.sources.checkouts import fetch_source, list_sources
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def draw(target: Path, run: RunData, data: Dataset) -> Path:
+    return write_report(target, [run], None, data=data)
+
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "commit.gpgsign=false")
 MODEL = """
@@ -113,7 +121,9 @@ class Project:
         def make(model: str, root: Path) -> RunRequest:
             return RunRequest(model=model, data=root, variant=variant, device="cpu")
 
-        request = CheckRequest(model="Own", make_request=make, variant=variant, data=data or self.data, full=full)
+        request = CheckRequest(
+            model="Own", make_request=make, draw=draw, variant=variant, data=data or self.data, full=full
+        )
         return check_model(
             self.layout,
             request,
@@ -271,7 +281,7 @@ def captured_request(project: Project, monkeypatch: pytest.MonkeyPatch, **change
         patch.setattr(check, "run_model", capture)
         check_model(
             project.layout,
-            CheckRequest(model="Own", make_request=make, data=project.data),
+            CheckRequest(model="Own", make_request=make, draw=draw, data=project.data),
             say=lambda line: None,
             show_progress=lambda: nullcontext(lambda event, total: None),
             hashing=lambda label: nullcontext(None),

@@ -13,8 +13,10 @@ from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
+    from admlops.datasets.base import Dataset
     from admlops.pipeline.check import Checked
     from admlops.pipeline.run import RunRequest
+    from admlops.pipeline.run_data import RunData
 
 
 @click.command(epilog="Example: admlops check GroundPlane")
@@ -90,12 +92,17 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
 
         return make_request(layout, model=model, options={**options, "data": data})
 
+    def draw(target: Path, run: RunData, data: Dataset) -> Path:
+        from admlops.reports import write_report
+
+        return write_report(target, [run], None, data=data)
+
     for name in models:
         load_model(layout, name)  # a mistyped name is told before minutes of work
     checked = []
     for name in models:
         asked = CheckRequest(
-            model=name, make_request=request, variant=options["variant"], data=options["data"], full=full
+            model=name, make_request=request, draw=draw, variant=options["variant"], data=options["data"], full=full
         )
         checked.append(check_model(layout, asked, say=_say, show_progress=show_progress, hashing=hashing))
         if not as_json:

@@ -12,7 +12,7 @@ import importlib
 import threading
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from admlops.core.errors import UsageError
 
@@ -64,8 +64,7 @@ class Registry(Generic[Thing]):
             if identifier not in self._things:
                 if identifier not in self._places:
                     raise UsageError(self.describe_unknown(identifier), hint=f"use one of: {', '.join(self.ids())}")
-                module, _, attribute = self._places[identifier].partition(":")
-                self._things[identifier] = getattr(importlib.import_module(module), attribute)
+                self._things[identifier] = resolve(self._places[identifier])
             return self._things[identifier]
 
     def describe_unknown(self, identifier: object) -> str:
@@ -80,6 +79,12 @@ class Registry(Generic[Thing]):
 
     def __contains__(self, identifier: object) -> bool:
         return identifier in self.ids()
+
+
+def resolve(place: str) -> Any:
+    """Import "module:attribute" and return the attribute."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def load_extensions() -> None:

@@ -159,6 +159,9 @@ class DataKind:
         recognise: whether a root holds such a data set.
         open: the data set of a root; the version is the only one there if None. Raises DataError.
         default_split: the split that models are judged on.
+        how_to_get: what a person does to have a real one; `{folder}` stands for where it goes. Empty if not known.
+        make_small: "module:function" that writes two short synthetic scenes to a folder and tells how far it is; None
+            where nothing makes any.
     """
 
     id: str
@@ -169,6 +172,8 @@ class DataKind:
     recognise: Callable[[Path], bool]
     open: Callable[[Path, str | None], Dataset]
     default_split: Callable[[Path, str | None], str]
+    how_to_get: str = ""
+    make_small: str | None = None
 
 
 def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:

@@ -1,4 +1,4 @@
-"""Whether models work here: one model step by step, from its sources to its report, or all of them side by side."""
+"""Check that models work here: one model step by step, from its sources to its report, or all of them side by side."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from admlops.catalog import READY, Model, load_model, setup_status
+from admlops.catalog import Model, load_model
 from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError
 from admlops.core.paths import Layout
-from admlops.datasets.base import DataSet, open_data
+from admlops.core.types import Say, Watch
+from admlops.datasets.base import Dataset, find_kind, open_data
 from admlops.environments.integrity import verification
 from admlops.environments.inventory import Installed, locked_conda, locked_python, select
 from admlops.environments.probing import probe
@@ -22,9 +23,10 @@ from admlops.execution.deadlines import DEFAULT_DEADLINES
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import RANDOM_WEIGHTS, ShowProgress
-from admlops.pipeline.default_data import DATA_KINDS, Say, ensure_data, kind_of, lacks_weights
+from admlops.pipeline.default_data import ensure_data, lacks_weights
+from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import RunRequest, run_model
-from admlops.reports import load_run_data, write_report
+from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.run_folder import RunFolder
 from admlops.sources.checkouts import find_problems, list_sources
 
@@ -36,7 +38,9 @@ SHOWN_DIFFERENCES = 5
 
 MakeRequest = Callable[[str, Path], RunRequest]
 """The user's options as a request, for a model's name and the root of the data set that was chosen."""
-Hashing = Callable[[str], AbstractContextManager[verification.Watch | None]]
+Draw = Callable[[Path, RunData, Dataset], Path]
+"""Writes the page of a run to a path and returns it."""
+Hashing = Callable[[str], AbstractContextManager[Watch | None]]
 """Shows how far the hashing of an environment is."""
 
 
@@ -98,29 +102,34 @@ def plan_comparison(
     models = [load_model(layout, name) for name in names]
     networks = networks_here(layout, models)
     chosen = data or ensure_data(layout, "nuscenes", say=say)
-    own_kind = kind_of(chosen)
-    embedded = [model for model in models if model.source.kind == "embedded"]
-    others = {model.dataset for model in (*networks, *embedded)} - {own_kind}
-    second = also or next((ensure_data(layout, kind, say=say) for kind in DATA_KINDS if kind in others), None)
+    own_kind = find_kind(chosen).id
+    can_run = [*networks, *(model for model in models if not model.traits.needs_setup)]
+    others = [model.reads[0] for model in can_run if own_kind not in model.reads]
+    second = also or next((ensure_data(layout, kind, say=say) for kind in others), None)
     return ComparisonPlan(data=chosen, also=second, limit=SAMPLES if networks and _on_cpu(device) else None)
 
 
 def networks_here(layout: Layout, models: Iterable[Model]) -> list[Model]:
-    """The models with a source of their own that can run here, if only with random weights."""
-    networks = (model for model in models if model.source.kind == "git")
-    return [model for model in networks if setup_status(layout, model, weights=False) == READY]
+    """List the models that need set-up and have it, so that they can run here, if only with random weights."""
+    networks = (model for model in models if model.traits.needs_setup)
+    return [model for model in networks if find_readiness(layout, model, weights=False).ready]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest:
-    """What to check. `variant` is the model's default one if None, `data` a root of the kind that the model reads.
+    """What to check.
 
-    `make_request` makes the run's request out of the user's options. With `full` every file of the environment is
-    hashed.
+    Attributes:
+        make_request: makes the run's request out of the user's options.
+        draw: writes the page of the run.
+        variant: the model's default one if None.
+        data: a root of a kind that the model reads; the usual one if None.
+        full: hash every file of the environment.
     """
 
     model: str
     make_request: MakeRequest
+    draw: Draw
     variant: str | None = None
     data: Path | None = None
     full: bool = False
@@ -180,7 +189,7 @@ class _Check:
     def verify_environment(self) -> str:
         chosen = self.request.variant or self.model.default_variant
         if chosen not in self.model.variants:
-            setup_status(self.layout, self.model, chosen)  # names the variants that there are
+            find_readiness(self.layout, self.model, chosen)  # names the variants that there are
         self.installed = select(self.layout, [self.model.name], variant=chosen)
         return "; ".join([self._verify(one) for one in self.installed])
 
@@ -220,7 +229,7 @@ class _Check:
         return str(self.model.adapter)
 
     def choose_data(self) -> str:
-        self.data = self.request.data or ensure_data(self.layout, self.model.dataset, say=self.say)
+        self.data = self.request.data or ensure_data(self.layout, self.model.reads[0], say=self.say)
         return str(self.data)
 
     def run_samples(self) -> str:
@@ -243,13 +252,13 @@ class _Check:
             self.say(f"{self.model.name}: its weights are not fetched: random ones take their place")
             changes["weights"] = RANDOM_WEIGHTS
             self.checked.random_weights = True
-        if asked.deadlines == DEFAULT_DEADLINES and self.model.source.kind == "git" and _on_cpu(asked.device):
+        if asked.deadlines == DEFAULT_DEADLINES and self.model.traits.made_for_gpu and _on_cpu(asked.device):
             changes["deadlines"] = DEFAULT_DEADLINES.with_call(CPU_CALL_S)
         return replace(asked, **changes)
 
     def evaluate(self) -> str:
         """Evaluate what can be: two samples without a map or annotations are no fault of the model's."""
-        self.opened: DataSet = open_data(Path(self.run.header.data.root), self.run.header.data.version)
+        self.opened: Dataset = open_data(Path(self.run.header.data.root), self.run.header.data.version)
         try:
             with self.run.lock():
                 metrics = evaluate_run(self.run, self.opened, layout=self.layout, say=self.say)
@@ -260,7 +269,7 @@ class _Check:
 
     def draw(self) -> str:
         loaded = load_run_data(self.run, model=self.model)
-        self.checked.report = write_report(self.run.report_path, [loaded], None, data=self.opened)
+        self.checked.report = self.request.draw(self.run.report_path, loaded, self.opened)
         with self.run.lock():
             self.run.write_manifest()
         return str(self.checked.report)

@@ -28,4 +28,7 @@ KIND = DataKind(
     recognise=lambda root: bool(list_versions(root)),
     open=_open,
     default_split=_default_split,
+    how_to_get="register at https://www.nuscenes.org/nuscenes, accept its licence (not for commercial use), and unpack "
+    "v1.0-mini or v1.0-trainval, the map expansion 1.3 (into maps/) and the CAN bus expansion to {folder}",
+    make_small="admlops.synthetic.small:make_nuscenes",
 )

@@ -23,4 +23,6 @@ KIND = DataKind(
     recognise=_recognise,
     open=OpenLaneV2,
     default_split=lambda root, version: "val",
+    how_to_get="accept its terms at https://github.com/OpenDriveLab/OpenLane-V2 and unpack it to {folder}",
+    make_small="admlops.synthetic.small:make_openlane",
 )
