@@ -21,7 +21,7 @@ from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
-from admlops.evaluation.lane_graph.scores import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
+from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.metrics import metrics_of
 from admlops.reports import draw_sample, load_run_data, view_sample
 from admlops.reports.html import render_report

@@ -10,21 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from admlops.catalog.model import Model
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
-
-DETECTION_CLASSES = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
-"""The ten classes of the nuScenes detection task."""
-MAP_CLASSES = ("divider", "ped_crossing", "boundary", "centerline")
+from admlops.core.nuscenes_classes import CENTERLINE, MAP_CLASSES, MMDET3D_CLASSES
 
 
 class Problem(NamedTuple):
@@ -96,8 +82,8 @@ def _is_specifier(text: str) -> bool:
 
 def _check_classes(model: Model) -> Iterator[Problem]:
     tasks: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-        ("detection_3d", model.classes.detection_3d, DETECTION_CLASSES),
-        ("vector_map", model.classes.vector_map, MAP_CLASSES),
+        ("detection_3d", model.classes.detection_3d, MMDET3D_CLASSES),
+        ("vector_map", model.classes.vector_map, (*MAP_CLASSES, CENTERLINE)),
     )
     for task, names, known in tasks:
         key = f"classes.{task}"

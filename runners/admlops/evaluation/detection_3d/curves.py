@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from admlops.evaluation.detection_3d.boxes import Floats, Mask
-from admlops.evaluation.detection_3d.protocols import MIN_PRECISION, MIN_RECALL
+from admlops.evaluation.detection_3d.filters import MIN_PRECISION, MIN_RECALL
 
 RECALLS = np.linspace(0, 1, 101)
 FIRST = round(100 * MIN_RECALL) + 1

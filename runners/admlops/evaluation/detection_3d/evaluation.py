@@ -1,4 +1,4 @@
-"""The detection metrics of a run: values, intervals, ties, breakdowns, in the form of `metrics.json`."""
+"""The detection metrics of a run: values, intervals, ties, slices, in the form of `metrics.json`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from typing import Any
 import numpy as np
 
 from admlops.datasets.nuscenes.annotations import SampleScene
-from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth
-from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, Protocol
+from admlops.evaluation.context import Context
+from admlops.evaluation.detection_3d.box_table import BoxTable
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, Mask
+from admlops.evaluation.detection_3d.error_analysis import BoxErrors, classify_run
+from admlops.evaluation.detection_3d.filters import submitted
+from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.protocols import ERROR_NAMES, DetectionProtocol
 from admlops.evaluation.detection_3d.resampling import Resampled, resample_scores
 from admlops.evaluation.detection_3d.scores import Matching, Score, match_boxes, score
+from admlops.evaluation.detection_3d.slices import slice_detections
 from admlops.evaluation.detection_3d.ties import TieRange, tie_range
-from admlops.evaluation.metrics import ERROR_NAMES, Metric
-from admlops.evaluation.slices import break_down
+from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Resampling, Scenes, Values, Weights, interval, resample_scenes
-
-PROTOCOLS = {protocol.name: protocol for protocol in (NUSCENES, VAD)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionResult:
     """One protocol over one run. `resampled` is None where there are too few scenes; `resampling` says so."""
 
-    protocol: Protocol
+    boxes: DetectionProtocol
     matching: Matching
     score: Score
     ties: TieRange | None
@@ -35,6 +38,14 @@ class DetectionResult:
     resampled: Resampled | None
     parts: Mapping[str, Any]
 
+    @property
+    def protocol(self) -> str:
+        return self.boxes.name
+
+    def find_errors(self, ran: Mask) -> BoxErrors:
+        """Classify every box; `ran` (S,) says which samples have outputs."""
+        return classify_run(self.matching, ran)
+
     def metrics(self, dataset: str) -> list[Metric]:
         """mAP, NDS and the five mean errors, with their intervals."""
         values = {"mAP": self.score.mean_ap, "NDS": self.score.nds, **_paper_names(self.score.errors)}
@@ -42,7 +53,7 @@ class DetectionResult:
         return [
             Metric(
                 name=name,
-                protocol=self.protocol.name,
+                protocol=self.protocol,
                 value=value,
                 n=len(self.scenes),
                 dataset=dataset,
@@ -71,8 +82,22 @@ class DetectionResult:
         return {**self.score.details(), **ties, "breakdowns": dict(self.parts)}
 
 
+def evaluate_table(table: BoxTable, context: Context, protocol: DetectionProtocol) -> DetectionResult:
+    """Evaluate the boxes of a run against nuScenes' annotations of its samples.
+
+    Raises:
+        DataError: the annotations are missing or damaged.
+    """
+    annotations = context.share("annotated", lambda: context.annotations.first(table.records))
+    truth = context.share("detection_3d.truth", lambda: make_ground_truth(annotations))
+    boxes = context.share("detection_3d.global", lambda: table.in_global_frame(truth))
+    if protocol.window_m is not None or protocol.min_score:
+        boxes = boxes.take(submitted(table.geometry[:, :3], table.score, protocol))
+    return evaluate_detections(boxes, truth, annotations.scenes, protocol)
+
+
 def evaluate_detections(
-    boxes: Boxes, truth: GroundTruth, scenes: Sequence[SampleScene], protocol: Protocol
+    boxes: Boxes, truth: GroundTruth, scenes: Sequence[SampleScene], protocol: DetectionProtocol
 ) -> DetectionResult:
     """Evaluate a run's boxes (global frame); `scenes` holds the scene of each sample of `truth`."""
     matching = match_boxes(boxes, truth, protocol)
@@ -83,12 +108,12 @@ def evaluate_detections(
     number = {name: index for index, name in enumerate(names)}
     of_sample = np.array([number[scene.name] for scene in scenes], dtype=np.int64)
     with ThreadPoolExecutor(1) as pool:  # NumPy lets go of the interpreter, so the parts cost no time on two cores
-        parts = pool.submit(break_down, matching, scenes, protocol=protocol.name)
+        parts = pool.submit(slice_detections, matching, scenes, protocol=protocol.name)
         weights = resampling.weights
         resampled = None if weights is None else resample_scores(matching, of_sample, weights)
         ties = tie_range(matching, result)
     return DetectionResult(
-        protocol=protocol,
+        boxes=protocol,
         matching=matching,
         score=result,
         ties=ties,

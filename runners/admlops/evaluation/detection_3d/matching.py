@@ -18,7 +18,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, Floats, Integers
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Boxes, Floats, Integers
 
 NO_PARTNER = -1
 PAIRS_AT_ONCE = 1 << 20

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Floats, Integers
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Floats, Integers
 from admlops.evaluation.detection_3d.curves import FIRST, RECALLS
+from admlops.evaluation.detection_3d.filters import MIN_PRECISION
 from admlops.evaluation.detection_3d.matching import NO_PARTNER
-from admlops.evaluation.detection_3d.protocols import MIN_PRECISION
 from admlops.evaluation.detection_3d.scores import ERROR_COLUMN, Matching, combine
 from admlops.evaluation.detection_3d.true_positive_errors import ERRORS, UNDEFINED
 from admlops.evaluation.statistics.bootstrap import Weights

@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, Floats, GroundTruth, Integers, Mask
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Boxes, Floats, GroundTruth, Integers, Mask
 from admlops.evaluation.detection_3d.curves import RECALLS, Curve, average_precision, make_curve, mean_errors
-from admlops.evaluation.detection_3d.matching import NO_PARTNER, Pairs, find_pairs, match, rank_predictions
-from admlops.evaluation.detection_3d.protocols import (
+from admlops.evaluation.detection_3d.filters import (
     DISTANCES_M,
     ERROR_DISTANCE_M,
     MEAN_AP_WEIGHT,
-    Protocol,
     filter_predictions,
     filter_truth,
 )
+from admlops.evaluation.detection_3d.matching import NO_PARTNER, Pairs, find_pairs, match, rank_predictions
+from admlops.evaluation.detection_3d.protocols import DetectionProtocol
 from admlops.evaluation.detection_3d.true_positive_errors import ERRORS, UNDEFINED, measure_errors
 
 ERROR_COLUMN = DISTANCES_M.index(ERROR_DISTANCE_M)
@@ -115,7 +116,7 @@ def combine(mean_ap: float, errors: Mapping[str, float]) -> float:
     return float(MEAN_AP_WEIGHT * mean_ap + np.sum(scores)) / (MEAN_AP_WEIGHT + len(ERRORS))
 
 
-def match_boxes(predictions: Boxes, truth: GroundTruth, protocol: Protocol) -> Matching:
+def match_boxes(predictions: Boxes, truth: GroundTruth, protocol: DetectionProtocol) -> Matching:
     """Filter both sides as `protocol` says and match them at every threshold."""
     boxes, there = filter_predictions(predictions, truth, protocol), filter_truth(truth, protocol)
     pairs = find_pairs(boxes, there.boxes, limit_m=max(DISTANCES_M))

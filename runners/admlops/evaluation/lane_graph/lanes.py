@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from admlops.core.errors import RecordError
-from admlops.results.record import Record
+from admlops.results.record import PartialRecord, Record
 
 Floats = NDArray[np.floating]
 Matrix = Floats | NDArray[np.integer] | Sequence[Sequence[float]]
@@ -40,11 +41,17 @@ class LanePrediction(LaneTruth):
     element_confidences: Floats
 
 
-def prediction_of(record: Record) -> LanePrediction:
-    """The lane graph of a record; one that has none, such as a failed one, is a prediction of nothing."""
-    graph = record.lane_graph or None
+def prediction_of(record: PartialRecord | Record) -> LanePrediction:
+    """Return the lane graph of a record; one that has none, such as a failed one, is a prediction of nothing.
+
+    Raises:
+        RecordError: a relation does not have the shape of its lanes and traffic elements.
+    """
+    graph: Any = record.lane_graph or None
     lanes = graph.lanes if graph else []
     elements = graph.traffic_elements if graph else []
+    if graph:
+        _check_shape(record, graph)
     return LanePrediction(
         lanes=[np.array(lane.points) for lane in lanes],
         elements=np.array([element.bbox_xyxy for element in elements], dtype=float).reshape(-1, 4),
@@ -56,8 +63,20 @@ def prediction_of(record: Record) -> LanePrediction:
     )
 
 
+def _check_shape(record: PartialRecord | Record, graph: Any) -> None:
+    rows = len(graph.lanes)
+    for name, width in (("lane_to_lane", rows), ("lane_to_traffic", len(graph.traffic_elements))):
+        matrix = getattr(graph, name)
+        if len(matrix) != rows or any(len(row) != width for row in matrix):
+            meta = record.metadata
+            raise RecordError(
+                f"the record of sample {meta.sample_token} ({meta.scene}): {name} is not {rows} × {width}",
+                hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
+            )
+
+
 def pair_frames(
-    truths: Mapping[str, LaneTruth], records: Iterable[Record]
+    truths: Mapping[str, LaneTruth], records: Iterable[PartialRecord | Record]
 ) -> Iterator[tuple[LaneTruth, LanePrediction]]:
     """Each record's ground truth and prediction, one after another.
 

@@ -1,0 +1,1 @@
+"""Latency of a run: percentiles that the samples carry, and a verdict."""
