@@ -191,7 +191,7 @@ def test_off_distribution_is_a_protocol_of_its_own(data: OpenLaneV2, layout: Lay
 def test_nuscenes_has_no_lane_graphs(synthetic_data: NuScenes, layout: Layout, tmp_path: Path) -> None:
     empty = LaneGraph(lanes=[], traffic_elements=[], lane_to_lane=[], lane_to_traffic=[])
     run = make_run(tmp_path / "run", synthetic_data, records_of(synthetic_data, lambda _: empty))
-    with pytest.raises(UsageError, match="hold lane graphs, and nuscenes has none"):
+    with pytest.raises(UsageError, match="hold lane_graph, and nuscenes has none"):
         evaluate_run(run, synthetic_data, layout=layout, say=print)
 
 

@@ -116,18 +116,17 @@ def test_a_failed_sample_counts_as_a_vehicle_that_stays(
             Plan(command="straight", interval_s=0.5, waypoints=[(1e200, 0.0)] * 6),
             "a plan with a coordinate larger than",
         ),
-        (None, "no plan, where others have one"),
     ],
 )
 def test_a_plan_that_cannot_be_measured_is_named(
-    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path, plan: Plan | None, said: str
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path, plan: Plan, said: str
 ) -> None:
     data, futures, tokens = planned
     seen: list[Outputs] = []
 
     def spoil(outputs: Outputs) -> Outputs:
         seen.append(outputs)
-        return msgspec.structs.replace(outputs, plan=plan or msgspec.UNSET) if len(seen) == 3 else outputs
+        return msgspec.structs.replace(outputs, plan=plan) if len(seen) == 3 else outputs
 
     run = write_planned_run(tmp_path / "run", data, futures, tokens[:SAMPLES], change=spoil)
     with pytest.raises(RecordError, match=f"{tokens[2]} .*has {said}.*; the metrics need 6 steps of 0.5 s"):

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from admlops.core.nuscenes_classes import CLASS_RANGES_M
-from admlops.evaluation.base import BY_SCENE, Accumulator, Column, Declared, ErrorSpec, MetricSpec, Needs, OfficialCode
+from admlops.evaluation.base import Column, MetricSpec
 from admlops.results.derived_structs import Selection, Take
-
-if TYPE_CHECKING:
-    from admlops.evaluation.context import Context
-    from admlops.evaluation.detection_3d.box_table import BoxTable
-    from admlops.evaluation.detection_3d.evaluation import DetectionResult
 
 ERROR_NAMES = {
     "trans_err": "mATE",
@@ -70,57 +64,3 @@ class DetectionProtocol:
 
 NUSCENES = DetectionProtocol(name="nuscenes.detection_cvpr_2019", class_range_m=CLASS_RANGES_M)
 VAD = DetectionProtocol(name="vad.detection-30x15", window_m=(30.0, 15.0), min_score=0.2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionEvaluation(Declared):
-    """Boxes in space under one of the protocols above."""
-
-    boxes: DetectionProtocol
-
-    def begin(self, context: Context) -> BoxTable:
-        """Return the table of the run's boxes, which all protocols share."""
-        from admlops.evaluation.detection_3d.box_table import BoxTable
-
-        return context.share("detection_3d.boxes", BoxTable)
-
-    def finish(self, accumulator: Accumulator, context: Context) -> DetectionResult:
-        """Match the boxes with nuScenes' annotations."""
-        from admlops.evaluation.detection_3d.evaluation import evaluate_table
-
-        return evaluate_table(cast("BoxTable", accumulator), context, self.boxes)
-
-
-def _declare(
-    identifier: str, boxes: DetectionProtocol, official: OfficialCode, *, errors: ErrorSpec | None, on_request: bool
-) -> DetectionEvaluation:
-    return DetectionEvaluation(
-        id=identifier,
-        task="detection_3d",
-        protocol=boxes.name,
-        needs=Needs(key="detections_3d", record=BOX_KEYS, data=("boxes_3d",), joins=True),
-        metrics=METRICS,
-        columns=COLUMNS,
-        slices=(BY_SCENE[0], "distance", "visibility", *BY_SCENE[1:]),
-        official=official,
-        errors=errors,
-        on_request=on_request,
-        boxes=boxes,
-    )
-
-
-_RUNNERS = "admlops.evaluation.detection_3d.official"
-DETECTION = _declare(
-    "detection",
-    NUSCENES,
-    OfficialCode(package="nuscenes-devkit", runner=f"{_RUNNERS}:run_devkit"),
-    errors=ErrorSpec(section="detection", prefix=""),
-    on_request=False,
-)
-VAD_DETECTION = _declare(
-    "vad_detection",
-    VAD,
-    OfficialCode(package="VAD", runner=f"{_RUNNERS}:run_vad", checkout="VAD"),
-    errors=None,
-    on_request=True,
-)

@@ -1,4 +1,4 @@
-"""The protocol of latency: one frame of all cameras at a time, the model call alone."""
+"""The evaluations of this task: what each needs, gives and shows. Registered in `catalog.registries`."""
 
 from __future__ import annotations
 
