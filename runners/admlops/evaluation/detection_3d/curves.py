@@ -77,8 +77,23 @@ def mean_errors(curve: Curve, errors: Floats, scores: Floats) -> Floats:
 
 def _interpolate(curve: Curve, errors: Floats, scores: Floats) -> Floats:
     """The cumulative mean of an error at the confidence of each recall."""
-    at: Floats = np.interp(curve.confidence[::-1], scores[::-1], _cumulative_mean(errors)[::-1])[::-1]
-    return at
+    means = _cumulative_mean(errors)[::-1]
+    at: Floats = np.interp(curve.confidence[::-1], scores[::-1], means)
+    # Between confidences that differ by less than some 1e-308 the slope that NumPy computes is infinite; the share of
+    # the way is not.
+    lost = ~np.isfinite(at)
+    if lost.any():
+        at[lost] = _between(curve.confidence[::-1][lost], scores[::-1], means)
+    return at[::-1]
+
+
+def _between(at: Floats, places: Floats, values: Floats) -> Floats:
+    """Interpolate linearly by the share of the way from one of the rising `places` to the next."""
+    after = np.clip(np.searchsorted(places, at, side="right"), 1, len(places) - 1)
+    low, high = places[after - 1], places[after]
+    share = np.divide(at - low, high - low, out=np.ones_like(at), where=high > low)
+    found: Floats = values[after - 1] * (1 - share) + values[after] * share
+    return found
 
 
 def _cumulative_mean(values: Floats) -> Floats:
