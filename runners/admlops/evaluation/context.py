@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from admlops.core.errors import DataError
 from admlops.datasets.base import DataSet
 from admlops.datasets.nuscenes.annotations import Annotations, SampleScene, read_annotations, read_scenes
 from admlops.datasets.nuscenes.tables import tokens_digest
@@ -66,8 +68,20 @@ class Context:
 
     @cached_property
     def samples(self) -> dict[str, dict[str, Any]]:
-        """By token, each sample in the shape of docs/architecture.md."""
-        return {token: self.data.sample(token) for token in self.tokens}
+        """By token, each sample in the shape of docs/architecture.md.
+
+        Raises:
+            DataError: the data set does not have one, or its ego pose is not finite.
+        """
+        samples = {token: self.data.sample(token) for token in self.tokens}
+        for token, sample in samples.items():
+            pose = sample["ego2global"]
+            if not all(map(math.isfinite, (*pose["translation"], *pose["rotation_wxyz"]))):
+                raise DataError(
+                    f"the ego pose of sample {token} ({sample['scene']}) in {self.data.root} is not finite: {pose}",
+                    hint=f"admlops data check {self.data.root}   # then mend the pose, or make the table again",
+                )
+        return samples
 
     @cached_property
     def annotations(self) -> Annotations:

@@ -105,7 +105,8 @@ def evaluate_run(
     _check_wishes(context, outputs, evaluations, protocols)
     evaluated = _evaluate(context, outputs, evaluations)
     if official:
-        evaluated.official, evaluated.not_asked = run_official(context, evaluated.results, layout=layout, say=say)
+        results = [(one, result) for one, result in evaluated.results if one.needs.key is not None]
+        evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
     without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
     notes = list_notes(context, outputs, evaluations, without)
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
