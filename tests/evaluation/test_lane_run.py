@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 from tests.conftest import Admlops
 
-from admlops.core.errors import EnvError, UsageError
+from admlops.core.errors import EnvError, RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.datasets.openlane.frames import OpenLaneV2
@@ -186,6 +187,29 @@ def test_off_distribution_is_a_protocol_of_its_own(data: OpenLaneV2, layout: Lay
     run = make_run(tmp_path / "run", data, records, off_distribution=True)
     marked = {protocol for protocol, _ in values_of(run, data, layout)}
     assert marked == {f"{protocol}.off-distribution" for protocol in PROTOCOLS}
+
+
+def test_relations_with_spaces_are_read_and_wrong_ones_are_named(
+    data: OpenLaneV2, layout: Layout, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", data, records_of(data, lambda token: truth_graph(data, token, noise_m=0.3)))
+    values = values_of(run, data, layout)
+    path = run.records_path / f"{data.scenes()[0].name}.jsonl"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert values_of(run, data, layout) == values
+    relation = lines[1]["lane_graph"]["lane_to_lane"]
+    token = lines[1]["metadata"]["sample_token"]
+    for spoil, said in (
+        (relation[:-1], "lane_to_lane is not"),
+        ([row[:-1] for row in relation], "lane_to_lane is not"),
+        ([[2.0] * len(row) for row in relation], "confidences"),
+        ([["a"] * len(row) for row in relation], "no list of confidences"),
+    ):
+        lines[1]["lane_graph"]["lane_to_lane"] = spoil
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(RecordError, match=f"sample {token} .*{said}"):
+            evaluate_run(run, data, layout=layout, say=print)
 
 
 def test_nuscenes_has_no_lane_graphs(synthetic_data: NuScenes, layout: Layout, tmp_path: Path) -> None:

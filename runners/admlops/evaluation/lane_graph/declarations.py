@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from admlops.evaluation.base import BY_SCENE, Accumulator, Column, Declared, ErrorSpec, MetricSpec, Needs, OfficialCode
-from admlops.evaluation.lane_graph.protocols import METRICS, OPENLANE_1_0, OPENLANE_1_1
-from admlops.results.derived_structs import Take
+from admlops.evaluation.lane_graph.protocols import LANE_KEYS, METRICS, OPENLANE_1_0, OPENLANE_1_1
 
 if TYPE_CHECKING:
     from admlops.evaluation.context import Context
@@ -34,7 +33,7 @@ def _declare(identifier: str, protocol: str, *, listed: bool) -> LaneGraphDeclar
         id=identifier,
         task="lane_graph",
         protocol=protocol,
-        needs=Needs(key="lane_graph", record={"lane_graph": Take.WHOLE}, data=("lanes",)),
+        needs=Needs(key="lane_graph", record=LANE_KEYS, data=("lanes",)),
         metrics=tuple(MetricSpec(name) for name in METRICS),
         columns=tuple(Column(name) for name in METRICS),
         slices=BY_SCENE,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from admlops.evaluation.context import Context
 from admlops.evaluation.error_analysis import MatchedRun
 from admlops.evaluation.lane_graph.error_analysis import match_run
-from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
+from admlops.evaluation.lane_graph.lanes import LaneTruth, in_arrays, prediction_of
 from admlops.evaluation.lane_graph.protocols import PROTOCOLS
 from admlops.evaluation.lane_graph.scores import Frame, LaneGraphEvaluation, LaneScores
 from admlops.evaluation.metrics import Metric
@@ -92,9 +92,10 @@ class FrameTable:
             RecordError: a relation does not have the shape of its lanes and traffic elements.
         """
         frame = self._truth_of(record.metadata.sample_token), prediction_of(record)
-        self._scores.add(frame)
         if self.frames is not None:
+            frame = frame[0], in_arrays(frame[1])
             self.frames.append(frame)
+        self._scores.add(frame)
 
     def finish(self, protocol: str) -> LaneResult:
         """Return the values of a protocol over all frames."""

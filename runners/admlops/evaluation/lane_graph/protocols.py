@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from admlops.results.derived_structs import Selection, Take
+
 OPENLANE_1_0 = "openlanev2.1.0"
 OPENLANE_1_1 = "openlanev2.1.1"
 PROTOCOLS = (OPENLANE_1_0, OPENLANE_1_1)
 METRICS = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
+
+LANE_KEYS: Mapping[str, Selection] = {
+    "lane_graph": {
+        **dict.fromkeys(("lanes", "traffic_elements"), Take.WHOLE),
+        **dict.fromkeys(("lane_to_lane", "lane_to_traffic"), Take.RAW),
+    }
+}
+"""What is decoded of a lane graph: its relations are parsed row by row, where a score looks."""
