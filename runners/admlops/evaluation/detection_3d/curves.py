@@ -40,7 +40,7 @@ def make_curve(positive: Mask, scores: Floats, *, truth: int) -> Curve:
     """The curve of one class at one threshold.
 
     Args:
-        positive: which predictions are true positives, in the order of merit.
+        positive: which predictions are true positives, ranked by confidence.
         scores: their confidences, in the same order.
         truth: the number of ground-truth boxes.
     """
@@ -65,7 +65,7 @@ def mean_errors(curve: Curve, errors: Floats, scores: Floats) -> Floats:
     """The mean of each error over the recalls reached, 1 where too few were.
 
     Args:
-        errors: (M, E) of the true positives in the order of merit, NaN where undefined.
+        errors: (M, E) of the true positives ranked by confidence, NaN where undefined.
         scores: (M,) their confidences.
     """
     last = curve.reached - 1

@@ -36,7 +36,7 @@ class DetectionResult:
     scenes: Sequence[SampleScene]
     resampling: Resampling
     resampled: Resampled | None
-    parts: Mapping[str, Any]
+    slices: Mapping[str, Any]
 
     @property
     def protocol(self) -> str:
@@ -73,13 +73,13 @@ class DetectionResult:
         return {"mAP": self.resampled.mean_ap, "NDS": self.resampled.nds, **_paper_names(self.resampled.errors)}
 
     def details(self) -> dict[str, Any]:
-        """Classes, curves, what ties leave open, and the parts."""
+        """Classes, curves, what ties leave open, and the slices."""
         ties: dict[str, Any] = {"tied_predictions": 0, "tie_ranges": {}}
         if self.ties is not None:
             ranges = {"mAP": self.ties.mean_ap, "NDS": self.ties.nds, **_paper_names(self.ties.errors)}
             tied = {name: list(pair) for name, pair in ranges.items()}
             ties = {"tied_predictions": self.ties.tied, "tie_ranges": tied}
-        return {**self.score.details(), **ties, "breakdowns": dict(self.parts)}
+        return {**self.score.details(), **ties, "breakdowns": dict(self.slices)}
 
 
 def evaluate_table(table: BoxTable, context: Context, protocol: DetectionProtocol) -> DetectionResult:
@@ -107,8 +107,8 @@ def evaluate_detections(
     # By name, so that two runs over the same scenes in another order draw the same ones.
     number = {name: index for index, name in enumerate(names)}
     of_sample = np.array([number[scene.name] for scene in scenes], dtype=np.int64)
-    with ThreadPoolExecutor(1) as pool:  # NumPy lets go of the interpreter, so the parts cost no time on two cores
-        parts = pool.submit(slice_detections, matching, scenes, protocol=protocol.name)
+    with ThreadPoolExecutor(1) as pool:  # NumPy lets go of the interpreter, so the slices cost no time on two cores
+        slices = pool.submit(slice_detections, matching, scenes, protocol=protocol.name)
         weights = resampling.weights
         resampled = None if weights is None else resample_scores(matching, of_sample, weights)
         ties = tie_range(matching, result)
@@ -120,7 +120,7 @@ def evaluate_detections(
         scenes=scenes,
         resampling=resampling,
         resampled=resampled,
-        parts=parts.result(),
+        slices=slices.result(),
     )
 
 

@@ -40,7 +40,7 @@ class Matching:
 
     Attributes:
         predictions, truth: the boxes that count.
-        order: (N,) rows of the predictions in the order of merit.
+        order: (N,) rows of the predictions ranked by confidence.
         pairs: all that are near enough at the largest threshold.
         partners: (4, N) each prediction's ground truth at each of DISTANCES_M, or NO_PARTNER.
         errors: (N, 5) true-positive errors of the matches at ERROR_DISTANCE_M, NaN for all others.
@@ -125,7 +125,7 @@ def match_boxes(predictions: Boxes, truth: GroundTruth, protocol: DetectionProto
 
 
 def rematch(predictions: Boxes, truth: GroundTruth, pairs: Pairs, order: Integers) -> Matching:
-    """The matching under another order of merit; both sides are filtered already."""
+    """The matching under another ranking; both sides are filtered already."""
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     partners = np.stack(
@@ -150,7 +150,7 @@ def score_rows(matching: Matching, rows: Integers, *, truth: NDArray[np.int8], c
     """The metrics over a part of the boxes, matched as they are in the whole.
 
     Args:
-        rows: the predictions of the part in the order of merit.
+        rows: the predictions of the part ranked by confidence.
         truth: the labels of the ground truth of the part.
         counted: (4, N) which predictions count at each of DISTANCES_M; all of `rows` if None.
     """
@@ -165,7 +165,7 @@ def score_rows(matching: Matching, rows: Integers, *, truth: NDArray[np.int8], c
 
 
 def _score_class(matching: Matching, name: str, rows: Integers, *, truth: int, counted: Mask | None) -> ClassScore:
-    """One class; `rows` are its predictions in the order of merit."""
+    """One class; `rows` are its predictions ranked by confidence."""
     scores = matching.predictions.score[rows]
     positive = matching.partners[:, rows] != NO_PARTNER
     kept = None if counted is None else counted[:, rows]

@@ -48,7 +48,7 @@ def slice_detections(matching: Matching, scenes: Sequence[SampleScene], *, proto
 
 
 def _by_sample_group(matching: Matching, group: Integers, groups: int) -> list[Slice]:
-    """One part for each group of samples; `group` (S,) says which a sample is in, -1 for none."""
+    """Return a slice for each group of samples; `group` (S,) says which a sample is in, -1 for none."""
     of_box = group[matching.predictions.sample[matching.order]]
     order = np.argsort(of_box, kind="stable")
     bounds = np.searchsorted(of_box[order], np.arange(groups + 1))

@@ -125,7 +125,7 @@ def _contested(matching: Matching, tied: Mask) -> Mask:
 
 @dataclass(frozen=True, kw_only=True)
 class _Class:
-    """One class: `rows` of its predictions in the order of merit, `tied` places in `rows`, ground-truth boxes."""
+    """One class: `rows` of its predictions ranked by confidence, `tied` places in `rows`, ground-truth boxes."""
 
     rows: Integers
     tied: Integers

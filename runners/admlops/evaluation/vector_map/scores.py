@@ -33,7 +33,7 @@ from admlops.evaluation.error_analysis import MatchedRun
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ap_resampling import resample_area
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
-from admlops.evaluation.vector_map.curves import Curve, SampleMatch, precision_recall, thin, true_positives_of
+from admlops.evaluation.vector_map.curves import PrecisionRecall, SampleMatch, precision_recall, thin, true_positives_of
 from admlops.evaluation.vector_map.element_table import ElementTable, Predictions, read_all_predictions
 from admlops.evaluation.vector_map.error_analysis import class_match
 from admlops.evaluation.vector_map.polylines import Batch, buffer_iou, nearest_lines, resample
@@ -60,7 +60,7 @@ class MapEvaluation:
     """Everything the protocol says about a run: curves by class and threshold, and the matches behind them."""
 
     samples: int
-    curves: Mapping[str, Mapping[float, Curve]]
+    curves: Mapping[str, Mapping[float, PrecisionRecall]]
     matches: Mapping[str, Sequence[SampleMatch]]
     protocol: str = CHAMFER.name
 
