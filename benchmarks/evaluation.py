@@ -1,7 +1,7 @@
 """How fast evaluation is, and how equal: our code and the official one on the same generated data, in one run.
 
     python benchmarks/evaluation.py [--samples N] [--only detection,maps] [--official-samples N] [--no-official]
-                                    [--folder DIR] [--json]
+                                    [--folder DIR] [--whole-command] [--json]
 
 At the default size, that of nuScenes' validation set, our side runs on everything. Where the official side would take
 hours it runs on the first samples and its time is scaled: its cost is the same for every sample. The column `official
@@ -46,9 +46,12 @@ def main() -> int:
     parser.add_argument("--official-samples", type=int, help="how many samples the official side runs on")
     parser.add_argument("--no-official", action="store_true", help="measure our side alone")
     parser.add_argument("--folder", type=Path, help="where generated data is kept, for another run")
+    parser.add_argument(
+        "--whole-command", action="store_true", help="measure `admlops evaluate` itself, from files to numbers"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    families = options.only.split(",")
+    families = ["command"] if options.whole_command else options.only.split(",")
     rows = [row for family in families for row in (_apart if len(families) > 1 else _measure)(family, options)]
     if options.json:
         machine = {"python": platform.python_version(), "samples": options.samples}

@@ -33,12 +33,13 @@ from tests.evaluation.generated_boxes import (
 )
 from tests.evaluation.generated_runs import write_run
 
+from admlops.core.nuscenes_classes import CLASSES
 from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment, ensure_official
-from admlops.evaluation.detection_3d.boxes import ATTRIBUTE_INDEX, CLASSES, Boxes, GroundTruth
+from admlops.evaluation.detection_3d.box_table import choose_attribute
+from admlops.evaluation.detection_3d.boxes import ATTRIBUTE_INDEX, Boxes, GroundTruth
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
-from admlops.evaluation.detection_3d.nuscenes_submission import choose_attribute
 from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.evaluation.detection_3d.scores import Score, match_boxes, score
 

@@ -22,7 +22,8 @@ from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
 from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
-from admlops.evaluation.lane_graph.scores import FRAMES_AT_ONCE, OPENLANE_1_0, OPENLANE_1_1, evaluate_lane_graphs
+from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1
+from admlops.evaluation.lane_graph.scores import FRAMES_AT_ONCE, evaluate_lane_graphs
 
 FRAMES = 4806
 SAMPLES = 6019

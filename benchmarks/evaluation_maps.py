@@ -19,9 +19,10 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.vector_map import MapVector
 from admlops.environments import ensure_official
+from admlops.evaluation.vector_map.element_table import Predictions
 from admlops.evaluation.vector_map.official_files import OFFICIAL_NAME, official_map
-from admlops.evaluation.vector_map.predictions import Predictions
-from admlops.evaluation.vector_map.scores import CHAMFER, IOU, MapProtocol, evaluate_elements
+from admlops.evaluation.vector_map.protocols import CHAMFER, IOU, MapProtocol
+from admlops.evaluation.vector_map.scores import evaluate_elements
 
 OFFICIAL_SAMPLES = 60
 

@@ -21,7 +21,8 @@ from tests.evaluation.upstream import find_checkout, how_to_get, official_python
 
 from admlops.core.paths import find_layout
 from admlops.evaluation.motion.scores import evaluate_motion
-from admlops.evaluation.planning.scores import STP3, UNIAD, evaluate_planning
+from admlops.evaluation.planning.protocols import STP3, UNIAD
+from admlops.evaluation.planning.scores import evaluate_planning
 
 OFFICIAL_SAMPLES = 300
 NAMES = {"stp3": "planning (ST-P3, VAD)", "uniad": "planning (UniAD)", "motion": "motion (VAD)"}

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tests.fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 
 from admlops.core.errors import DataError
+from admlops.core.nuscenes_classes import CENTERLINE
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.datasets.nuscenes.vector_cache import cached_vectors
 from admlops.datasets.nuscenes.vector_map import (
-    CENTERLINE,
     MapVector,
     ego_to_patch,
     local_vectors,

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from tests.evaluation.generated_boxes import submission_boxes
 
-from admlops.evaluation.detection_3d.boxes import ATTRIBUTES, CLASSES, Boxes, GroundTruth
-from admlops.evaluation.detection_3d.protocols import Protocol
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import ATTRIBUTES, Boxes, GroundTruth
+from admlops.evaluation.detection_3d.protocols import DetectionProtocol
 from admlops.evaluation.detection_3d.scores import Score
 
 PROGRAM = Path(__file__).with_name("devkit_oracle.py")
@@ -53,7 +54,7 @@ class Devkit(Oracle):
     def __init__(self, python: Path) -> None:
         super().__init__(python, PROGRAM)
 
-    def ask(self, predictions: Boxes, truth: GroundTruth, protocol: Protocol) -> dict[str, Any]:
+    def ask(self, predictions: Boxes, truth: GroundTruth, protocol: DetectionProtocol) -> dict[str, Any]:
         found = dict(submission_boxes(predictions, list(truth.samples)))
         return self.answer({**truth_request(truth), "predictions": found, "window": protocol.window_m})
 

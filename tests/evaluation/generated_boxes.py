@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from admlops.evaluation.detection_3d.boxes import ATTRIBUTE_INDEX, ATTRIBUTES, CLASSES, Boxes, GroundTruth, join
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import ATTRIBUTE_INDEX, ATTRIBUTES, Boxes, GroundTruth, join
 
 VERSION = "v1.0-mini"
 SAMPLES_PER_SCENE = 40

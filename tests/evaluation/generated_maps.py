@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.datasets.nuscenes.vector_map import MapVector
-from admlops.evaluation.vector_map.predictions import Predictions
+from admlops.evaluation.vector_map.element_table import Predictions
 
 CLASSES = ("divider", "ped_crossing", "boundary")
 MEAN_COUNTS = (5.0, 1.8, 4.0)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.motion.scores import MotionPrediction, MotionTruth
-from admlops.evaluation.planning.scores import STEPS, PlanTruth, Traffic, positions
+from admlops.evaluation.trajectories.arrays import STEPS, MotionPrediction, MotionTruth, PlanTruth, Traffic, positions
 
 Array = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tests.evaluation.generated_plans import Sample
 
-from admlops.evaluation.planning.scores import PlanTruth
+from admlops.evaluation.trajectories.arrays import PlanTruth
 
 Cell = tuple[int, int]
 SIZE = 200

@@ -10,10 +10,11 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from admlops.core.nuscenes_classes import MMDET3D_CLASSES
 from admlops.datasets.nuscenes.tables import NuScenes, multiply_quaternions, rotation_matrix
 from admlops.datasets.nuscenes.vector_map import patch_to_ego
-from admlops.evaluation.motion.ground_truth import Futures
-from admlops.evaluation.motion.scores import DETECTED, MotionTruth
+from admlops.evaluation.trajectories.arrays import MotionTruth
+from admlops.evaluation.trajectories.ground_truth import MotionGroundTruth
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import (
     Box3D,
@@ -36,7 +37,7 @@ Change = Callable[[Outputs], Outputs]
 def write_planned_run(
     path: Path,
     data: NuScenes,
-    futures: Futures,
+    futures: MotionGroundTruth,
     tokens: list[str],
     *,
     aside_m: float = 0.0,
@@ -86,7 +87,7 @@ def _metadata(run: str, scene: str, token: str, place: int, failed: bool) -> Met
     )
 
 
-def _outputs(data: NuScenes, futures: Futures, index: int, token: str, aside_m: float) -> Outputs:
+def _outputs(data: NuScenes, futures: MotionGroundTruth, index: int, token: str, aside_m: float) -> Outputs:
     sample = data.sample(token)
     path = futures.vad_plan(index).path + np.array([aside_m, 0.0])
     truth = futures.motion(index)
@@ -107,7 +108,7 @@ def _detection(sample: dict[str, Any], truth: MotionTruth, row: int, aside_m: fl
     upright = multiply_quaternions(tuple(lidar["rotation_wxyz"]), AROUND_Z)
     return Detection3D(
         id=row,
-        class_name=DETECTED[int(truth.labels[row])],
+        class_name=MMDET3D_CLASSES[int(truth.labels[row])],
         confidence=0.9,
         bbox_3d=Box3D(center=tuple(center.tolist()), size_wlh=(1.9, 4.6, 1.7), rotation_wxyz=upright),
         trajectories=[Trajectory(confidence=0.5, interval_s=STEP_S, waypoints=_points(way)) for way in modes],

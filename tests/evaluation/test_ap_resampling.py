@@ -14,16 +14,17 @@ from tests.evaluation.test_boxes_2d import CLASSES, images_of
 from tests.evaluation.test_map_ap import evaluate
 
 from admlops.evaluation.detection_2d.counting import evaluate_counting
-from admlops.evaluation.detection_2d.scores import SUMMARY, ImagePrediction, ImageTruth, evaluate_boxes_2d
-from admlops.evaluation.lane_graph.scores import PROTOCOLS as LANE_PROTOCOLS
+from admlops.evaluation.detection_2d.protocols import SUMMARY
+from admlops.evaluation.detection_2d.scores import ImagePrediction, ImageTruth, evaluate_boxes_2d
+from admlops.evaluation.lane_graph.protocols import PROTOCOLS as LANE_PROTOCOLS
 from admlops.evaluation.lane_graph.scores import evaluate_lane_graphs
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.motion.scores import evaluate_motion
-from admlops.evaluation.planning.scores import PROTOCOLS as PLAN_PROTOCOLS
+from admlops.evaluation.planning.protocols import PROTOCOLS as PLAN_PROTOCOLS
 from admlops.evaluation.planning.scores import evaluate_planning
 from admlops.evaluation.statistics import ap_resampling
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
-from admlops.evaluation.vector_map.scores import CHAMFER, IOU, MapProtocol
+from admlops.evaluation.vector_map.protocols import CHAMFER, IOU, MapProtocol
 
 SCENES, SAMPLES = 5, 4
 SCENE_OF = np.repeat(np.arange(SCENES), SAMPLES)

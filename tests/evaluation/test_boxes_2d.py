@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
-from admlops.evaluation.detection_2d.counting import COUNTING_PROTOCOL, evaluate_counting
-from admlops.evaluation.detection_2d.scores import (
-    COCO_PROTOCOL,
-    SUMMARY,
-    ImagePrediction,
-    ImageTruth,
-    evaluate_boxes_2d,
-    pair_images,
-)
+from admlops.evaluation.detection_2d.counting import evaluate_counting
+from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL, COUNTING_PROTOCOL, SUMMARY
+from admlops.evaluation.detection_2d.scores import ImagePrediction, ImageTruth, evaluate_boxes_2d, pair_images
 from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
 
 CLASSES = ("car", "person")

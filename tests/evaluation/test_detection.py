@@ -11,18 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 from tests.evaluation.oracle_records import detection, metadata, truth_record
+from tests.evaluation.submissions import submit, table_of
 
 from admlops.core.errors import DataError, EnvError, RecordError
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
-from admlops.evaluation.detection_3d.nuscenes_submission import (
-    DEFAULT_ATTRIBUTES,
-    choose_attribute,
-    evaluate_detection,
-    make_submission,
-    summary_values,
-)
+from admlops.evaluation.detection_3d.box_table import DEFAULT_ATTRIBUTES, choose_attribute
+from admlops.evaluation.detection_3d.official import evaluate_submission, summary_values
 from admlops.results.record import Detection3D, Outputs, Record, make_record
 
 PLAIN = """
@@ -41,8 +37,8 @@ def evaluate(
     records: list[Record], data: NuScenes, folder: Path, environment: Environment, layout: Layout
 ) -> dict[str, Any]:
     samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
-    return evaluate_detection(
-        make_submission(records, samples),
+    return evaluate_submission(
+        submit(records, samples),
         dataroot=data.root,
         version=data.version,
         folder=folder,
@@ -137,9 +133,9 @@ def test_the_evaluators_failure_is_explained(
     layout: Layout,
     tmp_path: Path,
 ) -> None:
-    submission = make_submission([truth_record(data, tokens[0])], {tokens[0]: data.sample(tokens[0])})
+    submission = submit([truth_record(data, tokens[0])], {tokens[0]: data.sample(tokens[0])})
     with pytest.raises(EnvError, match="version not found"):
-        evaluate_detection(
+        evaluate_submission(
             submission,
             dataroot=data.root,
             version="v1.0-nowhere",
@@ -155,18 +151,17 @@ def test_at_most_500_boxes_and_the_most_confident_stay(data: NuScenes, tokens: l
     confidences = np.random.default_rng(3).permutation(np.linspace(0.0, 1.0, 520))
     boxes = [detection(truth, confidence=float(value), id=index) for index, value in enumerate(confidences)]
     record = make_record(metadata(data, tokens[0]), Outputs(detections_3d=boxes))
-    submission = make_submission([record], {tokens[0]: data.sample(tokens[0])})
-    kept = [box["detection_score"] for box in submission.results[tokens[0]]]
-    assert (len(kept), submission.dropped_boxes) == (500, 20)
+    submission = submit([record], {tokens[0]: data.sample(tokens[0])})
+    kept = [box["detection_score"] for box in submission[tokens[0]]]
+    assert (len(kept), table_of([record]).dropped) == (500, 20)
     assert sorted(kept) == sorted(confidences)[20:]
     assert kept == [value for value in confidences if value in set(kept)]
 
 
 def test_failed_samples_are_there_and_empty(data: NuScenes, tokens: list[str]) -> None:
     record = make_record(metadata(data, tokens[0], failed=True), Outputs())
-    submission = make_submission([record], {tokens[0]: data.sample(tokens[0])})
-    assert submission.results == {tokens[0]: []}
-    assert submission.failed_samples == (tokens[0],)
+    submission = submit([record], {tokens[0]: data.sample(tokens[0])})
+    assert submission == {tokens[0]: []}
 
 
 @pytest.mark.parametrize(
@@ -182,13 +177,13 @@ def test_what_nuscenes_does_not_know_is_named(
     box = msgspec.structs.replace(detection(data.ground_truth(tokens[0])[0], id=7), **change)
     record = make_record(metadata(data, tokens[0]), Outputs(detections_3d=[box]))
     with pytest.raises(RecordError, match=said) as caught:
-        make_submission([record], {tokens[0]: data.sample(tokens[0])})
+        submit([record], {tokens[0]: data.sample(tokens[0])})
     assert tokens[0] in caught.value.message
 
 
 def test_a_sample_of_another_data_set_is_refused(data: NuScenes, tokens: list[str]) -> None:
     with pytest.raises(DataError, match="belongs to no sample"):
-        make_submission([truth_record(data, tokens[0])], {})
+        submit([truth_record(data, tokens[0])], {})
 
 
 def test_velocity_turns_with_the_box_and_unknown_is_zero(data: NuScenes, tokens: list[str]) -> None:
@@ -199,7 +194,7 @@ def test_velocity_turns_with_the_box_and_unknown_is_zero(data: NuScenes, tokens:
             msgspec.structs.replace(box, bbox_3d=msgspec.structs.replace(box.bbox_3d, velocity=velocity), attribute="")
         )
     record = make_record(metadata(data, tokens[0]), Outputs(detections_3d=boxes))
-    first, second = make_submission([record], {tokens[0]: data.sample(tokens[0])}).results[tokens[0]]
+    first, second = submit([record], {tokens[0]: data.sample(tokens[0])})[tokens[0]]
     assert np.hypot(*first["velocity"]) == pytest.approx(5.0, rel=2e-3)
     assert second["velocity"] == [0.0, 0.0]
 

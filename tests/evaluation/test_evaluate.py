@@ -15,8 +15,10 @@ from admlops.core.errors import DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes, tokens_digest
 from admlops.environments import Environment
+from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.metrics import DETECTION_PROTOCOL, MAP_PROTOCOL, metrics_of
+from admlops.evaluation.metrics import metrics_of
+from admlops.evaluation.vector_map.protocols import CHAMFER
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Outputs, Record, make_record
 from admlops.results.run_folder import RunFolder
@@ -68,7 +70,7 @@ def test_a_run_of_both_tasks(
     official = {one["package"]: one for one in metrics["official"]}
     assert official["nuscenes-devkit"]["max_abs_difference"] < 1e-9
     if (layout.root / "submodules" / "MapTR" / "projects").is_dir():
-        assert official["MapTR"]["protocol"] == MAP_PROTOCOL
+        assert official["MapTR"]["protocol"] == CHAMFER.name
         assert official["MapTR"]["max_abs_difference"] < 0.05  # it leaves the order of equal confidences to the machine
     assert (metrics["samples"], metrics["failed_samples"]) == (9, 1)
     assert metrics["failed"] == [{"sample_token": tokens[2], "scene": "scene-0103"}]
@@ -76,8 +78,8 @@ def test_a_run_of_both_tasks(
     assert metrics["notes"] == []
     values = {(metric.protocol, metric.name): metric.value for metric in metrics_of(metrics)}
     names = {"mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE"}
-    assert {name for protocol, name in values if protocol == DETECTION_PROTOCOL} == names
-    for protocol in (DETECTION_PROTOCOL, MAP_PROTOCOL):
+    assert {name for protocol, name in values if protocol == NUSCENES.name} == names
+    for protocol in (NUSCENES.name, CHAMFER.name):
         value = values[protocol, "mAP"]
         assert value is not None
         assert 0.5 < value < 1.0
@@ -100,7 +102,7 @@ def test_a_run_of_both_tasks(
     assert not run.resamples_path.exists()
 
     again = evaluate_run(run, data, layout=layout, say=said.append)
-    assert again == {key: value for key, value in metrics.items() if key != "official"}
+    assert again == {key: value for key, value in metrics.items() if not key.startswith("official")}
 
 
 def test_boxes_alone_need_neither_the_devkit_nor_the_map(
@@ -140,10 +142,10 @@ def test_only_what_the_records_do(data: NuScenes, tokens: list[str], layout: Lay
     written = kept.stat().st_mtime_ns
     assert evaluate_run(run, data, layout=layout, say=print) == metrics
     assert kept.stat().st_mtime_ns == written
-    assert {metric.protocol for metric in metrics_of(metrics)} == {MAP_PROTOCOL}
+    assert {metric.protocol for metric in metrics_of(metrics)} == {CHAMFER.name}
     assert "detection" not in metrics["details"]
     parts = metrics["details"]["map"]["breakdowns"]
-    assert parts["protocol"] == MAP_PROTOCOL
+    assert parts["protocol"] == CHAMFER.name
     assert {name: part["samples"] for name, part in parts["scene"].items()} == {
         scene.name: len(scene.samples) for scene in data.scenes()
     }

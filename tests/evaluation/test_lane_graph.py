@@ -21,7 +21,8 @@ from admlops.environments import ensure_official
 from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth, pair_frames, prediction_of
 from admlops.evaluation.lane_graph.matching import frechet
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
-from admlops.evaluation.lane_graph.scores import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS, evaluate_lane_graphs
+from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
+from admlops.evaluation.lane_graph.scores import evaluate_lane_graphs
 from admlops.results.record import Lane, LaneGraph, Metadata, Outputs, Record, TrafficElement, make_record
 
 Frames = list[tuple[LaneTruth, LanePrediction]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 from tests.conftest import Admlops
 
-from admlops.core.errors import EnvError, UsageError
+from admlops.core.errors import EnvError, RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.datasets.openlane.frames import OpenLaneV2
@@ -21,7 +22,7 @@ from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
-from admlops.evaluation.lane_graph.scores import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
+from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.metrics import metrics_of
 from admlops.reports import draw_sample, load_run_data, view_sample
 from admlops.reports.html import render_report
@@ -188,10 +189,33 @@ def test_off_distribution_is_a_protocol_of_its_own(data: OpenLaneV2, layout: Lay
     assert marked == {f"{protocol}.off-distribution" for protocol in PROTOCOLS}
 
 
+def test_relations_with_spaces_are_read_and_wrong_ones_are_named(
+    data: OpenLaneV2, layout: Layout, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", data, records_of(data, lambda token: truth_graph(data, token, noise_m=0.3)))
+    values = values_of(run, data, layout)
+    path = run.records_path / f"{data.scenes()[0].name}.jsonl"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert values_of(run, data, layout) == values
+    relation = lines[1]["lane_graph"]["lane_to_lane"]
+    token = lines[1]["metadata"]["sample_token"]
+    for spoil, said in (
+        (relation[:-1], "lane_to_lane is not"),
+        ([row[:-1] for row in relation], "lane_to_lane is not"),
+        ([[2.0] * len(row) for row in relation], "confidences"),
+        ([["a"] * len(row) for row in relation], "no list of confidences"),
+    ):
+        lines[1]["lane_graph"]["lane_to_lane"] = spoil
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(RecordError, match=f"sample {token} .*{said}"):
+            evaluate_run(run, data, layout=layout, say=print)
+
+
 def test_nuscenes_has_no_lane_graphs(synthetic_data: NuScenes, layout: Layout, tmp_path: Path) -> None:
     empty = LaneGraph(lanes=[], traffic_elements=[], lane_to_lane=[], lane_to_traffic=[])
     run = make_run(tmp_path / "run", synthetic_data, records_of(synthetic_data, lambda _: empty))
-    with pytest.raises(UsageError, match="hold lane graphs, and nuscenes has none"):
+    with pytest.raises(UsageError, match="hold lane_graph, and nuscenes has none"):
         evaluate_run(run, synthetic_data, layout=layout, say=print)
 
 

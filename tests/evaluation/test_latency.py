@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admlops.evaluation.latency import PERCENTILES, distribution, samples_needed, summarize
-from admlops.results.record import Metadata, Record
+from admlops.evaluation.latency.summary import PERCENTILES, distribution, samples_needed, summarize
+from admlops.results.record import Metadata
 
 
-def record(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Record:
-    meta = Metadata(
+def sample(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Metadata:
+    return Metadata(
         model_name="M",
         variant="v",
         run="r",
@@ -26,7 +26,6 @@ def record(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Rec
         inference_time=time_s,
         end_to_end_time=None if time_s is None else 2 * time_s,
     )
-    return Record(schema=1, metadata=meta)
 
 
 def test_the_counts_that_mlperf_states() -> None:
@@ -88,7 +87,7 @@ def test_the_upper_bound_holds_ninety_nine_times_in_a_hundred() -> None:
 
 
 def test_first_frames_stand_apart() -> None:
-    latency = summarize([record(index % 40, time_s=9.0 if index % 40 == 0 else 0.1) for index in range(120)])
+    latency = summarize([sample(index % 40, time_s=9.0 if index % 40 == 0 else 0.1) for index in range(120)])
     assert (latency.inference.n, latency.first_inference.n) == (117, 3)
     assert latency.inference.max_s == 0.1
     assert latency.first_end_to_end.mean_s == 18.0
@@ -98,7 +97,7 @@ def test_first_frames_stand_apart() -> None:
 
 
 def test_too_few_samples_are_invalid_and_say_how_many() -> None:
-    latency = summarize([record(index) for index in range(41)])
+    latency = summarize([sample(index) for index in range(41)])
     assert latency.verdict == "INVALID"
     assert "40 samples" in latency.reasons[0]
     assert "64" in latency.reasons[0]
@@ -106,12 +105,12 @@ def test_too_few_samples_are_invalid_and_say_how_many() -> None:
 
 
 def test_failures_and_missing_times_are_invalid() -> None:
-    records = [record(index) for index in range(100)]
-    failed = summarize([*records, record(100, time_s=None, status="failed")])
+    records = [sample(index) for index in range(100)]
+    failed = summarize([*records, sample(100, time_s=None, status="failed")])
     assert failed.verdict == "INVALID"
     assert "1 samples failed" in failed.reasons[0]
     assert failed.inference.n == 99
-    untimed = summarize([*records, record(100, time_s=None)])
+    untimed = summarize([*records, sample(100, time_s=None)])
     assert "not timed" in untimed.reasons[0]
 
 

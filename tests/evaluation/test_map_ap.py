@@ -19,22 +19,15 @@ from tests.evaluation.plain_map_ap import plain_map_ap
 from tests.evaluation.upstream import checkout_or_skip, run_maptr
 
 from admlops.core.errors import EnvError, RecordError
+from admlops.core.nuscenes_classes import CENTERLINE, MAP_CLASSES
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector, sample_vectors
+from admlops.datasets.nuscenes.vector_map import MapVector, sample_vectors
 from admlops.environments import ensure_official
 from admlops.evaluation.vector_map.curves import average_precision
 from admlops.evaluation.vector_map.polylines import pair_distances, resample
-from admlops.evaluation.vector_map.scores import (
-    CHAMFER,
-    CHAMFER_WITH_CENTERLINES,
-    IOU,
-    THRESHOLDS_M,
-    MapEvaluation,
-    MapProtocol,
-    evaluate_elements,
-    evaluate_map,
-)
+from admlops.evaluation.vector_map.protocols import CHAMFER, CHAMFER_WITH_CENTERLINES, IOU, THRESHOLDS_M, MapProtocol
+from admlops.evaluation.vector_map.scores import MapEvaluation, evaluate_elements, evaluate_map
 from admlops.results.record import MapElement, Outputs, make_record
 
 Points = NDArray[np.float64]

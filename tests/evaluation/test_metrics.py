@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admlops.catalog.protocols import PROTOCOLS
+from admlops.catalog.protocols import LATENCY, PROTOCOLS
 from admlops.core.errors import ComparabilityError
-from admlops.datasets.nuscenes.vector_map import MAP_CLASSES
-from admlops.evaluation import metrics
+from admlops.core.nuscenes_classes import MAP_CLASSES
+from admlops.evaluation.detection_3d.protocols import ERROR_NAMES, NUSCENES
 from admlops.evaluation.metrics import Metric, comparable, metrics_of, require_comparable, subtract
+from admlops.evaluation.vector_map.protocols import CHAMFER
 
 BASE = Metric(name="mAP", protocol="nuscenes.detection_cvpr_2019", value=0.4, n=81, dataset="a" * 64)
 
@@ -71,9 +72,9 @@ def test_comparable_is_what_is_not_refused(a: Metric, b: Metric) -> None:
 
 
 def test_the_catalogue_knows_every_metric_that_is_measured() -> None:
-    errors = set(metrics.ERROR_NAMES.values())
-    assert errors == metrics.LOWER_IS_BETTER
-    assert {"mAP", "NDS"} | errors == set(PROTOCOLS[metrics.DETECTION_PROTOCOL])
+    errors = set(ERROR_NAMES.values())
+    assert {"mAP", "NDS"} | errors == set(PROTOCOLS[NUSCENES.name])
+    assert {name for name in PROTOCOLS[NUSCENES.name] if not replace(BASE, name=name).higher_is_better} == errors
     measured = {"mAP", *(f"AP_{name}" for name in MAP_CLASSES)}
-    assert measured == set(PROTOCOLS[metrics.MAP_PROTOCOL])
-    assert metrics.LATENCY_PROTOCOL in PROTOCOLS
+    assert measured == set(PROTOCOLS[CHAMFER.name])
+    assert LATENCY in PROTOCOLS

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from tests.evaluation.devkit_process import Devkit, largest_difference
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 
+from admlops.core.nuscenes_classes import CLASSES
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
-from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, GroundTruth, empty_boxes, no_racks
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, empty_boxes, no_racks
+from admlops.evaluation.detection_3d.filters import ranges_m
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
-from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, Protocol
+from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, DetectionProtocol
 from admlops.evaluation.detection_3d.scores import match_boxes, score
 from admlops.evaluation.detection_3d.ties import tie_range
 
@@ -37,7 +39,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> GroundTruth:
     return make_ground_truth(read_annotations(root, VERSION, tokens_of(3, 6)))
 
 
-def difference(devkit: Devkit, predictions: Boxes, truth: GroundTruth, protocol: Protocol = NUSCENES) -> float:
+def difference(devkit: Devkit, predictions: Boxes, truth: GroundTruth, protocol: DetectionProtocol = NUSCENES) -> float:
     return largest_difference(
         score(match_boxes(predictions, truth, protocol)), devkit.ask(predictions, truth, protocol)
     )
@@ -45,7 +47,7 @@ def difference(devkit: Devkit, predictions: Boxes, truth: GroundTruth, protocol:
 
 @pytest.mark.parametrize("protocol", [NUSCENES, VAD], ids=lambda protocol: str(protocol.name))
 @pytest.mark.parametrize("skill", [0.3, 1.0])
-def test_equal_on_generated_data(devkit: Devkit, truth: GroundTruth, protocol: Protocol, skill: float) -> None:
+def test_equal_on_generated_data(devkit: Devkit, truth: GroundTruth, protocol: DetectionProtocol, skill: float) -> None:
     predictions = predict(truth, per_sample=80, seed=5, skill=skill)
     result = score(match_boxes(predictions, truth, protocol))
     assert 0.005 < result.mean_ap < 0.9
@@ -57,7 +59,7 @@ def test_the_filters_leave_out_what_they_should(truth: GroundTruth) -> None:
     matching = match_boxes(predict(truth, per_sample=80), truth, NUSCENES)
     there = truth.boxes
     away = np.linalg.norm(there.center[:, :2] - truth.ego[there.sample, :2], axis=1)
-    in_reach = (away < NUSCENES.ranges_m[there.label]) & (truth.points != 0)
+    in_reach = (away < ranges_m(NUSCENES)[there.label]) & (truth.points != 0)
     assert 0 < len(matching.truth.boxes) < in_reach.sum() < len(there)
     assert (truth.points == 0).sum() > 10
     assert np.isnan(there.velocity).any()

@@ -13,13 +13,14 @@ from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_
 from tests.evaluation.generated_runs import write_run
 
 from admlops.core.errors import ComparabilityError, RecordError
+from admlops.core.nuscenes_classes import CLASSES
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.detection_3d.boxes import CLASSES
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
+from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.metrics import DETECTION_PROTOCOL, Metric
+from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.results.run_folder import RunFolder
 
@@ -88,7 +89,7 @@ def test_other_samples_are_an_error_that_names_both(make: MakeRun, admlops: Adml
         compare_evaluated(read_evaluated(whole), read_evaluated(part))
     refused = admlops("results", "compare", "whole", "part", check=False)
     assert refused.returncode == 2
-    assert refused.stderr.count(DETECTION_PROTOCOL) == 2
+    assert refused.stderr.count(NUSCENES.name) == 2
 
 
 def test_what_is_missing_is_said_with_the_next_command(make: MakeRun) -> None:

@@ -21,10 +21,11 @@ from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.environments import ensure_official
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
-from admlops.evaluation.motion.ground_truth import VEHICLES, Futures
-from admlops.evaluation.motion.scores import LABELS, VAD_MOTION
-from admlops.evaluation.planning.scores import STP3, UNIAD
+from admlops.evaluation.motion.protocols import VAD_MOTION
+from admlops.evaluation.planning.protocols import STP3, UNIAD
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
+from admlops.evaluation.trajectories.arrays import LABELS
+from admlops.evaluation.trajectories.ground_truth import VEHICLES, MotionGroundTruth
 from admlops.results.record import Outputs, Plan
 from admlops.results.run_folder import RunFolder
 
@@ -34,10 +35,10 @@ WHOLE = SCENES * (SAMPLES - 6)
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[NuScenes, Futures, list[str]]:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[NuScenes, MotionGroundTruth, list[str]]:
     root = write_tables(tmp_path_factory.mktemp("planned") / "nuscenes", scenes=SCENES, samples=SAMPLES, objects=90)
     tokens = tokens_of(SCENES, SAMPLES)
-    return NuScenes(root, VERSION), Futures(read_annotations(root, VERSION, tokens, following=6)), tokens
+    return NuScenes(root, VERSION), MotionGroundTruth(read_annotations(root, VERSION, tokens, following=6)), tokens
 
 
 def values_of(summary: dict[str, Any], protocol: str) -> dict[str, float | None]:
@@ -45,7 +46,7 @@ def values_of(summary: dict[str, Any], protocol: str) -> dict[str, float | None]
 
 
 def test_the_truth_itself_is_perfect(
-    planned: tuple[NuScenes, Futures, list[str]], layout: Layout, tmp_path: Path
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path
 ) -> None:
     data, futures, tokens = planned
     run = write_planned_run(tmp_path / "perfect", data, futures, tokens)
@@ -63,7 +64,7 @@ def test_the_truth_itself_is_perfect(
 
 
 def test_a_metre_beside_costs_a_metre(
-    planned: tuple[NuScenes, Futures, list[str]], tmp_path: Path, admlops: Admlops
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], tmp_path: Path, admlops: Admlops
 ) -> None:
     """Two runs of different merit, compared with intervals and p-values."""
     data, futures, tokens = planned
@@ -89,7 +90,7 @@ def test_a_metre_beside_costs_a_metre(
 
 
 def test_a_failed_sample_counts_as_a_vehicle_that_stays(
-    planned: tuple[NuScenes, Futures, list[str]], layout: Layout, tmp_path: Path
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path
 ) -> None:
     data, futures, tokens = planned
     failed = tokens[0]
@@ -115,18 +116,17 @@ def test_a_failed_sample_counts_as_a_vehicle_that_stays(
             Plan(command="straight", interval_s=0.5, waypoints=[(1e200, 0.0)] * 6),
             "a plan with a coordinate larger than",
         ),
-        (None, "no plan, where others have one"),
     ],
 )
 def test_a_plan_that_cannot_be_measured_is_named(
-    planned: tuple[NuScenes, Futures, list[str]], layout: Layout, tmp_path: Path, plan: Plan | None, said: str
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path, plan: Plan, said: str
 ) -> None:
     data, futures, tokens = planned
     seen: list[Outputs] = []
 
     def spoil(outputs: Outputs) -> Outputs:
         seen.append(outputs)
-        return msgspec.structs.replace(outputs, plan=plan or msgspec.UNSET) if len(seen) == 3 else outputs
+        return msgspec.structs.replace(outputs, plan=plan) if len(seen) == 3 else outputs
 
     run = write_planned_run(tmp_path / "run", data, futures, tokens[:SAMPLES], change=spoil)
     with pytest.raises(RecordError, match=f"{tokens[2]} .*has {said}.*; the metrics need 6 steps of 0.5 s"):
@@ -135,7 +135,7 @@ def test_a_plan_that_cannot_be_measured_is_named(
 
 
 def test_random_weights_compare_with_nothing(
-    planned: tuple[NuScenes, Futures, list[str]], layout: Layout, tmp_path: Path
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path
 ) -> None:
     data, futures, tokens = planned
     own = tokens[:SAMPLES]
@@ -150,7 +150,9 @@ def test_random_weights_compare_with_nothing(
             compare_evaluated(*pair)
 
 
-def test_the_last_samples_of_a_scene_have_no_whole_future(planned: tuple[NuScenes, Futures, list[str]]) -> None:
+def test_the_last_samples_of_a_scene_have_no_whole_future(
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]],
+) -> None:
     _, futures, _ = planned
     last = SAMPLES - 1
     for plan in (futures.vad_plan(last), futures.uniad_plan(last)):
@@ -163,11 +165,13 @@ def test_the_last_samples_of_a_scene_have_no_whole_future(planned: tuple[NuScene
     assert futures.vad_plan(0).is_whole
 
 
-def test_chosen_samples_see_the_same_future_as_whole_scenes(planned: tuple[NuScenes, Futures, list[str]]) -> None:
+def test_chosen_samples_see_the_same_future_as_whole_scenes(
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]],
+) -> None:
     """The future of a sample does not depend on which others are evaluated."""
     data, whole, tokens = planned
     chosen = [tokens[12], tokens[3]]
-    few = Futures(read_annotations(data.root, data.version, chosen, following=6))
+    few = MotionGroundTruth(read_annotations(data.root, data.version, chosen, following=6))
     for place, token in enumerate(chosen):
         index = tokens.index(token)
         for ours, theirs in ((few.vad_plan, whole.vad_plan), (few.uniad_plan, whole.uniad_plan)):
@@ -180,7 +184,7 @@ def test_chosen_samples_see_the_same_future_as_whole_scenes(planned: tuple[NuSce
 def test_uniads_traffic_is_what_is_annotated_later(synthetic_data: NuScenes) -> None:
     """By another way: the later sample's own boxes, moved through the global frame, seen from above."""
     tokens = [token for scene in synthetic_data.scenes() for token in scene.samples]
-    ours = Futures(read_annotations(synthetic_data.root, synthetic_data.version, tokens, following=6))
+    ours = MotionGroundTruth(read_annotations(synthetic_data.root, synthetic_data.version, tokens, following=6))
     first, later = tokens[0], tokens[2]
     plan = ours.uniad_plan(0)
     lidar, away = _lidar_to_global(synthetic_data.sample(first)), synthetic_data.sample(later)
@@ -211,7 +215,7 @@ def _lidar_to_global(sample: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.floa
 
 @pytest.mark.full
 def test_vads_own_metrics_stand_beside_ours(
-    planned: tuple[NuScenes, Futures, list[str]], layout: Layout, tmp_path: Path
+    planned: tuple[NuScenes, MotionGroundTruth, list[str]], layout: Layout, tmp_path: Path
 ) -> None:
     if not (layout.root / "submodules" / "VAD" / "projects").is_dir():
         pytest.skip("submodules/VAD is not checked out: git submodule update --init submodules/VAD")
@@ -250,7 +254,7 @@ def test_equal_to_the_files_of_vads_converter(synthetic_data: NuScenes, layout: 
     with np.load(out) as file:
         theirs = {name: file[name] for name in file.files}
     tokens = [str(token) for token in theirs["token"]]
-    ours = Futures(read_annotations(synthetic_data.root, synthetic_data.version, tokens, following=6))
+    ours = MotionGroundTruth(read_annotations(synthetic_data.root, synthetic_data.version, tokens, following=6))
     ends = np.cumsum(theirs["count"])[:-1]
     fields = ("gt_boxes", "gt_agent_fut_trajs", "gt_names", "valid_flag")
     each = {name: np.split(theirs[name], ends) for name in fields}

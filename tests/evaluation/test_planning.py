@@ -18,16 +18,11 @@ from tests.evaluation.upstream import checkout_or_skip
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.evaluation.motion.scores import MotionPrediction, MotionTruth, evaluate_motion
+from admlops.evaluation.motion.scores import evaluate_motion
+from admlops.evaluation.planning.protocols import PROTOCOLS, STP3, UNIAD
 from admlops.evaluation.planning.rasterization import CELLS, fills
-from admlops.evaluation.planning.scores import (
-    PROTOCOLS,
-    STP3,
-    UNIAD,
-    PlanTruth,
-    Traffic,
-    evaluate_planning,
-)
+from admlops.evaluation.planning.scores import evaluate_planning
+from admlops.evaluation.trajectories.arrays import MotionPrediction, MotionTruth, PlanTruth, Traffic
 
 AHEAD = np.stack([np.zeros(6), np.arange(1, 7) * 2.0], axis=1)
 

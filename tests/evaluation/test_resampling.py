@@ -17,7 +17,7 @@ from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.evaluation.detection_3d.resampling import resample_scores
 from admlops.evaluation.detection_3d.scores import match_boxes, score
-from admlops.evaluation.slices import break_down
+from admlops.evaluation.detection_3d.slices import slice_detections
 from admlops.evaluation.statistics import bootstrap
 from admlops.evaluation.statistics.bootstrap import MIN_SCENES, interval, p_value, resample_scenes
 
@@ -142,7 +142,7 @@ def test_parts_add_up(truth: GroundTruth, tmp_path: Path) -> None:
     there = make_ground_truth(annotations)
     boxes = predict(there, per_sample=60)
     matching = match_boxes(boxes, there, NUSCENES)
-    parts = break_down(matching, annotations.scenes, protocol="p")
+    parts = slice_detections(matching, annotations.scenes, protocol="p")
     whole = len(matching.truth.boxes)
     for kind in ("scene", "distance", "visibility"):
         assert sum(part["ground_truth"] for part in parts[kind].values()) == whole
@@ -183,7 +183,7 @@ def test_a_prediction_across_a_border_is_not_wrong_in_either_ring() -> None:
     )
     found = dataclasses.replace(base, center=np.array([[10.1, 0.0, 0.0]]), score=np.array([0.9]))
     scene = SampleScene(name="s", description="Rain", location="")
-    parts = break_down(match_boxes(found, truth, NUSCENES), [scene], protocol="p")
+    parts = slice_detections(match_boxes(found, truth, NUSCENES), [scene], protocol="p")
     inner, outer = parts["distance"]["0-10 m"], parts["distance"]["10-20 m"]
     assert (inner["predictions"], inner["recall"], inner["mAP"]) == (1, 1.0, pytest.approx(1.0))
     assert (outer["predictions"], outer["recall"], outer["mAP"]) == (0, None, None)

@@ -15,16 +15,17 @@ from tests.evaluation.devkit_process import Oracle, largest_difference, truth_re
 from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
 from tests.evaluation.upstream import checkout_or_skip
 
+from admlops.core.nuscenes_classes import CLASSES
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
-from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, GroundTruth, multiply, no_racks, rotations
+from admlops.evaluation.detection_3d.box_table import BoxTable
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, multiply, no_racks, rotations
+from admlops.evaluation.detection_3d.filters import submitted
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
-from admlops.evaluation.detection_3d.protocols import VAD, submitted
+from admlops.evaluation.detection_3d.protocols import VAD
 from admlops.evaluation.detection_3d.scores import Matching, Score, match_boxes, score
 from admlops.evaluation.detection_3d.ties import tie_range
-from admlops.evaluation.run_outputs import RunBoxes
-from admlops.results.record import Metadata
 
 EQUAL = 1e-9
 PROGRAM = Path(__file__).with_name("vad_detection_oracle.py")
@@ -35,7 +36,7 @@ full = pytest.mark.full
 class OwnVad(Oracle):
     """VAD's code; `ask` says what it says of one case."""
 
-    def ask(self, run: RunBoxes, truth: GroundTruth) -> dict[str, Any]:
+    def ask(self, run: BoxTable, truth: GroundTruth) -> dict[str, Any]:
         samples: list[dict[str, Any]] = [
             {"token": token, "ego2global_translation": ego, "ego2global_rotation": turn, "boxes": []}
             for token, ego, turn in zip(truth.samples, truth.ego.tolist(), truth.rotation.tolist(), strict=True)
@@ -64,7 +65,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> GroundTruth:
     return dataclasses.replace(there, rotation=multiply(there.rotation, np.tile(tilt, (len(there.rotation), 1))))
 
 
-def as_run(boxes: Boxes, truth: GroundTruth) -> RunBoxes:
+def as_run(boxes: Boxes, truth: GroundTruth) -> BoxTable:
     """Boxes of the global frame as a run has them: in the ego frame, upright there, without attributes."""
     turn = rotations(truth.rotation)[boxes.sample]
     center = np.einsum("nij,ni->nj", turn, boxes.center - truth.ego[boxes.sample])
@@ -72,21 +73,26 @@ def as_run(boxes: Boxes, truth: GroundTruth) -> RunBoxes:
     heading = boxes.yaw - np.arctan2(turn[:, 1, 0], turn[:, 0, 0])
     zero = np.zeros(len(boxes))
     upright = np.stack([np.cos(heading / 2), zero, zero, np.sin(heading / 2)], axis=1)
-    names: dict[str, Any] = {"model_name": "Generated", "variant": "modern", "run": "run", "scene": "scene"}
-    return RunBoxes(
-        metadata=[
-            Metadata(sample_token=token, index_in_scene=index, status="ok", **names)
-            for index, token in enumerate(truth.samples)
-        ],
-        tasks=frozenset({"detections_3d"}),
-        dropped=0,
-        sample=boxes.sample,
-        label=boxes.label,
-        number=boxes.number,
-        geometry=np.concatenate([center, boxes.size, upright, velocity], axis=1),
-        score=boxes.score,
-        attribute=np.zeros(len(boxes), np.int8),
+    run = BoxTable()
+    run.extend(
+        {
+            "counts": np.array([len(truth.samples), 0]),
+            "sample": boxes.sample,
+            "label": boxes.label,
+            "number": boxes.number,
+            "geometry": np.concatenate([center, boxes.size, upright, velocity], axis=1),
+            "score": boxes.score,
+            "attribute": np.zeros(len(boxes), np.int8),
+        }
     )
+    return run
+
+
+def change(run: BoxTable, **columns: Any) -> BoxTable:
+    """The same boxes with other columns."""
+    changed = BoxTable()
+    changed.extend({**run.to_arrays(), **columns})
+    return changed
 
 
 def sure(boxes: Boxes) -> Boxes:
@@ -94,19 +100,19 @@ def sure(boxes: Boxes) -> Boxes:
     return dataclasses.replace(boxes, score=boxes.score**0.4)
 
 
-def measure(run: RunBoxes, truth: GroundTruth) -> tuple[Matching, Score]:
+def measure(run: BoxTable, truth: GroundTruth) -> tuple[Matching, Score]:
     kept = submitted(run.geometry[:, :3], run.score, VAD)
     matching = match_boxes(run.in_global_frame(truth).take(kept), truth, VAD)
     return matching, score(matching)
 
 
-def difference(vad: OwnVad, run: RunBoxes, truth: GroundTruth) -> float:
+def difference(vad: OwnVad, run: BoxTable, truth: GroundTruth) -> float:
     return largest_difference(measure(run, truth)[1], vad.ask(run, truth))
 
 
-def reorder(run: RunBoxes, order: Any) -> RunBoxes:
+def reorder(run: BoxTable, order: Any) -> BoxTable:
     columns = ("sample", "label", "number", "geometry", "score", "attribute")
-    return dataclasses.replace(run, **{name: getattr(run, name)[order] for name in columns})
+    return change(run, **{name: getattr(run, name)[order] for name in columns})
 
 
 def test_what_is_handed_in() -> None:
@@ -165,7 +171,7 @@ def test_nothing_predicted_nothing_there_and_an_absent_class(vad: OwnVad, truth:
         assert difference(vad, some, truth.take(~there)) < EQUAL
         assert difference(vad, reorder(some, some.label != CLASSES.index(name)), truth) < EQUAL
         assert measure(some, truth.take(~there))[1].classes[name].mean_ap == 0.0
-    assert difference(vad, dataclasses.replace(some, score=np.full(len(some.score), 0.1)), truth) == 0.0
+    assert difference(vad, change(some, score=np.full(len(some.score), 0.1)), truth) == 0.0
 
 
 @full
@@ -201,7 +207,7 @@ def _draw_truth(case: st.DataObject) -> GroundTruth:
     )
 
 
-def _draw_run(case: st.DataObject, truth: GroundTruth) -> RunBoxes:
+def _draw_run(case: st.DataObject, truth: GroundTruth) -> BoxTable:
     count = case.draw(st.integers(0, 12))
     found = _draw_boxes(case, len(truth.samples), count, speeds=[0.0, 0.2, 1.0])
     return as_run(dataclasses.replace(found, center=found.center + truth.ego[found.sample]), truth)

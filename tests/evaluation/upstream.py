@@ -13,7 +13,7 @@ from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
 from admlops.evaluation.vector_map.official_files import OfficialMap, official_map
-from admlops.evaluation.vector_map.scores import MapProtocol
+from admlops.evaluation.vector_map.protocols import MapProtocol
 
 REPOSITORIES = {
     "MapTR": "https://github.com/hustvl/MapTR",

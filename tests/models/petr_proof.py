@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tests.evaluation.submissions import submit
 from tests.models.both_ways import LAYOUT, SEED, VARIANTS, Arrays, differences, find_environment, run_inside
 from tests.models.petr_arrays import known_boxes
 
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.detection_3d.nuscenes_submission import make_submission
 from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.results.record import Metadata, Outputs, Record, make_record
 from admlops.synthetic import SynthesisOptions, synthesize
@@ -128,7 +128,7 @@ def _compare(scenes: Scenes, outputs: Mapping[str, Any], theirs_in: Path) -> int
     """Outputs by token as the host's submission, against upstream's, which leaves out what is out of range."""
     records = [as_record(token, found) for token, found in outputs.items()]
     samples = {token: scenes.data.sample(token) for token in outputs}
-    ours = make_submission(records, samples).results
+    ours = submit(records, samples)
     theirs = json.loads((theirs_in / "pts_bbox" / "results_nusc.json").read_text())["results"]
     assert set(ours) == set(theirs)
     compared = 0

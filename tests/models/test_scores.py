@@ -13,7 +13,7 @@ import pytest
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.metrics import MAP_PROTOCOL
+from admlops.evaluation.vector_map.protocols import CHAMFER
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic import SynthesisOptions, synthesize
 
@@ -43,7 +43,7 @@ def scores(run: Path, data: NuScenes, layout: Layout) -> tuple[float, float]:
     (map_ap,) = (
         metric["value"]
         for metric in metrics["metrics"]
-        if (metric["protocol"], metric["name"]) == (MAP_PROTOCOL, "mAP")
+        if (metric["protocol"], metric["name"]) == (CHAMFER.name, "mAP")
     )
     return sum(car.values()) / 4, map_ap
 

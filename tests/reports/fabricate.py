@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from admlops.catalog.model import Claim
 from admlops.core.errors import DataError
 from admlops.datasets.nuscenes.tables import GroundTruthBox, multiply_quaternions
-from admlops.evaluation.latency import summarize
+from admlops.evaluation.latency.summary import summarize
 from admlops.pipeline.run_data import Reading, RunData
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Record
@@ -320,7 +320,7 @@ def make_run(
         worst=[make_record(meta) for meta in samples[:2]],
         metrics=make_metrics(header.run, better=better),
         telemetry=readings,
-        latency=summarize(Record(schema=1, metadata=meta) for meta in samples),
+        latency=summarize(samples),
         claims=make_claims(),
         worker={"python": "3.11.9", "libraries": {"numpy": "2.4.6"}, "digest": "e7" * 32, "device_name": "cpu"},
         manifest_sha256="cd" * 32,

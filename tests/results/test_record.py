@@ -14,7 +14,7 @@ from tests.documents import key_paths
 
 from admlops.core.errors import RecordError
 from admlops.core.paths import find_layout
-from admlops.results.record import Outputs, decode_record, encode_record, make_record, record_schema
+from admlops.results.record import TASK_KEYS, Outputs, decode_record, encode_record, make_record, record_schema
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 
@@ -92,8 +92,6 @@ def _nest(value: object, *path: str | int) -> dict[str, Any]:
 
 BOX = ("detections_3d", 0, "bbox_3d")
 REFUSED = [
-    (_nest("red", "colour"), "unknown field `colour`"),
-    (_nest("red", *BOX, "colour"), "`$.detections_3d[0].bbox_3d`"),
     (_nest(2, "schema"), "record schema 2; this admlops reads up to 1"),
     (_nest(0, "schema"), "Invalid enum value 0"),
     (_nest([1.0, 2.0], *BOX, "center"), "length 3"),
@@ -119,6 +117,34 @@ REFUSED = [
 def test_what_is_not_a_record_is_refused_by_both(document: dict[str, Any], expected: str) -> None:
     assert expected in _refusal(document)
     assert not VALIDATOR.is_valid(document)
+
+
+@pytest.mark.parametrize("path", [(), ("metadata",), ("detections_3d", 0), BOX, ("map_elements", 0)])
+def test_a_key_of_tomorrow_is_skipped_when_read_and_refused_from_a_worker(path: tuple[str | int, ...]) -> None:
+    document = _nest("red", *path, "colour")
+    assert VALIDATOR.is_valid(document)
+    record = decode_record(json.dumps(document).encode(), where="here")
+    assert json.loads(encode_record(record)) == _record()
+    outputs = {key: value for key, value in document.items() if key not in ("schema", "metadata")}
+    if path != ("metadata",):
+        with pytest.raises(msgspec.ValidationError, match="unknown field `colour`"):
+            DECODE_OUTPUTS(json.dumps(outputs).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"status": "failed"}, "has status failed, and no failure that says why"),
+        ({"status": "failed", "failure": {"class": "data", "message": "m", "hint": "h"}}, "failed, and outputs"),
+        ({"failure": {"class": "data", "message": "m", "hint": "h"}}, "has status ok, and a failure"),
+    ],
+)
+def test_a_status_that_its_record_contradicts_is_refused(change: dict[str, Any], said: str) -> None:
+    document = _record()
+    document["metadata"] |= change
+    refusal = _refusal(document)
+    assert said in refusal
+    assert "sample e93e98b63d3b40209056d129dc53ceee (scene-0103)" in refusal
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
@@ -184,7 +210,13 @@ ANYTHING = st.recursive(
 )
 
 
-BEYOND_SCHEMA = ("is not a unit quaternion", "is not x1, y1, x2, y2", "lane_to_lane is not", "lane_to_traffic is not")
+BEYOND_SCHEMA = (
+    "has status ",
+    "is not a unit quaternion",
+    "is not x1, y1, x2, y2",
+    "lane_to_lane is not",
+    "lane_to_traffic is not",
+)
 """What the decoder refuses and JSON Schema has no words for."""
 
 
@@ -204,6 +236,13 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     for detection in document.get("detections_2d", ()):
         x1, y1, x2, y2 = detection["bbox_xyxy"]
         detection["bbox_xyxy"] = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+    metadata = document["metadata"]
+    if metadata["status"] == "ok":
+        metadata.pop("failure", None)
+    else:
+        metadata.setdefault("failure", {"class": "data", "message": "m", "hint": "h"})
+        for key in TASK_KEYS:
+            document.pop(key, None)
     if "lane_graph" in document:
         graph = document["lane_graph"]
         rows = len(graph["lanes"])

@@ -307,9 +307,11 @@ ELEMENTS = st.builds(
     points=st.lists(POINT, min_size=2, max_size=5),
     confidence=SHARE,
 )
-RECORDS = st.builds(
-    make_record,
-    st.builds(
+FAILED = st.builds(Failure, kind=st.just("crash"), message=st.text(), hint=st.text())
+
+
+def records(status: str, failure: st.SearchStrategy[Any], outputs: st.SearchStrategy[Outputs]) -> Any:
+    metadata = st.builds(
         Metadata,
         model_name=st.text(min_size=1),
         variant=st.text(min_size=1),
@@ -317,17 +319,20 @@ RECORDS = st.builds(
         sample_token=st.text(min_size=1),
         scene=st.just("scene-0103"),
         index_in_scene=st.integers(0, 50),
-        status=st.sampled_from(["ok", "failed"]),
+        status=st.just(status),
         inference_time=st.none() | st.floats(0, 100),
         fixes=st.lists(st.text(), max_size=2),
-        failure=st.builds(Failure, kind=st.just("crash"), message=st.text(), hint=st.text()),
-    ),
-    st.builds(
-        Outputs,
-        detections_3d=st.lists(BOXES, max_size=3) | st.just(msgspec.UNSET),
-        map_elements=st.lists(ELEMENTS, max_size=3) | st.just(msgspec.UNSET),
-    ),
+        failure=failure,
+    )
+    return st.builds(make_record, metadata, outputs)
+
+
+ANSWERS = st.builds(
+    Outputs,
+    detections_3d=st.lists(BOXES, max_size=3) | st.just(msgspec.UNSET),
+    map_elements=st.lists(ELEMENTS, max_size=3) | st.just(msgspec.UNSET),
 )
+RECORDS = records("ok", st.just(msgspec.UNSET), ANSWERS) | records("failed", FAILED, st.just(Outputs()))
 
 
 @settings(max_examples=40, deadline=None)

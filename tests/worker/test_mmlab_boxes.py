@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.evaluation.submissions import submit
 
 from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
-from admlops.evaluation.detection_3d.nuscenes_submission import make_submission
 from admlops.results.record import Metadata, Outputs, make_record
 from worker.mmlab.common.boxes import MMDET3D_017, MMDET3D_1, detection_records, standard_boxes
 from worker.mmlab.common.geometry import rotation_matrix
@@ -63,7 +63,7 @@ def test_a_known_box_goes_through_to_the_submission(convention: str) -> None:
         model_name="M", variant="modern", run="r", sample_token="t", scene="s", index_in_scene=0, status="ok"
     )
     record = make_record(metadata, msgspec.convert(outputs, Outputs))
-    (box,) = make_submission([record], {"t": SAMPLE}).results["t"]
+    (box,) = submit([record], {"t": SAMPLE})["t"]
     assert np.allclose(box["translation"], [103.0, 210.94, 5.84], atol=1e-6)
     assert np.allclose(box["size"], [1.9, 4.5, 1.6], atol=1e-6)
     assert np.allclose(rotation_matrix(box["rotation"])[:, 0], [0, 1, 0], atol=1e-6)

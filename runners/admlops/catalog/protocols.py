@@ -1,34 +1,55 @@
 """The evaluation protocols a published number can follow, and the metrics that each one defines.
 
 A protocol id says everything that makes two numbers comparable: classes, ranges, thresholds, averaging and the version
-of the evaluator. Rates and scores are fractions (mAP 0.5, not 50), distances are metres.
+of the evaluator. Rates and scores are fractions (mAP 0.5, not 50), distances are metres. The protocols are those of the
+registered evaluations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+
+from admlops.catalog.registries import EVALUATIONS, EvaluationEntry, MetricEntry
 
 LATENCY = "latency.batch1"
 """Frames per second of the model call alone, one frame of all cameras at a time; means nothing without its GPU."""
 
-_NUSCENES = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
-_MAP = ("mAP", "AP_divider", "AP_ped_crossing", "AP_boundary")
-_OPENLANE = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
-_PLANNING = ("L2_1s", "L2_2s", "L2_3s", "L2_avg", "collision_1s", "collision_2s", "collision_3s", "collision_avg")
 
-PROTOCOLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "nuscenes.detection_cvpr_2019": _NUSCENES,
-        "vad.detection-30x15": _NUSCENES,
-        "maptr.chamfer-60x30-0.5_1.0_1.5": _MAP,
-        "maptr.iou-60x30-0.5_0.05_0.95": _MAP,
-        "maptrv2.chamfer-60x30-0.5_1.0_1.5-centerline": (*_MAP, "AP_centerline"),
-        "openlanev2.1.0": _OPENLANE,
-        "openlanev2.1.1": _OPENLANE,
-        "stp3.planning": _PLANNING,
-        "uniad.planning": _PLANNING,
-        LATENCY: ("FPS",),
-    }
-)
-"""Protocol id → the names of its metrics."""
+class _Protocols(Mapping[str, tuple[str, ...]]):
+    """Protocol id → the names of its metrics, in the order of the registry."""
+
+    def __getitem__(self, protocol: str) -> tuple[str, ...]:
+        return tuple(metric.name for metric in self._entries()[protocol].metrics)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries())
+
+    def __len__(self) -> int:
+        return len(self._entries())
+
+    @staticmethod
+    def _entries() -> dict[str, EvaluationEntry]:
+        return {entry.protocol: entry for entry in EVALUATIONS.values()}
+
+
+PROTOCOLS: Mapping[str, tuple[str, ...]] = _Protocols()
+
+
+def find_evaluation(protocol: str) -> EvaluationEntry | None:
+    """Return the evaluation of a protocol; a suffix such as `.off-distribution` or `@<file>` does not count."""
+    entries = [entry for entry in EVALUATIONS.values() if _begins(protocol, entry.protocol)]
+    return max(entries, key=lambda entry: len(entry.protocol), default=None)
+
+
+def find_metric(protocol: str, name: str) -> MetricEntry | None:
+    """Return what is known of a metric: in its protocol, or else in the first evaluation that has such a name."""
+    own = find_evaluation(protocol)
+    for entry in (own,) if own is not None else tuple(EVALUATIONS.values()):
+        for metric in entry.metrics:
+            if metric.covers(name):
+                return metric
+    return None
+
+
+def _begins(protocol: str, registered: str) -> bool:
+    return protocol == registered or protocol.startswith((f"{registered}.", f"{registered}@"))

@@ -1,11 +1,14 @@
-"""What can be added to admlops without touching it: each kind of thing has a registry, validated against by id.
+"""What can be added to admlops without touching it: a registry for each kind of thing.
 
-The tables name where the built-in ones live, often in upper rooms; nothing is imported before it is asked for.
+An id stands for "module:attribute", often in an upper room, imported when it is asked for. The modules named here
+import no numerical library, so `model.toml` files are read at once. An extension registers its own, as `core.registry`
+says.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from admlops.catalog.tasks import Task
 from admlops.core.registry import Registry
@@ -30,3 +33,77 @@ DATA_KINDS: Registry[Any] = Registry(
     },
 )
 """Of `datasets.base.DataKind`, which types them."""
+
+
+class MetricEntry(Protocol):
+    """One metric of an evaluation. A name that ends in `{class}` stands for one metric a class of the data."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str:
+        """`m`, `rad`, `m/s`, `1/s`; empty for a share."""
+
+    @property
+    def higher_is_better(self) -> bool: ...
+    def covers(self, name: str) -> bool:
+        """Tell whether `name` is this metric's, with a class in place of `{class}`."""
+
+
+class ColumnEntry(Protocol):
+    """A metric that tables show. `path` is where a slice in metrics.json holds it; empty: under its name."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def digits(self) -> int: ...
+    @property
+    def path(self) -> tuple[str, ...]: ...
+
+
+class EvaluationEntry(Protocol):
+    """What the catalogue and tables ask of an evaluation; `evaluation.base.Evaluation` is the whole of it."""
+
+    @property
+    def id(self) -> str:
+        """Its key in `details` of metrics.json."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def protocol(self) -> str:
+        """The id that says classes, ranges, thresholds, averaging and the evaluator's version."""
+
+    @property
+    def metrics(self) -> Sequence[MetricEntry]: ...
+    @property
+    def columns(self) -> Sequence[ColumnEntry]:
+        """What tables and comparisons show, in this order; empty for every metric."""
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The slices of the data that it gives metrics of, such as `scene` and `distance`."""
+
+    @property
+    def on_request(self) -> bool:
+        """Whether it runs only where a model's catalogue names the protocol, or a user does."""
+
+
+EVALUATIONS: Registry[EvaluationEntry] = Registry(
+    "evaluation",
+    {
+        "detection": "admlops.evaluation.detection_3d.declarations:DETECTION",
+        "vad_detection": "admlops.evaluation.detection_3d.declarations:VAD_DETECTION",
+        "map": "admlops.evaluation.vector_map.declarations:MAP",
+        "map_iou": "admlops.evaluation.vector_map.declarations:MAP_IOU",
+        "map_centerline": "admlops.evaluation.vector_map.declarations:MAP_CENTERLINE",
+        "motion": "admlops.evaluation.motion.declarations:MOTION",
+        "plan": "admlops.evaluation.planning.declarations:PLAN",
+        "plan_uniad": "admlops.evaluation.planning.declarations:PLAN_UNIAD",
+        "lane_graph": "admlops.evaluation.lane_graph.declarations:LANE_GRAPH",
+        "lane_graph_1_0": "admlops.evaluation.lane_graph.declarations:LANE_GRAPH_1_0",
+        "boxes_2d": "admlops.evaluation.detection_2d.declarations:BOXES_2D",
+        "counting": "admlops.evaluation.detection_2d.declarations:COUNTING",
+        "latency": "admlops.evaluation.latency.declarations:LATENCY",
+    },
+)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from admlops.core.nuscenes_classes import DETECTION_CLASSES, ELEMENT_TYPES
+from admlops.core.nuscenes_classes import CENTERLINE, CLASSES, MAP_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ DETECTION_3D = Task(
     title="3D boxes",
     in_space=True,
     has_boxes_3d=True,
-    class_names=DETECTION_CLASSES,
+    class_names=CLASSES,
     lists_classes=True,
     names_in=lambda detections: (detection.class_name for detection in detections),
 )
@@ -52,7 +52,7 @@ VECTOR_MAP = Task(
     output="map_elements",
     title="map elements",
     in_space=True,
-    class_names=ELEMENT_TYPES,
+    class_names=(*MAP_CLASSES, CENTERLINE),
     lists_classes=True,
     names_in=lambda elements: (element.type for element in elements),
 )

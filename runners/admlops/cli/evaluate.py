@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from admlops.evaluation.metrics import ON_REQUEST
-from admlops.evaluation.slice_tables import KINDS, PartsTable
+from admlops.catalog.registries import EVALUATIONS
+from admlops.evaluation.slice_tables import KINDS, SliceTable
 
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
 @click.argument("run")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
-@click.option("--official", is_flag=True, help="Ask the official code as well, in environments of its own.")
+@click.option("--official", is_flag=True, help="Run the official code as well, in environments of its own.")
 @click.option(
     "--boxes-2d",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
@@ -27,7 +27,7 @@ from admlops.evaluation.slice_tables import KINDS, PartsTable
     "--protocol",
     "protocols",
     multiple=True,
-    type=click.Choice(tuple(ON_REQUEST)),
+    type=click.Choice([entry.protocol for entry in EVALUATIONS.values() if entry.on_request]),
     help="Evaluate by this protocol as well (may be repeated); docs/metrics.md defines each.",
 )
 @click.option(
@@ -35,9 +35,9 @@ from admlops.evaluation.slice_tables import KINDS, PartsTable
     "kinds",
     multiple=True,
     type=click.Choice(KINDS),
-    help="Show the metrics of parts of the data as well (may be repeated).",
+    help="Show the metrics of slices of the data as well (may be repeated).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all parts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
     run: str,
     data: Path | None,
@@ -51,6 +51,11 @@ def evaluate(
 
     The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
     Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well.
+
+    \b
+    Exit code: 0  everything was evaluated
+               1  metrics.json is written, and a protocol has no ground truth here, or --official found no code to run
+               2  nothing could be evaluated
     """
     from admlops.cli.tables import print_table
     from admlops.core.errors import DataError
@@ -81,13 +86,30 @@ def evaluate(
         )
         folder.write_manifest()
     if as_json:
-        keys = ("run", "model", "samples", "failed_samples", "metrics", "intervals", "official")
-        parts = {task: own["breakdowns"] for task, own in metrics["details"].items() if "breakdowns" in own}
-        click.echo(json.dumps({**{key: metrics[key] for key in keys if key in metrics}, "breakdowns": parts}))
-        return
-    print_table(*_table(metrics))
-    _print_parts(metrics["details"], kinds)
-    click.echo(f"written to {folder.metrics_path}")
+        click.echo(json.dumps(_summary(metrics)))
+    else:
+        planned = sum(header.scenes.values())
+        click.echo(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
+        print_table(*_table(metrics))
+        _print_slices(metrics["details"], kinds)
+        click.echo(f"written to {folder.metrics_path}")
+    _end(metrics, official=official)
+
+
+def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ["run", "model", "samples", "failed_samples", "notes", "metrics", "intervals", "official"]
+    keys += ["official_not_run", "not_evaluated"]
+    slices = {task: own["breakdowns"] for task, own in metrics["details"].items() if "breakdowns" in own}
+    return {**{key: metrics[key] for key in keys if key in metrics}, "breakdowns": slices}
+
+
+def _end(metrics: Mapping[str, Any], *, official: bool) -> None:
+    """End with code 1 where less was computed than there should be; every reason has a next step."""
+    for entry in metrics.get("not_evaluated", ()):
+        click.echo(f"not evaluated: {entry['protocol']}: {entry['reason']}\n  → {entry['hint']}", err=True)
+    missing = any(entry["missing"] for entry in metrics.get("official_not_run", ()))
+    if "not_evaluated" in metrics or missing or (official and not metrics.get("official")):
+        raise SystemExit(1)
 
 
 def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -107,11 +129,17 @@ def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str,
             row = (*row, _number(other), "-" if difference is None else f"{difference:.1e}")
         between = entry["interval"]
         spelled = "-" if between is None else f"{between[0]:.4f} to {between[1]:.4f}"
-        rows.append((*row, spelled, str(entry["n"]), entry["protocol"]))
+        rows.append((*row, spelled, _count(entry["n"], metrics), entry["protocol"]))
     return columns, rows
 
 
-def _print_parts(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
+def _count(n: int, metrics: Mapping[str, Any]) -> str:
+    """The samples of a value, and how many of them failed where it is of all."""
+    failed = metrics["failed_samples"]
+    return f"{n}, {failed} failed" if failed and n == metrics["samples"] else str(n)
+
+
+def _print_slices(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
     from admlops.cli.tables import print_table
     from admlops.evaluation.slice_tables import find_tables
 
@@ -120,15 +148,15 @@ def _print_parts(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
         for reason in dict.fromkeys(table.reason for table in tables if table.reason):
             click.echo(f"nothing by {kind}: {reason}", err=True)
         if not tables:
-            click.echo(f"nothing by {kind}: no task of this run has such parts; boxes have all of them", err=True)
+            click.echo(f"nothing by {kind}: no task of this run has such slices; boxes have all of them", err=True)
         for table in tables:
             if table.rows:
                 click.echo(f"\n{table.task} by {kind} ({table.protocol})")
-                print_table((kind, *table.columns), _part_rows(table), narrow=True)
+                print_table((kind, *table.columns), _slice_rows(table), narrow=True)
 
 
-def _part_rows(table: PartsTable) -> list[tuple[str, ...]]:
-    """Three digits are enough for parts; counts are as they are."""
+def _slice_rows(table: SliceTable) -> list[tuple[str, ...]]:
+    """Three digits are enough for slices; counts are as they are."""
     return [(name, *(_number(value, digits=3) for value in values)) for name, values in table.rows]
 
 

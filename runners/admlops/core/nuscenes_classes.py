@@ -1,7 +1,7 @@
-"""The names that nuScenes evaluates by: detection classes with their ranges, attributes, and the map's element types.
+"""The names that nuScenes' tasks define: detection classes, attributes, ranges, and the classes of vector maps.
 
-Source: nuscenes-devkit, `eval/detection/configs/detection_cvpr_2019.json` and `eval/detection/constants.py`; the map's
-types are those of MapTR and MapTRv2.
+Source: nuscenes-devkit 1.2.0, `nuscenes/eval/detection/configs/detection_cvpr_2019.json` and
+`nuscenes/eval/detection/constants.py`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,76 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-CLASS_RANGE_M: Mapping[str, float] = MappingProxyType(
+CLASSES = (
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "pedestrian",
+    "motorcycle",
+    "bicycle",
+    "traffic_cone",
+    "barrier",
+)
+"""The ten detection classes in the order of the official configuration: sums run over them in this order."""
+
+MMDET3D_CLASSES = (
+    "car",
+    "truck",
+    "construction_vehicle",
+    "bus",
+    "trailer",
+    "barrier",
+    "motorcycle",
+    "bicycle",
+    "pedestrian",
+    "traffic_cone",
+)
+"""The same classes in the order of mmdet3d's labels, which most models and VAD's files follow."""
+
+ATTRIBUTES = (
+    "pedestrian.moving",
+    "pedestrian.sitting_lying_down",
+    "pedestrian.standing",
+    "cycle.with_rider",
+    "cycle.without_rider",
+    "vehicle.moving",
+    "vehicle.parked",
+    "vehicle.stopped",
+)
+
+CLASS_RANGES_M: Mapping[str, float] = MappingProxyType(
     {
-        "car": 50.0,
-        "truck": 50.0,
-        "construction_vehicle": 50.0,
-        "bus": 50.0,
-        "trailer": 50.0,
-        "barrier": 30.0,
-        "motorcycle": 40.0,
-        "bicycle": 40.0,
-        "pedestrian": 40.0,
-        "traffic_cone": 30.0,
+        **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), 50.0),
+        **dict.fromkeys(("pedestrian", "motorcycle", "bicycle"), 40.0),
+        **dict.fromkeys(("traffic_cone", "barrier"), 30.0),
     }
 )
-"""Detection class → how far from the ego vehicle it is evaluated [m]."""
+"""The radius around the ego vehicle [m] within which a class is evaluated."""
 
-DETECTION_CLASSES = tuple(CLASS_RANGE_M)
-"""The ten classes of the detection task."""
+CATEGORY_CLASSES: Mapping[str, str] = MappingProxyType(
+    {
+        "movable_object.barrier": "barrier",
+        "vehicle.bicycle": "bicycle",
+        "vehicle.bus.bendy": "bus",
+        "vehicle.bus.rigid": "bus",
+        "vehicle.car": "car",
+        "vehicle.construction": "construction_vehicle",
+        "vehicle.motorcycle": "motorcycle",
+        "human.pedestrian.adult": "pedestrian",
+        "human.pedestrian.child": "pedestrian",
+        "human.pedestrian.construction_worker": "pedestrian",
+        "human.pedestrian.police_officer": "pedestrian",
+        "movable_object.trafficcone": "traffic_cone",
+        "vehicle.trailer": "trailer",
+        "vehicle.truck": "truck",
+    }
+)
+"""Category of the annotation tables → detection class; other categories are not evaluated."""
 
-ELEMENT_TYPES = ("divider", "ped_crossing", "boundary", "centerline")
-"""The element types that a vector map may hold."""
+MAP_CLASSES = ("divider", "ped_crossing", "boundary")
+"""The classes of vector map elements that MapTR and its successors evaluate on nuScenes."""
+
+CENTERLINE = "centerline"
+"""MapTRv2's fourth class."""

@@ -1,26 +1,231 @@
-"""What the evaluation of one task under one protocol has to answer, so that all are written and resampled alike."""
+"""What an evaluation is: one protocol of one task, from the keys of a record that it reads to the values it gives.
+
+An `Evaluation` is registered in `catalog.registries.EVALUATIONS`. Its module declares and imports no numerical library;
+`begin` imports what computes. Records pass once: `begin` gives an accumulator, `add` takes each record of the run in
+order, `finish` compares what was kept with the ground truth and gives a `Result`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from admlops.evaluation.context import Context
+    from admlops.evaluation.error_analysis import RunErrors
+    from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+    from admlops.results.derived_structs import Selection
+    from admlops.results.record import PartialRecord
+
+CLASS = "{class}"
+"""Stands in a metric's name for the classes that the ground truth names."""
+
+BY_SCENE = ("scene", "light", "weather")
+"""Slices that every resampled evaluation has: a slice of scenes is a resample that draws these scenes once."""
 
 
-class Part(Protocol):
-    """One protocol over one run."""
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric's name, its unit (empty for a share) and its direction."""
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = True
+
+    def covers(self, name: str) -> bool:
+        """Tell whether `name` is this metric's, with a class in place of `{class}`."""
+        begin, found, end = self.name.partition(CLASS)
+        if not found:
+            return name == self.name
+        return len(name) > len(begin) + len(end) and name.startswith(begin) and name.endswith(end)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric that tables show: its name, its digits, and where a slice in metrics.json holds it, if not by name."""
+
+    metric: str
+    digits: int = 4
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ErrorSpec:
+    """How the errors of single samples stand in metrics.json.
+
+    Attributes:
+        section: the key in `operating_points`. Of several evaluations of one section the first one counts.
+        prefix: begins the keys of an entry of `worst`.
+    """
+
+    section: str
+    prefix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an evaluation reads.
+
+    Attributes:
+        key: the key of a record that holds the outputs of its task; where no record has it, there is nothing to do.
+            None for what measures the metadata alone: its details stand under its id in metrics.json, beside `details`.
+        record: how much of a record's keys it decodes.
+        data: capabilities of the data set, such as `boxes_3d`.
+        following: how many samples after each one it needs annotations of.
+        truth_2d: whether it needs a COCO file with the ground truth.
+        joins: whether its accumulator is `Joinable`, so that several processes may read the records.
+    """
+
+    key: str | None
+    record: Mapping[str, Selection] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
+    following: int = 0
+    truth_2d: bool = False
+    joins: bool = False
+
+
+class Accumulator(Protocol):
+    """Keeps what an evaluation needs of the records. Several evaluations may share one.
+
+    It may have a method `notes(context) -> list[str]`: sentences for a reader of the numbers.
+    """
+
+    def add(self, record: PartialRecord) -> None:
+        """Take the next record. Every record of the run comes once, in order; of failed ones the task's key is UNSET.
+
+        Raises:
+            RecordError: the outputs are not what the task asks for.
+        """
+
+
+class Joinable(Accumulator, Protocol):
+    """An accumulator whose content travels between processes as arrays."""
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that was kept."""
+
+    def extend(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append what another accumulator kept of the records that come after these."""
+
+
+class Result(Protocol):
+    """The values of one protocol over one run."""
+
+    @property
+    def protocol(self) -> str:
+        """The evaluation's protocol, with a suffix where other conditions held."""
 
     def metrics(self, dataset: str) -> list[Metric]:
-        """Its values; `dataset` is the digest of the samples."""
+        """Return the values; `dataset` is the digest of the samples."""
 
     def details(self) -> dict[str, Any]:
-        """What stands under its key in `details` of metrics.json."""
+        """Return what stands under the evaluation's id in `details` of metrics.json."""
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
-        """By metric the values in resamples of scenes, (R,); a metric that is not resampled is not there.
+        """Return by metric the values in resamples of scenes, (R,); a metric that is not resampled is not there.
 
         Args:
             scenes: (S,) the scene of each sample of the run, from 0.
             weights: (R, C) how often each resample has each scene.
         """
+
+
+class HasErrors(Protocol):
+    """A result that says what was wrong in single samples; that of an evaluation with `errors`."""
+
+    def find_errors(self, ran: NDArray[np.bool_]) -> RunErrors:
+        """Classify every output; `ran` (S,) says which samples have outputs."""
+
+
+class Evaluation(Protocol):
+    """One protocol of one task. `catalog.registries.EvaluationEntry` is the part that needs no numerical library."""
+
+    @property
+    def id(self) -> str:
+        """Its key in `details` of metrics.json."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def needs(self) -> Needs: ...
+    @property
+    def metrics(self) -> Sequence[MetricSpec]: ...
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The metrics that tables and comparisons show, in their order."""
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The slices of the data that its details have."""
+
+    @property
+    def resampled(self) -> bool:
+        """Whether its values are resampled over scenes."""
+
+    @property
+    def errors(self) -> ErrorSpec | None:
+        """How errors of single samples are listed; None where they are not."""
+
+    @property
+    def official(self) -> OfficialCode | str:
+        """The official code that can be run beside it, or why there is none."""
+
+    @property
+    def on_request(self) -> bool: ...
+    def is_wanted(self, context: Context, accumulator: Accumulator) -> bool:
+        """Tell whether to finish, once all records are read, although nobody asked for the protocol."""
+
+    def begin(self, context: Context) -> Accumulator:
+        """Return an accumulator for one run; `context.share` gives the same one to several evaluations."""
+
+    def finish(self, accumulator: Accumulator, context: Context) -> Result:
+        """Compare what was kept with the ground truth.
+
+        Raises:
+            DataError: ground truth is missing or damaged.
+            RecordError: a record's outputs are not what the task asks for.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficialCode:
+    """Official code that runs in an environment of its own.
+
+    Attributes:
+        package: the name it goes by in metrics.json.
+        runner: "module:function", called with an `official.run.Asked` and the `Result`.
+        checkout: the folder in submodules/ that the code comes from, if it is no package.
+    """
+
+    package: str
+    runner: str
+    checkout: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """The declarations of an evaluation; a task's module derives from it and adds `begin` and `finish`."""
+
+    id: str
+    task: str
+    protocol: str
+    needs: Needs
+    metrics: tuple[MetricSpec, ...]
+    official: OfficialCode | str
+    columns: tuple[Column, ...] = ()
+    slices: tuple[str, ...] = BY_SCENE
+    resampled: bool = True
+    errors: ErrorSpec | None = None
+    on_request: bool = False
+
+    def is_wanted(self, context: Context, accumulator: Accumulator) -> bool:
+        """Tell whether to finish although nobody asked: always, but for protocols that run on request."""
+        return not self.on_request or self.protocol in context.on_request

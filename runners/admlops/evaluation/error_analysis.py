@@ -1,41 +1,32 @@
-"""The samples on which a model did worst, and which of its outputs were wrong there.
+"""Classify every output of single samples as right or wrong, and find the samples with most errors.
 
-Scores are averages; a picture needs a decision. So each class gets one confidence for the whole run, the one with the
-largest F1, and above it every output is right or a false alarm and every ground truth is found or missed. A box is
-right within 2 m of the centre, on the ground plane, of a box of its class, the most confident first (nuScenes'
-threshold for true-positive errors); a map element within 1 m Chamfer distance (MapTR's middle threshold). Boxes that
-the detection protocol does not count are left out: those out of range, ground truth without a LiDAR or radar point, and
-cycles in bicycle racks.
-
-The boxes of a run are judged by the matching that gave its metrics (`judge_run`), a single sample by the same rule
-(`match_boxes`), which knows no racks.
+Scores are averages; a picture needs a decision. So each class gets one confidence for the whole run, its operating
+point: the one with the largest F1. At and above it every output is a match or a false alarm, and every ground truth is
+matched or missed. What counts as a match is the task's to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes.tables import GroundTruthBox
-from admlops.evaluation.detection_3d.boxes import CLASSES, Integers, Mask
-from admlops.evaluation.detection_3d.scores import ERROR_COLUMN, Matching
-from admlops.evaluation.vector_map.curves import SampleMatch
-from admlops.results.record import Detection3D
+UNMATCHED = -1
+"""Stands for the partner of an output that has none."""
 
-MATCH_DISTANCE_M = 2.0
-MATCH_CHAMFER_M = 1.0
-NO_PARTNER = -1
 DEFAULT_CONFIDENCE = 0.5
-"""The cut-off of a class that is found at no confidence at all."""
+"""The operating point of a class that is found at no confidence at all."""
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matches:
-    """One class in one sample: each output's confidence, id and partner, an index into `truth` or NO_PARTNER.
+class ClassMatch:
+    """One class in one sample: each output's confidence, id and partner, an index into `truth` or UNMATCHED.
 
     `truth` names the ground truth: annotation tokens of boxes, indices into the sample's list of map vectors.
     """
@@ -47,174 +38,123 @@ class Matches:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What was right and wrong in one sample of one task, at the run's cut-offs."""
+class TaskErrors:
+    """The outputs of one task in one sample at the operating points: record ids, and names of ground truth."""
 
     matched: tuple[int, ...]
     missed: tuple[str | int, ...]
     false_alarms: tuple[int, ...]
 
+    @property
+    def count(self) -> int:
+        """Return the number of errors."""
+        return len(self.missed) + len(self.false_alarms)
+
+
+class RunErrors(Protocol):
+    """The errors of one task over a run."""
+
+    @property
+    def operating_points(self) -> Mapping[str, float]:
+        """Class → confidence."""
+
+    @property
+    def counts(self) -> Integers:
+        """(S,) errors in each sample."""
+
+    def of_sample(self, sample: int) -> TaskErrors:
+        """Return the outputs of one sample, classified."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleErrors:
-    """One sample's verdicts; a task that the record does not do is None. `cost` is the number of errors."""
+    """One sample's errors by task; a task is named by the prefix of its keys in metrics.json."""
 
     sample_token: str
     scene: str
-    boxes: Verdict | None
-    map_elements: Verdict | None
+    tasks: Mapping[str, TaskErrors]
 
     @property
     def cost(self) -> int:
-        verdicts = (verdict for verdict in (self.boxes, self.map_elements) if verdict is not None)
-        return sum(len(verdict.missed) + len(verdict.false_alarms) for verdict in verdicts)
+        """Return the number of errors of all tasks."""
+        return sum(task.count for task in self.tasks.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Counts, and the ids behind them: record ids, annotation tokens, indices of map vectors."""
+        """Return counts, and the ids behind them."""
         shape: dict[str, Any] = {"sample_token": self.sample_token, "scene": self.scene, "cost": self.cost}
-        for verdict, prefix in ((self.boxes, ""), (self.map_elements, "map_")):
-            if verdict is not None:
-                shape[f"{prefix}misses"] = len(verdict.missed)
-                shape[f"{prefix}false_alarms"] = len(verdict.false_alarms)
-                shape[f"{prefix}matched"] = list(verdict.matched)
-                shape[f"{prefix}missed"] = list(verdict.missed)
-                shape[f"{prefix}false_alarm_ids"] = list(verdict.false_alarms)
+        for prefix, task in self.tasks.items():
+            shape[f"{prefix}misses"] = len(task.missed)
+            shape[f"{prefix}false_alarms"] = len(task.false_alarms)
+            shape[f"{prefix}matched"] = list(task.matched)
+            shape[f"{prefix}missed"] = list(task.missed)
+            shape[f"{prefix}false_alarm_ids"] = list(task.false_alarms)
         return shape
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunVerdicts:
-    """Every box of a run judged at its class's confidence in `cutoffs`.
+class MatchedRun:
+    """The errors of a run whose samples are matched class by class.
 
-    Attributes:
-        cost: (S,) errors in each sample.
-        wrong, right: rows of the predictions above the cut-off, in the order of merit.
-        missed: rows of the ground truth.
+    Args:
+        samples: of each sample, the match of each class.
+        ran: (S,) which samples have outputs; the others have no errors.
     """
 
-    matching: Matching
-    cutoffs: Mapping[str, float]
-    cost: Integers
-    wrong: Integers
-    right: Integers
-    missed: Integers
+    def __init__(self, samples: Sequence[Mapping[str, ClassMatch]], ran: Mask) -> None:
+        self._samples = samples
+        self.operating_points = choose_confidences([samples[index] for index in np.flatnonzero(ran).tolist()])
+        self.counts = np.zeros(len(ran), np.int64)
+        for index in np.flatnonzero(ran).tolist():
+            self.counts[index] = self.of_sample(index).count
 
-    def verdict(self, sample: int) -> Verdict:
-        """What was right and wrong in one sample."""
-        boxes, truth = self.matching.predictions, self.matching.truth
-        own = [rows[boxes.sample[rows] == sample] for rows in (self.right, self.wrong)]
-        missed = self.missed[truth.boxes.sample[self.missed] == sample]
-        return Verdict(
-            matched=tuple(boxes.number[own[0]].tolist()),
-            missed=tuple(truth.tokens[number] for number in truth.boxes.number[missed].tolist()),
-            false_alarms=tuple(boxes.number[own[1]].tolist()),
-        )
+    def of_sample(self, sample: int) -> TaskErrors:
+        """Return the outputs of one sample, classified."""
+        return find_errors(self._samples[sample], self.operating_points)
 
 
-def judge_run(matching: Matching, ran: Mask) -> RunVerdicts:
-    """Judge the boxes of all samples; `ran` (S,) says which samples have outputs, the others are not judged."""
-    boxes, truth = matching.predictions, matching.truth.boxes
-    partners = matching.partners[ERROR_COLUMN]
-    judged = ran[truth.sample]
-    cutoffs = {}
-    for index, name in enumerate(CLASSES):
-        rows = np.flatnonzero(boxes.label == index)
-        there = int((judged & (truth.label == index)).sum())
-        cutoffs[name] = best_confidence(boxes.score[rows], partners[rows] != NO_PARTNER, truth=there)
-    limits = np.array(list(cutoffs.values()))
-    shown = matching.order[(boxes.score >= limits[boxes.label])[matching.order]]
-    found = partners[shown] != NO_PARTNER
-    taken = np.zeros(len(truth), np.bool_)
-    taken[partners[shown[found]]] = True
-    missed = np.flatnonzero(judged & ~taken)
-    wrong = shown[~found]
-    return RunVerdicts(
-        matching=matching,
-        cutoffs=cutoffs,
-        cost=np.bincount(boxes.sample[wrong], minlength=len(ran))
-        + np.bincount(truth.sample[missed], minlength=len(ran)),
-        wrong=wrong,
-        right=shown[found],
-        missed=missed,
-    )
-
-
-def match_boxes(
-    detections: Sequence[Detection3D], truth: Sequence[GroundTruthBox], class_range: Mapping[str, float]
-) -> dict[str, Matches]:
-    """Each class's boxes of one sample against its ground truth; `class_range` [m] as in the detection protocol."""
-    matches = {}
-    for name, limit_m in class_range.items():
-        found = [box for box in detections if box.class_name == name and _reach(box.bbox_3d.center) < limit_m]
-        there = [
-            box
-            for box in truth
-            if box.class_name == name and _reach(box.center) < limit_m and box.num_lidar_pts + box.num_radar_pts > 0
-        ]
-        matches[name] = Matches(
-            confidences=np.array([box.confidence for box in found], dtype=np.float64),
-            ids=tuple(box.id for box in found),
-            partners=_nearest_first(found, there),
-            truth=tuple(box.token for box in there),
-        )
-    return matches
-
-
-def match_elements(match: SampleMatch) -> Matches:
-    """The matches of the vector-map protocol at MATCH_CHAMFER_M."""
-    positive = match.true_positives(MATCH_CHAMFER_M)
-    return Matches(
-        confidences=match.confidences,
-        ids=match.ids,
-        partners=np.where(positive, match.nearest, NO_PARTNER),
-        truth=match.ground_truth,
-    )
-
-
-def choose_confidences(samples: Sequence[Mapping[str, Matches]]) -> dict[str, float]:
-    """Each class's cut-off: the confidence with the largest F1 over all samples, the highest of equals."""
+def choose_confidences(samples: Sequence[Mapping[str, ClassMatch]]) -> dict[str, float]:
+    """Return each class's operating point: the confidence with the largest F1, the highest of equals."""
     names = samples[0] if samples else {}
     return {name: _best_confidence([sample[name] for sample in samples]) for name in names}
 
 
-def judge(matches: Mapping[str, Matches], cutoffs: Mapping[str, float]) -> Verdict:
-    """What is right and wrong in one sample, over all classes in their order."""
+def find_errors(matches: Mapping[str, ClassMatch], cutoffs: Mapping[str, float]) -> TaskErrors:
+    """Classify the outputs of one sample, over all classes in their order."""
     matched: list[int] = []
     missed: list[str | int] = []
     false_alarms: list[int] = []
     for name, match in matches.items():
         shown = match.confidences >= cutoffs[name]
-        found = shown & (match.partners != NO_PARTNER)
+        found = shown & (match.partners != UNMATCHED)
         taken = set(match.partners[found].tolist())
         matched += [match.ids[index] for index in np.flatnonzero(found)]
         false_alarms += [match.ids[index] for index in np.flatnonzero(shown & ~found)]
         missed += [token for index, token in enumerate(match.truth) if index not in taken]
-    return Verdict(matched=tuple(matched), missed=tuple(missed), false_alarms=tuple(false_alarms))
+    return TaskErrors(matched=tuple(matched), missed=tuple(missed), false_alarms=tuple(false_alarms))
 
 
-def sort_worst(samples: Sequence[SampleErrors], *, limit: int) -> list[SampleErrors]:
-    """The costliest samples with at least one error, the worst first; of equals the earlier in the run."""
-    return sorted((sample for sample in samples if sample.cost), key=lambda sample: -sample.cost)[:limit]
+def rank_samples(names: Sequence[tuple[str, str]], tasks: Mapping[str, RunErrors], *, limit: int) -> list[SampleErrors]:
+    """Return the samples with most errors, the worst first; of equals the earlier in the run.
 
-
-def _nearest_first(found: Sequence[Detection3D], there: Sequence[GroundTruthBox]) -> NDArray[np.intp]:
-    """Each box's partner: in order of confidence the nearest ground truth that is not taken yet, within reach."""
-    partners = np.full(len(found), NO_PARTNER, dtype=np.intp)
-    if not found or not there:
-        return partners
-    centers = np.array([box.bbox_3d.center[:2] for box in found])
-    free = np.linalg.norm(centers[:, np.newaxis] - np.array([box.center[:2] for box in there]), axis=-1)
-    # Of equal confidences the later box first, as the detection protocol has it.
-    for index in sorted(range(len(found)), key=lambda index: (-found[index].confidence, -index)):
-        nearest = int(free[index].argmin())
-        if free[index, nearest] < MATCH_DISTANCE_M:
-            partners[index] = nearest
-            free[:, nearest] = np.inf
-    return partners
+    Args:
+        names: token and scene of each sample.
+        tasks: by the prefix of its keys, the errors of each task.
+    """
+    if not tasks:
+        return []
+    total = np.sum([errors.counts for errors in tasks.values()], axis=0)
+    order = np.argsort(-total, kind="stable")[:limit]
+    return [
+        SampleErrors(
+            sample_token=names[index][0],
+            scene=names[index][1],
+            tasks={prefix: errors.of_sample(index) for prefix, errors in tasks.items()},
+        )
+        for index in order[total[order] > 0].tolist()
+    ]
 
 
 def best_confidence(confidences: NDArray[np.float64], positive: Mask, *, truth: int) -> float:
-    """The confidence with the largest F1, the highest of equals; DEFAULT_CONFIDENCE if nothing was found."""
+    """Return the confidence with the largest F1, the highest of equals; DEFAULT_CONFIDENCE if nothing was found."""
     if not positive.any():
         return DEFAULT_CONFIDENCE
     order = np.argsort(-confidences, kind="stable")
@@ -225,13 +165,9 @@ def best_confidence(confidences: NDArray[np.float64], positive: Mask, *, truth: 
     return float(ranked[last[int(np.argmax(f1))]])
 
 
-def _best_confidence(matches: Sequence[Matches]) -> float:
+def _best_confidence(matches: Sequence[ClassMatch]) -> float:
     return best_confidence(
         np.concatenate([match.confidences for match in matches]),
-        np.concatenate([match.partners != NO_PARTNER for match in matches]),
+        np.concatenate([match.partners != UNMATCHED for match in matches]),
         truth=sum(len(match.truth) for match in matches),
     )
-
-
-def _reach(center: Sequence[float]) -> float:
-    return float(np.hypot(center[0], center[1]))

@@ -10,49 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from admlops.catalog.protocols import find_metric
 from admlops.core.errors import ComparabilityError
-
-DETECTION_PROTOCOL = "nuscenes.detection_cvpr_2019"
-VAD_DETECTION_PROTOCOL = "vad.detection-30x15"
-MAP_PROTOCOL = "maptr.chamfer-60x30-0.5_1.0_1.5"
-MAP_IOU_PROTOCOL = "maptr.iou-60x30-0.5_0.05_0.95"
-MAP_CENTERLINE_PROTOCOL = "maptrv2.chamfer-60x30-0.5_1.0_1.5-centerline"
-LATENCY_PROTOCOL = "latency.batch1"
-
-ON_REQUEST = {
-    VAD_DETECTION_PROTOCOL: "detections_3d",
-    MAP_IOU_PROTOCOL: "map_elements",
-    MAP_CENTERLINE_PROTOCOL: "map_elements",
-}
-"""Protocols beside a task's usual ones, each with what records must have for it: for models whose catalogue names them,
-and where a user does."""
-
-ERROR_NAMES = {
-    "trans_err": "mATE",
-    "scale_err": "mASE",
-    "orient_err": "mAOE",
-    "vel_err": "mAVE",
-    "attr_err": "mAAE",
-}
-"""The devkit's name of an error → the name that papers use."""
 
 LARGEST = 1e6
 """Metres, or metres a second: no number of a record that is measured may be larger; sums of squares stay finite."""
-
-LOWER_IS_BETTER = frozenset(ERROR_NAMES.values())
-"""Errors; every other metric is a score or a rate, where more is better."""
-
-LOWER_IS_BETTER_PREFIXES = (
-    "L2_",
-    "obj_col_",
-    "obj_box_col_",
-    "collision_",
-    "minADE_",
-    "minFDE_",
-    "MR_",
-    "count_error_",
-)
-"""Distances, collisions and misses, which have a horizon or a class in their name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +37,9 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.name not in LOWER_IS_BETTER and not self.name.startswith(LOWER_IS_BETTER_PREFIXES)
+        """Which way is better, as the evaluation says; of a metric that none defines, more is."""
+        known = find_metric(self.protocol, self.name)
+        return known is None or known.higher_is_better
 
     @property
     def key(self) -> tuple[str, str, str, str | None]:

@@ -1,7 +1,7 @@
-"""The boxes of a run, from its records to arrays: one pass over the files, a fraction of the records' memory.
+"""Read the records of a run once, and hand each to every evaluation that wants it.
 
-Only what the detection metrics need is decoded into Python objects, and each sample's boxes become arrays at once.
-A line that this lean reading cannot take goes through the full record decoder, which says what is wrong with it.
+Only the keys that some evaluation decodes are decoded; the others are skipped. Accumulators keep arrays, so that the
+outputs of a run take a fraction of the records' memory.
 """
 
 from __future__ import annotations
@@ -9,327 +9,293 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import get_context
-from operator import attrgetter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
-from numpy.typing import NDArray
+from msgspec import UNSET
 
-from admlops.core.errors import AdmlopsError, RecordError
-from admlops.datasets.nuscenes.tables import tokens_digest
-from admlops.evaluation.detection_3d.boxes import (
-    ATTRIBUTE_INDEX,
-    ATTRIBUTES,
-    CLASS_INDEX,
-    CLASSES,
-    Boxes,
-    Floats,
-    GroundTruth,
-    multiply,
-    rotations,
-    yaws,
-)
-from admlops.evaluation.detection_3d.nuscenes_submission import MOVING_M_S, choose_attribute, most_confident
-from admlops.evaluation.metrics import LARGEST
-from admlops.results.record import (
-    UNIT_TOLERANCE,
-    Confidence,
-    Id,
-    Length,
-    Metadata,
-    Point2,
-    Point3,
-    decode_record,
-)
+from admlops.catalog.registries import EVALUATIONS
+from admlops.core.errors import AdmlopsError, DataError, RecordError
+from admlops.datasets.base import Dataset
+from admlops.evaluation.base import Accumulator, Evaluation, Joinable
+from admlops.evaluation.context import Context
+from admlops.results.derived_structs import Selection, merge
+from admlops.results.record import TASK_KEYS, Metadata, PartialRecord, partial_decoder
 from admlops.results.run_folder import RunFolder
 
-FUTURES = "trajectories"
-"""Stands among the tasks of a run if a detection has possible futures."""
-
-TASKS = ("detections_3d", "detections_2d", "map_elements", "lane_graph", "plan")
-COLUMNS = ("sample", "label", "number", "geometry", "score", "attribute")
-NO_ATTRIBUTE = 0
 WORTH_A_PROCESS_BYTES = 64 << 20
 """From about here on a second process saves more time than it takes to start."""
 
-
-class _Box(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    center: Point3
-    size_wlh: tuple[Length, Length, Length]
-    rotation_wxyz: tuple[float, float, float, float]
-    velocity: Point2 | None = None
+Place = tuple[Metadata, str]
+"""A record, and `file:line`."""
 
 
-class _Detection(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    id: Id
-    class_name: str
-    confidence: Confidence
-    bbox_3d: _Box
-    attribute: str = ""
-    trajectories: msgspec.Raw | UnsetType = UNSET
-
-
-class _Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    schema: Literal[1]
-    metadata: Metadata
-    detections_3d: list[_Detection] | UnsetType = UNSET
-    detections_2d: msgspec.Raw | UnsetType = UNSET
-    map_elements: msgspec.Raw | UnsetType = UNSET
-    lane_graph: msgspec.Raw | UnsetType = UNSET
-    plan: msgspec.Raw | UnsetType = UNSET
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunBoxes:
-    """What a run says, sample after sample: metadata, the tasks that its records do, and its boxes in the ego frame.
+@dataclass(kw_only=True)
+class RunOutputs:
+    """What one pass over the records left.
 
     Attributes:
-        metadata: of each record, in the run's order.
-        tasks: the names out of TASKS that any record answers, and FUTURES.
-        dropped: boxes left out because a sample had more than 500; the most confident stay.
+        tasks: the keys of tasks that any record has.
+        accumulators: by id of their evaluation, of those that have something to evaluate.
+        failures: by id, why an evaluation's ground truth could not be read on the way.
     """
 
-    metadata: Sequence[Metadata]
-    tasks: frozenset[str]
-    dropped: int
-    sample: NDArray[np.int32]
-    label: NDArray[np.int8]
-    number: NDArray[np.int32]
-    geometry: Floats
-    score: Floats
-    attribute: NDArray[np.int8]
-
-    @property
-    def tokens(self) -> list[str]:
-        return [entry.sample_token for entry in self.metadata]
-
-    @property
-    def dataset(self) -> str:
-        """The digest of the samples, as `data.samples_sha256` in metrics.json."""
-        return tokens_digest(self.tokens)
-
-    def in_global_frame(self, truth: GroundTruth) -> Boxes:
-        """The boxes moved by the ego pose of their sample; `truth.samples` are this run's samples in their order.
-
-        An unknown velocity is zero, and a box without an attribute gets the one that its class and speed suggest, as
-        in a submission (`evaluation.detection`).
-        """
-        center, size, quaternion, velocity = np.split(self.geometry, [3, 6, 10], axis=1)
-        velocity = np.nan_to_num(velocity, nan=0.0)
-        turn = rotations(truth.rotation)
-        unit = truth.rotation / np.linalg.norm(truth.rotation, axis=1, keepdims=True)
-        moved, drift = np.empty_like(center), np.empty_like(velocity)
-        for index, start, end in _groups(self.sample):
-            moved[start:end] = center[start:end] @ turn[index].T + truth.ego[index]
-            drift[start:end] = velocity[start:end] @ turn[index, :2, :2].T
-        return Boxes(
-            sample=self.sample,
-            label=self.label,
-            center=moved,
-            size=size,
-            yaw=yaws(multiply(unit[self.sample], quaternion)),
-            velocity=drift,
-            attribute=_fill_attributes(self.attribute, self.label, np.hypot(velocity[:, 0], velocity[:, 1])),
-            score=self.score,
-            number=self.number,
-        )
+    tasks: set[str] = field(default_factory=set)
+    accumulators: dict[str, Accumulator] = field(default_factory=dict)
+    failures: dict[str, DataError] = field(default_factory=dict)
 
 
-def read_run_boxes(run: RunFolder) -> RunBoxes:
-    """Read every record of a run's complete scenes; many of them by two processes, half each.
+def read_outputs(context: Context, evaluations: Sequence[Evaluation]) -> RunOutputs:
+    """Read every record of the run's complete scenes; `context.metadata` is filled on the way.
+
+    Many records are read by two processes, half each, where every accumulator that they fill can be joined.
 
     Raises:
-        RecordError: a line is not a standard record, or names a class or attribute that nuScenes does not have.
+        RecordError: a line is not a standard record, a sample has two records, or one with status ok does not answer a
+            task that others answer.
     """
-    scenes = run.complete_scenes()
-    if (os.cpu_count() or 1) < 2 or run.records_bytes() < WORTH_A_PROCESS_BYTES:
-        return _read_scenes(run, scenes)
+    scenes = context.run.complete_scenes()
+    if not _is_worth_a_process(context.run) or not _joins(context, evaluations, scenes):
+        reading = _Pass(context, evaluations)
+        reading.read(scenes)
+        return reading.finish()
     half = len(scenes) // 2
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "part"
-        helper = get_context("spawn").Process(target=_read_part, args=(run.path, scenes[half:], out), daemon=True)
-        helper.start()
-        first = _read_scenes(run, scenes[:half])
+        helper = _start_helper(context, evaluations, scenes[half:], Path(folder))
+        reading = _Pass(context, evaluations)
+        reading.read(scenes[:half])
         helper.join()
         if helper.exitcode == 0:
-            return _join_part(first, out)
-    # What went wrong there is found again here, and said in full.
-    return _read_scenes(run, scenes)
+            reading.join(Path(folder))
+        else:
+            reading.read(scenes[half:])  # what went wrong there is found again here, and said in full
+    return reading.finish()
 
 
-def _read_scenes(run: RunFolder, scenes: Sequence[str]) -> RunBoxes:
-    metadata: list[Metadata] = []
-    tasks: set[str] = set()
-    parts: list[_Sample] = []
-    for record in _records(run, scenes):
-        tasks |= {task for task in TASKS if _answers(getattr(record, task))}
-        if isinstance(record.detections_3d, list) and record.detections_3d:
-            parts.append(_to_arrays(record, len(metadata)))
-            if FUTURES not in tasks and any(map(_answers, map(_trajectories, record.detections_3d))):
-                tasks.add(FUTURES)
-        metadata.append(record.metadata)
-    dropped = sum(part.dropped for part in parts)
-    columns = [np.concatenate(column) for column in zip(*(part.columns for part in parts), strict=True)]
-    return _make(metadata, frozenset(tasks), dropped, columns or _no_columns())
+def _is_worth_a_process(run: RunFolder) -> bool:
+    return (os.cpu_count() or 1) >= 2 and run.records_bytes() >= WORTH_A_PROCESS_BYTES
 
 
-def _records(run: RunFolder, scenes: Sequence[str]) -> Iterator[_Record]:
-    for scene in scenes:
-        for line, where in run.lines_of(scene):
-            record = _decode(line, where)
-            if record.metadata.scene != scene:
-                raise RecordError(
-                    f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
-                    hint=f"admlops results verify {run.header.run}",
-                )
-            yield record
-
-
-def _make(metadata: list[Metadata], tasks: frozenset[str], dropped: int, columns: list[NDArray[Any]]) -> RunBoxes:
-    named = dict(zip(COLUMNS, columns, strict=True))
-    return RunBoxes(metadata=metadata, tasks=tasks, dropped=dropped, **named)
+def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence[str]) -> bool:
+    """Tell from the first record whether the accumulators that will be filled can be joined."""
+    decode = partial_decoder({})
+    first = next((line for scene in scenes for line in context.run.lines_of(scene)), None)
+    if first is None or len(scenes) < 2:
+        return False
+    record = decode(*first)
+    filled = [one for one in evaluations if one.needs.key and getattr(record, one.needs.key, UNSET) is not UNSET]
+    return all(one.needs.joins for one in filled)
 
 
 class _Part(msgspec.Struct):
+    """What a helper says beside its arrays: its records, where each stands, and the tasks that are missing in some."""
+
     metadata: list[Metadata]
+    places: list[str]
     tasks: list[str]
-    dropped: int
+    without: dict[str, int]
+    filled: list[str]
 
 
-def _read_part(path: Path, scenes: Sequence[str], out: Path) -> None:
-    """Read some scenes in a process of its own, and leave them in two files."""
+def _start_helper(
+    context: Context, evaluations: Sequence[Evaluation], scenes: Sequence[str], folder: Path
+) -> BaseProcess:
+    names = [one.id for one in evaluations]
+    helper = get_context("spawn").Process(
+        target=_read_half, args=(context.run.path, names, list(scenes), folder), daemon=True
+    )
+    helper.start()
+    return helper
+
+
+def _read_half(path: Path, names: Sequence[str], scenes: Sequence[str], folder: Path) -> None:
+    """Read some scenes in a process of its own, and leave what was kept in files: no objects cross."""
+    run = RunFolder.open(path)
+    context = Context(run=run, data=cast("Dataset", None), cache=folder)
     try:
-        part = _read_scenes(RunFolder.open(path), scenes)
+        reading = _Pass(context, [cast("Evaluation", EVALUATIONS.get(name)) for name in names])
+        reading.read(scenes)
+        reading.leave(folder)
     except AdmlopsError:
         sys.exit(1)  # the reader that started this process will come upon it again
-    np.savez(out.with_suffix(".npz"), allow_pickle=False, **{name: getattr(part, name) for name in COLUMNS})
-    rest = _Part(metadata=list(part.metadata), tasks=sorted(part.tasks), dropped=part.dropped)
-    out.with_suffix(".json").write_bytes(msgspec.json.encode(rest))
 
 
-def _join_part(first: RunBoxes, out: Path) -> RunBoxes:
-    """The boxes of `first` and, after them, those that `_read_part` left; column by column, to spare memory."""
-    rest = msgspec.json.decode(out.with_suffix(".json").read_bytes(), type=_Part)
-    metadata, tasks = [*first.metadata, *rest.metadata], first.tasks | frozenset(rest.tasks)
-    dropped, shift = first.dropped + rest.dropped, np.int32(len(first.metadata))
-    own = {name: getattr(first, name) for name in COLUMNS}
-    del first
-    columns: list[NDArray[Any]] = []
-    with np.load(out.with_suffix(".npz"), allow_pickle=False) as arrays:
-        for name in COLUMNS:
-            more = arrays[name] + shift if name == "sample" else arrays[name]
-            columns.append(np.concatenate([own.pop(name), more]))
-    return _make(metadata, tasks, dropped, columns)
+def read_records(run: RunFolder, keys: Mapping[str, Selection]) -> Iterator[PartialRecord]:
+    """Read chosen keys of every record of the run's complete scenes. Raises RecordError as `read_outputs`."""
+    decode = partial_decoder(keys)
+    for scene in run.complete_scenes():
+        for record, _ in read_scene(run, scene, decode):
+            yield record
 
 
-@dataclass(frozen=True)
-class _Sample:
-    columns: tuple[NDArray[Any], ...]
-    dropped: int
+def read_scene(
+    run: RunFolder, scene: str, decode: Callable[[bytes, str], PartialRecord]
+) -> Iterator[tuple[PartialRecord, str]]:
+    """Read the records of one scene, each with its `file:line`. Raises RecordError as `read_outputs`."""
+    for line, where in run.lines_of(scene):
+        record: PartialRecord = decode(line, where)
+        if record.metadata.scene != scene:
+            raise RecordError(
+                f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
+                hint=f"admlops results verify {run.header.run}",
+            )
+        yield record, where
 
 
-def _decode(line: bytes, where: str) -> _Record:
-    try:
-        return _lean(line)
-    except msgspec.DecodeError:
-        decode_record(line, where=where)
-        raise  # the two decoders differ: a mistake of this file, not of the user
+class _Bare:
+    """A record that answers no task, as accumulators see those before the first one that does."""
+
+    def __init__(self, metadata: Metadata, keys: Sequence[str]) -> None:
+        self.metadata = metadata
+        for key in keys:
+            setattr(self, key, UNSET)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...
 
 
-_lean: Callable[[bytes], _Record] = msgspec.json.Decoder(_Record).decode
-_flat = chain.from_iterable
-_pose = attrgetter("center", "size_wlh", "rotation_wxyz")
-_box, _velocity = attrgetter("bbox_3d"), attrgetter("velocity")
-_name, _attribute = attrgetter("class_name"), attrgetter("attribute")
-_id, _confidence = attrgetter("id"), attrgetter("confidence")
-_trajectories = attrgetter("trajectories")
-_UNKNOWN = (np.nan, np.nan)
+class _Pass:
+    """One pass over some of a run's records, in their order."""
 
+    def __init__(self, context: Context, evaluations: Sequence[Evaluation]) -> None:
+        self.outputs = RunOutputs()
+        self._context = context
+        self._evaluations = evaluations
+        chosen: Selection = {}
+        for evaluation in evaluations:
+            chosen = merge(chosen, evaluation.needs.record)
+        self.decode = partial_decoder(cast("Mapping[str, Selection]", chosen))
+        own = [evaluation.needs.key for evaluation in evaluations if evaluation.needs.key is not None]
+        self._keys = tuple(dict.fromkeys([*TASK_KEYS, *own]))
+        self._evaluated = frozenset(own)
+        self._without: dict[str, Place] = {}
+        self._tokens: set[str] = set()
+        self._places: list[str] = []
+        self._feeding: list[Accumulator] = []
+        self._failed: dict[int, DataError] = {}
+        self._begin(None)
 
-def _to_arrays(record: _Record, index: int) -> _Sample:
-    found = record.detections_3d
-    assert isinstance(found, list)
-    kept = most_confident(found)
-    n = len(kept)
-    boxes = list(map(_box, kept))
-    try:
-        label = np.fromiter(map(CLASS_INDEX.__getitem__, map(_name, kept)), np.int8, n)
-        attribute = np.fromiter(map(ATTRIBUTE_INDEX.__getitem__, map(_attribute, kept)), np.int8, n)
-    except KeyError:
-        raise _unknown_name(record, kept) from None
-    geometry = np.empty((n, 12))
-    geometry[:, :10] = np.fromiter(_flat(_flat(map(_pose, boxes))), np.float64, 10 * n).reshape(n, 10)
-    velocities = [velocity or _UNKNOWN for velocity in map(_velocity, boxes)]
-    geometry[:, 10:] = np.fromiter(_flat(velocities), np.float64, 2 * n).reshape(n, 2)
-    _check_geometry(record, kept, geometry)
-    number = np.fromiter(map(_id, kept), np.int32, n)
-    score = np.fromiter(map(_confidence, kept), np.float64, n)
-    return _Sample((np.full(n, index, np.int32), label, number, geometry, score, attribute), len(found) - n)
+    def read(self, scenes: Sequence[str]) -> None:
+        """Read the records of some scenes."""
+        for scene in scenes:
+            for record, where in read_scene(self._context.run, scene, self.decode):
+                self.take(record, where)
 
+    def finish(self) -> RunOutputs:
+        """Check what only the whole run tells, and return what was kept."""
+        self._check_tasks()
+        self.outputs.failures = self._failures()
+        return self.outputs
 
-def _check_geometry(record: _Record, kept: Sequence[_Detection], geometry: Floats) -> None:
-    quaternions = geometry[:, 6:10]
-    wrong = np.flatnonzero((np.abs(geometry) > LARGEST).any(axis=1))
-    if len(wrong):
-        raise _complain(record, kept[int(wrong[0])], f"a number of bbox_3d is larger than {LARGEST:,.0f}")
-    wrong = np.flatnonzero(np.abs((quaternions**2).sum(axis=1) - 1.0) > UNIT_TOLERANCE)
-    if len(wrong):
-        detection = kept[int(wrong[0])]
-        raise _complain(record, detection, f"rotation_wxyz {detection.bbox_3d.rotation_wxyz} is not a unit quaternion")
+    def leave(self, folder: Path) -> None:
+        """Write what was kept to files, for `join`."""
+        distinct = {id(one): name for name, one in reversed(self.outputs.accumulators.items())}
+        for name in distinct.values():
+            arrays = cast("Joinable", self.outputs.accumulators[name]).to_arrays()
+            np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
+        place = {meta.sample_token: index for index, meta in enumerate(self._context.metadata)}
+        part = _Part(
+            metadata=self._context.metadata,
+            places=self._places,
+            tasks=sorted(self.outputs.tasks),
+            without={key: place[meta.sample_token] for key, (meta, _) in self._without.items()},
+            filled=list(distinct.values()),
+        )
+        (folder / "part.json").write_bytes(msgspec.json.encode(part))
 
+    def join(self, folder: Path) -> None:
+        """Take over what another pass left of the records after these."""
+        part = msgspec.json.decode((folder / "part.json").read_bytes(), type=_Part)
+        for key in part.tasks:
+            if key not in self.outputs.tasks:
+                self.outputs.tasks.add(key)
+                self._begin(key)
+        for meta, where in zip(part.metadata, part.places, strict=True):
+            self._check_token(meta, where)
+        joined = [self.outputs.accumulators[name] for name in part.filled]
+        for name, accumulator in zip(part.filled, joined, strict=True):
+            with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+                cast("Joinable", accumulator).extend(arrays)
+        for accumulator in self._feeding:
+            if all(accumulator is not one for one in joined):
+                for meta in part.metadata:
+                    self._feed(accumulator, self._bare(meta))
+        for key, index in part.without.items():
+            self._without.setdefault(key, (part.metadata[index], part.places[index]))
+        self._context.metadata += part.metadata
 
-def _unknown_name(record: _Record, kept: Sequence[_Detection]) -> RecordError:
-    for detection in kept:
-        if detection.class_name not in CLASS_INDEX:
-            known = ", ".join(CLASSES)
-            return _complain(record, detection, f"nuScenes has no class {detection.class_name!r}; it has {known}")
-        if detection.attribute not in ATTRIBUTE_INDEX:
-            known = ", ".join(ATTRIBUTES[1:])
-            return _complain(record, detection, f"nuScenes has no attribute {detection.attribute!r}; it has {known}")
-    raise AssertionError("every name is known")
+    def take(self, record: PartialRecord, where: str) -> None:
+        """Hand a record to every accumulator."""
+        meta = record.metadata
+        self._check_token(meta, where)
+        present = [key for key in self._keys if getattr(record, key) is not UNSET]
+        for key in present:
+            if key not in self.outputs.tasks:
+                self.outputs.tasks.add(key)
+                self._begin(key)
+        if meta.status == "ok" and len(present) < len(self._keys):
+            for key in self._keys:
+                if key not in present:
+                    self._without.setdefault(key, (meta, where))
+        self._context.metadata.append(meta)
+        self._places.append(where)
+        for accumulator in self._feeding:
+            self._feed(accumulator, record)
 
+    def _check_tasks(self) -> None:
+        """Refuse records with status ok that do not answer a task that others answer."""
+        for key in sorted(self.outputs.tasks & self._evaluated & set(self._without)):
+            meta, where = self._without[key]
+            raise RecordError(
+                f"{where}: the record of sample {meta.sample_token} ({meta.scene}) has status ok and no {key}, where "
+                "others have one; an empty list says that nothing was found",
+                hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
+            )
 
-def _complain(record: _Record, detection: _Detection, what: str) -> RecordError:
-    meta = record.metadata
-    return RecordError(
-        f"sample {meta.sample_token} ({meta.scene}), detection {detection.id}: {what}",
-        hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
-    )
+    def _begin(self, key: str | None) -> None:
+        """Begin the evaluations of a task; of the records before this one they see the metadata alone."""
+        for evaluation in self._evaluations:
+            if evaluation.needs.key != key:
+                continue
+            accumulator = evaluation.begin(self._context)
+            self.outputs.accumulators[evaluation.id] = accumulator
+            if any(one is accumulator for one in self._feeding):
+                continue
+            self._feeding.append(accumulator)
+            for meta in self._context.metadata:
+                self._feed(accumulator, self._bare(meta))
 
+    def _bare(self, meta: Metadata) -> PartialRecord:
+        """Return a record that answers no task."""
+        return _Bare(meta, self._keys)
 
-def _fill_attributes(attribute: NDArray[np.int8], label: NDArray[np.int8], speed: Floats) -> NDArray[np.int8]:
-    chosen = np.array(
-        [[ATTRIBUTE_INDEX[choose_attribute(name, limit)] for limit in (0.0, 2 * MOVING_M_S)] for name in CLASSES],
-        dtype=np.int8,
-    )
-    return np.where(attribute == NO_ATTRIBUTE, chosen[label, (speed > MOVING_M_S).astype(int)], attribute)
+    def _feed(self, accumulator: Accumulator, record: PartialRecord) -> None:
+        """Give a record to an accumulator; where its ground truth cannot be read, it gets no more."""
+        if id(accumulator) in self._failed:
+            return
+        try:
+            accumulator.add(record)
+        except DataError as error:
+            self._failed[id(accumulator)] = error
 
+    def _failures(self) -> dict[str, DataError]:
+        """Return by id of the evaluation why its ground truth could not be read."""
+        own = self.outputs.accumulators.items()
+        return {name: self._failed[id(one)] for name, one in own if id(one) in self._failed}
 
-def _groups(sample: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
-    """Each sample with boxes: its index, and where its rows begin and end."""
-    present, start = np.unique(sample, return_index=True)
-    end = [*start.tolist(), len(sample)][1:]
-    yield from zip(present.tolist(), start.tolist(), end, strict=True)
-
-
-def _answers(value: object) -> bool:
-    """Whether a record answers a task; an empty list answers, an absent one does not."""
-    return value is not UNSET
-
-
-def _no_columns() -> list[NDArray[Any]]:
-    return [
-        np.zeros(0, np.int32),
-        np.zeros(0, np.int8),
-        np.zeros(0, np.int32),
-        np.zeros((0, 12)),
-        np.zeros(0),
-        np.zeros(0, np.int8),
-    ]
+    def _check_token(self, meta: Metadata, where: str) -> None:
+        if meta.sample_token in self._tokens:
+            name = self._context.run.header.run
+            raise RecordError(
+                f"run {name} has more than one record of a sample: {where} is another one of sample "
+                f"{meta.sample_token} ({meta.scene})",
+                hint=f"admlops results show {name}   # then run the model again",
+            )
+        self._tokens.add(meta.sample_token)

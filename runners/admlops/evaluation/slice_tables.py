@@ -1,4 +1,4 @@
-"""The parts of a data set that `metrics.json` has, as tables: by scene, distance, visibility, light or weather."""
+"""The slices of the data that `metrics.json` has, as tables: by scene, distance, visibility, light or weather."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from admlops.evaluation.metrics import ERROR_NAMES
+from admlops.catalog.protocols import find_evaluation
 
 KINDS = ("scene", "distance", "visibility", "light", "weather")
-"""What a data set can be parted by."""
+"""What a data set can be sliced by."""
 
 CONDITIONS = {"light": ("day", "night"), "weather": ("dry", "rain")}
 COUNTS = {"samples": "samples", "ground_truth": "boxes", "recall": "recall"}
 """Columns before the metrics: name in `metrics.json` → heading."""
 
-LEFT_OUT = ("obj_col_",)
-"""Metrics by the beginning of their name that no paper reports, to keep tables narrow."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class PartsTable:
-    """One task under one protocol, parted by one of KINDS: a row for each part, None where there is no value.
+class SliceTable:
+    """One task under one protocol, sliced by one of KINDS: a row for each slice, None where there is no value.
 
-    The first of `columns` counts what the part has: samples, or annotated boxes. `reason` says why there are no rows.
+    The first of `columns` counts what the slice has: samples, or annotated boxes. `reason` says why there are no rows.
     """
 
     task: str
@@ -34,8 +31,8 @@ class PartsTable:
     reason: str | None = None
 
 
-def find_tables(details: Mapping[str, Any], kinds: Sequence[str]) -> list[PartsTable]:
-    """The tables of every task that can be parted by one of `kinds`, kind after kind.
+def find_tables(details: Mapping[str, Any], kinds: Sequence[str]) -> list[SliceTable]:
+    """Return the tables of every task that is sliced by one of `kinds`, kind after kind.
 
     Args:
         details: `details` of a run's `metrics.json`.
@@ -46,17 +43,19 @@ def find_tables(details: Mapping[str, Any], kinds: Sequence[str]) -> list[PartsT
     ]
 
 
-def _find_table(task: str, breakdowns: Mapping[str, Any], kind: str) -> PartsTable | None:
+def _find_table(task: str, breakdowns: Mapping[str, Any], kind: str) -> SliceTable | None:
     found = breakdowns.get("conditions" if kind in CONDITIONS else kind)
     if not found:
         return None
     if "reason" in found:
-        return PartsTable(
+        return SliceTable(
             task=task, protocol=breakdowns["protocol"], kind=kind, columns=(), rows=(), reason=found["reason"]
         )
-    flat = {name: _flatten(found[name]) for name in CONDITIONS.get(kind, found) if name in found}
+    flat = {
+        name: _flatten(found[name], breakdowns["protocol"]) for name in CONDITIONS.get(kind, found) if name in found
+    }
     columns = tuple(dict.fromkeys(column for row in flat.values() for column in row))
-    return PartsTable(
+    return SliceTable(
         task=task,
         protocol=breakdowns["protocol"],
         kind=kind,
@@ -65,11 +64,18 @@ def _find_table(task: str, breakdowns: Mapping[str, Any], kind: str) -> PartsTab
     )
 
 
-def _flatten(part: Mapping[str, Any]) -> dict[str, float | None]:
-    """Counts first, then metrics; the errors of boxes by the names that papers use."""
-    counts = {heading: part[name] for name, heading in COUNTS.items() if name in part}
-    if "errors" in part:
-        errors = {paper: part["errors"].get(name) for name, paper in ERROR_NAMES.items()}
-        return {**counts, "mAP": part["mAP"], "NDS": part["NDS"], **errors}
-    metrics = {name: value for name, value in part.items() if name not in COUNTS and not name.startswith(LEFT_OUT)}
-    return {**counts, **metrics}
+def _flatten(own: Mapping[str, Any], protocol: str) -> dict[str, float | None]:
+    """Counts first, then the metrics that the evaluation shows in tables; all of them where it names none."""
+    counts = {heading: own[name] for name, heading in COUNTS.items() if name in own}
+    evaluation = find_evaluation(protocol)
+    columns = () if evaluation is None else evaluation.columns
+    if not columns:
+        return {**counts, **{name: value for name, value in own.items() if name not in COUNTS}}
+    for column in columns:
+        *tables, name = column.path or (column.metric,)
+        table: Mapping[str, Any] = own
+        for key in tables:
+            table = table.get(key, {})
+        if name in table:
+            counts[column.metric] = table[name]
+    return counts

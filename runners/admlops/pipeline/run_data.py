@@ -15,7 +15,7 @@ from typing import Any
 from admlops.catalog.model import Claim, Model
 from admlops.core.errors import AdmlopsError
 from admlops.core.storage import file_sha256
-from admlops.evaluation.latency import Latency, summarize
+from admlops.evaluation.latency.summary import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.results.header import RunHeader
 from admlops.results.record import Metadata, Record
@@ -223,7 +223,7 @@ def _summarize(samples: Sequence[Metadata], notes: list[str]) -> Latency | None:
         notes.append("No sample carries a measured time, so latency is missing.")
         return None
     try:
-        return summarize(Record(schema=1, metadata=meta) for meta in samples)
+        return summarize(samples)
     except AdmlopsError as error:
         notes.append(f"Latency is missing: {error.message}. Next: {error.hint}")
         return None

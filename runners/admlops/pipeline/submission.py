@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from msgspec import UNSET
+
 from admlops.core.errors import UsageError
 from admlops.core.storage import write_atomically
 from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.evaluation.detection_3d.box_table import BoxTable
 from admlops.evaluation.detection_3d.nuscenes_submission import META, make_submission
+from admlops.evaluation.detection_3d.protocols import BOX_KEYS
+from admlops.evaluation.run_outputs import read_records
 from admlops.results.run_folder import RunFolder
 
 
@@ -18,18 +23,23 @@ def export_submission(run: RunFolder, out: Path, *, data: Path | None = None) ->
     `data` is the root of the data set, which has the ego poses; the one the run was made with if None.
 
     Raises:
+        RecordError: a record is not one, or names a class or attribute that nuScenes does not have.
         DataError: the data set is not there, or not the one of the run.
         UsageError: the run's model does not detect objects.
         StorageError: `out` cannot be written.
     """
-    records = list(run.records())
-    if not any(isinstance(record.detections_3d, list) for record in records):
+    boxes, metadata, has_boxes = BoxTable(), [], False
+    for record in read_records(run, BOX_KEYS):
+        boxes.add(record)
+        metadata.append(record.metadata)
+        has_boxes |= record.detections_3d is not UNSET
+    if not has_boxes:
         raise UsageError(
             f"{run.path.name} has no detections: {run.header.model} does not do that task, or no scene is complete",
             hint=f"admlops results export {run.path.name} --format jsonl --out {out.with_suffix('.jsonl')}",
         )
     nuscenes = NuScenes(data or Path(run.header.data.root), run.header.data.version)
-    tokens = [record.metadata.sample_token for record in records]
-    submission = make_submission(records, {token: nuscenes.sample(token) for token in tokens})
-    write_atomically(out, json.dumps({"meta": META, "results": submission.results}).encode())
-    return len(submission.results)
+    samples = {entry.sample_token: nuscenes.sample(entry.sample_token) for entry in metadata}
+    results = make_submission(boxes, metadata, samples)
+    write_atomically(out, json.dumps({"meta": META, "results": results}).encode())
+    return len(results)

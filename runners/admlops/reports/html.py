@@ -11,8 +11,8 @@ import jinja2
 from markupsafe import Markup
 
 from admlops import __version__
+from admlops.catalog.protocols import LATENCY as LATENCY_PROTOCOL
 from admlops.core.storage import write_atomically
-from admlops.evaluation.metrics import LATENCY_PROTOCOL
 from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
 from admlops.reports.bird_eye import BIRD_EYE_STYLE, OVERLAY_STYLE, bird_eye_svg

@@ -11,7 +11,7 @@ from typing import Any
 
 from admlops.catalog.model import Claim
 from admlops.catalog.protocols import LATENCY
-from admlops.evaluation.latency import Distribution, samples_needed
+from admlops.evaluation.latency.summary import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.pipeline.run_data import NOT_SET_UP, RunData

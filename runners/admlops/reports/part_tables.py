@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from admlops.evaluation.slice_tables import KINDS, PartsTable, find_tables
+from admlops.evaluation.slice_tables import KINDS, SliceTable, find_tables
 from admlops.pipeline.run_data import RunData
 from admlops.reports.page import number
 
@@ -48,7 +48,7 @@ class PartsGroup:
 
 def group_parts(labels: Sequence[str], runs: Sequence[RunData]) -> list[PartsGroup]:
     """A group for each protocol and set of samples: nothing else stands side by side. `labels` are the runs'."""
-    found: dict[tuple[str, str], dict[str, list[PartsTable]]] = {}
+    found: dict[tuple[str, str], dict[str, list[SliceTable]]] = {}
     for label, run in zip(labels, runs, strict=True):
         for table in find_tables(run.details, KINDS):
             if table.rows and run.metrics is not None:
@@ -57,7 +57,7 @@ def group_parts(labels: Sequence[str], runs: Sequence[RunData]) -> list[PartsGro
     return [_group(protocol, dataset, own) for (protocol, dataset), own in found.items()]
 
 
-def _group(protocol: str, dataset: str, runs: Mapping[str, Sequence[PartsTable]]) -> PartsGroup:
+def _group(protocol: str, dataset: str, runs: Mapping[str, Sequence[SliceTable]]) -> PartsGroup:
     columns = {column for tables in runs.values() for table in tables for column in table.columns}
     counted = next(name for name in COUNTS if name in columns)
     halves = ([kind for kind in KINDS if kind != SCENE], [SCENE])
@@ -71,11 +71,11 @@ def _group(protocol: str, dataset: str, runs: Mapping[str, Sequence[PartsTable]]
     )
 
 
-def _only(tables: Sequence[PartsTable], kinds: Sequence[str]) -> list[PartsTable]:
+def _only(tables: Sequence[SliceTable], kinds: Sequence[str]) -> list[SliceTable]:
     return [table for table in tables if table.kind in kinds]
 
 
-def _table(runs: Sequence[Sequence[PartsTable]], counted: str, *, folded: bool) -> PartRows:
+def _table(runs: Sequence[Sequence[SliceTable]], counted: str, *, folded: bool) -> PartRows:
     """The first run's parts that have anything in them; the others have the same, as their samples are the same."""
     columns = dict.fromkeys(column for table in runs[0] for column in table.columns)
     shown = [name for name in columns if name not in COUNTS and (len(runs) == 1 or name in HEADLINES)]

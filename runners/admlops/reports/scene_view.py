@@ -15,13 +15,15 @@ import numpy as np
 from msgspec import UnsetType
 
 from admlops.core.errors import AdmlopsError
-from admlops.core.nuscenes_classes import CLASS_RANGE_M
+from admlops.core.nuscenes_classes import CLASS_RANGES_M, MAP_CLASSES
 from admlops.datasets.base import GroundTruthBox, HasBoxes3D, HasLanes, HasMap, LaneAnnotation
-from admlops.datasets.nuscenes.vector_map import MAP_CLASSES, PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
-from admlops.evaluation.error_analysis import judge, match_boxes, match_elements
+from admlops.datasets.nuscenes.vector_map import PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
+from admlops.evaluation.detection_3d.error_analysis import match_sample as match_boxes
+from admlops.evaluation.error_analysis import find_errors
 from admlops.evaluation.lane_graph.error_analysis import LANE, match_frame
 from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
-from admlops.evaluation.vector_map.predictions import read_predictions
+from admlops.evaluation.vector_map.element_table import read_predictions
+from admlops.evaluation.vector_map.error_analysis import class_match
 from admlops.evaluation.vector_map.scores import match_sample
 from admlops.reports.geometry import Points
 from admlops.results.record import Detection3D, Lane, MapElement, Record
@@ -164,12 +166,12 @@ def _view_boxes(
 ) -> tuple[Box, ...]:
     if isinstance(record.detections_3d, UnsetType):
         return ()
-    limits = {name: cutoffs.get(name, SHOWN_CONFIDENCE) for name in CLASS_RANGE_M}
+    limits = {name: cutoffs.get(name, SHOWN_CONFIDENCE) for name in CLASS_RANGES_M}
     shown = [found for found in record.detections_3d if found.confidence >= limits.get(found.class_name, 0)]
     if truth is None:
         return tuple(_predicted_box(found, "unknown") for found in shown if _is_near(found.bbox_3d.center))
-    matches = match_boxes(shown, truth, CLASS_RANGE_M)
-    verdict = judge(matches, limits)
+    matches = match_boxes(shown, truth, CLASS_RANGES_M)
+    verdict = find_errors(matches, limits)
     roles: dict[int, Role] = dict.fromkeys(verdict.false_alarms, "false_alarm")
     roles |= dict.fromkeys(verdict.matched, "hit")
     counted, missed = {token for match in matches.values() for token in match.truth}, set(verdict.missed)
@@ -217,8 +219,8 @@ def _view_lines(
         return tuple(_predicted_line(found, "unknown") for found in shown)
     predictions = read_predictions(record, sample)
     token = record.metadata.sample_token
-    matches = {name: match_elements(match_sample(token, predictions[name], name, vectors)) for name in MAP_CLASSES}
-    verdict = judge(matches, {name: cutoffs.get(name, SHOWN_CONFIDENCE) for name in MAP_CLASSES})
+    matches = {name: class_match(match_sample(token, predictions[name], name, vectors)) for name in MAP_CLASSES}
+    verdict = find_errors(matches, {name: cutoffs.get(name, SHOWN_CONFIDENCE) for name in MAP_CLASSES})
     missed, wrong = set(verdict.missed), set(verdict.false_alarms)
     there = (
         Line(
@@ -245,7 +247,7 @@ def _view_lanes(record: Record, truth: LaneAnnotation | None, cutoffs: Mapping[s
     found, limit = record.lane_graph.lanes, cutoffs.get(LANE, SHOWN_CONFIDENCE)
     if truth is None:
         return tuple(_predicted_lane(lane, "unknown") for lane in found if lane.confidence >= limit)
-    verdict = judge(match_frame(LaneTruth(**vars(truth)), prediction_of(record)), {LANE: limit})
+    verdict = find_errors(match_frame(LaneTruth(**vars(truth)), prediction_of(record)), {LANE: limit})
     missed, right = set(verdict.missed), set(verdict.matched)
     there = (
         Line(label=LANE, kind=LANE, points=lane.astype(float), is_truth=True, role="miss" if index in missed else "hit")

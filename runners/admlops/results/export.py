@@ -5,19 +5,28 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from admlops.results.record import encode_record
+from admlops.results.record import decode_record
 from admlops.results.replacing import replacing
 from admlops.results.run_folder import RunFolder
 from admlops.results.tables import TABLES
 
 
 def export_jsonl(run: RunFolder, out: Path) -> int:
-    """Every standard record, one a line, in the run's order. Returns how many. Raises StorageError."""
+    """Write every standard record as it stands, one a line, in the run's order, and return how many there are.
+
+    Keys that this version does not know stay.
+
+    Raises:
+        RecordError: a line is not a standard record.
+        StorageError: `out` cannot be written.
+    """
     count = 0
     with replacing(out) as temporary, temporary.open("wb") as file:
-        for record in run.records():
-            file.write(encode_record(record) + b"\n")
-            count += 1
+        for scene in run.complete_scenes():
+            for line, where in run.lines_of(scene):
+                decode_record(line, where=where)
+                file.write(line.rstrip(b"\n") + b"\n")
+                count += 1
     return count
 
 

@@ -1,5 +1,8 @@
 """The standard record: what every model says about one sample, in one form.
 
+What a worker sends is held against `Outputs`, which refuses keys it does not know. Readers of records skip such keys:
+a record with a task of tomorrow is read by the programs of today. `partial_decoder` derives readers of chosen keys.
+
 Units are seconds, megabytes (10⁶ bytes), metres, metres per second and radians. Frame: the ego vehicle at the key
 frame's LiDAR time (nuScenes: the ego pose of LIDAR_TOP), x forward, y left, z up. Box centres are geometric centres.
 A task that a model does not do is absent from its record, never an empty list: an empty list says "looked, found
@@ -10,12 +13,14 @@ nothing". `docs/record.schema.json` is generated from these classes by
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from admlops.core.errors import RecordError
+from admlops.results.derived_structs import Selection, Take, forbid_unknown, select
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -40,7 +45,7 @@ UNIT_TOLERANCE = 1e-3
 """How far a quaternion's squared norm may be from 1: float32 arithmetic and rounding to six digits stay within."""
 
 
-class Box3D(Struct, frozen=True, forbid_unknown_fields=True):
+class Box3D(Struct, frozen=True):
     """A box in the ego frame."""
 
     center: Annotated[Point3, Meta(description="The geometric centre x, y, z [m], ego frame.")]
@@ -59,7 +64,7 @@ class Box3D(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"rotation_wxyz {self.rotation_wxyz} is not a unit quaternion")
 
 
-class Trajectory(Struct, frozen=True, forbid_unknown_fields=True):
+class Trajectory(Struct, frozen=True):
     """A possible future of an object: positions at equal steps."""
 
     confidence: Confidence
@@ -67,7 +72,7 @@ class Trajectory(Struct, frozen=True, forbid_unknown_fields=True):
     waypoints: Waypoints
 
 
-class Detection3D(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Detection3D(Struct, frozen=True, omit_defaults=True):
     """One detected object."""
 
     id: Id
@@ -78,7 +83,7 @@ class Detection3D(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     trajectories: Annotated[list[Trajectory], Meta(description="Possible futures.")] | UnsetType = UNSET
 
 
-class Detection2D(Struct, frozen=True, forbid_unknown_fields=True):
+class Detection2D(Struct, frozen=True):
     """One detected object in one camera's image."""
 
     id: Id
@@ -96,7 +101,7 @@ class Detection2D(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"bbox_xyxy {self.bbox_xyxy} is not x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2")
 
 
-class MapElement(Struct, frozen=True, forbid_unknown_fields=True):
+class MapElement(Struct, frozen=True):
     """One vector map element, as a polyline. A crossing's or a boundary's outline may be closed: first point = last."""
 
     id: Id
@@ -105,7 +110,7 @@ class MapElement(Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Confidence
 
 
-class Lane(Struct, frozen=True, forbid_unknown_fields=True):
+class Lane(Struct, frozen=True):
     """A lane's centreline in driving direction."""
 
     id: Id
@@ -113,7 +118,7 @@ class Lane(Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Confidence
 
 
-class TrafficElement(Struct, frozen=True, forbid_unknown_fields=True):
+class TrafficElement(Struct, frozen=True):
     """A traffic light or sign in the front image."""
 
     id: Id
@@ -125,7 +130,7 @@ class TrafficElement(Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Confidence
 
 
-class LaneGraph(Struct, frozen=True, forbid_unknown_fields=True):
+class LaneGraph(Struct, frozen=True):
     """Lanes, traffic elements, and the confidence of each relation."""
 
     lanes: list[Lane]
@@ -146,7 +151,7 @@ class LaneGraph(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} is not {rows} × {width}")
 
 
-class Plan(Struct, frozen=True, forbid_unknown_fields=True):
+class Plan(Struct, frozen=True):
     """The ego vehicle's planned positions at equal steps."""
 
     command: Annotated[Literal["left", "right", "straight"], Meta(description="The command the plan follows.")]
@@ -161,7 +166,7 @@ Detections2D = Annotated[
 MapElements = Annotated[list[MapElement], Meta(description="Map elements; empty: found none; absent: no such task.")]
 
 
-class Outputs(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Outputs(Struct, frozen=True, omit_defaults=True):
     """What a worker returns for one sample: one field a task, absent where the model does not do the task."""
 
     detections_3d: Detections | UnsetType = UNSET
@@ -171,7 +176,14 @@ class Outputs(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     plan: Plan | UnsetType = UNSET
 
 
-class Failure(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):
+if not TYPE_CHECKING:
+    Outputs = forbid_unknown(Outputs)
+
+TASK_KEYS = Outputs.__struct_fields__
+"""The keys of a record that hold a task's outputs."""
+
+
+class Failure(Struct, frozen=True, rename={"kind": "class"}):
     """Why a sample has no outputs."""
 
     kind: Annotated[FailureClass, Meta(description="The failure class, which decided whether it was tried again.")]
@@ -179,7 +191,7 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "
     hint: Annotated[str, Meta(description="What to do about it.")]
 
 
-class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Metadata(Struct, frozen=True, omit_defaults=True):
     """Where a record comes from and what it cost."""
 
     model_name: Name
@@ -200,7 +212,7 @@ class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     failure: Failure | UnsetType = UNSET
 
 
-class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Record(Struct, frozen=True, omit_defaults=True):
     """One sample's standard record, schema version 1.
 
     Units are seconds, megabytes (10⁶ bytes), metres and metres per second. Ego frame: the ego vehicle at the key
@@ -214,6 +226,14 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
+
+
+class PartialRecord(Protocol):
+    """A record of which chosen keys are decoded; a task's key that is absent is UNSET."""
+
+    @property
+    def metadata(self) -> Metadata: ...
+    def __getattr__(self, key: str) -> Any: ...
 
 
 MEASURED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used")
@@ -243,15 +263,63 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(line: bytes, *, where: str) -> Record:
-    """The record in `line`; `where` names the file and line number for the error.
+    """Return the record in `line`; `where` names the file and line number for the error.
 
     Raises:
-        RecordError: not JSON, not this schema, or a newer one.
+        RecordError: not JSON, not this schema, a newer one, or a status that its outputs contradict.
     """
     try:
-        return _decode(line)
+        record = _decode(line)
     except msgspec.DecodeError as error:
         raise _explain(error, line, where) from error
+    check_status(record, [key for key in TASK_KEYS if getattr(record, key) is not UNSET], where=where)
+    return record
+
+
+def partial_decoder(keys: Mapping[str, Selection]) -> Callable[[bytes, str], PartialRecord]:
+    """Derive a decoder of the metadata and the chosen keys; the other tasks' keys are kept as raw bytes.
+
+    It takes a line and `file:line` to name it by, and raises RecordError as `decode_record`.
+    """
+    rest: dict[str, Selection] = dict.fromkeys(TASK_KEYS, Take.RAW)
+    chosen: dict[str, Selection] = {"schema": Take.AS_IS, "metadata": Take.AS_IS, **rest, **keys}
+    tasks = [key for key in chosen if key not in ("schema", "metadata")]
+    take = msgspec.json.Decoder(select(Record, chosen)).decode
+
+    def decode(line: bytes, where: str) -> PartialRecord:
+        try:
+            record: Any = take(line)
+        except msgspec.DecodeError as error:
+            decode_record(line, where=where)
+            raise _explain(error, line, where) from error
+        check_status(record, [key for key in tasks if getattr(record, key) is not UNSET], where=where)
+        return record  # type: ignore[no-any-return]
+
+    return decode
+
+
+def check_status(record: PartialRecord | Record, tasks: Sequence[str], *, where: str) -> None:
+    """Hold a record's status against its failure and against the tasks that it answers.
+
+    Raises:
+        RecordError: it failed and has outputs, or says no reason; or it is ok and has a reason.
+    """
+    metadata = record.metadata
+    said = metadata.failure is not UNSET
+    if metadata.status == "ok" and not said:
+        return
+    if metadata.status == "ok":
+        what = "has status ok, and a failure"
+    elif not said:
+        what = "has status failed, and no failure that says why"
+    elif tasks:
+        what = f"has status failed, and outputs ({', '.join(tasks)})"
+    else:
+        return
+    raise RecordError(
+        f"{where} is not a standard record: sample {metadata.sample_token} ({metadata.scene}) {what}",
+        hint=f"admlops results verify {metadata.run}   # then run the model again",
+    )
 
 
 def record_schema() -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
+from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.core.paths import user_path
 from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, check_scene_names
 from admlops.datasets.base import GroundTruthBox as GroundTruthBox
@@ -27,24 +28,6 @@ from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.datasets.nuscenes.versions import is_version, list_versions
 from worker.samples import nuscenes as tables
 from worker.samples.sample_index import SampleIndex, has_index
-
-DETECTION_CLASSES = {
-    "movable_object.barrier": "barrier",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
-}
-"""Category → detection class; categories that are not here are not evaluated (nuScenes detection task)."""
 
 MAX_VELOCITY_GAP_S = 1.5
 """A velocity is stated only where the neighbouring key frames are no further than this (twice it when two-sided)."""
@@ -157,7 +140,7 @@ class NuScenes:
         return [
             self._box(row, name, pose)
             for row in self._annotations_of_sample.get(token, ())
-            if (name := DETECTION_CLASSES.get(self._category_of_instance[row["instance_token"]])) is not None
+            if (name := CATEGORY_CLASSES.get(self._category_of_instance[row["instance_token"]])) is not None
         ]
 
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:

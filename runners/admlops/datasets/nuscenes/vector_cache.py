@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from admlops.core.nuscenes_classes import CENTERLINE, MAP_CLASSES
 from admlops.core.storage import file_sha256, write_atomically
 from admlops.datasets.nuscenes.vector_map import (
-    CENTERLINE,
-    MAP_CLASSES,
     PATCH_SIZE_M,
     MapVector,
     PatchPose,

@@ -28,12 +28,9 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import linemerge
 
 from admlops.core.errors import DataError
+from admlops.core.nuscenes_classes import CENTERLINE
 from admlops.datasets.nuscenes.centerlines import ArcLine, LaneLine, Neighbours, find_paths, sample_lane
 from admlops.datasets.nuscenes.tables import rotation_matrix
-
-MAP_CLASSES = ("divider", "ped_crossing", "boundary")
-CENTERLINE = "centerline"
-"""The class that MapTRv2 adds."""
 
 DIVIDER_LAYERS = ("road_divider", "lane_divider")
 CROSSING_LAYERS = ("ped_crossing",)

@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.detection_2d.protocols import COUNTING_PROTOCOL, COUNTS
 from admlops.evaluation.detection_2d.scores import ImagePrediction, ImageTruth
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights, resample_ratios
 
-COUNTING_PROTOCOL = "counting.iou0.5-confidence0.5"
 MIN_CONFIDENCE = 0.5
 MIN_IOU = 0.5
-NAMES = ("count_score", "count_error", "precision", "recall", "F1")
 
 Boxes = NDArray[np.floating]
 
@@ -38,6 +37,8 @@ class CountingEvaluation:
     counts: Mapping[str, NDArray[np.int64]]
     """By class, of each image, (images, 3): how many are there, how many were found, how many of those are right."""
 
+    protocol = COUNTING_PROTOCOL
+
     def details(self) -> dict[str, Any]:
         """The counts of each class over all images."""
         names = ("there", "found", "right")
@@ -48,7 +49,7 @@ class CountingEvaluation:
         return {
             f"{name}_{kind}": values
             for kind, counts in self.counts.items()
-            for name, values in zip(NAMES, resample_ratios(*_ratios(counts), scenes, weights).T, strict=True)
+            for name, values in zip(COUNTS, resample_ratios(*_ratios(counts), scenes, weights).T, strict=True)
         }
 
     def metrics(self, dataset: str) -> list[Metric]:
@@ -111,7 +112,7 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 
 
 def _ratios(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each image adds to the numerators and the denominators of NAMES, (images, 5) each."""
+    """What each image adds to the numerators and the denominators of COUNTS, (images, 5) each."""
     there, found, right = counts.T.astype(np.float64)
     error = np.abs(found - there)
     each = np.ones_like(there)
@@ -122,4 +123,4 @@ def _ratios(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.
 
 def _summarize(counts: NDArray[np.int64]) -> dict[str, float | None]:
     above, below = (part.sum(axis=0).tolist() for part in _ratios(counts))
-    return {name: a / b if b else None for name, a, b in zip(NAMES, above, below, strict=True)}
+    return {name: a / b if b else None for name, a, b in zip(COUNTS, above, below, strict=True)}

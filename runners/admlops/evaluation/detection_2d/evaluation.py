@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
 from admlops.evaluation.detection_2d.counting import CountingEvaluation, evaluate_counting
-from admlops.evaluation.detection_2d.scores import Boxes2DEvaluation, evaluate_boxes_2d, pair_images
+from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL
+from admlops.evaluation.detection_2d.scores import (
+    NOTHING,
+    Boxes2DEvaluation,
+    Image,
+    ImagePrediction,
+    ImageTruth,
+    evaluate_boxes_2d,
+    predictions_by_camera,
+)
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
-from admlops.results.record import Record
-from admlops.results.run_folder import RunFolder
+from admlops.results.record import PartialRecord
 
 COUNTED = "car"
 """The class whose objects are counted; without it, every class of the ground truth."""
@@ -36,10 +43,13 @@ class ImageResult:
     truth: CocoTruth
     sample: NDArray[np.int64]
 
+    @property
+    def protocol(self) -> str:
+        return f"{self.evaluation.protocol}@{self.truth.sha256[:DIGITS]}"
+
     def metrics(self, dataset: str) -> list[Metric]:
         """The values, their protocol with the ground truth's digest behind."""
-        file = self.truth.sha256[:DIGITS]
-        return [replace(one, protocol=f"{one.protocol}@{file}") for one in self.evaluation.metrics(dataset)]
+        return [replace(one, protocol=self.protocol) for one in self.evaluation.metrics(dataset)]
 
     def details(self) -> dict[str, Any]:
         """What was compared: the file, how many of the run's pictures it has, and counts."""
@@ -52,32 +62,46 @@ class ImageResult:
         return self.evaluation.resample(scenes[self.sample], weights)
 
 
-def evaluate_images(run: RunFolder, truth_2d: Path, samples: Mapping[str, Mapping[str, Any]]) -> dict[str, ImageResult]:
-    """The results by their key in `details`; pictures that the file does not have are left out.
+class ImageTable:
+    """The boxes in images of a run, record after record: by camera."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, ImagePrediction]] = []
+
+    def add(self, record: PartialRecord) -> None:
+        """Take the next record. Raises RecordError: a box is inside out."""
+        self.records.append(predictions_by_camera(record))
+
+
+def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageResult:
+    """Evaluate boxes under a protocol; pictures that the file does not have are left out.
 
     Raises:
         DataError: see `coco_truth.read_coco`.
-        RecordError: a record is not one, or a class is not one of the file's.
+        RecordError: a class is not one of the file's.
     """
-    truth = read_coco(truth_2d, samples)
-    pairs = list(pair_images(truth.images, _known_images(run, truth)))
-    number = {token: index for index, token in enumerate(samples)}
-    each = [image[0] for image in truth.images]
-    # As `pair_images` gives them: sample after sample.
-    sample = np.array(sorted(number[token] for token in each), dtype=np.int64)
-    counted = (COUNTED,) if COUNTED in truth.classes else truth.classes
-    evaluations: dict[str, Boxes2DEvaluation | CountingEvaluation] = {
-        "boxes_2d": evaluate_boxes_2d(pairs, classes=truth.classes),
-        "counting": evaluate_counting(pairs, classes=counted),
-    }
-    return {key: ImageResult(evaluation=own, truth=truth, sample=sample) for key, own in evaluations.items()}
+    assert context.truth_2d is not None, "an evaluation that needs a COCO file was begun without one"
+    path = context.truth_2d
+    truth = context.share("detection_2d.truth", lambda: read_coco(path, context.samples))
+    pairs = context.share("detection_2d.pairs", lambda: _pair(table, truth, context.tokens))
+    number = {token: index for index, token in enumerate(context.tokens)}
+    # As `_pair` gives them: sample after sample.
+    sample = np.array(sorted(number[token] for token, _ in truth.images), dtype=np.int64)
+    evaluation: Boxes2DEvaluation | CountingEvaluation
+    if protocol == COCO_PROTOCOL:
+        evaluation = evaluate_boxes_2d(pairs, classes=truth.classes)
+    else:
+        evaluation = evaluate_counting(pairs, classes=(COUNTED,) if COUNTED in truth.classes else truth.classes)
+    return ImageResult(evaluation=evaluation, truth=truth, sample=sample)
 
 
-def _known_images(run: RunFolder, truth: CocoTruth) -> Iterator[Record]:
-    """The records of samples that have ground truth, without what was found in other pictures."""
-    tokens = {token for token, _ in truth.images}
-    for record in run.records():
-        token = record.metadata.sample_token
-        if token in tokens:
-            kept = [one for one in record.detections_2d or () if (token, one.camera) in truth.images]
-            yield msgspec.structs.replace(record, detections_2d=kept)
+def _pair(table: ImageTable, truth: CocoTruth, tokens: Sequence[str]) -> list[tuple[ImageTruth, ImagePrediction]]:
+    """Return each image's ground truth with what was found in it, in the order of the records."""
+    by_sample: dict[str, list[Image]] = {}
+    for image in truth.images:
+        by_sample.setdefault(image[0], []).append(image)
+    return [
+        (truth.images[image], found.get(image[1], NOTHING))
+        for token, found in zip(tokens, table.records, strict=True)
+        for image in by_sample.get(token, ())
+    ]

@@ -20,16 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
+from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL, SUMMARY
 from admlops.evaluation.detection_2d.resampling import ImageMatches, read_matches, resample_coco
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
-from admlops.results.record import Record
-
-COCO_PROTOCOL = "coco.bbox"
-SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""The twelve numbers in the order in which pycocotools gives them."""
-
-MAX_BOXES = 100
+from admlops.results.record import PartialRecord, Record
 
 Boxes = NDArray[np.floating]
 Image = tuple[str, str]
@@ -62,6 +57,8 @@ class Boxes2DEvaluation:
     values: Mapping[str, float | None]
     class_ap: Mapping[str, float | None]
     matches: Mapping[str, Sequence[ImageMatches]]
+
+    protocol = COCO_PROTOCOL
 
     def metrics(self, dataset: str) -> list[Metric]:
         """The twelve numbers, then `AP_car` and so on."""
@@ -171,7 +168,7 @@ def _mean_defined(values: NDArray[np.floating]) -> float | None:
 
 
 def pair_images(
-    truths: Mapping[Image, ImageTruth], records: Iterable[Record]
+    truths: Mapping[Image, ImageTruth], records: Iterable[PartialRecord | Record]
 ) -> Iterator[tuple[ImageTruth, ImagePrediction]]:
     """Each image's ground truth with what the records found in it; a failed record found nothing.
 
@@ -184,7 +181,7 @@ def pair_images(
     seen: set[str] = set()
     for record in records:
         token = record.metadata.sample_token
-        found = _by_camera(record)
+        found = predictions_by_camera(record)
         unknown = [camera for camera in found if (token, camera) not in truths]
         if token in seen or token not in by_sample or unknown:
             reason = "has two records" if token in seen else "is not among the images evaluated"
@@ -192,7 +189,7 @@ def pair_images(
             raise RecordError(f"sample {token}{camera} {reason}", hint=f"admlops results verify {record.metadata.run}")
         seen.add(token)
         for image in by_sample[token]:
-            yield truths[image], found.get(image[1], _NOTHING)
+            yield truths[image], found.get(image[1], NOTHING)
     if missing := [token for token in by_sample if token not in seen]:
         raise RecordError(
             f"{len(missing)} of {len(by_sample)} samples have no record, {missing[0]} among them",
@@ -200,13 +197,23 @@ def pair_images(
         )
 
 
-_NOTHING = ImagePrediction(boxes=np.zeros((0, 4)), classes=(), confidences=np.zeros(0))
+NOTHING = ImagePrediction(boxes=np.zeros((0, 4)), classes=(), confidences=np.zeros(0))
 
 
-def _by_camera(record: Record) -> dict[str, ImagePrediction]:
-    detections = record.detections_2d or []
-    cameras = dict.fromkeys(detection.camera for detection in detections)
-    own = {camera: [detection for detection in detections if detection.camera == camera] for camera in cameras}
+def predictions_by_camera(record: PartialRecord | Record) -> dict[str, ImagePrediction]:
+    """Return the boxes of a record by camera. Raises RecordError: a box is inside out."""
+    detections: Any = record.detections_2d or []
+    own: dict[str, list[Any]] = {}
+    for one in detections:
+        x1, y1, x2, y2 = one.bbox_xyxy
+        if x2 < x1 or y2 < y1:
+            meta = record.metadata
+            raise RecordError(
+                f"sample {meta.sample_token} ({meta.scene}), detection {one.id}: bbox_xyxy {one.bbox_xyxy} is not "
+                "x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2",
+                hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
+            )
+        own.setdefault(one.camera, []).append(one)
     return {
         camera: ImagePrediction(
             boxes=np.array([one.bbox_xyxy for one in found], dtype=float),

@@ -12,31 +12,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-CLASSES = (
-    "car",
-    "truck",
-    "bus",
-    "trailer",
-    "construction_vehicle",
-    "pedestrian",
-    "motorcycle",
-    "bicycle",
-    "traffic_cone",
-    "barrier",
-)
-"""The detection classes in the order of the official configuration: sums run over them in this order."""
+from admlops.core import nuscenes_classes
+from admlops.core.nuscenes_classes import CLASSES
 
-ATTRIBUTES = (
-    "",
-    "pedestrian.moving",
-    "pedestrian.sitting_lying_down",
-    "pedestrian.standing",
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "vehicle.moving",
-    "vehicle.parked",
-    "vehicle.stopped",
-)
+ATTRIBUTES = ("", *nuscenes_classes.ATTRIBUTES)
 """The attributes of nuScenes; the first stands for none."""
 
 CLASS_INDEX = {name: index for index, name in enumerate(CLASSES)}

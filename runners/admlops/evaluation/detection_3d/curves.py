@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from admlops.evaluation.detection_3d.boxes import Floats, Mask
-from admlops.evaluation.detection_3d.protocols import MIN_PRECISION, MIN_RECALL
+from admlops.evaluation.detection_3d.filters import MIN_PRECISION, MIN_RECALL
 
 RECALLS = np.linspace(0, 1, 101)
 FIRST = round(100 * MIN_RECALL) + 1
@@ -40,7 +40,7 @@ def make_curve(positive: Mask, scores: Floats, *, truth: int) -> Curve:
     """The curve of one class at one threshold.
 
     Args:
-        positive: which predictions are true positives, in the order of merit.
+        positive: which predictions are true positives, ranked by confidence.
         scores: their confidences, in the same order.
         truth: the number of ground-truth boxes.
     """
@@ -65,7 +65,7 @@ def mean_errors(curve: Curve, errors: Floats, scores: Floats) -> Floats:
     """The mean of each error over the recalls reached, 1 where too few were.
 
     Args:
-        errors: (M, E) of the true positives in the order of merit, NaN where undefined.
+        errors: (M, E) of the true positives ranked by confidence, NaN where undefined.
         scores: (M,) their confidences.
     """
     last = curve.reached - 1
@@ -77,8 +77,23 @@ def mean_errors(curve: Curve, errors: Floats, scores: Floats) -> Floats:
 
 def _interpolate(curve: Curve, errors: Floats, scores: Floats) -> Floats:
     """The cumulative mean of an error at the confidence of each recall."""
-    at: Floats = np.interp(curve.confidence[::-1], scores[::-1], _cumulative_mean(errors)[::-1])[::-1]
-    return at
+    means = _cumulative_mean(errors)[::-1]
+    at: Floats = np.interp(curve.confidence[::-1], scores[::-1], means)
+    # Between confidences that differ by less than some 1e-308 the slope that NumPy computes is infinite; the share of
+    # the way is not.
+    lost = ~np.isfinite(at)
+    if lost.any():
+        at[lost] = _between(curve.confidence[::-1][lost], scores[::-1], means)
+    return at[::-1]
+
+
+def _between(at: Floats, places: Floats, values: Floats) -> Floats:
+    """Interpolate linearly by the share of the way from one of the rising `places` to the next."""
+    after = np.clip(np.searchsorted(places, at, side="right"), 1, len(places) - 1)
+    low, high = places[after - 1], places[after]
+    share = np.divide(at - low, high - low, out=np.ones_like(at), where=high > low)
+    found: Floats = values[after - 1] * (1 - share) + values[after] * share
+    return found
 
 
 def _cumulative_mean(values: Floats) -> Floats:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.datasets.nuscenes.annotations import Annotations
-from admlops.datasets.nuscenes.tables import DETECTION_CLASSES
 from admlops.evaluation.detection_3d.boxes import (
     ATTRIBUTE_INDEX,
     CLASS_INDEX,
@@ -23,7 +23,7 @@ NOT_DETECTED = -1
 def make_ground_truth(annotations: Annotations) -> GroundTruth:
     """The boxes of the detection classes, and the bicycle racks."""
     labels = np.array(
-        [CLASS_INDEX.get(DETECTION_CLASSES.get(name, ""), NOT_DETECTED) for name in annotations.category], dtype=np.int8
+        [CLASS_INDEX.get(CATEGORY_CLASSES.get(name, ""), NOT_DETECTED) for name in annotations.category], dtype=np.int8
     )
     rows = np.flatnonzero(labels != NOT_DETECTED)
     racks = np.flatnonzero(np.array([name == RACK_CATEGORY for name in annotations.category], dtype=np.bool_))

@@ -2,7 +2,7 @@
 
 The rule: in order of score, the most confident first, each prediction takes the nearest ground truth of its class in
 its sample that is still free, if that is nearer than the threshold. The nearest free one is near enough exactly if any
-free one is, so only pairs within the threshold matter. With one order of merit for all, the outcome is the stable
+free one is, so only pairs within the threshold matter. With one ranking for all, the outcome is the stable
 matching, which deferred acceptance finds in a few rounds over all predictions together: everyone asks for its nearest,
 a ground truth keeps the best that asked, and who is refused asks for its next.
 
@@ -18,7 +18,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, Floats, Integers
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Boxes, Floats, Integers
 
 NO_PARTNER = -1
 PAIRS_AT_ONCE = 1 << 20
@@ -75,11 +76,11 @@ def match(pairs: Pairs, rank: Integers, *, predictions: int, truth: int, thresho
     """Each prediction's partner, a row of the ground truth or NO_PARTNER, at one threshold.
 
     Args:
-        rank: (predictions,) place of each prediction in the order of merit, 0 for the first.
+        rank: (predictions,) place of each prediction ranked by confidence, 0 for the first.
         predictions, truth: how many there are.
     """
     near = np.flatnonzero(pairs.distance < threshold_m)
-    # By prediction in order of merit, then by distance, then by row: the devkit takes the first of equally near ones.
+    # By rank of the prediction, then by distance, then by row: the devkit takes the first of equally near ones.
     near = near[np.lexsort((pairs.truth[near], pairs.distance[near], rank[pairs.prediction[near]]))]
     wanted = pairs.truth[near]
     suitors, start, count = np.unique(rank[pairs.prediction[near]], return_index=True, return_counts=True)
@@ -95,7 +96,7 @@ def match(pairs: Pairs, rank: Integers, *, predictions: int, truth: int, thresho
 def _defer(wanted: Integers, start: Integers, end: Integers, *, truth: int) -> Integers:
     """Deferred acceptance: for each ground truth the suitor that it keeps, or the number of suitors for none.
 
-    `wanted[start[i]:end[i]]` are the wishes of suitor i, the dearest first; suitors come in order of merit.
+    `wanted[start[i]:end[i]]` are the wishes of suitor i, the dearest first; suitors come ranked by confidence.
     """
     nobody = len(start)
     holder = np.full(truth, nobody, dtype=np.int64)

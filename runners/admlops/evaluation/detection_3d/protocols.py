@@ -1,9 +1,7 @@
-"""The nuScenes detection protocol and VAD's variant of it: which boxes count, and at what distances.
+"""The nuScenes detection protocol and VAD's variant of it: which boxes count, at what distances, and what they give.
 
-Sources: nuscenes-devkit 1.2.0, `nuscenes/eval/detection/configs/detection_cvpr_2019.json` and
-`nuscenes/eval/common/loaders.py` (`filter_eval_boxes`); VAD, in `projects/mmdet3d_plugin/datasets/`:
-`vad_nusc_detection_cvpr_2019.json`, `vad_custom_nuscenes_eval.py` (`filter_eval_boxes`) and `nuscenes_vad_dataset.py`
-(`_format_bbox`, `lidar_nusc_box_to_global`).
+Sources: nuscenes-devkit 1.2.0, `nuscenes/eval/detection/configs/detection_cvpr_2019.json`; VAD, in
+`projects/mmdet3d_plugin/datasets/`: `vad_nusc_detection_cvpr_2019.json` and `vad_custom_nuscenes_eval.py`.
 """
 
 from __future__ import annotations
@@ -11,26 +9,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
+from admlops.core.nuscenes_classes import CLASS_RANGES_M
+from admlops.evaluation.base import Column, MetricSpec
+from admlops.results.derived_structs import Selection, Take
 
-from admlops.evaluation.detection_3d.boxes import CLASS_INDEX, CLASSES, Boxes, Floats, GroundTruth, Mask, Racks
-from admlops.evaluation.metrics import DETECTION_PROTOCOL, VAD_DETECTION_PROTOCOL
+ERROR_NAMES = {
+    "trans_err": "mATE",
+    "scale_err": "mASE",
+    "orient_err": "mAOE",
+    "vel_err": "mAVE",
+    "attr_err": "mAAE",
+}
+"""The devkit's name of an error → the name that papers use."""
 
-DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
-"""Thresholds of the centre distance, below which a prediction matches; the same in both protocols."""
-
-ERROR_DISTANCE_M = 2.0
-"""True-positive errors are those of the matches at this threshold."""
-
-MIN_RECALL = 0.1
-MIN_PRECISION = 0.1
-MEAN_AP_WEIGHT = 5
-
-CYCLES = (CLASS_INDEX["bicycle"], CLASS_INDEX["motorcycle"])
+METRICS = (
+    MetricSpec("mAP"),
+    MetricSpec("NDS"),
+    MetricSpec("mATE", unit="m", higher_is_better=False),
+    MetricSpec("mASE", higher_is_better=False),
+    MetricSpec("mAOE", unit="rad", higher_is_better=False),
+    MetricSpec("mAVE", unit="m/s", higher_is_better=False),
+    MetricSpec("mAAE", higher_is_better=False),
+)
+COLUMNS = (
+    Column("mAP"),
+    Column("NDS"),
+    *(Column(paper, path=("errors", devkit)) for devkit, paper in ERROR_NAMES.items()),
+)
+BOX_KEYS: Mapping[str, Selection] = {
+    "detections_3d": {
+        **dict.fromkeys(("id", "class_name", "confidence", "attribute"), Take.WHOLE),
+        "bbox_3d": dict.fromkeys(("center", "size_wlh", "rotation_wxyz", "velocity"), Take.WHOLE),
+    }
+}
+"""What is decoded of each box: all but its possible futures."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class DetectionProtocol:
     """Which boxes count.
 
     Either `class_range_m` (radius around the ego vehicle, by class) or `window_m` is set. VAD's window is |Δx| < 30 m
@@ -45,85 +61,6 @@ class Protocol:
     window_m: tuple[float, float] | None = None
     min_score: float = 0.0
 
-    @property
-    def ranges_m(self) -> Floats:
-        """The radius of each of CLASSES; infinite where a window decides."""
-        limits = self.class_range_m or {}
-        return np.array([limits.get(name, np.inf) for name in CLASSES])
 
-
-NUSCENES = Protocol(
-    name=DETECTION_PROTOCOL,
-    class_range_m={
-        "car": 50.0,
-        "truck": 50.0,
-        "bus": 50.0,
-        "trailer": 50.0,
-        "construction_vehicle": 50.0,
-        "pedestrian": 40.0,
-        "motorcycle": 40.0,
-        "bicycle": 40.0,
-        "traffic_cone": 30.0,
-        "barrier": 30.0,
-    },
-)
-VAD = Protocol(name=VAD_DETECTION_PROTOCOL, window_m=(30.0, 15.0), min_score=0.2)
-
-
-def submitted(center: Floats, score: Floats, protocol: Protocol) -> Mask:
-    """Which predictions are handed in at all: with VAD, what `_format_bbox` writes.
-
-    Args:
-        center: (N, 3) centres [m] in the *ego* frame, x forward, y left.
-        score: (N,) confidences.
-    """
-    sure = score >= protocol.min_score
-    if protocol.window_m is None:
-        return sure
-    return np.asarray(sure & (np.abs(center[:, :2]) <= protocol.window_m).all(axis=1))
-
-
-def filter_predictions(boxes: Boxes, truth: GroundTruth, protocol: Protocol) -> Boxes:
-    """The predictions that count: in range, and cycles outside of bicycle racks."""
-    boxes = boxes.take(in_range(boxes, truth.ego, protocol))
-    return boxes.take(~in_racks(boxes, truth.racks))
-
-
-def filter_truth(truth: GroundTruth, protocol: Protocol) -> GroundTruth:
-    """The ground truth that counts: as for predictions, and only boxes with a LiDAR or radar point."""
-    truth = truth.take(in_range(truth.boxes, truth.ego, protocol) & (truth.points != 0))
-    return truth.take(~in_racks(truth.boxes, truth.racks))
-
-
-def in_range(boxes: Boxes, ego: Floats, protocol: Protocol) -> Mask:
-    """Which boxes are near enough; `ego` is the vehicle's position in each sample, (S, 3) [m], global frame."""
-    across = boxes.center[:, :2] - ego[boxes.sample, :2]
-    if protocol.window_m is not None:
-        return np.asarray((np.abs(across) < protocol.window_m).all(axis=1))
-    with np.errstate(over="ignore"):  # of a box that is out of every range
-        near: Mask = np.sqrt((across**2).sum(axis=1)) < protocol.ranges_m[boxes.label]
-    return near
-
-
-def in_racks(boxes: Boxes, racks: Racks) -> Mask:
-    """Which boxes are cycles with their centre in a bicycle rack of their sample, borders included."""
-    inside = np.zeros(len(boxes), dtype=np.bool_)
-    if not len(racks.sample):
-        return inside
-    cycles = np.flatnonzero(np.isin(boxes.label, CYCLES))
-    first = np.searchsorted(boxes.sample[cycles], racks.sample, side="left")
-    last = np.searchsorted(boxes.sample[cycles], racks.sample, side="right")
-    for rack, (start, end) in enumerate(zip(first, last, strict=True)):
-        rows = cycles[start:end]
-        inside[rows] |= _contains(racks, rack, boxes.center[rows])
-    return inside
-
-
-def _contains(racks: Racks, rack: int, points: Floats) -> Mask:
-    """Whether the points lie in the rack, measured from one corner along its edges, as the devkit does."""
-    width, length, height = racks.size[rack]
-    edges = np.diag([-length, -width, -height]) @ racks.rotation[rack].T
-    corner = racks.center[rack] + racks.rotation[rack] @ np.array([length, width, height]) / 2
-    along = (points - corner) @ edges.T
-    inside = (along >= 0) & (along <= (edges**2).sum(axis=1))
-    return np.asarray(inside.all(axis=1))
+NUSCENES = DetectionProtocol(name="nuscenes.detection_cvpr_2019", class_range_m=CLASS_RANGES_M)
+VAD = DetectionProtocol(name="vad.detection-30x15", window_m=(30.0, 15.0), min_score=0.2)

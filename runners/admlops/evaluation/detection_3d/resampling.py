@@ -2,7 +2,7 @@
 
 Matching happens within samples, so another choice of scenes changes no match, only how often each one counts. Every
 class keeps, for each scene, its cumulative counts of predictions, true positives and error sums at up to CHECKPOINTS
-places in the order of merit; a resample is then a weighted sum over scenes. Classes of no more predictions than that
+places ranked by confidence; a resample is then a weighted sum over scenes. Classes of no more predictions than that
 are exact; of larger ones the curves are sampled densely where recall rises, which moves a resampled AP by some 10⁻⁵.
 """
 
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Floats, Integers
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Floats, Integers
 from admlops.evaluation.detection_3d.curves import FIRST, RECALLS
+from admlops.evaluation.detection_3d.filters import MIN_PRECISION
 from admlops.evaluation.detection_3d.matching import NO_PARTNER
-from admlops.evaluation.detection_3d.protocols import MIN_PRECISION
 from admlops.evaluation.detection_3d.scores import ERROR_COLUMN, Matching, combine
 from admlops.evaluation.detection_3d.true_positive_errors import ERRORS, UNDEFINED
 from admlops.evaluation.statistics.bootstrap import Weights
@@ -35,7 +36,7 @@ class Resampled:
 
 @dataclass(frozen=True, kw_only=True)
 class _Counts:
-    """One class at K places in the order of merit, cumulative, and weighted for each of R resamples.
+    """One class at K places ranked by confidence, cumulative, and weighted for each of R resamples.
 
     Attributes:
         scores: (K,) confidence at each place.
@@ -104,7 +105,7 @@ def _count(matching: Matching, label: int, rows: Integers, scene: Integers, weig
 
 
 def _choose_places(positive: NDArray[np.bool_]) -> Integers:
-    """Rising places in the order of merit: all, or those of true positives and the last one before each of them."""
+    """Rising places ranked by confidence: all, or those of true positives and the last one before each of them."""
     if positive.shape[1] <= CHECKPOINTS:
         return np.arange(positive.shape[1])
     share = CHECKPOINTS // (2 * len(positive))

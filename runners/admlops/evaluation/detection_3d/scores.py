@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Boxes, Floats, GroundTruth, Integers, Mask
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Boxes, Floats, GroundTruth, Integers, Mask
 from admlops.evaluation.detection_3d.curves import RECALLS, Curve, average_precision, make_curve, mean_errors
-from admlops.evaluation.detection_3d.matching import NO_PARTNER, Pairs, find_pairs, match, rank_predictions
-from admlops.evaluation.detection_3d.protocols import (
+from admlops.evaluation.detection_3d.filters import (
     DISTANCES_M,
     ERROR_DISTANCE_M,
     MEAN_AP_WEIGHT,
-    Protocol,
     filter_predictions,
     filter_truth,
 )
+from admlops.evaluation.detection_3d.matching import NO_PARTNER, Pairs, find_pairs, match, rank_predictions
+from admlops.evaluation.detection_3d.protocols import DetectionProtocol
 from admlops.evaluation.detection_3d.true_positive_errors import ERRORS, UNDEFINED, measure_errors
 
 ERROR_COLUMN = DISTANCES_M.index(ERROR_DISTANCE_M)
@@ -39,7 +40,7 @@ class Matching:
 
     Attributes:
         predictions, truth: the boxes that count.
-        order: (N,) rows of the predictions in the order of merit.
+        order: (N,) rows of the predictions ranked by confidence.
         pairs: all that are near enough at the largest threshold.
         partners: (4, N) each prediction's ground truth at each of DISTANCES_M, or NO_PARTNER.
         errors: (N, 5) true-positive errors of the matches at ERROR_DISTANCE_M, NaN for all others.
@@ -115,7 +116,7 @@ def combine(mean_ap: float, errors: Mapping[str, float]) -> float:
     return float(MEAN_AP_WEIGHT * mean_ap + np.sum(scores)) / (MEAN_AP_WEIGHT + len(ERRORS))
 
 
-def match_boxes(predictions: Boxes, truth: GroundTruth, protocol: Protocol) -> Matching:
+def match_boxes(predictions: Boxes, truth: GroundTruth, protocol: DetectionProtocol) -> Matching:
     """Filter both sides as `protocol` says and match them at every threshold."""
     boxes, there = filter_predictions(predictions, truth, protocol), filter_truth(truth, protocol)
     pairs = find_pairs(boxes, there.boxes, limit_m=max(DISTANCES_M))
@@ -124,7 +125,7 @@ def match_boxes(predictions: Boxes, truth: GroundTruth, protocol: Protocol) -> M
 
 
 def rematch(predictions: Boxes, truth: GroundTruth, pairs: Pairs, order: Integers) -> Matching:
-    """The matching under another order of merit; both sides are filtered already."""
+    """The matching under another ranking; both sides are filtered already."""
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     partners = np.stack(
@@ -149,7 +150,7 @@ def score_rows(matching: Matching, rows: Integers, *, truth: NDArray[np.int8], c
     """The metrics over a part of the boxes, matched as they are in the whole.
 
     Args:
-        rows: the predictions of the part in the order of merit.
+        rows: the predictions of the part ranked by confidence.
         truth: the labels of the ground truth of the part.
         counted: (4, N) which predictions count at each of DISTANCES_M; all of `rows` if None.
     """
@@ -164,7 +165,7 @@ def score_rows(matching: Matching, rows: Integers, *, truth: NDArray[np.int8], c
 
 
 def _score_class(matching: Matching, name: str, rows: Integers, *, truth: int, counted: Mask | None) -> ClassScore:
-    """One class; `rows` are its predictions in the order of merit."""
+    """One class; `rows` are its predictions ranked by confidence."""
     scores = matching.predictions.score[rows]
     positive = matching.partners[:, rows] != NO_PARTNER
     kept = None if counted is None else counted[:, rows]

@@ -20,10 +20,11 @@ from itertools import product
 
 import numpy as np
 
-from admlops.evaluation.detection_3d.boxes import CLASSES, Floats, Integers, Mask
+from admlops.core.nuscenes_classes import CLASSES
+from admlops.evaluation.detection_3d.boxes import Floats, Integers, Mask
 from admlops.evaluation.detection_3d.curves import average_precision, make_curve, mean_errors
+from admlops.evaluation.detection_3d.filters import DISTANCES_M
 from admlops.evaluation.detection_3d.matching import NO_PARTNER, Pairs, match
-from admlops.evaluation.detection_3d.protocols import DISTANCES_M
 from admlops.evaluation.detection_3d.scores import ERROR_COLUMN, Matching, Score, combine
 from admlops.evaluation.detection_3d.true_positive_errors import ERRORS, UNDEFINED, measure_errors
 
@@ -124,7 +125,7 @@ def _contested(matching: Matching, tied: Mask) -> Mask:
 
 @dataclass(frozen=True, kw_only=True)
 class _Class:
-    """One class: `rows` of its predictions in the order of merit, `tied` places in `rows`, ground-truth boxes."""
+    """One class: `rows` of its predictions ranked by confidence, `tied` places in `rows`, ground-truth boxes."""
 
     rows: Integers
     tied: Integers

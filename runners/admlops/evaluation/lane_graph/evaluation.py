@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from admlops.core.errors import UsageError
-from admlops.datasets.base import Dataset
-from admlops.datasets.openlane.frames import OpenLaneV2
-from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth, pair_frames
-from admlops.evaluation.lane_graph.scores import (
-    OPENLANE_1_0,
-    OPENLANE_1_1,
-    LaneGraphEvaluation,
-    evaluate_lane_protocols,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from admlops.evaluation.context import Context
+from admlops.evaluation.error_analysis import MatchedRun
+from admlops.evaluation.lane_graph.error_analysis import match_run
+from admlops.evaluation.lane_graph.lanes import LaneTruth, in_arrays, prediction_of
+from admlops.evaluation.lane_graph.protocols import PROTOCOLS
+from admlops.evaluation.lane_graph.scores import Frame, LaneGraphEvaluation, LaneScores
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 from admlops.results.header import RunHeader
-from admlops.results.run_folder import RunFolder
+from admlops.results.record import PartialRecord
 
 OFF_DISTRIBUTION = ".off-distribution"
 """Ends the protocol of a run on data that its model was not made for."""
-
-KEYS = {OPENLANE_1_1: "lane_graph", OPENLANE_1_0: "lane_graph_1_0"}
-"""Protocol → its key in `details` of metrics.json."""
 
 ATTRIBUTES = (
     "unknown",
@@ -52,6 +48,10 @@ class LaneResult:
     protocol: str
     evaluation: LaneGraphEvaluation
 
+    def find_errors(self, ran: NDArray[np.bool_]) -> MatchedRun:
+        """Classify every lane; `ran` (S,) says which frames have outputs."""
+        return MatchedRun(match_run(self.evaluation), ran)
+
     def metrics(self, dataset: str) -> list[Metric]:
         """OLS and the four numbers that it is made of."""
         return [
@@ -74,52 +74,44 @@ class LaneResult:
         }
 
 
-def evaluate_lanes(run: RunFolder, data: Dataset, tokens: Sequence[str]) -> dict[str, LaneResult]:
-    """The results by their key in `details`; `tokens` are the samples of the run's records.
+class FrameTable:
+    """Compares the frames of a run as they come, under every protocol, and keeps what their scores need."""
 
-    Raises:
-        UsageError: the data set has no lane graphs.
-        DataError: a frame is not in the data set, or has no annotation.
-        RecordError: a record is not one.
-    """
-    return {
-        KEYS[protocol]: LaneResult(protocol=protocol + _mark(run.header), evaluation=evaluation)
-        for protocol, evaluation in evaluate_lane_protocols(pair_lanes(run, data, tokens), tuple(KEYS)).items()
-    }
+    def __init__(self, context: Context) -> None:
+        self._run = context.run
+        self._truth_of = _truth_reader(context)
+        self._scores = LaneScores(PROTOCOLS)
+        self.frames: list[Frame] | None = [] if context.official else None
+        """Every frame, where the official code is asked too."""
 
+    def add(self, record: PartialRecord) -> None:
+        """Take the next record.
 
-def pair_lanes(run: RunFolder, data: Dataset, tokens: Sequence[str]) -> Iterator[tuple[LaneTruth, LanePrediction]]:
-    """Ground truth and prediction of each frame, one after another. Raises as `evaluate_lanes`."""
-    if not isinstance(data, OpenLaneV2):
-        raise UsageError(
-            f"the records of run {run.header.run} hold lane graphs, and {data.kind} has none to compare them with",
-            hint=f"admlops run {run.header.model} --data DIR   # with an OpenLane-V2 data set in DIR",
-        )
-    return pair_frames(_Truths(data, tokens), run.records())
+        Raises:
+            DataError: its frame is not in the data set, or has no annotation.
+            RecordError: a relation does not have the shape of its lanes and traffic elements.
+        """
+        frame = self._truth_of(record.metadata.sample_token), prediction_of(record)
+        if self.frames is not None:
+            frame = frame[0], in_arrays(frame[1])
+            self.frames.append(frame)
+        self._scores.add(frame)
 
-
-class _Truths(Mapping[str, LaneTruth]):
-    """The ground truth of frames by token, each read when it is asked for."""
-
-    def __init__(self, data: OpenLaneV2, tokens: Sequence[str]) -> None:
-        self._data = data
-        self._tokens = dict.fromkeys(tokens)
-
-    def __getitem__(self, token: str) -> LaneTruth:
-        if token not in self._tokens:
-            raise KeyError(token)
-        return LaneTruth(**vars(self._data.lane_annotation(token)))
-
-    def __contains__(self, token: object) -> bool:
-        return token in self._tokens
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tokens)
-
-    def __len__(self) -> int:
-        return len(self._tokens)
+    def finish(self, protocol: str) -> LaneResult:
+        """Return the values of a protocol over all frames."""
+        mark = _suffix(self._run.header)
+        return LaneResult(protocol=protocol + mark, evaluation=self._scores.finish(protocol))
 
 
-def _mark(header: RunHeader) -> str:
+def _truth_reader(context: Context) -> Callable[[str], LaneTruth]:
+    data: Any = context.data  # has the capability `lanes`
+
+    def read(token: str) -> LaneTruth:
+        return LaneTruth(**vars(data.lane_annotation(token)))
+
+    return read
+
+
+def _suffix(header: RunHeader) -> str:
     options = header.settings.get("options")
     return OFF_DISTRIBUTION if isinstance(options, dict) and options.get("off_distribution") else ""

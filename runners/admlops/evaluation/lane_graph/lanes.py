@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from admlops.core.errors import RecordError
-from admlops.results.record import Record
+from admlops.results.record import Metadata, PartialRecord, Record
 
 Floats = NDArray[np.floating]
-Matrix = Floats | NDArray[np.integer] | Sequence[Sequence[float]]
-"""A relation as rows: an array, or the nested lists of a record, which need not become an array as a whole."""
+_decode_row = msgspec.json.Decoder(list[float]).decode
+_WHITESPACE = b" \t\r\n"
+
+
+class JsonMatrix:
+    """A relation (R, C) as it stands in a record, of which rows are parsed when they are asked for.
+
+    A score looks at the rows of predictions that took a ground truth, some thirty of three hundred: parsing the others
+    would take most of an evaluation's time.
+
+    Args:
+        complain: makes an error of what is wrong.
+
+    Raises:
+        RecordError: the text is not R rows; later, a row is not C confidences.
+    """
+
+    def __init__(self, text: bytes, rows: int, width: int, complain: Callable[[str], RecordError]) -> None:
+        if any(space in text for space in (b" ", b"\n", b"\t", b"\r")):
+            text = text.translate(None, _WHITESPACE)
+        self._width, self._complain = width, complain
+        # By one byte, which is found much faster than three: `[[1,2],[3,4]]` gives `[1,2`, `,[3,4` and nothing.
+        self._rows = text[1:-1].split(b"]")[:-1]
+        self._parsed: dict[int, list[float]] = {}
+        if len(self._rows) != rows:
+            raise complain(f"is not {rows} × {width}")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, index: int) -> list[float]:
+        """Return one row. Raises RecordError: it is not as many confidences as there are columns."""
+        found = self._parsed.get(index)
+        if found is None:
+            found = self._parsed[index] = self._parse(index)
+        return found
+
+    def _parse(self, index: int) -> list[float]:
+        try:
+            found = _decode_row(self._rows[index].lstrip(b",") + b"]")
+        except msgspec.DecodeError as error:
+            raise self._complain(f"has a row {index} that is no list of confidences: {error}") from error
+        if len(found) != self._width or (found and not (min(found) >= 0.0 and max(found) <= 1.0)):
+            raise self._complain(f"is not {len(self)} × {self._width}: row {index} is not {self._width} confidences")
+        return found
+
+    def to_array(self) -> NDArray[np.float64]:
+        """Return the whole relation."""
+        return np.array([self.row(index) for index in range(len(self))], dtype=np.float64)
+
+
+Matrix = Floats | NDArray[np.integer] | Sequence[Sequence[float]] | JsonMatrix
+"""A relation as rows: an array, nested lists, or the text of a record, which need not become an array as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +94,61 @@ class LanePrediction(LaneTruth):
     element_confidences: Floats
 
 
-def prediction_of(record: Record) -> LanePrediction:
-    """The lane graph of a record; one that has none, such as a failed one, is a prediction of nothing."""
-    graph = record.lane_graph or None
+def prediction_of(record: PartialRecord | Record) -> LanePrediction:
+    """Return the lane graph of a record; one that has none, such as a failed one, is a prediction of nothing.
+
+    Raises:
+        RecordError: a relation does not have the shape of its lanes and traffic elements.
+    """
+    graph: Any = record.lane_graph or None
     lanes = graph.lanes if graph else []
     elements = graph.traffic_elements if graph else []
     return LanePrediction(
-        lanes=[np.array(lane.points) for lane in lanes],
+        lanes=_lines(lanes),
         elements=np.array([element.bbox_xyxy for element in elements], dtype=float).reshape(-1, 4),
         attributes=np.array([element.attribute for element in elements], dtype=np.intp),
-        lane_to_lane=graph.lane_to_lane if graph else [],
-        lane_to_traffic=graph.lane_to_traffic if graph else [],
+        lane_to_lane=_read_matrix(record, graph, "lane_to_lane", len(lanes)) if graph else [],
+        lane_to_traffic=_read_matrix(record, graph, "lane_to_traffic", len(elements)) if graph else [],
         lane_confidences=np.array([lane.confidence for lane in lanes], dtype=float),
         element_confidences=np.array([element.confidence for element in elements], dtype=float),
     )
 
 
+def _lines(lanes: Sequence[Any]) -> Sequence[Floats] | Floats:
+    """Return the points of lanes: one array where all have as many, because making one for each takes longer."""
+    sizes = {len(lane.points) for lane in lanes}
+    if len(sizes) != 1:
+        return [np.array(lane.points) for lane in lanes]
+    flat = chain.from_iterable(chain.from_iterable(lane.points for lane in lanes))
+    return np.fromiter(flat, np.float64, 3 * len(lanes) * sizes.pop()).reshape(len(lanes), -1, 3)
+
+
+def in_arrays(prediction: LanePrediction) -> LanePrediction:
+    """Return the same with its relations as arrays, which take less memory than their text."""
+    width = len(prediction.elements)
+    return replace(
+        prediction,
+        lane_to_lane=as_array(prediction.lane_to_lane, width=0),
+        lane_to_traffic=as_array(prediction.lane_to_traffic, width=width),
+    )
+
+
+def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: int) -> Matrix:
+    matrix, rows, meta = getattr(graph, name), len(graph.lanes), record.metadata
+    if not isinstance(matrix, msgspec.Raw):
+        return matrix  # type: ignore[no-any-return]  # of a record that was decoded, and checked, as a whole
+    return JsonMatrix(bytes(matrix), rows, width, lambda what: _complain(meta, f"{name} {what}"))
+
+
+def _complain(meta: Metadata, what: str) -> RecordError:
+    return RecordError(
+        f"the record of sample {meta.sample_token} ({meta.scene}): {what}",
+        hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
+    )
+
+
 def pair_frames(
-    truths: Mapping[str, LaneTruth], records: Iterable[Record]
+    truths: Mapping[str, LaneTruth], records: Iterable[PartialRecord | Record]
 ) -> Iterator[tuple[LaneTruth, LanePrediction]]:
     """Each record's ground truth and prediction, one after another.
 
@@ -83,10 +174,13 @@ def take(matrix: Matrix, rows: Sequence[int], columns: Sequence[int]) -> Floats:
     """The given rows and columns of a relation, (R, C)."""
     if isinstance(matrix, np.ndarray):
         return matrix[np.ix_(rows, columns)].astype(np.float64) if len(rows) and len(columns) else np.zeros((0, 0))
-    return np.array([[matrix[row][column] for column in columns] for row in rows], dtype=float)
+    found = [matrix.row(row) if isinstance(matrix, JsonMatrix) else matrix[row] for row in rows]
+    return np.array([[row[column] for column in columns] for row in found], dtype=float)
 
 
 def as_array(matrix: Matrix, *, width: int) -> Floats:
     """A whole relation (R, width) as an array, also where it has no rows."""
+    if isinstance(matrix, JsonMatrix):
+        return matrix.to_array() if len(matrix) else np.zeros((0, width))
     shaped: ArrayLike = matrix if len(matrix) else np.zeros((0, width))
     return np.asarray(shaped)

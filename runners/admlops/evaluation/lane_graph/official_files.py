@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from admlops.core.paths import Layout
 from admlops.environments import Environment
+from admlops.evaluation.base import Result
+from admlops.evaluation.lane_graph.evaluation import FrameTable
 from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth, as_array
-from admlops.evaluation.lane_graph.scores import OPENLANE_1_0, OPENLANE_1_1
+from admlops.evaluation.lane_graph.protocols import METRICS, OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.official.program import ask_program
+from admlops.evaluation.official.run import Asked, Official
 
 OFFICIAL_NAMES = {OPENLANE_1_0: "openlanev2-1.0", OPENLANE_1_1: "openlanev2"}
 """The folder under envs/official of the devkit that computes each protocol."""
@@ -27,6 +30,21 @@ PROGRAM = "openlanev2/evaluate.py"
 """What runs in the environment of either."""
 
 Arrays = dict[str, NDArray[np.generic]]
+
+
+def run_devkit(asked: Asked, result: Result) -> Official:
+    """Ask OpenLane-V2's devkit of the protocol about the run's frames."""
+    context = asked.context
+    (protocol,) = (name for name in PROTOCOLS if result.protocol.startswith(name))
+    frames = context.share("lane_graph.frames", lambda: FrameTable(context)).frames
+    theirs = official_lane_graphs(
+        frames or [],
+        protocol=protocol,
+        environment=asked.environment(OFFICIAL_NAMES[protocol]),
+        layout=asked.layout,
+        folder=context.run.predictions_path,
+    )
+    return asked.answer(result, {name: theirs[name] for name in METRICS})
 
 
 def write_frames(path: Path, frames: Sequence[tuple[LaneTruth, LanePrediction]]) -> None:

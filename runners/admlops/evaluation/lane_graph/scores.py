@@ -20,8 +20,7 @@ Frames come one after another and are let go, so that memory does not grow with 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,20 +29,19 @@ from numpy.typing import NDArray
 
 from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth
 from admlops.evaluation.lane_graph.matching import ATTRIBUTES, Matches, match_elements, match_lanes
+from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.lane_graph.topology import TopologyScore
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ap_resampling import resample_eleven_points
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 
-OPENLANE_1_0 = "openlanev2.1.0"
-OPENLANE_1_1 = "openlanev2.1.1"
-PROTOCOLS = (OPENLANE_1_0, OPENLANE_1_1)
 THRESHOLDS_FRECHET_M = (1.0, 2.0, 3.0)
 THRESHOLD_IOU_DISTANCE = 0.75
 FRAMES_AT_ONCE = 64
 
 Range = tuple[float, float]
 Floats = NDArray[np.float64]
+Frame = tuple[LaneTruth, LanePrediction]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +74,7 @@ class LaneGraphEvaluation:
         ]
 
 
-def evaluate_lane_graphs(
-    frames: Iterable[tuple[LaneTruth, LanePrediction]], *, protocol: str = OPENLANE_1_1
-) -> LaneGraphEvaluation:
+def evaluate_lane_graphs(frames: Iterable[Frame], *, protocol: str = OPENLANE_1_1) -> LaneGraphEvaluation:
     """Evaluate pairs of ground truth and prediction; `lanes.pair_frames` makes them from records.
 
     Raises:
@@ -87,22 +83,67 @@ def evaluate_lane_graphs(
     return evaluate_lane_protocols(frames, (protocol,))[protocol]
 
 
-def evaluate_lane_protocols(
-    frames: Iterable[tuple[LaneTruth, LanePrediction]], protocols: Sequence[str]
-) -> dict[str, LaneGraphEvaluation]:
+def evaluate_lane_protocols(frames: Iterable[Frame], protocols: Sequence[str]) -> dict[str, LaneGraphEvaluation]:
     """The same under several protocols, in one pass over the frames.
 
     Raises:
         ValueError: one of the protocols is none of PROTOCOLS.
     """
-    for protocol in protocols:
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
-    scores = {protocol: _Scores(averaged=protocol == OPENLANE_1_0) for protocol in protocols}
-    for chunk in _chunks(frames, FRAMES_AT_ONCE):
-        for score in scores.values():
-            score.add(chunk)
-    return {protocol: score.finish(protocol) for protocol, score in scores.items()}
+    scores = LaneScores(protocols)
+    for frame in frames:
+        scores.add(frame)
+    return {protocol: scores.finish(protocol) for protocol in protocols}
+
+
+class LaneScores:
+    """Compares frames as they come, FRAMES_AT_ONCE together. The matches are the same under every protocol.
+
+    Raises:
+        ValueError: one of the protocols is none of PROTOCOLS.
+    """
+
+    def __init__(self, protocols: Sequence[str]) -> None:
+        for protocol in protocols:
+            if protocol not in PROTOCOLS:
+                raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
+        self._scores = {protocol: _Scores(averaged=protocol == OPENLANE_1_0) for protocol in protocols}
+        self._waiting: list[Frame] = []
+
+    def add(self, frame: Frame) -> None:
+        """Take the next frame."""
+        self._waiting.append(frame)
+        if len(self._waiting) == FRAMES_AT_ONCE:
+            self._compare()
+
+    def finish(self, protocol: str) -> LaneGraphEvaluation:
+        """Return the values of a protocol over all frames."""
+        if self._waiting:
+            self._compare()
+        return self._scores[protocol].finish(protocol)
+
+    def _compare(self) -> None:
+        chunk, self._waiting = self._waiting, []
+        matches = _match_chunk(chunk)
+        for score in self._scores.values():
+            score.add(chunk, matches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ChunkMatches:
+    """Which predictions took which ground truth in some frames: lanes, elements of one attribute, and of any."""
+
+    lanes: Matches
+    elements: Matches
+    any_element: Matches
+
+
+def _match_chunk(chunk: Sequence[Frame]) -> _ChunkMatches:
+    truths, predictions = [truth for truth, _ in chunk], [prediction for _, prediction in chunk]
+    return _ChunkMatches(
+        lanes=match_lanes(truths, predictions, THRESHOLDS_FRECHET_M),
+        elements=match_elements(truths, predictions, THRESHOLD_IOU_DISTANCE, same_attribute=True),
+        any_element=match_elements(truths, predictions, THRESHOLD_IOU_DISTANCE, same_attribute=False),
+    )
 
 
 @dataclass
@@ -116,11 +157,8 @@ class _Scores:
     lane_topology: TopologyScore = field(default_factory=TopologyScore)
     element_topology: TopologyScore = field(default_factory=TopologyScore)
 
-    def add(self, chunk: Sequence[tuple[LaneTruth, LanePrediction]]) -> None:
-        truths, predictions = [truth for truth, _ in chunk], [prediction for _, prediction in chunk]
-        lanes = match_lanes(truths, predictions, THRESHOLDS_FRECHET_M)
-        elements = match_elements(truths, predictions, THRESHOLD_IOU_DISTANCE, same_attribute=True)
-        any_element = match_elements(truths, predictions, THRESHOLD_IOU_DISTANCE, same_attribute=False)
+    def add(self, chunk: Sequence[Frame], matches: _ChunkMatches) -> None:
+        lanes, elements, any_element = matches.lanes, matches.elements, matches.any_element
         for index in range(len(THRESHOLDS_FRECHET_M)):
             by_frame = lanes.by_frame(index, averaged=self.averaged)
             elements_by_frame = any_element.by_frame(0, averaged=self.averaged)
@@ -240,11 +278,3 @@ def _eleven_points(positive: NDArray[np.bool_], truth: int) -> np.float32:
     for threshold in np.arange(0, 1 + 1e-3, 0.1).astype(np.float32):
         total += best[np.searchsorted(recall, threshold)]
     return np.float32(total / np.float32(11))
-
-
-def _chunks(
-    frames: Iterable[tuple[LaneTruth, LanePrediction]], size: int
-) -> Iterator[list[tuple[LaneTruth, LanePrediction]]]:
-    iterator = iter(frames)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk

@@ -21,31 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from admlops.evaluation.context import Context
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.planning.scores import positions
+from admlops.evaluation.motion.protocols import VAD_MOTION
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights, resample_ratios
+from admlops.evaluation.trajectories.arrays import STEPS, MotionPrediction, MotionTruth, positions
+from admlops.evaluation.trajectories.ground_truth import motion_ground_truth
+from admlops.evaluation.trajectories.outputs import MIN_SCORE, FutureTable
 
-VAD_MOTION = "vad.motion"
 CLASSES = ("car", "pedestrian")
-DETECTED = (
-    *("car", "truck", "construction_vehicle", "bus", "trailer", "barrier", "motorcycle", "bicycle", "pedestrian"),
-    "traffic_cone",
-)
-LABELS = {name: label for label, name in enumerate(DETECTED)}
-"""VAD's numbers of nuScenes' ten detection classes."""
-
 KINDS = np.array([0, 0, 2, 0, 0, 2, 2, 2, 1, 2])
 MOVING = np.array([True, True, False, True, True, False, True, True, True, False])
-"""For each of DETECTED the position in CLASSES, 2 for none, and whether it takes part in the assignment."""
+"""For each of LABELS the position in CLASSES, 2 for none, and whether it takes part in the assignment."""
 
 SAMPLES_AT_ONCE = 256
 
 ERRORS = ("minADE", "minFDE")
-MIN_SCORE = 0.6
 MATCH_M = 2.0
 NO_PAIR_M = 1e6
 FALSE_ALARM_COST = 0.5
-STEPS = 6
 ORDERS_OF_SUM = ((0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (0, 4, 1, 2, 3), (0, 4, 5, 1, 2, 3))
 """In which order torch adds up to six numbers: four by four, which shows in the last digit of single precision."""
 
@@ -53,29 +47,6 @@ Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
 Kinds = NDArray[np.integer]
 Column = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MotionTruth:
-    """Objects of a sample: `centers` (G, 2) [m], `labels` (G,), `steps` (G, 6, 2) [m] from each position to the next.
-
-    `known` (G, 6) says which steps are known, the first ones without a gap.
-    """
-
-    centers: Floats
-    labels: NDArray[np.integer]
-    steps: Floats
-    known: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MotionPrediction:
-    """Predicted objects: `centers` (P, 2) [m], `labels` and `scores` (P,), `steps` (P, modes, 6, 2) [m]."""
-
-    centers: Floats
-    labels: NDArray[np.integer]
-    scores: Floats
-    steps: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +58,8 @@ class MotionEvaluation:
     sums: NDArray[np.float64]
     counts: NDArray[np.float64]
     """(samples, 8) each: what a sample adds to numerator and denominator of each of `values`, in their order."""
+
+    protocol = VAD_MOTION
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By name the values in resamples of scenes; `scenes` holds the scene of each sample."""
@@ -141,6 +114,12 @@ class _Matched:
     known: Indices
     centers: Floats
     modes: Floats
+
+
+def evaluate_table(table: FutureTable, context: Context) -> MotionEvaluation:
+    """Evaluate the futures of a run. Raises DataError: the annotations are missing or damaged."""
+    truth = motion_ground_truth(context)
+    return evaluate_motion((truth.motion(index), found) for index, found in enumerate(table.predictions(context)))
 
 
 def evaluate_motion(samples: Iterable[tuple[MotionTruth, MotionPrediction]]) -> MotionEvaluation:

@@ -1,34 +1,23 @@
-"""A run's metrics by the official code, each in its own environment, to stand beside ours.
+"""The official code beside ours: each evaluation names what can be run for it, or why there is nothing.
 
-nuScenes detection and OpenLane-V2 have a package; MapTR's map metrics and VAD's metrics are code in their repositories,
-run from the checkouts in submodules/. What has neither is named, with the reason.
+A package runs in an environment of envs/official; code of a repository runs from its checkout in submodules/.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
-
+from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
 from admlops.environments import Environment, ensure_official
-from admlops.evaluation.base import Part
-from admlops.evaluation.detection_3d import nuscenes_submission as detection
-from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD
-from admlops.evaluation.lane_graph import official_files as lane_files
-from admlops.evaluation.lane_graph.evaluation import LaneResult, pair_lanes
+from admlops.evaluation.base import Evaluation, OfficialCode, Result
+from admlops.evaluation.context import Context
 from admlops.evaluation.metrics import Metric
-from admlops.evaluation.planning import vad_files
-from admlops.evaluation.planning.outputs import no_futures
-from admlops.evaluation.planning.scores import STEPS, published_names
-from admlops.evaluation.run_tasks import Work
-from admlops.evaluation.vector_map import official_files as map_files
-from admlops.evaluation.vector_map.predictions import read_all_predictions, read_map_records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +30,7 @@ class Official:
     metrics: Sequence[Metric]
 
     def beside(self, ours: Sequence[Metric]) -> dict[str, Any]:
-        """The form in metrics.json, with the largest difference from ours."""
+        """Return the form in metrics.json, with the largest difference from ours."""
         own = {metric.name: metric.value for metric in ours if metric.protocol == self.protocol}
         differences = [
             abs(value - metric.value)
@@ -57,175 +46,74 @@ class Official:
         }
 
 
-def run_official(work: Work, parts: Mapping[str, Part], *, layout: Layout, say: Say) -> list[Official]:
-    """Compute what there is official code for, one after another; `say` hears of the rest.
+@dataclass(frozen=True, kw_only=True)
+class NotAsked:
+    """A protocol without official numbers. `is_missing`: there is official code, and it cannot be run here."""
 
-    Raises:
-        EnvError: an environment cannot be set up, or its code fails.
-    """
-    found: list[Official] = []
-    run = work.run.header.run
-    work.run.predictions_path.mkdir(exist_ok=True)
-    asked = _Asked(work=work, layout=layout, say=say)
-    for key, part in parts.items():
-        protocol = part.metrics(work.boxes.dataset)[0].protocol
-        code = _find_code(work, key, part)
-        if code is None:
-            say(f"{run}: {protocol} has no official package to run here: {WHY_NONE.get(key, 'it is our own')}")
-        elif code.checkout and not (asked.sources(code.checkout) / "projects").is_dir():
-            name = code.checkout
-            say(f"{run}: {protocol} has its official code in {name}'s repository: admlops sources fetch {name}")
-        else:
-            say(f"{run}: official code, {protocol}, over {len(work.samples)} samples")
-            found.append(code.ask(asked, key, part))
-    return found
+    protocol: str
+    reason: str
+    is_missing: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in metrics.json."""
+        return {"protocol": self.protocol, "reason": self.reason, "missing": self.is_missing}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What the official code is asked about."""
+class Asked:
+    """What a runner is given."""
 
-    work: Work
+    context: Context
     layout: Layout
     say: Say
+    package: str
 
     def environment(self, name: str) -> Environment:
+        """Return the environment of envs/official/NAME, built where it is missing. Raises EnvError."""
         return ensure_official(self.layout, name, say=self.say)
 
-    def sources(self, name: str) -> Path:
+    def checkout(self, name: str) -> Path:
+        """Return the folder of a model's code."""
         return self.layout.submodules / name
 
-    def official(
-        self,
-        package: str,
-        protocol: str,
-        values: Mapping[str, float | None],
-        *,
-        n: int | None = None,
-        numpy: str | None = None,
-    ) -> Official:
-        """The answer; `n` is the number of samples if not all count."""
-        whole, dataset = len(self.work.samples), self.work.boxes.dataset
+    def answer(self, result: Result, values: Mapping[str, float | None], *, numpy: str | None = None) -> Official:
+        """Return what the code said, under the protocol and over the samples of our `result`."""
+        ours = result.metrics(self.context.dataset)[0]
         metrics = [
-            Metric(name=name, protocol=protocol, value=value, n=whole if n is None else n, dataset=dataset)
+            Metric(name=name, protocol=result.protocol, value=value, n=ours.n, dataset=ours.dataset)
             for name, value in values.items()
         ]
-        return Official(package=package, protocol=protocol, numpy=numpy, metrics=metrics)
-
-    @cached_property
-    def vad(self) -> Mapping[str, Mapping[str, float | None]]:
-        """VAD's `stp3` and `motion`; what the records do not have counts as standing still, or as nothing."""
-        work, count = self.work, len(self.work.samples)
-        plans = work.plans.plans or [np.zeros((STEPS, 2))] * count
-        futures = work.plans.futures or [no_futures()] * count
-        return vad_files.official_vad(
-            [work.futures.vad_sample(index, plans[index], futures[index]) for index in range(count)],
-            environment=self.environment(vad_files.OFFICIAL_NAME),
-            checkout=self.sources(vad_files.CHECKOUT),
-            layout=self.layout,
-            folder=work.run.predictions_path,
-        )
+        return Official(package=self.package, protocol=result.protocol, numpy=numpy, metrics=metrics)
 
 
-@dataclass(frozen=True)
-class _Code:
-    """What computes a part, and the checkout in submodules/ that it comes from, if it is no package."""
-
-    ask: Callable[[_Asked, str, Part], Official]
-    checkout: str | None = None
-
-
-def _find_code(work: Work, key: str, part: Part) -> _Code | None:
-    if isinstance(part, LaneResult):
-        return _Code(_lanes)
-    if key in work.map_keys:
-        return _Code(_map, map_files.CHECKOUT)
-    return {
-        "detection": _Code(_detection),
-        "vad_detection": _Code(_vad_boxes, vad_files.CHECKOUT),
-        "plan": _Code(_plan, vad_files.CHECKOUT),
-        "motion": _Code(_motion, vad_files.CHECKOUT),
-    }.get(key)
-
-
-WHY_NONE = {
-    "plan_uniad": "make test-full compares with UniAD's code",
-    "boxes_2d": "pycocotools, which is official, has computed it already",
-}
-"""By key of a part, why nothing runs for it."""
-
-
-def _detection(asked: _Asked, key: str, part: Part) -> Official:
-    work = asked.work
-    theirs = detection.evaluate_detection(
-        detection.make_submission(work.run.records(), work.samples),
-        dataroot=work.data.root,
-        version=work.data.version,
-        folder=work.run.predictions_path,
-        environment=asked.environment(detection.OFFICIAL_NAME),
-        layout=asked.layout,
-    )
-    values = detection.summary_values(theirs["summary"])
-    return asked.official("nuscenes-devkit", NUSCENES.name, values, numpy=theirs["numpy"])
+def run_official(
+    context: Context, results: Sequence[tuple[Evaluation, Result]], *, layout: Layout, say: Say
+) -> tuple[list[Official], list[NotAsked]]:
+    """Run what official code there is, one after another; `say` hears of what cannot be run, or fails, and why."""
+    found: list[Official] = []
+    without: list[NotAsked] = []
+    run = context.run.header.run
+    for evaluation, result in results:
+        code, protocol = evaluation.official, result.protocol
+        if isinstance(code, str):
+            without.append(NotAsked(protocol=protocol, reason=code, is_missing=False))
+            say(f"{run}: {protocol} has no official package to run here: {code}")
+        elif code.checkout and not (layout.submodules / code.checkout / "projects").is_dir():
+            reason = f"its official code, in {code.checkout}'s repository, is not here: "
+            without.append(NotAsked(protocol=protocol, reason=reason.rstrip(": "), is_missing=True))
+            say(f"{run}: {protocol}: {reason}admlops sources fetch {code.checkout}")
+        else:
+            context.run.predictions_path.mkdir(exist_ok=True)
+            say(f"{run}: official code, {protocol}, over {len(context.metadata)} samples")
+            asked = Asked(context=context, layout=layout, say=say, package=code.package)
+            try:
+                found.append(_find_runner(code)(asked, result))
+            except EnvError as error:
+                without.append(NotAsked(protocol=protocol, reason=error.message, is_missing=True))
+                say(f"{run}: {protocol}: {error.message}\n  → {error.hint}")
+    return found, without
 
 
-def _vad_boxes(asked: _Asked, key: str, part: Part) -> Official:
-    work = asked.work
-    theirs = vad_files.official_vad_boxes(
-        work.run.records(),
-        work.samples,
-        dataroot=work.data.root,
-        version=work.data.version,
-        environment=asked.environment(vad_files.BOXES_OFFICIAL_NAME),
-        checkout=asked.sources(vad_files.CHECKOUT),
-        layout=asked.layout,
-        folder=work.run.predictions_path,
-    )
-    values = detection.summary_values(theirs["summary"])
-    return asked.official("VAD", VAD.name, values, numpy=theirs["numpy"])
-
-
-def _lanes(asked: _Asked, key: str, part: Part) -> Official:
-    assert isinstance(part, LaneResult)
-    work, protocol = asked.work, part.evaluation.protocol
-    theirs = lane_files.official_lane_graphs(
-        list(pair_lanes(work.run, work.data, work.boxes.tokens)),
-        protocol=protocol,
-        environment=asked.environment(lane_files.OFFICIAL_NAMES[protocol]),
-        layout=asked.layout,
-        folder=work.run.predictions_path,
-    )
-    values = {name: theirs[name] for name in part.evaluation.values}
-    return asked.official("openlanev2", part.protocol, values)
-
-
-def _map(asked: _Asked, key: str, part: Part) -> Official:
-    work, protocol = asked.work, asked.work.map_protocols[key]
-    environment = asked.environment(map_files.OFFICIAL_NAME)
-    predictions = read_all_predictions(read_map_records(work.run), work.map_truth, work.samples, protocol.classes)
-    theirs = map_files.official_map(
-        predictions,
-        work.map_truth,
-        protocol=protocol,
-        python=environment.python,
-        variables=environment.variables,
-        checkout=asked.sources(map_files.CHECKOUT),
-        layout=asked.layout,
-        folder=work.run.predictions_path,
-    )
-    aps = {f"AP_{name}": float(np.mean(list(own.values()))) for name, own in theirs.ap.items()}
-    values = {"mAP": float(np.mean(list(aps.values()))), **aps}
-    return asked.official("MapTR", protocol.name, values, numpy=theirs.numpy)
-
-
-def _plan(asked: _Asked, key: str, part: Part) -> Official:
-    return _of_vad(asked, part, published_names(asked.vad["stp3"]))
-
-
-def _motion(asked: _Asked, key: str, part: Part) -> Official:
-    return _of_vad(asked, part, asked.vad["motion"])
-
-
-def _of_vad(asked: _Asked, part: Part, values: Mapping[str, float | None]) -> Official:
-    first = part.metrics(asked.work.boxes.dataset)[0]
-    return asked.official("VAD", first.protocol, values, n=first.n)
+def _find_runner(code: OfficialCode) -> Callable[[Asked, Result], Official]:
+    module, _, name = code.runner.partition(":")
+    return cast("Callable[[Asked, Result], Official]", getattr(importlib.import_module(module), name))

@@ -26,16 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.context import Context
 from admlops.evaluation.metrics import Metric
+from admlops.evaluation.planning.protocols import AVERAGED, HORIZONS_S, NAMES, PROTOCOLS, PUBLISHED, STP3, UNIAD
 from admlops.evaluation.planning.rasterization import CELLS, fills
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights, resample_ratios
+from admlops.evaluation.trajectories.arrays import STEPS, PlanTruth, Traffic
+from admlops.evaluation.trajectories.ground_truth import motion_ground_truth
+from admlops.evaluation.trajectories.outputs import PlanTable
 
-STP3 = "stp3.planning"
-UNIAD = "uniad.planning"
-PROTOCOLS = (STP3, UNIAD)
-STEPS = 6
-STEP_S = 0.5
-HORIZONS_S = (1, 2, 3)
 CELL_M = 0.5
 HALF_GRID_M = 50.0
 EGO_ROWS = np.arange(97, 105)
@@ -43,44 +42,9 @@ EGO_COLUMNS = np.arange(98, 102)
 """The ego vehicle's cells on the grid, counted from behind and from the left, when it stands at the origin."""
 
 SAMPLES_AT_ONCE = 512
-NAMES = ("L2", "obj_col", "obj_box_col")
-PUBLISHED = {"obj_box_col": "collision"}
-AVERAGED = ("L2", "obj_box_col")
-"""What papers call a value, and of which they give the mean over the horizons."""
-
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traffic:
-    """Where A others will be: `positions` (A, 6, 2) [m], `yaws` (A, 6) [rad] from the x axis, `sizes_lw` (A, 2) [m].
-
-    `present` (A, 6) says at which steps they are there; `vehicle` and `person` (A,) what they are; a cycle is a
-    vehicle, as in VAD.
-    """
-
-    positions: Floats
-    yaws: Floats
-    sizes_lw: Floats
-    present: Bools
-    vehicle: Bools
-    person: Bools
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanTruth:
-    """The driven path of a sample, (6, 2) [m], the steps at which it is known, and the traffic."""
-
-    path: Floats
-    known: Bools
-    traffic: Traffic
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all six steps are known."""
-        return bool(self.known.all())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +93,6 @@ def published_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def positions(steps: Floats) -> Floats:
-    """Positions [m] from steps along the last but one axis, as torch adds them: in double precision, rounded after."""
-    return np.cumsum(steps, axis=-2, dtype=np.float64).astype(np.float32)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Others:
     """Polygons on the grid: `place` (K,) numbers sample and step, `low` and `high` (K, 2) bound the `corners`."""
@@ -142,6 +101,14 @@ class _Others:
     corners: Ints
     low: Ints
     high: Ints
+
+
+def evaluate_table(table: PlanTable, context: Context, protocol: str) -> PlanningEvaluation:
+    """Evaluate the plans of a run. Raises DataError: the annotations are missing or damaged."""
+    ground_truth = motion_ground_truth(context)
+    truth = ground_truth.vad_plan if protocol == STP3 else ground_truth.uniad_plan
+    paths = context.share("planning.paths", lambda: table.paths(context))
+    return evaluate_planning(((path, truth(index)) for index, path in enumerate(paths)), protocol=protocol)
 
 
 def evaluate_planning(plans: Iterable[tuple[Floats, PlanTruth]], *, protocol: str = STP3) -> PlanningEvaluation:

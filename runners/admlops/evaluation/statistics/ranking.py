@@ -1,4 +1,4 @@
-"""Models in order of merit, among comparable numbers only, and the axes of a radar chart."""
+"""Models ranked by confidence, among comparable numbers only, and the axes of a radar chart."""
 
 from __future__ import annotations
 

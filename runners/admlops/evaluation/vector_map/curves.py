@@ -42,7 +42,7 @@ class SampleMatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class PrecisionRecall:
     """A precision-recall curve in order of falling confidence, single precision, and the area under it.
 
     `ap_low` and `ap_high` bound the areas that other orders of equal confidences give.
@@ -73,7 +73,7 @@ def true_positives_of(matches: Sequence[SampleMatch], limit: float) -> NDArray[n
     return positive
 
 
-def precision_recall(matches: Sequence[SampleMatch], limit: float) -> Curve:
+def precision_recall(matches: Sequence[SampleMatch], limit: float) -> PrecisionRecall:
     """The curve of one class at one threshold over all samples."""
     ground_truth = sum(len(match.ground_truth) for match in matches)
     confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
@@ -84,7 +84,7 @@ def precision_recall(matches: Sequence[SampleMatch], limit: float) -> Curve:
         average_precision(*_accumulate(positive[np.lexsort((key, -confidences))], ground_truth))
         for key in (positive, ~positive)
     )
-    return Curve(
+    return PrecisionRecall(
         ap=average_precision(recall, precision),
         ap_low=low,
         ap_high=high,
@@ -113,7 +113,7 @@ def average_precision(recall: Floats32, precision: Floats32) -> float:
     return float(np.sum((recall[steps + 1] - recall[steps]) * envelope[steps + 1]))
 
 
-def thin(curve: Curve) -> dict[str, list[float]]:
+def thin(curve: PrecisionRecall) -> dict[str, list[float]]:
     """At most MAX_CURVE_POINTS of the points at which recall rises, the last one among them."""
     rises = np.nonzero(np.diff(curve.recall, prepend=np.float32(0)) > 0)[0]
     chosen = rises[np.unique(np.linspace(0, len(rises) - 1, min(len(rises), MAX_CURVE_POINTS)).round().astype(int))]

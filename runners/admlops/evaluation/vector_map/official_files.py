@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.vector_map import MapVector
+from admlops.evaluation.base import Result
 from admlops.evaluation.official.program import ask_program
-from admlops.evaluation.vector_map.predictions import Predictions
-from admlops.evaluation.vector_map.scores import MapProtocol
+from admlops.evaluation.official.run import Asked, Official
+from admlops.evaluation.vector_map.element_table import ElementTable, Predictions
+from admlops.evaluation.vector_map.protocols import PROTOCOLS, MapProtocol
+from admlops.evaluation.vector_map.scores import map_truth, predictions_of
 
 OFFICIAL_NAME = "maptr"
 CHECKOUT = "MapTR"
@@ -26,6 +30,27 @@ class OfficialMap(msgspec.Struct):
     cpu_seconds: float
     numpy: str
     shapely: str
+
+
+def run_maptr(asked: Asked, result: Result) -> Official:
+    """Ask MapTR's evaluator about the run's elements."""
+    context = asked.context
+    (protocol,) = (one for one in PROTOCOLS if one.name == result.protocol)
+    table = context.share("vector_map.elements", ElementTable)
+    environment = asked.environment(OFFICIAL_NAME)
+    theirs = official_map(
+        predictions_of(table, context, protocol),
+        map_truth(context, centerlines=table.has_centerlines),
+        protocol=protocol,
+        python=environment.python,
+        variables=environment.variables,
+        checkout=asked.checkout(CHECKOUT),
+        layout=asked.layout,
+        folder=context.run.predictions_path,
+    )
+    aps = {f"AP_{name}": float(np.mean(list(own.values()))) for name, own in theirs.ap.items()}
+    values = {"mAP": float(np.mean(list(aps.values()))), **aps}
+    return asked.answer(result, values, numpy=theirs.numpy)
 
 
 def official_map(
@@ -53,7 +78,7 @@ def official_map(
     index = {name: number for number, name in enumerate(protocol.classes)}
     given = {
         "classes": protocol.classes,
-        "metric": "iou" if ".iou-" in protocol.name else "chamfer",
+        "metric": protocol.distance,
         "thresholds": protocol.thresholds,
         "predictions": [_found(own, index) for own in predictions.values()],
         "ground_truth": [

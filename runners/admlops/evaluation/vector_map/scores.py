@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,16 +26,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
-from admlops.datasets.nuscenes.vector_map import CENTERLINE, MAP_CLASSES, MapVector
-from admlops.evaluation.metrics import MAP_CENTERLINE_PROTOCOL, MAP_IOU_PROTOCOL, MAP_PROTOCOL, Metric
+from admlops.datasets.base import HasMap
+from admlops.datasets.nuscenes.vector_cache import cached_vectors
+from admlops.datasets.nuscenes.vector_map import MapVector
+from admlops.evaluation.context import Context
+from admlops.evaluation.error_analysis import MatchedRun
+from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ap_resampling import resample_area
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
-from admlops.evaluation.vector_map.curves import Curve, SampleMatch, precision_recall, thin, true_positives_of
+from admlops.evaluation.vector_map.curves import PrecisionRecall, SampleMatch, precision_recall, thin, true_positives_of
+from admlops.evaluation.vector_map.element_table import ElementTable, Predictions, read_all_predictions
+from admlops.evaluation.vector_map.error_analysis import class_match
 from admlops.evaluation.vector_map.polylines import Batch, buffer_iou, nearest_lines, resample
-from admlops.evaluation.vector_map.predictions import MapRecord, Predictions, read_all_predictions
+from admlops.evaluation.vector_map.protocols import CHAMFER, CHAMFER_WITH_CENTERLINES, PROTOCOLS, MapProtocol
+from admlops.results.record import PartialRecord, Record
 
-THRESHOLDS_M = (0.5, 1.0, 1.5)
-IOU_THRESHOLDS = tuple(float(value) for value in np.linspace(0.5, 0.95, 10))
 SAMPLES_AT_ONCE = 256
 """Samples evaluated in one go: some 20 MB of resampled lines a class."""
 
@@ -44,47 +49,11 @@ THREADS = min(2, os.cpu_count() or 1)
 Points = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MapProtocol:
-    """What is evaluated. `limits` are the largest distances that match; an IoU counts as a distance of minus itself."""
-
-    name: str
-    classes: tuple[str, ...]
-    thresholds: tuple[float, ...]
-    limits: tuple[float, ...]
-    nearest: Callable[[Batch, Batch], tuple[NDArray[np.intp], Points]]
-
-
-def _nearest_by_chamfer(predictions: Batch, truth: Batch) -> tuple[NDArray[np.intp], Points]:
-    return nearest_lines(predictions, truth, limit_m=max(THRESHOLDS_M))
-
-
-def _nearest_by_iou(predictions: Batch, truth: Batch) -> tuple[NDArray[np.intp], Points]:
-    return buffer_iou(predictions, truth, least=min(IOU_THRESHOLDS))
-
-
-CHAMFER = MapProtocol(
-    name=MAP_PROTOCOL,
-    classes=MAP_CLASSES,
-    thresholds=THRESHOLDS_M,
-    limits=THRESHOLDS_M,
-    nearest=_nearest_by_chamfer,
-)
-IOU = MapProtocol(
-    name=MAP_IOU_PROTOCOL,
-    classes=MAP_CLASSES,
-    thresholds=IOU_THRESHOLDS,
-    limits=tuple(-value for value in IOU_THRESHOLDS),
-    nearest=_nearest_by_iou,
-)
-CHAMFER_WITH_CENTERLINES = MapProtocol(
-    name=MAP_CENTERLINE_PROTOCOL,
-    classes=(*MAP_CLASSES, CENTERLINE),
-    thresholds=THRESHOLDS_M,
-    limits=THRESHOLDS_M,
-    nearest=_nearest_by_chamfer,
-)
-PROTOCOLS = (CHAMFER, IOU, CHAMFER_WITH_CENTERLINES)
+def _nearest(predictions: Batch, truth: Batch, protocol: MapProtocol) -> tuple[NDArray[np.intp], Points]:
+    """Return each prediction's nearest element, and the distance that the protocol counts."""
+    if protocol.distance == "chamfer":
+        return nearest_lines(predictions, truth, limit_m=max(protocol.limits))
+    return buffer_iou(predictions, truth, least=min(protocol.thresholds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +61,17 @@ class MapEvaluation:
     """Everything the protocol says about a run: curves by class and threshold, and the matches behind them."""
 
     samples: int
-    curves: Mapping[str, Mapping[float, Curve]]
+    curves: Mapping[str, Mapping[float, PrecisionRecall]]
     matches: Mapping[str, Sequence[SampleMatch]]
-    protocol: str = MAP_PROTOCOL
+    protocol: str = CHAMFER.name
+
+    def find_errors(self, ran: NDArray[np.bool_]) -> MatchedRun:
+        """Classify every element; `ran` (S,) says which samples have outputs."""
+        samples = [
+            {name: class_match(matches[index]) for name, matches in self.matches.items()}
+            for index in range(self.samples)
+        ]
+        return MatchedRun(samples, ran)
 
     def class_ap(self, name: str) -> float:
         """The mean AP over the thresholds."""
@@ -156,8 +133,40 @@ class MapEvaluation:
         return {"classes": classes, "curves": thinned, "tie_ranges": ranges}
 
 
+def evaluate_table(table: ElementTable, context: Context, protocol: MapProtocol) -> MapEvaluation:
+    """Evaluate the map elements of a run against the vectors of the map around its samples.
+
+    Raises:
+        DataError: a map is missing, older than version 1.3 or not whole.
+        RecordError: a coordinate is too large to be measured.
+    """
+    truth = map_truth(context, centerlines=table.has_centerlines)
+    return evaluate_elements(predictions_of(table, context, protocol), truth, protocol=protocol)
+
+
+def predictions_of(table: ElementTable, context: Context, protocol: MapProtocol) -> dict[str, dict[str, Predictions]]:
+    """Return the run's elements in the patch frame, by sample token and class."""
+    classes = protocol.classes
+    return context.share(
+        ("vector_map.predictions", classes), lambda: table.predictions(context.metadata, context.samples, classes)
+    )
+
+
+def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVector]]:
+    """Return by token the vectors of the map around a sample; cut once, and kept."""
+    lines = centerlines or CHAMFER_WITH_CENTERLINES.name in context.on_request
+    data = context.data
+    assert isinstance(data, HasMap), "an evaluation that needs maps runs on data with maps"
+
+    def cut() -> dict[str, list[MapVector]]:
+        places = {token: (data.location(token), sample) for token, sample in context.samples.items()}
+        return cached_vectors(data.root / "maps", places, cache=context.cache, centerlines=lines)
+
+    return context.share("vector_map.truth", cut)
+
+
 def evaluate_map(
-    records: Iterable[MapRecord],
+    records: Iterable[PartialRecord | Record],
     ground_truth: Mapping[str, Sequence[MapVector]],
     samples: Mapping[str, Mapping[str, Any]],
     *,
@@ -232,7 +241,7 @@ def _match_samples(
     there = [ground_truth[token][i].points for token, own in zip(tokens, indices, strict=True) for i in own]
     found = [line for batch in predictions for line in batch.lines]
     batch = Batch.of(resample(found), [len(batch.lines) for batch in predictions])
-    nearest, distance = protocol.nearest(batch, Batch.of(resample(there), [len(own) for own in indices]))
+    nearest, distance = _nearest(batch, Batch.of(resample(there), [len(own) for own in indices]), protocol)
     return [
         SampleMatch(
             sample_token=token,

@@ -13,8 +13,9 @@ from tests.evaluation.oracle_records import truth_record
 from tests.evaluation.test_evaluate import make_run
 
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.metrics import MAP_IOU_PROTOCOL, MAP_PROTOCOL, VAD_DETECTION_PROTOCOL
+from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD
 from admlops.evaluation.slice_tables import KINDS, find_tables
+from admlops.evaluation.vector_map.protocols import CHAMFER, IOU
 
 ERRORS = dict.fromkeys(("trans_err", "scale_err", "orient_err", "vel_err", "attr_err"), 0.5)
 
@@ -27,7 +28,7 @@ def part(boxes: int, mean_ap: float | None, **more: float) -> dict[str, Any]:
 DETAILS: dict[str, Any] = {
     "detection": {
         "breakdowns": {
-            "protocol": "boxes",
+            "protocol": f"{NUSCENES.name}.present-classes",
             "scene": {"scene-1": part(9, 0.5, samples=2)},
             "distance": {"0-10 m": part(4, 0.7, recall=0.75), "10-20 m": part(0, None)},
             "visibility": {"80-100 %": part(9, 0.5, recall=0.6)},
@@ -36,7 +37,7 @@ DETAILS: dict[str, Any] = {
     },
     "plan": {
         "breakdowns": {
-            "protocol": "plans",
+            "protocol": "stp3.planning",
             "scene": {"scene-1": {"samples": 2, "L2_1s": 0.25, "obj_col_1s": 0.0, "collision_1s": 0.125}},
             "conditions": {"reason": "nothing is described"},
         }
@@ -47,7 +48,7 @@ DETAILS: dict[str, Any] = {
 
 def test_every_task_has_its_columns() -> None:
     boxes, plans = find_tables(DETAILS, ["scene"])
-    assert (boxes.task, boxes.protocol, boxes.kind) == ("detection", "boxes", "scene")
+    assert (boxes.task, boxes.protocol, boxes.kind) == ("detection", f"{NUSCENES.name}.present-classes", "scene")
     errors = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
     assert boxes.columns == ("samples", "boxes", "mAP", "NDS", *errors)
     assert boxes.rows == (("scene-1", (2, 9, 0.5, 0.5, *[0.5] * 5)),)
@@ -78,7 +79,7 @@ def run_name(data: NuScenes, tokens: list[str], tmp_path: Path) -> str:
 
 
 def test_the_command_prints_parts_and_says_what_has_none(run_name: str, admlops: Admlops) -> None:
-    shown = admlops("evaluate", run_name, "--by", "distance", "--by", "weather", "--protocol", VAD_DETECTION_PROTOCOL)
+    shown = admlops("evaluate", run_name, "--by", "distance", "--by", "weather", "--protocol", VAD.name)
     tables = shown.stdout.split("\n\n")
     assert tables[1].startswith("detection by distance (nuscenes.detection_cvpr_2019.present-classes)")
     assert tables[2].startswith("vad_detection by distance (vad.detection-30x15.present-classes)")
@@ -90,12 +91,12 @@ def test_the_command_prints_parts_and_says_what_has_none(run_name: str, admlops:
 
 
 def test_a_protocol_that_the_records_are_not_for_is_refused(run_name: str, admlops: Admlops) -> None:
-    shown = admlops("evaluate", run_name, "--protocol", MAP_IOU_PROTOCOL, check=False)
+    shown = admlops("evaluate", run_name, "--protocol", IOU.name, check=False)
     assert shown.returncode == 2
-    assert f"{MAP_IOU_PROTOCOL} measures map_elements; the records of run parted hold detections_3d" in shown.stderr
-    unknown = admlops("evaluate", run_name, "--protocol", MAP_PROTOCOL, check=False)
+    assert f"{IOU.name} measures map_elements; the records of run parted hold detections_3d" in shown.stderr
+    unknown = admlops("evaluate", run_name, "--protocol", CHAMFER.name, check=False)
     assert unknown.returncode == 2
-    assert MAP_IOU_PROTOCOL in unknown.stderr
+    assert IOU.name in unknown.stderr
 
 
 def test_ground_truth_and_data_that_do_not_fit_are_refused(run_name: str, tmp_path: Path, admlops: Admlops) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from scipy.special import bdtr
 
-from admlops.results.record import Record
+from admlops.results.record import Metadata
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 ALLOWED_OVER = 1
@@ -87,9 +87,9 @@ class Latency:
         }
 
 
-def summarize(records: Iterable[Record]) -> Latency:
-    """The latency of a run. Failed samples have no time; they make the verdict INVALID."""
-    everything = [record.metadata for record in records]
+def summarize(samples: Iterable[Metadata]) -> Latency:
+    """Summarize the times of a run's samples. Failed ones have no time; they make the verdict INVALID."""
+    everything = list(samples)
     timed = [entry for entry in everything if entry.status == "ok"]
     steady = [entry for entry in timed if entry.index_in_scene > 0]
     first = [entry for entry in timed if entry.index_in_scene == 0]

@@ -8,7 +8,7 @@ vehicles annotated in each later key frame, wherever they are, whether or not th
 path is that of the LiDAR; for UniAD, of a point 0.78 m below it. Single precision where VAD's files have it.
 
 UniAD moves boxes through global coordinates in single precision, which blurs them by some 0.1 mm; here they are not.
-Their length lies along their heading, as in UniAD 1.0; the converter of 2.0 writes width and length in turned order.
+Box length is along the heading, as in UniAD 1.0. UniAD 2.0's converter swaps width and length; we do not.
 
 Source: VAD 1688c4b, tools/data_converter/vad_nuscenes_converter.py (`_fill_trainval_infos`), nuscenes_vad_dataset.py
 (`get_ann_info`) and pipelines/transform_3d.py (`CustomObjectRangeFilter`, `CustomObjectNameFilter`); UniAD,
@@ -23,12 +23,20 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.datasets.nuscenes.annotations import Annotations
-from admlops.datasets.nuscenes.tables import DETECTION_CLASSES
+from admlops.evaluation.context import Context
 from admlops.evaluation.detection_3d.boxes import multiply, rotations, yaws
-from admlops.evaluation.motion.scores import LABELS, MotionPrediction, MotionTruth
-from admlops.evaluation.planning.scores import STEPS, PlanTruth, Traffic, positions
-from admlops.evaluation.planning.vad_files import VadSample
+from admlops.evaluation.trajectories.arrays import (
+    LABELS,
+    STEPS,
+    MotionPrediction,
+    MotionTruth,
+    PlanTruth,
+    Traffic,
+    positions,
+)
+from admlops.evaluation.trajectories.vad_files import VadSample
 
 VAD_RANGE_M = (15.0, 30.0)
 """Half of VAD's range: to the sides, and ahead and behind."""
@@ -39,7 +47,7 @@ BELOW_LIDAR_M = 0.78
 VEHICLES = frozenset({"car", "truck", "construction_vehicle", "bus", "trailer", "motorcycle", "bicycle"})
 PERSON = "pedestrian"
 NONE = -1
-QUARTER_TURN = np.float32(np.pi / 2)
+RIGHT_ANGLE = np.float32(np.pi / 2)
 VAD_CAR, VAD_PERSON, VAD_OTHER = 17, 4, 9
 """VAD's numbers of a category of each kind."""
 
@@ -55,28 +63,31 @@ class _Tracks:
 
     Attributes:
         center: (N, 2) [m]. step: (N, 6, 2) [m] from each position to the next, 0 where it is not known.
-        known: (N, 6). yaw: (N,) [rad] as mmdet3d 0.17 counts it. turn: (N, 6) [rad] from each yaw to the next.
+        known: (N, 6). yaw: (N,) [rad] as mmdet3d 0.17 counts it. rotation: (N, 6) [rad] from each yaw to the next.
     """
 
     center: Floats32
     step: Floats32
     known: Bools
     yaw: Floats32
-    turn: Floats32
+    rotation: Floats32
 
 
-class Futures:
-    """Ground truth by sample: an index into the samples of `annotations`, which holds the six after it as well."""
+class MotionGroundTruth:
+    """The motion of the ego vehicle and of others.
+
+    A sample is named by its index into the samples of `annotations`, which holds the six after it as well.
+    """
 
     def __init__(self, annotations: Annotations) -> None:
         self._data = annotations
-        names = [DETECTION_CLASSES.get(name, "") for name in annotations.category]
+        names = [CATEGORY_CLASSES.get(name, "") for name in annotations.category]
         self._label = np.array([LABELS.get(name, NONE) for name in names], dtype=np.int64)
         self._vehicle = np.array([name in VEHICLES for name in names], dtype=np.bool_)
         self._person = np.array([name == PERSON for name in names], dtype=np.bool_)
         self._bounds = np.searchsorted(annotations.sample, np.arange(len(annotations.samples) + 1))
         self._ego, self._lidar = rotations(annotations.ego_rotation), rotations(annotations.lidar_rotation)
-        self._turn = self._ego @ self._lidar
+        self._rotation = self._ego @ self._lidar
         self._origin = annotations.ego + np.einsum("sij,sj->si", self._ego, annotations.lidar)
 
     def motion(self, sample: int) -> MotionTruth:
@@ -95,7 +106,7 @@ class Futures:
             known=known,
             traffic=Traffic(
                 positions=np.cumsum(tracks.step[rows], axis=1) + tracks.center[rows, np.newaxis],
-                yaws=np.cumsum(tracks.turn[rows], axis=1) - (tracks.yaw[rows, np.newaxis] + QUARTER_TURN),
+                yaws=np.cumsum(tracks.rotation[rows], axis=1) - (tracks.yaw[rows, np.newaxis] + RIGHT_ANGLE),
                 sizes_lw=self._data.size[rows][:, [1, 0]].astype(np.float32),
                 present=tracks.known[rows],
                 vehicle=self._vehicle[rows],
@@ -113,7 +124,7 @@ class Futures:
         features[:, 2 * STEPS : 3 * STEPS] = tracks.known[rows]
         kinds = np.select([self._vehicle[rows], self._person[rows]], [VAD_CAR, VAD_PERSON], VAD_OTHER)
         features[:, 3 * STEPS + 9] = kinds
-        features[:, 3 * STEPS + 10 :] = tracks.turn[rows]
+        features[:, 3 * STEPS + 10 :] = tracks.rotation[rows]
         found_boxes = np.zeros((len(found.labels), 9), np.float32)
         found_boxes[:, :2] = found.centers
         steps, known = self._driven(sample)
@@ -143,13 +154,13 @@ class Futures:
         later = self._later(sample)
         known = later != NONE
         path = np.zeros((STEPS, 2))
-        below = self._origin[later] - BELOW_LIDAR_M * self._turn[later][:, :, 2]
+        below = self._origin[later] - BELOW_LIDAR_M * self._rotation[later][:, :, 2]
         path[known] = self._to_lidar(below, sample)[known, :2]
         listed = [self._rows(int(after)) if after != NONE else np.zeros(0, np.int64) for after in later]
         rows = np.concatenate([own[self._vehicle[own]] for own in listed])
         step = np.repeat(np.arange(STEPS), [int(self._vehicle[own].sum()) for own in listed])
         place = self._to_lidar(self._floor[rows], sample)[:, :2]
-        yaw = self._flat_yaw[rows] + _turned(self._ego[sample].T) + _turned(self._lidar[sample].T)
+        yaw = self._flat_yaw[rows] + _yaw_of(self._ego[sample].T) + _yaw_of(self._lidar[sample].T)
         return PlanTruth(
             path=path.astype(np.float32),
             known=known,
@@ -182,7 +193,7 @@ class Futures:
 
     def _to_lidar(self, points: Floats, sample: int) -> Floats:
         """Points (K, 3) of the global frame in the LiDAR frame of a sample."""
-        return np.asarray((points - self._origin[sample]) @ self._turn[sample])
+        return np.asarray((points - self._origin[sample]) @ self._rotation[sample])
 
     @cached_property
     def _tracks(self) -> _Tracks:
@@ -197,7 +208,7 @@ class Futures:
             rows = np.flatnonzero(chain[:, step] != NONE)
             to, of = data.sample[rows], chain[rows, step]
             apart = data.center[of] - self._origin[to]
-            place[rows, step] = np.einsum("nij,ni->nj", self._turn[to], apart)[:, :2]
+            place[rows, step] = np.einsum("nij,ni->nj", self._rotation[to], apart)[:, :2]
             yaw[rows, step] = yaws(self._in_lidar(of, to))
         own = _limited((-_upright_yaw(self._in_lidar(chain[:, 0], data.sample)) - np.pi / 2).astype(np.float32))
         return _Tracks(
@@ -205,7 +216,7 @@ class Futures:
             step=np.where(known[..., np.newaxis], np.diff(place, axis=1), 0.0).astype(np.float32),
             known=known,
             yaw=own,
-            turn=np.where(known, np.diff(yaw, axis=1), 0.0).astype(np.float32),
+            rotation=np.where(known, np.diff(yaw, axis=1), 0.0).astype(np.float32),
         )
 
     def _in_lidar(self, rows: Rows, samples: NDArray[np.integer]) -> Floats:
@@ -217,23 +228,28 @@ class Futures:
     @cached_property
     def _floor(self) -> Floats:
         """(N, 3) the middle of each box's floor as mmdet3d has it: half its height down in its sample's LiDAR frame."""
-        return np.asarray(self._data.center - self._data.size[:, 2:] / 2 * self._turn[self._data.sample][:, :, 2])
+        return np.asarray(self._data.center - self._data.size[:, 2:] / 2 * self._rotation[self._data.sample][:, :, 2])
 
     @cached_property
     def _flat_yaw(self) -> Floats:
-        """(N,) yaws in the global frame, by way of the LiDAR's and the ego vehicle's turns."""
+        """(N,) yaws in the global frame, by way of the LiDAR's and the ego vehicle's rotations."""
         of = self._data.sample
         yaw = _upright_yaw(self._in_lidar(np.arange(len(of)), of))
-        return yaw + _turned(self._lidar[of]) + _turned(self._ego[of])
+        return yaw + _yaw_of(self._lidar[of]) + _yaw_of(self._ego[of])
 
 
-def _turned(rotation: Floats) -> Floats:
-    """By how much mmdet3d's boxes turn under a matrix (…, 3, 3) [rad]: what one of its columns tells, tilted or not."""
+def motion_ground_truth(context: Context) -> MotionGroundTruth:
+    """Return the ground truth of a run's samples. Raises DataError: the annotations are missing or damaged."""
+    return context.share("trajectories.truth", lambda: MotionGroundTruth(context.annotations))
+
+
+def _yaw_of(rotation: Floats) -> Floats:
+    """Return by how much mmdet3d's boxes rotate under matrices (…, 3, 3) [rad], from one column, tilted or not."""
     return np.asarray(-np.arctan2(rotation[..., 0, 1], rotation[..., 0, 0]))
 
 
 def _upright_yaw(quaternions: Floats) -> Floats:
-    """The yaw of quaternions w x y z, (K, 4), in the order of turns of pyquaternion's `yaw_pitch_roll`."""
+    """The yaw of quaternions w x y z, (K, 4), in the order of rotations of pyquaternion's `yaw_pitch_roll`."""
     w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
     yaw: Floats = np.arctan2(2 * (w * z - x * y), 1 - 2 * (y * y + z * z))
     return yaw

@@ -19,20 +19,20 @@ from tests.evaluation.test_map_ap import evaluate
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.evaluation.base import Part
+from admlops.evaluation.base import Result
 from admlops.evaluation.detection_2d.counting import evaluate_counting
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_graph.evaluation import LaneResult
-from admlops.evaluation.lane_graph.scores import PROTOCOLS as LANE_PROTOCOLS
+from admlops.evaluation.lane_graph.protocols import PROTOCOLS as LANE_PROTOCOLS
 from admlops.evaluation.lane_graph.scores import evaluate_lane_graphs
-from admlops.evaluation.motion.ground_truth import Futures
 from admlops.evaluation.motion.scores import evaluate_motion
-from admlops.evaluation.planning.scores import PROTOCOLS as PLAN_PROTOCOLS
+from admlops.evaluation.planning.protocols import PROTOCOLS as PLAN_PROTOCOLS
 from admlops.evaluation.planning.scores import evaluate_planning
-from admlops.evaluation.slices import UNDESCRIBED, break_down_scenes
+from admlops.evaluation.slices import UNDESCRIBED, slice_scenes
 from admlops.evaluation.statistics import ap_resampling
-from admlops.evaluation.vector_map.scores import PROTOCOLS as MAP_PROTOCOLS
-from admlops.evaluation.vector_map.scores import MapProtocol
+from admlops.evaluation.trajectories.ground_truth import MotionGroundTruth
+from admlops.evaluation.vector_map.protocols import PROTOCOLS as MAP_PROTOCOLS
+from admlops.evaluation.vector_map.protocols import MapProtocol
 
 SAMPLES = 4
 DESCRIPTIONS = ("Parked cars", "Night, rain", "Rain, bus", "Night", "Many people")
@@ -46,9 +46,9 @@ ORDER = [SCENES[index] for index in np.random.default_rng(0).permutation(np.repe
 CONDITIONS = {"day": (0, 2, 4), "night": (1, 3), "dry": (0, 3, 4), "rain": (1, 2)}
 
 
-def check(measure: Callable[[Sequence[int]], Part]) -> None:
+def check(measure: Callable[[Sequence[int]], Result]) -> None:
     """Every value of every part is that of the evaluation of its samples alone."""
-    parts = break_down_scenes(measure(range(len(ORDER))), ORDER)
+    parts = slice_scenes(measure(range(len(ORDER))), ORDER)
     assert parts is not None
     wanted = {("scene", scene.name): {scene.name} for scene in SCENES}
     wanted |= {("conditions", name): {f"scene-{i}" for i in own} for name, own in CONDITIONS.items()}
@@ -81,7 +81,7 @@ def test_maps(protocol: MapProtocol) -> None:
 def test_lane_graphs(protocol: str, decimals: int | None) -> None:
     frames = list(generate_lanes(len(ORDER), seed=6, lanes=40, elements=30, decimals=decimals))
 
-    def measure(own: Sequence[int]) -> Part:
+    def measure(own: Sequence[int]) -> Result:
         found = evaluate_lane_graphs([frames[index] for index in own], protocol=protocol)
         return LaneResult(protocol=protocol, evaluation=found)
 
@@ -107,7 +107,7 @@ def test_counts() -> None:
 def test_a_part_without_samples_has_no_values() -> None:
     predictions, truth = generate_maps(2, seed=1)
     day = SampleScene(name="a", description="Sunny", location="")
-    parts = break_down_scenes(evaluate(predictions, truth), [day, day])
+    parts = slice_scenes(evaluate(predictions, truth), [day, day])
     assert parts is not None
     night = parts["conditions"]["night"]
     assert night["samples"] == 0
@@ -118,7 +118,7 @@ def test_a_part_without_samples_has_no_values() -> None:
 def test_without_descriptions_there_are_scenes_alone() -> None:
     predictions, truth = generate_maps(2, seed=1)
     plain = [SampleScene(name=name, description="", location="") for name in "ab"]
-    parts = break_down_scenes(evaluate(predictions, truth), plain)
+    parts = slice_scenes(evaluate(predictions, truth), plain)
     assert parts is not None
     assert set(parts["scene"]) == {"a", "b"}
     assert parts["conditions"] == {"reason": UNDESCRIBED}
@@ -131,7 +131,7 @@ def test_a_run_of_one_scene_has_the_values_of_its_part(layout: Layout, tmp_path:
     data = NuScenes(root, VERSION)
 
     def summarize(name: str, tokens: list[str]) -> dict[str, Any]:
-        futures = Futures(read_annotations(root, VERSION, tokens, following=6))
+        futures = MotionGroundTruth(read_annotations(root, VERSION, tokens, following=6))
         run = write_planned_run(tmp_path / name, data, futures, tokens, aside_m=0.7)
         return evaluate_run(run, data, layout=layout, say=print)
 

@@ -1,0 +1,92 @@
+"""What the evaluations of one run have in common: the run, its data set, and ground truth that several of them need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from admlops.core.errors import DataError
+from admlops.datasets.base import Dataset
+from admlops.datasets.nuscenes.annotations import Annotations, SampleScene, read_annotations, read_scenes
+from admlops.datasets.nuscenes.tables import tokens_digest
+from admlops.results.record import Metadata
+from admlops.results.run_folder import RunFolder
+
+Shared = TypeVar("Shared")
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One run under evaluation.
+
+    Attributes:
+        on_request: protocols wanted beside the usual ones.
+        cache: the folder that keeps vectors cut from maps.
+        truth_2d: a COCO file with the ground truth of boxes in images, if there is one.
+        official: whether the official code is asked too, so that accumulators keep what it needs.
+        metadata: of each record read so far, in the run's order.
+        following: how many samples after the run's ones annotations are needed of.
+    """
+
+    run: RunFolder
+    data: Dataset
+    cache: Path
+    on_request: frozenset[str] = frozenset()
+    truth_2d: Path | None = None
+    official: bool = False
+    metadata: list[Metadata] = field(default_factory=list)
+    following: int = 0
+    _shared: dict[Any, Any] = field(default_factory=dict)
+
+    def share(self, key: object, make: Callable[[], Shared]) -> Shared:
+        """Return what was made first under `key`."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return cast("Shared", self._shared[key])
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the data set can give beside its samples."""
+        return self.data.capabilities
+
+    @property
+    def tokens(self) -> list[str]:
+        return [entry.sample_token for entry in self.metadata]
+
+    @cached_property
+    def dataset(self) -> str:
+        """The digest of the samples, as `data.samples_sha256` in metrics.json."""
+        return tokens_digest(self.tokens)
+
+    @cached_property
+    def samples(self) -> dict[str, dict[str, Any]]:
+        """By token, each sample in the shape of docs/architecture.md.
+
+        Raises:
+            DataError: the data set does not have one, or its ego pose is not finite.
+        """
+        samples = {token: self.data.sample(token) for token in self.tokens}
+        for token, sample in samples.items():
+            pose = sample["ego2global"]
+            if not all(map(math.isfinite, (*pose["translation"], *pose["rotation_wxyz"]))):
+                raise DataError(
+                    f"the ego pose of sample {token} ({sample['scene']}) in {self.data.root} is not finite: {pose}",
+                    hint=f"admlops data check {self.data.root}   # then mend the pose, or make the table again",
+                )
+        return samples
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """nuScenes' annotations of the run's samples, and of those after them that are needed."""
+        return read_annotations(self.data.root, self.data.version, self.tokens, following=self.following)
+
+    @cached_property
+    def scenes(self) -> list[SampleScene]:
+        """The scene of each sample; data sets other than nuScenes describe none."""
+        known = read_scenes(self.data.root, self.data.version) if "boxes_3d" in self.capabilities else {}
+        names = (entry.scene for entry in self.metadata)
+        return [known.get(name) or SampleScene(name=name, description="", location="") for name in names]
