@@ -199,4 +199,4 @@ def test_the_syntax_is_python_38_and_nothing_heavy_is_imported_at_once(path: Pat
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
     names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names) | {"inside", "numpy"}
+    assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names) | {"worker", "numpy"}

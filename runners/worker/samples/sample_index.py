@@ -18,7 +18,9 @@ import struct
 import zlib
 from typing import Any, Dict, List, Union
 
-from worker.samples.nuscenes import DataError, Tables
+from worker.samples.errors import DataError
+from worker.samples.form import make_paths_absolute
+from worker.samples.nuscenes import Tables
 
 MAGIC = b"ADMLIDX1"
 SCHEMA = 2
@@ -87,10 +89,7 @@ class SampleIndex:
 
     def sample(self, token: str) -> Row:
         """What an adapter gets for one sample; docs/architecture.md shows the shape."""
-        sample = self._decode(self._find(token), 0)
-        for sensor in (sample["lidar"], *sample["cameras"].values()):
-            sensor["path"] = os.path.join(self.dataroot, sensor["path"])
-        return sample
+        return make_paths_absolute(self._decode(self._find(token), 0), self.dataroot)
 
     def context(self, token: str) -> Row:
         """What lies around a sample, for models that look back.
@@ -103,11 +102,7 @@ class SampleIndex:
         `driven` says where the LiDAR is (`timestamp_us`, `sensor2ego`, `ego2global`) at up to two key frames `before`
         and up to six `after`, the nearest first. What comes after is the truth that plans are measured against.
         """
-        context = self._decode(self._find(token), 1)
-        for sweeps in (context["lidar_sweeps"], *context["camera_sweeps"].values()):
-            for sweep in sweeps:
-                sweep["path"] = os.path.join(self.dataroot, sweep["path"])
-        return context
+        return make_paths_absolute(self._decode(self._find(token), 1), self.dataroot)
 
     def _read_header(self) -> Row:
         size = len(self._map)

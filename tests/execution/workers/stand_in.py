@@ -18,7 +18,8 @@ from typing import Any, Callable, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "runners"))
 
-from worker.adapter import Adapter, DataError, Settings, main
+from worker.adapter import Adapter, DataError, Settings
+from worker.main import main
 
 
 class StandIn(Adapter):
