@@ -1,4 +1,4 @@
-"""What workers say, validated as it enters. Field names are the protocol's; see docs/architecture.md."""
+"""The messages of workers, validated as they enter. Field names are the wire format's; see docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _DECODERS: dict[int, msgspec.json.Decoder[Message]] = {
 
 
 def decode_message(frame: Frame) -> Message:
-    """The message in a frame. Raises ProtocolError naming the field that is wrong, or a kind only the host sends."""
+    """Return the message in a frame. Raises ProtocolError naming a wrong field, or a kind that only the host sends."""
     decoder = _DECODERS.get(frame.kind)
     if decoder is None:
         raise ProtocolError(f"a worker does not send {KIND_NAMES[frame.kind]} frames")

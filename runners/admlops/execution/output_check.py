@@ -1,0 +1,48 @@
+"""Holding a worker's outputs against what the model says of itself, when the record is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import UNSET
+
+from admlops.results.record import Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedOutputs:
+    """What a model's outputs hold.
+
+    `required` are the keys of a record that each of its samples must have, `allowed` those that it may have. `classes`
+    maps a key to the class names (or element types) that the model may use there; a key that is absent takes any.
+    """
+
+    required: frozenset[str]
+    allowed: frozenset[str]
+    classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def find_fault(self, outputs: Outputs) -> str | None:
+        """Return what is wrong with a sample's outputs, in words, or None."""
+        present = {name for name in outputs.__struct_fields__ if getattr(outputs, name) is not UNSET}
+        missing = sorted(self.required - present)
+        if missing:
+            return f"the outputs lack {', '.join(missing)}, which the model's tasks promise; an empty list would do"
+        extra = sorted(present - self.allowed)
+        if extra:
+            return f"the outputs hold {', '.join(extra)}, which is no task of the model's in its model.toml"
+        for key, known in self.classes.items():
+            for number, item in enumerate(_items(getattr(outputs, key, UNSET))):
+                name = item.type if key == "map_elements" else item.class_name
+                if name not in known:
+                    word = "type" if key == "map_elements" else "class"
+                    return (
+                        f"outputs.{key}[{number}] has the {word} {name!r}, which is none of the model's in its "
+                        f"model.toml: {', '.join(sorted(known))}"
+                    )
+        return None
+
+
+def _items(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
