@@ -50,7 +50,7 @@ def run_sample(
 
 
 def encode_result(result: Dict[str, Any]) -> bytes:
-    """Return the result as JSON. Raises OutputError for what is not a number, not plain JSON or too large for a frame."""
+    """Return the result as JSON. Raises OutputError for NaN, for what is not plain JSON or too large for a frame."""
     if not isinstance(result["outputs"], dict):
         raise OutputError("convert() returned {}, not a dictionary".format(type(result["outputs"]).__name__))
     try:

@@ -127,6 +127,7 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
     path = layout.runs / plan.header.run
     goes_on = request.resume or request.retry_failed
     run = RunFolder.resume(path, plan.header) if goes_on else RunFolder.create(path, plan.header)
+    run.relocate(plan.header)
     say(f"{plan.header.coverage}, on {_name_devices(plan.executor)}")
     with run.lock():
         if request.retry_failed:

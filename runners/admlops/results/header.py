@@ -168,10 +168,6 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
         ) from error
 
 
-PLACES = frozenset({"device", "config", "checkpoint"})
-"""Settings that say where something is on one machine: their content or kind is compared instead."""
-
-
 def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, object] | None:
     """Return the first thing that decides the records and is not the same: (key, before, now).
 
@@ -186,7 +182,6 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
         ("adapter", before.adapter, now.adapter),
         ("provenance.sources", old.sources, new.sources),
         ("provenance.checkpoint_sha256", old.checkpoint_sha256, new.checkpoint_sha256),
-        _config_difference(before, now),
         ("device", before.device_kind, now.device_kind),
         ("data.version", before.data.version, now.data.version),
         ("scenes", before.scenes, now.scenes),
@@ -194,16 +189,20 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
     ]
     if before.gpu and now.gpu:
         pairs.append(("device", before.gpu, now.gpu))
-    names = [name for name in dict.fromkeys([*before.settings, *now.settings]) if name not in PLACES]
+    if old.config_sha256 and new.config_sha256:
+        pairs.append((f"the content of {now.settings.get('config')}", old.config_sha256, new.config_sha256))
+    known = {"device", *_known_by_content(old, new)}
+    names = [name for name in dict.fromkeys([*before.settings, *now.settings]) if name not in known]
     # Through JSON, so that a tuple of today equals the list that was read back.
     first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
     pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names]
     return next(((key, was, is_now) for key, was, is_now in pairs if was != is_now), None)
 
 
-def _config_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, object]:
-    """Compare the configuration's content; a run from before that was recorded has only the file's path."""
-    old, new = before.provenance.config_sha256, now.provenance.config_sha256
-    if old is None or new is None:
-        return "settings.config", before.settings.get("config"), now.settings.get("config")
-    return f"the content of {now.settings.get('config')}", old, new
+def _known_by_content(old: Provenance, new: Provenance) -> set[str]:
+    """List the settings that are paths of files whose contents are compared: where such a file lies decides nothing."""
+    digests = {
+        "checkpoint": (old.checkpoint_sha256, new.checkpoint_sha256),
+        "config": (old.config_sha256, new.config_sha256),
+    }
+    return {name for name, both in digests.items() if all(both)}

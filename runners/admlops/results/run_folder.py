@@ -107,9 +107,6 @@ class RunFolder:
     def resume(cls, path: Path, header: RunHeader) -> RunFolder:
         """Return the run in `path`, if going on as `header` says would give the records it was started for.
 
-        What lies elsewhere now (data, configuration, weights, the GPU's number) is taken from `header`; it is written
-        with the next change of state.
-
         Raises:
             RecordError: as `open`.
             UsageError: something that decides the records differs; the message names it.
@@ -122,9 +119,12 @@ class RunFolder:
                 f"{path} cannot be resumed: {key} was {_short(before)} and is {_short(now)} now",
                 hint=_way_out(run.header, header, key),
             )
-        data = msgspec.structs.replace(run.header.data, root=header.data.root)
-        moved = msgspec.structs.replace(run.header, data=data, settings=header.settings, device=header.device)
-        return cls(path, moved)
+        return run
+
+    def relocate(self, header: RunHeader) -> None:
+        """Take from `header` where data, configuration, weights and device are now; written with the next state."""
+        data = msgspec.structs.replace(self.header.data, root=header.data.root)
+        self.header = msgspec.structs.replace(self.header, data=data, settings=header.settings, device=header.device)
 
     @property
     def records_path(self) -> Path:
