@@ -10,7 +10,7 @@ import pytest
 from admlops.core.errors import UsageError
 from admlops.execution.deadlines import BUSY_CALLS, DEFAULT_DEADLINES, DeadlineClock, Deadlines
 
-GOOD = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}
+GOOD: dict[str, Any] = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}
 
 
 @pytest.mark.parametrize("missing", list(GOOD))

@@ -313,7 +313,7 @@ def test_a_kill_by_hand_is_no_want_of_memory_though_the_kernel_kills_elsewhere(
     eater = (
         "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); a = [os.urandom(1 << 26) for _ in range(9)]"
     )
-    codes = []
+    codes: list[int] = []
 
     def kill_another(step: Any) -> None:
         if step.kind == "sample" and not codes:
