@@ -104,6 +104,14 @@ def test_closed_streams_are_no_crash(closed: str, code: int) -> None:
         assert "GroundPlane" in done.stdout
 
 
+def test_an_encoding_without_our_signs_is_no_crash(admlops: Admlops) -> None:
+    shown = admlops("run", "--help", variables={"PYTHONIOENCODING": "latin-1"})
+    assert "Example" in shown.stdout
+    said = admlops("run", "GroundPlane", "--data", "/nowhere", check=False, variables={"PYTHONIOENCODING": "ascii"})
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+
+
 def test_a_user_without_a_home_or_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_uid: int) -> None:
         raise KeyError("uid not found")

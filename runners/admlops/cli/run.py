@@ -78,7 +78,8 @@ def run(
         counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
         click.echo(json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}))
     else:
-        click.echo(f"{header.run}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed")
+        more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
+        click.echo(f"{header.run}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed{more}")
         click.echo(f"covers:  {header.coverage}")
         click.echo(f"records: {folder.records_path}")
     _raise_for(summary, header)

@@ -56,7 +56,7 @@ def execute(job: Job, *, executor: Executor, on_event: OnEvent, cancel: CancelTo
     """
     token = cancel or CancelToken()
     executor.slots()  # a wrong device is said before anything is touched
-    end_leftovers(job.run)
+    end_abandoned_workers(job.run)
     job.run.begin()
     try:
         with token.watched():
@@ -72,7 +72,7 @@ def execute(job: Job, *, executor: Executor, on_event: OnEvent, cancel: CancelTo
     return summary
 
 
-def end_leftovers(run: RunFolder) -> list[int]:
+def end_abandoned_workers(run: RunFolder) -> list[int]:
     """End the processes that an earlier, killed host left behind. Returns those that outlive KILL."""
     started, stopped = set(), set()
     for event in run.events():
@@ -181,26 +181,29 @@ class RunCoordinator:
 
     def _advance(self, slot: _SlotState) -> None:
         """Give a slot that nothing goes on in its next command."""
-        if self._is_closing or self._accounting.is_stopping:
+        attempt = None if self._is_closing else self._next_attempt(slot)
+        if attempt is None or self._accounting.is_stopping:
             return
-        while slot.attempt is None:
-            if self._accounting.is_stopping or not self._plan.waiting:
-                return
-            slot.attempt = self._plan.waiting.pop(0)
-            slot.attempt.read(self._job.samples)
-            if not slot.attempt.samples:  # nothing of it can be read, so no worker is asked
-                slot.attempt.open(fixes=[])
-                self._finish_scene(slot, go_on=False)
         if slot.shrink is None:
-            slot.shrink = slot.attempt.shrink
+            slot.shrink = attempt.shrink
             self._executor.start_worker(slot.number, shrink=slot.shrink)
-        elif slot.shrink != slot.attempt.shrink:  # with another `shrink` it would give other records
+        elif slot.shrink != attempt.shrink:  # with another `shrink` it would give other records
             self._stop_worker(slot, grace_s=self._job.grace_s)
         else:
-            slot.attempt.open(fixes=slot.fixes)
+            attempt.open(fixes=slot.fixes)
             self._write_unreadable(slot)
-            request = SceneRequest(scene=slot.attempt.scene.name, samples=slot.attempt.samples)
+            request = SceneRequest(scene=attempt.scene.name, samples=attempt.samples)
             self._executor.run_scene(slot.number, request)
+
+    def _next_attempt(self, slot: _SlotState) -> SceneAttempt | None:
+        """Return the scene that the slot is at, or the next one that needs a worker; None if there is none."""
+        while slot.attempt is None and self._plan.waiting and not self._accounting.is_stopping:
+            slot.attempt = self._plan.waiting.pop(0)
+            slot.attempt.read(self._job.samples)
+            if not slot.attempt.samples:  # nothing of it can be read
+                slot.attempt.open(fixes=[])
+                self._finish_scene(slot, go_on=False)
+        return slot.attempt
 
     def _stop_worker(self, slot: _SlotState, *, grace_s: float) -> None:
         slot.is_stopping = True

@@ -24,7 +24,7 @@ from admlops.execution.coordinator import execute
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.executor import Executor, ExecutorOptions
 from admlops.execution.executors import EXECUTORS
-from admlops.execution.scene_job import Job, RunEvent, Summary
+from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
 from admlops.health.machine import TelemetrySampler, describe_machine
@@ -125,6 +125,7 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
     """
     plan = prepare(layout, request, say=say)
     path = layout.runs / plan.header.run
+    scenes = tuple(list_scene_jobs(plan.data, plan.scenes))
     goes_on = request.resume or request.retry_failed
     run = RunFolder.resume(path, plan.header) if goes_on else RunFolder.create(path, plan.header)
     run.relocate(plan.header)
@@ -132,14 +133,14 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
     with run.lock():
         if request.retry_failed:
             _forget_evaluation(run, say=say)
-        job = _make_job(layout, request, plan, run)
+        job = _make_job(layout, request, plan, run, scenes)
         with _telemetry(run, on_progress) as watch:
             summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
 
 
-def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder) -> Job:
+def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder, scenes: tuple[SceneJob, ...]) -> Job:
     runtime = RUNTIMES.get(request.runtime)
     return Job(
         run=run,
@@ -147,7 +148,7 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         variant=plan.header.variant,
         command=_worker_command(layout, plan),
         settings={name: value for name, value in plan.header.settings.items() if name != "device"},
-        scenes=tuple(list_scene_jobs(plan.data, plan.scenes)),
+        scenes=scenes,
         samples=DataSetSamples(plan.data, with_context=plan.model.source.kind == "git"),
         data_root=str(plan.data.root),
         runtime={"id": runtime.id, "file": str(runtime.file)},
