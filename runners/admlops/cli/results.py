@@ -46,7 +46,7 @@ def list_(as_json: bool) -> None:
         return
     if found:
         rows = [_row(_summarise(run)) for run in found]
-        print_table(("run", "model", "variant", "state", "samples", "data", "evaluated", "created"), rows)
+        print_table(("run", "model", "variant", "state", "samples", "failed", "data", "evaluated", "created"), rows)
     else:
         click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
     for one in skipped:
@@ -274,11 +274,11 @@ def _summarise(run: RunFolder) -> dict[str, Any]:
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    failed = f", {one['failed_samples']} failed" if one["failed_samples"] else ""
-    samples = f"{one['complete_samples']}/{one['samples']}{failed}"
+    samples = f"{one['complete_samples']}/{one['samples']}"
     evaluated = "yes" if one["evaluated"] else "no"
     model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
-    return one["run"], model, one["variant"], one["state"], samples, one["data"], evaluated, one["created"]
+    failed = str(one["failed_samples"])
+    return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]
 
 
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:

@@ -24,7 +24,7 @@ class CancelToken:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the run was asked to stop."""
+        """True once the run was asked to stop."""
         return self._event.is_set()
 
     @contextmanager

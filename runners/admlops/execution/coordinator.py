@@ -38,7 +38,7 @@ from admlops.results.run_folder import RunFolder
 WAKE_S = 0.2
 """How often the cancel token is looked at while no event comes."""
 PATIENCE_S = 1.0
-"""What a worker that has failed gets of each: time to heed `stop`, and time to heed TERM."""
+"""The time that a failed worker gets to heed `stop`, and again to heed TERM [s]."""
 
 OnEvent = Callable[[RunEvent], None]
 
@@ -92,7 +92,7 @@ class _SlotState:
         self.device = slot.device.id
         self.attempt: SceneAttempt | None = None
         self.shrink: int | None = None
-        """What the slot's worker was loaded with; None: there is no worker."""
+        """The `shrink` that the slot's worker was loaded with; None: there is no worker."""
         self.is_stopping = False
         self.fixes: list[str] = []
 

@@ -19,7 +19,7 @@ from admlops.health.devices import ComputeDevice
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorOptions:
-    """What a person chose: `devices` as `--devices` takes them, `workers` for each device.
+    """A person's choice: `devices` as `--devices` takes them, `workers` for each device.
 
     `machine` is what `describe_machine` gave, for executors that run here.
     """

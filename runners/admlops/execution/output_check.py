@@ -13,7 +13,7 @@ from admlops.results.record import Outputs
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedOutputs:
-    """What a model's outputs hold.
+    """The contents of a model's outputs.
 
     `required` are the keys of a record that each of its samples must have, `allowed` those that it may have. `classes`
     maps a key to the class names (or element types) that the model may use there; a key that is absent takes any.

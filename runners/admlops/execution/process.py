@@ -29,7 +29,7 @@ ATTEND_S = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to start: `arguments` in `cwd`, with exactly these environment variables."""
+    """A program to start: `arguments` in `cwd`, with exactly these environment variables."""
 
     arguments: Sequence[str]
     cwd: Path

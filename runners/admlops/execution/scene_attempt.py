@@ -78,7 +78,7 @@ class SceneAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class ScenePlan:
-    """What there is to do: the scenes that wait, the longest first, and what is done: (scene, its samples)."""
+    """The scenes that wait, the longest first, and those that are done: (scene, its number of samples)."""
 
     waiting: list[SceneAttempt]
     done_before: list[tuple[str, int]]

@@ -31,7 +31,7 @@ class SceneJob:
 
 
 class SampleSource(Protocol):
-    """Where the content of samples comes from."""
+    """The source of samples' content."""
 
     def read(self, token: str) -> Mapping[str, Any]:
         """Return the sample in the form of docs/architecture.md, with paths relative to the data set's root.
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def worker(self) -> WorkerSpec:
-        """What every worker of the run is."""
+        """The description of every worker of the run."""
         return WorkerSpec(
             model=self.model,
             command=self.command,
@@ -84,7 +84,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """What a worker is, the same in every slot: an executor starts it anywhere.
+    """A worker's description, the same in every slot: an executor starts it anywhere.
 
     `settings` is the payload of the load frame without `device` and `shrink`. `logs` is the folder for workers' logs.
     """
@@ -105,7 +105,7 @@ class RunEvent:
     resumed  a scene was there from before: `samples` of them
     sample   one answer: `samples` is 1, `failure` says why it failed if it did, `inference_time` [s] otherwise
     skip     the rest of a scene was given up: `samples` failed records, `failure`
-    retry    a scene begins anew: `samples` is negative, those that are taken back; `failure` says why
+    retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why
     scene    a scene is whole and on disk
     stop     the run is being stopped because of `failure`
     """

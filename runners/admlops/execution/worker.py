@@ -29,14 +29,14 @@ FATAL: frozenset[FailureClass] = frozenset({"arch", "host_oom", "poisoned"})
 _RAISED = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception)): ?(.*)$")
 _PLACE = re.compile(r'^\s*File "(.+)", line (\d+)')
 PASSING_ERRORS = ("MemoryError", "OSError", "BlockingIOError", "ConnectionError", "TimeoutError")
-"""What an import may raise once and not again."""
+"""Exceptions of an import that may pass: the worker is tried again."""
 
 _M = TypeVar("_M", bound=Message)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerCommand:
-    """What to start: `PYTHON ADAPTER --serve …` in `cwd`, with exactly these environment variables."""
+    """The command of a worker: `PYTHON ADAPTER --serve …` in `cwd`, with exactly these environment variables."""
 
     python: Path
     adapter: Path

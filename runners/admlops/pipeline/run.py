@@ -235,6 +235,8 @@ def _choose_executor(
         ExecutorOptions(devices=request.device, workers=request.workers, machine=machine)
     )
     devices = tuple({slot.device.id: slot.device for slot in executor.slots()}.values())
+    if devices[0].kind == "cpu" and machine["gpus"].get("problem"):
+        say(f"the NVIDIA driver fails ({machine['gpus']['problem']}); the run is on the CPU, as asked")
     for lost in machine["gpus"].get("lost", ()):
         say(f"a GPU of this machine does not answer and is left out: {lost}")
     others = {str(one["name"]) for one in machine["gpus"]["devices"]} - {device.name for device in devices}
@@ -366,7 +368,7 @@ def _worker_command(layout: Layout, plan: RunPlan) -> WorkerCommand:
 
 
 def _working_folder(layout: Layout, model: Model) -> Path:
-    """Where the adapter runs: the root of the model's source, because plugins import relative to it."""
+    """Return the folder that the adapter runs in: the root of the model's source, because plugins import relative to it."""
     if model.source.kind == "embedded":
         return model.folder
     return layout.submodules / (model.source.folder or model.name)

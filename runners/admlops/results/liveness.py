@@ -1,4 +1,4 @@
-"""Whether a run goes on: its header says `running` for ever where the process was killed."""
+"""Telling a run that goes on from one whose process was killed: the header says `running` of both."""
 
 from __future__ import annotations
 

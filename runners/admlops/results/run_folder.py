@@ -3,7 +3,7 @@
 ```
 run.json                    the header, rewritten in one piece
 records/<scene>.jsonl       one record a line; there only when the scene is whole
-records/<scene>.jsonl.part  a scene in progress: never read, written anew on resume
+records/<scene>.jsonl.part  a scene in progress: never read, written again on resume
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes

@@ -26,7 +26,7 @@ class SceneWriter:
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
-        """Begin the file anew. Raises StorageError."""
+        """Begin the file, empty. Raises StorageError."""
         try:
             self._part.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("wb", buffering=SCENE_BUFFER_BYTES)

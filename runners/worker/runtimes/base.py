@@ -6,7 +6,7 @@ from typing import Any, Mapping, Optional
 
 
 class Runtime:
-    """What a library that executes networks knows of its device. This class is for models without such a library."""
+    """A library that executes networks, as far as it knows its device. This class is for models without one."""
 
     name = "none"
 

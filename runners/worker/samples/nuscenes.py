@@ -73,7 +73,7 @@ class Tables:
         return str(self._row("log", self.scene(scene_name)["log_token"])["location"])
 
     def sample(self, token: str) -> Row:
-        """What an adapter gets for one sample; docs/architecture.md shows the shape.
+        """Return one sample as an adapter gets it; docs/architecture.md shows the shape.
 
         Poses are translation [m] and unit quaternion w x y z; intrinsics are in pixels.
         """

@@ -69,7 +69,7 @@ class OpenLane:
         return os.path.join(self.dataroot, split, segment, "info", stamp + SUFFIX)
 
     def sample(self, token: str, info: Optional[Row] = None) -> Row:
-        """What an adapter gets for one frame; docs/architecture.md shows the shape. There is no LiDAR.
+        """Return one frame as an adapter gets it; docs/architecture.md shows the shape. There is no LiDAR.
 
         Args:
             info: the frame's description, if the caller has read it.

@@ -33,7 +33,7 @@ Row = Dict[str, Any]
 
 
 def index_path(dataroot: str, version: str) -> str:
-    """Where the index of a version lies: in the folder of its tables."""
+    """Return the path of a version's index: it lies in the folder of the tables."""
     return os.path.join(os.path.abspath(dataroot), version, FILE_NAME)
 
 
@@ -88,11 +88,11 @@ class SampleIndex:
         return str(self.scene(scene_name)["location"])
 
     def sample(self, token: str) -> Row:
-        """What an adapter gets for one sample; docs/architecture.md shows the shape."""
+        """Return one sample as an adapter gets it; docs/architecture.md shows the shape."""
         return make_paths_absolute(self._decode(self._find(token), 0), self.dataroot)
 
     def context(self, token: str) -> Row:
-        """What lies around a sample, for models that look back.
+        """Return what lies around a sample, for models that look back.
 
         `prev` and `next` are sample tokens or empty; `location` is the map; `lidar_sweeps` and `camera_sweeps`
         (by camera) hold earlier frames of the scene, the newest first, in the form of the sample's own sensors;
