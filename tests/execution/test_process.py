@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -69,7 +68,7 @@ def test_its_processor_time_grows_while_it_computes(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_named_and_leaves_no_descriptor(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(EnvError, match="/no/such/program could not be started"):
         start(tmp_path, "/no/such/program")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -368,7 +368,7 @@ def _worker_command(layout: Layout, plan: RunPlan) -> WorkerCommand:
 
 
 def _working_folder(layout: Layout, model: Model) -> Path:
-    """Return the folder that the adapter runs in: the root of the model's source, because plugins import relative to it."""
+    """Return the adapter's working folder: the root of the model's source, because plugins import relative to it."""
     if model.source.kind == "embedded":
         return model.folder
     return layout.submodules / (model.source.folder or model.name)
