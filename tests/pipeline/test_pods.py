@@ -49,11 +49,11 @@ def test_every_visible_gpu_gets_its_own_worker(pod: Pod) -> None:
     assert (header.device.kind, header.device.name, header.device.ids) == ("cuda", H200, ["cuda:0", "cuda:1"])
     assert (header.runtime, header.coverage) == ("torch", "8 of 8 samples of split mini_val")
 
-    chosen = pod.type(
-        "run", "Chain", "--data", pod.folder / "data", "--run", "one", CUDA_VISIBLE_DEVICES="GPU-00000001"
-    )
+    words = ("run", "Chain", "--data", pod.folder / "data", "--run", "one", "--gpu-memory-limit", "80%")
+    chosen = pod.type(*words, CUDA_VISIBLE_DEVICES="GPU-00000001")
     assert chosen.returncode == 0, chosen.stderr
     assert set(loads(pod.run("one")).values()) == {"cuda:0"}
+    assert pod.run("one").header.settings["gpu_memory_limit_mb"] == 64000
     assert records_digest(pod.run("one")) == records_digest(pod.run("both"))
 
     none = pod.type("run", "Chain", "--data", pod.folder / "data", "--run", "none", CUDA_VISIBLE_DEVICES="")

@@ -133,10 +133,10 @@ class RunCoordinator:
             self._advance(slot)
         while not self._accounting.is_stopping and any(slot.is_busy for slot in self._slots.values()):
             event = self._executor.next_event(WAKE_S)
+            if event is not None:
+                self._handle(event)
             if self._cancel.is_cancelled:
                 self._stop(WorkerFailure(kind="cancelled", message="the run was cancelled"))
-            elif event is not None:
-                self._handle(event)
 
     def _close(self) -> None:
         """End what is left of workers, and write down how they ended."""
