@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Admlops
 from tests.execution.execution_bench import Bench
 
+from admlops.core.errors import EnvError
 from admlops.execution.failures import POLICIES, WorkerFailure, diagnose_failure
 from admlops.results.record import FailureClass
 
@@ -72,3 +73,18 @@ def test_the_command_explains_the_last_failed_run(bench: Bench, admlops: Admlops
     found = json.loads(admlops("doctor", "--json", variables=variables).stdout)
     assert found["diagnosis"]["rule"] == "module-missing"
     assert found["where"].endswith("worker-0.log")
+
+
+def test_an_error_that_ended_a_run_is_told_too(bench: Bench, admlops: Admlops, tmp_path: Path) -> None:
+    with pytest.raises(EnvError):
+        bench.go(python=Path("/no/such/python"))
+    assert bench.run.header.state == "failed"
+    runs = tmp_path / "repository" / "runs"
+    runs.mkdir(parents=True)
+    bench.path.rename(runs / "run")
+    variables = {"ADMLOPS_ENVIRONMENTS": str(tmp_path / "no-environments")}
+    said = admlops("doctor", "run", variables=variables, check=False).stdout
+    assert "run: the run of StandIn was ended by an error" in said
+    assert "/no/such/python could not be started" in said
+    shown = admlops("results", "show", "run", variables=variables).stdout
+    assert "failed: /no/such/python could not be started" in shown
