@@ -102,6 +102,7 @@ def test_a_killed_run_is_shown_as_stopped(pod: Pod) -> None:
     words = ("run", "Chain", "--data", pod.folder / "data", "--device", "cpu", "--option", "pause=0.3", "--run", "k")
     host = subprocess.Popen(pod.command(*words), env=pod.variables, stderr=subprocess.DEVNULL)
     wait_for(pod.folder / "repository" / "runs" / "k" / "records" / "scene-0103.jsonl")
+    host.send_signal(signal.SIGSTOP)  # it holds the lock and gets no further while we look
     assert " running " in pod.type("results", "list").stdout
     host.kill()
     host.wait()
