@@ -26,8 +26,10 @@ from typing import Any
 from instant_adapter import Instant, make_boxes  # a file beside this one
 
 from admlops.core.processes import process_environment
-from admlops.execution.executors.local import execute
-from admlops.execution.scene_job import Job, SceneJob
+from admlops.execution.coordinator import execute
+from admlops.execution.executor import ExecutorOptions
+from admlops.execution.executors.local import LocalExecutor
+from admlops.execution.scene_job import Job, SampleRef, SceneJob
 from admlops.execution.worker import WorkerCommand
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
@@ -70,11 +72,19 @@ def measure_harness(python: Path, samples: int, boxes: int) -> dict[str, Any]:
             cwd=Path(folder),
             variables=process_environment({}),
         )
-        settings = {"device": "cpu", "options": {"boxes": boxes}}
-        job = Job(run=run, model=Instant.name, variant="plain", command=command, settings=settings, scenes=scenes)
+        job = Job(
+            run=run,
+            model=Instant.name,
+            variant="plain",
+            command=command,
+            settings={"options": {"boxes": boxes}},
+            scenes=scenes,
+            samples=Tokens(),
+        )
         before = (_processor_s(resource.RUSAGE_SELF), _processor_s(resource.RUSAGE_CHILDREN))
         with run.lock():
-            summary = execute(job, on_progress=lambda _progress: None)
+            executor = LocalExecutor(ExecutorOptions(devices="cpu"))
+            summary = execute(job, executor=executor, on_event=lambda _event: None)
         after = (_processor_s(resource.RUSAGE_SELF), _processor_s(resource.RUSAGE_CHILDREN))
         times = {event["event"]: event["t"] for event in run.events()}
         size_bytes = sum(path.stat().st_size for path in run.records_path.iterdir())
@@ -99,7 +109,7 @@ def measure_loop(samples: int, boxes: int, *, encode: bool) -> float:
     began = time.perf_counter()
     for scene in _scenes(samples):
         for sample in scene.samples:
-            result = run_sample(adapter, dict(sample), step)
+            result = run_sample(adapter, {"sample_token": sample.token}, step)
             if encode:
                 encode_result(result)
     return samples / (time.perf_counter() - began)
@@ -111,13 +121,22 @@ def _processor_s(who: int) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+class Tokens:
+    """Samples that are tokens alone."""
+
+    def read(self, token: str) -> dict[str, Any]:
+        return {"sample_token": token}
+
+
 def _scenes(samples: int) -> list[SceneJob]:
-    tokens = [
-        {"sample_token": f"{index:032x}", "scene": f"scene-{index // SCENE_SAMPLES:04d}", "index_in_scene": index}
-        for index in range(samples)
+    groups = [range(start, min(start + SCENE_SAMPLES, samples)) for start in range(0, samples, SCENE_SAMPLES)]
+    return [
+        SceneJob(
+            name=f"scene-{number:04d}",
+            samples=tuple(SampleRef(f"{index:032x}", place) for place, index in enumerate(group)),
+        )
+        for number, group in enumerate(groups)
     ]
-    groups = [tokens[start : start + SCENE_SAMPLES] for start in range(0, samples, SCENE_SAMPLES)]
-    return [SceneJob(name=str(group[0]["scene"]), samples=group) for group in groups]
 
 
 def _header(scenes: list[SceneJob]) -> RunHeader:

@@ -9,7 +9,8 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runners"))
 
-from worker.adapter import Adapter, Settings, main
+from worker.adapter import Adapter, Settings
+from worker.main import main
 
 
 def make_boxes(count: int) -> List[Dict[str, Any]]:

@@ -13,7 +13,8 @@ from groundplane.geometry import Camera, read_camera  # noqa: E402
 from groundplane.perception import Memory, Perception, View, perceive  # noqa: E402
 from groundplane.records import detection_record, element_record  # noqa: E402
 
-from worker.adapter import Adapter, DataError, Settings, main  # noqa: E402
+from worker.adapter import Adapter, DataError, Settings  # noqa: E402
+from worker.main import main  # noqa: E402
 
 WORKING_WIDTH = 800  # pixels; wider images are reduced to it, which halves the cost of nuScenes' 1600
 

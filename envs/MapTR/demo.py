@@ -10,7 +10,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import geometric_kernel_attention  # noqa: E402
 
-from worker.adapter import main  # noqa: E402
+from worker.main import main  # noqa: E402
 from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.common.vectors import map_elements  # noqa: E402

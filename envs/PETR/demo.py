@@ -10,7 +10,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 from camera_sweeps import CameraHistory, sweep_entries  # noqa: E402
 
-from worker.adapter import main  # noqa: E402
+from worker.main import main  # noqa: E402
 from worker.mmlab.common.boxes import MMDET3D_017, detection_records  # noqa: E402
 from worker.mmlab.common.infos import context_of, frame_info  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402

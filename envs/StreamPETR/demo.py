@@ -8,7 +8,8 @@ HERE = Path(__file__).resolve().parent
 SUBMODULES = HERE.parents[1] / "submodules"
 sys.path.insert(0, str(HERE.parents[1] / "runners"))
 
-from worker.adapter import Settings, main  # noqa: E402
+from worker.adapter import Settings  # noqa: E402
+from worker.main import main  # noqa: E402
 from worker.mmlab.common.boxes import MMDET3D_1, detection_records  # noqa: E402
 from worker.mmlab.common.infos import context_of, frame_info  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402

@@ -16,7 +16,8 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 import numpy as np  # noqa: E402
 from frames import FramePipeline, make_frame  # noqa: E402
 
-from worker.adapter import Settings, main  # noqa: E402
+from worker.adapter import Settings  # noqa: E402
+from worker.main import main  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_1, stub_compiled  # noqa: E402
 

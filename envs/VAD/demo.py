@@ -16,7 +16,8 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 
 import numpy as np  # noqa: E402
 
-from worker.adapter import DataError, Settings, main  # noqa: E402
+from worker.adapter import DataError, Settings  # noqa: E402
+from worker.main import main  # noqa: E402
 from worker.mmlab.common.boxes import MMDET3D_017, detection_records  # noqa: E402
 from worker.mmlab.common.ego_motion import COMMANDS, FUTURE_STEPS, STEP_S, vad_fields  # noqa: E402
 from worker.mmlab.common.geometry import lidar_plane_to_ego, rotation_matrix  # noqa: E402

@@ -1,4 +1,7 @@
-"""What a model has to say for itself: subclass `Adapter` in `envs/<Model>/demo.py`, and end it with `main`.
+"""The interface of a model: subclass `Adapter` in `envs/<Model>/demo.py`, and call `worker.main.main` with it.
+
+    from worker.adapter import Adapter, DataError, Settings
+    from worker.main import main
 
     class GroundPlane(Adapter):
         name = "GroundPlane"
@@ -11,19 +14,18 @@ The same file then works alone (`demo.py --sample-token T --dataroot D --version
 (`demo.py --serve`, started by the host). Whatever it prints goes to the log and never disturbs the protocol.
 """
 
-import argparse
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Type
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-from worker.samples.nuscenes import DataError
+from worker.samples.errors import DataError
 
-__all__ = ["Adapter", "DataError", "Settings", "main"]
+__all__ = ["Adapter", "DataError", "Settings"]
 
 
 class Settings(NamedTuple):
-    """How the host wants the model built.
+    """How to build the model.
 
-    `device` is torch's way of naming one ("cpu", "cuda:0"). `config` and `checkpoint` are paths, or None for a model
+    `device` is torch's name of one ("cpu", "cuda:0"). `config` and `checkpoint` are paths, or None for a model
     that has none. `gpu_memory_limit_mb` is in megabytes (10⁶ bytes). `shrink` counts how often this scene ran out of
     GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own, and
     `weights`: `random:SEED` in place of a checkpoint; `ema`: `use` or `leave` the moving average in it; `fixes`.
@@ -59,51 +61,19 @@ class Adapter:
         return sample
 
     def forward(self, inputs: Any) -> Any:
-        """The model call, alone: this is what `inference_time` measures."""
+        """Call the model, and do nothing else: this is what `inference_time` measures."""
         raise NotImplementedError
 
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The standard record's outputs, one key a task: `{"detections_3d": [...], "map_elements": [...]}`.
+        """Return the standard record's outputs, one key a task: `{"detections_3d": [...], "map_elements": [...]}`.
 
         Plain JSON (no arrays, no NaN), in metres, m/s and radians, in the ego frame of the sample.
         """
         raise NotImplementedError
 
     def synchronize(self) -> None:
-        """Wait until the device has finished: `torch.cuda.synchronize()` on a GPU, nothing on a CPU."""
+        """Wait until the device has finished. The runtime waits for its own GPU; override this for another device."""
 
     def libraries(self) -> Dict[str, str]:
-        """The libraries that matter to the result, with their versions."""
+        """Return the versions of the libraries that decide the result."""
         return {}
-
-
-def main(adapter: Type[Adapter], arguments: Optional[Sequence[str]] = None) -> int:
-    """Run `adapter` as the command line asks, and return the exit code: 2 for a mistake of the user's."""
-    options = _parser(adapter.name).parse_args(arguments)
-    # Imported here, because both modes need this module.
-    if options.serve:
-        from worker.serve import serve
-
-        return serve(adapter, read_fd=options.read_fd, write_fd=options.write_fd)
-    from worker.standalone import run_one
-
-    return run_one(adapter, options)
-
-
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Run {} on one sample of nuScenes or OpenLane-V2.".format(name))
-    parser.add_argument("--sample-token", help="the sample to run on")
-    parser.add_argument("--dataroot", help="the data set's folder: nuScenes' with samples/, or OpenLane-V2's")
-    parser.add_argument("--version", default="v1.0-mini", help="nuScenes' folder of tables (default: %(default)s)")
-    parser.add_argument("--out", default="-", help="where to write the JSON; - is standard output (default)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda:0, … (default: %(default)s)")
-    parser.add_argument("--config", help="the model's configuration file")
-    parser.add_argument("--checkpoint", help="the model's weights")
-    parser.add_argument("--weights", help="random:SEED draws the weights from a seed instead of a checkpoint")
-    parser.add_argument("--options", help="the model's options as JSON, as settings.options in a run's run.json")
-    parser.add_argument("--variant", default="", help="the variant of the environment this runs in")
-    worker = parser.add_argument_group("as a worker, started by the host")
-    worker.add_argument("--serve", action="store_true", help="speak the frame protocol on two inherited descriptors")
-    worker.add_argument("--read-fd", type=int, default=-1, help="the descriptor requests come from")
-    worker.add_argument("--write-fd", type=int, default=-1, help="the descriptor answers go to")
-    return parser

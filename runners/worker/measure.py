@@ -1,12 +1,12 @@
-"""One sample through an adapter, with its times."""
+"""Running one sample through an adapter, and its times."""
 
-import math
 import time
 from typing import Any, Dict, Optional
 
 from worker import compact_json
-from worker import memory as gpu
 from worker.adapter import Adapter
+from worker.runtimes.base import Runtime
+from worker.samples.form import find_non_finite
 from worker.wire import MAX_PAYLOAD_BYTES
 
 
@@ -15,23 +15,28 @@ class OutputError(Exception):
 
 
 class Step:
-    """Where `run_sample` is, so that an exception can be told from the step it came from."""
+    """The step that `run_sample` is at: it tells which step an exception came from."""
 
     def __init__(self) -> None:
         self.preparing = False
 
 
-def run_sample(adapter: Adapter, sample: Dict[str, Any], step: Step) -> Dict[str, Any]:
+def run_sample(
+    adapter: Adapter, sample: Dict[str, Any], step: Step, runtime: Optional[Runtime] = None
+) -> Dict[str, Any]:
     """Prepare, forward, convert. Returns the sample's token, two times [s], peak GPU memory [MB] and the outputs."""
-    gpu.reset_peak()
+    runtime = runtime or Runtime()
+    runtime.reset_peak()
     began = time.perf_counter()
     step.preparing = True
     inputs = adapter.prepare(sample)
     step.preparing = False
     adapter.synchronize()
+    runtime.synchronize()
     called = time.perf_counter()
     raw = adapter.forward(inputs)
     adapter.synchronize()
+    runtime.synchronize()
     returned = time.perf_counter()
     outputs = adapter.convert(raw, sample)
     ended = time.perf_counter()
@@ -39,13 +44,13 @@ def run_sample(adapter: Adapter, sample: Dict[str, Any], step: Step) -> Dict[str
         "sample_token": sample["sample_token"],
         "inference_time": returned - called,
         "end_to_end_time": ended - began,
-        "gpu_memory_used": gpu.peak_mb(),
+        "gpu_memory_used": runtime.peak_mb(),
         "outputs": outputs,
     }
 
 
 def encode_result(result: Dict[str, Any]) -> bytes:
-    """The result as JSON. Raises OutputError for what is not a number, not plain JSON or too large for a frame."""
+    """Return the result as JSON. Raises OutputError for NaN, for what is not plain JSON or too large for a frame."""
     if not isinstance(result["outputs"], dict):
         raise OutputError("convert() returned {}, not a dictionary".format(type(result["outputs"]).__name__))
     try:
@@ -60,19 +65,3 @@ def encode_result(result: Dict[str, Any]) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise OutputError("outputs of {} bytes are over the limit of {}".format(len(payload), MAX_PAYLOAD_BYTES))
     return payload
-
-
-def find_non_finite(value: Any, path: str) -> Optional[str]:
-    """The path of the first NaN or infinity, such as `outputs.detections_3d[3].confidence`."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else path
-    pairs = []  # type: list[tuple[str, Any]]
-    if isinstance(value, dict):
-        pairs = [("{}.{}".format(path, key), item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
-        pairs = [("{}[{}]".format(path, index), item) for index, item in enumerate(value)]
-    for place, item in pairs:
-        found = find_non_finite(item, place)
-        if found:
-            return found
-    return None

@@ -1,4 +1,4 @@
-"""The worker: an adapter behind the frame protocol, for as many scenes as the host hands over.
+"""The worker: serves an adapter over the wire format, for as many scenes as the host hands over.
 
 Three threads. The main one runs the adapter and writes results. One reads requests, so that a stop or the host's death
 is seen while a sample runs. One says `alive` every two seconds, which tells a long call from a frozen process.
@@ -18,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional, Type
 
-from worker import memory as gpu
 from worker.adapter import Adapter, Settings
 from worker.failures import classify, describe
 from worker.measure import Step, encode_result, run_sample
+from worker.runtimes.base import Runtime, load_runtime
+from worker.samples.form import make_paths_absolute
 from worker.wire import (
     ALIVE,
     FAILED,
@@ -74,11 +75,13 @@ class Stopped(Exception):  # noqa: N818  a request, not an error
     """The host asked the worker to end."""
 
 
-class Worker:
+class Server:
     """Runs one adapter as the host asks."""
 
     def __init__(self, adapter: Type[Adapter], channel: Channel) -> None:
         self._adapter = adapter()
+        self._runtime = Runtime()
+        self._data_root = ""
         self._channel = channel
         self._requests = queue.Queue()  # type: queue.Queue[Frame]
         self._stopping = threading.Event()
@@ -123,13 +126,17 @@ class Worker:
         )
 
     def _load(self) -> None:
-        settings = Settings(**self._next(LOAD))
+        request = self._next(LOAD)
+        settings = Settings(**{name: request[name] for name in Settings._fields if name in request})
+        self._data_root = request.get("data_root") or ""
+        self._runtime = load_runtime(request.get("runtime"))
+        self._runtime.use_device(settings.device)
         fixes = self._adapter.load(settings) or []
         # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
         gc.collect()
         gc.freeze()
-        gpu.limit_memory(settings.device, settings.gpu_memory_limit_mb)
-        self._channel.send(READY, {"fixes": list(fixes), "device_name": gpu.device_name(settings.device)})
+        self._runtime.limit_memory(settings.device, settings.gpu_memory_limit_mb)
+        self._channel.send(READY, {"fixes": list(fixes), "device_name": self._runtime.device_name(settings.device)})
 
     def _run_scene(self, request: Dict[str, Any]) -> bool:
         """Every sample in order. False after a failure that leaves this process of no use."""
@@ -142,7 +149,7 @@ class Worker:
         for sample in samples:
             if self._stopping.is_set():
                 raise Stopped
-            if self._run_sample(sample) in FATAL:
+            if self._run_sample(make_paths_absolute(sample, self._data_root)) in FATAL:
                 return False
         self._channel.send(SCENE_DONE, {"scene": scene, "samples": len(samples)})
         return True
@@ -151,7 +158,7 @@ class Worker:
         """Send the sample's result, or why there is none; returns the failure class or None."""
         step = Step()
         try:
-            payload = encode_result(run_sample(self._adapter, sample, step))
+            payload = encode_result(run_sample(self._adapter, sample, step, self._runtime))
         except Exception as error:  # noqa: BLE001  as above; SystemExit and a signal end the worker, and the host sees it
             kind = classify(error, preparing=step.preparing)
             self._report(error, sample["sample_token"], kind)
@@ -202,7 +209,7 @@ def serve(adapter: Type[Adapter], *, read_fd: int, write_fd: int) -> int:
         return 2
     die_with_parent()
     try:
-        return Worker(adapter, Channel(read_fd, write_fd)).run()
+        return Server(adapter, Channel(read_fd, write_fd)).run()
     except ProtocolError as error:
         sys.stderr.write("{}\n".format(error))
         return EXIT_PROTOCOL

@@ -10,7 +10,8 @@ from typing import Any, Dict, Type
 from worker.adapter import Adapter, Settings
 from worker.failures import classify, describe
 from worker.measure import Step, encode_result, run_sample
-from worker.samples.nuscenes import DataError
+from worker.runtimes.base import load_runtime
+from worker.samples.errors import DataError
 from worker.samples.openlane import OpenLane, find_version, list_versions
 from worker.samples.sample_index import SampleIndex, open_samples
 from worker.wire import write_all
@@ -59,11 +60,12 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         variant=options.variant,
         options=_model_options(options),
     )
-    step = Step()
+    step, runtime = Step(), load_runtime(None)
     try:
+        runtime.use_device(options.device)
         adapter.load(settings)
         adapter.start_scene(sample["scene"])
-        return encode_result(run_sample(adapter, sample, step))
+        return encode_result(run_sample(adapter, sample, step, runtime))
     except DataError:
         raise
     except Exception as error:  # an adapter may raise anything; this is the process's edge
@@ -75,7 +77,7 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
 
 
 def _model_options(options: argparse.Namespace) -> Dict[str, Any]:
-    """What `--options` and `--weights` say. Raises UserError for what is no JSON object."""
+    """Read `--options` and `--weights`. Raises UserError for what is no JSON object."""
     try:
         own = json.loads(options.options or "{}")
     except ValueError as error:
@@ -86,7 +88,7 @@ def _model_options(options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _read_sample(options: argparse.Namespace) -> Dict[str, Any]:
-    """The sample, with its context where the data set is indexed."""
+    """Read the sample, with its context where the data set is indexed."""
     if list_versions(options.dataroot):
         version = find_version(options.dataroot, options.sample_token)
         return OpenLane(options.dataroot, version).sample(options.sample_token)

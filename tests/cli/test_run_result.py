@@ -7,16 +7,16 @@ from tests.execution.execution_bench import make_header
 
 from admlops.cli.run import _raise_for
 from admlops.core.errors import AdmlopsError
-from admlops.execution.failures import Trouble
+from admlops.execution.failures import WorkerFailure
 from admlops.execution.scene_job import Summary
 from admlops.results.record import FailureClass
 
 
 @pytest.mark.parametrize(("kind", "code"), [("data", 2), ("model", 1), ("crash", 1)])
 def test_what_stops_a_start_decides_the_exit_code(kind: FailureClass, code: int) -> None:
-    trouble = Trouble(kind=kind, message="half.pth does not fit the model", starting=True)
-    summary = Summary(state="failed", ok=0, failed=0, remaining=3, retries=0, stopped_by=trouble)
+    failure = WorkerFailure(kind=kind, message="half.pth does not fit the model", starting=True)
+    summary = Summary(state="failed", ok=0, failed=0, remaining=3, retries=0, stopped_by=failure)
     with pytest.raises(AdmlopsError, match=r"half\.pth does not fit the model; 3 samples remain") as caught:
         _raise_for(summary, make_header({"a": 3}, model="PETR"))
     assert caught.value.exit_code == code
-    assert trouble.hint in (caught.value.hint or "")
+    assert failure.hint in (caught.value.hint or "")

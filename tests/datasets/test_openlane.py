@@ -275,7 +275,7 @@ def test_one_frame_without_a_host(root: Path, tmp_path: Path) -> None:
     runners = Path(__file__).parents[2] / "runners"
     demo.write_text(
         f"import sys\nsys.path.insert(0, {str(runners)!r})\n"
-        "from worker.adapter import Adapter, main\n"
+        "from worker.adapter import Adapter\nfrom worker.main import main\n"
         "class Counter(Adapter):\n"
         "    def load(self, settings): return []\n"
         "    def forward(self, sample): return len(sample['cameras'])\n"

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from admlops.core.processes import process_environment
+from admlops.execution.cancel import CancelToken
+from admlops.execution.coordinator import execute
 from admlops.execution.deadlines import Deadlines
-from admlops.execution.executors.local import execute
+from admlops.execution.executor import Executor, ExecutorOptions
+from admlops.execution.executors.local import LocalExecutor
 from admlops.execution.process_cleanup import find_processes
-from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
+from admlops.execution.scene_job import Job, RunEvent, SampleRef, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Record
@@ -26,14 +29,17 @@ PATIENT = Deadlines(start_s=60, call_s=60, silence_s=60, total_s=300)
 def make_scenes(shape: Mapping[str, int]) -> list[SceneJob]:
     """Scenes of so many samples, with tokens such as `a-0`."""
     return [
-        SceneJob(
-            name=name,
-            samples=[
-                {"sample_token": f"{name}-{index}", "scene": name, "index_in_scene": index} for index in range(count)
-            ],
-        )
+        SceneJob(name=name, samples=tuple(SampleRef(f"{name}-{index}", index) for index in range(count)))
         for name, count in shape.items()
     ]
+
+
+class PlainSamples:
+    """Samples that say no more than which they are."""
+
+    def read(self, token: str) -> Mapping[str, Any]:
+        scene, _, index = token.rpartition("-")
+        return {"sample_token": token, "scene": scene, "index_in_scene": int(index)}
 
 
 def make_header(shape: Mapping[str, int], *, name: str = "run", **changes: Any) -> RunHeader:
@@ -58,7 +64,7 @@ class Bench:
     folder: Path
     shape: dict[str, int] = field(default_factory=lambda: {"a": 4, "b": 4, "c": 4})
     summary: Summary | None = None
-    progress: list[Progress] = field(default_factory=list)
+    progress: list[RunEvent] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -76,6 +82,9 @@ class Bench:
         workers: int = 1,
         deadlines: Deadlines = PATIENT,
         python: Path = Path(sys.executable),
+        devices: str = "cpu",
+        executor: Executor | None = None,
+        cancel: CancelToken | None = None,
         **more: Any,
     ) -> Summary:
         """Execute with a stand-in that has `options`, or with the raw worker that behaves as `raw` says."""
@@ -90,14 +99,14 @@ class Bench:
                 cwd=self.folder,
                 variables=process_environment({"BEHAVIOUR": raw}),
             ),
-            settings={"device": "cpu", "options": dict(options or {})},
+            settings={"options": dict(options or {})},
             scenes=make_scenes(self.shape),
-            workers=workers,
             deadlines=deadlines,
-            **{"grace_s": 0.3, **more},
+            **{"grace_s": 0.3, "samples": PlainSamples(), **more},
         )
+        runner = executor or LocalExecutor(ExecutorOptions(devices=devices, workers=workers))
         with run.lock():
-            self.summary = execute(job, on_progress=self.progress.append)
+            self.summary = execute(job, executor=runner, on_event=self.progress.append, cancel=cancel)
         return self.summary
 
     def records(self) -> list[Record]:

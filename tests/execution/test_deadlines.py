@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from admlops.core.errors import UsageError
-from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
+from admlops.execution.deadlines import BUSY_CALLS, DEFAULT_DEADLINES, DeadlineClock, Deadlines
 
-GOOD = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}
+GOOD: dict[str, Any] = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}
 
 
 @pytest.mark.parametrize("missing", list(GOOD))
@@ -38,3 +38,38 @@ def test_the_limit_for_a_sample_can_be_changed_alone() -> None:
     assert changed.start_s == DEFAULT_DEADLINES.start_s
     with pytest.raises(UsageError, match="call_s"):
         DEFAULT_DEADLINES.with_call(-1.0)
+
+
+class Processor:
+    """A process's processor time, as a test sets it."""
+
+    used_s = 0.0
+
+    def __call__(self) -> float:
+        return self.used_s
+
+
+def test_a_call_that_computes_gets_more_time_and_not_for_ever() -> None:
+    processor = Processor()
+    clock = DeadlineClock(Deadlines(start_s=10, call_s=10, silence_s=1e6, total_s=1e6), 0.0, processor_s=processor)
+    clock.note_ready(0.0)
+    now = 0.0
+    while clock.overdue(now) is None:
+        now += 1.0
+        processor.used_s += 0.5
+    assert now == 10 * BUSY_CALLS + 1
+    assert "extended to 120 s while it computed" in (clock.overdue(now) or "")
+    assert "INFERENCE_TIMEOUT" in (clock.overdue(now) or "")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_call_that_does_not_compute_or_has_a_limit_of_its_own_ends_in_time(own: bool) -> None:
+    processor = Processor()
+    limits = Deadlines(start_s=10, call_s=10, silence_s=1e6, total_s=1e6)
+    clock = DeadlineClock(limits.with_call(10) if own else limits, 0.0, processor_s=processor)
+    clock.note_ready(0.0)
+    now = 0.0
+    while clock.overdue(now) is None:
+        now += 1.0
+        processor.used_s += 1.0 if own else 0.001
+    assert now == 11

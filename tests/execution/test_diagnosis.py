@@ -9,15 +9,16 @@ import pytest
 from tests.conftest import Admlops
 from tests.execution.execution_bench import Bench
 
-from admlops.execution.failures import POLICIES, Trouble, recognise
+from admlops.core.errors import EnvError
+from admlops.execution.failures import POLICIES, WorkerFailure, diagnose_failure
 from admlops.results.record import FailureClass
 
 LIBGL = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
 
 
-def recognised(kind: FailureClass, **facts: object) -> Trouble:
-    trouble = Trouble(kind=kind, **{"message": "the worker ended by itself with exit code 1", **facts})  # type: ignore[arg-type]
-    return recognise(trouble, model="MapTR", python=Path("/nowhere/bin/python"))
+def diagnosed(kind: FailureClass, **facts: object) -> WorkerFailure:
+    failure = WorkerFailure(kind=kind, **{"message": "the worker ended by itself with exit code 1", **facts})  # type: ignore[arg-type]
+    return diagnose_failure(failure, model="MapTR", python=Path("/nowhere/bin/python"))
 
 
 def test_a_worker_that_cannot_import_says_what_is_missing(bench: Bench) -> None:
@@ -31,31 +32,31 @@ def test_a_worker_that_cannot_import_says_what_is_missing(bench: Bench) -> None:
 
 def test_a_failure_that_is_not_known_keeps_its_class_advice(bench: Bench) -> None:
     summary = bench.go({"behaviour": "exit_3", "at": "b-1"})
-    assert summary.troubles[0].hint == POLICIES["crash"].hint
+    assert summary.failures[0].hint == POLICIES["crash"].hint
     assert bench.events("failure")[0]["rule"] is None
 
 
 def test_the_log_of_a_crash_is_looked_at() -> None:
-    trouble = recognised("crash", detail=f"Traceback …\n{LIBGL}", starting=True)
-    assert "libgl1" in trouble.hint
-    assert trouble.for_record().message.endswith("which opencv-python wants and opencv-python-headless does not")
-    assert trouble.for_record().hint == trouble.hint
+    failure = diagnosed("crash", detail=f"Traceback …\n{LIBGL}", starting=True)
+    assert "libgl1" in failure.hint
+    assert failure.for_record().message.endswith("which opencv-python wants and opencv-python-headless does not")
+    assert failure.for_record().hint == failure.hint
 
 
 def test_a_failure_while_running_is_not_explained_by_a_rule_about_starting() -> None:
     said = "ModuleNotFoundError: No module named 'shapely'"
-    assert recognised("model", message=said, starting=True).diagnosis is not None
-    assert recognised("model", message=said, starting=False).diagnosis is None
+    assert diagnosed("model", message=said, starting=True).diagnosis is not None
+    assert diagnosed("model", message=said, starting=False).diagnosis is None
 
 
 def test_the_signal_counts() -> None:
-    assert "full disk" in recognised("crash", signal="SIGBUS").summary
-    assert recognised("crash", signal="SIGSEGV").diagnosis is None
+    assert "full disk" in diagnosed("crash", signal="SIGBUS").summary
+    assert diagnosed("crash", signal="SIGSEGV").diagnosis is None
 
 
 @pytest.mark.parametrize("kind", ["hang", "cuda_oom", "host_oom", "data", "protocol", "cancelled", "poisoned"])
 def test_classes_that_say_enough_are_left_alone(kind: FailureClass) -> None:
-    assert recognised(kind, detail=LIBGL, starting=True).hint == POLICIES[kind].hint
+    assert diagnosed(kind, detail=LIBGL, starting=True).hint == POLICIES[kind].hint
 
 
 def test_the_command_explains_the_last_failed_run(bench: Bench, admlops: Admlops, tmp_path: Path) -> None:
@@ -66,9 +67,24 @@ def test_the_command_explains_the_last_failed_run(bench: Bench, admlops: Admlops
     variables = {"ADMLOPS_ENVIRONMENTS": str(tmp_path / "no-environments")}
     for arguments in ((), ("run",)):
         said = admlops("doctor", *arguments, variables=variables).stdout
-        assert "run: a worker of StandIn failed (crash)" in said
+        assert "run: a worker of StandIn failed (model)" in said
         assert "no_such_module_anywhere is not in the environment (rule module-missing)" in said
         assert "→ admlops env verify StandIn" in said
     found = json.loads(admlops("doctor", "--json", variables=variables).stdout)
     assert found["diagnosis"]["rule"] == "module-missing"
     assert found["where"].endswith("worker-0.log")
+
+
+def test_an_error_that_ended_a_run_is_told_too(bench: Bench, admlops: Admlops, tmp_path: Path) -> None:
+    with pytest.raises(EnvError):
+        bench.go(python=Path("/no/such/python"))
+    assert bench.run.header.state == "failed"
+    runs = tmp_path / "repository" / "runs"
+    runs.mkdir(parents=True)
+    bench.path.rename(runs / "run")
+    variables = {"ADMLOPS_ENVIRONMENTS": str(tmp_path / "no-environments")}
+    said = admlops("doctor", "run", variables=variables, check=False).stdout
+    assert "run: the run of StandIn was ended by an error" in said
+    assert "/no/such/python could not be started" in said
+    shown = admlops("results", "show", "run", variables=variables).stdout
+    assert "failed: /no/such/python could not be started" in shown

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from tests.execution.execution_bench import PATIENT, Bench
 
+from admlops.cli.signals import cancel_on_signals
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.failures import POLICIES
 from admlops.results.record import FailureClass
@@ -144,7 +147,7 @@ def test_a_lost_worker_is_replaced_once_then_the_scene_is_skipped(
     failure = bench.records()[5].metadata.failure
     assert failure
     assert words in failure.message
-    assert [trouble.kind for trouble in summary.troubles] == [kind]
+    assert [failure.kind for failure in summary.failures] == [kind]
     assert "--- worker 0, start 2" in bench.log()
     assert bench.living() == []
 
@@ -164,7 +167,7 @@ def test_a_second_try_gives_the_records_of_an_undisturbed_run(bench: Bench, tmp_
 
 def test_the_last_words_of_a_crash_are_kept(bench: Bench) -> None:
     summary = bench.go({"behaviour": "exit_3", **FLAWED_SAMPLE})
-    assert "the last words" in summary.troubles[0].detail
+    assert "the last words" in summary.failures[0].detail
     assert "the last words" in bench.events("failure")[0]["detail"]
     assert "the last words" in bench.log()
 
@@ -263,7 +266,6 @@ def test_a_broken_protocol_stops_the_run(bench: Bench, raw: str, kind: str, word
     [
         ("nothing", "hang", "the model was not loaded within 1 s (the start deadline)", QUICK_START),
         ("exit_at_once", "crash", "exit code 0", PATIENT),
-        ("import_error", "crash", "exit code 1", PATIENT),
     ],
 )
 def test_a_worker_that_cannot_start_is_tried_twice_then_the_run_stops(
@@ -275,6 +277,52 @@ def test_a_worker_that_cannot_start_is_tried_twice_then_the_run_stops(
     assert summary.stopped_by
     assert words in summary.stopped_by.message
     assert summary.remaining == 12
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"), [("import_error", "ModuleNotFoundError: No module named"), ("syntax_error", "SyntaxError:")]
+)
+def test_an_adapter_that_cannot_be_imported_is_told_as_such_and_not_tried_again(
+    bench: Bench, raw: str, words: str
+) -> None:
+    summary = bench.go(raw=raw)
+    assert bench.failures() == [("model", "stop")]
+    assert summary.state == "failed"
+    assert summary.stopped_by
+    assert f"the adapter cannot be imported: {words}" in summary.stopped_by.message
+    assert "raw.py, line" in summary.stopped_by.message
+
+
+def test_a_worker_that_computes_on_the_cpu_for_longer_than_a_call_is_no_hang(bench: Bench) -> None:
+    summary = bench.go({"behaviour": "spin", "spin_s": 4.0, **FLAWED_SAMPLE}, deadlines=QUICK_CALL)
+    assert (summary.state, summary.ok, summary.retries) == ("complete", 12, 0)
+
+
+def test_a_limit_of_the_users_own_is_not_extended(bench: Bench) -> None:
+    bench.shape = {"b": 2}
+    summary = bench.go({"behaviour": "spin", **FLAWED_SAMPLE}, deadlines=PATIENT.with_call(1.5))
+    assert bench.failures() == [("hang", "retry"), ("hang", "skip_scene")]
+    assert "INFERENCE_TIMEOUT" in summary.failures[0].message
+
+
+def test_a_kill_by_hand_is_no_want_of_memory_though_the_kernel_kills_elsewhere(
+    bench: Bench, small_cgroup: Path
+) -> None:
+    """The machine's count of kills rises while the worker lives that is then killed by hand."""
+    group = str(small_cgroup / "cgroup.procs")
+    eater = (
+        "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); a = [os.urandom(1 << 26) for _ in range(9)]"
+    )
+    codes: list[int] = []
+
+    def kill_another(step: Any) -> None:
+        if step.kind == "sample" and not codes:
+            codes.append(subprocess.run([sys.executable, "-c", eater, group], check=False).returncode)
+
+    bench.progress = _Watched(kill_another)
+    bench.go({"behaviour": "kill", "pause_s": 0.3, **FLAWED_SAMPLE})
+    assert codes == [-signal.SIGKILL]
+    assert bench.failures() == [("crash", "retry"), ("crash", "skip_scene")]
 
 
 def test_an_import_error_is_in_the_log_and_the_summary(bench: Bench) -> None:
@@ -317,7 +365,8 @@ def test_a_signal_cancels_and_the_run_goes_on_later(bench: Bench, number: int) -
     seen: list[Any] = []
     before = signal.getsignal(number)  # a shell's background job has SIGINT ignored, for instance
     bench.progress = _Watched(interrupt)
-    summary = bench.go({"pause_s": 0.05}, workers=2)
+    with cancel_on_signals() as token:
+        summary = bench.go({"pause_s": 0.05}, workers=2, cancel=token)
     assert (summary.state, bench.run.header.state) == ("cancelled", "cancelled")
     assert summary.remaining > 0
     assert bench.living() == []

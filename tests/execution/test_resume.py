@@ -165,9 +165,3 @@ def test_an_error_in_the_progress_display_ends_the_workers(bench: Bench) -> None
     assert bench.living() == []
     bench.progress = []
     assert bench.go().state == "complete"
-
-
-def test_devices_are_dealt_out_in_turn(bench: Bench) -> None:
-    assert bench.go(workers=2, devices=("cpu", "cuda:7")).state == "complete"
-    ready = {event["worker"]: event["device_name"] for event in bench.events("worker_ready")}
-    assert ready == {0: "cpu", 1: "cuda:7"}

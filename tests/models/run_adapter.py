@@ -21,9 +21,9 @@ import numpy as np  # noqa: E402
 from inside_model import load_adapter, read_request  # noqa: E402
 from trace_modules import traced  # noqa: E402
 
-from worker import memory as gpu  # noqa: E402
 from worker.adapter import Settings  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402
+from worker.runtimes.base import load_runtime  # noqa: E402
 from worker.samples.openlane import OpenLane  # noqa: E402
 from worker.samples.sample_index import SampleIndex  # noqa: E402
 
@@ -50,8 +50,9 @@ def main() -> None:
             for head, given in heads.items():
                 arrays.update(name_arrays(f"{number}/head.{head}", given))
     times["peak_host_mb"] = peak_host_mb()
-    times["peak_gpu_mb"] = gpu.peak_mb()
-    times["device"] = gpu.device_name(wanted.get("device", "cpu"))
+    runtime = load_runtime(None)
+    times["peak_gpu_mb"] = runtime.peak_mb()
+    times["device"] = runtime.device_name(wanted.get("device", "cpu"))
     times["libraries"] = adapter.libraries()
     arrays["times"] = np.array(json.dumps(times))
     np.savez(wanted["out"], **arrays)

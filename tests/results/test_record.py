@@ -14,7 +14,7 @@ from tests.documents import key_paths
 
 from admlops.core.errors import RecordError
 from admlops.core.paths import find_layout
-from admlops.results.record import TASK_KEYS, Outputs, decode_record, encode_record, make_record, record_schema
+from admlops.results.record import Outputs, decode_record, encode_record, make_record, record_schema, task_keys
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 
@@ -241,7 +241,7 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
         metadata.pop("failure", None)
     else:
         metadata.setdefault("failure", {"class": "data", "message": "m", "hint": "h"})
-        for key in TASK_KEYS:
+        for key in task_keys():
             document.pop(key, None)
     if "lane_graph" in document:
         graph = document["lane_graph"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from admlops.core.errors import RecordError, StorageError, UsageError
-from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import (
     Box3D,
     Detection3D,
@@ -221,6 +224,95 @@ def test_going_on_with_something_else_is_refused(run: RunFolder, changes: dict[s
         RunFolder.resume(run.path, msgspec.structs.replace(HEADER, **changes))
     assert key in caught.value.message
     assert caught.value.hint
+
+
+def on(kind: Literal["cuda", "cpu"], name: str, **more: Any) -> RunHeader:
+    device = DeviceInfo(kind=kind, name=name, ids=[kind])
+    return msgspec.structs.replace(HEADER, device=device, **more)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (on("cuda", "H200"), on("cuda", "A100"), "device was 'H200' and is 'A100' now"),
+        (on("cuda", "H200"), on("cpu", "EPYC"), "device was 'cuda' and is 'cpu' now"),
+        # Headers from before devices were recorded.
+        (
+            msgspec.structs.replace(HEADER, settings={**HEADER.settings, "device": "cuda:0"}),
+            on("cuda", "A100"),
+            "'H200'",
+        ),
+        (HEADER, on("cuda", "H200"), "device was 'cpu' and is 'cuda' now"),
+    ],
+)
+def test_another_model_of_gpu_is_refused_with_what_to_do(
+    tmp_path: Path, before: RunHeader, now: RunHeader, words: str
+) -> None:
+    path = tmp_path / "r"
+    RunFolder.create(path, before)
+    with pytest.raises(UsageError, match=re.escape(words)) as caught:
+        RunFolder.resume(path, now)
+    assert "go on" in caught.value.hint
+    assert "leave --resume out" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (on("cuda", "H200"), on("cuda", "H200", settings={**HEADER.settings, "device": "cuda:3"})),
+        (on("cpu", "EPYC"), on("cpu", "Xeon")),
+        (HEADER, on("cpu", "EPYC")),
+        (msgspec.structs.replace(HEADER, settings={**HEADER.settings, "device": "cuda:0"}), on("cuda", "H200")),
+    ],
+)
+def test_another_card_of_the_same_model_goes_on(tmp_path: Path, before: RunHeader, now: RunHeader) -> None:
+    RunFolder.create(tmp_path / "r", before)
+    run = RunFolder.resume(tmp_path / "r", now)
+    run.relocate(now)
+    run.begin()
+    assert RunFolder.open(tmp_path / "r").header.device == now.device
+
+
+def test_files_are_compared_by_content_where_it_was_recorded(tmp_path: Path) -> None:
+    def with_files(folder: str, config: str) -> RunHeader:
+        provenance = msgspec.structs.replace(HEADER.provenance, checkpoint_sha256="c" * 64, config_sha256=config)
+        places = {"config": f"{folder}/c.py", "checkpoint": f"{folder}/w.pth"}
+        return msgspec.structs.replace(HEADER, provenance=provenance, settings={**HEADER.settings, **places})
+
+    RunFolder.create(tmp_path / "r", with_files("/one", "a"))
+    RunFolder.resume(tmp_path / "r", with_files("/two", "a"))
+    with pytest.raises(UsageError, match=r"the content of /two/c\.py was 'a' and is 'b' now"):
+        RunFolder.resume(tmp_path / "r", with_files("/two", "b"))
+
+
+def test_a_refused_resume_never_advises_itself(tmp_path: Path) -> None:
+    typed = "admlops run GroundPlane --run r --resume"
+    begun = msgspec.structs.replace(HEADER, options={"command": "admlops run GroundPlane --run r"})
+    RunFolder.create(tmp_path / "r", begun)
+    for changes in ({"adapter": "x"}, {"settings": {**HEADER.settings, "new": 1}}):
+        now = msgspec.structs.replace(HEADER, options={"command": typed}, **changes)
+        with pytest.raises(UsageError) as caught:
+            RunFolder.resume(tmp_path / "r", now)
+        assert typed not in caught.value.hint
+
+
+def test_a_run_that_goes_on_is_running_and_one_whose_process_is_gone_is_stopped(run: RunFolder) -> None:
+    assert RunFolder.open(run.path).observe_state() == "stopped"
+    with run.lock():
+        run.begin()
+        assert RunFolder.open(run.path).observe_state() == "running"
+    assert RunFolder.open(run.path).observe_state() == "stopped"
+    run.end("failed", error="the disk is full")
+    assert RunFolder.open(run.path).observe_state() == "failed"
+
+
+def test_a_run_on_another_machine_goes_on_while_it_writes(run: RunFolder) -> None:
+    run.append_event("run_started", host="another machine", pid=1)
+    run.telemetry_path.write_text("{}\n")
+    assert run.observe_state() == "running"
+    long_ago = time.time() - 3600
+    os.utime(run.telemetry_path, (long_ago, long_ago))
+    assert run.observe_state() == "stopped"
 
 
 @pytest.mark.parametrize(

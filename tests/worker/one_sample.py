@@ -8,7 +8,8 @@ from typing import Any, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners"))
 
-from worker.adapter import Adapter, DataError, Settings, main
+from worker.adapter import Adapter, DataError, Settings
+from worker.main import main
 
 
 class OneSample(Adapter):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from admlops.catalog.runtimes import Runtime
 from admlops.catalog.tasks import Task
 from admlops.core.registry import Registry
 
@@ -107,3 +108,6 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
         "latency": "admlops.evaluation.latency.declarations:LATENCY",
     },
 )
+
+RUNTIMES: Registry[Runtime] = Registry("runtime", {"torch": "admlops.catalog.runtimes:TORCH"})
+"""What executes a network."""

@@ -48,6 +48,7 @@ def compare(
     from admlops.catalog import list_models
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
+    from admlops.cli.signals import cancel_on_signals
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
@@ -57,19 +58,19 @@ def compare(
     chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
     if not chosen:
         raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
-    request = make_request(layout, model=chosen[0], options=options)
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    done = compare_models(
-        layout,
-        chosen,
-        request,
-        target=target,
-        fresh=fresh,
-        say=lambda line: click.echo(line, err=True),
-        show_progress=show_progress,
-        random_weights=random_weights,
-        also=also,
-    )
+    with cancel_on_signals() as cancel:
+        done = compare_models(
+            layout,
+            chosen,
+            make_request(layout, model=chosen[0], options=options, cancel=cancel),
+            target=target,
+            fresh=fresh,
+            say=lambda line: click.echo(line, err=True),
+            show_progress=show_progress,
+            random_weights=random_weights,
+            also=also,
+        )
     show_comparison(done, as_json=as_json)
 
 

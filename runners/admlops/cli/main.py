@@ -7,8 +7,9 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping
-from typing import ClassVar, NoReturn
+import tempfile
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -34,32 +35,6 @@ COMMANDS = {
 """name: (module:attribute, the line that `admlops --help` shows)"""
 
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-class LogLevel(click.ParamType[str]):
-    """One of LOG_LEVELS, or what other software means by one: WARN, CRITICAL, TRACE, 20."""
-
-    name = "level"
-    _others: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("trace", "verbose", "all", "notset"), "debug"),
-        **dict.fromkeys(("notice", "success", "default"), "info"),
-        "warn": "warning",
-        **dict.fromkeys(("critical", "fatal", "off", "none", "silent", "quiet"), "error"),
-    }
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = value.strip().lower()
-        if text.isdigit():  # Python's numbers: 10 debug, 20 info, 30 warning, 40 error
-            return LOG_LEVELS[min(max(int(text) // 10, 1), 4) - 1]
-        level = self._others.get(text, text)
-        if level not in LOG_LEVELS:
-            if value == os.environ.get("LOG_LEVEL") and "--log-level" not in " ".join(sys.argv):
-                return "warning"  # set for other software, and no reason to stop
-            self.fail(f"{value!r} is none of {', '.join(LOG_LEVELS)}", param, ctx)
-        return level
-
-
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
@@ -69,23 +44,37 @@ class LogLevel(click.ParamType[str]):
 @click.version_option(__version__, prog_name="admlops")
 @click.option(
     "--log-level",
-    envvar="LOG_LEVEL",
-    show_envvar=True,
-    type=LogLevel(),
-    default="warning",
-    metavar="|".join(LOG_LEVELS),
-    help="What the host and the workers log. [default: warning]",
+    metavar="debug|info|warning|error",
+    help="What the host and the workers log. [env: LOG_LEVEL; default: warning]",
 )
-def cli(log_level: str) -> None:
+def cli(log_level: str | None) -> None:
     """Run and compare driving-perception models, each in an environment of its own."""
+    log_level = _choose_level(log_level)
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.environ["LOG_LEVEL"] = log_level.upper()  # workers inherit it
+
+
+def _choose_level(option: str | None) -> str:
+    """Return the level that the option or LOG_LEVEL means. A pod's image may set that for other software."""
+    from admlops.cli.quantities import LEVELS, read_level
+
+    if option is not None:
+        level = read_level(option)
+        if level is None:
+            raise click.BadParameter(f"{option!r} is not one of {', '.join(LEVELS)}", param_hint="--log-level")
+        return level
+    named = os.environ.get("LOG_LEVEL") or "warning"
+    level = read_level(named)
+    if level is None:
+        click.echo(f"admlops: LOG_LEVEL={named} is not one of {', '.join(LEVELS)}: warning is taken", err=True)
+    return level or "warning"
 
 
 def main() -> NoReturn:
     """The entry point: errors a person can mend are two lines and an exit code, never a traceback."""
     # pydantic would search every installed package for plugins of its own: a third of a quick command's time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    _ensure_home()
     prepare_streams()
     sys.exit(_run())
 
@@ -135,3 +124,11 @@ def _complain_of_usage(error: click.ClickException) -> int:
         return _complain(error.format_message(), f"{command} --help", error.exit_code)
     error.show()
     return error.exit_code
+
+
+def _ensure_home() -> None:
+    """Give programs a home where there is none: no HOME, and a user id that no list of users has."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()

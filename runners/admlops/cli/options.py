@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from admlops.cli.quantities import GpuMemory
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.pipeline.run import RunRequest
@@ -31,16 +33,23 @@ _OPTIONS = (
         "--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens; - reads standard input."
     ),
     click.option("--limit", type=int, help="Run only the first N samples.", metavar="N"),
+    click.option("--complete-scenes", is_flag=True, help="Run the whole of every scene that a chosen sample is in."),
     click.option("--variant", help="The set of pins. [default: the model's]"),
     click.option(
-        "--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto takes a GPU if there is one."
+        "--devices",
+        "--device",
+        "device",
+        default="auto",
+        show_default=True,
+        metavar="cpu|all|cuda:0,cuda:2",
+        help="The devices to run on; auto takes every visible GPU, or the CPU if there is none.",
     ),
-    click.option("--workers", type=int, default=1, show_default=True, help="Worker processes."),
+    click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
     click.option(
         "--gpu-memory-limit",
-        type=click.FloatRange(min=0, min_open=True),
+        type=GpuMemory(),
         envvar="GPU_MEMORY_LIMIT",
-        help="MB of GPU memory that a worker may take. [env: GPU_MEMORY_LIMIT]",
+        help="GPU memory of a worker: MB, or 20GB, 20GiB, 80%. [env: GPU_MEMORY_LIMIT]",
     ),
     click.option(
         "--timeout",
@@ -80,11 +89,13 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
             scenes=options["scenes"],
             tokens=options["tokens"],
             limit=options["limit"],
+            complete_scenes=options["complete_scenes"],
         ),
         variant=options["variant"],
         device=options["device"],
         workers=options["workers"],
-        gpu_memory_limit_mb=options["gpu_memory_limit"],
+        gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
+        gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,
         command=shlex.join(["admlops", *sys.argv[1:]]),
         deadlines=DEFAULT_DEADLINES if timeout_s is None else DEFAULT_DEADLINES.with_call(timeout_s),
         **more,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from admlops.execution.scene_job import Progress
+    from admlops.execution.scene_job import RunEvent
 
 PLAIN_INTERVAL_S = 5.0
-_TROUBLED = {"sample": "failed", "skip": "the rest is given up", "retry": "trying anew", "stop": "stopping"}
+_PHRASES = {"sample": "failed", "skip": "the rest is given up", "retry": "trying anew", "stop": "stopping"}
 
 
 @contextmanager
-def show_progress() -> Iterator[Callable[[Progress, int], None]]:
+def show_progress() -> Iterator[Callable[[RunEvent, int], None]]:
     """Gives the function to call with each event of a run and the run's size; everything goes to standard error."""
     if sys.stderr.isatty():
         with _bar() as watch:
@@ -28,29 +28,29 @@ def show_progress() -> Iterator[Callable[[Progress, int], None]]:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[Progress, int], None]]:
+def _bar() -> Iterator[Callable[[RunEvent, int], None]]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     with Bar(*Bar.get_default_columns(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("samples", total=None)
 
-        def watch(event: Progress, total: int) -> None:
+        def watch(event: RunEvent, total: int) -> None:
             bar.update(task, advance=event.samples, description=event.scene or "samples", total=total)
-            if event.trouble is not None:
+            if event.failure is not None:
                 bar.console.print(_explain(event), markup=False)
 
         yield watch
 
 
-def _plain() -> Callable[[Progress, int], None]:
+def _plain() -> Callable[[RunEvent, int], None]:
     done = 0
     last_said = time.monotonic()
 
-    def watch(event: Progress, total: int) -> None:
+    def watch(event: RunEvent, total: int) -> None:
         nonlocal done, last_said
         done += event.samples
-        if event.trouble is not None:
+        if event.failure is not None:
             click.echo(_explain(event), err=True)
         now = time.monotonic()
         if event.samples and (done == total or now - last_said > PLAIN_INTERVAL_S):
@@ -60,7 +60,7 @@ def _plain() -> Callable[[Progress, int], None]:
     return watch
 
 
-def _explain(event: Progress) -> str:
-    assert event.trouble is not None
+def _explain(event: RunEvent) -> str:
+    assert event.failure is not None
     where = " ".join(part for part in (event.scene, event.sample_token) if part) or "the run"
-    return f"{where}: {_TROUBLED[event.kind]} ({event.trouble.kind}): {event.trouble.summary}"
+    return f"{where}: {_PHRASES[event.kind]} ({event.failure.kind}): {event.failure.summary}"

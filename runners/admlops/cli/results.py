@@ -46,7 +46,7 @@ def list_(as_json: bool) -> None:
         return
     if found:
         rows = [_row(_summarise(run)) for run in found]
-        print_table(("run", "model", "variant", "state", "samples", "data", "evaluated", "created"), rows)
+        print_table(("run", "model", "variant", "state", "samples", "failed", "data", "evaluated", "created"), rows)
     else:
         click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
     for one in skipped:
@@ -253,7 +253,7 @@ def _unread(skipped: Iterable[SkippedRun]) -> list[dict[str, str]]:
 
 
 def _summarise(run: RunFolder) -> dict[str, Any]:
-    from admlops.results.runs import count_samples
+    from admlops.results.runs import count_failed, count_samples
 
     done, total = count_samples(run)
     header = run.header
@@ -262,8 +262,9 @@ def _summarise(run: RunFolder) -> dict[str, Any]:
         "model": header.model,
         "variant": header.variant,
         "random_weights": header.random_weights,
-        "state": header.state,
+        "state": run.observe_state(),
         "complete_samples": done,
+        "failed_samples": count_failed(run),
         "samples": total,
         "data": f"{header.data.version}{' synthetic' if header.data.synthetic else ''}",
         "evaluated": run.metrics_path.exists(),
@@ -276,15 +277,17 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
     samples = f"{one['complete_samples']}/{one['samples']}"
     evaluated = "yes" if one["evaluated"] else "no"
     model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
-    return one["run"], model, one["variant"], one["state"], samples, one["data"], evaluated, one["created"]
+    failed = str(one["failed_samples"])
+    return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]
 
 
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
     from admlops.cli.tables import print_table
 
     one, header = _summarise(run), run.header
-    click.echo(f"{one['run']}: {header.model} ({header.variant}), {header.state}")
+    click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
     click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
+    click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")
     click.echo(
@@ -304,6 +307,18 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
         for each in metrics["metrics"]
     ]
     print_table(("metric", "value", "95 % interval", "protocol", "n"), rows)
+
+
+def _way_on(run: RunFolder, one: Mapping[str, Any]) -> str:
+    """Return why a run ended if an error did, and the command that goes on with one that is not whole."""
+    if one["state"] == "running":
+        return ""
+    if one["state"] == "complete":
+        retry = f"\n             → {run.header.retry_command}" if one["failed_samples"] else ""
+        return f", {one['failed_samples']} of {one['samples']} samples failed{retry}" if retry else ""
+    ended: dict[str, Any] = next((event for event in reversed(run.events()) if event.get("event") == "run_ended"), {})
+    reason = f": {ended['error']}" if one["state"] == "failed" and ended.get("error") else ""
+    return f"{reason}\n             → {run.header.resume_command}"
 
 
 def _spell(value: float | None) -> str:

@@ -10,6 +10,7 @@ import click
 from admlops.cli.options import selection_options
 
 if TYPE_CHECKING:
+    from admlops.core.errors import AdmlopsError
     from admlops.execution.scene_job import Summary
     from admlops.results.header import RunHeader
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 @click.option("--off-distribution", is_flag=True, help="Allow data that MODEL was not made for; the numbers say so.")
 @click.option("--run", "name", help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
+@click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
+@click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(
     model: str,
@@ -34,59 +37,95 @@ def run(
     off_distribution: bool,
     name: str | None,
     resume: bool,
+    retry_failed: bool,
+    executor: str,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Run MODEL over scenes and write one standard record a sample.
 
-    Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume.
+    Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume. Every visible GPU gets its
+    own workers.
     """
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
+    from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
-    request = make_request(
-        layout,
-        model=model,
-        options=options,
-        config=config,
-        checkpoint=checkpoint,
-        weights=weights,
-        model_options=parse_options(own),
-        off_distribution=off_distribution,
-        name=name,
-        resume=resume,
-    )
-    with show_progress() as watch:
+    with cancel_on_signals() as cancel, show_progress() as watch:
+        request = make_request(
+            layout,
+            model=model,
+            options=options,
+            config=config,
+            checkpoint=checkpoint,
+            weights=weights,
+            model_options=parse_options(own),
+            off_distribution=off_distribution,
+            name=name,
+            resume=resume,
+            retry_failed=retry_failed,
+            executor=executor,
+            cancel=cancel,
+        )
         folder, summary = run_model(layout, request, say=lambda line: click.echo(line, err=True), on_progress=watch)
-    name = folder.header.run
+    header = folder.header
     if as_json:
-        facts = {"run": name, "path": str(folder.path), "state": summary.state}
-        click.echo(json.dumps({**facts, "ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}))
+        facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
+        counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
+        click.echo(json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}))
     else:
-        click.echo(f"{name}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed")
+        more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
+        click.echo(f"{header.run}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed{more}")
+        click.echo(f"covers:  {header.coverage}")
         click.echo(f"records: {folder.records_path}")
-    _raise_for(summary, folder.header)
+    _raise_for(summary, header)
 
 
 def _raise_for(summary: Summary, header: RunHeader) -> None:
-    """Nothing if all went well; else the error that says what did not, and decides the exit code."""
+    """Return if all went well; else raise the error that says what did not, and decides the exit code."""
+    if summary.state != "complete":
+        raise _explain_stop(summary, header)
+    if summary.failed:
+        raise _explain_failed(summary, header)
+
+
+def _explain_stop(summary: Summary, header: RunHeader) -> AdmlopsError:
+    """Return the error of a run that is not complete."""
     from admlops.core.errors import DataError, RunFailedError
 
-    if summary.state != "complete":
-        trouble = summary.stopped_by
-        kind = DataError if trouble is not None and trouble.kind == "data" else RunFailedError
-        remain = f"{summary.remaining} samples remain"
-        if trouble is None or trouble.kind == "cancelled":
-            raise kind(f"{header.run} ended {summary.state}; {remain}", hint=header.resume_command)
-        raise kind(
-            f"{header.run} ended {summary.state} ({trouble.kind}): {trouble.summary}; {remain}",
-            hint=f"{trouble.hint}\n  → {header.resume_command}",
-        )
-    if summary.failed:
-        trouble = summary.troubles[0]
-        kind = DataError if trouble.kind == "data" else RunFailedError
-        raise kind(f"{summary.failed} samples failed, first ({trouble.kind}): {trouble.summary}", hint=trouble.hint)
+    failure = summary.stopped_by
+    kind = DataError if failure is not None and failure.kind == "data" else RunFailedError
+    remain = f"{summary.remaining} samples remain"
+    if summary.dropped:
+        remain += f", {summary.dropped} of them failed in a scene that was not finished"
+    if failure is None or failure.kind == "cancelled":
+        return kind(f"{header.run} ended {summary.state}; {remain}", hint=header.resume_command)
+    return kind(
+        f"{header.run} ended {summary.state} ({failure.kind}): {failure.summary}; {remain}",
+        hint=f"{failure.hint}\n  → {header.resume_command}",
+    )
+
+
+def _explain_failed(summary: Summary, header: RunHeader) -> AdmlopsError:
+    """Return the error of a complete run with failed samples: from now, or from before if nothing was run now."""
+    from admlops.core.errors import DataError, RunFailedError
+
+    seen = next((failure for failure in summary.failures if failure.kind != "cancelled"), None)
+    if seen is not None:
+        first, words, hint = seen.kind, seen.summary, seen.hint
+    elif summary.first_failed is not None:
+        first, words, hint = summary.first_failed.kind, summary.first_failed.message, summary.first_failed.hint
+    else:
+        first, words, hint = "model", "see the records", f"admlops results show {header.run}"
+    kind = DataError if first == "data" else RunFailedError
+    if first == "data":
+        hint = "mend what the message names"
+    of = summary.ok + summary.failed
+    return kind(
+        f"{summary.failed} of {of} samples failed, first ({first}): {words}",
+        hint=f"{hint}\n  → {header.retry_command}   # does the failed samples again",
+    )

@@ -1,4 +1,4 @@
-"""The control groups that limit this process's memory, of version 1 and 2, and what their files say."""
+"""Reading the control groups (version 1 and 2) that limit the memory of a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT_AND_USE = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "me
 
 
 def memory_left_bytes(root: Path = ROOT) -> int | None:
-    """What the group with the least left may still take, None without a limit. `root` is where groups are mounted."""
+    """Return what the group with the least left may still take, None without a limit; `root` is the mount point."""
     left = []
     for group in _memory_groups(root):
         for limit, used in LIMIT_AND_USE:
@@ -24,23 +24,55 @@ def memory_left_bytes(root: Path = ROOT) -> int | None:
     return min(left, default=None)
 
 
-def count_oom_kills() -> int:
-    """A number that rises with every process that the kernel kills for want of memory, here or in these groups.
+class OomWatch:
+    """Watches the control group of a process for kills that the kernel made for want of memory.
 
-    A SIGKILL that nobody sent is explained by it.
+    A process may be moved to another group after its start: call `look` now and then while it lives. Kills elsewhere on
+    the machine do not count, but where the process's group keeps no count the machine's is all there is.
     """
-    total = _field(VMSTAT, "oom_kill")
-    for group in _memory_groups(ROOT):
-        total += _field(group / "memory.events", "oom_kill") + _field(group / "memory.oom_control", "oom_kill")
-    return total
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._counters: dict[Path, int | None] = {}
+        self._machine = _field(VMSTAT, "oom_kill")
+        self.look()
+
+    def look(self) -> None:
+        """Note the group that the process is in now; nothing once it is gone."""
+        membership = Path(f"/proc/{self._pid}/cgroup")
+        if not membership.exists():
+            return
+        group = max(_memory_groups(ROOT, membership), key=_depth)
+        if group not in self._counters:
+            self._counters[group] = _count_kills(group)
+
+    def has_killed(self) -> bool:
+        """Say whether the kernel has killed a process of the group since it was first seen."""
+        known = {group: before for group, before in self._counters.items() if before is not None}
+        if not known:
+            return _field(VMSTAT, "oom_kill") > self._machine
+        return any((_count_kills(group) or 0) > before for group, before in known.items())
 
 
-def _memory_groups(root: Path) -> set[Path]:
-    """This process's groups and those around them, from lines such as `4:memory:/a/b` (v1) and `0::/a/b` (v2)."""
+def _count_kills(group: Path) -> int | None:
+    """Return how many processes of a group the kernel has killed (versions 2 and 1), None where nobody counts."""
+    for name in ("memory.events", "memory.oom_control"):
+        if (group / name).is_file():
+            return _field(group / name, "oom_kill")
+    return None
+
+
+def _depth(group: Path) -> tuple[bool, int]:
+    """Order groups: those that keep a count before others, then the deepest: a process's own group."""
+    return _count_kills(group) is not None, len(group.parts)
+
+
+def _memory_groups(root: Path, membership: Path = MEMBERSHIP) -> set[Path]:
+    """List a process's groups and those around them, from lines such as `4:memory:/a/b` (v1) and `0::/a/b` (v2)."""
     # In a container the path is the host's, and what is mounted is the container's own part of it.
     groups = {root, root / "memory"}
     with suppress(OSError):
-        for line in MEMBERSHIP.read_text().splitlines():
+        for line in membership.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "" or "memory" in controllers.split(","):
                 groups |= set(_path_down(root if controllers == "" else root / "memory", path))

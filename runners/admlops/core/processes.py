@@ -1,7 +1,7 @@
 """The one place that starts a program and waits for it.
 
-A worker is the exception: `execution.worker` starts those itself, with a protocol and deadlines of their own, and takes
-only `process_environment` and `signal_of` from here.
+A supervised program, such as a worker, is the exception: `execution.process` starts those itself, with a log and
+deadlines of their own, and takes only `process_environment` and `signal_of` from here.
 """
 
 from __future__ import annotations

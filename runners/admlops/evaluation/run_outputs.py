@@ -26,7 +26,7 @@ from admlops.datasets.base import Dataset
 from admlops.evaluation.base import Accumulator, Evaluation, Joinable
 from admlops.evaluation.context import Context
 from admlops.results.derived_structs import Selection, merge
-from admlops.results.record import TASK_KEYS, Metadata, PartialRecord, partial_decoder
+from admlops.results.record import Metadata, PartialRecord, partial_decoder, task_keys
 from admlops.results.run_folder import RunFolder
 
 WORTH_A_PROCESS_BYTES = 64 << 20
@@ -173,7 +173,7 @@ class _Pass:
             chosen = merge(chosen, evaluation.needs.record)
         self.decode = partial_decoder(cast("Mapping[str, Selection]", chosen))
         own = [evaluation.needs.key for evaluation in evaluations if evaluation.needs.key is not None]
-        self._keys = tuple(dict.fromkeys([*TASK_KEYS, *own]))
+        self._keys = tuple(dict.fromkeys([*task_keys(), *own]))
         self._evaluated = frozenset(own)
         self._without: dict[str, Place] = {}
         self._tokens: set[str] = set()

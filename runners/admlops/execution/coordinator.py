@@ -1,125 +1,365 @@
-"""What the threads of one run share: the scenes that wait, the counts that policies need, the reason to stop."""
+"""The coordinator of a run: which scene goes where, what follows a failure, which records are written.
+
+It is one loop over the events of an executor's slots, in the thread that calls `execute`. A scene that fails is done
+again from its first sample, in a fresh worker, because models carry state from sample to sample. A record never depends
+on which worker made it, or on how many there are.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from contextlib import suppress
+from typing import Any
 
-from admlops.execution.failures import FAILING_FROM_THE_START, POLICIES, Trouble
-from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
-from admlops.results.record import FailureClass
+from admlops.core.errors import StorageError
+from admlops.execution.accounting import Accounting
+from admlops.execution.cancel import CancelToken
+from admlops.execution.executor import (
+    Executor,
+    SampleAnswered,
+    SceneAnswered,
+    SceneRequest,
+    Slot,
+    SlotBroken,
+    WorkerEvent,
+    WorkerFailed,
+    WorkerReady,
+    WorkerStarted,
+    WorkerStopped,
+)
+from admlops.execution.failures import POLICIES, WorkerFailure, diagnose_failure
+from admlops.execution.messages import Failed, Result
+from admlops.execution.process_cleanup import end_processes
+from admlops.execution.scene_attempt import SceneAttempt, plan_scenes
+from admlops.execution.scene_job import Job, RunEvent, Summary
+from admlops.execution.worker import reported_failure
+from admlops.results.run_folder import RunFolder
 
 WAKE_S = 0.2
+"""How often the cancel token is looked at while no event comes."""
+PATIENCE_S = 1.0
+"""The time that a failed worker gets to heed `stop`, and again to heed TERM [s]."""
+
+OnEvent = Callable[[RunEvent], None]
 
 
-class Board:
-    """What the threads of one run share; every method may be called from any of them."""
+def execute(job: Job, *, executor: Executor, on_event: OnEvent, cancel: CancelToken | None = None) -> Summary:
+    """Run the job's scenes and write their records and events; sets the run's state. Call it from any thread.
 
-    def __init__(self, job: Job, on_progress: Callable[[Progress], None]) -> None:
-        complete = set(job.run.complete_scenes())
-        self.done_before = [scene for scene in job.scenes if scene.name in complete]
-        # The longest first, so that no worker ends long after the others; sorted() keeps the order of equals.
-        self.waiting = sorted(
-            (scene for scene in job.scenes if scene.name not in complete), key=lambda scene: -len(scene.samples)
-        )
-        self.cancelled = threading.Event()
-        self.error: BaseException | None = None
+    `on_event` is called in this thread. A set `cancel` ends the workers; the summary says so, and the run can be
+    resumed. No worker outlives this call.
+
+    Raises:
+        UsageError: the executor has no such device.
+        StorageError: the disk is full or the folder read-only; whole scenes stay, the run can be resumed.
+        EnvError: the environment's Python could not be started.
+    """
+    token = cancel or CancelToken()
+    executor.slots()  # a wrong device is said before anything is touched
+    end_abandoned_workers(job.run)
+    job.run.begin()
+    try:
+        with token.watched():
+            summary = RunCoordinator(job, executor, token, on_event).run()
+    except BaseException as error:
+        with suppress(StorageError):  # the disk may be what failed
+            job.run.end(
+                "cancelled" if isinstance(error, KeyboardInterrupt) else "failed",
+                error=str(error) or type(error).__name__,
+            )
+        raise
+    job.run.end(summary.state, error=None if summary.stopped_by is None else summary.stopped_by.summary)
+    return summary
+
+
+def end_abandoned_workers(run: RunFolder) -> list[int]:
+    """End the processes that an earlier, killed host left behind. Returns those that outlive KILL."""
+    started, stopped = set(), set()
+    for event in run.events():
+        if event.get("event") == "worker_started":
+            started.add(str(event.get("mark")))
+        elif event.get("event") == "worker_stopped" and not event.get("left"):
+            stopped.add(str(event.get("mark")))
+    marks = frozenset(started - stopped)
+    return end_processes(marks) if marks else []
+
+
+class _SlotState:
+    """One slot as the coordinator sees it: its worker, and the scene that it is at."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.number = slot.number
+        self.device = slot.device.id
+        self.attempt: SceneAttempt | None = None
+        self.shrink: int | None = None
+        """The `shrink` that the slot's worker was loaded with; None: there is no worker."""
+        self.is_stopping = False
+        self.fixes: list[str] = []
+
+    @property
+    def is_busy(self) -> bool:
+        return self.attempt is not None or self.is_stopping
+
+
+class RunCoordinator:
+    """Carries out the failure policies over the slots of an executor, scene by scene."""
+
+    def __init__(self, job: Job, executor: Executor, cancel: CancelToken, on_event: OnEvent) -> None:
         self._job = job
-        self._on_progress = on_progress
-        self._news: queue.Queue[Progress] = queue.Queue()
-        self._lock = threading.Lock()
-        self._stopped_by: Trouble | None = None
-        self._troubles: dict[FailureClass, Trouble] = {}
-        self._retries = 0
-        self._model_works = False
-        self._model_failures = 0
-        self._left: list[int] = []
+        self._executor = executor
+        self._cancel = cancel
+        self._on_event = on_event
+        self._own_cancel = CancelToken()
+        self._is_closing = False
+        self._plan = plan_scenes(job)
+        self._accounting = Accounting(job)
+        self._slots = {slot.number: _SlotState(slot) for slot in executor.slots()}
 
-    def next_scene(self) -> SceneJob | None:
-        """The next scene to do, or None: there is none, or the run is being stopped."""
-        with self._lock:
-            return self.waiting.pop(0) if self.waiting and not self.cancelled.is_set() else None
+    def run(self) -> Summary:
+        """Run every scene that waits; return the summary."""
+        for scene, samples in self._plan.done_before:
+            self._on_event(RunEvent(kind="resumed", scene=scene, samples=samples))
+        try:
+            if self._plan.waiting:
+                self._executor.start(self._job.worker, self._own_cancel)
+                self._loop()
+        finally:
+            self._own_cancel.cancel()
+            self._close()
+        return self._accounting.summarize()
 
-    def tell(self, progress: Progress) -> None:
-        self._news.put(progress)
+    def _loop(self) -> None:
+        for slot in self._slots.values():
+            self._advance(slot)
+        while not self._accounting.is_stopping and any(slot.is_busy for slot in self._slots.values()):
+            event = self._executor.next_event(WAKE_S)
+            if event is not None:
+                self._handle(event)
+            if self._cancel.is_cancelled:
+                self._stop(WorkerFailure(kind="cancelled", message="the run was cancelled"))
 
-    def tell_while(self, threads: list[threading.Thread]) -> None:
-        """Pass on what the threads tell until they have ended."""
-        while any(thread.is_alive() for thread in threads) or not self._news.empty():
-            try:
-                self._on_progress(self._news.get(timeout=WAKE_S))
-            except queue.Empty:
-                continue
+    def _close(self) -> None:
+        """End what is left of workers, and write down how they ended."""
+        self._is_closing = True
+        for slot in self._slots.values():
+            if slot.attempt is not None:
+                self._accounting.drop(slot.attempt)
+                with suppress(StorageError):  # nothing of an unfinished scene counts
+                    slot.attempt.close()
+        untaken = self._executor.close()
+        for event in untaken:
+            if isinstance(event, WorkerStarted):
+                self._note_started(self._slots[event.slot], event)
+            elif isinstance(event, WorkerStopped):
+                self._worker_stopped(self._slots[event.slot], event)
+        broken = next((event.error for event in untaken if isinstance(event, SlotBroken)), None)
+        if broken is not None:
+            raise broken
 
-    def allow_retry(self, trouble: Trouble, tries: Counter[FailureClass]) -> bool:
-        """Whether the scene may be done again with a fresh worker; counts it if so. `tries` are the scene's own."""
-        with self._lock:
-            self._troubles.setdefault(trouble.kind, trouble)
-            allowed = tries[trouble.kind] < POLICIES[trouble.kind].retries and not self.cancelled.is_set()
-            if not allowed:
-                return False
-            if self._retries >= self._job.retry_limit:
-                self._stop(trouble)
-                return False
-            tries[trouble.kind] += 1
-            self._retries += 1
-            return True
+    def _handle(self, event: WorkerEvent) -> None:
+        slot = self._slots[event.slot]
+        match event:
+            case WorkerStarted():
+                self._note_started(slot, event)
+                self._on_event(RunEvent(kind="worker", worker=slot.number, pid=event.pid))
+            case WorkerStopped():
+                self._worker_stopped(slot, event)
+            case SlotBroken():
+                raise event.error
+            case _ if slot.is_stopping:
+                return  # what a worker said before it was told to end
+            case WorkerReady():
+                self._worker_ready(slot, event)
+            case SampleAnswered():
+                self._take(slot, event.answer)
+            case SceneAnswered():
+                self._finish_scene(slot)
+            case WorkerFailed():
+                self._worker_failed(slot, event.failure)
 
-    def note_answer(self, trouble: Trouble | None) -> bool:
-        """Count a sample that is done. False: the model fails from its first sample on, and the run stops."""
-        with self._lock:
-            if trouble is None:
-                self._model_works = True
-                return True
-            self._troubles.setdefault(trouble.kind, trouble)
-            if trouble.kind == "model" and not self._model_works:
-                self._model_failures += 1
-                if self._model_failures >= FAILING_FROM_THE_START:
-                    self._stop(trouble)
-                    return False
-            return True
+    # --- what a slot does next
 
-    def stop(self, trouble: Trouble) -> None:
+    def _advance(self, slot: _SlotState) -> None:
+        """Give a slot that nothing goes on in its next command."""
+        attempt = None if self._is_closing else self._next_attempt(slot)
+        if attempt is None or self._accounting.is_stopping:
+            return
+        if slot.shrink is None:
+            slot.shrink = attempt.shrink
+            self._executor.start_worker(slot.number, shrink=slot.shrink)
+        elif slot.shrink != attempt.shrink:  # with another `shrink` it would give other records
+            self._stop_worker(slot, grace_s=self._job.grace_s)
+        else:
+            attempt.open(fixes=slot.fixes)
+            self._write_unreadable(slot)
+            request = SceneRequest(scene=attempt.scene.name, samples=attempt.samples)
+            self._executor.run_scene(slot.number, request)
+
+    def _next_attempt(self, slot: _SlotState) -> SceneAttempt | None:
+        """Return the scene that the slot is at, or the next one that needs a worker; None if there is none."""
+        while slot.attempt is None and self._plan.waiting and not self._accounting.is_stopping:
+            slot.attempt = self._plan.waiting.pop(0)
+            slot.attempt.read(self._job.samples)
+            if not slot.attempt.samples:  # nothing of it can be read
+                slot.attempt.open(fixes=[])
+                self._finish_scene(slot, go_on=False)
+        return slot.attempt
+
+    def _stop_worker(self, slot: _SlotState, *, grace_s: float) -> None:
+        slot.is_stopping = True
+        self._executor.stop_worker(slot.number, grace_s=grace_s)
+
+    def _worker_ready(self, slot: _SlotState, event: WorkerReady) -> None:
+        slot.fixes = event.ready.fixes
+        self._note(
+            "worker_ready",
+            slot,
+            python=event.hello.python,
+            libraries=event.hello.libraries,
+            digest=event.hello.digest,
+            device_name=event.ready.device_name,
+            fixes=event.ready.fixes,
+        )
+        self._advance(slot)
+
+    def _worker_stopped(self, slot: _SlotState, event: WorkerStopped) -> None:
+        self._accounting.left += event.left
+        self._note("worker_stopped", slot, pid=event.pid, mark=event.mark, exit_code=event.exit_code, left=event.left)
+        slot.shrink, slot.is_stopping = None, False
+        self._advance(slot)
+
+    # --- answers
+
+    def _take(self, slot: _SlotState, answer: Result | Failed) -> None:
+        """Write one answer down, unless it asks for a fresh worker."""
+        attempt = slot.attempt
+        assert attempt is not None, "an answer without a scene"
+        failure = self._find_failure(answer)
+        if failure is None:
+            assert isinstance(answer, Result), "a failure that is none"
+            attempt.recorder.add(answer)
+        elif POLICIES[failure.kind].retries > attempt.tries[failure.kind]:
+            self._worker_failed(slot, failure)
+            return
+        else:
+            attempt.recorder.fail(failure)
+        time_s = answer.inference_time if isinstance(answer, Result) and failure is None else None
+        self._tell_sample(slot, answer.sample_token, failure, inference_time=time_s)
+        self._write_unreadable(slot)
+
+    def _find_failure(self, answer: Result | Failed) -> WorkerFailure | None:
+        if isinstance(answer, Failed):
+            return self._diagnose(reported_failure(answer))
+        fault = None if self._job.expected is None else self._job.expected.find_fault(answer.outputs)
+        return None if fault is None else WorkerFailure(kind="model", message=fault)
+
+    def _write_unreadable(self, slot: _SlotState) -> None:
+        """Write failed records for the samples that come next and could not be read."""
+        attempt = slot.attempt
+        while attempt is not None and not self._accounting.is_stopping:
+            sample = attempt.recorder.expected()
+            failure = None if sample is None else attempt.unreadable.get(sample.token)
+            if sample is None or failure is None:
+                return
+            attempt.recorder.fail(failure)
+            self._tell_sample(slot, sample.token, failure)
+
+    def _tell_sample(
+        self,
+        slot: _SlotState,
+        token: str | None,
+        failure: WorkerFailure | None,
+        *,
+        inference_time: float | None = None,
+    ) -> None:
+        if failure is not None:
+            self._note_failure(slot, failure, "skip_sample", sample_token=token)
+        self._tell(slot, "sample", sample_token=token, samples=1, inference_time=inference_time, failure=failure)
+        if not self._accounting.note_answer(failure) and failure is not None:
+            self._stop(failure)
+
+    def _finish_scene(self, slot: _SlotState, *, go_on: bool = True) -> None:
+        attempt = slot.attempt
+        assert attempt is not None, "the end of no scene"
+        self._write_unreadable(slot)
+        if self._accounting.is_stopping:
+            return
+        attempt.recorder.commit()
+        attempt.close()
+        slot.attempt = None
+        recorder = attempt.recorder
+        self._job.run.append_event("scene", scene=attempt.scene.name, samples=recorder.done, failed=recorder.failed)
+        self._on_event(RunEvent(kind="scene", worker=slot.number, scene=attempt.scene.name))
+        if go_on:
+            self._advance(slot)
+
+    # --- failures
+
+    def _worker_failed(self, slot: _SlotState, failure: WorkerFailure) -> None:
+        """Do the scene again, or give it up, as the policy says. The worker is ended in either case."""
+        attempt = slot.attempt
+        assert attempt is not None, "a failure without a scene"
+        failure = self._diagnose(failure)
+        # A little patience even now: a model may have files to close.
+        self._stop_worker(slot, grace_s=min(PATIENCE_S, self._job.grace_s))
+        if self._accounting.allow_retry(failure, attempt.tries):
+            self._note_failure(slot, failure, "retry")
+            self._tell(slot, "retry", samples=-attempt.done, failure=failure)
+            attempt.begin_again(shrink=POLICIES[failure.kind].shrink)
+            return
+        no_more_retries = self._accounting.stopped_by is not None
+        if no_more_retries or failure.starting or POLICIES[failure.kind].then == "stop":
+            self._note_failure(slot, failure, "stop")
+            self._stop(failure)
+        else:
+            self._skip_scene(slot, attempt, failure)
+
+    def _skip_scene(self, slot: _SlotState, attempt: SceneAttempt, failure: WorkerFailure) -> None:
+        self._note_failure(slot, failure, "skip_scene")
+        attempt.open(fixes=slot.fixes)
+        skipped = attempt.recorder.fail_rest(failure)
+        self._tell(slot, "skip", samples=skipped, failure=failure)
+        if not self._accounting.note_answer(failure):
+            self._stop(failure)
+        self._finish_scene(slot, go_on=False)
+
+    def _stop(self, failure: WorkerFailure) -> None:
         """Stop the run; the first reason counts."""
-        with self._lock:
-            self._stop(trouble)
+        if self._accounting.is_stopping:
+            return
+        self._accounting.stop(failure)
+        if failure.kind == "cancelled":
+            self._job.run.append_event("cancelled")
+        self._on_event(RunEvent(kind="stop", failure=failure))
 
-    def fail(self, error: BaseException) -> None:
-        """Keep what ended a thread for `execute` to raise, and stop the others."""
-        with self._lock:
-            self.error = self.error or error
-            self.cancelled.set()
+    def _diagnose(self, failure: WorkerFailure) -> WorkerFailure:
+        return diagnose_failure(failure, model=self._job.model, python=self._job.command.python)
 
-    def note_left(self, pids: list[int]) -> None:
-        with self._lock:
-            self._left += pids
+    # --- telling
 
-    def summarize(self) -> Summary:
-        """Counts what is on disk."""
-        counts = self._job.run.count_statuses()
-        expected = sum(len(scene.samples) for scene in self._job.scenes)
-        remaining = expected - counts.total()
-        state: Literal["complete", "failed", "cancelled"] = "complete"
-        if remaining:
-            cancelled = self._stopped_by is None or self._stopped_by.kind == "cancelled"
-            state = "cancelled" if cancelled else "failed"
-        return Summary(
-            state=state,
-            ok=counts["ok"],
-            failed=counts["failed"],
-            remaining=remaining,
-            retries=self._retries,
-            stopped_by=self._stopped_by if remaining else None,
-            troubles=tuple(self._troubles.values()),
-            left=self._left,
+    def _note_started(self, slot: _SlotState, event: WorkerStarted) -> None:
+        self._note("worker_started", slot, pid=event.pid, mark=event.mark, shrink=slot.shrink, device=slot.device)
+
+    def _note(self, kind: str, slot: _SlotState, **facts: Any) -> None:
+        self._job.run.append_event(kind, worker=slot.number, **facts)
+
+    def _note_failure(
+        self, slot: _SlotState, failure: WorkerFailure, action: str, *, sample_token: str | None = None
+    ) -> None:
+        self._note(
+            "failure",
+            slot,
+            **{"class": failure.kind},
+            message=failure.message,
+            detail=failure.detail,
+            starting=failure.starting,
+            rule=failure.diagnosis.rule if failure.diagnosis else None,
+            hint=failure.hint,
+            action=action,
+            scene=None if slot.attempt is None else slot.attempt.scene.name,
+            sample_token=sample_token,
         )
 
-    def _stop(self, trouble: Trouble) -> None:
-        self._troubles.setdefault(trouble.kind, trouble)
-        if self._stopped_by is None:
-            self._stopped_by = trouble
-            self._news.put(Progress(kind="stop", trouble=trouble))
-        self.cancelled.set()
+    def _tell(self, slot: _SlotState, kind: Any, **facts: Any) -> None:
+        scene = None if slot.attempt is None else slot.attempt.scene.name
+        self._on_event(RunEvent(kind=kind, worker=slot.number, scene=scene, **facts))

@@ -1,4 +1,4 @@
-"""The failure classes: what each means for the run, and what a person can do about it. Policies are data."""
+"""The failure classes: the policy of each, and what a person can do about it. Policies are data."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from admlops.results.record import Failure, FailureClass
 
 MAX_MESSAGE_CHARACTERS = 500
 DIAGNOSED: frozenset[FailureClass] = frozenset({"arch", "crash", "model"})
-"""Classes that say too little: what the worker said is looked up among the known failures."""
+"""Classes that say too little: the worker's words are looked up among the known failures."""
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What follows a failure: so many fresh workers for the same scene, then `then`.
+    """The consequence of a failure: `retries` fresh workers for the same scene, then `then`.
 
     `shrink` asks the fresh worker to take less GPU memory.
     """
@@ -68,7 +68,7 @@ FAILING_FROM_THE_START = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class WorkerFailure:
     """One failure as the host saw it. `detail` is for people: a traceback, the last lines of the log.
 
     `message` says the same in every run that fails in the same way, because it goes into the records.
@@ -83,37 +83,37 @@ class Trouble:
 
     @property
     def hint(self) -> str:
-        """What mends it, if it is a known failure; else what its class advises."""
+        """Return the remedy of a known failure; else the advice of its class."""
         return self.diagnosis.hint if self.diagnosis else POLICIES[self.kind].hint
 
     @property
     def summary(self) -> str:
-        """The message, and what it means."""
+        """Return the message, with the cause if it is known."""
         return f"{self.message}; {self.diagnosis.cause}" if self.diagnosis else self.message
 
     def for_record(self) -> Failure:
-        """The failure as a record keeps it: cut to size, and without addresses, which differ from run to run."""
+        """Return the failure for a record: cut to size, and without addresses, which differ from run to run."""
         message = _ADDRESS.sub("0x…", self.summary)[:MAX_MESSAGE_CHARACTERS]
         return Failure(kind=self.kind, message=message, hint=self.hint)
 
 
-def recognise(trouble: Trouble, *, model: str, python: Path) -> Trouble:
-    """The trouble with its diagnosis, if it is a known failure of a build or an import."""
-    if trouble.kind not in DIAGNOSED or trouble.diagnosis is not None:
-        return trouble
+def diagnose_failure(failure: WorkerFailure, *, model: str, python: Path) -> WorkerFailure:
+    """Return the failure with its diagnosis, if it is a known failure of a build or an import."""
+    if failure.kind not in DIAGNOSED or failure.diagnosis is not None:
+        return failure
     known = diagnose(
-        f"{trouble.message}\n{trouble.detail}",
-        phases=["start"] if trouble.starting else ["run"],
-        signal=trouble.signal,
+        f"{failure.message}\n{failure.detail}",
+        phases=["start"] if failure.starting else ["run"],
+        signal=failure.signal,
         model=model,
         site=Site(prefix=python.parent.parent),
     )
-    return replace(trouble, diagnosis=known)
+    return replace(failure, diagnosis=known)
 
 
 class WorkerError(Exception):
-    """A worker is of no further use; `trouble` says why. Never leaves this package."""
+    """A worker is of no further use; `failure` says why. Never leaves this package."""
 
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(f"{trouble.kind}: {trouble.message}")
-        self.trouble = trouble
+    def __init__(self, failure: WorkerFailure) -> None:
+        super().__init__(f"{failure.kind}: {failure.message}")
+        self.failure = failure

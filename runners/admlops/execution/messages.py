@@ -1,13 +1,16 @@
-"""What workers say, validated as it enters. Field names are the protocol's; see docs/architecture.md."""
+"""The messages of workers, validated as they enter. Field names are the wire format's; see docs/architecture.md."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
-from admlops.results.record import Megabytes, Name, Outputs, Seconds
+from admlops.results.record import Megabytes, Name, Outputs, Seconds, outputs_class
 from worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 
@@ -57,18 +60,24 @@ class SceneDone(Struct, frozen=True, forbid_unknown_fields=True):
 
 Message = Hello | Ready | Result | Failed | SceneDone
 
-_DECODERS: dict[int, msgspec.json.Decoder[Message]] = {
-    HELLO: msgspec.json.Decoder(Hello),
-    READY: msgspec.json.Decoder(Ready),
-    RESULT: msgspec.json.Decoder(Result),
-    FAILED: msgspec.json.Decoder(Failed),
-    SCENE_DONE: msgspec.json.Decoder(SceneDone),
-}
+_KINDS: Mapping[int, type[Message]] = MappingProxyType(
+    {HELLO: Hello, READY: Ready, RESULT: Result, FAILED: Failed, SCENE_DONE: SceneDone}
+)
+
+
+@cache
+def _decoder(kind: int) -> msgspec.json.Decoder[Message] | None:
+    message: Any = _KINDS.get(kind)
+    if message is Result and outputs_class() is not Outputs:
+        # An extension's tasks add keys to the outputs.
+        fields: Any = [("outputs", outputs_class())]
+        message = msgspec.defstruct("Result", fields, bases=(Result,), frozen=True, forbid_unknown_fields=True)
+    return None if message is None else msgspec.json.Decoder(message)
 
 
 def decode_message(frame: Frame) -> Message:
-    """The message in a frame. Raises ProtocolError naming the field that is wrong, or a kind only the host sends."""
-    decoder = _DECODERS.get(frame.kind)
+    """Return the message in a frame. Raises ProtocolError naming a wrong field, or a kind that only the host sends."""
+    decoder = _decoder(frame.kind)
     if decoder is None:
         raise ProtocolError(f"a worker does not send {KIND_NAMES[frame.kind]} frames")
     try:

@@ -46,7 +46,7 @@ class FramePipe:
         return self._read_fd in ready and self._read()
 
     def next_frame(self) -> Frame | None:
-        """The next whole frame, or None. Raises ProtocolError once only bytes that are no frame are left."""
+        """Return the next whole frame, or None. Raises ProtocolError once only bytes that are no frame are left."""
         if self._frames:
             return self._frames.popleft()
         if self._broken is not None:

@@ -1,6 +1,6 @@
-"""Processes that a worker has started: find every one and end it, whatever it did to stay.
+"""Finding and ending every process that a supervised program has started, whatever it did to stay.
 
-A worker leads a process group of its own and carries a random mark in its environment. Its children inherit both; one
+A program leads a process group of its own and carries a random mark in its environment. Its children inherit both; one
 that leaves the group (setsid, a double fork) still has the mark.
 """
 
@@ -20,7 +20,7 @@ GONE = frozenset("ZX")
 
 
 def find_processes(marks: frozenset[str], *, group: int | None = None) -> list[int]:
-    """The living processes that carry one of `marks` or belong to the process group."""
+    """List the living processes that carry one of `marks` or belong to the process group."""
     wanted = [f"{MARK_VARIABLE}={mark}".encode() for mark in marks]
     found = []
     for entry in PROC.iterdir():
@@ -53,6 +53,16 @@ def end_processes(
             return left
         time.sleep(CHECK_INTERVAL_S)
     return []
+
+
+def processor_seconds(marks: frozenset[str], *, group: int | None = None) -> float:
+    """Return the processor time of these processes and of their children that have ended [s]."""
+    total = 0.0
+    for pid in find_processes(marks, group=group):
+        with suppress(OSError):
+            fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+            total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # utime stime cutime cstime
+    return total
 
 
 def _wait_gone(marks: frozenset[str], group: int | None, patience_s: float) -> None:

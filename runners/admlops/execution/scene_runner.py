@@ -1,245 +1,126 @@
-"""One thread that keeps one worker busy, and carries out the failure policies scene by scene."""
+"""One worker slot at work: starts its worker, hands it scenes, ends it, and tells what happens as events.
+
+Any executor can use it, on whichever machine the worker runs; each call blocks until what it began is over.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, Literal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 
-from admlops.execution.coordinator import Board
-from admlops.execution.failures import POLICIES, Trouble, WorkerError, recognise
-from admlops.execution.messages import Failed, Result
-from admlops.execution.scene_job import Job, Progress, SceneJob
-from admlops.execution.worker import Worker, trouble_of
-from admlops.execution.worker_log import WorkerLog
-from admlops.results.record import FailureClass, Metadata, Outputs, make_record
-from admlops.results.run_folder import SceneWriter
+from admlops.execution.cancel import CancelToken
+from admlops.execution.executor import (
+    SampleAnswered,
+    SceneAnswered,
+    SceneRequest,
+    Slot,
+    SlotBroken,
+    WorkerEvent,
+    WorkerFailed,
+    WorkerReady,
+    WorkerStarted,
+    WorkerStopped,
+)
+from admlops.execution.failures import WorkerError
+from admlops.execution.process_log import ProcessLog
+from admlops.execution.scene_job import WorkerSpec
+from admlops.execution.worker import Worker
 
-PATIENCE_S = 1.0
-"""What a worker that has failed gets of each: time to heed `stop`, and time to heed TERM."""
 
+class SceneRunner:
+    """The worker of one slot. Call it from one thread, which must outlive the worker; `interrupt` from any.
 
-class StopRun(Exception):  # noqa: N818  the way out of a thread, not an error
-    """The run is being stopped; the scene in hand stays unfinished."""
+    Args:
+        spec: what the worker is.
+        slot: where it runs.
+        emit: takes its events; may block.
+        cancel: ends what the worker is at.
+    """
 
-
-class Driver:
-    """Runs scenes in a worker, which it starts when there is work and replaces when a policy says so."""
-
-    def __init__(self, job: Job, board: Board, number: int) -> None:
-        self._job = job
-        self._board = board
-        self._number = number
-        self._log = WorkerLog(job.run.logs_path / f"worker-{number}.log")
-        self._worker: Worker | None = None
-        self._shrink = 0
-        self._starts = 0
-        self._fixes: list[str] = []
-
-    def run(self) -> None:
-        """The thread's whole life: scenes until there are no more, then the worker's end."""
-        try:
-            try:
-                while (scene := self._board.next_scene()) is not None:
-                    self._run_scene(scene)
-            except StopRun:
-                pass
-            finally:
-                self._end_worker(grace_s=self._job.grace_s)
-        except BaseException as error:  # noqa: BLE001  a thread's edge: execute raises it in the main thread
-            self._board.fail(error)
-
-    def _run_scene(self, scene: SceneJob) -> None:
-        tries: Counter[FailureClass] = Counter()
-        shrink = 0
-        while True:
-            trouble = self._attempt(scene, shrink, tries)
-            if trouble is None:
-                return
-            shrink += POLICIES[trouble.kind].shrink
-
-    def _attempt(self, scene: SceneJob, shrink: int, tries: Counter[FailureClass]) -> Trouble | None:
-        """The scene from its first sample. Returns the trouble if it is to be done again, None when it is on disk."""
-        with self._job.run.scene_writer(scene.name) as writer:
-            sheet = _Sheet(self._job, scene, writer)
-            try:
-                worker = self._worker_for(shrink)
-                sheet.fixes = self._fixes
-                for answer in worker.run_scene(scene.name, scene.samples):
-                    self._take(answer, sheet, tries)
-            except WorkerError as error:
-                # A little patience even now: a model may have files to close.
-                self._end_worker(grace_s=min(PATIENCE_S, self._job.grace_s))
-                trouble = self._recognise(error.trouble)
-                if self._board.allow_retry(trouble, tries):
-                    self._note(trouble, "retry", scene)
-                    self._tell("retry", scene, samples=-sheet.done, trouble=trouble)
-                    return trouble
-                self._give_up(trouble, sheet)
-            writer.commit()
-        self._job.run.append_event("scene", scene=scene.name, samples=sheet.done, failed=sheet.failed)
-        self._tell("scene", scene)
-        return None
-
-    def _take(self, answer: Result | Failed, sheet: _Sheet, tries: Counter[FailureClass]) -> None:
-        """Write one answer down, unless it asks for a fresh worker."""
-        trouble = None
-        if isinstance(answer, Result):
-            sheet.add(answer)
-        else:
-            trouble = self._recognise(trouble_of(answer))
-            if POLICIES[trouble.kind].retries > tries[trouble.kind]:
-                raise WorkerError(trouble)
-            self._note(trouble, "skip_sample", sheet.scene, sample_token=answer.sample_token)
-            sheet.fail(trouble)
-        self._board.tell(
-            Progress(
-                kind="sample",
-                worker=self._number,
-                scene=sheet.scene.name,
-                sample_token=answer.sample_token,
-                samples=1,
-                inference_time=answer.inference_time if isinstance(answer, Result) else None,
-                trouble=trouble,
-            )
-        )
-        if not self._board.note_answer(trouble):
-            raise StopRun
-
-    def _give_up(self, trouble: Trouble, sheet: _Sheet) -> None:
-        """There is no further try: fail the rest of the scene, or stop the run. A model that cannot start stops it."""
-        if trouble.starting or POLICIES[trouble.kind].then == "stop":
-            self._board.stop(trouble)
-        if self._board.cancelled.is_set():
-            self._note(trouble, "stop", sheet.scene)
-            raise StopRun
-        self._note(trouble, "skip_scene", sheet.scene)
-        skipped = len(sheet.scene.samples) - sheet.done
-        for _ in range(skipped):
-            sheet.fail(trouble)
-        self._tell("skip", sheet.scene, samples=skipped, trouble=trouble)
-        if not self._board.note_answer(trouble):
-            raise StopRun
-
-    def _worker_for(self, shrink: int) -> Worker:
-        """The worker, started if there is none. One that runs with another `shrink` would give other records."""
-        if self._worker is not None and self._shrink == shrink:
-            return self._worker
-        self._end_worker(grace_s=self._job.grace_s)
-        job = self._job
-        self._starts += 1
-        self._shrink = shrink
-        worker = self._worker = Worker(
-            job.command,
-            log=self._log,
-            deadlines=job.deadlines,
-            cancelled=self._board.cancelled,
-            title=f"worker {self._number}, start {self._starts}",
-        )
-        job.run.append_event("worker_started", worker=self._number, pid=worker.pid, mark=worker.mark, shrink=shrink)
-        self._board.tell(Progress(kind="worker", worker=self._number, pid=worker.pid))
-        hello, ready = worker.start(model=job.model, load=self._settings(shrink))
-        self._fixes = ready.fixes
-        job.run.append_event(
-            "worker_ready",
-            worker=self._number,
-            pid=worker.pid,
-            python=hello.python,
-            libraries=hello.libraries,
-            digest=hello.digest,
-            device_name=ready.device_name,
-            fixes=ready.fixes,
-        )
-        return worker
-
-    def _settings(self, shrink: int) -> dict[str, Any]:
-        job = self._job
-        settings = {**job.settings, "variant": job.variant, "shrink": shrink}
-        if job.devices:
-            settings["device"] = job.devices[self._number % len(job.devices)]
-        return settings
-
-    def _end_worker(self, *, grace_s: float) -> None:
-        worker, self._worker = self._worker, None
-        if worker is None:
-            return
-        ending = worker.stop(grace_s=grace_s)
-        self._board.note_left(ending.left)
-        self._job.run.append_event(
-            "worker_stopped",
-            worker=self._number,
-            pid=worker.pid,
-            mark=worker.mark,
-            exit_code=ending.exit_code,
-            left=ending.left,
-        )
-
-    def _recognise(self, trouble: Trouble) -> Trouble:
-        return recognise(trouble, model=self._job.model, python=self._job.command.python)
-
-    def _note(self, trouble: Trouble, action: str, scene: SceneJob, sample_token: str | None = None) -> None:
-        self._job.run.append_event(
-            "failure",
-            worker=self._number,
-            **{"class": trouble.kind},
-            message=trouble.message,
-            detail=trouble.detail,
-            starting=trouble.starting,
-            rule=trouble.diagnosis.rule if trouble.diagnosis else None,
-            hint=trouble.hint,
-            action=action,
-            scene=scene.name,
-            sample_token=sample_token,
-        )
-
-    def _tell(
-        self,
-        kind: Literal["retry", "scene", "skip"],
-        scene: SceneJob,
-        *,
-        samples: int = 0,
-        trouble: Trouble | None = None,
+    def __init__(
+        self, spec: WorkerSpec, slot: Slot, *, emit: Callable[[WorkerEvent], None], cancel: CancelToken
     ) -> None:
-        self._board.tell(Progress(kind=kind, worker=self._number, scene=scene.name, samples=samples, trouble=trouble))
+        self._spec = spec
+        self._slot = slot
+        self._emit = emit
+        self._cancel = cancel
+        self._interrupted = threading.Event()
+        self._log = ProcessLog(spec.logs / f"worker-{slot.number}.log")
+        self._worker: Worker | None = None
+        self._starts = 0
 
+    def interrupt(self) -> None:
+        """Cut short whatever the worker is at: `stop_worker` follows."""
+        self._interrupted.set()
 
-class _Sheet:
-    """The records of one scene as they come in: each knows which sample it is for by its turn."""
+    def start_worker(self, shrink: int) -> None:
+        """Start a worker and wait until its model is loaded."""
+        self._guard(lambda: self._start(shrink))
 
-    def __init__(self, job: Job, scene: SceneJob, writer: SceneWriter) -> None:
-        self.scene = scene
-        self.done = 0
-        self.failed = 0
-        self.fixes: list[str] = []
-        self._job = job
-        self._writer = writer
+    def run_scene(self, request: SceneRequest) -> None:
+        """Pass on the worker's answers, one a sample."""
+        self._guard(lambda: self._run(request))
 
-    def add(self, result: Result) -> None:
-        """The record of a sample that went well."""
-        metadata = self._metadata(
-            status="ok",
-            inference_time=result.inference_time,
-            end_to_end_time=result.end_to_end_time,
-            gpu_memory_used=result.gpu_memory_used,
-            fixes=self.fixes,
+    def end(self) -> None:
+        """End the worker at the end of the run: commands before this one are cut short."""
+        self._guard(lambda: self._stop(self._spec.grace_s))
+
+    def stop_worker(self, grace_s: float) -> None:
+        """End the worker, if there is one, and be ready for the next."""
+        self._guard(lambda: self._stop(grace_s))
+
+    def _stop(self, grace_s: float) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            ending = worker.stop(grace_s=grace_s)
+            self._emit(
+                WorkerStopped(
+                    slot=self._slot.number,
+                    pid=worker.pid,
+                    mark=worker.mark,
+                    exit_code=ending.exit_code,
+                    left=ending.left,
+                )
+            )
+        self._interrupted.clear()
+
+    def _start(self, shrink: int) -> None:
+        if self._is_asked_to_stop():
+            return
+        spec, device = self._spec, self._slot.device
+        self._starts += 1
+        worker = self._worker = Worker(
+            replace(spec.command, variables={**spec.command.variables, **device.variables}),
+            log=self._log,
+            deadlines=spec.deadlines,
+            is_cancelled=self._is_asked_to_stop,
+            title=f"worker {self._slot.number}, start {self._starts}",
+            on_cpu=device.kind == "cpu",
         )
-        self._writer.append(make_record(metadata, result.outputs))
-        self.done += 1
+        self._emit(WorkerStarted(slot=self._slot.number, pid=worker.pid, mark=worker.mark))
+        load = {**spec.settings, "device": device.id_in_worker, "gpu": device.uuid, "shrink": shrink}
+        hello, ready = worker.start(model=spec.model, load=load)
+        self._emit(WorkerReady(slot=self._slot.number, hello=hello, ready=ready))
 
-    def fail(self, trouble: Trouble) -> None:
-        """The record of a sample without outputs."""
-        metadata = self._metadata(status="failed", failure=trouble.for_record(), fixes=self.fixes)
-        self._writer.append(make_record(metadata, Outputs()))
-        self.done += 1
-        self.failed += 1
+    def _run(self, request: SceneRequest) -> None:
+        if self._is_asked_to_stop():
+            return
+        assert self._worker is not None, "a scene for a slot without a worker"
+        for answer in self._worker.run_scene(request.scene, request.samples):
+            if self._is_asked_to_stop():
+                return
+            self._emit(SampleAnswered(slot=self._slot.number, answer=answer))
+        self._emit(SceneAnswered(slot=self._slot.number))
 
-    def _metadata(self, **facts: Any) -> Metadata:
-        sample = self.scene.samples[self.done]
-        return Metadata(
-            model_name=self._job.model,
-            variant=self._job.variant,
-            run=self._job.run.header.run,
-            sample_token=str(sample["sample_token"]),
-            scene=self.scene.name,
-            index_in_scene=int(sample["index_in_scene"]),
-            **facts,
-        )
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except WorkerError as error:
+            if not self._is_asked_to_stop():
+                self._emit(WorkerFailed(slot=self._slot.number, failure=error.failure))
+        except BaseException as error:  # noqa: BLE001  a thread's edge: the coordinator raises it
+            self._emit(SlotBroken(slot=self._slot.number, error=error))
+
+    def _is_asked_to_stop(self) -> bool:
+        return self._interrupted.is_set() or self._cancel.is_cancelled

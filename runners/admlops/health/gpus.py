@@ -7,13 +7,17 @@ any GPU from X.Y on. Source: NVIDIA's CUDA C++ Programming Guide, "Binary Compat
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from admlops.core.errors import EnvError
 from admlops.health.machine import Gpus
+
+log = logging.getLogger(__name__)
 
 Capability = tuple[int, int]
 
@@ -58,8 +62,17 @@ class Gpu:
 
 
 def detect_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
-    """The GPUs that NVML names; empty without an NVIDIA driver. `nvml` stands for the driver's library."""
+    """Return the GPUs that NVML names; empty without an NVIDIA driver. `nvml` stands for the driver's library.
+
+    A GPU that the driver lists and that does not answer is left out with a warning.
+
+    Raises:
+        EnvError: there is a driver, and it fails: nobody can say which GPUs there are.
+    """
     described = Gpus(nvml).describe()
+    refuse_failing_driver(described)
+    for lost in described["lost"]:
+        log.warning("%s; nvidia-smi shows it, and a restart of the pod may bring it back", lost)
     return tuple(
         Gpu(
             name=device["name"] or "an NVIDIA GPU",
@@ -71,6 +84,17 @@ def detect_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
     )
 
 
+def refuse_failing_driver(described: Mapping[str, Any]) -> None:
+    """Raise EnvError if a machine's description names a problem of its driver, or no GPU but lost ones."""
+    problem = described.get("problem")
+    lost = [] if described["devices"] else described.get("lost") or []
+    if problem or lost:
+        raise EnvError(
+            f"this machine has an NVIDIA driver, and it fails: {problem or '; '.join(lost)}",
+            hint="nvidia-smi   # if it fails too, restart the pod or move on; or ask for the CPU by --device cpu",
+        )
+
+
 def _capability_of(stated: str | None, name: str) -> Capability | None:
     if stated is not None:
         major, _, minor = stated.partition(".")
@@ -79,7 +103,7 @@ def _capability_of(stated: str | None, name: str) -> Capability | None:
 
 
 def runs_on(archs: Iterable[str], gpu: Gpu) -> bool:
-    """Whether code for these architectures runs on a GPU. An empty list is code without kernels: it runs anywhere."""
+    """Say whether code for these architectures runs on a GPU. Code without kernels (an empty list) runs anywhere."""
     stated = list(archs)
     if not stated or gpu.compute_capability is None:
         return True
@@ -100,7 +124,7 @@ def _runs(arch: str, capability: Capability) -> bool:
 
 
 def missing_gpu() -> str | None:
-    """Why a GPU that was rented is not here, or None: a stopped pod can come back on a machine without a free one."""
+    """Say why a rented GPU is not here, or None: a stopped pod can come back on a machine without a free one."""
     pod, count = os.environ.get("RUNPOD_POD_ID"), os.environ.get("RUNPOD_GPU_COUNT", "")
     if pod is None or not count.isdigit() or count == "0":
         return None

@@ -1,7 +1,6 @@
-"""What the machine is and how it fares: CPU, memory and GPUs, sampled while a run goes on.
+"""Describing the machine, and sampling its CPU, memory and GPUs while a run goes on.
 
-GPU numbers are device totals from NVML: inside a container NVML's per-process memory reads zero. A machine without an
-NVIDIA driver simply has no GPUs here.
+GPU numbers are device totals from NVML: inside a container NVML's per-process memory reads zero.
 """
 
 from __future__ import annotations
@@ -37,8 +36,17 @@ class GpuReading:
     energy_j: float | None
 
 
+NO_DRIVER = (9, 12)
+"""NVML's error numbers for "driver not loaded" and "library not found": this machine has no GPU to use."""
+NO_DRIVER_TEXTS = ("Shared Library Not Found", "Driver Not Loaded")
+
+
 class Gpus:
-    """The NVIDIA GPUs of this machine; none where there is no driver. `nvml` stands for the driver's library."""
+    """The NVIDIA GPUs of this machine, and the slices (MIG) of those that are divided.
+
+    Without a driver there are none. A driver that is there and fails is a `problem`; a GPU that it lists and that does
+    not answer is one of `lost`. `nvml` stands for the driver's library.
+    """
 
     def __init__(self, nvml: Any = None) -> None:
         if nvml is None:
@@ -47,38 +55,57 @@ class Gpus:
             nvml = pynvml
         self._nvml = nvml
         self._handles: list[Any] = []
+        self._indices: list[int] = []
         self._loaded = False
-        with suppress(nvml.NVMLError):
+        self.problem: str | None = None
+        self.lost: dict[int, str] = {}
+        try:
             nvml.nvmlInit()
             self._loaded = True
-            self._handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            count = int(nvml.nvmlDeviceGetCount())
+        except nvml.NVMLError as error:
+            self.problem = None if _says_no_driver(error) else str(error)
+            return
+        for index in range(count):
+            try:
+                handles = self._slices(nvml.nvmlDeviceGetHandleByIndex(index))
+            except nvml.NVMLError as error:
+                self.lost[index] = str(error)
+                continue
+            self._handles += handles
+            self._indices += [index] * len(handles)
 
     def describe(self) -> dict[str, Any]:
-        """Names, total memory [MB], compute capability and driver; an empty list of devices without a GPU."""
-        driver = self._ask(self._nvml.nvmlSystemGetDriverVersion) if self._loaded else None
+        """Return driver, devices, and what is wrong: `problem` (None if nothing) and `lost` (a list of texts).
+
+        A device has index, name, total memory [MB], compute capability and uuid; None where the driver does not say.
+        """
+        driver = self._ask("nvmlSystemGetDriverVersion") if self._loaded else None
         devices = []
-        for handle in self._handles:
-            memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
-            capability = self._ask(self._nvml.nvmlDeviceGetCudaComputeCapability, handle)
+        for index, handle in zip(self._indices, self._handles, strict=True):
+            memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
+            capability = self._ask("nvmlDeviceGetCudaComputeCapability", handle)
             devices.append(
                 {
-                    "name": self._ask(self._nvml.nvmlDeviceGetName, handle),
+                    "index": index,
+                    "name": self._ask("nvmlDeviceGetName", handle),
                     "memory_mb": None if memory is None else memory.total / MEGABYTE,
                     "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
+                    "uuid": self._ask("nvmlDeviceGetUUID", handle),
                 }
             )
-        return {"driver": driver, "devices": devices}
+        lost = [f"GPU {index}: {reason}" for index, reason in self.lost.items()]
+        return {"driver": driver, "devices": devices, "problem": self.problem, "lost": lost}
 
     def read(self) -> list[GpuReading]:
-        """Every GPU now."""
+        """Read every GPU once."""
         return [self._read_one(index, handle) for index, handle in enumerate(self._handles)]
 
     def _read_one(self, index: int, handle: Any) -> GpuReading:
-        nvml = self._nvml
-        utilization = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
-        power_mw = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
-        energy_mj = self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        utilization = self._ask("nvmlDeviceGetUtilizationRates", handle)
+        memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
+        power_mw = self._ask("nvmlDeviceGetPowerUsage", handle)
+        energy_mj = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
         return GpuReading(
             index=index,
             utilization_percent=None if utilization is None else float(utilization.gpu),
@@ -87,11 +114,29 @@ class Gpus:
             energy_j=None if energy_mj is None else energy_mj / 1e3,
         )
 
-    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+    def _slices(self, handle: Any) -> list[Any]:
+        """Return the MIG slices of a GPU that is divided; else the GPU itself."""
+        mode = self._ask("nvmlDeviceGetMigMode", handle)
+        if not isinstance(mode, list | tuple) or mode[0] != 1:
+            return [handle]
+        count = self._ask("nvmlDeviceGetMaxMigDeviceCount", handle)
+        slices = [self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index) for index in range(int(count or 0))]
+        return [one for one in slices if one is not None]
+
+    def _ask(self, question: str, *arguments: Any) -> Any:
+        """Call a function of NVML; None where the driver, or its library, cannot answer."""
+        function = getattr(self._nvml, question, None)
+        if function is None:
+            return None
         try:
-            return question(*arguments)
+            answer = function(*arguments)
         except self._nvml.NVMLError:
             return None
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def _says_no_driver(error: Exception) -> bool:
+    return getattr(error, "value", None) in NO_DRIVER or any(text in str(error) for text in NO_DRIVER_TEXTS)
 
 
 class TelemetrySampler:
@@ -145,7 +190,7 @@ class TelemetrySampler:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a run was measured on: operating system, CPU, memory, GPUs; no name that could tell who owns it."""
+    """Describe what a run is measured on: operating system, CPU, memory, GPUs; no name that could tell who owns it."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -157,7 +202,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def available_memory_bytes(cgroups: Path = ROOT) -> int:
-    """What a program may still take: the machine's free memory, or less where a container's limit is lower."""
+    """Return the memory that a program may still take: the machine's free memory, or less under a container's limit."""
     available = int(psutil.virtual_memory().available)
     left = memory_left_bytes(cgroups)
     return available if left is None else min(available, left)

@@ -277,7 +277,7 @@ class _Check:
 
 def _raise_for(summary: Summary, run: RunFolder) -> None:
     """Nothing if every sample is there; else what stopped or failed: DataError if it is the data, not the model."""
-    trouble = summary.stopped_by or next(iter(summary.troubles), None)
+    trouble = summary.stopped_by or next(iter(summary.failures), None)
     if summary.state == "complete" and not summary.failed:
         return
     kind = DataError if trouble is not None and trouble.kind == "data" else RunFailedError

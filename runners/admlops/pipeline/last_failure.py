@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from admlops.core.paths import Layout
 from admlops.doctor import Explanation, Finding, Phase, Site, explain
@@ -39,7 +40,11 @@ def last_failure(layout: Layout) -> LastFailure | None:
 
 def failure_of_run(run: RunFolder) -> LastFailure | None:
     """The last failure that a run wrote down; None for a run in which nothing failed."""
-    event = next((event for event in reversed(run.events()) if event.get("event") == "failure"), None)
+    events = run.events()
+    event = next((event for event in reversed(events) if event.get("event") == "failure"), None)
+    ended = events[-1] if events else {}
+    if ended.get("event") == "run_ended" and ended.get("state") == "failed" and _is_of_host(ended, event):
+        return _failure_of_host(run, ended)
     if event is None or event.get("class") == "cancelled":
         return None
     phase: Phase = "start" if event.get("starting") else "run"
@@ -52,6 +57,23 @@ def failure_of_run(run: RunFolder) -> LastFailure | None:
         message=said.strip(),
         explanation=_explain(said, [phase], run.header.model, site),
         advice=str(event.get("hint") or ""),
+    )
+
+
+def _is_of_host(ended: dict[str, Any], failure: dict[str, Any] | None) -> bool:
+    """Say whether an error of the host ended the run: no worker's failure says the same."""
+    return failure is None or str(failure.get("message")) not in str(ended.get("error"))
+
+
+def _failure_of_host(run: RunFolder, ended: dict[str, Any]) -> LastFailure:
+    said = str(ended.get("error"))
+    return LastFailure(
+        what=f"{run.header.run}: the run of {run.header.model} was ended by an error",
+        where=run.events_path,
+        when=float(ended.get("t", 0.0)),
+        message=said,
+        explanation=_explain(said, ["run"], run.header.model, Site()),
+        advice=said.partition("→")[2].strip() or run.header.resume_command,
     )
 
 

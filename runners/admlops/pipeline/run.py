@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import platform
 import re
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from admlops import __version__
 from admlops.catalog import Model, load_model
+from admlops.catalog.registries import RUNTIMES
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, Scene, open_data, tokens_digest
+from admlops.datasets.base import Dataset, HasContext, Scene, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
-from admlops.environments import Environment, ensure_model
+from admlops.environments import Environment, ensure_model, find_model
+from admlops.execution.cancel import CancelToken
+from admlops.execution.coordinator import execute
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
-from admlops.execution.executors.local import execute
-from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
+from admlops.execution.executor import Executor, ExecutorOptions
+from admlops.execution.executors import EXECUTORS
+from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
+from admlops.health.devices import ComputeDevice
 from admlops.health.machine import TelemetrySampler, describe_machine
-from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
-from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.pipeline.readiness import find_readiness
+from admlops.pipeline.run_header import make_header
+from admlops.pipeline.scene_jobs import DataSetSamples, expect_outputs, list_scene_jobs
 from admlops.pipeline.selection import Selection, select
-from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
 
-OnProgress = Callable[[Progress, int], None]
+OnProgress = Callable[[RunEvent, int], None]
 """Called with each event of a run and the run's number of samples."""
 
 
@@ -49,12 +50,14 @@ RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What the user asked for. `config` and `checkpoint` are names in the catalogue or paths of files.
+    """The user's request. `config` and `checkpoint` are names in the catalogue or paths of files.
 
     `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
     `off_distribution` allows data that the model was not made for; its numbers then have a protocol of their own.
-    `model_options` are those that its catalogue entry lists. `command` is the command line, kept with the run
-    for its readers.
+    `model_options` are those that its catalogue entry lists. `device` is `auto`, `cpu`, `all` or a list such as
+    `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
+    `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
+    is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
     """
 
     model: str
@@ -70,17 +73,24 @@ class RunRequest:
     model_options: Mapping[str, str] = field(default_factory=dict)
     off_distribution: bool = False
     gpu_memory_limit_mb: float | None = None
+    gpu_memory_share: float | None = None
+    executor: str = "local"
+    runtime: str = "torch"
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
     resume: bool = False
     retry_failed: bool = False
     command: str = ""
+    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers} leaves no worker", hint="pass --workers 1 or more")
-        if self.resume and self.name is None:
-            raise UsageError("--resume needs the run's name", hint="pass --run NAME; admlops results list shows names")
+        for option, given in (("--resume", self.resume), ("--retry-failed", self.retry_failed)):
+            if given and self.name is None:
+                raise UsageError(
+                    f"{option} needs the run's name", hint="pass --run NAME; admlops results list shows names"
+                )
         if self.name is not None and not RUN_NAME.fullmatch(self.name):
             raise UsageError(
                 f"--run {self.name!r} is no name for a folder: letters, digits and . _ - are taken, and it begins with "
@@ -99,13 +109,14 @@ class RunRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """A run that can begin: nothing of it is on disk yet."""
+    """A run that can begin: nothing of it is on disk yet. `executor` has the devices that were asked for."""
 
     model: Model
     data: Dataset
     scenes: tuple[Scene, ...]
     environment: Environment
     header: RunHeader
+    executor: Executor
 
     def renamed(self, name: str) -> RunPlan:
         """The same plan for a run of another name."""
@@ -126,47 +137,163 @@ def run_plan(
 ) -> tuple[RunFolder, Summary]:
     """Carry out what `prepare` made of the request; see `run_model`."""
     path = layout.runs / plan.header.run
-    run = RunFolder.resume(path, plan.header) if request.resume else RunFolder.create(path, plan.header)
+    scenes = tuple(list_scene_jobs(plan.data, plan.scenes))
+    goes_on = request.resume or request.retry_failed
+    run = RunFolder.resume(path, plan.header) if goes_on else RunFolder.create(path, plan.header)
+    run.relocate(plan.header)
+    say(f"{plan.header.coverage}, on {_name_devices(plan.executor)}")
     with run.lock():
-        job = Job(
-            run=run,
-            model=plan.model.name,
-            variant=plan.header.variant,
-            command=_worker_command(layout, plan),
-            settings=plan.header.settings,
-            scenes=tuple(_scene_jobs(plan.model, plan.data, plan.scenes)),
-            workers=request.workers,
-            deadlines=request.deadlines,
-        )
+        if request.retry_failed:
+            _forget_evaluation(run, say=say)
+        job = _make_job(layout, request, plan, run, scenes)
         with _telemetry(run, on_progress) as watch:
-            summary = execute(job, on_progress=watch)
+            summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
+
+
+def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder, scenes: tuple[SceneJob, ...]) -> Job:
+    runtime = RUNTIMES.get(request.runtime)
+    return Job(
+        run=run,
+        model=plan.model.name,
+        variant=plan.header.variant,
+        command=_worker_command(layout, plan),
+        settings={name: value for name, value in plan.header.settings.items() if name != "device"},
+        scenes=scenes,
+        samples=DataSetSamples(
+            plan.data, with_context=plan.model.traits.needs_context and isinstance(plan.data, HasContext)
+        ),
+        data_root=str(plan.data.root),
+        runtime={"id": runtime.id, "file": str(runtime.file)},
+        expected=expect_outputs(plan.model),
+        temporal=plan.model.temporal,
+        retry_failed=request.retry_failed,
+        deadlines=request.deadlines,
+    )
+
+
+def _gets_context(model: Model, data: Dataset) -> bool:
+    return model.traits.needs_context and isinstance(data, HasContext)
+
+
+def _name_devices(executor: Executor) -> str:
+    """Name the devices of a run, and how many workers each has: `the CPU (…), 2 workers`."""
+    slots = executor.slots()
+    devices = {slot.device.id: slot.device for slot in slots}
+    names = ", ".join(f"{'the CPU' if one.kind == 'cpu' else one.id} ({one.name})" for one in devices.values())
+    return f"{names}, {len(slots)} worker{'' if len(slots) == 1 else 's'}"
+
+
+def _forget_evaluation(run: RunFolder, *, say: Say) -> None:
+    """Remove what was computed from the records of samples that are done again now."""
+    if not run.count_statuses()["failed"]:
+        return
+    stale = [path for path in (run.metrics_path, run.resamples_path, run.report_path) if path.exists()]
+    for path in stale:
+        path.unlink()
+    if stale:
+        say(f"removed {', '.join(path.name for path in stale)}: they speak of the failed samples; evaluate again")
 
 
 def prepare(
     layout: Layout, request: RunRequest, *, say: Say, model: Model | None = None, data: Dataset | None = None
 ) -> RunPlan:
-    """Everything a run needs, looked up and checked, before a folder is made. Builds the environment if it must.
+    """Look up and check all that a run needs, before a folder is made. Builds the environment if it must.
 
     Args:
         model: what the request names, if it is loaded already.
         data: what the request names, if it is open already.
 
     Raises:
-        AdmlopsError: the model, the data, an option or the environment is wrong.
+        AdmlopsError: the model, the device, the data, an option or the environment is wrong.
     """
     model = model or load_model(layout, request.model)
+    machine = describe_machine()
+    executor, devices = _choose_executor(request, machine, say=say)
     data = data or open_data(request.data, request.version, wanted=model.reads)
     _check_data_kind(model, data, request)
     _check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
-    scenes = select(data, request.selection)
+    scenes = select(data, request.selection, temporal=model.temporal)
     checkpoint = _checkpoint(layout, model, request, say=say)
-    settings = _settings(layout, model, request, checkpoint, say=say)
-    environment = ensure_model(layout, model, request.variant, say=say)
-    header = _header(layout, model, environment, data, scenes, settings, checkpoint, request)
-    return RunPlan(model=model, data=data, scenes=tuple(scenes), environment=environment, header=header)
+    settings = {
+        "device": devices[0].id,
+        **_settings(layout, model, request, checkpoint, say=say),
+        "gpu_memory_limit_mb": _gpu_memory_limit_mb(request, devices[0]),
+    }
+    environment = _environment(layout, model, request, devices[0], say=say)
+    header = make_header(
+        layout,
+        model,
+        name=request.name,
+        variant=request.variant or model.default_variant,
+        runtime=request.runtime,
+        environment=environment,
+        data=data,
+        selection=request.selection,
+        scenes=scenes,
+        settings=settings,
+        checkpoint=checkpoint,
+        checkpoint_name=_checkpoint_name(model, request, checkpoint),
+        devices=devices,
+        machine=machine,
+        options={
+            "command": request.command,
+            "workers": request.workers,
+            "limit": request.selection.limit,
+            "device": request.device,
+            "executor": request.executor,
+        },
+    )
+    return RunPlan(
+        model=model, data=data, scenes=tuple(scenes), environment=environment, header=header, executor=executor
+    )
+
+
+def _choose_executor(
+    request: RunRequest, machine: Mapping[str, Any], *, say: Say
+) -> tuple[Executor, tuple[ComputeDevice, ...]]:
+    """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
+    executor = EXECUTORS.get(request.executor)(
+        ExecutorOptions(devices=request.device, workers=request.workers, machine=machine)
+    )
+    devices = tuple({slot.device.id: slot.device for slot in executor.slots()}.values())
+    if devices[0].kind == "cpu" and machine["gpus"].get("problem"):
+        say(f"the NVIDIA driver fails ({machine['gpus']['problem']}); the run is on the CPU, as asked")
+    for lost in machine["gpus"].get("lost", ()):
+        say(f"a GPU of this machine does not answer and is left out: {lost}")
+    others = {str(one["name"]) for one in machine["gpus"]["devices"]} - {device.name for device in devices}
+    if request.device == "auto" and devices[0].kind == "cuda" and others:
+        say(f"a run takes GPUs of one model; left out: {', '.join(sorted(others))} (--device chooses)")
+    return executor, devices
+
+
+def _environment(layout: Layout, model: Model, request: RunRequest, device: ComputeDevice, *, say: Say) -> Environment:
+    """Return the environment that is ready; else build one for the device of this run."""
+    found = find_model(layout, model, request.variant)
+    if found is not None:
+        return found
+    pins = model.variants[request.variant or model.default_variant]
+    return ensure_model(layout, model, request.variant, device=device.kind if pins.devices else None, say=say)
+
+
+def _gpu_memory_limit_mb(request: RunRequest, device: ComputeDevice) -> float | None:
+    """Return the limit in megabytes [MB, 10⁶ bytes]; a share is one of the GPU's whole memory."""
+    if request.gpu_memory_share is None or device.kind == "cpu":
+        return request.gpu_memory_limit_mb
+    if device.memory_mb is None:
+        raise UsageError(
+            f"{device.id} ({device.name}) does not say how much memory it has, so no share of it can be taken",
+            hint="pass --gpu-memory-limit 20GB, for example",
+        )
+    return round(request.gpu_memory_share * device.memory_mb, 1)
+
+
+def _checkpoint_name(model: Model, request: RunRequest, checkpoint: Usable | None) -> str | None:
+    """Return the weights' name in the catalogue, None for a person's own or random ones."""
+    chosen = request.checkpoint or model.default_checkpoint
+    return chosen if checkpoint is not None and chosen in model.checkpoints else None
 
 
 def _check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
@@ -191,12 +318,10 @@ def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
 def _settings(
     layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say
 ) -> dict[str, Any]:
-    """What the adapter is told; all of it decides the records, so it goes into the run's header."""
+    """Return what the adapter is told; all of it decides the records, so it goes into the run's header."""
     return {
-        "device": _device(request.device),
         "config": _config(layout, model, request.config or _config_of_checkpoint(layout, model, checkpoint, say=say)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
-        "gpu_memory_limit_mb": request.gpu_memory_limit_mb,
         "options": _options(model, request, checkpoint, say=say),
     }
 
@@ -216,12 +341,6 @@ def _options(model: Model, request: RunRequest, checkpoint: Usable | None, *, sa
     if request.off_distribution:
         options["off_distribution"] = True
     return options
-
-
-def _device(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    return "cuda:0" if describe_machine()["gpus"]["devices"] else "cpu"
 
 
 def _config(layout: Layout, model: Model, asked: str | None) -> str | None:
@@ -289,7 +408,7 @@ def _worker_command(layout: Layout, plan: RunPlan) -> WorkerCommand:
 
 
 def _working_folder(layout: Layout, model: Model) -> Path:
-    """Where the adapter runs: the root of the model's source, because plugins import relative to it."""
+    """Return the adapter's working folder: the root of the model's source, because plugins import relative to it."""
     if model.source.kind == "embedded":
         return model.folder
     return layout.submodules / (model.source.folder or model.name)
@@ -301,77 +420,16 @@ def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
         build_index(data.root, data.version, say=say)
 
 
-def _scene_jobs(model: Model, data: Dataset, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
-    for scene in scenes:
-        samples = [data.sample(token) for token in scene.samples]
-        if model.traits.needs_context and isinstance(data, HasContext):
-            samples = [sample | {"context": data.context(sample["sample_token"])} for sample in samples]
-        yield SceneJob(name=scene.name, samples=samples)
-
-
-def _header(
-    layout: Layout,
-    model: Model,
-    environment: Environment,
-    data: Dataset,
-    scenes: list[Scene],
-    settings: dict[str, Any],
-    checkpoint: Usable | None,
-    request: RunRequest,
-) -> RunHeader:
-    now = datetime.now(UTC)
-    machine = describe_machine()
-    return RunHeader(
-        run=request.name or f"{model.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
-        model=model.name,
-        variant=request.variant or model.default_variant,
-        environment=EnvironmentInfo(
-            name=environment.name,
-            digest=environment.digest,
-            backend=environment.backend,
-            python=str(environment.python),
-        ),
-        data=DataInfo(
-            root=str(data.root),
-            version=data.version,
-            split=request.selection.split_name,
-            samples_sha256=tokens_digest(token for scene in scenes for token in scene.samples),
-            synthetic=data.is_synthetic,
-        ),
-        provenance=Provenance(
-            commit=describe_commit(layout),
-            admlops=__version__,
-            host=f"{machine['system']}, {machine['cpu']} x {machine['cpu_count']}, {machine['memory_mb']} MB, "
-            f"Python {platform.python_version()}",
-            gpus=[str(device["name"]) for device in machine["gpus"]["devices"]],
-            driver=machine["gpus"]["driver"],
-            sources=describe_sources(layout, model),
-            checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
-            config_sha256=config_sha256(settings["config"]),
-        ),
-        scenes={scene.name: len(scene.samples) for scene in scenes},
-        settings=settings,
-        adapter=describe_adapter(layout, model.folder),
-        options={
-            "command": request.command,
-            "workers": request.workers,
-            "limit": request.selection.limit,
-            "device": request.device,
-        },
-        created=now.isoformat(timespec="seconds"),
-    )
-
-
 @contextmanager
-def _telemetry(run: RunFolder, on_progress: OnProgress) -> Iterator[Callable[[Progress], None]]:
+def _telemetry(run: RunFolder, on_progress: OnProgress) -> Iterator[Callable[[RunEvent], None]]:
     """Sample the machine while the block runs; the function it gives learns the workers' pids from the progress."""
     pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
 
-    def watch(progress: Progress) -> None:
-        if progress.kind == "worker" and progress.pid is not None:
-            pids[progress.worker] = progress.pid
-        on_progress(progress, total)
+    def watch(event: RunEvent) -> None:
+        if event.kind == "worker" and event.pid is not None:
+            pids[event.worker] = event.pid
+        on_progress(event, total)
 
     with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values())):
         yield watch

@@ -169,7 +169,9 @@ def parse_reading(line: Mapping[str, Any]) -> Reading:
 
 
 def _name_checkpoint(model: Model, header: RunHeader) -> str | None:
-    """The checkpoint of the catalogue that a run loaded: the file in its place, with the pinned hash where one is."""
+    """Return the name of the catalogue's checkpoint that a run loaded; a run from before has only the file's path."""
+    if header.provenance.checkpoint is not None:
+        return header.provenance.checkpoint
     path, sha256 = header.settings.get("checkpoint"), header.provenance.checkpoint_sha256
     if not isinstance(path, str):
         return None

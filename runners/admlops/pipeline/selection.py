@@ -1,4 +1,4 @@
-"""Which samples to run: a split, named scenes, or named tokens; always in scene order, never a shuffled list."""
+"""Choosing the samples of a run: a split, named scenes, or named tokens; always in scene order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ NUSCENES_TOKEN = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What the user asked for; exactly one of `split`, `scenes` and `tokens` counts, the split if nothing is named."""
+    """The user's choice; exactly one of `split`, `scenes` and `tokens` counts, the split if nothing is named.
+
+    `complete_scenes` takes the whole of every scene that a chosen sample is in.
+    """
 
     split: str = "mini_val"
     scenes: tuple[str, ...] = ()
     tokens: Path | None = None
     limit: int | None = None
+    complete_scenes: bool = False
 
     def __post_init__(self) -> None:
         if self.scenes and self.tokens is not None:
@@ -37,13 +41,45 @@ class Selection:
         return None if self.scenes or self.tokens is not None or self.limit is not None else self.split
 
 
-def select(data: Dataset, selection: Selection) -> list[Scene]:
-    """The scenes to run, each with the samples to run, in time order.
+def select(data: Dataset, selection: Selection, *, temporal: bool = False) -> list[Scene]:
+    """Return the scenes to run, each with the samples to run, in time order.
 
     Raises:
         DataError: an unknown split, scene or token.
-        UsageError: the token file or folder is missing, empty or holds something else.
+        UsageError: the token file or folder is missing, empty or holds something else; or the model is `temporal`, and
+            the samples of a scene do not begin at its first one or leave some out.
     """
+    chosen = _choose(data, selection)
+    if selection.complete_scenes:
+        return data.scenes([scene.name for scene in chosen])
+    if temporal:
+        _refuse_holes(data, chosen, selection)
+    return chosen
+
+
+def measure_whole(data: Dataset, selection: Selection) -> tuple[str, int]:
+    """Return what a selection is a part of, a split or the version of the data set, and its number of samples."""
+    if selection.scenes or selection.tokens is not None:
+        name, scenes = data.version, data.scenes()
+    else:
+        name, scenes = f"split {selection.split}", data.scenes_of_split(selection.split)
+    return name, sum(len(scene.samples) for scene in scenes)
+
+
+def _refuse_holes(data: Dataset, chosen: list[Scene], selection: Selection) -> None:
+    """A temporal model's outputs depend on all samples of the scene before: it starts at the first, and skips none."""
+    for scene in chosen:
+        (whole,) = data.scenes([scene.name])
+        if scene.samples != whole.samples[: len(scene.samples)]:
+            raise UsageError(
+                f"{selection.tokens or 'the selection'} takes {len(scene.samples)} of {len(whole.samples)} samples of "
+                f"{scene.name}, with some left out before or between them; this model carries state from sample to "
+                "sample, so its outputs would differ from those of the whole scene",
+                hint="add --complete-scenes to run the whole of each scene that a token is in",
+            )
+
+
+def _choose(data: Dataset, selection: Selection) -> list[Scene]:
     if selection.tokens is not None:
         scenes = _scenes_of_tokens(data, read_tokens(selection.tokens), selection.tokens)
     elif selection.scenes:

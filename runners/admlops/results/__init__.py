@@ -1,1 +1,4 @@
-"""What a run leaves behind: standard records, run folders, and an index over them."""
+"""Results: the standard record, run folders, and the index over runs.
+
+It may import core. Begin with `record.py` (what a record holds), then `run_folder.py` (the files of a run).
+"""

@@ -1,4 +1,4 @@
-"""The header of a run: what was asked for, of which model, on which data, in which environment, from which code."""
+"""The header of a run: the request, the model, the data, the environment, the code and the device."""
 
 from __future__ import annotations
 
@@ -27,20 +27,34 @@ class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named."""
+    """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
+
+    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set.
+    """
 
     root: str
     version: str
     split: str | None
     samples_sha256: str
     synthetic: bool
+    whole: str | None = None
+    whole_samples: int | None = None
+
+
+class DeviceInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The device that workers ran on: `cpu`, or GPUs of one model. `ids` are theirs on the machine of that time."""
+
+    kind: Literal["cuda", "cpu"]
+    name: str
+    ids: list[str]
 
 
 class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     """The code, the weights and the machine. `commit` is None outside a git checkout.
 
     `sources` maps each folder of the model's own code to its commit, with the hash of what was changed there.
-    `config_sha256` is over the content of the configuration file and of those that it takes up.
+    `config_sha256` is over the content of the configuration file and of those that it takes up. `checkpoint` is the
+    weights' name in the catalogue, None for others.
     """
 
     commit: str | None
@@ -50,6 +64,7 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     driver: str | None = None
     sources: dict[str, str] = {}
     checkpoint_sha256: str | None = None
+    checkpoint: str | None = None
     config_sha256: str | None = None
 
 
@@ -57,7 +72,8 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     """`run.json`. `scenes` maps each scene to its number of samples, in the run's order.
 
     `adapter` is the sha256 over the adapter's code. `settings` go to the adapter and decide the records; `options` is
-    the rest of the command line, kept for reading.
+    the rest of the command line, kept for reading. `runtime` executes the network. `device` is None in runs from
+    before it was recorded: `settings.device` names it there.
     """
 
     run: str
@@ -70,36 +86,71 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, Any]
     created: str
     adapter: str = ""
+    runtime: str = "torch"
+    device: DeviceInfo | None = None
     options: dict[str, Any] = {}
     state: RunState = "running"
     schema: Literal[1] = RUN_SCHEMA_VERSION
 
     @property
     def random_weights(self) -> str | None:
-        """`random:SEED` where the weights were drawn and not loaded: such a run says nothing of how good a model is."""
+        """`random:SEED` if the weights were drawn and not loaded: such a run says nothing of how good a model is."""
         options = self.settings.get("options")
         return options.get("weights") if isinstance(options, dict) else None
 
     @property
     def resume_command(self) -> str:
-        """What to type to go on with this run: the command that began it, where it was one of `admlops run`."""
+        """The command that goes on with this run: the one that began it, if that was `admlops run`."""
+        return self._command("--resume")
+
+    @property
+    def retry_command(self) -> str:
+        """The command that does this run's failed samples again."""
+        return self._command("--retry-failed")
+
+    @property
+    def coverage(self) -> str:
+        """How much of its split or data set the run is over, such as `6,019 of 6,019 samples of split val`."""
+        samples = sum(self.scenes.values())
+        if self.data.whole is None or self.data.whole_samples is None:
+            return f"{samples:,} samples"
+        return f"{samples:,} of {self.data.whole_samples:,} samples of {self.data.whole}"
+
+    @property
+    def device_kind(self) -> str:
+        """`cuda` or `cpu`."""
+        if self.device is not None:
+            return self.device.kind
+        return "cpu" if str(self.settings.get("device", "cpu")) == "cpu" else "cuda"
+
+    @property
+    def gpu(self) -> str | None:
+        """The model of GPU that the run is on; None on a CPU, or where it was not recorded."""
+        if self.device is not None:
+            return self.device.name if self.device.kind == "cuda" else None
+        _, _, index = str(self.settings.get("device", "")).partition(":")
+        gpus = self.provenance.gpus
+        return gpus[int(index)] if index.isdigit() and int(index) < len(gpus) else None
+
+    def _command(self, option: str) -> str:
         begun = shlex.split(str(self.options.get("command", "")))
         command = begun if begun[:2] == ["admlops", "run"] else ["admlops", "run", self.model]
         if not any(word == "--run" or word.startswith("--run=") for word in command):
             command = [*command, "--run", self.run]
-        return shlex.join(command if "--resume" in command else [*command, "--resume"])
+        command = [word for word in command if word not in {"--resume", "--retry-failed"} or word == option]
+        return shlex.join(command if option in command else [*command, option])
 
 
 _decode = msgspec.json.Decoder(RunHeader).decode
 
 
 def encode_header(header: RunHeader) -> bytes:
-    """`run.json`, indented for people."""
+    """Return the content of `run.json`, indented for people."""
     return msgspec.json.format(msgspec.json.encode(header), indent=1) + b"\n"
 
 
 def decode_header(content: bytes, *, where: Path) -> RunHeader:
-    """The header in a `run.json`; `where` is its path, for the error.
+    """Return the header in a `run.json`; `where` is its path, for the error.
 
     Raises:
         RecordError: not JSON, not a header, or one with a newer schema.
@@ -119,37 +170,40 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
 
 
 def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, object] | None:
-    """The first thing that decides the records and is not the same: (key, before, now)."""
+    """Return the first thing that decides the records and is not the same: (key, before, now).
+
+    Paths, the number of a GPU and the machine decide nothing: the content of files and the model of GPU do.
+    """
+    old, new = before.provenance, now.provenance
     pairs: list[tuple[str, object, object]] = [
         ("model", before.model, now.model),
         ("variant", before.variant, now.variant),
+        ("runtime", before.runtime, now.runtime),
         ("environment.digest", before.environment.digest, now.environment.digest),
         ("adapter", before.adapter, now.adapter),
-        ("provenance.sources", before.provenance.sources, now.provenance.sources),
-        ("provenance.checkpoint_sha256", before.provenance.checkpoint_sha256, now.provenance.checkpoint_sha256),
-        *_config_content(before, now),
+        ("provenance.sources", old.sources, new.sources),
+        ("provenance.checkpoint_sha256", old.checkpoint_sha256, new.checkpoint_sha256),
+        ("device", before.device_kind, now.device_kind),
         ("data.version", before.data.version, now.data.version),
         ("scenes", before.scenes, now.scenes),
         ("data.samples_sha256", before.data.samples_sha256, now.data.samples_sha256),
     ]
-    names = list(dict.fromkeys([*before.settings, *now.settings]))
+    if before.gpu and now.gpu:
+        pairs.append(("device", before.gpu, now.gpu))
+    if old.config_sha256 and new.config_sha256:
+        pairs.append((f"the content of {now.settings.get('config')}", old.config_sha256, new.config_sha256))
+    known = {"device", *_known_by_content(old, new)}
+    names = [name for name in dict.fromkeys([*before.settings, *now.settings]) if name not in known]
     # Through JSON, so that a tuple of today equals the list that was read back.
     first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
-    known = _known_by_content(before, now)
-    pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names if name not in known]
-    return next(((key, old, new) for key, old, new in pairs if old != new), None)
+    pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names]
+    return next(((key, was, is_now) for key, was, is_now in pairs if was != is_now), None)
 
 
-def _config_content(before: RunHeader, now: RunHeader) -> list[tuple[str, object, object]]:
-    """The configuration's content, by the file's name; a run from before it was recorded has none to compare."""
-    first, second = before.provenance.config_sha256, now.provenance.config_sha256
-    return [(f"the content of {now.settings.get('config')}", first, second)] if first and second else []
-
-
-def _known_by_content(before: RunHeader, now: RunHeader) -> set[str]:
-    """The settings that are paths of files whose contents are compared: where a file lies decides nothing."""
-    both = {
-        "checkpoint": (before.provenance.checkpoint_sha256, now.provenance.checkpoint_sha256),
-        "config": (before.provenance.config_sha256, now.provenance.config_sha256),
+def _known_by_content(old: Provenance, new: Provenance) -> set[str]:
+    """List the settings that are paths of files whose contents are compared: where such a file lies decides nothing."""
+    digests = {
+        "checkpoint": (old.checkpoint_sha256, new.checkpoint_sha256),
+        "config": (old.config_sha256, new.config_sha256),
     }
-    return {name for name, digests in both.items() if all(digests)}
+    return {name for name, both in digests.items() if all(both)}

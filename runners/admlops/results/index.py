@@ -155,7 +155,7 @@ def _run_row(run: RunFolder, *, samples: int, failed: int) -> Row:
         run.path.name,
         header.model,
         header.variant,
-        header.state,
+        run.observe_state(),
         header.created,
         environment.digest,
         environment.backend,

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from admlops.catalog.registries import TASKS
 from admlops.core.errors import RecordError
 from admlops.results.derived_structs import Selection, Take, forbid_unknown, select
 
@@ -179,9 +181,6 @@ class Outputs(Struct, frozen=True, omit_defaults=True):
 if not TYPE_CHECKING:
     Outputs = forbid_unknown(Outputs)
 
-TASK_KEYS = Outputs.__struct_fields__
-"""The keys of a record that hold a task's outputs."""
-
 
 class Failure(Struct, frozen=True, rename={"kind": "class"}):
     """Why a sample has no outputs."""
@@ -240,21 +239,56 @@ MEASURED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used")
 """The metadata that differs between two runs of the same model on the same samples, besides `run` itself."""
 
 _NOT_A_NUMBER = re.compile(rb"[\[:,]\s*-?(NaN|Infinity)\b")
-_decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def make_record(metadata: Metadata, outputs: Outputs) -> Record:
-    """A record from what the host knows and what the worker said."""
-    return Record(
-        schema=SCHEMA_VERSION,
-        metadata=metadata,
-        detections_3d=outputs.detections_3d,
-        detections_2d=outputs.detections_2d,
-        map_elements=outputs.map_elements,
-        lane_graph=outputs.lane_graph,
-        plan=outputs.plan,
+@cache
+def _extension_fields() -> tuple[tuple[str, Any, Any], ...]:
+    """The keys that tasks of extensions add to a record; tasks register before the first record is read."""
+    own = ((task.output, task.output_type) for task in TASKS.values() if task.output_type is not None)
+    return tuple((key, kind | UnsetType, UNSET) for key, kind in own)
+
+
+@cache
+def outputs_class() -> type[Outputs]:
+    """The class that a worker's outputs are decoded into: `Outputs`, with the keys that extensions add."""
+    fields = _extension_fields()
+    return Outputs if not fields else _extend(Outputs, fields, strict=True)
+
+
+@cache
+def record_class() -> type[Record]:
+    """The class that a record is decoded into: `Record`, with the keys that extensions add."""
+    fields = _extension_fields()
+    return Record if not fields else _extend(Record, fields)
+
+
+def _extend(base: type[Any], fields: tuple[tuple[str, Any, Any], ...], *, strict: bool = False) -> Any:
+    return msgspec.defstruct(
+        base.__name__,
+        cast("Any", fields),
+        bases=(base,),
+        frozen=True,
+        omit_defaults=True,
+        kw_only=True,
+        forbid_unknown_fields=strict,
     )
+
+
+def task_keys() -> tuple[str, ...]:
+    """The keys of a record that hold a task's outputs."""
+    return outputs_class().__struct_fields__
+
+
+@cache
+def _decoder() -> Callable[[bytes], Record]:
+    return msgspec.json.Decoder(record_class()).decode
+
+
+def make_record(metadata: Metadata, outputs: Outputs) -> Record:
+    """Make a record from what the host knows and what the worker said."""
+    answers = {key: getattr(outputs, key) for key in outputs.__struct_fields__}
+    return record_class()(schema=SCHEMA_VERSION, metadata=metadata, **answers)
 
 
 def encode_record(record: Record) -> bytes:
@@ -269,10 +303,10 @@ def decode_record(line: bytes, *, where: str) -> Record:
         RecordError: not JSON, not this schema, a newer one, or a status that its outputs contradict.
     """
     try:
-        record = _decode(line)
+        record = _decoder()(line)
     except msgspec.DecodeError as error:
         raise _explain(error, line, where) from error
-    check_status(record, [key for key in TASK_KEYS if getattr(record, key) is not UNSET], where=where)
+    check_status(record, [key for key in task_keys() if getattr(record, key) is not UNSET], where=where)
     return record
 
 
@@ -281,10 +315,10 @@ def partial_decoder(keys: Mapping[str, Selection]) -> Callable[[bytes, str], Par
 
     It takes a line and `file:line` to name it by, and raises RecordError as `decode_record`.
     """
-    rest: dict[str, Selection] = dict.fromkeys(TASK_KEYS, Take.RAW)
+    rest: dict[str, Selection] = dict.fromkeys(task_keys(), Take.RAW)
     chosen: dict[str, Selection] = {"schema": Take.AS_IS, "metadata": Take.AS_IS, **rest, **keys}
     tasks = [key for key in chosen if key not in ("schema", "metadata")]
-    take = msgspec.json.Decoder(select(Record, chosen)).decode
+    take = msgspec.json.Decoder(select(record_class(), chosen)).decode
 
     def decode(line: bytes, where: str) -> PartialRecord:
         try:
@@ -328,7 +362,7 @@ def record_schema() -> dict[str, Any]:
     It and the decoder agree on every JSON document but for one thing: JSON Schema takes 1.0 as an integer, the decoder
     does not.
     """
-    (reference,), definitions = msgspec.json.schema_components([Record], ref_template="#/$defs/{name}")
+    (reference,), definitions = msgspec.json.schema_components([record_class()], ref_template="#/$defs/{name}")
     for definition in definitions.values():
         definition["description"] = " ".join(definition["description"].split())
     return {

@@ -3,7 +3,7 @@
 ```
 run.json                    the header, rewritten in one piece
 records/<scene>.jsonl       one record a line; there only when the scene is whole
-records/<scene>.jsonl.part  a scene in progress: never read, written anew on resume
+records/<scene>.jsonl.part  a scene in progress: never read, written again on resume
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
@@ -21,8 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -31,14 +30,19 @@ from filelock import FileLock, Timeout
 from admlops.core.errors import RecordError, StorageError, UsageError
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
-from admlops.results.record import MEASURED_FIELDS, Record, decode_record, encode_record
+from admlops.results.liveness import ObservedState, identify_host, is_alive
+from admlops.results.record import MEASURED_FIELDS, Failure, Record, decode_record
+from admlops.results.scene_writer import SceneWriter
 
-SCENE_BUFFER_BYTES = 1 << 18
+LOCK_S = 0.3
+"""How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
 UNLISTED = frozenset({"manifest.json", "run.lock"})
 
 
 class _Status(msgspec.Struct):
     status: str
+    sample_token: str = ""
+    failure: Failure | None = None
 
 
 class _StatusOnly(msgspec.Struct):
@@ -46,52 +50,6 @@ class _StatusOnly(msgspec.Struct):
 
 
 _decode_status = msgspec.json.Decoder(_StatusOnly).decode
-
-
-class SceneWriter:
-    """Writes one scene's records to `<scene>.jsonl.part`; `commit` moves them into place, else nothing counts."""
-
-    def __init__(self, final: Path) -> None:
-        self._final = final
-        self._part = final.with_name(final.name + ".part")
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> SceneWriter:
-        try:
-            self._part.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("wb", buffering=SCENE_BUFFER_BYTES)
-        except OSError as error:
-            raise explain_os_error(error, self._part) from error
-        return self
-
-    def append(self, record: Record) -> None:
-        """Add one record. Raises StorageError if the disk is full."""
-        assert self._file is not None, "append outside of the with block"
-        try:
-            self._file.write(encode_record(record) + b"\n")
-        except OSError as error:
-            raise explain_os_error(error, self._part) from error
-
-    def commit(self) -> None:
-        """Put the scene in place, on the disk itself: after this a power cut loses nothing of it."""
-        assert self._file is not None, "commit outside of the with block"
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._part.replace(self._final)
-            _sync_folder(self._final.parent)
-        except OSError as error:
-            raise explain_os_error(error, self._part) from error
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._file is not None
-        try:
-            self._file.close()
-        except OSError as failed:  # closing writes what is buffered
-            if error is None:
-                raise explain_os_error(failed, self._part) from failed
 
 
 class RunFolder:
@@ -147,7 +105,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path, header: RunHeader) -> RunFolder:
-        """The run in `path`, if going on as `header` says would give the records it was started for.
+        """Return the run in `path`, if going on as `header` says would give the records it was started for.
 
         Raises:
             RecordError: as `open`.
@@ -159,9 +117,14 @@ class RunFolder:
             key, before, now = difference
             raise UsageError(
                 f"{path} cannot be resumed: {key} was {_short(before)} and is {_short(now)} now",
-                hint=f"{run.header.resume_command}   # or start a new one without --resume",
+                hint=_way_out(run.header, header, key),
             )
         return run
+
+    def relocate(self, header: RunHeader) -> None:
+        """Take from `header` where data, configuration, weights and device are now; written with the next state."""
+        data = msgspec.structs.replace(self.header.data, root=header.data.root)
+        self.header = msgspec.structs.replace(self.header, data=data, settings=header.settings, device=header.device)
 
     @property
     def records_path(self) -> Path:
@@ -207,7 +170,7 @@ class RunFolder:
         Raises:
             StorageError: another process holds it, or it cannot be written.
         """
-        lock = FileLock(self.path / "run.lock", timeout=0)
+        lock = FileLock(self.path / "run.lock", timeout=LOCK_S)
         try:
             lock.acquire()
         except Timeout as error:
@@ -222,10 +185,29 @@ class RunFolder:
         finally:
             lock.release()
 
+    def begin(self) -> None:
+        """Say that this process runs it from now on. Hold `lock()`. Raises StorageError."""
+        self.append_event("run_started", host=identify_host(), pid=os.getpid())
+        self.update(state="running")
+
+    def end(self, state: RunState, *, error: str | None = None) -> None:
+        """Set the state at the end, and write down the error that ended the run if one did. Raises StorageError."""
+        self.update(state=state)
+        self.append_event("run_ended", state=state, error=error)
+
     def update(self, *, state: RunState) -> None:
         """Change the state in `run.json`. Raises StorageError."""
         self.header = msgspec.structs.replace(self.header, state=state)
         self._write_header()
+
+    def observe_state(self) -> ObservedState:
+        """Return the state as it is: a run whose process is gone is `stopped`, whatever its header says."""
+        if self.header.state != "running":
+            return self.header.state
+        started: dict[str, Any] = next(
+            (event for event in reversed(self.events()) if event.get("event") == "run_started"), {}
+        )
+        return "running" if is_alive(self.path, started.get("host")) else "stopped"
 
     def scene_writer(self, scene: str) -> SceneWriter:
         """A context in which the records of one scene are written, from its first sample."""
@@ -268,16 +250,29 @@ class RunFolder:
         return sum(self._scene_path(scene).stat().st_size for scene in self.complete_scenes())
 
     def count_statuses(self) -> Counter[str]:
-        """How many samples are `ok` and how many `failed`, without validating the records. Raises RecordError."""
-        counts: Counter[str] = Counter()
+        """Count the samples that are `ok` and `failed`, without validating the records. Raises RecordError."""
+        return Counter(status for scene in self.complete_scenes() for _, _, status in self.statuses_of(scene))
+
+    def statuses_of(self, scene: str) -> Iterator[tuple[bytes, str, str]]:
+        """Yield (line, sample token, status) of a complete scene; records are not validated. Raises RecordError."""
+        for line, metadata in self._metadata_of(scene):
+            yield line, metadata.sample_token, metadata.status
+
+    def first_failure(self) -> Failure | None:
+        """Return the failure of the first failed record, None if none failed. Raises RecordError."""
         for scene in self.complete_scenes():
-            path = self._scene_path(scene)
-            try:
-                lines = path.read_bytes().splitlines()
-                counts.update(_decode_status(line).metadata.status for line in lines)
-            except (OSError, msgspec.DecodeError) as error:
-                raise RecordError(f"{path} cannot be read: {error}", hint=f"ls -l {path.parent}") from error
-        return counts
+            for _, metadata in self._metadata_of(scene):
+                if metadata.status == "failed":
+                    return metadata.failure
+        return None
+
+    def _metadata_of(self, scene: str) -> Iterator[tuple[bytes, _Status]]:
+        path = self._scene_path(scene)
+        try:
+            for line in path.read_bytes().splitlines(keepends=True):
+                yield line, _decode_status(line).metadata
+        except (OSError, msgspec.DecodeError) as error:
+            raise RecordError(f"{path} cannot be read: {error}", hint=f"ls -l {path.parent}") from error
 
     def append_event(self, kind: str, **facts: Any) -> None:
         """Add a line to `events.jsonl`: `{"t": <unix time, s>, "event": kind, …}`. From any thread."""
@@ -351,14 +346,23 @@ def records_digest(run: RunFolder) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _way_out(before: RunHeader, now: RunHeader, key: str) -> str:
+    """Return what to do about a refused resume: never the command that was refused."""
+    if key == "device":
+        where = (
+            f"on a machine with a GPU of its model ({before.gpu})"
+            if before.gpu
+            else f"with --device {before.device_kind}"
+        )
+        return f"go on {where}, or start a new run: leave --resume out and choose another --run NAME"
+    begun, typed = before.options.get("command"), now.options.get("command")
+    if (key == "scenes" or key.startswith(("settings.", "data."))) and begun and begun != typed:
+        wanted = before.resume_command
+        if wanted != typed:
+            return f"{wanted}   # or leave --resume out and choose another --run NAME"
+    return "leave --resume out and choose another --run NAME: a new run; or bring back what differs"

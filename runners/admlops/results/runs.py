@@ -51,6 +51,22 @@ def list_runs(layout: Layout) -> tuple[list[RunFolder], list[SkippedRun]]:
 
 
 def count_samples(run: RunFolder) -> tuple[int, int]:
-    """(samples in scenes that are complete, samples in all scenes of the run)."""
+    """Return (samples in scenes that are complete, samples in all scenes of the run)."""
     scenes = run.header.scenes
     return sum(scenes[scene] for scene in run.complete_scenes()), sum(scenes.values())
+
+
+def count_failed(run: RunFolder) -> int:
+    """Return how many samples on disk failed: from the run's events, from the records of scenes that have none.
+
+    Raises:
+        RecordError: the records of a scene cannot be read.
+    """
+    told = {str(event.get("scene")): event.get("failed") for event in run.events() if event.get("event") == "scene"}
+    total = 0
+    for scene in run.complete_scenes():
+        failed = told.get(scene)
+        if not isinstance(failed, int):
+            failed = sum(status == "failed" for _, _, status in run.statuses_of(scene))
+        total += failed
+    return total

@@ -1,22 +1,24 @@
 """nuScenes tables, read with the standard library: samples in the form that adapters get.
 
-Only what a camera or LiDAR model may see: images, sweeps, calibration and poses. Annotations are not read here. The
-host uses this file to make shards, `demo.py --sample-token` uses it alone.
+Reads only what a camera or LiDAR model may see: images, sweeps, calibration and poses. Annotations are not read here.
+The host uses this file for scene jobs, `demo.py --sample-token` uses it alone.
 """
 
 import json
+import math
 import os
 from typing import Any, Dict, List
+
+from worker.samples.errors import DataError
+from worker.samples.form import make_camera, make_pose, make_sample, make_sensor
+
+__all__ = ["CAMERAS", "LIDAR", "TABLES", "DataError", "Tables", "read_table"]
 
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 LIDAR = "LIDAR_TOP"
 TABLES = ("scene", "sample", "sample_data", "calibrated_sensor", "sensor", "ego_pose", "log")
 
 Row = Dict[str, Any]
-
-
-class DataError(Exception):
-    """A data set is missing, incomplete or unreadable. The text names the file or token."""
 
 
 def read_table(folder: str, name: str) -> List[Row]:
@@ -71,7 +73,7 @@ class Tables:
         return str(self._row("log", self.scene(scene_name)["log_token"])["location"])
 
     def sample(self, token: str) -> Row:
-        """What an adapter gets for one sample; docs/architecture.md shows the shape.
+        """Return one sample as an adapter gets it; docs/architecture.md shows the shape.
 
         Poses are translation [m] and unit quaternion w x y z; intrinsics are in pixels.
         """
@@ -83,30 +85,37 @@ class Tables:
         if LIDAR not in keyframes:
             raise DataError("sample {} has no {} key frame in {}".format(token, LIDAR, self.folder))
         lidar = self._sensor_frame(keyframes[LIDAR])
-        return {
-            "sample_token": token,
-            "scene": scene["name"],
-            "scene_token": scene["token"],
-            "index_in_scene": self._index_in_scene[token],
-            "timestamp_us": row["timestamp"],
-            "ego2global": lidar["ego2global"],
-            "cameras": {name: self._camera(keyframes[name]) for name in CAMERAS if name in keyframes},
-            "lidar": lidar,
-        }
+        return make_sample(
+            token,
+            scene=scene["name"],
+            scene_token=scene["token"],
+            index_in_scene=self._index_in_scene[token],
+            timestamp_us=row["timestamp"],
+            ego2global=lidar["ego2global"],
+            cameras={name: self._camera(keyframes[name]) for name in CAMERAS if name in keyframes},
+            lidar=lidar,
+        )
 
     def _camera(self, data: Row) -> Row:
         intrinsic = self._row("calibrated_sensor", data["calibrated_sensor_token"])["camera_intrinsic"]
-        frame = self._sensor_frame(data)
-        frame.update(width=data["width"], height=data["height"], intrinsic=intrinsic)
-        return frame
+        return make_camera(self._sensor_frame(data), width=data["width"], height=data["height"], intrinsic=intrinsic)
 
     def _sensor_frame(self, data: Row) -> Row:
-        return {
-            "path": os.path.join(self.dataroot, data["filename"]),
-            "timestamp_us": data["timestamp"],
-            "sensor2ego": _pose(self._row("calibrated_sensor", data["calibrated_sensor_token"])),
-            "ego2global": _pose(self._row("ego_pose", data["ego_pose_token"])),
-        }
+        return make_sensor(
+            os.path.join(self.dataroot, data["filename"]),
+            data["timestamp"],
+            sensor2ego=self._pose("calibrated_sensor", data["calibrated_sensor_token"]),
+            ego2global=self._pose("ego_pose", data["ego_pose_token"]),
+        )
+
+    def _pose(self, table: str, token: str) -> Row:
+        """Return the pose in a row. Raises DataError naming the row if one of its numbers is NaN or infinite."""
+        row = self._row(table, token)
+        for key in ("translation", "rotation"):
+            if not all(math.isfinite(value) for value in row[key]):
+                where = "{}/{}.json".format(self.folder, table)
+                raise DataError("{}: {} of row {!r} is not finite: {}".format(where, key, token, row[key]))
+        return make_pose(row["translation"], row["rotation"])
 
     def _row(self, table: str, token: str) -> Row:
         try:
@@ -135,7 +144,3 @@ class Tables:
                 sensor = self._row("calibrated_sensor", row["calibrated_sensor_token"])["sensor_token"]
                 keyframes.setdefault(row["sample_token"], {})[self._row("sensor", sensor)["channel"]] = row
         return keyframes
-
-
-def _pose(row: Row) -> Row:
-    return {"translation": row["translation"], "rotation_wxyz": row["rotation"]}

@@ -15,7 +15,8 @@ import os
 import struct
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from worker.samples.nuscenes import DataError
+from worker.samples.errors import DataError
+from worker.samples.form import make_camera, make_pose, make_sample, make_sensor
 
 PREFIX = "data_dict_"
 SUFFIX = ".json"
@@ -68,7 +69,7 @@ class OpenLane:
         return os.path.join(self.dataroot, split, segment, "info", stamp + SUFFIX)
 
     def sample(self, token: str, info: Optional[Row] = None) -> Row:
-        """What an adapter gets for one frame; docs/architecture.md shows the shape. There is no LiDAR.
+        """Return one frame as an adapter gets it; docs/architecture.md shows the shape. There is no LiDAR.
 
         Args:
             info: the frame's description, if the caller has read it.
@@ -84,28 +85,21 @@ class OpenLane:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError("{} is not a frame of OpenLane-V2: {!r}".format(path, error)) from error
         split, segment = self._scenes[name]
-        return {
-            "sample_token": token,
-            "scene": name,
-            "scene_token": segment,
-            "index_in_scene": self.splits[split][segment].index(stamp),
-            "timestamp_us": _microseconds(stamp),
-            "ego2global": pose,
-            "cameras": cameras,
-        }
+        return make_sample(
+            token,
+            scene=name,
+            scene_token=segment,
+            index_in_scene=self.splits[split][segment].index(stamp),
+            timestamp_us=_microseconds(stamp),
+            ego2global=pose,
+            cameras=cameras,
+        )
 
     def _camera(self, scene: str, name: str, sensor: Row, stamp: str, pose: Row) -> Row:
         path = os.path.join(self.dataroot, sensor["image_path"])
         width, height = self._size(scene, name, path)
-        return {
-            "path": path,
-            "width": width,
-            "height": height,
-            "timestamp_us": _microseconds(stamp),
-            "intrinsic": _matrix(sensor["intrinsic"]["K"]),
-            "sensor2ego": _pose(sensor["extrinsic"]),
-            "ego2global": pose,
-        }
+        file = make_sensor(path, _microseconds(stamp), sensor2ego=_pose(sensor["extrinsic"]), ego2global=pose)
+        return make_camera(file, width=width, height=height, intrinsic=_matrix(sensor["intrinsic"]["K"]))
 
     def _size(self, scene: str, camera: str, path: str) -> Tuple[int, int]:
         """Width and height [pixels]: read of one picture a scene and camera; zeros while none can be read."""
@@ -213,13 +207,17 @@ def _read_list(path: str) -> Dict[str, Dict[str, List[str]]]:
 
 def _pose(row: Row) -> Row:
     x, y, z = (float(value) for value in row["translation"])
-    return {"translation": [x, y, z], "rotation_wxyz": quaternion(_matrix(row["rotation"]))}
+    if not all(math.isfinite(value) for value in (x, y, z)):
+        raise ValueError("a translation is not finite: {}".format([x, y, z]))
+    return make_pose([x, y, z], quaternion(_matrix(row["rotation"])))
 
 
 def _matrix(rows: Any) -> List[List[float]]:
     matrix = [[float(value) for value in row] for row in rows]
     if [len(row) for row in matrix] != [3, 3, 3]:
         raise ValueError("a matrix is not 3 x 3")
+    if not all(math.isfinite(value) for row in matrix for value in row):
+        raise ValueError("a matrix is not finite: {}".format(matrix))
     return matrix
 
 

@@ -18,7 +18,9 @@ import struct
 import zlib
 from typing import Any, Dict, List, Union
 
-from worker.samples.nuscenes import DataError, Tables
+from worker.samples.errors import DataError
+from worker.samples.form import make_paths_absolute
+from worker.samples.nuscenes import Tables
 
 MAGIC = b"ADMLIDX1"
 SCHEMA = 2
@@ -31,7 +33,7 @@ Row = Dict[str, Any]
 
 
 def index_path(dataroot: str, version: str) -> str:
-    """Where the index of a version lies: in the folder of its tables."""
+    """Return the path of a version's index: it lies in the folder of the tables."""
     return os.path.join(os.path.abspath(dataroot), version, FILE_NAME)
 
 
@@ -86,14 +88,11 @@ class SampleIndex:
         return str(self.scene(scene_name)["location"])
 
     def sample(self, token: str) -> Row:
-        """What an adapter gets for one sample; docs/architecture.md shows the shape."""
-        sample = self._decode(self._find(token), 0)
-        for sensor in (sample["lidar"], *sample["cameras"].values()):
-            sensor["path"] = os.path.join(self.dataroot, sensor["path"])
-        return sample
+        """Return one sample as an adapter gets it; docs/architecture.md shows the shape."""
+        return make_paths_absolute(self._decode(self._find(token), 0), self.dataroot)
 
     def context(self, token: str) -> Row:
-        """What lies around a sample, for models that look back.
+        """Return what lies around a sample, for models that look back.
 
         `prev` and `next` are sample tokens or empty; `location` is the map; `lidar_sweeps` and `camera_sweeps`
         (by camera) hold earlier frames of the scene, the newest first, in the form of the sample's own sensors;
@@ -103,11 +102,7 @@ class SampleIndex:
         `driven` says where the LiDAR is (`timestamp_us`, `sensor2ego`, `ego2global`) at up to two key frames `before`
         and up to six `after`, the nearest first. What comes after is the truth that plans are measured against.
         """
-        context = self._decode(self._find(token), 1)
-        for sweeps in (context["lidar_sweeps"], *context["camera_sweeps"].values()):
-            for sweep in sweeps:
-                sweep["path"] = os.path.join(self.dataroot, sweep["path"])
-        return context
+        return make_paths_absolute(self._decode(self._find(token), 1), self.dataroot)
 
     def _read_header(self) -> Row:
         size = len(self._map)

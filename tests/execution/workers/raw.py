@@ -47,6 +47,8 @@ def main() -> None:
         return
     if behaviour == "import_error":
         import no_such_module_anywhere  # type: ignore[import-not-found]  # noqa: F401
+    if behaviour == "syntax_error":
+        exec(compile("def broken(:\n    pass\n", __file__, "exec"))  # as an import of such a file would
     if behaviour == "nothing":
         time.sleep(600)
     if behaviour == "old_protocol":

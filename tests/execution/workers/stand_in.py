@@ -18,7 +18,8 @@ from typing import Any, Callable, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "runners"))
 
-from worker.adapter import Adapter, DataError, Settings, main
+from worker.adapter import Adapter, DataError, Settings
+from worker.main import main
 
 
 class StandIn(Adapter):
@@ -136,6 +137,13 @@ def run_out_of_gpu(model: StandIn, outputs: Any, sample: Any) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 79.15 GiB total capacity)")
 
 
+def spin(model: StandIn, outputs: Any, sample: Any) -> None:
+    """Compute for longer than a call may take."""
+    until = time.monotonic() + float(model.options.get("spin_s", 600))
+    while time.monotonic() < until:
+        hashlib.sha256(b"x" * 100000)
+
+
 def raiser(error: BaseException) -> Callable[[StandIn, Any, Any], None]:
     def fail(model: StandIn, outputs: Any, sample: Any) -> None:
         raise error
@@ -171,6 +179,7 @@ BEHAVIOURS: Dict[str, Callable[..., None]] = {
     "kill": killer(signal.SIGKILL),
     "segfault": killer(signal.SIGSEGV),
     "freeze": killer(signal.SIGSTOP),
+    "spin": spin,
     "sleep": lambda model, outputs, sample: time.sleep(600),
     "hold": hold_the_interpreter,
     "nan": lambda model, outputs, sample: outputs["detections_3d"][0]["bbox_3d"].update(

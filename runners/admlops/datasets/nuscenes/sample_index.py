@@ -24,6 +24,7 @@ from admlops.datasets.nuscenes.can_bus import CanBus
 from admlops.datasets.nuscenes.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.nuscenes.table_stream import stream_rows
 from admlops.datasets.nuscenes.tables import NuScenes
+from worker.samples.form import make_camera, make_pose, make_sample, make_sensor
 from worker.samples.nuscenes import CAMERAS, LIDAR
 from worker.samples.openlane import list_versions
 from worker.samples.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
@@ -286,16 +287,16 @@ def _texts_of(scene: Scene, token: str, number: int, source: _Source, can_bus: C
     frames = source.frames.get(scene.token, {})
     keys = {channel: source.keys[channel][token] for channel in CHANNELS if token in source.keys[channel]}
     own = _sensor(_key_lidar(token, source), source)
-    sample = {
-        "sample_token": token,
-        "scene": scene.name,
-        "scene_token": scene.token,
-        "index_in_scene": number,
-        "timestamp_us": row.timestamp,
-        "ego2global": own["ego2global"],
-        "cameras": {name: _camera(frames[name][keys[name]], source) for name in CAMERAS if name in keys},
-        "lidar": own,
-    }
+    sample = make_sample(
+        token,
+        scene=scene.name,
+        scene_token=scene.token,
+        index_in_scene=number,
+        timestamp_us=row.timestamp,
+        ego2global=own["ego2global"],
+        cameras={name: _camera(frames[name][keys[name]], source) for name in CAMERAS if name in keys},
+        lidar=own,
+    )
     context = {
         "prev": row.prev,
         "next": row.next,
@@ -350,15 +351,15 @@ def _driven(token: str, way: Literal["prev", "next"], count: int, source: _Sourc
 def _sensor(frame: _Frame, source: _Source) -> dict[str, Any]:
     calibrated = source.calibrated[frame.calibrated]
     translation, rotation = source.poses[frame.pose]
-    return {
-        "path": frame.filename,
-        "timestamp_us": frame.timestamp,
-        "sensor2ego": {"translation": calibrated.translation, "rotation_wxyz": calibrated.rotation},
-        "ego2global": {"translation": translation, "rotation_wxyz": rotation},
-    }
+    return make_sensor(
+        frame.filename,
+        frame.timestamp,
+        sensor2ego=make_pose(calibrated.translation, calibrated.rotation),
+        ego2global=make_pose(translation, rotation),
+    )
 
 
 def _camera(frame: _Frame, source: _Source) -> dict[str, Any]:
     width, height = frame.size or (0, 0)
     intrinsic = source.calibrated[frame.calibrated].camera_intrinsic
-    return {**_sensor(frame, source), "width": width, "height": height, "intrinsic": intrinsic}
+    return make_camera(_sensor(frame, source), width=width, height=height, intrinsic=intrinsic)

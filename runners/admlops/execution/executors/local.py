@@ -1,88 +1,104 @@
-"""A run's scenes over its workers. What a record says never depends on which worker made it, or on how many there are.
-
-Each worker is driven by one thread, which takes scenes from a common list, the longest first. A scene that fails is
-done again from its first sample, in a fresh worker, because models carry state from sample to sample.
-"""
+"""The local executor: the workers of this machine, so many on each of its GPUs, or on its CPU."""
 
 from __future__ import annotations
 
-import signal
+import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from admlops.core.errors import StorageError
-from admlops.execution.coordinator import Board
-from admlops.execution.process_cleanup import end_processes
-from admlops.execution.scene_job import Job, Progress, Summary
-from admlops.execution.scene_runner import Driver
-from admlops.results.run_folder import RunFolder
+from admlops.execution.cancel import CancelToken
+from admlops.execution.executor import ExecutorOptions, SceneRequest, Slot, WorkerEvent
+from admlops.execution.scene_job import WorkerSpec
+from admlops.execution.scene_runner import SceneRunner
+from admlops.health.devices import choose_devices
+from admlops.health.machine import describe_machine
+
+EVENTS_WAITING = 256
+"""How far workers may be ahead of the coordinator: their results wait in memory."""
+DRAIN_S = 0.05
 
 
-def execute(job: Job, *, on_progress: Callable[[Progress], None]) -> Summary:
-    """Run the job's scenes and write their records and events; sets the run's state. Call it from the main thread.
+class LocalExecutor:
+    """One thread a slot, which makes its worker and lives as long: the kernel ends a worker with its thread."""
 
-    `on_progress` is called in this thread. Ctrl-C and TERM cancel the run: workers are ended, the summary says so, and
-    the run can be resumed. No worker outlives this call.
+    def __init__(self, options: ExecutorOptions) -> None:
+        self._options = options
+        self._slots: tuple[Slot, ...] | None = None
+        self._lines: dict[int, _SlotThread] = {}
+        self._events: queue.Queue[WorkerEvent] = queue.Queue(maxsize=EVENTS_WAITING)
 
-    Raises:
-        StorageError: the disk is full or the folder read-only; whole scenes stay, the run can be resumed.
-        EnvError: the environment's Python could not be started.
-        DataError: a scene is too large for one request.
-    """
-    end_leftovers(job.run)
-    job.run.update(state="running")
-    board = Board(job, on_progress)
-    for scene in board.done_before:
-        on_progress(Progress(kind="resumed", scene=scene.name, samples=len(scene.samples)))
-    threads = [
-        threading.Thread(target=Driver(job, board, number).run, name=f"worker-{number}", daemon=True)
-        for number in range(min(job.workers, len(board.waiting)))
-    ]
-    with _signals_set(board.cancelled):
-        for thread in threads:
-            thread.start()
+    def slots(self) -> Sequence[Slot]:
+        """Return `workers` slots a device, dealt in turn: with few scenes every device still gets one."""
+        if self._slots is None:
+            devices = choose_devices(self._options.devices, self._options.machine or describe_machine())
+            dealt = [device for _ in range(self._options.workers) for device in devices]
+            self._slots = tuple(Slot(number=number, device=device) for number, device in enumerate(dealt))
+        return self._slots
+
+    def start(self, worker: WorkerSpec, cancel: CancelToken) -> None:
+        """Make a thread for each slot; it waits for commands."""
+        for slot in self.slots():
+            runner = SceneRunner(worker, slot, emit=self._events.put, cancel=cancel)
+            self._lines[slot.number] = _SlotThread(runner)
+
+    def start_worker(self, slot: int, *, shrink: int) -> None:
+        """Start a worker in the slot's thread."""
+        self._lines[slot].add(partial(self._lines[slot].runner.start_worker, shrink))
+
+    def run_scene(self, slot: int, request: SceneRequest) -> None:
+        """Run a scene in the slot's thread."""
+        self._lines[slot].add(partial(self._lines[slot].runner.run_scene, request))
+
+    def stop_worker(self, slot: int, *, grace_s: float) -> None:
+        """Interrupt the slot's thread and let it end the worker."""
+        self._lines[slot].runner.interrupt()
+        self._lines[slot].add(partial(self._lines[slot].runner.stop_worker, grace_s))
+
+    def next_event(self, timeout_s: float) -> WorkerEvent | None:
+        """Return the next event of any slot, or None."""
         try:
-            board.tell_while(threads)
-        finally:
-            board.cancelled.set()
-            for thread in threads:
-                thread.join()
-    if board.error is not None:
-        with suppress(StorageError):  # the disk may be what failed
-            job.run.update(state="failed")
-        raise board.error
-    summary = board.summarize()
-    job.run.update(state=summary.state)
-    return summary
+            return self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def close(self) -> Sequence[WorkerEvent]:
+        """End every worker and its thread."""
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            line.end()
+        untaken = []
+        # A thread may wait for room among the events: taking them out lets it go on to its end.
+        while any(line.is_alive() for line in lines.values()) or not self._events.empty():
+            event = self.next_event(DRAIN_S)
+            if event is not None:
+                untaken.append(event)
+        return untaken
 
 
-def end_leftovers(run: RunFolder) -> list[int]:
-    """End the processes that an earlier, killed host left behind. Returns those that outlive KILL."""
-    started, stopped = set(), set()
-    for event in run.events():
-        if event.get("event") == "worker_started":
-            started.add(str(event.get("mark")))
-        elif event.get("event") == "worker_stopped" and not event.get("left"):
-            stopped.add(str(event.get("mark")))
-    marks = frozenset(started - stopped)
-    return end_processes(marks) if marks else []
+class _SlotThread:
+    """A thread that carries out commands one after the other."""
 
+    def __init__(self, runner: SceneRunner) -> None:
+        self.runner = runner
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="worker-slot", daemon=True)
+        self._thread.start()
 
-@contextmanager
-def _signals_set(cancelled: threading.Event) -> Iterator[None]:
-    """Ctrl-C and TERM set `cancelled`, once or many times: the ending of workers is not to be cut off."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    def add(self, command: Callable[[], None]) -> None:
+        """Put a command in line."""
+        self._commands.put(command)
 
-    def cancel(_number: int, _frame: FrameType | None) -> None:
-        cancelled.set()
+    def end(self) -> None:
+        """Interrupt what is going on, end the worker, then the thread."""
+        self.runner.interrupt()
+        self._commands.put(self.runner.end)
+        self._commands.put(None)
 
-    before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def is_alive(self) -> bool:
+        """Say whether the thread still works."""
+        return self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (command := self._commands.get()) is not None:
+            command()

@@ -1,4 +1,4 @@
-"""A worker's log. The worker writes to the file itself, so no amount of output can block it or the host."""
+"""The log of a supervised process. It writes to the file itself, so no amount of output can block it or the host."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TAIL_LINES = 15
 TAIL_BYTES = 4096
 
 
-class WorkerLog:
-    """`logs/worker-<n>.log`, opened for appending; cut in the middle when it grows over `limit_bytes`."""
+class ProcessLog:
+    """A file opened for appending, cut in the middle when it grows over `limit_bytes`."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class WorkerLog:
         self._size = 0
 
     def open(self, title: str) -> int:
-        """A descriptor for the worker's stdout and stderr, after a line that says who begins. The caller closes it."""
+        """Return a descriptor for the process's output, after writing a line with `title`. The caller closes it."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # O_APPEND: what the worker writes after a cut lands at the new end.
+            # O_APPEND: what the process writes after a cut lands at the new end.
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             os.write(descriptor, f"--- {title}\n".encode())
             self._beginning = self._size = os.fstat(descriptor).st_size
@@ -44,7 +44,7 @@ class WorkerLog:
         return descriptor
 
     def has_grown(self) -> bool:
-        """Whether there is output since the last call; also keeps the file within its limit."""
+        """Say whether there is output since the last call; also keep the file within its limit."""
         try:
             size = self.path.stat().st_size
             grown = size > self._size
@@ -56,7 +56,7 @@ class WorkerLog:
         return grown
 
     def tail(self) -> str:
-        """The last lines this worker wrote, for a person to read."""
+        """Return the last lines that this process wrote, for a person to read."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)

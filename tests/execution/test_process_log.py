@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from admlops.core.errors import StorageError
-from admlops.execution.worker_log import WorkerLog
+from admlops.execution.process_log import ProcessLog
 
 
 def test_the_middle_goes_the_ends_stay(tmp_path: Path) -> None:
-    log = WorkerLog(tmp_path / "logs" / "w.log", limit_bytes=10_000, head_bytes=1000, tail_bytes=2000)
+    log = ProcessLog(tmp_path / "logs" / "w.log", limit_bytes=10_000, head_bytes=1000, tail_bytes=2000)
     descriptor = log.open("worker 0, start 1")
     written = len("--- worker 0, start 1\n")
     for _ in range(3):
@@ -33,7 +33,7 @@ def test_the_middle_goes_the_ends_stay(tmp_path: Path) -> None:
 
 
 def test_the_tail_is_this_workers_own(tmp_path: Path) -> None:
-    log = WorkerLog(tmp_path / "w.log")
+    log = ProcessLog(tmp_path / "w.log")
     for number, words in enumerate((b"first life\n", b"second life\n")):
         descriptor = log.open(f"start {number}")
         os.write(descriptor, words)
@@ -45,11 +45,11 @@ def test_the_tail_is_this_workers_own(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("")
     with pytest.raises(StorageError, match=r"w\.log could not be written"):
-        WorkerLog(tmp_path / "logs" / "w.log").open("start")
+        ProcessLog(tmp_path / "logs" / "w.log").open("start")
 
 
 def test_a_log_that_someone_removes_is_no_failure(tmp_path: Path) -> None:
-    log = WorkerLog(tmp_path / "w.log")
+    log = ProcessLog(tmp_path / "w.log")
     os.close(log.open("start"))
     log.path.unlink()
     assert not log.has_grown()

@@ -1,0 +1,83 @@
+"""Counting what policies need: retries, the model's first failures, the reason to stop; and the summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from admlops.execution.failures import FAILING_FROM_THE_START, POLICIES, WorkerFailure
+from admlops.execution.scene_attempt import SceneAttempt
+from admlops.execution.scene_job import Job, Summary
+from admlops.results.record import FailureClass
+
+
+class Accounting:
+    """The counts of one run, kept by its coordinator."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.stopped_by: WorkerFailure | None = None
+        self.is_stopping = False
+        self.left: list[int] = []
+        self._failures: dict[FailureClass, WorkerFailure] = {}
+        self._retries = 0
+        self._model_works = False
+        self._model_failures = 0
+        self._dropped = 0
+
+    def allow_retry(self, failure: WorkerFailure, tries: Counter[FailureClass]) -> bool:
+        """Say whether the scene may be done again with a fresh worker; count it if so. `tries` are the scene's own.
+
+        The run's last retry gone, `stopped_by` is set.
+        """
+        self._failures.setdefault(failure.kind, failure)
+        if tries[failure.kind] >= POLICIES[failure.kind].retries:
+            return False
+        if self._retries >= self._job.retry_limit:
+            self.stopped_by = self.stopped_by or failure
+            return False
+        tries[failure.kind] += 1
+        self._retries += 1
+        return True
+
+    def note_answer(self, failure: WorkerFailure | None) -> bool:
+        """Count a sample that is done. False: the model fails from its first sample on, and the run is to stop."""
+        if failure is None:
+            self._model_works = True
+            return True
+        self._failures.setdefault(failure.kind, failure)
+        if failure.kind == "model" and not self._model_works:
+            self._model_failures += 1
+            return self._model_failures < FAILING_FROM_THE_START
+        return True
+
+    def drop(self, attempt: SceneAttempt) -> None:
+        """Count the failed samples of a scene that is not finished: none of its records stays."""
+        self._dropped += attempt.failed
+
+    def stop(self, failure: WorkerFailure) -> None:
+        """Note why the run is being stopped; the first reason counts."""
+        self._failures.setdefault(failure.kind, failure)
+        self.stopped_by = self.stopped_by or failure
+        self.is_stopping = True
+
+    def summarize(self) -> Summary:
+        """Count what is on disk."""
+        counts = self._job.run.count_statuses()
+        remaining = sum(len(scene.samples) for scene in self._job.scenes) - counts.total()
+        stopped = self.stopped_by
+        state: Literal["complete", "failed", "cancelled"] = "complete"
+        if remaining or (stopped is not None and self._job.retry_failed):
+            state = "cancelled" if stopped is None or stopped.kind == "cancelled" else "failed"
+        return Summary(
+            state=state,
+            ok=counts["ok"],
+            failed=counts["failed"],
+            remaining=remaining,
+            retries=self._retries,
+            stopped_by=stopped if state != "complete" else None,
+            failures=tuple(self._failures.values()),
+            dropped=self._dropped,
+            first_failed=self._job.run.first_failure() if counts["failed"] else None,
+            left=self.left,
+        )

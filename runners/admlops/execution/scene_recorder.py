@@ -1,0 +1,93 @@
+"""Writing the records of one scene as the answers come in, in the order of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from admlops.execution.failures import WorkerFailure
+from admlops.execution.messages import Result
+from admlops.execution.scene_job import Job, SampleRef, SceneJob
+from admlops.results.record import Metadata, Outputs, make_record
+from admlops.results.scene_writer import SceneWriter
+
+
+class SceneRecorder:
+    """The records of one scene: an answer belongs to the next sample that has none.
+
+    Args:
+        job: the run's work, for the facts of a record.
+        scene: the scene.
+        kept: records from before by token, written as they are; the worker is not asked for them.
+        fixes: the corrections that the worker's model was loaded with.
+    """
+
+    def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes], fixes: list[str]) -> None:
+        self.scene = scene
+        self.done = 0
+        self.failed = 0
+        self.fixes = fixes
+        self._job = job
+        self._kept = kept
+        self._next = 0
+        self._writer: SceneWriter = job.run.scene_writer(scene.name)
+        self._writer.open()
+
+    def expected(self) -> SampleRef | None:
+        """Write what is kept up to the next answer; return the sample that it is for, None if the scene is whole."""
+        while self._next < len(self.scene.samples):
+            sample = self.scene.samples[self._next]
+            line = self._kept.get(sample.token)
+            if line is None:
+                return sample
+            self._writer.append_line(line)
+            self._next += 1
+        return None
+
+    def add(self, result: Result) -> None:
+        """Write the record of a sample that went well."""
+        facts = {
+            "status": "ok",
+            "inference_time": result.inference_time,
+            "end_to_end_time": result.end_to_end_time,
+            "gpu_memory_used": result.gpu_memory_used,
+        }
+        self._write(facts, result.outputs)
+
+    def fail(self, failure: WorkerFailure) -> None:
+        """Write the record of a sample without outputs."""
+        self._write({"status": "failed", "failure": failure.for_record()}, Outputs())
+        self.failed += 1
+
+    def fail_rest(self, failure: WorkerFailure) -> int:
+        """Write a failed record for every sample that has no answer; return how many."""
+        count = 0
+        while self.expected() is not None:
+            self.fail(failure)
+            count += 1
+        return count
+
+    def commit(self) -> None:
+        """Put the scene in place. Raises StorageError."""
+        self._writer.commit()
+
+    def close(self) -> None:
+        """Close the file; what was not committed does not count."""
+        self._writer.close()
+
+    def _write(self, facts: Mapping[str, Any], outputs: Outputs) -> None:
+        sample = self.expected()
+        assert sample is not None, "an answer for a scene that is whole"
+        metadata = Metadata(
+            model_name=self._job.model,
+            variant=self._job.variant,
+            run=self._job.run.header.run,
+            sample_token=sample.token,
+            scene=self.scene.name,
+            index_in_scene=sample.index_in_scene,
+            fixes=self.fixes,
+            **facts,
+        )
+        self._writer.append(make_record(metadata, outputs))
+        self._next += 1
+        self.done += 1

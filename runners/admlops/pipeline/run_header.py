@@ -1,0 +1,89 @@
+"""Making the header of a new run."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from admlops import __version__
+from admlops.catalog import Model
+from admlops.core.paths import Layout
+from admlops.datasets.base import Dataset, Scene, tokens_digest
+from admlops.environments import Environment
+from admlops.health.devices import ComputeDevice
+from admlops.pipeline.config_text import config_sha256
+from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
+from admlops.pipeline.selection import Selection, measure_whole
+from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
+
+if TYPE_CHECKING:
+    from admlops.checkpoints import Usable
+
+
+def make_header(
+    layout: Layout,
+    model: Model,
+    *,
+    name: str | None,
+    variant: str,
+    runtime: str,
+    environment: Environment,
+    data: Dataset,
+    selection: Selection,
+    scenes: Sequence[Scene],
+    settings: Mapping[str, Any],
+    checkpoint: Usable | None,
+    checkpoint_name: str | None,
+    devices: Sequence[ComputeDevice],
+    machine: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> RunHeader:
+    """Return the header of a run that is about to begin. `machine` is what `describe_machine` gave."""
+    now = datetime.now(UTC)
+    return RunHeader(
+        run=name or f"{model.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+        model=model.name,
+        variant=variant,
+        environment=EnvironmentInfo(
+            name=environment.name,
+            digest=environment.digest,
+            backend=environment.backend,
+            python=str(environment.python),
+        ),
+        data=_describe_data(data, selection, scenes),
+        provenance=Provenance(
+            commit=describe_commit(layout),
+            admlops=__version__,
+            host=f"{machine['system']}, {machine['cpu']} x {machine['cpu_count']}, {machine['memory_mb']} MB, "
+            f"Python {platform.python_version()}",
+            gpus=[str(device["name"]) for device in machine["gpus"]["devices"]],
+            driver=machine["gpus"]["driver"],
+            sources=describe_sources(layout, model),
+            checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
+            checkpoint=checkpoint_name,
+            config_sha256=config_sha256(settings["config"]),
+        ),
+        scenes={scene.name: len(scene.samples) for scene in scenes},
+        settings=dict(settings),
+        adapter=describe_adapter(layout, model.folder),
+        runtime=runtime,
+        device=DeviceInfo(kind=devices[0].kind, name=devices[0].name, ids=[device.id for device in devices]),
+        options=dict(options),
+        created=now.isoformat(timespec="seconds"),
+    )
+
+
+def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene]) -> DataInfo:
+    whole, samples = measure_whole(data, selection)
+    return DataInfo(
+        root=str(data.root),
+        version=data.version,
+        split=selection.split_name,
+        samples_sha256=tokens_digest(token for scene in scenes for token in scene.samples),
+        synthetic=data.is_synthetic,
+        whole=whole,
+        whole_samples=samples,
+    )

@@ -1,0 +1,50 @@
+"""The work of a run as executors get it: scenes by their tokens, samples read when a scene begins, expected outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from admlops.catalog import Model
+from admlops.catalog.registries import TASKS
+from admlops.datasets.base import Dataset, HasContext, Scene
+from admlops.execution.output_check import ExpectedOutputs
+from admlops.execution.scene_job import SampleRef, SceneJob
+from worker.samples.form import make_paths_relative
+
+
+class DataSetSamples:
+    """The samples of a data set, with their context for models that look back. Paths are relative to its root."""
+
+    def __init__(self, data: Dataset, *, with_context: bool) -> None:
+        self._data = data
+        self._with_context = with_context
+
+    def read(self, token: str) -> Mapping[str, Any]:
+        """Return one sample. Raises DataError if the tables do not hold it whole."""
+        sample = self._data.sample(token)
+        if self._with_context:
+            assert isinstance(self._data, HasContext), "checked before the run"
+            sample = sample | {"context": self._data.context(token)}
+        return make_paths_relative(sample, str(self._data.root))
+
+
+def list_scene_jobs(data: Dataset, scenes: Iterable[Scene]) -> Iterator[SceneJob]:
+    """Yield a job for each scene; a sample is named by its token and its place in the whole scene."""
+    for scene in scenes:
+        (whole,) = data.scenes([scene.name])
+        place = {token: index for index, token in enumerate(whole.samples)}
+        yield SceneJob(name=scene.name, samples=tuple(SampleRef(token, place[token]) for token in scene.samples))
+
+
+def expect_outputs(model: Model) -> ExpectedOutputs:
+    """Return what a model's records must and may hold: its tasks, and the classes that it lists for them."""
+    tasks = [TASKS.get(name) for name in model.tasks]
+    required = frozenset(task.output for task in tasks)
+    listing = [task for task in tasks if task.names_in is not None and model.classes.get(task.id)]
+    return ExpectedOutputs(
+        required=required,
+        allowed=required,
+        classes={task.output: frozenset(model.classes[task.id]) for task in listing},
+        names_in={task.output: task.names_in for task in listing if task.names_in is not None},
+    )

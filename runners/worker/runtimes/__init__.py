@@ -1,0 +1,4 @@
+"""Runtimes: what executes a network (torch, ONNX Runtime, TensorRT), each in a module of its own.
+
+A module names its class `RUNTIME`, a subclass of `worker.runtimes.base.Runtime`. The host sends the module's path.
+"""

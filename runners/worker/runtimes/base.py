@@ -1,0 +1,51 @@
+"""The interface of a runtime, and loading the one that the host names."""
+
+import importlib.util
+import os
+from typing import Any, Mapping, Optional
+
+
+class Runtime:
+    """A library that executes networks, as far as it knows its device. This class is for models without one."""
+
+    name = "none"
+
+    def use_device(self, device: str) -> None:
+        """Make `device` ("cpu", "cuda:1") the default one of this process. Called before the model is built."""
+
+    def limit_memory(self, device: str, limit_mb: Optional[float]) -> None:
+        """Let the library take at most `limit_mb` [MB, 10⁶ bytes] of the device. Called after the model is built."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished its work, so that a clock can be read."""
+
+    def reset_peak(self) -> None:
+        """Begin a new peak of GPU memory, for one sample."""
+
+    def peak_mb(self) -> Optional[float]:
+        """Return the peak since `reset_peak` [MB, 10⁶ bytes], None where no GPU is in use."""
+        return None
+
+    def device_name(self, device: str) -> str:
+        """Return the GPU's name, or `device` itself where the library does not know one."""
+        return device
+
+
+def load_runtime(described: Optional[Mapping[str, Any]]) -> Runtime:
+    """Return the runtime that `{"id": ..., "file": ...}` describes; torch's where the host names none.
+
+    Raises:
+        ImportError: the file is missing, fails to import, or defines no class `RUNTIME`.
+    """
+    file = (described or {}).get("file") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch.py")
+    name = str((described or {}).get("id") or "torch")
+    spec = importlib.util.spec_from_file_location("admlops_runtime_" + name, file)
+    if spec is None or spec.loader is None or not os.path.isfile(file):
+        raise ImportError("the runtime {} is not a Python file: {}".format(name, file))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    runtime = getattr(module, "RUNTIME", None)
+    if runtime is None:
+        raise ImportError("{} defines no class RUNTIME".format(file))
+    loaded = runtime()  # type: Runtime
+    return loaded  # noqa: RET504  the comment is its type

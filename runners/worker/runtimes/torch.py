@@ -1,0 +1,71 @@
+"""torch: its default device, its allocator's limit and peak, its GPU's name.
+
+A model need not use torch: everything here does nothing until the adapter has imported torch and started CUDA.
+"""
+
+import importlib
+import sys
+from typing import Any, Optional
+
+from worker.runtimes.base import Runtime
+
+BYTES_PER_MEGABYTE = 1e6
+
+
+class TorchRuntime(Runtime):
+    """torch as the adapter has imported it."""
+
+    name = "torch"
+
+    def use_device(self, device: str) -> None:
+        """Make a GPU other than the first one torch's current device: code that says `.cuda()` means that one."""
+        self._device = device
+        if not device.startswith("cuda") or device in ("cuda", "cuda:0"):
+            return
+        try:
+            torch = importlib.import_module("torch")
+        except ImportError:
+            return  # a model without torch
+        torch.cuda.set_device(device)
+
+    def limit_memory(self, device: str, limit_mb: Optional[float]) -> None:
+        """Let the allocator take at most `limit_mb` of the device; beyond that it raises its out-of-memory error."""
+        cuda = _started_cuda()
+        if cuda is None or not limit_mb or not device.startswith("cuda"):
+            return
+        total = cuda.get_device_properties(device).total_memory
+        cuda.set_per_process_memory_fraction(min(1.0, limit_mb * BYTES_PER_MEGABYTE / total), device)
+
+    def synchronize(self) -> None:
+        """Wait for the current device."""
+        cuda = _started_cuda()
+        if cuda is not None:
+            cuda.synchronize()
+
+    def reset_peak(self) -> None:
+        """Begin a new peak of the allocator."""
+        cuda = _started_cuda()
+        if cuda is not None:
+            cuda.reset_peak_memory_stats()
+
+    def peak_mb(self) -> Optional[float]:
+        """Return the allocator's peak on the current device [MB, 10⁶ bytes]."""
+        cuda = _started_cuda()
+        return None if cuda is None else round(cuda.max_memory_allocated() / BYTES_PER_MEGABYTE, 3)
+
+    def device_name(self, device: str) -> str:
+        """Return the GPU's name as torch says it."""
+        cuda = _started_cuda()
+        if cuda is None or not device.startswith("cuda"):
+            return device
+        return str(cuda.get_device_name(device))
+
+
+def _started_cuda() -> Any:
+    """Return `torch.cuda` if the adapter has imported torch and started CUDA, else None."""
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    return cuda if cuda is not None and cuda.is_initialized() else None
+
+
+RUNTIME = TorchRuntime
