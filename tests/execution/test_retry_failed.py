@@ -11,7 +11,7 @@ from tests.execution.execution_bench import Bench, PlainSamples
 from tests.execution.test_executors import CALM
 
 from admlops.core.errors import DataError
-from admlops.execution.output_check import ExpectedOutputs
+from admlops.execution.output_check import ExpectedOutputs, Vocabulary
 from admlops.results.run_folder import records_digest
 from admlops.results.runs import count_failed
 
@@ -85,10 +85,14 @@ def test_a_scene_that_the_data_set_lacks_needs_no_worker(bench: Bench) -> None:
     assert bench.events("worker_started") == []
 
 
+def boxes_of(name: str) -> Vocabulary:
+    return Vocabulary(known=frozenset({name}), names_in=lambda boxes: (box.class_name for box in boxes))
+
+
 @pytest.mark.parametrize(
     ("expected", "words"),
     [
-        ({"classes": {"detections_3d": frozenset({"truck"})}}, "detections_3d[0] has the class 'car'"),
+        ({"classes": {"detections_3d": boxes_of("truck")}}, "detections_3d[0] has the class 'car'"),
         ({"required": frozenset({"detections_3d", "map_elements"})}, "the outputs lack map_elements"),
         ({"required": frozenset(), "allowed": frozenset({"plan"})}, "the outputs hold detections_3d"),
     ],
@@ -109,5 +113,5 @@ def test_records_are_held_against_the_model_when_they_are_written(
 
 def test_what_the_model_says_of_itself_is_taken(bench: Bench) -> None:
     keys = frozenset({"detections_3d"})
-    bench.go(expected=ExpectedOutputs(required=keys, allowed=keys, classes={"detections_3d": frozenset({"car"})}))
+    bench.go(expected=ExpectedOutputs(required=keys, allowed=keys, classes={"detections_3d": boxes_of("car")}))
     assert records_digest(bench.run) == CALM

@@ -161,9 +161,7 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         command=_worker_command(layout, plan),
         settings={name: value for name, value in plan.header.settings.items() if name != "device"},
         scenes=scenes,
-        samples=DataSetSamples(
-            plan.data, with_context=plan.model.traits.needs_context and isinstance(plan.data, HasContext)
-        ),
+        samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
         data_root=str(plan.data.root),
         runtime={"id": runtime.id, "file": str(runtime.file)},
         expected=expect_outputs(plan.model),

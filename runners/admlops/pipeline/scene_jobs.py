@@ -8,7 +8,7 @@ from typing import Any
 from admlops.catalog import Model
 from admlops.catalog.registries import TASKS
 from admlops.datasets.base import Dataset, HasContext, Scene
-from admlops.execution.output_check import ExpectedOutputs
+from admlops.execution.output_check import ExpectedOutputs, Vocabulary
 from admlops.execution.scene_job import SampleRef, SceneJob
 from worker.samples.form import make_paths_relative
 
@@ -41,10 +41,9 @@ def expect_outputs(model: Model) -> ExpectedOutputs:
     """Return what a model's records must and may hold: its tasks, and the classes that it lists for them."""
     tasks = [TASKS.get(name) for name in model.tasks]
     required = frozenset(task.output for task in tasks)
-    listing = [task for task in tasks if task.names_in is not None and model.classes.get(task.id)]
-    return ExpectedOutputs(
-        required=required,
-        allowed=required,
-        classes={task.output: frozenset(model.classes[task.id]) for task in listing},
-        names_in={task.output: task.names_in for task in listing if task.names_in is not None},
-    )
+    classes = {
+        task.output: Vocabulary(known=frozenset(model.classes[task.id]), names_in=task.names_in)
+        for task in tasks
+        if task.names_in is not None and model.classes.get(task.id)
+    }
+    return ExpectedOutputs(required=required, allowed=required, classes=classes)
