@@ -12,7 +12,7 @@ import pytest
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
 from admlops.core.types import Progress
-from admlops.environments.install.venv import writes_of
+from admlops.environments.install.python_packages import writes_of
 
 WRITER = """
 import pathlib, sys, time

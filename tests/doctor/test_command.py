@@ -53,7 +53,7 @@ def test_the_last_failed_build_is_found(admlops: Admlops, environments: Path) ->
         "said": "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
         "hint": "less build.log",
     }
-    write_state(prefix, name="MapTR-modern", state="broken", digest="0" * 64, backend="venv", details=details)
+    write_state(prefix, name="MapTR-modern", state="broken", digest="0" * 64, installer="venv", details=details)
     said = admlops("doctor", variables={"ADMLOPS_ENVIRONMENTS": str(environments)}).stdout
     assert "MapTR-modern-0123456789ab: its build failed" in said
     assert "nvcc does not know compute_120" in said

@@ -21,8 +21,8 @@ from admlops.catalog import list_models, load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments.locking.check import check_locks
-from admlops.environments.locking.conda_lock import read_conda_lock
 from admlops.environments.locking.variant_locks import locks_of
+from admlops.environments.spec.conda_lock import read_conda_lock
 from admlops.environments.spec.requirements import read_lock
 
 
@@ -354,7 +354,7 @@ def test_classic_takes_the_published_wheels_of_torch() -> None:
 
 
 def test_write_hashes_fills_only_unknown_ones(tmp_path: Path) -> None:
-    from admlops.environments.locking.record import write_hashes
+    from admlops.environments.spec.requirements import write_hashes
 
     lock = tmp_path / "requirements-cuda.txt"
     lock.write_text(f"tinytorch @ {WHEEL_URL} \\\n    --hash=sha256:unknown\n")

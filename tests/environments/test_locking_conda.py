@@ -17,7 +17,9 @@ from tests.environments.locking_fixtures import VIRTUAL_PACKAGES, record, small_
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.environments.locking.conda_lock import (
+from admlops.environments.locking.conda_inputs import CondaInputs, read_conda_inputs
+from admlops.environments.locking.solve import MIRROR_VARIABLE, solve
+from admlops.environments.spec.conda_lock import (
     CANONICAL_HOST,
     CondaLock,
     CondaPackage,
@@ -26,8 +28,6 @@ from admlops.environments.locking.conda_lock import (
     side_file,
     write_conda_lock,
 )
-from admlops.environments.locking.solve import MIRROR_VARIABLE, solve
-from admlops.environments.locking.specification import Specification, read_specification
 
 if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel
@@ -160,11 +160,11 @@ def test_a_changed_lock_is_refused_by_name(lock: Path, beside: bool, old: str, n
     assert str(lock.parent) in caught.value.message
 
 
-def specification(folder: Path, *dependencies: str, channels: str = "conda-forge") -> Specification:
+def specification(folder: Path, *dependencies: str, channels: str = "conda-forge") -> CondaInputs:
     file, machine = folder / "environment.yml", folder / "virtual-packages.yml"
     file.write_text(f"channels: [{channels}]\nplatforms: [linux-64]\ndependencies: {json.dumps(dependencies)}\n")
     machine.write_text(VIRTUAL_PACKAGES)
-    return read_specification(file, machine)
+    return read_conda_inputs(file, machine)
 
 
 def test_solves_from_a_folder_with_canonical_addresses(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_solves_from_a_served_channel(
 @pytest.mark.parametrize("variant", ["MapTR/modern", "MapTR/classic"])
 def test_the_gathered_records_answer_the_project_s_inputs(variant: str) -> None:
     envs = find_layout().envs
-    wanted = read_specification(envs / variant / "environment.yml", envs / "common" / "virtual-packages.yml")
+    wanted = read_conda_inputs(envs / variant / "environment.yml", envs / "common" / "virtual-packages.yml")
     found = {one.name: one for one in solve(wanted, index=str(SHARED_INDEX))}
     assert {one.name for one in wanted.dependencies} <= found.keys()
     locked = {one.url: one for one in read_conda_lock(envs / variant / "conda-lock.yml").packages}
@@ -261,7 +261,7 @@ json.dump(answers, sys.stdout)
 def test_conda_lock_itself_reads_our_locks_and_computes_our_hashes(conda_lock_python: Path, tmp_path: Path) -> None:
     envs = find_layout().envs
     machine = envs / "common" / "virtual-packages.yml"
-    ours = {file.parent: read_specification(file, machine) for file in envs.glob("*/*/environment.yml")}
+    ours = {file.parent: read_conda_inputs(file, machine) for file in envs.glob("*/*/environment.yml")}
     assert len(ours) == 11
     for number, dependencies in enumerate(
         (["git", "a ==1.2", "b >=1,<2"], ["c ==1.2 h1_0", "d * *mkl", "e *"], ["zlib 1.*"])

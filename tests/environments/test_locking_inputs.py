@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from tests.environments.locking_fixtures import VIRTUAL_PACKAGES
 
 from admlops.core.errors import EnvError
+from admlops.environments.locking.conda_inputs import CondaInputs, read_conda_inputs
 from admlops.environments.locking.python_inputs import read_python_inputs
-from admlops.environments.locking.specification import Specification, read_specification
 
 ENVIRONMENT = "channels: [conda-forge]\nplatforms: [linux-64]\ndependencies:\n  - python 3.11.*\n"
 
 
-def read(folder: Path, environment: str, virtual_packages: str = VIRTUAL_PACKAGES) -> Specification:
+def read(folder: Path, environment: str, virtual_packages: str = VIRTUAL_PACKAGES) -> CondaInputs:
     file, machine = folder / "environment.yml", folder / "virtual-packages.yml"
     file.write_text(environment, encoding="utf-8")
     machine.write_text(virtual_packages, encoding="utf-8")
-    return read_specification(file, machine)
+    return read_conda_inputs(file, machine)
 
 
 def test_reads_names_versions_builds_and_the_machine(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from tests.environments.small_checkout import SmallCheckout
 
-from admlops.environments.locking.conda_lock import read_conda_lock, write_conda_lock
+from admlops.core.file_lock import hold
 from admlops.environments.prefix import STATE_FILE
+from admlops.environments.spec.conda_lock import read_conda_lock, write_conda_lock
 
 
 def state_of(prefix: Path) -> dict[str, object]:
@@ -60,9 +60,9 @@ def test_repair_installs_anew_only_what_differs_and_keeps_a_persons_work(small: 
     (row,) = json.loads(done.stdout)
     assert "click" in row["reinstalled"]
     assert not row["rebuilt"]
-    aside = Path(row["aside"])
-    assert (aside / core(prefix).relative_to(prefix)).read_text() == "edited = True\n"
-    assert (aside / "bin" / "gcc").read_text() == "my own\n"
+    replaced = Path(row["replaced"])
+    assert (replaced / core(prefix).relative_to(prefix)).read_text() == "edited = True\n"
+    assert (replaced / "bin" / "gcc").read_text() == "my own\n"
     assert untouched.stat().st_ino == before or "python" in row["reinstalled"]
     assert state_of(prefix)["state"] == "ready"
     small.admlops("env", "verify", "Tiny", "--full")
@@ -89,7 +89,7 @@ def test_show_says_what_an_environment_is(small: SmallCheckout) -> None:
     assert "→ admlops env install Tiny" in missing.stderr
     small.admlops("env", "install", "Tiny", "--variant", "conda")
     (shown,) = json.loads(small.admlops("env", "show", "Tiny", "--json").stdout)
-    assert (shown["state"], shown["backend"], shown["asked_for_by_a_lock"]) == ("ready", "conda", True)
+    assert (shown["state"], shown["installer"], shown["asked_for_by_a_lock"]) == ("ready", "conda", True)
     assert shown["python"].startswith("3.11.")
     assert "sm_90" in shown["kernels_for"]
     assert shown["weak_hashes"] == []
@@ -122,7 +122,7 @@ def test_several_environments_are_not_removed_by_one_name(small: SmallCheckout) 
     modern = small.prefix("modern")
     (row,) = json.loads(small.admlops("env", "remove", "Tiny", "--variant", "modern", "--json").stdout)
     assert row["prefix"] == str(modern)
-    assert row["aside_bytes"] > 10_000
+    assert row["size_bytes"] > 10_000
     assert not modern.exists()
     assert not [path for path in small.layout.environments.iterdir() if path.name.endswith(".removing")]
     small.admlops("env", "remove", "Tiny")
@@ -225,10 +225,10 @@ def test_gc_removes_what_no_lock_asks_for_and_what_was_left_half_done(small: Sma
     planned = json.loads(small.admlops("env", "gc", "--dry-run", "--json").stdout)
     assert {Path(one["path"]) for one in planned} == {outdated, half, remains}
     assert outdated.is_dir()
-    with FileLock(half.with_name(half.name + ".lock")):
+    with hold(half.with_name(half.name + ".lock"), what="building it", say=print):
         said = small.admlops("env", "gc").stdout
     assert f"kept {half.name}" in said
-    assert "another process is building or repairing" in said
+    assert f"is in use: process {os.getpid()} on " in said
     assert not outdated.exists()
     assert not remains.exists()
     assert kept.is_dir()

@@ -59,7 +59,7 @@ class RecordedNvml:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What preflight asks of a recipe."""
+    """What preflight asks of a spec."""
 
     name: str = "MapTR-modern"
     arch: tuple[str, ...] = CUDA_12_8
@@ -101,7 +101,7 @@ def maptr() -> Model:
 
 def check(layout: Layout, asked: Asked, gpus: Sequence[Gpu] = (), **options: Any) -> list[str]:
     said: list[str] = []
-    options = {"device": "cuda", "backend": "conda", "bytes_needed": 1000, **options}
+    options = {"device": "cuda", "bytes_needed": 1000, **options}
     preflight(layout, asked, gpus=gpus, say=said.append, **options)
     return said
 
@@ -246,7 +246,7 @@ def test_a_newer_c_library_is_asked_for(layout: Layout) -> None:
     packages = [Sized(depends=["__glibc >=2.17,<3.0.a0", "python"]), Sized(depends=["__glibc >=9.9,<10"])]
     with pytest.raises(EnvError, match=r"needs glibc 9\.9 or newer; this system has 2\."):
         check(layout, Asked(), [H200], packages=packages)
-    assert check(layout, Asked(), [H200], packages=packages, backend="venv") == []
+    assert check(layout, Asked(), [H200]) == []
 
 
 def test_the_estimate_knows_large_packages() -> None:

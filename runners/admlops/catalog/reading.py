@@ -74,6 +74,7 @@ def _parse(file: Path) -> tuple[Model | None, list[Problem]]:
         return None, [data]
     if "folder" in data:
         return None, [Problem("folder", "is not a key of a model: the folder is where the file lies")]
+    _rename_old_keys(data)
     _anchor_locks(data, file.parent)
     try:
         # Through JSON, because pydantic's strict mode takes an array as a tuple and a text as a path only from there.
@@ -108,6 +109,14 @@ def _locate(message: str, text: str) -> Problem:
     return Problem(f":{line}:{column}", f"not TOML: {what[:1].lower()}{what[1:]}")
 
 
+def _rename_old_keys(data: dict[str, Any]) -> None:
+    """Take `backends`, the name of `installers` in files written for admlops 0.1."""
+    variants = data.get("variants")
+    for variant in variants.values() if isinstance(variants, dict) else ():
+        if isinstance(variant, dict) and "backends" in variant and "installers" not in variant:
+            variant["installers"] = variant.pop("backends")
+
+
 def _anchor_locks(data: dict[str, Any], folder: Path) -> None:
     """Make each variant's locks absolute paths; anything that is not one is left for the validation to refuse."""
     variants = data.get("variants")
@@ -116,6 +125,10 @@ def _anchor_locks(data: dict[str, Any], folder: Path) -> None:
             lock = variant.get(key)
             if isinstance(lock, str) and lock:
                 variant[key] = str(folder / lock)
+        locks = variant.get("locks") if isinstance(variant, dict) else None
+        for name, lock in locks.items() if isinstance(locks, dict) else ():
+            if isinstance(locks, dict) and isinstance(lock, str) and lock:
+                locks[name] = str(folder / lock)
 
 
 def _spell_date(value: object) -> object:

@@ -84,6 +84,14 @@ def find_layout() -> Layout:
     )
 
 
+def home_folder() -> Path:
+    """Give the user's home folder; `/` where HOME is unset and the user has no entry in passwd, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
 def _folder(variable: str, default: Path) -> Path:
     value = os.environ.get(variable)
     return Path(value).expanduser().resolve() if value else default

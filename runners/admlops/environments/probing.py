@@ -1,15 +1,15 @@
-"""Asking a finished environment whether it works here: its imports, its kernels, its compiled operations."""
+"""Tries whether a finished environment works here: its imports, its kernels, its compiled operations."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from admlops.core.errors import EnvError
-from admlops.environments.inventory import Installed
+from admlops.environments.inventory import InstalledEnvironment
 from admlops.environments.prefix import Environment
 
 
-def probe(one: Installed) -> list[dict[str, Any]]:
+def probe(one: InstalledEnvironment) -> list[dict[str, Any]]:
     """The checks of the smoke test, made now: {"check", "ok", "seconds", "said"}.
 
     Raises:
@@ -18,16 +18,16 @@ def probe(one: Installed) -> list[dict[str, Any]]:
     from admlops.environments.install.ops import smoke_test
 
     environment = None if one.digest is None else Environment.load(one.prefix, digest=one.digest)
-    if environment is None or one.recipe is None:
+    if environment is None or one.spec is None:
         raise EnvError(
             f"{one.prefix.name} is {one.state}, or no lock asks for it", hint="admlops env list   # says what is ready"
         )
     return smoke_test(
         environment.python,
         variables=environment.variables,
-        modules=one.recipe.smoke,
-        compiled=one.recipe.compiled,
+        modules=one.spec.smoke,
+        compiled=one.spec.compiled,
         device=environment.device,
         name=one.name,
-        model=one.recipe.model,
+        model=one.spec.model,
     )

@@ -292,7 +292,7 @@ def _header(
         environment=EnvironmentInfo(
             name=environment.name,
             digest=environment.digest,
-            backend=environment.backend,
+            backend=environment.installer,
             python=str(environment.python),
         ),
         data=DataInfo(

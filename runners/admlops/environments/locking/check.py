@@ -10,10 +10,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from admlops.core.errors import EnvError
-from admlops.environments.locking.conda_lock import describe_trust, read_conda_lock
 from admlops.environments.locking.python_inputs import PythonInputs
 from admlops.environments.locking.python_lock import locked_digest
 from admlops.environments.locking.variant_locks import VariantLocks
+from admlops.environments.spec.conda_lock import describe_trust, read_conda_lock
 from admlops.environments.spec.requirements import LockedPackage, read_lock
 
 
@@ -39,7 +39,7 @@ def check_locks(locks: VariantLocks) -> LockCheck:
 
 
 def _check_conda(locks: VariantLocks, notes: list[str]) -> Iterator[str]:
-    specification = locks.read_specification()
+    specification = locks.read_conda_inputs()
     if specification is None or locks.conda_lock is None:
         return
     lock = read_conda_lock(locks.conda_lock)

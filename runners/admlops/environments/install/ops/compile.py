@@ -13,12 +13,12 @@ from admlops.core.errors import EnvError
 from admlops.core.processes import run
 from admlops.core.types import Say
 from admlops.doctor import Site, diagnose
+from admlops.environments.install.installer import Compilers
 from admlops.environments.install.ops.key import WheelKey
 from admlops.environments.install.ops.log import follow, read_tail
 from admlops.environments.install.ops.patches import apply_patches
 from admlops.environments.install.ops.toolchain import Toolchain, closed_path
 from admlops.environments.install.ops.trace import check_trace, read_trace, tracing_variables
-from admlops.environments.prefix import Backend
 
 BUILD_TIMEOUT_S = 6 * 3600.0
 EXPECTED_MODULE = {"mmcv-full": "mmcv/_ext."}
@@ -45,7 +45,7 @@ class Builder:
 
     python: Path
     prefix: Path
-    backend: Backend
+    compilers: Compilers
     device: str
     toolchain: Toolchain
     wheels: Path
@@ -71,7 +71,7 @@ def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, 
         **toolchain.variables,
         **builder.options,
         **tracing_variables(scratch),
-        "PATH": closed_path(builder.prefix, builder.backend, scratch),
+        "PATH": closed_path(builder.prefix, builder.compilers, scratch),
         "MAX_JOBS": str(jobs),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(_made(scratch / "tmp")),

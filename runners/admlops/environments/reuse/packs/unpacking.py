@@ -25,15 +25,10 @@ from blake3 import blake3
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Say, Watch
-from admlops.environments.integrity.file_manifest import (
-    BLOCK_BYTES,
-    Entry,
-    WrongContentError,
-    complete,
-    shares_of,
-)
+from admlops.environments.integrity.hashing import BLOCK_BYTES, split
+from admlops.environments.integrity.manifest import Entry, ManifestMismatchError, complete
 from admlops.environments.reuse.libraries import Libraries, is_library
-from admlops.environments.reuse.packs.manifest import Manifest, Pack, read_pack
+from admlops.environments.reuse.packs.manifest import Pack, PackManifest, read_pack
 from admlops.environments.reuse.packs.packing import pack_path
 
 AHEAD_BLOCKS = 32
@@ -53,7 +48,7 @@ def restore_from_pack(
     say: Say,
     libraries: Libraries | None = None,
     on_progress: Watch | None = None,
-) -> Manifest | None:
+) -> PackManifest | None:
     """Restore the environment `digest` at `prefix` from a folder of packs; gives the pack's manifest.
 
     None if no pack fits. `prefix` must be empty but for what admlops wrote there. `libraries` are shared with others.
@@ -102,10 +97,10 @@ def unpack(
                 _writers(libraries) as pool,
             ):
                 _unpack_members(stream, manifest, prefix, pool, on_progress)
-        complete(manifest, prefix)
+        complete(prefix, manifest.entries, manifest.interpreter)
     except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
         raise _damaged(pack.archive, f"it cannot be read ({error})") from error
-    except WrongContentError as error:
+    except ManifestMismatchError as error:
         raise _damaged(pack.archive, str(error)) from error
     except OSError as error:
         raise explain_os_error(error, prefix) from error
@@ -116,7 +111,7 @@ def _damaged(archive: Path, reason: str) -> EnvError:
 
 
 def _unpack_members(
-    stream: _Ahead, manifest: Manifest, prefix: Path, pool: _Writers, on_progress: Watch | None
+    stream: _Ahead, manifest: PackManifest, prefix: Path, pool: _Writers, on_progress: Watch | None
 ) -> None:
     total, done = manifest.size_bytes, 0
     with tarfile.open(fileobj=stream, mode="r|", bufsize=HEADER_BYTES) as tar:  # type: ignore[call-overload]
@@ -137,7 +132,7 @@ def _unpack_members(
                 on_progress(done, total)
         extra = next(members, None)
         if extra is not None:
-            raise WrongContentError(f"it holds {extra.name!r}, which its manifest does not list")
+            raise ManifestMismatchError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
 def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Watch | None) -> None:
@@ -155,7 +150,7 @@ def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_prog
                 _place_file(entry, root + entry.path, pieces, entry.mtime_s, libraries)
             return sum(entry.size_bytes for entry in share)
 
-        for size_bytes in pool.map(copy, shares_of(files)):
+        for size_bytes in pool.map(copy, split(files, lambda entry: entry.size_bytes)):
             done += size_bytes
             if on_progress is not None:
                 on_progress(done, total)
@@ -178,20 +173,20 @@ def _pieces(descriptor: int, entry: Entry, buffer: memoryview) -> Iterator[memor
     while done < entry.size_bytes:
         size = os.preadv(descriptor, [buffer[: entry.size_bytes - done]], entry.offset + done)
         if not size:
-            raise WrongContentError(f"it ends within {entry.path!r}")
+            raise ManifestMismatchError(f"it ends within {entry.path!r}")
         done += size
         yield buffer[:size]
 
 
 def _check_member(member: tarfile.TarInfo | None, entry: Entry) -> None:
     if member is None:
-        raise WrongContentError(f"it ends before {entry.path!r}")
+        raise ManifestMismatchError(f"it ends before {entry.path!r}")
     kind = "folder" if member.isdir() else "link" if member.issym() else "file" if member.isreg() else "other"
     found = (member.name, kind, member.size, member.mode)
     if found != (entry.path, entry.kind, entry.size_bytes, entry.mode):
-        raise WrongContentError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
+        raise ManifestMismatchError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
     if entry.kind == "link" and member.linkname != entry.content:
-        raise WrongContentError(f"its link {entry.path!r} points elsewhere than its manifest says")
+        raise ManifestMismatchError(f"its link {entry.path!r} points elsewhere than its manifest says")
 
 
 def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, target: str, pool: _Writers) -> None:
@@ -225,7 +220,7 @@ def _write_file(entry: Entry, target: str, pieces: Iterable[bytes | memoryview],
         os.fchmod(file.fileno(), entry.mode)
         os.utime(file.fileno(), (mtime_s, mtime_s))
     if str(digest.hexdigest()) != entry.content:
-        raise WrongContentError(f"the content of {entry.path!r} is not what its manifest says")
+        raise ManifestMismatchError(f"the content of {entry.path!r} is not what its manifest says")
 
 
 class _Ahead:

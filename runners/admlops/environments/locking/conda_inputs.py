@@ -53,7 +53,7 @@ class VirtualPackage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Specification:
+class CondaInputs:
     """What is asked of conda. `channels` are names under the canonical host, the first one preferred."""
 
     file: Path
@@ -93,7 +93,7 @@ class Specification:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read_specification(file: Path, virtual_packages: Path) -> Specification:
+def read_conda_inputs(file: Path, virtual_packages: Path) -> CondaInputs:
     """What `environment.yml` asks for, for the machine that `virtual-packages.yml` describes.
 
     Raises:
@@ -111,7 +111,7 @@ def read_specification(file: Path, virtual_packages: Path) -> Specification:
         for name in names:
             if names.count(name) > 1:
                 raise _refuse(file, kind, f"names {name} twice")
-    return Specification(
+    return CondaInputs(
         file=file,
         channels=channels,
         dependencies=dependencies,
