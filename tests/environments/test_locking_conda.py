@@ -137,8 +137,8 @@ def change(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("beside", "old", "new", "expected"),
     [
-        (False, "version: 1\n", "version: 2\n", "must be of version 1"),
-        (False, "platform: linux-64", "platform: osx-64", "not the https address of a conda package for linux-64"),
+        (False, "version: 1\n", "version: 2\n", "is of version 2; what is read is"),
+        (False, "platform: linux-64", "platform: osx-64", "which the lock does not"),
         (False, "https://conda.anaconda.org/conda-forge", "http://host/conda-forge", "not the https address"),
         (False, "- name: two", "- name: one", "has a package twice"),
         (False, "sha256: ", "sha1: ", "has only an md5, and conda-lock.json does not allow that"),
@@ -313,3 +313,53 @@ def test_any_yaml_reader_sees_a_version_1_lock() -> None:
     assert {"name", "version", "manager", "platform", "dependencies", "url", "hash", "category", "optional"} <= set(
         document["package"][0]
     )
+
+
+THEIRS = """
+version: 1
+metadata:
+  content_hash: {linux-64: abc, osx-64: def}
+  channels: [{url: conda-forge, used_env_vars: []}]
+  platforms: [linux-64, osx-64]
+  sources: [environment.yml]
+package:
+- {name: one, version: '1.0', manager: conda, platform: linux-64, dependencies: {}, category: main, optional: false,
+   url: 'https://conda.anaconda.org/conda-forge/linux-64/one-1.0-h1_3.conda', hash: {md5: MD5, sha256: SHA}}
+- {name: one, version: '1.0', manager: conda, platform: osx-64, dependencies: {}, category: main, optional: false,
+   url: 'https://conda.anaconda.org/conda-forge/osx-64/one-1.0-h1_3.conda', hash: {md5: MD5, sha256: SHA}}
+- {name: tests, version: '1.0', manager: conda, platform: linux-64, dependencies: {}, category: dev, optional: true,
+   url: 'https://conda.anaconda.org/conda-forge/linux-64/tests-1.0-h1_3.conda', hash: {md5: MD5, sha256: SHA}}
+"""
+WITH_PIP = """- {name: black, version: '1.0', manager: pip, platform: linux-64, dependencies: {}, category: main,
+   optional: false, url: 'https://files.example/black.whl', hash: {sha256: SHA}}
+"""
+
+
+def theirs(folder: Path, text: str) -> Path:
+    lock = folder / "conda-lock.yml"
+    lock.write_text(text.replace("MD5", "a" * 32).replace("SHA", "b" * 64))
+    return lock
+
+
+def test_a_lock_that_conda_lock_made_is_read_for_this_platform(tmp_path: Path) -> None:
+    lock = read_conda_lock(theirs(tmp_path, THEIRS))
+    [package] = lock.packages
+    assert (package.name, package.build, package.build_number, package.subdir) == ("one", "h1_3", 3, "linux-64")
+    assert not lock.confirmed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (THEIRS + WITH_PIP, "holds pip packages, which belong in requirements.in: black"),
+        (THEIRS.replace("[linux-64, osx-64]", "[osx-64]"), "is for osx-64, not for linux-64"),
+        ("version: 6\nenvironments: {default: {}}\npackages: []\n", "is a lock of pixi"),
+        ("# platform: linux-64\n@EXPLICIT\nhttps://conda.example/a.conda\n", "is a list of `conda list --explicit`"),
+        ("- one\n", "is no mapping"),
+    ],
+)
+def test_a_lock_of_another_kind_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(EnvError) as caught:
+        read_conda_lock(theirs(tmp_path, text))
+    assert said in caught.value.message
+    assert str(tmp_path / "conda-lock.yml") in caught.value.message

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.env_hints import naming
+
 if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.core.errors import AdmlopsError
@@ -78,7 +80,8 @@ def install(
         for name in names:
             begun = time.monotonic()
             try:
-                environment = _install(layout, name, variant, device, options=options, say=say)
+                with naming(name):
+                    environment = _install(layout, name, variant, device, options=options, say=say)
                 rows.append(describe_environment(environment) | {"duration_s": round(time.monotonic() - begun, 3)})
                 if not as_json:
                     click.echo(f"{environment.name} is ready: {environment.prefix}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.env_hints import naming
 from admlops.cli.env_manage import AS_JSON, hashing, verify_one
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
 from admlops.environments.reuse.packs.manifest import COMPRESSED
@@ -44,7 +45,8 @@ def pack(names: tuple[str, ...], variant: str | None, device: str | None, level:
     layout = find_layout()
     rows = []
     for one in select(layout, names, variant=variant, device=device, prefer_ready=True):
-        made = pack_one(layout, one, level)
+        with naming(names[0]):
+            made = pack_one(layout, one, level)
         rows.append({"name": one.prefix.name, "archive": str(made.archive), **_sizes(made)})
         if not as_json:
             before, after = made.manifest.size_bytes / 1e6, made.manifest.archive_size_bytes / 1e6
@@ -103,7 +105,7 @@ def push(names: tuple[str, ...], variant: str | None, device: str | None, target
         made = read_pack(pack_path(layout.packs, one.prefix))
         if made is None or made.manifest.digest != one.digest:
             made = pack_one(layout, one, level=COMPRESSED)
-        with hashing(f"pushing {one.prefix.name}") as watch:
+        with hashing(f"pushing {one.prefix.name}") as watch, naming(names[0]):
             sent = stores.push(made, target, on_progress=watch)
         rows.append({"name": one.prefix.name, "target": target, "sent_bytes": sent, **_sizes(made)})
         if not as_json:
@@ -128,7 +130,8 @@ def pull(names: tuple[str, ...], variant: str | None, device: str | None, target
     layout = find_layout()
     rows = []
     for name in names:
-        brought = _pull_one(layout, name, variant, device, target)
+        with naming(name):
+            brought = _pull_one(layout, name, variant, device, target)
         rows.append({"name": brought.archive.name, "archive": str(brought.archive), **_sizes(brought)})
         if not as_json:
             click.echo(f"{brought.archive} is here; admlops env install {name} restores from it")

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from admlops.cli.env_manage import AS_JSON, hashing
+from admlops.cli.env_hints import naming
+from admlops.cli.env_manage import AS_JSON
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
+from admlops.cli.install_progress import show_installation
+from admlops.core.types import ProgressWatch, Watch
 
 if TYPE_CHECKING:
     from admlops.environments.inventory import InstalledEnvironment
@@ -32,8 +35,8 @@ def repair(names: tuple[str, ...], variant: str | None, device: str | None, as_j
     layout = find_layout()
     rows = []
     for one in select(layout, names, variant=variant, device=device, prefer_ready=True):
-        with hashing(one.prefix.name) as watch:
-            done = repair_prefix(layout, one, say=lambda line: click.echo(line, err=as_json), watch=watch)
+        with show_installation() as (say, progress), naming(one.spec.command_name if one.spec else one.name):
+            done = repair_prefix(layout, one, say=say, progress=progress, watch=_tell_hashing(progress))
         replaced = None if done.replaced is None else str(done.replaced)
         row = {"prefix": str(one.prefix), "reinstalled": done.reinstalled, "rebuilt": done.rebuilt}
         rows.append(row | {"replaced": replaced})
@@ -41,6 +44,12 @@ def repair(names: tuple[str, ...], variant: str | None, device: str | None, as_j
             click.echo(_repair_line(one, done))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
+
+
+def _tell_hashing(progress: ProgressWatch) -> Watch:
+    from admlops.core.types import Progress
+
+    return lambda done, total: progress(Progress(phase="verifying files", done=done, total=total, unit="bytes"))
 
 
 def _repair_line(one: InstalledEnvironment, done: RepairResult) -> str:

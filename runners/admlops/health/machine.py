@@ -37,8 +37,16 @@ class GpuReading:
     energy_j: float | None
 
 
+NVML_NO_LIBRARY, NVML_NO_DRIVER = 12, 9
+DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+
 class Gpus:
-    """The NVIDIA GPUs of this machine; none where there is no driver. `nvml` stands for the driver's library."""
+    """The NVIDIA GPUs of this machine; none where there is no driver. `nvml` stands for the driver's library.
+
+    `failure` is what a driver said that is there and does not work; `lost` what it said of each GPU that does not
+    answer, by its index.
+    """
 
     def __init__(self, nvml: Any = None) -> None:
         if nvml is None:
@@ -48,10 +56,20 @@ class Gpus:
         self._nvml = nvml
         self._handles: list[Any] = []
         self._loaded = False
-        with suppress(nvml.NVMLError):
+        self.failure: str | None = None
+        self.lost: dict[int, str] = {}
+        try:
             nvml.nvmlInit()
             self._loaded = True
-            self._handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError as error:
+            self.failure = None if _means_no_driver(error) else str(error)
+            return
+        for index in range(count):
+            try:
+                self._handles.append(nvml.nvmlDeviceGetHandleByIndex(index))
+            except nvml.NVMLError as error:
+                self.lost[index] = str(error)
 
     def describe(self) -> dict[str, Any]:
         """Names, total memory [MB], compute capability and driver; an empty list of devices without a GPU."""
@@ -92,6 +110,14 @@ class Gpus:
             return question(*arguments)
         except self._nvml.NVMLError:
             return None
+
+
+def _means_no_driver(error: Exception) -> bool:
+    """Tell a machine without a driver from one whose driver fails."""
+    code = getattr(error, "value", None)
+    if code == NVML_NO_DRIVER:
+        return not any(file.exists() for file in DEVICE_FILES)
+    return code == NVML_NO_LIBRARY or "Shared Library Not Found" in str(error)
 
 
 class TelemetrySampler:

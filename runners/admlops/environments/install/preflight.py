@@ -16,7 +16,7 @@ from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout
 from admlops.core.types import Device, Say
 from admlops.environments.spec.requirements import LockedPackage
-from admlops.health.gpus import Gpu, detect_gpus, missing_gpu, runs_on
+from admlops.health.gpus import Gpu, detect_gpus, lost_gpus, missing_gpu, runs_on
 from admlops.health.machine import available_memory_bytes
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ def preflight(
     if compiles:
         _check_memory(wanted, compiles)
     _check_glibc(wanted, packages)
+    lost = lost_gpus() if gpus is None else None
+    if lost is not None:
+        say(f"{lost}; the others are used")
     if device != "cpu":
         _check_gpus(wanted, detect_gpus() if gpus is None else gpus, model=model, device=device, say=say)
 

@@ -185,6 +185,13 @@ def _compile(inputs: PythonInputs, wanted: str, options: Sequence[str], lock: Pa
 
 
 def _explain(inputs: PythonInputs, said: str) -> EnvError:
+    local = [package for package in inputs.packages if "+" in (package.exact_version or "")]
+    if local:
+        names = ", ".join(str(package.requirement) for package in local)
+        return EnvError(
+            f"{inputs.file} could not be locked: local versions such as {names} are in no package index\n{said}",
+            hint=f"write the address of the wheel: {local[0].name} @ https://….whl, then: admlops env lock MODEL",
+        )
     known = diagnose(said, phases=["install"])
     if known is not None:
         return EnvError(f"{inputs.file} could not be locked: {known.cause}\n{said}", hint=known.hint)

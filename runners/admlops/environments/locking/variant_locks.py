@@ -15,6 +15,7 @@ from admlops.environments.locking.python_inputs import PythonInputs, read_python
 from admlops.environments.locking.python_lock import lock_python
 from admlops.environments.locking.solve import solve
 from admlops.environments.spec.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
+from admlops.environments.spec.torch_sources import explain_uncompiled
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
@@ -53,20 +54,26 @@ class VariantLocks:
         return read_python_inputs(file, python=self.python)
 
 
+def inputs_of(model: Model, variant: str) -> Path:
+    """Name the `requirements.in` of a model's variant. Raises EnvError if the model has no such variant."""
+    if variant not in model.variants:
+        raise EnvError(
+            f"{model.name} has no variant {variant!r}; it has {', '.join(model.variants)}",
+            hint=f"admlops models show {model.name}",
+        )
+    return (model.folder / model.variants[variant].requirements).with_suffix(".in")
+
+
 def locks_of(layout: Layout, model: Model, variant: str) -> VariantLocks:
     """The files of a model's variant.
 
     Raises:
         EnvError: the model has no such variant, or the variant has no `requirements.in`.
     """
-    if variant not in model.variants:
-        raise EnvError(
-            f"{model.name} has no variant {variant!r}; it has {', '.join(model.variants)}",
-            hint=f"admlops models show {model.name}",
-        )
+    first = inputs_of(model, variant)
     pins = model.variants[variant]
     main = model.folder / pins.requirements
-    inputs = [main.with_suffix(".in"), *(main.with_name(f"requirements-{device}.in") for device in pins.devices)]
+    inputs = [first, *(main.with_name(f"requirements-{device}.in") for device in pins.devices)]
     if not inputs[0].is_file():
         raise EnvError(f"{inputs[0]} does not exist: it is what {main.name} is made from", hint=f"write {inputs[0]}")
     return VariantLocks(
@@ -97,11 +104,19 @@ def make_locks(
     for file, lock in locks.python_locks.items() if "python" in parts else ():
         command = f"admlops env lock {locks.model} --variant {locks.variant}"
         needs_closed = bool(locks.compiled)
+        _check_torch_sources(locks, file)
         made[lock] = lock_python(
             locks.read_inputs(file), lock, layout=locks.layout, command=command, needs_closed=needs_closed
         )
         say(f"{lock}: {made[lock]} packages")
     return made
+
+
+def _check_torch_sources(locks: VariantLocks, file: Path) -> None:
+    reason = explain_uncompiled(locks.read_inputs(file).packages, locks.compiled)
+    if reason is not None:
+        command = f"admlops env lock {locks.model} --variant {locks.variant}"
+        raise EnvError(f"{file}: {reason}", hint=f"{command}   # after that")
 
 
 def _lock_conda(path: Path, specification: CondaInputs, index: str | None) -> int:

@@ -7,10 +7,9 @@ a variant's `compiled`, which builds them inside the finished environment and ch
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from packaging.utils import canonicalize_name
-
-from admlops.environments.spec.requirements import LockedPackage
 
 TORCH_SOURCES = frozenset(
     (
@@ -21,8 +20,17 @@ TORCH_SOURCES = frozenset(
 """Their index has source distributions alone; a wheel of one is locked by its address."""
 
 
-def find_uncompiled(locked: Iterable[LockedPackage], compiled: Iterable[str]) -> tuple[str, ...]:
-    """Find the packages of a lock that would be built without torch, by name."""
+class NamedPackage(Protocol):
+    """A package that a list asks for or a lock has; `url` is the address of a wheel, or None."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str | None: ...
+
+
+def find_uncompiled(locked: Iterable[NamedPackage], compiled: Iterable[str]) -> tuple[str, ...]:
+    """Find the packages that would be built without torch, by name."""
     named = {canonicalize_name(name) for name in compiled}
     return tuple(
         package.name
@@ -31,7 +39,7 @@ def find_uncompiled(locked: Iterable[LockedPackage], compiled: Iterable[str]) ->
     )
 
 
-def explain_uncompiled(locked: Iterable[LockedPackage], compiled: Iterable[str]) -> str | None:
+def explain_uncompiled(locked: Iterable[NamedPackage], compiled: Iterable[str]) -> str | None:
     """Say which packages would lose their operations and what to write; None if there is none."""
     packages = tuple(locked)
     found = find_uncompiled(packages, compiled)

@@ -27,10 +27,21 @@ RUN_INTO_LOG = """
 log=$1; shift; admlops=$PPID
 "$@" >>"$log" 2>&1 &
 build=$!
-(while kill -0 "$admlops" && kill -0 "$build"; do sleep 1; done; kill -0 "$build" && kill -KILL 0) >/dev/null 2>&1 &
+(
+  while kill -0 "$admlops" && kill -0 "$build"; do sleep 1; done
+  kill -0 "$build" || exit
+  read -r own < /proc/self/stat
+  set -- ${own##*) }; session=$4; own=${own%% *}
+  for stat in /proc/[0-9]*/stat; do
+    read -r line < "$stat" || continue
+    set -- ${line##*) }
+    [ "$4" != "$session" ] || [ "${line%% *}" = "$own" ] || kill -KILL "${line%% *}"
+  done
+) >/dev/null 2>&1 &
 wait "$build"
 """
-"""Runs a command with both its outputs in a log, in order. If admlops is killed, its whole process group is."""
+"""Runs a command with both its outputs in a log, in order. If admlops is killed, its whole session is: ninja gives each
+compiler a process group of its own."""
 
 CompileWatch = Callable[[str, int, int], None]
 GetSource = Callable[[Path], Path]
