@@ -19,8 +19,10 @@ import pytest
 from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.processes import run
+from admlops.core.types import Progress
 from admlops.environments import Environment, EnvironmentSpec, ensure
 from admlops.environments.install.preflight import RESERVE_BYTES
+from admlops.environments.install.uv import uv_settings
 from admlops.environments.prefix import STATE_FILE
 from admlops.environments.spec.interpreter import find_interpreter
 
@@ -169,3 +171,53 @@ def test_an_environments_folder_that_cannot_be_made_is_named(
     blocked = replace(layout, environments=tmp_path / "file" / "environments")
     with pytest.raises(StorageError, match="environments"):
         ensure(blocked, spec, say=print)
+
+
+@pytest.mark.parametrize("settings", ["pyproject.toml", "uv.toml"])
+def test_the_callers_folder_has_no_say(layout: Layout, spec: EnvironmentSpec, tmp_path: Path, settings: str) -> None:
+    """People start admlops inside their own projects."""
+    folder = tmp_path / "project" / "deeper"
+    folder.mkdir(parents=True)
+    required = 'required-version = "==0.1.0"\n'
+    text = f"[project]\nname = 'x'\nversion = '1'\n[tool.uv]\n{required}" if settings == "pyproject.toml" else required
+    (folder.parent / settings).write_text(text)
+    built = subprocess.run(builder_command(layout, spec), cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+
+
+def test_a_user_without_a_home_has_a_cache(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `docker --user 12345` gives: HOME is unset, and passwd does not know the user."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "UV_CACHE_DIR", "ADMLOPS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in ("/", "/.cache"))
+    assert uv_settings(layout)["UV_CACHE_DIR"] == str(layout.repository / "cache" / "uv")
+    assert find_interpreter(">=3.11").version
+
+
+def test_what_is_built_is_said_before_it_begins(layout: Layout, spec: EnvironmentSpec) -> None:
+    said: list[str] = []
+    ensure(layout, spec, say=said.append)
+    assert re.fullmatch(
+        r"building Small-modern in \S+: Python 3\.\S+ of this machine, 1 locked Python packages; about 25 MB on disk",
+        said[0],
+    )
+
+
+def test_silence_is_broken_where_no_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from admlops.cli import install_progress
+
+    monkeypatch.setattr(install_progress, "SILENCE_S", 0.5)
+    with install_progress.show_installation() as (say, watch):
+        watch(Progress(phase="smoke test", done=0, total=None, unit="packages"))
+        say("it begins")
+        time.sleep(2.5)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "it begins"
+    assert re.fullmatch(r"smoke test: \d s", told[1])
