@@ -116,7 +116,7 @@ MISTAKES = [
     (_set("variants", "modern", "requirements", to="../x.txt"), "variants.modern.requirements", "inside the model's"),
     (_set("variants", "modern", "requirements", to="/x.txt"), "variants.modern.requirements", "inside the model's"),
     (_set("variants", "modern", "conda_lock", to="../x.yml"), "variants.modern.conda_lock", "inside the model's"),
-    (_drop("variants", "modern", "conda_lock"), "variants.modern.conda_lock", 'is missing: the backend "conda"'),
+    (_drop("variants", "modern", "conda_lock"), "variants.modern.conda_lock", 'is missing: the installer "conda"'),
     (_set("variants", "modern", "installers", to=["venv"]), "variants.modern.conda_lock", "must be absent"),
     (_set("variants", "modern", "driver", to="525+"), "variants.modern.driver", "a version specifier"),
     (_set("variants", "modern", "devices", to=["tpu"]), "variants.modern.devices[0]", 'not "tpu"'),

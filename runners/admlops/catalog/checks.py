@@ -83,9 +83,10 @@ def _check_variants(model: Model) -> Iterator[Problem]:
 
 
 def _check_installers(key: str, variant: Variant) -> Iterator[Problem]:
-    for installer in variant.installers:
+    for index, installer in enumerate(variant.installers):
         if installer not in INSTALLERS:
-            yield Problem(f"{key}.installers", f": {INSTALLERS.describe_unknown(installer)}")
+            reason = INSTALLERS.describe_unknown(installer)
+            yield Problem(f"{key}.installers[{index}]", f'must be an installer\'s id, not "{installer}": {reason}')
     if ("conda" in variant.installers) != (variant.conda_lock is not None):
         state = "is missing: the installer" if variant.conda_lock is None else "must be absent without the installer"
         yield Problem(f"{key}.conda_lock", f'{state} "conda"')

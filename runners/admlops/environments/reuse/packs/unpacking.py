@@ -1,9 +1,9 @@
 """Restoring an environment from its pack: streamed, checked file by file, in parallel.
 
-Files are taken from where the manifest says they begin in the archive; each is hashed as it is written. Of a compressed
-pack one thread decompresses, this one cuts the stream into files, a few write them. Of a stored pack a few threads copy,
-each a range of the archive that the kernel is asked to read ahead. A compiled library that is here already is hashed and
-given another name instead. The first packs state no offsets: their archives are read member by member.
+Files are taken from where the manifest says they begin in the archive; each is hashed as it is written. Of a
+compressed pack one thread decompresses, this one cuts the stream into files, a few write them. Of a stored pack a few
+threads copy, each a range of the archive that the kernel is asked to read ahead. A compiled library that is here
+already is hashed and given another name instead. An archive whose manifest states no offsets is read member by member.
 """
 
 from __future__ import annotations
