@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from tests.environments.small_checkout import SmallCheckout, locked
 
-from admlops.core.errors import UsageError
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.processes import Completed
 from admlops.environments import EnvironmentSpec
 from admlops.environments.install.conda.installer import INSTALLER as CONDA
 from admlops.environments.install.installer import Installer, digest_of
+from admlops.environments.install.uv import checked
 from admlops.environments.install.venv import INSTALLER as VENV
 
 LOCKS = {
@@ -169,3 +171,33 @@ def test_the_old_names_are_still_understood(small: SmallCheckout) -> None:
     refused = small.admlops("env", "install", "Tiny", "--installer", "cond", check=False)
     assert refused.returncode == 2
     assert "there is no installer 'cond'; did you mean conda?" in refused.stderr
+
+
+def test_a_conda_lock_without_python_is_named(tmp_path: Path, pinned: EnvironmentSpec) -> None:
+    digest = "b" * 64
+    (tmp_path / "conda-lock.yml").write_text(
+        "version: 1\nmetadata: {content_hash: {linux-64: abc}, channels: [], platforms: [linux-64], sources: []}\n"
+        "package:\n- {name: gxx, version: '1', manager: conda, platform: linux-64, dependencies: {}, category: main,\n"
+        f"   url: 'https://conda.anaconda.org/x/linux-64/gxx-1-0.conda', hash: {{sha256: {digest}}}}}\n"
+    )
+    with pytest.raises(EnvError, match=r"conda-lock\.yml has no package python") as caught:
+        CONDA.prepare(pinned)
+    assert caught.value.hint.startswith("write python 3.11.* in ")
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        ("× Failed to build `odd==1.0`\n  error: invalid command 'bdist_wheel'", "wheel"),
+        ("× Failed to build `odd==1.0`\n  ModuleNotFoundError: No module named 'cython.build'", "cython"),
+    ],
+)
+def test_what_a_source_needs_to_be_built_is_named(said: str, needed: str) -> None:
+    ended = Completed(returncode=1, stdout="", stderr=said)
+    with pytest.raises(EnvError, match=f"building odd==1.0 needs {needed}, which the lock does not have") as caught:
+        checked(ended, "Tiny-modern")
+    assert caught.value.hint == f"write {needed}==VERSION in requirements.in, then: admlops env lock MODEL"
+    other = Completed(returncode=1, stdout="", stderr="something that nobody knows")
+    with pytest.raises(EnvError) as unknown:
+        checked(other, "Tiny-modern")
+    assert "run the command again" not in unknown.value.hint
