@@ -70,9 +70,12 @@ def read_state(prefix: Path) -> dict[str, Any] | None:
 def write_state(
     prefix: Path, *, name: str, state: str, digest: str, installer: str, details: Mapping[str, Any]
 ) -> None:
-    """Write the state file. It is written last, so a prefix that says ready is complete."""
+    """Write the state file. It is written last, so a prefix that says ready is complete.
+
+    It is not flushed to the disk: the files that it speaks of are not either, and a flush waits for all of them.
+    """
     fixed = {"schema": STATE_SCHEMA, "name": name, "state": state, "digest": digest, INSTALLER_KEY: installer}
-    write_atomically(prefix / STATE_FILE, json.dumps({**fixed, **details}, indent=2).encode() + b"\n")
+    write_atomically(prefix / STATE_FILE, json.dumps({**fixed, **details}, indent=2).encode() + b"\n", sync=False)
 
 
 def details_of(state: Mapping[str, Any]) -> dict[str, Any]:

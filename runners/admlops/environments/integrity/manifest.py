@@ -156,7 +156,7 @@ def write_manifest(
         interpreter=listing.interpreter,
         entries=listing.entries,
     )
-    write_atomically(prefix / MANIFEST_FILE, msgspec.json.encode(manifest) + b"\n")
+    write_atomically(prefix / MANIFEST_FILE, msgspec.json.encode(manifest) + b"\n", sync=False)
     return manifest
 
 
