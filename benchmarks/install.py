@@ -3,11 +3,10 @@
     .venv/bin/python benchmarks/install.py [--lock FILE] [--runs N] [--json]
 
 All sides in one run, each with a warm cache, each into a new folder, one after the other:
-  removed          `env install`, `env remove`, `env install`: the removal sets it aside, and the second installation
-                   hashes every file as it was when it was built, and writes few
-  stored pack      `admlops` restores it from an uncompressed pack (`env install --pack` on one disk) after `env gc` and
-                   without the libraries that the pack keeps here, as on a new disk
-  compressed pack  the same from a compressed pack
+  stored pack      `env install --pack`, `env remove`, `env install` on one disk: the pack is not compressed, and its
+                   compiled libraries stay on the disk; every file is hashed
+  stored, alone    the same without those libraries, as on a new disk
+  compressed pack  the same from a compressed pack, without any library at hand
   packages         `admlops` builds it anew from the cached packages: every file checked
   pip              `python -m venv` and `pip install --no-deps --require-hashes` of the same lock: nothing checked after
   no-op            `admlops env install GroundPlane`, the whole command, when it is ready
@@ -31,27 +30,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from admlops.core.paths import Layout, find_layout
-from admlops.environments import Environment, Recipe, ensure
-from admlops.environments.install.options import COMPRESSED, STORED, BuildOptions
+from admlops.environments import Environment, EnvironmentSpec, ensure
+from admlops.environments.install.options import BuildOptions
 from admlops.environments.inventory import list_installed
 from admlops.environments.removal import remove
 from admlops.environments.reuse.libraries import Libraries
-from admlops.environments.reuse.packs import pack_environment
+from admlops.environments.reuse.packs import COMPRESSED, STORED, pack_environment
 from admlops.environments.spec.interpreter import find_interpreter
 from admlops.environments.spec.requirements import read_lock
 
 PYTHON = ">=3.11,<3.12"
 GPU_PART = re.compile(r"^(torch|torchvision|triton|mmcv-full|nvidia-|cuda-)")
-BARS = {"second install": 20.0, "no-op": 0.3}
+BARS = {"stored": 15.0, "compressed": 5.0, "no-op": 0.3}
 SETTLE_S = 10.0
 """After tens of thousands of files were removed a disk is busy for a while (ext4 mounted with discard, for one)."""
 BUILD_ANEW = BuildOptions(use_packs=False)
 SIDES = {
-    "removed": "admlops, what was removed",
-    "stored": "admlops, a stored pack alone",
+    "stored": "admlops, a stored pack",
+    "stored_alone": "admlops, a stored pack alone",
     "compressed": "admlops, a compressed pack alone",
     "packages": "admlops, from cached packages",
 }
+SIDES_OF_PACKS = (("stored", STORED, True), ("stored_alone", STORED, False), ("compressed", COMPRESSED, False))
+"""(side, level of its pack, whether the libraries that the pack keeps are at hand)"""
 
 
 def main() -> None:
@@ -84,19 +85,19 @@ def write_lock(path: Path) -> Path:
 def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
     """The medians of both sides [s], taken in turn so that both meet the same machine."""
     layout = Layout(root=find_layout().root, repository=folder / "repository", environments=folder / "environments")
-    recipe = Recipe(name="Benchmark-modern", python=PYTHON, requirements=(lock,))
+    spec = EnvironmentSpec(name="Benchmark-modern", python=PYTHON, requirements=(lock,))
     interpreter = find_interpreter(PYTHON).executable
     times: dict[str, list[float]] = {f"{side}_s": [] for side in (*SIDES, "pip")}
 
     def install(options: BuildOptions | None = None) -> Environment:
-        return ensure(layout, recipe, say=lambda line: print(line, file=sys.stderr), options=options)
+        return ensure(layout, spec, say=lambda line: print(line, file=sys.stderr), options=options)
 
-    def from_new(action: Callable[[], object], *, aside: bool = False) -> float:
+    def from_new(action: Callable[[], object], *, libraries: bool = False) -> float:
         """Each side begins without the environment, on a disk that rests: removing the one before is nobody's time."""
         shutil.rmtree(folder / "venv", ignore_errors=True)
         for one in list_installed(layout):
-            remove(layout, one.prefix, aside=aside)
-        if not aside:
+            remove(layout, one.prefix)
+        if not libraries:
             Libraries(layout.libraries).prune()
         os.sync()
         time.sleep(SETTLE_S)
@@ -104,10 +105,9 @@ def measure_installs(folder: Path, lock: Path, runs: int) -> dict[str, float]:
 
     for run in range(runs + 1):
         seconds = {"packages_s": from_new(lambda: install(BUILD_ANEW))}
-        seconds["removed_s"] = from_new(install, aside=True)
-        for side, level in (("stored", STORED), ("compressed", COMPRESSED)):
+        for side, level, libraries in SIDES_OF_PACKS:
             pack_environment(install().prefix, layout.packs, level=level)
-            seconds[f"{side}_s"] = from_new(install)
+            seconds[f"{side}_s"] = from_new(install, libraries=libraries)
         seconds["pip_s"] = from_new(lambda: install_by_pip(interpreter, folder / "venv", lock))
         print(f"run {run}: {', '.join(f'{name} {value:.2f}' for name, value in seconds.items())}", file=sys.stderr)
         if run:  # the first one fills the caches
@@ -155,8 +155,8 @@ def describe(measured: dict[str, float]) -> str:
         f"{'venv and pip, warm cache':<32}{measured['pip_s']:8.2f} s",
     ]
     for side, name in SIDES.items():
-        lines.append(f"{name:<32}{measured[f'{side}_s']:8.2f} s   {measured[f'{side}_ratio']:5.1f} x")
-    lines[2] += f"   (bar: {BARS['second install']:.0f} x)"
+        bar = f"   (bar: {BARS[side]:.0f} x)" if side in BARS else ""
+        lines.append(f"{name:<32}{measured[f'{side}_s']:8.2f} s   {measured[f'{side}_ratio']:5.1f} x{bar}")
     lines.append(f"{'env install of a ready one':<32}{measured['no_op_s']:8.2f} s   (bar: {BARS['no-op']} s)")
     return "\n".join(lines)
 

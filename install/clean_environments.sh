@@ -24,7 +24,7 @@ main() {
     *) printf 'clean: unknown option %s\n  → ./install/clean_environments.sh --help\n' "$1" >&2 && exit 2 ;;
   esac
   "$root/install/bootstrap.sh"
-  "$admlops" env remove --all --purge --yes
+  "$admlops" env remove --all --yes
   "$admlops" env gc --yes
 }
 

@@ -12,7 +12,7 @@ import pytest
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
 from admlops.core.types import Progress
-from admlops.environments.install.venv import writes_of
+from admlops.environments.install.python_packages import watch_prefix
 
 WRITER = """
 import pathlib, sys, time
@@ -23,16 +23,23 @@ print(size, "x" * 300_000)
 """
 
 
-def test_what_a_watched_program_writes_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_what_a_watched_program_installs_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    target = tmp_path / "written"
-    ended = run(
-        [sys.executable, "-c", WRITER, target], timeout_s=30, stdin=bytes(300_000), watch=writes_of(seen.append)
-    )
+    (tmp_path / "there before").write_bytes(bytes(1_000_000))
+    watch = watch_prefix(tmp_path, seen.append)
+    ended = run([sys.executable, "-c", WRITER, tmp_path / "written"], timeout_s=30, stdin=bytes(300_000), watch=watch)
     assert ended.returncode == 0
     assert ended.stdout == f"300000 {'x' * 300_000}\n"
-    assert seen[-1].done >= 5_000_000
+    assert 5_000_000 <= seen[-1].done < 5_100_000
     assert {(one.unit, one.total) for one in seen} == {("bytes", None)}
+
+
+def test_what_has_a_process_group_of_its_own_is_ended_too(tmp_path: Path) -> None:
+    """As ninja starts compilers."""
+    program = "import subprocess; subprocess.run(['sleep', '61.25'], process_group=0)"
+    with pytest.raises(EnvError, match=r"did not end within 1.5 s"):
+        run([sys.executable, "-c", program], timeout_s=1.5)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "61.25"]]
 
 
 @pytest.mark.parametrize("watched", [False, True])

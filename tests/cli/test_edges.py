@@ -113,7 +113,7 @@ def test_no_home_is_no_matter_unless_a_path_names_it(tmp_path: Path) -> None:
          f"ADMLOPS_PATH={tmp_path}", "PYTHONDONTWRITEBYTECODE=1", "/usr/bin/python3", "-c", code],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.strip() == "None", done.stderr
+    assert done.stdout.strip() == "/", done.stderr
     assert "UsageError: ~/x names a home folder that is not known" in done.stderr
 
 

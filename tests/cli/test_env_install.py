@@ -17,7 +17,7 @@ def test_a_ready_environment_is_described_and_left_as_it_is(
     before = groundplane_environment.prefix.stat().st_mtime_ns
     [row] = json.loads(admlops("env", "install", "GroundPlane", "--json").stdout)
     assert row["prefix"] == str(groundplane_environment.prefix)
-    assert (row["backend"], row["device"]) == (groundplane_environment.backend, None)
+    assert (row["installer"], row["device"]) == (groundplane_environment.installer, None)
     assert row["packages"] == 2
     assert row["size_bytes"] > 50_000_000
     assert groundplane_environment.prefix.stat().st_mtime_ns == before
@@ -32,11 +32,11 @@ def test_the_list_has_every_variant(admlops: Admlops, groundplane_environment: E
     assert str(groundplane_environment.prefix) in shown
 
 
-def test_a_backend_that_cannot_be_is_refused_with_one_that_can(admlops: Admlops) -> None:
-    refused = admlops("env", "install", "official/nuscenes", "--backend", "conda", check=False)
+def test_an_installer_that_cannot_be_is_refused_with_one_that_can(admlops: Admlops) -> None:
+    refused = admlops("env", "install", "official/nuscenes", "--installer", "conda", check=False)
     assert refused.returncode == 2
     assert "cannot be built by conda; it can by venv" in refused.stderr
-    assert "admlops env install official/nuscenes --backend venv" in refused.stderr
+    assert "admlops env install official/nuscenes --installer venv" in refused.stderr
 
 
 def test_a_variant_or_device_that_is_not_there_is_named(admlops: Admlops) -> None:

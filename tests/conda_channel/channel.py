@@ -15,7 +15,7 @@ from rattler.networking import Client, MirrorMiddleware
 from tests.conda_channel.contents import CONDA_FORGE, NVIDIA, channel_packages
 from tests.conda_channel.server import Fault, FaultServer, Request
 
-from admlops.environments.locking.conda_lock import CANONICAL_HOST, CondaLock, CondaPackage, write_conda_lock
+from admlops.environments.spec.conda_lock import CANONICAL_HOST, CondaLock, CondaPackage, write_conda_lock
 
 MIRROR_VARIABLE = "ADMLOPS_CONDA_MIRROR"
 VIRTUAL_PACKAGES = {"__unix": "0", "__linux": "5.15", "__glibc": "2.35", "__cuda": "12.8"}

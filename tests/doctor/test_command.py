@@ -218,7 +218,7 @@ def broken_build(admlops: Admlops, environments: Path, words: str) -> subprocess
     prefix = environments / "MapTR-modern-0123456789ab"
     prefix.mkdir(parents=True)
     details = {"reason": "mmcv-full 1.7.2 could not be compiled", "said": words, "hint": "less build.log"}
-    write_state(prefix, name="MapTR-modern", state="broken", digest="0" * 64, backend="venv", details=details)
+    write_state(prefix, name="MapTR-modern", state="broken", digest="0" * 64, installer="venv", details=details)
     return admlops("doctor", check=False, variables={"ADMLOPS_ENVIRONMENTS": str(environments)})
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from admlops.catalog import load_model
 from admlops.core.errors import AdmlopsError, EnvError
 from admlops.core.paths import Layout, find_layout
-from admlops.environments import Environment, Recipe, find_model
+from admlops.environments import Environment, EnvironmentSpec, find_model
 from admlops.environments.install.ops.patches import apply_patches
 from admlops.environments.install.ops.source import fetch_source, unpack_source
 from admlops.environments.install.ops.toolchain import index_settings
@@ -78,8 +78,8 @@ def find_environment(layout: Layout) -> Environment:
 
 def fetch_mmcv(layout: Layout, environment: Environment, folder: Path) -> Path:
     """The unpacked source distribution of mmcv-full that the lock names, its hash checked. Raises EnvError."""
-    recipe = Recipe.of_model(load_model(layout, "MapTR"), "modern", device="cpu")
-    packages = [package for lock in recipe.requirements for package in read_lock(lock)]
+    spec = EnvironmentSpec.of_model(load_model(layout, "MapTR"), "modern", device="cpu")
+    packages = [package for lock in spec.requirements for package in read_lock(lock)]
     wanted = next(package for package in packages if package.name == "mmcv-full")
     variables = {**environment.variables, **index_settings()}
     return unpack_source(fetch_source(wanted, folder, python=environment.python, variables=variables), folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.core.paths import Layout
-from admlops.environments.locking.specification import PLATFORM
+from admlops.environments.locking.conda_inputs import PLATFORM
 
 VIRTUAL_PACKAGES = """
 subdirs:
@@ -40,7 +40,7 @@ kind = "embedded"
 detection_3d = ["car"]
 [variants.modern]
 python = ">=3.11,<3.12"
-backends = ["conda", "venv"]
+installers = ["conda", "venv"]
 requirements = "modern/requirements.txt"
 conda_lock = "modern/conda-lock.yml"
 compiled = ["ops"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from admlops.core.paths import Layout, find_layout
-from admlops.environments import Recipe
+from admlops.environments import EnvironmentSpec
 from admlops.environments.install.ops import build_ops
 
 NAME = "tinyops"
@@ -74,7 +74,7 @@ def make_tool_environment(prefix: Path) -> Path:
 
 @dataclass
 class Workshop:
-    """What a test builds with. `publish` puts a source distribution into the index and gives a recipe that wants it."""
+    """What a test builds with. `publish` puts a source distribution into the index and gives a spec that wants it."""
 
     folder: Path
     prefix: Path
@@ -83,7 +83,7 @@ class Workshop:
 
     def publish(
         self, *, before: str = "", extension: str = EXTENSION, extensions: str = "extensions", files: str = ""
-    ) -> Recipe:
+    ) -> EnvironmentSpec:
         """`before` is code at the top of setup.py, `extensions` what it builds; `files` makes the content differ."""
         setup = SETUP.replace("{before}", before).replace("{extensions}", extensions)
         content = {"setup.py": setup, "tinyops/__init__.py": files, "tinyops/ext.c": extension}
@@ -98,35 +98,35 @@ class Workshop:
         lock = self.folder / "requirements.txt"
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         lock.write_text(f"{NAME}==1.0 --hash=sha256:{digest}\n")
-        return make_recipe(lock)
+        return make_spec(lock)
 
-    def build(self, recipe: Recipe, *, jobs: int | None = None) -> list[Path]:
+    def build(self, spec: EnvironmentSpec, *, jobs: int | None = None) -> list[Path]:
         """Build in this process, for the CPU."""
         return build_ops(
-            recipe,
+            spec,
             prefix=self.prefix,
             python=self.prefix / "bin" / "python",
             variables={"VIRTUAL_ENV": str(self.prefix)},
-            backend="venv",
+            compilers="machine",
             device="cpu",
             layout=self.layout,
             say=self.said.append,
             jobs=jobs,
         )
 
-    def start(self, recipe: Recipe) -> subprocess.Popen[str]:
+    def start(self, spec: EnvironmentSpec) -> subprocess.Popen[str]:
         """Build in a process of its own, a session leader."""
         program = (
             "import sys; from pathlib import Path; from admlops.environments.install.ops import build_ops\n"
-            "from admlops.core.paths import Layout; from tests.environments.ops_fixtures import make_recipe\n"
+            "from admlops.core.paths import Layout; from tests.environments.ops_fixtures import make_spec\n"
             "prefix, root, repository, environments, lock = map(Path, sys.argv[1:])\n"
             "layout = Layout(root=root, repository=repository, environments=environments)\n"
-            "build_ops(make_recipe(lock), prefix=prefix, python=prefix / 'bin' / 'python', variables={},\n"
-            "          backend='venv', device='cpu', layout=layout, say=lambda text: print(text, flush=True))\n"
+            "build_ops(make_spec(lock), prefix=prefix, python=prefix / 'bin' / 'python', variables={},\n"
+            "          compilers='machine', device='cpu', layout=layout, say=lambda text: print(text, flush=True))\n"
         )
         folders = (self.prefix, self.layout.root, self.layout.repository, self.layout.environments)
         return subprocess.Popen(
-            [sys.executable, "-c", program, *map(str, folders), str(recipe.requirements[0])],
+            [sys.executable, "-c", program, *map(str, folders), str(spec.requirements[0])],
             cwd=self.layout.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -150,9 +150,11 @@ def make_workshop(folder: Path, prefix: Path, monkeypatch: pytest.MonkeyPatch) -
     return Workshop(folder=folder, prefix=prefix, layout=layout)
 
 
-def make_recipe(lock: Path, *, arch: tuple[str, ...] = ()) -> Recipe:
-    """A recipe of nothing but the small package."""
-    return Recipe(name="Tiny-modern", python=">=3.11", requirements=(lock,), device="cpu", compiled=(NAME,), arch=arch)
+def make_spec(lock: Path, *, arch: tuple[str, ...] = ()) -> EnvironmentSpec:
+    """A spec of nothing but the small package."""
+    return EnvironmentSpec(
+        name="Tiny-modern", python=">=3.11", requirements=(lock,), device="cpu", compiled=(NAME,), arch=arch
+    )
 
 
 def make_patch(name: str, before: str, after: str) -> str:

@@ -8,7 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
-from admlops.environments.integrity.file_manifest import LEFT_OUT
+from admlops.environments.integrity.manifest import LEFT_OUT
 from admlops.environments.prefix import SENTINEL, write_state
 
 DIGEST = "d" * 64
@@ -36,7 +36,7 @@ def make_prefix(prefix: Path) -> Path:
     (prefix / "lib/closed").chmod(0o555)
     os.utime(site / "pkg/__init__.py", (1_600_000_000, 1_600_000_000))
     (prefix / SENTINEL).write_text("made here\n")
-    write_state(prefix, name="Tiny-modern", state="ready", digest=DIGEST, backend="venv", details={"packages": 1})
+    write_state(prefix, name="Tiny-modern", state="ready", digest=DIGEST, installer="venv", details={"packages": 1})
     return prefix
 
 

@@ -32,17 +32,17 @@ detection_3d = ["car"]
 
 [variants.modern]
 python = ">=3.11"
-backends = ["venv"]
+installers = ["venv"]
 requirements = "modern/requirements.txt"
 
 [variants.bare]
 python = ">=3.11"
-backends = ["venv"]
+installers = ["venv"]
 requirements = "bare/requirements.txt"
 
 [variants.conda]
 python = ">=3.11,<3.12"
-backends = ["conda"]
+installers = ["conda"]
 requirements = "conda/requirements.txt"
 conda_lock = "conda/conda-lock.yml"
 arch = ["sm_50", "sm_60", "sm_70", "sm_80", "sm_90", "sm_100", "sm_110", "sm_120"]

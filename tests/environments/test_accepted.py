@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from tests.file_server import FileServer, file_server
 from tests.interpreters import PYTHON38
 
 from admlops.core.paths import Layout, find_layout
-from admlops.environments import Recipe, ensure
-from admlops.environments.integrity.record_overrides import ACCEPTED_FILE, read_accepted
+from admlops.environments import EnvironmentSpec, ensure
+from admlops.environments.integrity.manifest import read_manifest
+from admlops.environments.integrity.record_overrides import LEGACY_FILE, read_legacy_overrides
 from admlops.environments.integrity.verification import verify
+from admlops.environments.prefix import MANIFEST_FILE
 
 WHEEL = "odd-1.0-py3-none-any.whl"
 MODULE = "odd/__init__.py"
@@ -51,30 +54,32 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     return Layout(root=find_layout().root, repository=tmp_path / "repository", environments=tmp_path / "environments")
 
 
-def odd_recipe(folder: Path, server: FileServer, name: str) -> Recipe:
+def odd_spec(folder: Path, server: FileServer, name: str) -> EnvironmentSpec:
     content = odd_wheel()
     server.serve(f"/files.example.org/{WHEEL}", lambda request: request.send(200, content))
     lock = folder / "requirements.txt"
     digest = hashlib.sha256(content).hexdigest()
     lock.write_text(f"odd @ https://files.example.org/{WHEEL} --hash=sha256:{digest}\n")
-    return Recipe(name=name, python=">=3.11", requirements=(lock,))
+    return EnvironmentSpec(name=name, python=">=3.11", requirements=(lock,))
 
 
 def test_a_wheel_with_a_wrong_record_is_installed_and_held_to_what_it_is(
     layout: Layout, server: FileServer, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    first = ensure(layout, odd_recipe(tmp_path, server, "First-modern"), say=said.append)
+    first = ensure(layout, odd_spec(tmp_path, server, "First-modern"), say=said.append)
     assert any("installing odd anew" in line for line in said)
     assert any("1 files of odd 1.0 are not what its own RECORD states" in line for line in said)
-    accepted = read_accepted(first.prefix)
-    module = first.prefix / next(path for path in accepted if path.endswith(MODULE))
-    assert [file.package for file in accepted.values() if file.path.endswith(MODULE)] == ["odd"]
+    manifest = read_manifest(first.prefix)
+    assert manifest is not None
+    [listed] = [entry for entry in manifest.entries if entry.path.endswith(MODULE)]
+    assert listed.owner == "python:odd"
+    module = first.prefix / listed.path
     for full in (False, True):
         assert verify(first.prefix, full=full).clean
 
     said.clear()
-    second = ensure(layout, odd_recipe(tmp_path, server, "Second-modern"), say=said.append)
+    second = ensure(layout, odd_spec(tmp_path, server, "Second-modern"), say=said.append)
     assert not any("anew" in line for line in said), "what was learnt once is not learnt again"
     assert verify(second.prefix, full=True).clean
 
@@ -89,16 +94,38 @@ def test_a_wheel_with_a_wrong_record_is_installed_and_held_to_what_it_is(
 def test_what_uv_adds_for_an_old_python_is_held_to_what_it_was(layout: Layout, tmp_path: Path) -> None:
     lock = tmp_path / "empty.txt"
     lock.write_text("# no packages\n")
-    built = ensure(layout, Recipe(name="Old-classic", python=">=3.8,<3.9", requirements=(lock,)), say=print)
+    built = ensure(layout, EnvironmentSpec(name="Old-classic", python=">=3.8,<3.9", requirements=(lock,)), say=print)
     assert verify(built.prefix, full=True).clean
     hook = built.prefix / "lib/python3.8/site-packages/_virtualenv.pth"
-    assert str(hook.relative_to(built.prefix)) in read_accepted(built.prefix)
-    hook.write_text("import os; os.environ['CHANGED'] = '1'\n")
+    before = hook.read_text()
+    hook.write_text(f"{before[:-1]}#")
     found = verify(built.prefix, full=False).differences
-    assert [(one.path, one.kind) for one in found] == [(str(hook.relative_to(built.prefix)), "added")]
+    assert [(one.path, one.kind) for one in found] == [(str(hook.relative_to(built.prefix)), "changed")]
+    hook.write_text(before)
+    hook.with_name("mine.pth").write_text("import os\n")
+    assert [one.kind for one in verify(built.prefix, full=False).differences] == ["added"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '[{"path": 1}]', "nonsense"])
 def test_a_broken_list_accepts_nothing(tmp_path: Path, content: str) -> None:
-    (tmp_path / ACCEPTED_FILE).write_text(content)
-    assert read_accepted(tmp_path) == {}
+    (tmp_path / LEGACY_FILE).write_text(content)
+    assert read_legacy_overrides(tmp_path) == {}
+
+
+def test_an_environment_without_a_manifest_is_held_to_its_packages_and_what_was_written_down(
+    layout: Layout, server: FileServer, tmp_path: Path
+) -> None:
+    """As admlops 0.1 left them: no manifest, and a file of what differs from RECORD and is right."""
+    built = ensure(layout, odd_spec(tmp_path, server, "Old-modern"), say=print)
+    (built.prefix / MANIFEST_FILE).unlink()
+    report = verify(built.prefix, full=True)
+    assert not report.by_manifest
+    [wrong] = report.differences
+    assert wrong.path.endswith(MODULE)
+    content = (built.prefix / wrong.path).read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    row = {"path": wrong.path, "size_bytes": len(content), "sha256": sha256, "package": "odd"}
+    (built.prefix / LEGACY_FILE).write_text(json.dumps([row]))
+    assert verify(built.prefix, full=True).clean
+    (built.prefix / wrong.path).write_text("value = 9\n")
+    assert [one.path for one in verify(built.prefix, full=True).differences] == [wrong.path]

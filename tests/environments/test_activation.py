@@ -17,11 +17,12 @@ from admlops.environments import Environment
 from admlops.environments.activation import (
     ACTIVATION_FILE,
     SYSTEM_PATH,
-    compute_activation,
     read_activation,
     write_activation,
 )
 from admlops.environments.activation_shell import activation_code, startup_files
+from admlops.environments.install.conda.activation import compute_variables
+from admlops.environments.install.venv import INSTALLER as VENV
 
 SHELLS = [
     pytest.param(
@@ -56,7 +57,7 @@ def test_scripts_are_run_from_a_clean_start(prefix: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("CXXFLAGS", "-O0 -fsanitize=address")
     monkeypatch.setenv("PATH", f"/decoy/bin:{os.environ['PATH']}")
     monkeypatch.setenv("CONDA_PREFIX", "/another/prefix")
-    variables = compute_activation(prefix, backend="conda")
+    variables = compute_variables(prefix)
     assert variables["CONDA_PREFIX"] == str(prefix)
     assert variables["CXX"] == f"{prefix}/bin/g++"
     assert variables["CXXFLAGS"] == f" -isystem {prefix}/include", "nothing of ours was appended to"
@@ -69,20 +70,20 @@ def test_scripts_are_run_from_a_clean_start(prefix: Path, monkeypatch: pytest.Mo
 
 
 def test_activation_does_not_nest(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = compute_activation(prefix, backend="conda")
+    once = compute_variables(prefix)
     for name, value in once.items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
-    assert compute_activation(prefix, backend="conda") == once
+    assert compute_variables(prefix) == once
 
 
 def test_cuda_home_is_the_prefix_where_nvcc_is(prefix: Path) -> None:
-    assert compute_activation(prefix, backend="conda")["CUDA_HOME"] is None, "not the pod image's toolkit either"
+    assert compute_variables(prefix)["CUDA_HOME"] is None, "not the pod image's toolkit either"
     (prefix / "bin").mkdir()
     (prefix / "bin" / "nvcc").touch()
-    assert compute_activation(prefix, backend="conda")["CUDA_HOME"] == str(prefix)
+    assert compute_variables(prefix)["CUDA_HOME"] == str(prefix)
 
 
 @pytest.mark.parametrize(
@@ -97,24 +98,24 @@ def test_cuda_home_is_the_prefix_where_nvcc_is(prefix: Path) -> None:
 def test_a_script_that_fails_is_named_with_what_it_said(prefix: Path, script: str, said: str) -> None:
     (prefix / "etc" / "conda" / "activate.d" / "broken.sh").write_text(script + "\n")
     with pytest.raises(EnvError, match=f"(?s){said}"):
-        write_activation(prefix, backend="conda")
+        write_activation(prefix, compute_variables(prefix))
     assert read_activation(prefix) is None, "nothing is kept"
 
 
 def test_a_script_whose_last_test_is_not_met_has_not_failed(prefix: Path) -> None:
     (prefix / "etc" / "conda" / "activate.d" / "quiet.sh").write_text('export QUIET=1\n[ -n "" ]\n')
-    assert compute_activation(prefix, backend="conda")["QUIET"] == "1"
+    assert compute_variables(prefix)["QUIET"] == "1"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"A B": "1"}'])
 def test_bad_stated_variables_are_named(prefix: Path, content: str) -> None:
     (prefix / "etc" / "conda" / "env_vars.d" / "bad.json").write_text(content)
     with pytest.raises(EnvError, match=r"bad\.json"):
-        compute_activation(prefix, backend="conda")
+        compute_variables(prefix)
 
 
 def test_what_was_kept_is_for_its_own_prefix_only(prefix: Path, tmp_path: Path) -> None:
-    written = write_activation(prefix, backend="conda")
+    written = write_activation(prefix, compute_variables(prefix))
     assert read_activation(prefix) == written
     moved = prefix.rename(tmp_path / "moved")
     assert read_activation(moved) is None
@@ -124,7 +125,7 @@ def test_what_was_kept_is_for_its_own_prefix_only(prefix: Path, tmp_path: Path) 
 
 
 def test_a_venv_needs_no_scripts(tmp_path: Path) -> None:
-    variables = compute_activation(tmp_path, backend="venv")
+    variables = VENV.compute_variables(tmp_path)
     assert variables["VIRTUAL_ENV"] == str(tmp_path)
     assert variables["PATH"] == f"{tmp_path}/bin:{SYSTEM_PATH}"
 
@@ -163,10 +164,10 @@ def test_what_pod_images_set_reaches_no_process(tmp_path: Path, monkeypatch: pyt
 
 
 def environment_of(prefix: Path) -> Environment:
-    variables = compute_activation(prefix, backend="conda")
+    variables = compute_variables(prefix)
     python = prefix / "bin" / "python"
     return Environment(
-        name="Demo-modern", prefix=prefix, python=python, digest="0" * 64, backend="conda", variables=variables
+        name="Demo-modern", prefix=prefix, python=python, digest="0" * 64, installer="conda", variables=variables
     )
 
 
@@ -265,7 +266,7 @@ def test_an_interactive_shell_is_activated_after_its_own_start_files(tmp_path: P
 
 
 def test_what_is_kept_is_plain_json(prefix: Path) -> None:
-    write_activation(prefix, backend="conda")
+    write_activation(prefix, compute_variables(prefix))
     content = json.loads((prefix / ACTIVATION_FILE).read_text())
     assert content["prefix"] == str(prefix)
     assert content["variables"]["PYTHONPATH"] is None

@@ -23,12 +23,16 @@ from tests.conda_channel.disks import read_only_folder
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.processes import run
-from admlops.environments import Environment, Recipe, ensure, find
-from admlops.environments.install.backends import read_conda_packages
-from admlops.environments.install.build import BuildOptions, locked_packages
-from admlops.environments.install.conda import channels_answer, not_cached
+from admlops.environments import Environment, EnvironmentSpec, ensure
+from admlops.environments.ensure import find
+from admlops.environments.install.conda.archives import not_cached
+from admlops.environments.install.conda.mirror import channels_answer
+from admlops.environments.install.installer import find_installer
+from admlops.environments.install.options import BuildOptions
+from admlops.environments.install.plan import locked_packages
 from admlops.environments.integrity.verification import verify
 from admlops.environments.prefix import STATE_FILE
+from admlops.environments.spec.conda_lock import read_conda_lock
 
 WHEELS = Path(__file__).parents[1] / "conda_channel" / "wheels.txt"
 UNREACHABLE = {"ADMLOPS_CONDA_MIRROR": "http://127.0.0.1:9"}
@@ -36,18 +40,18 @@ BUILDER = textwrap.dedent(
     """
     import json, sys
     from pathlib import Path
-    from admlops.environments import Recipe, ensure
+    from admlops.environments import EnvironmentSpec, ensure
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import Layout
 
     wanted = json.loads(sys.argv[1])
     layout = Layout(**{name: Path(path) for name, path in wanted["layout"].items()})
-    recipe = Recipe(
+    spec = EnvironmentSpec(
         name=wanted["name"], python=wanted["python"], requirements=tuple(map(Path, wanted["requirements"])),
-        conda_lock=Path(wanted["conda_lock"]), backends=("conda",),
+        installer_locks={"conda": Path(wanted["conda_lock"])}, installers=("conda",),
     )
     try:
-        ensure(layout, recipe, say=print)
+        ensure(layout, spec, say=print)
     except AdmlopsError as error:
         sys.exit(str(error))
     """
@@ -64,37 +68,37 @@ def layout(tmp_path: Path, conda_channel: CondaChannel, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, conda_channel: CondaChannel) -> Recipe:
+def spec(tmp_path: Path, conda_channel: CondaChannel) -> EnvironmentSpec:
     """Python and a compiler of conda's, and one package of the Python index."""
     lock = conda_channel.write_lock(tmp_path / "conda-lock.yml", ["gxx_linux-64"], python="3.11")
-    return Recipe(
+    return EnvironmentSpec(
         name="Small-modern",
         python=">=3.11,<3.12",
         requirements=(WHEELS,),
-        conda_lock=lock,
-        backends=("conda", "venv"),
+        installer_locks={"conda": lock},
+        installers=("conda", "venv"),
         smoke=("wheel", "ssl"),
     )
 
 
-def build(layout: Layout, recipe: Recipe, said: list[str], options: BuildOptions | None = None) -> Environment:
+def build(layout: Layout, spec: EnvironmentSpec, said: list[str], options: BuildOptions | None = None) -> Environment:
     try:
-        return ensure(layout, recipe, say=said.append, options=options)
+        return ensure(layout, spec, say=said.append, options=options)
     except EnvError as error:
         if "index cannot be reached" in error.message:
             pytest.skip("needs the package index once, for the one Python package of the lock")
         raise
 
 
-def builder(layout: Layout, recipe: Recipe, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """A process of its own that builds the recipe."""
+def builder(layout: Layout, spec: EnvironmentSpec, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """A process of its own that builds the spec."""
     places = {name: str(getattr(layout, name)) for name in ("root", "repository", "environments")}
     wanted = {
         "layout": places,
-        "name": recipe.name,
-        "python": recipe.python,
-        "requirements": [str(path) for path in recipe.requirements],
-        "conda_lock": str(recipe.conda_lock),
+        "name": spec.name,
+        "python": spec.python,
+        "requirements": [str(path) for path in spec.requirements],
+        "conda_lock": str(spec.installer_locks["conda"]),
     }
     return subprocess.Popen(
         [sys.executable, "-c", BUILDER, json.dumps(wanted)],
@@ -105,16 +109,16 @@ def builder(layout: Layout, recipe: Recipe, variables: dict[str, str] | None = N
     )
 
 
-def assert_whole(environment: Environment, recipe: Recipe) -> None:
-    conda = read_conda_packages(recipe) if environment.backend == "conda" else None
-    python = locked_packages(recipe, json.loads((environment.prefix / STATE_FILE).read_text())["python"])
-    assert verify(environment.prefix, full=True, conda=conda, python=python).differences == ()
+def assert_whole(environment: Environment, spec: EnvironmentSpec) -> None:
+    conda = find_installer(environment.installer).locked_packages(spec)
+    python = locked_packages(spec, json.loads((environment.prefix / STATE_FILE).read_text())["python"])
+    assert verify(environment.prefix, full=True, base=conda, python=python).differences == ()
 
 
-def test_a_conda_environment_is_built_once_and_runs(layout: Layout, recipe: Recipe) -> None:
+def test_a_conda_environment_is_built_once_and_runs(layout: Layout, spec: EnvironmentSpec) -> None:
     said: list[str] = []
-    environment = build(layout, recipe, said)
-    assert environment.backend == "conda"
+    environment = build(layout, spec, said)
+    assert environment.installer == "conda"
     assert environment.variables["CXX"] == str(environment.prefix / "bin" / "x86_64-conda-linux-gnu-g++")
     program = "import sys, wheel; print(sys.prefix, wheel.__file__)"
     shown = run([environment.python, "-c", program], timeout_s=60, variables=environment.variables).stdout
@@ -124,30 +128,30 @@ def test_a_conda_environment_is_built_once_and_runs(layout: Layout, recipe: Reci
     assert (state["state"], state["backend"], state["packages"]) == ("ready", "conda", 5)
     assert state["size_bytes"] > 10_000_000
     assert "MB on disk" in said[-1]
-    assert ensure(layout, recipe, say=said.append) == environment
+    assert ensure(layout, spec, say=said.append) == environment
     assert len(said) == 2, "a ready environment is not built again"
-    assert_whole(environment, recipe)
+    assert_whole(environment, spec)
 
 
 @pytest.mark.parametrize("moments", [5, pytest.param(20, marks=pytest.mark.full)])
 def test_killed_at_any_moment_the_next_call_goes_on(
-    layout: Layout, recipe: Recipe, conda_channel: CondaChannel, moments: int
+    layout: Layout, spec: EnvironmentSpec, conda_channel: CondaChannel, moments: int
 ) -> None:
-    packages = read_conda_packages(recipe)
+    packages = read_conda_lock(spec.installer_locks["conda"]).packages
     cache = layout.repository / "cache"
     begun = time.monotonic()
-    build(layout, replace(recipe, backends=("conda",), smoke=()), [])
+    build(layout, replace(spec, installers=("conda",), smoke=()), [])
     whole_s = time.monotonic() - begun
     chance = random.Random(20260)
     killed = 0
     for moment in range(moments):
         if moment % 3 == 0:
             shutil.rmtree(cache)
-        if find(layout, replace(recipe, backends=("conda",), smoke=())) is not None:
+        if find(layout, replace(spec, installers=("conda",), smoke=())) is not None:
             shutil.rmtree(layout.environments)
         missing = {package.file_name for package in not_cached(packages, cache=cache)}
         conda_channel.clear_log()
-        process = builder(layout, recipe)
+        process = builder(layout, spec)
         time.sleep(chance.uniform(0.0, whole_s))
         killed += process.poll() is None
         process.kill()  # the builder alone: what it started has to notice by itself
@@ -155,28 +159,28 @@ def test_killed_at_any_moment_the_next_call_goes_on(
         asked_for = {request.path.rsplit("/", 1)[-1] for request in conda_channel.packages_asked_for()}
         assert asked_for <= missing, "nothing that was whole is asked for again"
         if moment % 5 == 4:
-            final = builder(layout, recipe)
+            final = builder(layout, spec)
             said, _ = final.communicate(timeout=240)
             assert final.returncode == 0, said
-            found = find(layout, replace(recipe, backends=("conda",), smoke=()))
+            found = find(layout, replace(spec, installers=("conda",), smoke=()))
             assert found is not None
-            assert_whole(found, recipe)
+            assert_whole(found, spec)
     assert killed > 0
 
 
-def test_two_builders_at_once_build_once(layout: Layout, recipe: Recipe) -> None:
-    build(layout, replace(recipe, name="Warm-modern"), [])
-    both = [builder(layout, recipe) for _ in range(2)]
+def test_two_builders_at_once_build_once(layout: Layout, spec: EnvironmentSpec) -> None:
+    build(layout, replace(spec, name="Warm-modern"), [])
+    both = [builder(layout, spec) for _ in range(2)]
     said = "".join(process.communicate(timeout=240)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], said
     assert said.count("built Small-modern in") == 1
 
 
 def test_a_failed_build_is_broken_and_then_mended(
-    layout: Layout, recipe: Recipe, conda_channel: CondaChannel, tmp_path: Path
+    layout: Layout, spec: EnvironmentSpec, conda_channel: CondaChannel, tmp_path: Path
 ) -> None:
     clashing = conda_channel.write_lock(tmp_path / "clash.yml", ["clash-one", "clash-two"], python="3.11")
-    broken = replace(recipe, conda_lock=clashing, backends=("conda",))
+    broken = replace(spec, installer_locks={"conda": clashing}, installers=("conda",))
     with pytest.raises(EnvError, match="clash-one and clash-two"):
         build(layout, broken, [])
     [state_file] = layout.environments.glob(f"*/{STATE_FILE}")
@@ -187,10 +191,10 @@ def test_a_failed_build_is_broken_and_then_mended(
 
 
 def test_an_edited_cache_of_uvs_reaches_no_environment(
-    layout: Layout, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, spec: EnvironmentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
-    small = replace(recipe, backends=("venv",), smoke=())
+    small = replace(spec, installers=("venv",), smoke=())
     first = build(layout, small, [])
     [cached] = (tmp_path / "uv").glob("archive-v*/*/wheel/__init__.py")
     cached.write_text(cached.read_text() + "\n# edited in the cache\n")
@@ -204,36 +208,36 @@ def test_an_edited_cache_of_uvs_reaches_no_environment(
     assert installed.stat().st_nlink == 1
 
 
-def test_without_a_host_and_a_cache_the_other_backend_is_taken_and_said(
-    layout: Layout, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+def test_without_a_host_and_a_cache_the_other_installer_is_taken_and_said(
+    layout: Layout, spec: EnvironmentSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in UNREACHABLE.items():
         monkeypatch.setenv(name, value)
     said: list[str] = []
-    assert build(layout, recipe, said).backend == "venv"
+    assert build(layout, spec, said).installer == "venv"
     assert "is built by venv, because the host of the conda packages does not answer" in said[0]
     with pytest.raises(EnvError, match="cannot be built here: the host of the conda packages does not answer"):
-        build(layout, replace(recipe, backends=("conda",)), [], BuildOptions())
+        build(layout, replace(spec, installers=("conda",)), [], BuildOptions())
 
 
 def test_with_a_full_cache_no_host_is_needed(
-    layout: Layout, recipe: Recipe, conda_channel: CondaChannel, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, spec: EnvironmentSpec, conda_channel: CondaChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = build(layout, recipe, [])
+    first = build(layout, spec, [])
     shutil.rmtree(first.prefix)
     for name, value in UNREACHABLE.items():
         monkeypatch.setenv(name, value)
-    assert build(layout, recipe, []).backend == "conda"
+    assert build(layout, spec, []).installer == "conda"
 
 
-def test_a_named_backend_is_taken_or_refused(layout: Layout, recipe: Recipe) -> None:
-    conda = build(layout, recipe, [])
-    venv = build(layout, recipe, [], BuildOptions(backend="venv"))
-    assert (conda.backend, venv.backend) == ("conda", "venv")
+def test_a_named_installer_is_taken_or_refused(layout: Layout, spec: EnvironmentSpec) -> None:
+    conda = build(layout, spec, [])
+    venv = build(layout, spec, [], BuildOptions(installer="venv"))
+    assert (conda.installer, venv.installer) == ("conda", "venv")
     assert conda.prefix != venv.prefix
-    assert find(layout, recipe) == conda, "the preferred one is found first"
+    assert find(layout, spec) == conda, "the preferred one is found first"
     with pytest.raises(EnvError, match="cannot be built by conda; it can by venv"):
-        build(layout, replace(recipe, name="Other-modern", backends=("venv",)), [], BuildOptions(backend="conda"))
+        build(layout, replace(spec, name="Other-modern", installers=("venv",)), [], BuildOptions(installer="conda"))
 
 
 def test_a_host_that_did_not_answer_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,10 +262,10 @@ def test_a_host_that_did_not_answer_is_not_asked_again(tmp_path: Path, monkeypat
         connection.close()
 
 
-def test_a_read_only_home_is_no_hindrance(layout: Layout, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_read_only_home_is_no_hindrance(layout: Layout, spec: EnvironmentSpec, tmp_path: Path) -> None:
     with read_only_folder(tmp_path / "home") as home:
         variables = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "UV_CACHE_DIR": ""}
-        process = builder(layout, replace(recipe, smoke=()), variables)
+        process = builder(layout, replace(spec, smoke=()), variables)
         said, _ = process.communicate(timeout=240)
     if "index cannot be reached" in said:
         pytest.skip("needs the package index: the cache in the home cannot be used")
@@ -269,10 +273,10 @@ def test_a_read_only_home_is_no_hindrance(layout: Layout, recipe: Recipe, tmp_pa
     assert (layout.repository / "cache" / "uv").is_dir()
 
 
-def test_what_is_asked_for_is_what_is_found(layout: Layout, recipe: Recipe) -> None:
+def test_what_is_asked_for_is_what_is_found(layout: Layout, spec: EnvironmentSpec) -> None:
     """Two devices of one variant are two environments."""
-    assert find(layout, recipe) is None
+    assert find(layout, spec) is None
     digests: Sequence[str] = [
-        replace(recipe, device=device, backends=("conda",)).digest("conda") for device in (None, "cpu", "cuda")
+        replace(spec, device=device, installers=("conda",)).digest("conda", "conda") for device in (None, "cpu", "cuda")
     ]
     assert len(set(digests)) == 3

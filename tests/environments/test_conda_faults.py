@@ -15,9 +15,9 @@ from tests.conda_channel.disks import resize_disk, small_disk
 from tests.conda_channel.server import Fault
 
 from admlops.core.errors import AdmlopsError, DownloadError, StorageError
-from admlops.environments.install.conda import install_conda
+from admlops.environments.install.conda.install import install_conda
 from admlops.environments.integrity.verification import verify
-from admlops.environments.locking.conda_lock import CondaPackage
+from admlops.environments.spec.conda_lock import CondaPackage
 
 SPECS = ("big", "gxx_linux-64")
 
@@ -40,7 +40,7 @@ def patience_s(fault: Fault) -> float:
 
 
 def assert_whole(prefix: Path, packages: Sequence[CondaPackage]) -> None:
-    report = verify(prefix, full=True, conda=packages)
+    report = verify(prefix, full=True, base=packages)
     assert report.differences == ()
     assert report.packages == len(packages)
 
@@ -137,8 +137,8 @@ def test_two_installers_with_one_cold_cache_share_each_download(tmp_path: Path, 
         """
         import sys
         from pathlib import Path
-        from admlops.environments.install.conda import install_conda
-        from admlops.environments.locking.conda_lock import read_conda_lock
+        from admlops.environments.install.conda.install import install_conda
+        from admlops.environments.spec.conda_lock import read_conda_lock
 
         lock, prefix, cache = map(Path, sys.argv[1:])
         install_conda(prefix, read_conda_lock(lock).packages, cache=cache, say=print)

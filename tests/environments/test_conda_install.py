@@ -16,10 +16,10 @@ from tests.conda_channel.channel import CondaChannel
 
 from admlops.core.errors import EnvError
 from admlops.core.types import Progress
-from admlops.environments.install.conda import install_conda
 from admlops.environments.install.conda.archives import archive_path
+from admlops.environments.install.conda.install import install_conda
 from admlops.environments.integrity.verification import verify
-from admlops.environments.locking.conda_lock import CondaPackage
+from admlops.environments.spec.conda_lock import CondaPackage
 
 Install = Callable[..., list[str]]
 
@@ -50,7 +50,7 @@ def answer(*command: str | Path) -> str:
 
 
 def differences(prefix: Path, packages: Sequence[CondaPackage]) -> list[str]:
-    return [f"{one.path} {one.reason}" for one in verify(prefix, full=True, conda=packages).differences]
+    return [f"{one.path} {one.reason}" for one in verify(prefix, full=True, base=packages).differences]
 
 
 @pytest.mark.parametrize("minor", ["3.8", "3.11"])

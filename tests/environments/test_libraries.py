@@ -12,10 +12,18 @@ import pytest
 from tests.environments.pack_prefix import DIGEST, make_prefix, tree_of
 from tests.environments.small_checkout import SmallCheckout, locked
 
-from admlops.environments.install.options import COMPRESSED, STORED
-from admlops.environments.integrity.file_manifest import hash_file, list_contents
+from admlops.environments.integrity.hashing import hash_file
+from admlops.environments.integrity.verification import inspect
 from admlops.environments.reuse.libraries import SMALLEST_BYTES, Libraries, is_library
-from admlops.environments.reuse.packs import Pack, libraries_wanted, pack_environment, restore_from_pack, unpack
+from admlops.environments.reuse.packs import (
+    COMPRESSED,
+    STORED,
+    Pack,
+    libraries_wanted,
+    pack_environment,
+    restore_from_pack,
+    unpack,
+)
 
 LIBRARY = Path("lib/libbig.so.12")
 HUGE = Path("lib/libhuge.a")
@@ -25,7 +33,7 @@ TEXT = Path("lib/python3.11/site-packages/pkg/__init__.py")
 TWIN = """
 [variants.twin]
 python = ">=3.11"
-backends = ["venv"]
+installers = ["venv"]
 requirements = "twin/requirements.txt"
 """
 
@@ -113,7 +121,7 @@ def test_an_edited_library_reaches_no_new_environment(pack: Pack, prefix: Path, 
 
 
 def share(libraries: Libraries, prefix: Path) -> int:
-    return libraries.share(prefix, list_contents(prefix).entries)
+    return libraries.share(prefix, inspect(prefix, overrides={}).listing.entries)
 
 
 def test_built_environments_come_to_share(tmp_path: Path, libraries: Libraries) -> None:
@@ -205,7 +213,7 @@ def test_what_is_shared_goes_with_the_last_environment(twins: tuple[SmallCheckou
     library = small.layout.libraries
 
     def freed(prefix: Path) -> int:
-        (row,) = json.loads(small.admlops("env", "remove", prefix.name, "--purge", "--json").stdout)
+        (row,) = json.loads(small.admlops("env", "remove", prefix.name, "--json").stdout)
         return int(row["freed_bytes"])
 
     texts = sum(path.lstat().st_blocks * 512 for path in one.rglob("*")) - shared_bytes

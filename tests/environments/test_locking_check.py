@@ -21,8 +21,8 @@ from admlops.catalog import list_models, load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments.locking.check import check_locks
-from admlops.environments.locking.conda_lock import read_conda_lock
 from admlops.environments.locking.variant_locks import locks_of
+from admlops.environments.spec.conda_lock import read_conda_lock
 from admlops.environments.spec.requirements import read_lock
 
 
@@ -176,6 +176,67 @@ def test_an_open_list_is_resolved_for_every_platform_and_keeps_its_versions(
     index.add("needed", "needed-2.0-py3-none-any.whl", wheel("needed", "2.0"))
     checkout.admlops(*command, variables=index.variables)
     assert lock.read_text() == before
+
+
+@pytest.mark.parametrize("python", [">=3.11,<3.12", ">=3.11"], ids=["one Python", "several"])
+def test_an_open_list_can_be_locked_again_and_keeps_its_versions(
+    checkout: LockCheckout, index: Index, python: str
+) -> None:
+    model = checkout.variant.parent / "model.toml"
+    model.write_text(model.read_text().replace(">=3.11,<3.12", python).replace('compiled = ["ops"]', ""))
+    (checkout.variant / "requirements.in").write_text("wheelish==1.0\nneedy\n")
+    index.add("needy", "needy-1.0-py3-none-any.whl", wheel("needy", "1.0", depends="Requires-Dist: needed\n"))
+    index.add("needed", "needed-1.0-py3-none-any.whl", wheel("needed", "1.0"))
+    index.add("absent", "absent-10-py3-none-any.whl", wheel("absent", "10"))
+    command = ("env", "lock", "Tiny", "--only", "python")
+    checkout.admlops(*command, variables=index.variables)
+    lock = checkout.variant / "requirements.txt"
+    before = lock.read_text()
+    assert {one.name for one in read_lock(lock)} == {"wheelish", "absent", "needy", "needed"}
+    index.add("needed", "needed-2.0-py3-none-any.whl", wheel("needed", "2.0"))
+    checkout.admlops(*command, variables=index.variables)
+    assert lock.read_text() == before
+
+
+def test_what_is_compiled_against_torch_must_be_said_to_be(checkout: LockCheckout, index: Index) -> None:
+    (checkout.variant / "requirements.in").write_text("ops==2.0\nmmcv_full==1.7.1\n")
+    failed = checkout.admlops("env", "lock", "Tiny", "--only", "python", check=False, variables=index.variables)
+    assert failed.returncode == 2
+    assert 'write compiled = ["mmcv-full"] in the variant\'s model.toml and torch==VERSION' in failed.stderr
+    assert "→ admlops env lock Tiny --variant modern" in failed.stderr
+    assert not (checkout.variant / "requirements.txt").exists()
+    digest = "a" * 64
+    (checkout.variant / "requirements.txt").write_text(f"mmcv-full==1.7.1 --hash=sha256:{digest}\n")
+    checked = checkout.admlops("env", "lock", "Tiny", "--check", check=False)
+    assert "mmcv-full is compiled against torch" in checked.stdout
+
+
+def test_a_local_version_is_explained_with_what_to_write(checkout: LockCheckout, index: Index) -> None:
+    (checkout.variant / "requirements.in").write_text("ops==2.0\nwheelish==1.0+cu113\n")
+    failed = checkout.admlops("env", "lock", "Tiny", "--only", "python", check=False, variables=index.variables)
+    assert "local versions such as wheelish==1.0+cu113 are in no package index" in failed.stderr
+    assert "→ write the address of the wheel: wheelish @ https://….whl, then: admlops env lock Tiny" in failed.stderr
+
+
+def test_all_checks_every_model_whatever_one_of_them_lacks(locked: LockCheckout) -> None:
+    envs = locked.root / "envs"
+    shutil.copytree(envs / "Tiny", envs / "Bare")
+    (envs / "Bare" / "model.toml").write_text((envs / "Tiny" / "model.toml").read_text().replace('"Tiny"', '"Bare"'))
+    (envs / "Bare" / "modern" / "requirements.in").unlink()
+    said = locked.admlops("env", "lock", "all", "--check").stdout
+    assert "Tiny-modern: the locks answer their inputs" in said
+    assert "Bare-modern: no inputs" in said
+    (envs / "Aaa").mkdir()
+    (envs / "Aaa" / "model.toml").write_text("name = ")
+    failed = locked.admlops("env", "lock", "all", "--check", check=False)
+    assert failed.returncode == 2
+    assert "Aaa" in failed.stderr
+    assert "Tiny-modern: the locks answer their inputs" in failed.stdout
+    (locked.variant / "requirements.in").write_text("ops==2.0\n")
+    assert "stale" in locked.admlops("env", "lock", "all", "--check", check=False).stdout
+    named = locked.admlops("env", "lock", "Bare", "--check", check=False)
+    assert named.returncode == 2
+    assert "requirements.in does not exist" in named.stderr
 
 
 CHANGES = [
@@ -354,7 +415,7 @@ def test_classic_takes_the_published_wheels_of_torch() -> None:
 
 
 def test_write_hashes_fills_only_unknown_ones(tmp_path: Path) -> None:
-    from admlops.environments.locking.record import write_hashes
+    from admlops.environments.spec.requirements import write_hashes
 
     lock = tmp_path / "requirements-cuda.txt"
     lock.write_text(f"tinytorch @ {WHEEL_URL} \\\n    --hash=sha256:unknown\n")

@@ -17,7 +17,9 @@ from tests.environments.locking_fixtures import VIRTUAL_PACKAGES, record, small_
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.environments import ensure_official
-from admlops.environments.locking.conda_lock import (
+from admlops.environments.locking.conda_inputs import CondaInputs, read_conda_inputs
+from admlops.environments.locking.solve import MIRROR_VARIABLE, solve
+from admlops.environments.spec.conda_lock import (
     CANONICAL_HOST,
     CondaLock,
     CondaPackage,
@@ -26,8 +28,6 @@ from admlops.environments.locking.conda_lock import (
     side_file,
     write_conda_lock,
 )
-from admlops.environments.locking.solve import MIRROR_VARIABLE, solve
-from admlops.environments.locking.specification import Specification, read_specification
 
 if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel
@@ -137,8 +137,8 @@ def change(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("beside", "old", "new", "expected"),
     [
-        (False, "version: 1\n", "version: 2\n", "must be of version 1"),
-        (False, "platform: linux-64", "platform: osx-64", "not the https address of a conda package for linux-64"),
+        (False, "version: 1\n", "version: 2\n", "is of version 2; what is read is"),
+        (False, "platform: linux-64", "platform: osx-64", "which the lock does not"),
         (False, "https://conda.anaconda.org/conda-forge", "http://host/conda-forge", "not the https address"),
         (False, "- name: two", "- name: one", "has a package twice"),
         (False, "sha256: ", "sha1: ", "has only an md5, and conda-lock.json does not allow that"),
@@ -160,11 +160,11 @@ def test_a_changed_lock_is_refused_by_name(lock: Path, beside: bool, old: str, n
     assert str(lock.parent) in caught.value.message
 
 
-def specification(folder: Path, *dependencies: str, channels: str = "conda-forge") -> Specification:
+def specification(folder: Path, *dependencies: str, channels: str = "conda-forge") -> CondaInputs:
     file, machine = folder / "environment.yml", folder / "virtual-packages.yml"
     file.write_text(f"channels: [{channels}]\nplatforms: [linux-64]\ndependencies: {json.dumps(dependencies)}\n")
     machine.write_text(VIRTUAL_PACKAGES)
-    return read_specification(file, machine)
+    return read_conda_inputs(file, machine)
 
 
 def test_solves_from_a_folder_with_canonical_addresses(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_solves_from_a_served_channel(
 @pytest.mark.parametrize("variant", ["MapTR/modern", "MapTR/classic"])
 def test_the_gathered_records_answer_the_project_s_inputs(variant: str) -> None:
     envs = find_layout().envs
-    wanted = read_specification(envs / variant / "environment.yml", envs / "common" / "virtual-packages.yml")
+    wanted = read_conda_inputs(envs / variant / "environment.yml", envs / "common" / "virtual-packages.yml")
     found = {one.name: one for one in solve(wanted, index=str(SHARED_INDEX))}
     assert {one.name for one in wanted.dependencies} <= found.keys()
     locked = {one.url: one for one in read_conda_lock(envs / variant / "conda-lock.yml").packages}
@@ -261,7 +261,7 @@ json.dump(answers, sys.stdout)
 def test_conda_lock_itself_reads_our_locks_and_computes_our_hashes(conda_lock_python: Path, tmp_path: Path) -> None:
     envs = find_layout().envs
     machine = envs / "common" / "virtual-packages.yml"
-    ours = {file.parent: read_specification(file, machine) for file in envs.glob("*/*/environment.yml")}
+    ours = {file.parent: read_conda_inputs(file, machine) for file in envs.glob("*/*/environment.yml")}
     assert len(ours) == 11
     for number, dependencies in enumerate(
         (["git", "a ==1.2", "b >=1,<2"], ["c ==1.2 h1_0", "d * *mkl", "e *"], ["zlib 1.*"])
@@ -313,3 +313,53 @@ def test_any_yaml_reader_sees_a_version_1_lock() -> None:
     assert {"name", "version", "manager", "platform", "dependencies", "url", "hash", "category", "optional"} <= set(
         document["package"][0]
     )
+
+
+THEIRS = """
+version: 1
+metadata:
+  content_hash: {linux-64: abc, osx-64: def}
+  channels: [{url: conda-forge, used_env_vars: []}]
+  platforms: [linux-64, osx-64]
+  sources: [environment.yml]
+package:
+- {name: one, version: '1.0', manager: conda, platform: linux-64, dependencies: {}, category: main, optional: false,
+   url: 'https://conda.anaconda.org/conda-forge/linux-64/one-1.0-h1_3.conda', hash: {md5: MD5, sha256: SHA}}
+- {name: one, version: '1.0', manager: conda, platform: osx-64, dependencies: {}, category: main, optional: false,
+   url: 'https://conda.anaconda.org/conda-forge/osx-64/one-1.0-h1_3.conda', hash: {md5: MD5, sha256: SHA}}
+- {name: tests, version: '1.0', manager: conda, platform: linux-64, dependencies: {}, category: dev, optional: true,
+   url: 'https://conda.anaconda.org/conda-forge/linux-64/tests-1.0-h1_3.conda', hash: {md5: MD5, sha256: SHA}}
+"""
+WITH_PIP = """- {name: black, version: '1.0', manager: pip, platform: linux-64, dependencies: {}, category: main,
+   optional: false, url: 'https://files.example/black.whl', hash: {sha256: SHA}}
+"""
+
+
+def theirs(folder: Path, text: str) -> Path:
+    lock = folder / "conda-lock.yml"
+    lock.write_text(text.replace("MD5", "a" * 32).replace("SHA", "b" * 64))
+    return lock
+
+
+def test_a_lock_that_conda_lock_made_is_read_for_this_platform(tmp_path: Path) -> None:
+    lock = read_conda_lock(theirs(tmp_path, THEIRS))
+    [package] = lock.packages
+    assert (package.name, package.build, package.build_number, package.subdir) == ("one", "h1_3", 3, "linux-64")
+    assert not lock.confirmed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (THEIRS + WITH_PIP, "holds pip packages, which belong in requirements.in: black"),
+        (THEIRS.replace("[linux-64, osx-64]", "[osx-64]"), "is for osx-64, not for linux-64"),
+        ("version: 6\nenvironments: {default: {}}\npackages: []\n", "is a lock of pixi"),
+        ("# platform: linux-64\n@EXPLICIT\nhttps://conda.example/a.conda\n", "is a list of `conda list --explicit`"),
+        ("- one\n", "is no mapping"),
+    ],
+)
+def test_a_lock_of_another_kind_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(EnvError) as caught:
+        read_conda_lock(theirs(tmp_path, text))
+    assert said in caught.value.message
+    assert str(tmp_path / "conda-lock.yml") in caught.value.message

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from tests.environments.locking_fixtures import VIRTUAL_PACKAGES
 
 from admlops.core.errors import EnvError
+from admlops.environments.locking.conda_inputs import CondaInputs, read_conda_inputs
 from admlops.environments.locking.python_inputs import read_python_inputs
-from admlops.environments.locking.specification import Specification, read_specification
 
 ENVIRONMENT = "channels: [conda-forge]\nplatforms: [linux-64]\ndependencies:\n  - python 3.11.*\n"
 
 
-def read(folder: Path, environment: str, virtual_packages: str = VIRTUAL_PACKAGES) -> Specification:
+def read(folder: Path, environment: str, virtual_packages: str = VIRTUAL_PACKAGES) -> CondaInputs:
     file, machine = folder / "environment.yml", folder / "virtual-packages.yml"
     file.write_text(environment, encoding="utf-8")
     machine.write_text(virtual_packages, encoding="utf-8")
-    return read_specification(file, machine)
+    return read_conda_inputs(file, machine)
 
 
 def test_reads_names_versions_builds_and_the_machine(tmp_path: Path) -> None:
@@ -44,16 +44,16 @@ MISTAKES = [
     (ENVIRONMENT.replace("[linux-64]", "[osx-64]"), "platforms must be [linux-64], not ['osx-64']"),
     (ENVIRONMENT.replace("[conda-forge]", "conda-forge"), "channels must be a list of at least one"),
     (ENVIRONMENT.replace("conda-forge", "https://user:secret@host/x"), "channels[0] must be a channel's name"),
-    (ENVIRONMENT.replace("conda-forge", "defaults"), "channels[0] must be a channel's name"),
+    (ENVIRONMENT.replace("conda-forge", "defaults"), "channels[0] is 'defaults'"),
     (ENVIRONMENT.replace("[conda-forge]", "[a, b, a]"), "channels names a twice"),
     (ENVIRONMENT + "  - python 3.12.*\n", "dependencies names python twice"),
     (ENVIRONMENT + "  - pip: [torch]\n", "dependencies[1] lists pip packages: those belong in requirements.in"),
     (ENVIRONMENT + "  - 3.11\n", 'dependencies[1] must be text, such as "python 3.11.*", not 3.11'),
-    (ENVIRONMENT + "  - git=2.4\n", 'dependencies[1] must be "name", "name VERSION"'),
+    (ENVIRONMENT + "  - git=2.4\n", "dependencies[1] is 'git=2.4'; write \"git 2.4.*\""),
     (ENVIRONMENT + "  - conda-forge::git\n", 'dependencies[1] must be "name", "name VERSION"'),
-    (ENVIRONMENT + "  - git =2.4\n", "dependencies[1] has the version '=2.4'"),
+    (ENVIRONMENT + "  - git =2.4\n", 'write "git 2.4.*"'),
     (ENVIRONMENT + "  - git 2.4\n", "dependencies[1] has the version '2.4'; write 3.11.*, ==3.11.9"),
-    (ENVIRONMENT + "  - git >=2, <3 h1_0\n", 'dependencies[1] must be "name", "name VERSION"'),
+    (ENVIRONMENT + "  - git >=2, <3 h1_0\n", 'write "git >=2,<3 h1_0"'),
     (ENVIRONMENT + "  - git ==2.4 h[1]\n", "dependencies[1] has the build 'h[1]'"),
 ]
 
@@ -174,3 +174,72 @@ def test_any_text_is_a_list_or_a_clear_error(text: str, tmp_path_factory: pytest
     except EnvError as error:
         message = error.message
     assert str(main.parent) in message
+
+
+PUBLIC_YML = """
+name: nuplan
+channels: [defaults, conda-forge]
+prefix: /home/somebody/envs/nuplan
+platforms: [linux-64]
+dependencies:
+  - python=3.9
+  - numpy=1.21.2=py39h20f2e39_0
+  - cudatoolkit >= 11.1
+  - pip:
+      - torch==1.10.1+cu113
+"""
+
+
+def test_a_public_environment_yml_is_refused_at_once_with_what_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(EnvError) as caught:
+        read(tmp_path, f"\ufeff{PUBLIC_YML}")
+    said = caught.value.message
+    for part in (
+        "prefix says where somebody's environment lay; delete it",
+        "channels[0] is 'defaults'",
+        'write "python 3.9.*"',
+        'write "numpy ==1.21.2 py39h20f2e39_0"',
+        'write "cudatoolkit >=11.1"',
+        "belong in requirements.in, a line each: torch==1.10.1+cu113",
+    ):
+        assert part in said, said
+
+
+PUBLIC_LIST = """
+--extra-index-url https://download.pytorch.org/whl/cu113
+-f https://download.openmmlab.com/mmcv/dist/index.html
+-e git+https://github.com/open-mmlab/mmdetection3d.git#egg=mmdet3d
+git+https://github.com/facebookresearch/detectron2.git
+numpy @ file:///croot/numpy_1672/work
+shapely==1.8.5 \\
+    --hash=sha256:0123456789012345678901234567890123456789012345678901234567890123
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_public_list_is_refused_at_once_with_what_is_wanted(tmp_path: Path, encoding: str) -> None:
+    list_file = tmp_path / "requirements.in"
+    list_file.write_bytes(PUBLIC_LIST.encode(encoding))
+    with pytest.raises(EnvError) as caught:
+        read_python_inputs(list_file, python=">=3.11")
+    said = caught.value.message
+    for number, part in enumerate(
+        (
+            "'--extra-index-url' is not allowed here: a list names no index",
+            "'-f' is not allowed here: write the address of the wheel itself",
+            "'-e' is not allowed here: a source tree is no package of a lock",
+            "has no name; write NAME @ https://….whl",
+            "write numpy==VERSION",
+        ),
+        start=2,
+    ):
+        assert f"{list_file}:{number}: " in said
+        assert part in said, said
+    assert "shapely" not in said, "hashes in a list are left out: the lock finds its own"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_list(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "requirements.in").write_bytes("shapely==1.8.5 --hash=sha256:12\n".encode(encoding))
+    [package] = read_python_inputs(tmp_path / "requirements.in", python=">=3.11").packages
+    assert (package.name, package.exact_version) == ("shapely", "1.8.5")

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from tests.environments.small_checkout import SmallCheckout
 
-from admlops.environments.locking.conda_lock import read_conda_lock, write_conda_lock
-from admlops.environments.prefix import STATE_FILE
+from admlops.core.file_lock import hold
+from admlops.environments.prefix import STATE_FILE, lock_of
+from admlops.environments.spec.conda_lock import read_conda_lock, write_conda_lock
 
 
 def state_of(prefix: Path) -> dict[str, object]:
@@ -60,9 +60,9 @@ def test_repair_installs_anew_only_what_differs_and_keeps_a_persons_work(small: 
     (row,) = json.loads(done.stdout)
     assert "click" in row["reinstalled"]
     assert not row["rebuilt"]
-    aside = Path(row["aside"])
-    assert (aside / core(prefix).relative_to(prefix)).read_text() == "edited = True\n"
-    assert (aside / "bin" / "gcc").read_text() == "my own\n"
+    replaced = Path(row["replaced"])
+    assert (replaced / core(prefix).relative_to(prefix)).read_text() == "edited = True\n"
+    assert (replaced / "bin" / "gcc").read_text() == "my own\n"
     assert untouched.stat().st_ino == before or "python" in row["reinstalled"]
     assert state_of(prefix)["state"] == "ready"
     small.admlops("env", "verify", "Tiny", "--full")
@@ -89,7 +89,7 @@ def test_show_says_what_an_environment_is(small: SmallCheckout) -> None:
     assert "→ admlops env install Tiny" in missing.stderr
     small.admlops("env", "install", "Tiny", "--variant", "conda")
     (shown,) = json.loads(small.admlops("env", "show", "Tiny", "--json").stdout)
-    assert (shown["state"], shown["backend"], shown["asked_for_by_a_lock"]) == ("ready", "conda", True)
+    assert (shown["state"], shown["installer"], shown["asked_for_by_a_lock"]) == ("ready", "conda", True)
     assert shown["python"].startswith("3.11.")
     assert "sm_90" in shown["kernels_for"]
     assert shown["weak_hashes"] == []
@@ -122,7 +122,7 @@ def test_several_environments_are_not_removed_by_one_name(small: SmallCheckout) 
     modern = small.prefix("modern")
     (row,) = json.loads(small.admlops("env", "remove", "Tiny", "--variant", "modern", "--json").stdout)
     assert row["prefix"] == str(modern)
-    assert row["aside_bytes"] > 10_000
+    assert row["size_bytes"] > 10_000
     assert not modern.exists()
     assert not [path for path in small.layout.environments.iterdir() if path.name.endswith(".removing")]
     small.admlops("env", "remove", "Tiny")
@@ -225,10 +225,10 @@ def test_gc_removes_what_no_lock_asks_for_and_what_was_left_half_done(small: Sma
     planned = json.loads(small.admlops("env", "gc", "--dry-run", "--json").stdout)
     assert {Path(one["path"]) for one in planned} == {outdated, half, remains}
     assert outdated.is_dir()
-    with FileLock(half.with_name(half.name + ".lock")):
+    with hold(half.with_name(half.name + ".lock"), what="building it", say=print):
         said = small.admlops("env", "gc").stdout
     assert f"kept {half.name}" in said
-    assert "another process is building or repairing" in said
+    assert f"is in use: process {os.getpid()} on " in said
     assert not outdated.exists()
     assert not remains.exists()
     assert kept.is_dir()
@@ -281,3 +281,88 @@ def test_what_is_not_there_is_an_error_with_the_next_command(small: SmallCheckou
     assert ended.returncode == 2
     assert "→ " in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_failed_build_stands_in_nobodys_way_and_is_seen(small: SmallCheckout) -> None:
+    """A ready environment, and beside it a build of the same locks by another installer that failed."""
+    text = (small.model / "model.toml").read_text()
+    lock = 'conda_lock = "conda/conda-lock.yml"'
+    both = f'installers = ["venv", "conda"]\n{lock}'
+    small.model.joinpath("model.toml").write_text(text.replace('installers = ["venv"]', both, 1))
+    small.admlops("env", "install", "Tiny")
+    ready = small.prefix("modern")
+    failed = small.admlops(
+        "env",
+        "install",
+        "Tiny",
+        "--installer",
+        "conda",
+        check=False,
+        variables={"ADMLOPS_CONDA_MIRROR": "http://127.0.0.1:9"},
+    )
+    assert failed.returncode == 2
+    broken = next(path for path in small.layout.environments.glob("Tiny-modern-*") if path.is_dir() and path != ready)
+    assert state_of(broken)["state"] == "broken"
+    for command in (("pack",), ("repair",), ("show",), ("probe",), ("run", "--", "true")):
+        arguments = ("env", command[0], "Tiny", *command[1:])
+        assert small.admlops(*arguments).returncode == 0
+    small.admlops("env", "push", "Tiny", "--to", small.layout.root / "store")
+    rows = [row for row in json.loads(small.admlops("env", "list", "--json").stdout) if row["variant"] == "modern"]
+    assert [row["prefix"] for row in rows] == [str(ready), str(broken)]
+    assert rows[1]["status"].startswith("broken, ")
+    verified = small.admlops("env", "verify", "Tiny", check=False)
+    assert verified.returncode == 1
+    assert f"{broken.name}: broken, " in verified.stdout
+    assert f"{ready.name}: as its packages and lock say" in verified.stdout
+    collected = small.admlops("env", "gc").stdout
+    assert f"removed {broken.name}" in collected
+    assert "another environment of the same locks is ready" in collected
+    assert ready.is_dir()
+
+
+def test_what_repairs_replaced_is_listed_and_removed_on_request(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny", "--variant", "bare")
+    prefix = small.prefix("bare")
+    (prefix / "bin" / "mine").write_text("my own\n")
+    [row] = json.loads(small.admlops("env", "repair", "Tiny", "--json").stdout)
+    replaced = Path(row["replaced"])
+    assert replaced.name.startswith(f"{prefix.name}.replaced-")
+    earlier = prefix.with_name(f"{prefix.name}.aside-20260101-000000")
+    earlier.mkdir()
+    listed = json.loads(small.admlops("env", "list", "--json").stdout)
+    kept = [one for one in listed if one["status"] == "files that a repair replaced: admlops env gc --replaced"]
+    assert {one["prefix"] for one in kept} == {str(replaced), str(earlier)}
+    assert "nothing to remove" in small.admlops("env", "gc").stdout
+    assert (replaced / "bin" / "mine").read_text() == "my own\n"
+    small.admlops("env", "gc", "--replaced")
+    assert not replaced.exists()
+    assert not earlier.exists()
+    assert prefix.is_dir()
+
+
+def test_what_the_first_version_kept_of_removed_environments_goes(small: SmallCheckout) -> None:
+    kept = small.layout.environments / ".Tiny-modern-0123456789ab.aside"
+    kept.mkdir(parents=True)
+    (kept / "file").write_text("x" * 10_000)
+    assert "a removed environment that admlops 0.1 kept" in small.admlops("env", "gc").stdout
+    assert not kept.exists()
+
+
+def test_removal_frees_the_disk_and_says_what_it_took(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny")
+    prefix = small.prefix("modern")
+    [listed] = [row for row in json.loads(small.admlops("env", "list", "--json").stdout) if row["prefix"]]
+    [row] = json.loads(small.admlops("env", "remove", "Tiny", "--purge", "--json").stdout)
+    assert row["size_bytes"] == pytest.approx(listed["size_bytes"], abs=50_000)
+    assert row["freed_bytes"] == row["size_bytes"]
+    assert not list(small.layout.environments.glob(f"*{prefix.name}"))
+
+
+def test_who_holds_an_environment_is_named(small: SmallCheckout) -> None:
+    small.admlops("env", "install", "Tiny", "--variant", "bare")
+    prefix = small.prefix("bare")
+    with hold(lock_of(prefix), what=f"repairing {prefix.name}", say=print):
+        refused = small.admlops("env", "remove", "Tiny", check=False)
+    assert refused.returncode == 2
+    assert f"{prefix.name} is in use: process {os.getpid()} on " in refused.stderr
+    assert f", which is repairing {prefix.name}" in refused.stderr

@@ -26,7 +26,7 @@ from tests.environments.ops_fixtures import (
 )
 
 from admlops.core.errors import EnvError
-from admlops.environments import Recipe
+from admlops.environments import EnvironmentSpec
 from admlops.environments.install.ops import build_ops
 from admlops.environments.install.ops.compile import compiled_modules
 from admlops.environments.install.ops.expected import expect_compiling
@@ -53,45 +53,45 @@ def workshop(tmp_path: Path, tool_environment: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_wheel_is_built_once_and_says_what_it_depends_on(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = workshop.publish()
-    (wheel,) = workshop.build(recipe)
+    spec = workshop.publish()
+    (wheel,) = workshop.build(spec)
     assert any(name.startswith("tinyops/_ext.") for name in compiled_modules(wheel))
     described = json.loads((wheel.parent / "key.json").read_text())
     assert described["key"]["torch"] == TORCH_VERSION
     assert described["key"]["cuda"] == "cpu"
-    assert recipe.requirements[0].read_text().endswith(f"sha256:{described['key']['source_sha256']}\n")
+    assert spec.requirements[0].read_text().endswith(f"sha256:{described['key']['source_sha256']}\n")
     assert any("compiling tinyops 1.0 for cpu with g++" in text for text in workshop.said)
 
     workshop.said.clear()
     monkeypatch.setenv("PIP_INDEX_URL", "file:///nowhere")
-    assert workshop.build(recipe) == [wheel]
+    assert workshop.build(spec) == [wheel]
     assert workshop.said == [], "a wheel that is there is neither fetched nor built"
 
 
 def test_only_what_no_wheel_can_serve_is_expected_to_be_compiled(workshop: Workshop) -> None:
-    recipe = workshop.publish()
+    spec = workshop.publish()
 
-    def expected(recipe: Recipe, python_version: str = platform.python_version()) -> tuple[str, ...]:
-        locked = read_lock(recipe.requirements[0])
-        return expect_compiling(recipe, locked, python_version=python_version, wheels=workshop.layout.wheels)
+    def expected(spec: EnvironmentSpec, python_version: str = platform.python_version()) -> tuple[str, ...]:
+        locked = read_lock(spec.requirements[0])
+        return expect_compiling(spec, locked, python_version=python_version, wheels=workshop.layout.wheels)
 
-    assert expected(recipe) == (NAME,)
-    workshop.build(recipe)
-    assert expected(recipe) == ()
-    assert expected(recipe, "3.8.20") == (NAME,)
-    assert expected(replace(recipe, device="cuda")) == (NAME,)
+    assert expected(spec) == (NAME,)
+    workshop.build(spec)
+    assert expected(spec) == ()
+    assert expected(spec, "3.8.20") == (NAME,)
+    assert expected(replace(spec, device="cuda")) == (NAME,)
     (described,) = workshop.layout.wheels.glob("*/key.json")
     text = described.read_text()
     described.write_text("{}")
-    assert expected(recipe) == (NAME,)
+    assert expected(spec) == (NAME,)
     described.write_text(text)
-    assert expected(recipe) == ()
+    assert expected(spec) == ()
     assert expected(workshop.publish(files="# changed\n")) == (NAME,), "the lock names another source"
 
 
 def test_another_source_torch_or_patch_is_another_wheel(workshop: Workshop, tmp_path: Path) -> None:
-    recipe = workshop.publish()
-    first = workshop.build(recipe)[0]
+    spec = workshop.publish()
+    first = workshop.build(spec)[0]
     other = workshop.publish(files="# changed\n")
     second = workshop.build(other)[0]
     patch = tmp_path / "patches" / NAME / "01-answer.patch"
@@ -103,26 +103,26 @@ def test_another_source_torch_or_patch_is_another_wheel(workshop: Workshop, tmp_
 
 
 def test_a_damaged_wheel_is_built_again(workshop: Workshop) -> None:
-    recipe = workshop.publish()
-    (wheel,) = workshop.build(recipe)
+    spec = workshop.publish()
+    (wheel,) = workshop.build(spec)
     wheel.write_bytes(wheel.read_bytes()[:-100])
-    assert workshop.build(recipe) == [wheel]
+    assert workshop.build(spec) == [wheel]
     assert json.loads((wheel.parent / "key.json").read_text())["wheel"] == wheel.name
     assert any(name.startswith("tinyops/_ext.") for name in compiled_modules(wheel))
 
 
 def test_a_wheel_without_operations_is_refused(workshop: Workshop) -> None:
-    recipe = workshop.publish(extensions="[]")
+    spec = workshop.publish(extensions="[]")
     with pytest.raises(EnvError, match=r"made tinyops-1\.0-py3-none-any\.whl without compiled operations") as caught:
-        workshop.build(recipe)
+        workshop.build(spec)
     assert ".log" in caught.value.message
     assert workshop.wheels() == workshop.leftovers() == []
 
 
 def test_a_failed_build_keeps_its_log_and_shows_its_end(workshop: Workshop) -> None:
-    recipe = workshop.publish(extension="#include <Python.h>\nint broken = undeclared_thing;\n")
+    spec = workshop.publish(extension="#include <Python.h>\nint broken = undeclared_thing;\n")
     with pytest.raises(EnvError, match=r"tinyops 1\.0 could not be compiled") as caught:
-        workshop.build(recipe)
+        workshop.build(spec)
     assert "undeclared_thing" in caught.value.message
     (log,) = workshop.layout.wheels.glob("*.log")
     assert str(log) in caught.value.hint
@@ -131,29 +131,29 @@ def test_a_failed_build_keeps_its_log_and_shows_its_end(workshop: Workshop) -> N
 
 
 def test_a_known_failure_is_explained(workshop: Workshop) -> None:
-    recipe = workshop.publish(extension="#include <cusparse.h>\n")
+    spec = workshop.publish(extension="#include <cusparse.h>\n")
     with pytest.raises(EnvError, match=r"the CUDA toolkit has no cusparse\.h") as caught:
-        workshop.build(recipe)
-    assert "--backend conda" in caught.value.hint
+        workshop.build(spec)
+    assert "conda" in caught.value.hint
 
 
 def test_a_source_with_another_hash_is_not_run(workshop: Workshop, tmp_path: Path) -> None:
-    recipe = workshop.publish()
-    lock = recipe.requirements[0].read_text()
+    spec = workshop.publish()
+    lock = spec.requirements[0].read_text()
     workshop.publish(before=f"open({str(tmp_path / 'ran')!r}, 'w')")
-    recipe.requirements[0].write_text(lock)
+    spec.requirements[0].write_text(lock)
     with pytest.raises(EnvError, match="hash is not the one in its lock"):
-        workshop.build(recipe)
+        workshop.build(spec)
     assert not (tmp_path / "ran").exists()
 
 
 def test_an_index_without_the_package_is_an_error_that_says_so(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = workshop.publish()
+    spec = workshop.publish()
     monkeypatch.setenv("PIP_INDEX_URL", "file:///nowhere")
     with pytest.raises(EnvError, match="cannot be had from the package index"):
-        workshop.build(recipe)
+        workshop.build(spec)
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,15 @@ def test_an_index_without_the_package_is_an_error_that_says_so(
     ],
 )
 def test_what_cannot_be_built_is_refused(workshop: Workshop, change: dict[str, Any], message: str) -> None:
-    recipe = replace(workshop.publish(), **change)
+    spec = replace(workshop.publish(), **change)
     with pytest.raises(EnvError, match=message):
         build_ops(
-            recipe,
+            spec,
             prefix=workshop.prefix,
             python=workshop.prefix / "bin" / "python",
             variables={},
-            backend="venv",
-            device=recipe.device,
+            compilers="machine",
+            device=spec.device,
             layout=workshop.layout,
             say=print,
         )
@@ -181,12 +181,12 @@ def test_what_cannot_be_built_is_refused(workshop: Workshop, change: dict[str, A
 def test_two_builders_at_once_build_once(workshop: Workshop, tmp_path: Path) -> None:
     begun, hold = tmp_path / "begun", tmp_path / "hold"
     hold.touch()
-    recipe = workshop.publish(before=HELD_UP.format(begun=str(begun), hold=str(hold)))
-    first = workshop.start(recipe)
+    spec = workshop.publish(before=HELD_UP.format(begun=str(begun), hold=str(hold)))
+    first = workshop.start(spec)
     wait_until(begun.exists)
-    second = workshop.start(recipe)
+    second = workshop.start(spec)
     assert second.stdout is not None
-    assert "another process is compiling tinyops 1.0; waiting for it" in second.stdout.readline()
+    assert ", which is compiling tinyops 1.0" in second.stdout.readline()
     hold.unlink()
     said = [builder.communicate(timeout=120)[0] for builder in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], said
@@ -198,8 +198,8 @@ def test_two_builders_at_once_build_once(workshop: Workshop, tmp_path: Path) -> 
 def test_a_killed_build_leaves_no_wheel_and_no_process(workshop: Workshop, tmp_path: Path) -> None:
     begun, hold = tmp_path / "begun", tmp_path / "hold"
     hold.touch()
-    recipe = workshop.publish(before=HELD_UP.format(begun=str(begun), hold=str(hold)))
-    builder = workshop.start(recipe)
+    spec = workshop.publish(before=HELD_UP.format(begun=str(begun), hold=str(hold)))
+    builder = workshop.start(spec)
     wait_until(begun.exists)
     assert processes_below(workshop.layout.environments)
     os.kill(builder.pid, signal.SIGKILL)
@@ -208,7 +208,7 @@ def test_a_killed_build_leaves_no_wheel_and_no_process(workshop: Workshop, tmp_p
     assert workshop.wheels() == []
     assert len(workshop.leftovers()) == 1, "the scratch folder of the killed build"
     hold.unlink()
-    assert workshop.build(recipe) == workshop.wheels()
+    assert workshop.build(spec) == workshop.wheels()
     assert workshop.leftovers() == []
 
 

@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.environments.ops_fixtures import Workshop, make_recipe, make_tool_environment, make_workshop, needs_compiler
+from tests.environments.ops_fixtures import Workshop, make_spec, make_tool_environment, make_workshop, needs_compiler
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
@@ -108,38 +108,38 @@ class TestConda:
         return prefix
 
     def test_the_compiler_is_the_prefixs_own(self, prefix: Path) -> None:
-        found = find_toolchain(prefix, "conda", "cpu", variables=CONDA_VARIABLES)
+        found = find_toolchain(prefix, "prefix", "cpu", variables=CONDA_VARIABLES)
         assert found.cxx == prefix / "bin" / "x86_64-conda-linux-gnu-c++"
         assert found.headers == found.programs == (prefix,)
         assert found.libc == "", "the environment brings its own C library to link against"
 
     def test_a_compiler_outside_is_refused(self, prefix: Path) -> None:
         with pytest.raises(EnvError, match=rf"CXX=/usr/bin/g\+\+ is .*, outside {prefix}"):
-            find_toolchain(prefix, "conda", "cpu", variables={**CONDA_VARIABLES, "CXX": "/usr/bin/g++"})
+            find_toolchain(prefix, "prefix", "cpu", variables={**CONDA_VARIABLES, "CXX": "/usr/bin/g++"})
 
     def test_a_link_to_a_compiler_outside_is_refused(self, prefix: Path) -> None:
         cxx = prefix / "bin" / CONDA_VARIABLES["CXX"]
         cxx.unlink()
         cxx.symlink_to("/usr/bin/g++")
         with pytest.raises(EnvError, match="outside"):
-            find_toolchain(prefix, "conda", "cpu", variables=CONDA_VARIABLES)
+            find_toolchain(prefix, "prefix", "cpu", variables=CONDA_VARIABLES)
 
     def test_no_compiler_and_no_nvcc_are_named(self, prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(EnvError, match="has no compiler: its activation scripts set no CC"):
-            find_toolchain(prefix, "conda", "cpu", variables={})
+            find_toolchain(prefix, "prefix", "cpu", variables={})
         monkeypatch.setenv("CUDA_HOME", str(prefix.parent))
         write_program(prefix.parent / "bin" / "nvcc", "echo release 12.8, V12.8.93")
         with pytest.raises(EnvError, match="no nvcc"):
-            find_toolchain(prefix, "conda", "cuda", variables=CONDA_VARIABLES)
+            find_toolchain(prefix, "prefix", "cuda", variables=CONDA_VARIABLES)
 
     def test_its_own_nvcc_is_found(self, prefix: Path) -> None:
         write_program(prefix / "bin" / "nvcc", "echo Cuda compilation tools, release 12.8, V12.8.93")
-        found = find_toolchain(prefix, "conda", "cuda", variables=CONDA_VARIABLES)
+        found = find_toolchain(prefix, "prefix", "cuda", variables=CONDA_VARIABLES)
         assert (found.nvcc, found.cuda) == (prefix / "bin" / "nvcc", "12.8")
         assert found.variables["CUDA_HOME"] == str(prefix)
 
     def test_no_compiler_of_the_machine_is_on_its_path(self, prefix: Path, tmp_path: Path) -> None:
-        path = closed_path(prefix, "conda", tmp_path)
+        path = closed_path(prefix, "prefix", tmp_path)
         for name in ("gcc", "g++", "cc", "c++", "ld", "as", "make", "cmake", "nvcc", "ninja", "python3", "pip"):
             assert shutil.which(name, path=path) is None, name
         assert run(["sh", "-c", "uname && which sh"], timeout_s=30, variables={"PATH": path}).returncode == 0
@@ -150,7 +150,7 @@ class TestConda:
             prefix=workshop.prefix,
             python=workshop.prefix / "bin" / "python",
             variables={**CONDA_VARIABLES, "CFLAGS": f"-I{workshop.prefix / 'include' / 'python'}"},
-            backend="conda",
+            compilers="prefix",
             device="cpu",
             layout=workshop.layout,
             say=workshop.said.append,
@@ -223,7 +223,7 @@ class TestTrace:
 
     def test_what_is_outside_is_an_error_that_names_it(self, tree: Path, tool_environment: Path) -> None:
         trace = read_trace(tree, tree, ninja=tool_environment / "bin" / "ninja", variables={})
-        toolchain = find_toolchain(tool_environment, "venv", "cpu", variables={})
+        toolchain = find_toolchain(tool_environment, "machine", "cpu", variables={})
         with pytest.raises(EnvError, match=r"tiny: the build used headers from outside .*elsewhere/foreign\.h"):
             check_trace(trace, toolchain, tree=tree, what="tiny")
         check_trace(trace, toolchain, tree=tree.parent, what="tiny")  # nothing is outside of the folder above both
@@ -263,31 +263,31 @@ class TestCuda:
     def test_headers_that_the_toolkit_lacks_come_from_the_environments_packages(
         self, toolkit: Path, tool_environment: Path, tmp_path: Path
     ) -> None:
-        found = find_toolchain(tool_environment, "venv", "cuda", variables={})
+        found = find_toolchain(tool_environment, "machine", "cuda", variables={})
         assert (found.nvcc, found.cuda) == (toolkit / "bin" / "nvcc", "12.8")
-        recipe = make_recipe(tmp_path / "no-lock.txt", arch=("sm_86", "sm_120"))
+        spec = make_spec(tmp_path / "no-lock.txt", arch=("sm_86", "sm_120"))
         described = self.described(tmp_path)
         with pytest.raises(EnvError, match=r"have cusparse\.h, cublas_v2\.h, cusolverDn\.h"):
-            build_options(recipe, device="cuda", toolchain=found, described=described)
+            build_options(spec, device="cuda", toolchain=found, described=described)
         include = described.site_packages / "nvidia" / "math" / "include"
         include.mkdir(parents=True)
         for name in ("cusparse.h", "cublas_v2.h", "cusolverDn.h"):
             (include / name).touch()
-        options = build_options(recipe, device="cuda", toolchain=found, described=described)
+        options = build_options(spec, device="cuda", toolchain=found, described=described)
         assert options["CPLUS_INCLUDE_PATH"] == str(include)
         assert (options["FORCE_CUDA"], options["TORCH_CUDA_ARCH_LIST"]) == ("1", "8.6;12.0")
 
     def test_another_major_release_than_torchs_is_refused(
         self, toolkit: Path, tool_environment: Path, tmp_path: Path
     ) -> None:
-        found = find_toolchain(tool_environment, "venv", "cuda", variables={})
-        recipe = make_recipe(tmp_path / "no-lock.txt", arch=("sm_86", "sm_120"))
+        found = find_toolchain(tool_environment, "machine", "cuda", variables={})
+        spec = make_spec(tmp_path / "no-lock.txt", arch=("sm_86", "sm_120"))
         old = self.described(tmp_path, torch="1.9.1+cu111", cuda="11.1")
         with pytest.raises(EnvError, match=r"torch 1\.9\.1\+cu111 is built for CUDA 11\.1, nvcc is of CUDA 12\.8"):
-            build_options(recipe, device="cuda", toolchain=found, described=old)
+            build_options(spec, device="cuda", toolchain=found, described=old)
 
     def test_on_the_cpu_no_gpu_is_seen(self, tool_environment: Path, tmp_path: Path) -> None:
-        found = find_toolchain(tool_environment, "venv", "cpu", variables={})
-        recipe = make_recipe(tmp_path / "no-lock.txt", arch=("sm_86", "sm_120"))
-        options = build_options(recipe, device="cpu", toolchain=found, described=self.described(tmp_path))
+        found = find_toolchain(tool_environment, "machine", "cpu", variables={})
+        spec = make_spec(tmp_path / "no-lock.txt", arch=("sm_86", "sm_120"))
+        options = build_options(spec, device="cpu", toolchain=found, described=self.described(tmp_path))
         assert (options["FORCE_CUDA"], options["CUDA_VISIBLE_DEVICES"]) == ("0", "")

@@ -29,7 +29,7 @@ def test_an_environment_comes_back_from_its_pack(small: SmallCheckout, variant: 
     shown = small.admlops("env", "pack", *chosen).stdout
     assert str(packs(small)[0]) in shown
     before = tree_of(prefix)
-    small.admlops("env", "remove", *chosen, "--purge", "--yes")
+    small.admlops("env", "remove", *chosen, "--yes")
     assert not prefix.exists()
     said = small.admlops("env", "install", *chosen, "--json")
     assert "restored" in said.stderr
@@ -48,7 +48,7 @@ def test_install_keeps_a_pack_where_it_is_asked_to(small: SmallCheckout) -> None
     made = archive.stat().st_mtime_ns
     small.admlops("env", "install", "Tiny", "--pack")
     assert archive.stat().st_mtime_ns == made, "a pack that is there is kept"
-    small.admlops("env", "remove", "Tiny", "--purge", "--yes")
+    small.admlops("env", "remove", "Tiny", "--yes")
     assert "restored" not in small.admlops("env", "install", "Tiny", "--no-pack", "--json").stderr
 
 
@@ -70,7 +70,7 @@ def test_a_damaged_pack_costs_only_time(small: SmallCheckout) -> None:
     small.admlops("env", "install", "Tiny", "--pack")
     (archive,) = packs(small)
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-    small.admlops("env", "remove", "Tiny", "--purge", "--yes")
+    small.admlops("env", "remove", "Tiny", "--yes")
     said = small.admlops("env", "install", "Tiny", "--json").stderr
     assert f"the pack {archive} is damaged" in said
     assert "as its packages and lock say" in small.admlops("env", "verify", "Tiny", "--full").stdout
@@ -103,7 +103,7 @@ def test_packs_travel_through_a_folder(small: SmallCheckout, tmp_path: Path) -> 
     assert pushed[0]["sent_bytes"] > 0
     again = small.admlops("env", "push", "Tiny", "--json", variables={"ADMLOPS_PACK_STORE": str(store)})
     assert json.loads(again.stdout)[0]["sent_bytes"] == 0
-    small.admlops("env", "remove", "Tiny", "--purge", "--yes")
+    small.admlops("env", "remove", "Tiny", "--yes")
     subprocess.run(["rm", "-r", small.layout.packs], check=True)
     small.admlops("env", "pull", "Tiny", "--from", store)
     assert "restored" in small.admlops("env", "install", "Tiny", "--json").stderr

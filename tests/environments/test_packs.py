@@ -21,11 +21,20 @@ from blake3 import blake3
 from tests.environments.pack_prefix import DIGEST, Tree, make_prefix, tree_of
 
 from admlops.core.errors import EnvError, StorageError
-from admlops.environments.install.options import COMPRESSED, STORED
-from admlops.environments.integrity.file_manifest import SCHEMA, Entry, Interpreter
+from admlops.environments.integrity.manifest import SCHEMA, Entry, Interpreter
 from admlops.environments.prefix import STATE_FILE
-from admlops.environments.reuse.packs import Pack, pack_environment, pack_path, read_pack, restore_from_pack, unpack
-from admlops.environments.reuse.packs.manifest import Manifest, encode_manifest, manifest_of, parse_manifest
+from admlops.environments.reuse.packs import (
+    COMPRESSED,
+    STORED,
+    Pack,
+    PackManifest,
+    pack_environment,
+    pack_path,
+    read_pack,
+    restore_from_pack,
+    unpack,
+)
+from admlops.environments.reuse.packs.manifest import encode_manifest, manifest_of, parse_manifest
 
 HELLO = b"hello"
 
@@ -143,8 +152,8 @@ def entry(path: str, kind: str = "file", content: str = "", size_bytes: int = 0,
     return Entry(path=path, kind=kind, mode=mode, size_bytes=size_bytes, content=digest)  # type: ignore[arg-type]
 
 
-def manifest(*entries: Entry, prefix: str = "/p/env") -> Manifest:
-    return Manifest(
+def manifest(*entries: Entry, prefix: str = "/p/env") -> PackManifest:
+    return PackManifest(
         schema=SCHEMA,
         name="Evil-modern",
         digest=DIGEST,

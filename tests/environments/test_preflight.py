@@ -16,7 +16,7 @@ from admlops.core.paths import Layout, find_layout
 from admlops.environments.install import preflight as checks
 from admlops.environments.install.preflight import choose_device, choose_variant, estimate_bytes, preflight
 from admlops.environments.spec.requirements import read_lock
-from admlops.health.gpus import Gpu, detect_gpus, runs_on
+from admlops.health.gpus import Gpu, detect_gpus, lost_gpus, missing_gpu, runs_on
 
 CUDA_12_8 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 CUDA_11_1 = ("sm_37", "sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86")
@@ -59,7 +59,7 @@ class RecordedNvml:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What preflight asks of a recipe."""
+    """What preflight asks of a spec."""
 
     name: str = "MapTR-modern"
     arch: tuple[str, ...] = CUDA_12_8
@@ -101,7 +101,7 @@ def maptr() -> Model:
 
 def check(layout: Layout, asked: Asked, gpus: Sequence[Gpu] = (), **options: Any) -> list[str]:
     said: list[str] = []
-    options = {"device": "cuda", "backend": "conda", "bytes_needed": 1000, **options}
+    options = {"device": "cuda", "bytes_needed": 1000, **options}
     preflight(layout, asked, gpus=gpus, say=said.append, **options)
     return said
 
@@ -214,6 +214,45 @@ def test_a_pod_that_lost_its_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert choose_device(()) == "cpu"
 
 
+class FailingNvml(RecordedNvml):
+    """A driver that is there and does not work."""
+
+    def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
+        raise self.NVMLError("Driver/library version mismatch")
+
+
+class LosingNvml(RecordedNvml):
+    """A driver that counts a GPU which does not answer."""
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> dict[str, Any]:  # noqa: N802
+        if index == 1:
+            raise self.NVMLError("GPU is lost")
+        return super().nvmlDeviceGetHandleByIndex(index)
+
+
+def test_a_driver_that_fails_is_no_machine_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNPOD_POD_ID", raising=False)
+    assert missing_gpu(RecordedNvml(loads=False)) is None
+    reason = missing_gpu(FailingNvml())
+    assert reason == "this machine has an NVIDIA driver, but it does not answer: Driver/library version mismatch"
+    monkeypatch.setattr(checks, "missing_gpu", lambda: reason)
+    with pytest.raises(EnvError, match="does not answer: Driver/library version mismatch") as caught:
+        choose_device(detect_gpus(FailingNvml()))
+    assert "--device cpu" in caught.value.hint
+
+
+def test_a_lost_gpu_hides_no_other_and_is_said(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = LosingNvml(*({"name": "NVIDIA H200", "capability": (9, 0)} for _ in range(4)))
+    assert len(detect_gpus(nvml)) == 3
+    lost = lost_gpus(nvml)
+    assert lost == "1 of this machine's GPUs does not answer: GPU 1 (GPU is lost)"
+    monkeypatch.setattr(checks, "detect_gpus", lambda: detect_gpus(nvml))
+    monkeypatch.setattr(checks, "lost_gpus", lambda: lost)
+    said: list[str] = []
+    preflight(layout, Asked(), device="cuda", bytes_needed=1000, say=said.append)
+    assert said == [f"{lost}; the others are used"]
+
+
 def test_a_full_disk_is_refused(layout: Layout, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"GB free; this needs about 1000000000\.5 GB"):
         check(layout, Asked(), [H200], bytes_needed=10**18)
@@ -246,7 +285,7 @@ def test_a_newer_c_library_is_asked_for(layout: Layout) -> None:
     packages = [Sized(depends=["__glibc >=2.17,<3.0.a0", "python"]), Sized(depends=["__glibc >=9.9,<10"])]
     with pytest.raises(EnvError, match=r"needs glibc 9\.9 or newer; this system has 2\."):
         check(layout, Asked(), [H200], packages=packages)
-    assert check(layout, Asked(), [H200], packages=packages, backend="venv") == []
+    assert check(layout, Asked(), [H200]) == []
 
 
 def test_the_estimate_knows_large_packages() -> None:

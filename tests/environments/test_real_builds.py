@@ -14,11 +14,11 @@ from admlops.catalog import load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
 from admlops.core.processes import run
-from admlops.environments import Environment, Recipe, ensure_model
-from admlops.environments.install.build import locked_packages
+from admlops.environments import Environment, EnvironmentSpec, ensure_model
 from admlops.environments.install.ops import smoke_test
 from admlops.environments.install.ops.compile import compiled_modules
 from admlops.environments.install.options import BuildOptions
+from admlops.environments.install.plan import locked_packages
 from admlops.environments.integrity.verification import verify
 from admlops.environments.prefix import read_state
 
@@ -47,31 +47,31 @@ for name in {operations!r}:
 
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS, ids="-".join)
-def built(request: pytest.FixtureRequest) -> tuple[Recipe, Environment]:
+def built(request: pytest.FixtureRequest) -> tuple[EnvironmentSpec, Environment]:
     """A ready environment of a model's variant in the installation's own folders; built by the first run."""
     name, variant = request.param
     layout = find_layout()
     model = load_model(layout, name)
-    recipe = Recipe.of_model(model, variant, device="cpu")
-    options = BuildOptions(backend="venv")
+    spec = EnvironmentSpec.of_model(model, variant, device="cpu")
+    options = BuildOptions(installer="venv")
     try:
-        return recipe, ensure_model(layout, model, variant, device="cpu", say=print, options=options)
+        return spec, ensure_model(layout, model, variant, device="cpu", say=print, options=options)
     except EnvError as error:
         if "no Python" in error.message or "cannot be reached" in error.message:
-            pytest.skip(f"needs Python {recipe.python} and, once, the package index: {error.message.splitlines()[0]}")
+            pytest.skip(f"needs Python {spec.python} and, once, the package index: {error.message.splitlines()[0]}")
         raise
 
 
-def test_every_file_is_the_locks(built: tuple[Recipe, Environment]) -> None:
-    recipe, environment = built
+def test_every_file_is_the_locks(built: tuple[EnvironmentSpec, Environment]) -> None:
+    spec, environment = built
     state = read_state(environment.prefix)
     assert state is not None
-    report = verify(environment.prefix, full=True, python=locked_packages(recipe, state["python"]))
+    report = verify(environment.prefix, full=True, python=locked_packages(spec, state["python"]))
     assert report.differences == ()
     assert report.files_checked > 10_000
 
 
-def test_it_was_built_with_a_wheel_that_is_kept(built: tuple[Recipe, Environment]) -> None:
+def test_it_was_built_with_a_wheel_that_is_kept(built: tuple[EnvironmentSpec, Environment]) -> None:
     _, environment = built
     state = read_state(environment.prefix)
     assert state is not None
@@ -82,22 +82,22 @@ def test_it_was_built_with_a_wheel_that_is_kept(built: tuple[Recipe, Environment
     assert (kept.parent / f"{kept.name}.log").is_file()
 
 
-def test_its_modules_import_and_its_operations_are_right(built: tuple[Recipe, Environment]) -> None:
-    recipe, environment = built
+def test_its_modules_import_and_its_operations_are_right(built: tuple[EnvironmentSpec, Environment]) -> None:
+    spec, environment = built
     checks = smoke_test(
         environment.python,
         variables=environment.variables,
-        modules=recipe.smoke,
-        compiled=recipe.compiled,
+        modules=spec.smoke,
+        compiled=spec.compiled,
         device="cpu",
-        name=recipe.name,
+        name=spec.name,
     )
     assert [check["check"] for check in checks if check["check"].endswith("on cpu")] == [
         f"{name} on cpu" for name in [*OPERATIONS, "ms_deform_attn"]
     ]
 
 
-def test_an_operation_that_is_a_little_wrong_is_noticed(built: tuple[Recipe, Environment]) -> None:
+def test_an_operation_that_is_a_little_wrong_is_noticed(built: tuple[EnvironmentSpec, Environment]) -> None:
     _, environment = built
     folder = str(Path(worker.smoke.__file__).parent)
     program = WRONG_OPERATIONS.format(folder=folder, operations=OPERATIONS)
@@ -106,12 +106,12 @@ def test_an_operation_that_is_a_little_wrong_is_noticed(built: tuple[Recipe, Env
     assert lines == [f"{worker.smoke.MARK} {name} fails {name} on cpu" for name in OPERATIONS], answer.stderr
 
 
-def test_installing_it_again_does_nothing(built: tuple[Recipe, Environment]) -> None:
-    recipe, environment = built
+def test_installing_it_again_does_nothing(built: tuple[EnvironmentSpec, Environment]) -> None:
+    spec, environment = built
     before = (environment.prefix / "admlops-environment.json").stat().st_mtime_ns
-    command = [sys.executable, "-m", "admlops", "env", "install", str(recipe.model), "--variant", str(recipe.variant)]
+    command = [sys.executable, "-m", "admlops", "env", "install", str(spec.model), "--variant", str(spec.variant)]
     done = run(
-        [*command, "--device", "cpu", "--backend", "venv"],
+        [*command, "--device", "cpu", "--installer", "venv"],
         timeout_s=300,
         variables={name: os.environ.get(name) for name in ("ADMLOPS_REP_PATH", "ADMLOPS_ENVIRONMENTS")},
     )

@@ -1,4 +1,4 @@
-"""A wheel whose hash nobody knows yet: refused, or trusted once by the command and held to that ever after."""
+"""A wheel whose hash nobody knows yet: refused by an installation, recorded by `env lock --record`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def serve(server: FileServer, content: bytes) -> None:
     server.serve(f"/files.example.org/{WHEEL}", lambda request: request.send(200, content))
 
 
-def test_an_unknown_hash_is_trusted_only_where_one_says_so(small: SmallCheckout, tmp_path: Path) -> None:
+def test_an_installation_never_changes_a_lock(small: SmallCheckout, tmp_path: Path) -> None:
     lock = small.model / "modern" / "requirements.txt"
     lock.write_text(f"odd @ {ADDRESS} \\\n    --hash=sha256:unknown\n")
-    content = odd_wheel()
+    (small.model / "modern" / "requirements.in").write_text(f"odd @ {ADDRESS}\n")
+    before, content = lock.read_text(), odd_wheel()
     digest = hashlib.sha256(content).hexdigest()
     with file_server() as server:
         serve(server, content)
@@ -29,21 +30,22 @@ def test_an_unknown_hash_is_trusted_only_where_one_says_so(small: SmallCheckout,
         refused = small.admlops("env", "install", "Tiny", check=False, variables=mirrored)
         assert refused.returncode == 2
         assert WHEEL in refused.stderr
-        assert "--trust-first-use" in refused.stderr
+        assert "→ admlops env lock Tiny --record" in refused.stderr
         assert server.requests == [], "nothing is fetched that may not be used"
+        old = small.admlops("env", "install", "Tiny", "--trust-first-use", check=False, variables=mirrored)
+        assert old.returncode == 2
+        assert "→ admlops env lock Tiny --record" in old.stderr
+        assert lock.read_text() == before
 
-        trusted = small.admlops("env", "install", "Tiny", "--trust-first-use", "--json", variables=mirrored)
-        assert json.loads(trusted.stdout)[0]["trusted_on_first_use"] == [f"odd sha256:{digest}"]
-        assert "trusted on first use" in trusted.stderr
+        small.admlops("env", "lock", "Tiny", "--variant", "modern", "--record", variables=mirrored)
         assert f"--hash=sha256:{digest}" in lock.read_text()
-
-        small.admlops("env", "remove", "Tiny", "--purge", "--yes")
+        small.admlops("env", "install", "Tiny", variables=mirrored)
+        small.admlops("env", "remove", "Tiny", "--yes")
         serve(server, content + b"another")
         elsewhere = mirrored | {"ADMLOPS_CACHE": str(tmp_path / "empty")}
-        changed = small.admlops("env", "install", "Tiny", "--trust-first-use", check=False, variables=elsewhere)
+        changed = small.admlops("env", "install", "Tiny", check=False, variables=elsewhere)
         assert changed.returncode != 0
         assert digest[:12] in changed.stderr
-        small.admlops("env", "install", "Tiny", variables=mirrored)
 
 
 @pytest.mark.parametrize("order", [("Tiny", "Nobody"), ("Nobody", "Tiny")])

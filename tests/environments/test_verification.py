@@ -18,10 +18,10 @@ from tests.environments.small_checkout import locked
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
-from admlops.environments.install.conda import install_conda
-from admlops.environments.integrity.files import is_fresh_bytecode
+from admlops.environments.install.conda.install import install_conda
+from admlops.environments.integrity.records import is_fresh_bytecode
 from admlops.environments.integrity.verification import Report, verify
-from admlops.environments.locking.conda_lock import CondaPackage
+from admlops.environments.spec.conda_lock import CondaPackage
 from admlops.environments.spec.requirements import LockedPackage, read_lock
 
 
@@ -191,7 +191,7 @@ def test_bytecode_is_fresh_only_for_its_source_as_it_is(tmp_path: Path) -> None:
 
 def test_a_whole_conda_prefix_is_clean(conda: Path, conda_packages: tuple[CondaPackage, ...]) -> None:
     for full in (False, True):
-        report = verify(conda, full=full, conda=conda_packages, python=[])
+        report = verify(conda, full=full, base=conda_packages, python=[])
         assert report.differences == ()
         assert report.packages == len(conda_packages)
     assert report.bytes_checked > 10_000_000
@@ -225,7 +225,7 @@ def test_conda_packages_are_compared_with_the_lock(conda: Path, conda_packages: 
     others = [one for one in conda_packages if one.name != "libdemo"]
 
     def reasons_with(*packages: CondaPackage) -> list[tuple[str | None, str]]:
-        found = verify(conda, full=False, conda=[*others, *packages]).differences
+        found = verify(conda, full=False, base=[*others, *packages]).differences
         return [(one.package, one.reason) for one in found]
 
     assert reasons_with() == [("libdemo", "is installed; the lock does not have it")]

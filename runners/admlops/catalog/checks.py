@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from admlops.catalog.model import Model
+from admlops.catalog.model import Model, Variant
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
-from admlops.catalog.registries import DATA_KINDS, TASKS
+from admlops.catalog.registries import DATA_KINDS, INSTALLERS, TASKS
 from admlops.catalog.tasks import Task
 
 
@@ -57,19 +57,30 @@ def _check_source(model: Model) -> Iterator[Problem]:
 def _check_variants(model: Model) -> Iterator[Problem]:
     for name, variant in model.variants.items():
         key = f"variants.{name}"
-        for lock, path in (("requirements", variant.requirements), ("conda_lock", variant.conda_lock)):
+        locks = {"requirements": variant.requirements, "conda_lock": variant.conda_lock}
+        for lock, path in (locks | {f"locks.{name}": path for name, path in variant.locks.items()}).items():
             if path is not None and not _is_inside(model.folder, path):
                 yield Problem(f"{key}.{lock}", f"must be a path inside the model's folder, not {path}")
         for specifier, text in (("python", variant.python), ("driver", variant.driver)):
             if text is not None and not _is_specifier(text):
                 yield Problem(f"{key}.{specifier}", f'must be a version specifier, such as ">=3.11", not "{text}"')
-        if ("conda" in variant.backends) != (variant.conda_lock is not None):
-            state = "is missing: the backend" if variant.conda_lock is None else "must be absent without the backend"
-            yield Problem(f"{key}.conda_lock", f'{state} "conda"')
+        yield from _check_installers(key, variant)
         if len(set(variant.arch)) < len(variant.arch):
             yield Problem(f"{key}.arch", "names an architecture twice")
         if variant.compiled and not variant.devices:
             yield Problem(f"{key}.devices", "is missing: compiled packages are built for a device")
+
+
+def _check_installers(key: str, variant: Variant) -> Iterator[Problem]:
+    for index, installer in enumerate(variant.installers):
+        if installer not in INSTALLERS:
+            reason = INSTALLERS.describe_unknown(installer)
+            yield Problem(f"{key}.installers[{index}]", f'must be an installer\'s id, not "{installer}": {reason}')
+    if ("conda" in variant.installers) != (variant.conda_lock is not None):
+        state = "is missing: the installer" if variant.conda_lock is None else "must be absent without the installer"
+        yield Problem(f"{key}.conda_lock", f'{state} "conda"')
+    for installer in sorted(variant.locks.keys() - set(variant.installers)):
+        yield Problem(f"{key}.locks.{installer}", "must be absent: the variant does not name this installer")
 
 
 def _is_inside(folder: Path, file: Path) -> bool:

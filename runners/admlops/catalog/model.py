@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from admlops.catalog.registries import TASKS
 from admlops.core.types import Device
 
-Backend = Literal["conda", "venv"]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
@@ -41,14 +40,17 @@ class Variant(_Part):
     """One set of pins of a model.
 
     Beside `requirements` may lie `requirements-cuda.txt` and `requirements-cpu.txt`, for packages whose builds differ
-    by device. `backends` stand in order of preference. `driver` is the oldest NVIDIA driver that the variant's CUDA
+    by device. `installers` stand in order of preference. `driver` is the oldest NVIDIA driver that the variant's CUDA
     runs on.
     """
 
     python: Text = Field(description='the Python versions it runs on, such as ">=3.11,<3.12"')
-    backends: tuple[Backend, ...] = Field(min_length=1, description='a list of "conda" and "venv"')
+    installers: tuple[Name, ...] = Field(min_length=1, description='a list of installers, such as ["conda", "venv"]')
     requirements: Path = Field(description="the hashed Python lock, relative to the model's folder")
     conda_lock: Path | None = Field(None, description="the conda lock, relative to the model's folder")
+    locks: dict[Name, Path] = Field(
+        default_factory=dict, description="installer = the lock that it reads, relative to the model's folder"
+    )
     compiled: tuple[Name, ...] = Field(
         (), description='packages of the lock that come as source and hold compiled ops, such as ["mmcv-full"]'
     )
@@ -59,6 +61,11 @@ class Variant(_Part):
     smoke: tuple[Module, ...] = Field((), description='modules that must import, such as ["torch", "mmcv.ops"]')
     arch: tuple[Arch, ...] = Field((), description='the GPU architectures it has kernels for, such as ["sm_90"]')
     summary: str = Field("", description="one line: what this variant is for")
+
+    @property
+    def installer_locks(self) -> dict[str, Path]:
+        """The further lock of each installer that reads one."""
+        return self.locks if self.conda_lock is None else {"conda": self.conda_lock, **self.locks}
 
 
 class Fix(_Part):

@@ -110,9 +110,13 @@ def _locate(message: str, text: str) -> Problem:
 
 
 def _rename_old_keys(data: dict[str, Any]) -> None:
-    """Take `dataset = "nuscenes"`, as it was written before a model could read several kinds, for `reads`."""
+    """Take the keys of files written for admlops 0.1: `dataset` is `reads`, a variant's `backends` its `installers`."""
     if "reads" not in data and isinstance(data.get("dataset"), str):
         data["reads"] = [data.pop("dataset")]
+    variants = data.get("variants")
+    for variant in variants.values() if isinstance(variants, dict) else ():
+        if isinstance(variant, dict) and "backends" in variant and "installers" not in variant:
+            variant["installers"] = variant.pop("backends")
 
 
 def _anchor_locks(data: dict[str, Any], folder: Path) -> None:
@@ -123,6 +127,10 @@ def _anchor_locks(data: dict[str, Any], folder: Path) -> None:
             lock = variant.get(key)
             if isinstance(lock, str) and lock:
                 variant[key] = str(folder / lock)
+        locks = variant.get("locks") if isinstance(variant, dict) else None
+        for name, lock in locks.items() if isinstance(locks, dict) else ():
+            if isinstance(locks, dict) and isinstance(lock, str) and lock:
+                locks[name] = str(folder / lock)
 
 
 def _spell_date(value: object) -> object:

@@ -111,3 +111,21 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
 
 RUNTIMES: Registry[Runtime] = Registry("runtime", {"torch": "admlops.catalog.runtimes:TORCH"})
 """What executes a network."""
+
+
+class NamedInstaller(Protocol):
+    """What the catalogue knows of an installer; `environments.install.installer.Installer` is the whole protocol."""
+
+    @property
+    def id(self) -> str:
+        """The id that `installers` of a variant names."""
+
+
+INSTALLERS: Registry[NamedInstaller] = Registry(
+    "installer",
+    {
+        "conda": "admlops.environments.install.conda.installer:INSTALLER",
+        "venv": "admlops.environments.install.venv:INSTALLER",
+    },
+)
+"""How the prefix of an environment is filled."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.env_hints import naming
+
 if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.core.errors import AdmlopsError
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--variant", default="auto", show_default=True, help="One set of pins; auto takes what this GPU runs.")
 @click.option(
-    "--backend",
-    type=click.Choice(["auto", "conda", "venv"]),
+    "--installer",
     default="auto",
     show_default=True,
-    help="What Python and compilers come from: conda packages, or an interpreter of this machine.",
+    help="How the environment is filled: conda packages (conda), or on a Python of this machine (venv).",
 )
+@click.option("--backend", "old_installer", hidden=True)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cuda", "cpu"]),
@@ -35,19 +37,19 @@ if TYPE_CHECKING:
     help="What compiled operations are built for.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Compilers at once; as many as memory allows if not given.")
-@click.option("--trust-first-use", is_flag=True, help="Accept a file whose hash nobody has recorded yet.")
+@click.option("--trust-first-use", is_flag=True, hidden=True)
 @click.option(
     "--pack/--no-pack",
     default=None,
-    help="Keep a pack of what was built, for the next installation: compressed where packs are on another disk than "
-    "environments, as it is where they are on the same. Or build anew, from neither pack nor what was set aside. If "
-    "neither is given, what is at hand is used, and a pack is made where packs are on another disk.",
+    help="--pack: store the environment for later installations. --no-pack: build from packages, whatever packs there "
+    "are. Default: use a pack that fits; store one if packs are on another disk.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def install(
     names: tuple[str, ...],
     variant: str,
-    backend: str,
+    installer: str,
+    old_installer: str | None,
     device: str,
     jobs: int | None,
     trust_first_use: bool,
@@ -64,21 +66,22 @@ def install(
     from admlops.core.paths import find_layout
     from admlops.environments.install.options import BuildOptions
 
+    _check_options(names, old_installer or installer, trust_first_use=trust_first_use)
     layout = find_layout()
     rows = []
     failed: dict[str, AdmlopsError] = {}
     with show_installation() as (say, watch):
         options = BuildOptions(
-            backend=backend,  # type: ignore[arg-type]  # click has checked it
+            installer=old_installer or installer,
             jobs=jobs,
-            trust_first_use=trust_first_use,
             use_packs=pack is not False,
             progress=watch,
         )
         for name in names:
             begun = time.monotonic()
             try:
-                environment = _install(layout, name, variant, device, options=options, say=say)
+                with naming(name):
+                    environment = _install(layout, name, variant, device, options=options, say=say)
                 rows.append(describe_environment(environment) | {"duration_s": round(time.monotonic() - begun, 3)})
                 if not as_json:
                     click.echo(f"{environment.name} is ready: {environment.prefix}")
@@ -91,6 +94,23 @@ def install(
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     _end(names, failed)
+
+
+def _check_options(names: tuple[str, ...], installer: str, *, trust_first_use: bool) -> None:
+    from admlops.catalog.registries import INSTALLERS
+    from admlops.core.errors import UsageError
+    from admlops.environments.install.options import AUTO
+
+    if trust_first_use:
+        raise UsageError(
+            "--trust-first-use is gone: an installation never changes a lock",
+            hint=f"admlops env lock {' '.join(names)} --record   # fetches what has no hash yet and records it",
+        )
+    if installer != AUTO and installer not in INSTALLERS:
+        raise UsageError(
+            f"--installer {installer}: {INSTALLERS.describe_unknown(installer)}",
+            hint=f"admlops env install {' '.join(names)} --installer {AUTO}",
+        )
 
 
 def _end(names: tuple[str, ...], failed: dict[str, AdmlopsError]) -> None:
@@ -113,9 +133,8 @@ def _is_elsewhere(layout: Layout) -> bool:
 
 def _keep_pack(layout: Layout, environment: Environment, say: Say) -> None:
     from admlops.cli.env_pack import pack_one
-    from admlops.environments.install.options import COMPRESSED, STORED
     from admlops.environments.inventory import select
-    from admlops.environments.reuse.packs import pack_path, read_pack
+    from admlops.environments.reuse.packs import COMPRESSED, STORED, pack_path, read_pack
 
     kept = read_pack(pack_path(layout.packs, environment.prefix))
     if kept is not None and kept.manifest.digest == environment.digest:
@@ -160,10 +179,9 @@ def describe_environment(environment: Environment) -> dict[str, Any]:
         "name": environment.name,
         "prefix": str(environment.prefix),
         "digest": environment.digest,
-        "backend": environment.backend,
+        "installer": environment.installer,
         "device": environment.device,
         "python": state.get("python"),
         "packages": state.get("packages"),
         "size_bytes": state.get("size_bytes"),
-        "trusted_on_first_use": state.get("trusted_on_first_use", []),
     }

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.env_hints import naming
+
 if TYPE_CHECKING:
+    from admlops.core.errors import AdmlopsError
     from admlops.environments.locking.variant_locks import Part, VariantLocks
+
+EVERY_MODEL = ("all",)
 
 
 @click.command(epilog="Example: admlops env lock MapTR --check")
 @click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--variant", help="One set of pins; all of the model's if not given.")
+@click.option("--variant", help="One set of pins. [default: all of the model's]")
 @click.option(
     "--index",
     metavar="DIR|URL",
-    help="Where conda channels lie, each below its name; their own host if not given.",
+    help="Where conda channels lie, each below its name. [default: their own host]",
 )
 @click.option("--only", type=click.Choice(["conda", "python"]), help="Make only these locks.")
-@click.option("--check", is_flag=True, help="Say whether the locks still answer their inputs; needs no network.")
+@click.option("--check", is_flag=True, help="Compare the locks with their inputs; needs no network.")
 @click.option("--record", is_flag=True, help="Fetch what the locks name once, and write down hashes and sizes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def lock(
@@ -32,7 +38,7 @@ def lock(
     record: bool,
     as_json: bool,
 ) -> None:
-    """Make the locks of MODEL... from environment.yml and requirements.in; `all` means every model.
+    """Make the locks of MODEL... from environment.yml and requirements.in; `all` means every model that has inputs.
 
     Nothing is installed. Exit status 1: --check found locks that do not answer their inputs.
     """
@@ -43,23 +49,52 @@ def lock(
             "--check goes neither with --record nor with --index or --only, and --record with none of them",
             hint="admlops env lock --help",
         )
-    variants = _choose(names, variant)
+    chosen = _choose(names, variant)
+    for name, error in chosen.failed.items():
+        click.echo(f"{name}: {error}", err=True)
     if check:
-        _check(variants, as_json)
+        _check(chosen, as_json)
     elif record:
-        _record(variants, as_json)
+        _record(chosen.variants, as_json)
     else:
-        _make(variants, index, only, as_json)
+        _make(chosen.variants, index, only, as_json)
+    if chosen.failed:
+        raise SystemExit(2)
 
 
-def _choose(names: tuple[str, ...], variant: str | None) -> list[VariantLocks]:
+@dataclass(frozen=True)
+class ChosenVariants:
+    """The variants to lock, those that have no inputs (name → the file that is not there), and models that fail."""
+
+    variants: list[VariantLocks]
+    without_inputs: dict[str, str]
+    failed: dict[str, AdmlopsError]
+
+
+def _choose(names: tuple[str, ...], variant: str | None) -> ChosenVariants:
+    """Find the variants of the named models; of `all`, one that cannot be locked does not keep the others."""
     from admlops.catalog import list_models, load_model
+    from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout
-    from admlops.environments.locking.variant_locks import locks_of
+    from admlops.environments.locking.variant_locks import inputs_of, locks_of
 
     layout = find_layout()
-    models = [load_model(layout, name) for name in (list_models(layout) if names == ("all",) else names)]
-    return [locks_of(layout, model, one) for model in models for one in ([variant] if variant else model.variants)]
+    every = names == EVERY_MODEL
+    chosen = ChosenVariants([], {}, {})
+    for name in list_models(layout) if every else names:
+        try:
+            model = load_model(layout, name)
+            for one in [variant] if variant else model.variants:
+                inputs = inputs_of(model, one)
+                if every and not inputs.is_file():
+                    chosen.without_inputs[f"{name}-{one}"] = str(inputs)
+                else:
+                    chosen.variants.append(locks_of(layout, model, one))
+        except AdmlopsError as error:
+            if not every:
+                raise
+            chosen.failed[name] = error
+    return chosen
 
 
 def _make(variants: list[VariantLocks], index: str | None, only: Part | None, as_json: bool) -> None:
@@ -68,29 +103,33 @@ def _make(variants: list[VariantLocks], index: str | None, only: Part | None, as
     made = {}
     parts: tuple[Part, ...] = ("conda", "python") if only is None else (only,)
     for locks in variants:
-        made.update(make_locks(locks, index=index, parts=parts, say=lambda line: click.echo(line, err=as_json)))
+        with naming(locks.model):
+            made.update(make_locks(locks, index=index, parts=parts, say=lambda line: click.echo(line, err=as_json)))
     if as_json:
         click.echo(json.dumps([{"lock": str(path), "packages": count} for path, count in made.items()], indent=2))
 
 
-def _check(variants: list[VariantLocks], as_json: bool) -> None:
-    from admlops.environments.locking.check import check_locks
+def _check(chosen: ChosenVariants, as_json: bool) -> None:
+    from admlops.environments.locking.check import LockCheck, check_locks
 
-    found = {locks.name: check_locks(locks) for locks in variants}
+    found = {locks.name: check_locks(locks) for locks in chosen.variants}
+    for name, inputs in chosen.without_inputs.items():
+        found[name] = LockCheck(problems=(), notes=(f"not checked: there is no {inputs}",))
     if as_json:
         rows = [{"name": name, "problems": one.problems, "notes": one.notes} for name, one in found.items()]
         click.echo(json.dumps(rows, indent=2))
     else:
         for name, one in found.items():
-            click.echo(f"{name}: {'stale' if one.problems else 'the locks answer their inputs'}")
+            answer = "no inputs" if name in chosen.without_inputs else "the locks answer their inputs"
+            click.echo(f"{name}: {'stale' if one.problems else answer}")
             for line in one.problems:
                 click.echo(f"  {line}")
             for line in one.notes:
                 click.echo(f"  note: {line}")
-    stale = [locks for locks in variants if found[locks.name].problems]
+    stale = [locks for locks in chosen.variants if found[locks.name].problems]
     if stale:
         click.echo(f"→ admlops env lock {stale[0].model} --variant {stale[0].variant}", err=True)
-        raise SystemExit(1)
+        raise SystemExit(2 if chosen.failed else 1)
 
 
 def _record(variants: list[VariantLocks], as_json: bool) -> None:
@@ -101,7 +140,8 @@ def _record(variants: list[VariantLocks], as_json: bool) -> None:
     cache = cache_folder(find_layout())
     recorded = {}
     for locks in variants:
-        lines = record_locks(locks, cache=cache, say=lambda line: click.echo(line, err=True))
+        with naming(locks.model):
+            lines = record_locks(locks, cache=cache, say=lambda line: click.echo(line, err=True))
         recorded[locks.name] = lines
         if not as_json:
             click.echo("\n".join(lines) if lines else f"{locks.name}: nothing was missing")

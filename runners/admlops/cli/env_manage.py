@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.cli.env_use import DEVICE, VARIANT
+from admlops.cli.env_use import ANY_VARIANT, DEVICE
 from admlops.core.types import Watch
 
 if TYPE_CHECKING:
     from admlops.environments.integrity.verification import Report
-    from admlops.environments.inventory import Installed
+    from admlops.environments.inventory import InstalledEnvironment
 
 NAMES = click.argument("names", metavar="MODEL...", nargs=-1)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -27,12 +27,12 @@ SHOWN_DIFFERENCES = 20
 
 @click.command("verify", epilog="Example: admlops env verify MapTR --full")
 @NAMES
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @click.option("--full", is_flag=True, help="Hash every file; else names, versions and sizes are compared.")
 @AS_JSON
 def verify(names: tuple[str, ...], variant: str | None, device: str | None, full: bool, as_json: bool) -> None:
-    """Compare environments with their locks and with what their packages brought; all of them if none is named.
+    """Compare environments with their locks and their manifests; all of them if none is named.
 
     Ends with 1 if something differs. MODEL may also be official/NAME or the name of an environment's folder.
     """
@@ -43,10 +43,15 @@ def verify(names: tuple[str, ...], variant: str | None, device: str | None, full
     chosen = select(layout, names, variant=variant, device=device)
     rows = []
     for one in chosen:
-        report = verify_one(one, full=full)
-        rows.append(_row(one, report))
-        if not as_json:
-            _print_report(one, report)
+        if one.state == "ready":
+            report = verify_one(one, full=full)
+            rows.append(_row(one, report))
+            if not as_json:
+                _print_report(one, report)
+        else:
+            rows.append(_row(one, None))
+            if not as_json:
+                _print_unready(one)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not chosen:
@@ -55,20 +60,18 @@ def verify(names: tuple[str, ...], variant: str | None, device: str | None, full
         sys.exit(1)
 
 
-def verify_one(one: Installed, *, full: bool) -> Report:
+def verify_one(one: InstalledEnvironment, *, full: bool) -> Report:
     """Verify one prefix against its locks, with progress on a terminal."""
     from admlops.environments.integrity import verification
-    from admlops.environments.inventory import locked_conda, locked_python
+    from admlops.environments.inventory import locked_base, locked_python
 
     with hashing(one.prefix.name) as watch:
-        return verification.verify(
-            one.prefix, full=full, conda=locked_conda(one), python=locked_python(one), watch=watch
-        )
+        return verification.verify(one.prefix, full=full, base=locked_base(one), python=locked_python(one), watch=watch)
 
 
 @contextmanager
 def hashing(label: str) -> Iterator[Watch | None]:
-    """A bar of the bytes hashed, on a terminal only: a verification is quick enough to need no plain lines."""
+    """Show a bar of the bytes hashed, on a terminal only: a verification is quick enough to need no plain lines."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -79,40 +82,46 @@ def hashing(label: str) -> Iterator[Watch | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _row(one: Installed, report: Report) -> dict[str, Any]:
+def _row(one: InstalledEnvironment, report: Report | None) -> dict[str, Any]:
     return {
         "name": one.name,
         "prefix": str(one.prefix),
         "state": one.state,
         "digest": one.digest,
-        "asked_for": one.recipe is not None,
-        **asdict(report),
+        "asked_for": one.spec is not None,
+        **({"differences": []} if report is None else asdict(report)),
     }
 
 
-def _print_report(one: Installed, report: Report) -> None:
+def _print_unready(one: InstalledEnvironment) -> None:
+    reason = one.details.get("reason")
+    click.echo(f"{one.prefix.name}: {one.state}{f', {reason}' if reason else ''}")
+    click.echo(f"  → admlops env repair {one.prefix.name}   # or: admlops env remove {one.prefix.name}")
+
+
+def _print_report(one: InstalledEnvironment, report: Report) -> None:
     how = f"{report.files_checked} files of {report.packages} packages"
     if report.full:
         how += f", {report.bytes_checked / 1e6:.0f} MB hashed"
-    if one.state != "ready":
-        click.echo(f"{one.prefix.name}: its state is {one.state}")
-    elif report.clean:
-        note = "" if one.recipe is not None else "; no lock asks for it any more: admlops env gc"
-        click.echo(f"{one.prefix.name}: as its packages{' and lock' if one.recipe else ''} say ({how}){note}")
-    if report.clean and one.state == "ready":
+    if not report.by_manifest:
+        how += "; held to its packages' lists, for it has no manifest: env repair writes one"
+    if report.clean:
+        note = "" if one.spec is not None else "; no lock asks for it any more: admlops env gc"
+        click.echo(f"{one.prefix.name}: as its packages{' and lock' if one.spec else ''} say ({how}){note}")
         return
-    click.echo(f"{one.prefix.name}: {len(report.differences)} differences ({how})")
+    count = len(report.differences)
+    click.echo(f"{one.prefix.name}: {count} difference{'' if count == 1 else 's'} ({how})")
     for difference in report.differences[:SHOWN_DIFFERENCES]:
         owner = f" [{difference.package}]" if difference.package else ""
         click.echo(f"  {difference.path} {difference.reason}{owner}")
-    if len(report.differences) > SHOWN_DIFFERENCES:
-        click.echo(f"  … and {len(report.differences) - SHOWN_DIFFERENCES} more; --json has them all")
-    click.echo("  → admlops env gc" if one.recipe is None else f"  → admlops env repair {one.prefix.name}")
+    if count > SHOWN_DIFFERENCES:
+        click.echo(f"  … and {count - SHOWN_DIFFERENCES} more; --json has them all")
+    click.echo("  → admlops env gc" if one.spec is None else f"  → admlops env repair {one.prefix.name}")
 
 
 @click.command("show", epilog="Example: admlops env show MapTR")
 @click.argument("name", metavar="MODEL")
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @AS_JSON
 def show(name: str, variant: str | None, device: str | None, as_json: bool) -> None:
@@ -150,10 +159,10 @@ def _print_field(key: str, value: Any) -> None:
 
 @click.command("remove", epilog="Example: admlops env remove MapTR --variant classic")
 @NAMES
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @click.option("--all", "every", is_flag=True, help="All variants of MODEL; without MODEL every environment.")
-@click.option("--purge", is_flag=True, help="Free the disk at once; the next installation writes every file anew.")
+@click.option("--purge", is_flag=True, hidden=True)
 @YES
 @AS_JSON
 def remove(
@@ -167,8 +176,8 @@ def remove(
 ) -> None:
     """Remove the environments of MODEL...: only what admlops made, and none that a process is using.
 
-    One that is ready and that a lock asks for is set aside on its disk: the next installation takes it back within
-    seconds, if each of its files is as it was built. `env gc` frees it, --purge does so at once.
+    A pack of one brings it back (`env pack`). Libraries that other environments share, or that a stored pack needs,
+    stay on disk.
     """
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
@@ -178,7 +187,7 @@ def remove(
     if not names and not every:
         raise UsageError("no MODEL is named", hint="admlops env remove --all   # removes every environment")
     layout = find_layout()
-    chosen: dict[Path, Installed] = {one.prefix: one for one in (() if names else select(layout, ()))}
+    chosen: dict[Path, InstalledEnvironment] = {one.prefix: one for one in (() if names else select(layout, ()))}
     for name in names:
         found = select(layout, [name], variant=variant, device=device)
         if len(found) > 1 and not every:
@@ -189,18 +198,14 @@ def remove(
         chosen |= {one.prefix: one for one in found}
     if chosen:
         _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
-    removed = {
-        prefix: remove_prefix(layout, prefix, aside=not purge and one.recipe is not None)
-        for prefix, one in chosen.items()
-    }
+    removed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
     if as_json:
         click.echo(json.dumps([{"prefix": str(prefix), **asdict(one)} for prefix, one in removed.items()]))
         return
     for prefix, one in removed.items():
-        if one.aside_bytes:
-            click.echo(f"removed {prefix.name}; {one.aside_bytes / 1e6:.0f} MB are set aside, until: admlops env gc")
-        else:
-            click.echo(f"removed {prefix.name}, {one.freed_bytes / 1e6:.0f} MB")
+        kept = one.size_bytes - one.freed_bytes
+        shared = f", {kept / 1e6:.0f} MB of them libraries that others share or a pack needs" if kept > 1e6 else ""
+        click.echo(f"removed {prefix.name}, {one.size_bytes / 1e6:.0f} MB{shared}")
     if not removed:
         click.echo(f"no environments in {layout.environments}")
 
@@ -208,19 +213,22 @@ def remove(
 @click.command("gc", epilog="Example: admlops env gc --dry-run")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @click.option("--wheels", is_flag=True, help="Also compiled wheels that no environment here was built with.")
+@click.option("--replaced", is_flag=True, help="Also files that repairs replaced: what somebody edited or added.")
 @YES
 @AS_JSON
-def collect_garbage(dry_run: bool, wheels: bool, yes: bool, as_json: bool) -> None:
-    """Remove environments that no lock asks for, what removals set aside, and what was left half-done."""
+def collect_garbage(dry_run: bool, wheels: bool, replaced: bool, yes: bool, as_json: bool) -> None:
+    """Remove environments that no lock asks for, and what builds and removals left half-done."""
     from admlops.core.paths import find_layout
     from admlops.environments.removal import collect
 
     layout = find_layout()
     if not dry_run and not yes and sys.stdin.isatty():
-        planned = [one for one in collect(layout, wheels=wheels, dry_run=True) if one.kept_because is None]
+        planned = [
+            one for one in collect(layout, wheels=wheels, replaced=replaced, dry_run=True) if one.kept_because is None
+        ]
         if planned:
             _confirm(f"remove {', '.join(one.path.name for one in planned)}?", yes=False)
-    found = collect(layout, wheels=wheels, dry_run=dry_run)
+    found = collect(layout, wheels=wheels, replaced=replaced, dry_run=dry_run)
     if as_json:
         rows: Sequence[dict[str, Any]] = [{**asdict(one), "path": str(one.path)} for one in found]
         click.echo(json.dumps(rows, indent=2))

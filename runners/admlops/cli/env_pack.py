@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.env_hints import naming
 from admlops.cli.env_manage import AS_JSON, hashing, verify_one
-from admlops.cli.env_use import DEVICE, VARIANT
-from admlops.environments.install.options import COMPRESSED
+from admlops.cli.env_use import ANY_VARIANT, DEVICE
+from admlops.environments.reuse.packs.manifest import COMPRESSED
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
-    from admlops.environments.inventory import Installed
+    from admlops.environments.inventory import InstalledEnvironment
     from admlops.environments.reuse.packs import Pack
 
 NAMES = click.argument("names", metavar="MODEL...", nargs=-1, required=True)
@@ -22,7 +23,7 @@ STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 
 @click.command("pack", epilog="Example: admlops env pack MapTR")
 @NAMES
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @click.option(
     "--level",
@@ -35,7 +36,7 @@ STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 def pack(names: tuple[str, ...], variant: str | None, device: str | None, level: int, as_json: bool) -> None:
     """Write each ready environment of MODEL... into one file in admlops_repository/packs/.
 
-    Every file is compared with its package first: an environment that somebody edited is not packed. `env install`
+    Every file is held to the manifest as it is packed: an environment that somebody edited is not packed. `env install`
     restores from the pack wherever its digest and its place are the same.
     """
     from admlops.core.paths import find_layout
@@ -43,8 +44,9 @@ def pack(names: tuple[str, ...], variant: str | None, device: str | None, level:
 
     layout = find_layout()
     rows = []
-    for one in select(layout, names, variant=variant, device=device):
-        made = pack_one(layout, one, level)
+    for one in select(layout, names, variant=variant, device=device, prefer_ready=True):
+        with naming(names[0]):
+            made = pack_one(layout, one, level)
         rows.append({"name": one.prefix.name, "archive": str(made.archive), **_sizes(made)})
         if not as_json:
             before, after = made.manifest.size_bytes / 1e6, made.manifest.archive_size_bytes / 1e6
@@ -53,12 +55,14 @@ def pack(names: tuple[str, ...], variant: str | None, device: str | None, level:
         click.echo(json.dumps(rows, indent=2))
 
 
-def pack_one(layout: Layout, one: Installed, level: int) -> Pack:
-    """Pack one environment after comparing every file with its package. Raises EnvError if one differs."""
+def pack_one(layout: Layout, one: InstalledEnvironment, level: int) -> Pack:
+    """Pack one environment that is what its locks say. Raises EnvError if something differs."""
     from admlops.core.errors import EnvError
     from admlops.environments.reuse.packs import pack_environment
 
-    report = verify_one(one, full=True)
+    report = verify_one(one, full=False)  # packing hashes every file, and holds it to the manifest
+    if not report.by_manifest:
+        report = verify_one(one, full=True)
     if not report.clean:
         first = report.differences[0]
         raise EnvError(
@@ -81,7 +85,7 @@ def _sizes(made: Pack) -> dict[str, int]:
 
 @click.command("push", epilog="Example: admlops env push MapTR --to s3://bucket/packs")
 @NAMES
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @click.option("--to", "target", envvar=STORE_VARIABLE, required=True, help="A folder, or s3://bucket/path.")
 @AS_JSON
@@ -97,11 +101,11 @@ def push(names: tuple[str, ...], variant: str | None, device: str | None, target
 
     layout = find_layout()
     rows = []
-    for one in select(layout, names, variant=variant, device=device):
+    for one in select(layout, names, variant=variant, device=device, prefer_ready=True):
         made = read_pack(pack_path(layout.packs, one.prefix))
         if made is None or made.manifest.digest != one.digest:
             made = pack_one(layout, one, level=COMPRESSED)
-        with hashing(f"pushing {one.prefix.name}") as watch:
+        with hashing(f"pushing {one.prefix.name}") as watch, naming(names[0]):
             sent = stores.push(made, target, on_progress=watch)
         rows.append({"name": one.prefix.name, "target": target, "sent_bytes": sent, **_sizes(made)})
         if not as_json:
@@ -112,7 +116,7 @@ def push(names: tuple[str, ...], variant: str | None, device: str | None, target
 
 @click.command("pull", epilog="Example: admlops env pull MapTR --from s3://bucket/packs && admlops env install MapTR")
 @NAMES
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @click.option("--from", "target", envvar=STORE_VARIABLE, required=True, help="A folder, or s3://bucket/path.")
 @AS_JSON
@@ -126,7 +130,8 @@ def pull(names: tuple[str, ...], variant: str | None, device: str | None, target
     layout = find_layout()
     rows = []
     for name in names:
-        brought = _pull_one(layout, name, variant, device, target)
+        with naming(name):
+            brought = _pull_one(layout, name, variant, device, target)
         rows.append({"name": brought.archive.name, "archive": str(brought.archive), **_sizes(brought)})
         if not as_json:
             click.echo(f"{brought.archive} is here; admlops env install {name} restores from it")
@@ -140,12 +145,12 @@ def _say(line: str) -> None:
 
 def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None, target: str) -> Pack:
     from admlops.core.errors import EnvError
-    from admlops.environments import candidates
-    from admlops.environments.inventory import recipes_named
+    from admlops.environments.ensure import candidates
+    from admlops.environments.inventory import specs_named
     from admlops.environments.reuse.packs import stores
 
-    recipes = recipes_named(layout, name, variant, device)
-    wanted = [prefix.name for recipe in recipes for prefix, _ in candidates(layout, recipe)]
+    specs = specs_named(layout, name, variant, device)
+    wanted = [prefix.name for spec in specs for prefix, _ in candidates(layout, spec)]
     for candidate in wanted:
         with hashing(f"pulling {candidate}") as watch:
             brought = stores.pull(candidate, target, layout.packs, on_progress=watch, say=_say)

@@ -6,12 +6,12 @@ import json
 
 import click
 
-from admlops.cli.env_use import DEVICE, VARIANT
+from admlops.cli.env_use import ANY_VARIANT, DEVICE
 
 
 @click.command("probe", epilog="Example: admlops env probe MapTR --variant modern")
 @click.argument("name", metavar="MODEL")
-@VARIANT
+@ANY_VARIANT
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def probe(name: str, variant: str | None, device: str | None, as_json: bool) -> None:
@@ -24,7 +24,7 @@ def probe(name: str, variant: str | None, device: str | None, as_json: bool) -> 
     from admlops.environments.inventory import select
 
     rows = []
-    for one in select(find_layout(), [name], variant=variant, device=device):
+    for one in select(find_layout(), [name], variant=variant, device=device, prefer_ready=True):
         checks = probing.probe(one)
         rows.append({"name": one.name, "prefix": str(one.prefix), "checks": checks})
         if not as_json:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.environments import Environment
 
-VARIANT = click.option("--variant", help="One set of pins; the model's default if not given.")
-DEVICE = click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Where a variant is built for either.")
+VARIANT = click.option("--variant", help="One set of pins. [default: the model's default one]")
+ANY_VARIANT = click.option("--variant", help="One set of pins. [default: all of the model's]")
+DEVICE = click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Select the CUDA or the CPU build.")
 
 
 @click.command(

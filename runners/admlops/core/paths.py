@@ -100,12 +100,12 @@ def user_path(text: str | Path) -> Path:
         ) from error
 
 
-def home_folder() -> Path | None:
-    """This user's home folder; None where neither HOME nor the system knows one, as under `docker --user 12345`."""
+def home_folder() -> Path:
+    """Give the user's home folder; `/` where HOME is unset and the user has no entry in passwd, as in a container."""
     try:
         return Path.home()
     except RuntimeError:
-        return None
+        return Path("/")
 
 
 def _folder(variable: str, default: Path) -> Path:

@@ -23,6 +23,8 @@ from admlops.core.errors import EnvError
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 1.0
+KILL_TIMEOUT_S = 10.0
+"""A process that waits for a disk that does not answer cannot be killed before it does."""
 
 LEAKING_VARIABLES = frozenset(
     (
@@ -101,7 +103,7 @@ def run(
     stdin: bytes | None = None,
     watch: Callable[[int], None] | None = None,
 ) -> Completed:
-    """Run a program in a session of its own and return what it said; on a timeout its whole group is killed.
+    """Run a program in a session of its own and return what it said; on a timeout its whole session is killed.
 
     A failing program is the caller's business: look at `returncode`. `watch` is called with the program's process id
     every second while it runs.
@@ -123,9 +125,8 @@ def run(
     ) as process:
         try:
             stdout, stderr = _communicate(process, stdin, timeout_s, watch)
-        except BaseException as error:  # Ctrl-C too: whatever ends the wait, the group must not outlive it
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        except BaseException as error:  # Ctrl-C too: whatever ends the wait, nothing of the program must outlive it
+            kill_session(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise EnvError(
                     f"{program} did not end within {timeout_s:g} s",
@@ -154,6 +155,33 @@ def _communicate(
                 raise
         stdin = None  # it is on its way: the first call took it
         watch(process.pid)
+
+
+def kill_session(session: int) -> None:
+    """Kill every process of a session: ninja gives each compiler a process group of its own, which no group reaches."""
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        members = [pid for pid in _processes() if _session_of(pid) == session]
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not members:
+            return
+        time.sleep(0.01)  # until the kernel has taken them away, and in case one has just started another
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names are all that is needed
+
+
+def _session_of(pid: int) -> int | None:
+    """Read the session of a process; None for one that is gone, or that waits for its parent to ask how it ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, _, _, session, *_ = stat.rpartition(") ")[2].split(" ")
+    return None if state in "ZX" else int(session)
 
 
 def signal_of(returncode: int) -> str | None:

@@ -14,8 +14,10 @@ from admlops.core.errors import StorageError
 READ_BYTES = 1 << 20
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Write `content` so that `path` is either as before or whole.
+
+    Without `sync` it is not flushed to the disk: for what is made again after a power failure.
 
     Raises:
         StorageError: the disk is full, the folder read-only or missing; `path` is as before.
@@ -29,7 +31,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:

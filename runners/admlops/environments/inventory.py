@@ -1,4 +1,4 @@
-"""Which environments are on disk, which of them the locks of today ask for, and which one a name means."""
+"""Lists the environments on disk, says which of them today's locks ask for, and finds those that a name means."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from admlops.catalog import Model, list_models, load_model
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.types import Device
-from admlops.environments import Environment, Recipe, find_model, find_official
-from admlops.environments.integrity.lock_comparison import LockedConda
-from admlops.environments.prefix import SENTINEL, STATE_FILE, read_state
+from admlops.environments.activation import ACTIVATION_FILE, read_activation
+from admlops.environments.ensure import find_model, find_official
+from admlops.environments.install.installer import asks_for, find_installer
+from admlops.environments.install.plan import locked_packages
+from admlops.environments.integrity.lock_comparison import LockedBasePackage
+from admlops.environments.prefix import INSTALLER_KEY, SENTINEL, STATE_FILE, Environment, read_state
+from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.environments.spec.requirements import LockedPackage
 
 OFFICIAL = "official/"
+REPLACED = ".replaced-"
+LEGACY_REPLACED = ".aside-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Installed:
-    """One prefix that admlops made, whole or not. `recipe` is None where no lock asks for its digest any more."""
+class InstalledEnvironment:
+    """One prefix that admlops made, complete or not. `spec` is None where no lock asks for its digest any more."""
 
     prefix: Path
     state: str
     details: Mapping[str, Any]
-    recipe: Recipe | None
+    spec: EnvironmentSpec | None
 
     @property
     def name(self) -> str:
@@ -37,55 +43,61 @@ class Installed:
         return self.details.get("digest")
 
 
-def list_installed(layout: Layout) -> tuple[Installed, ...]:
-    """Every prefix of ours below the environments' folder, by name; folders that admlops did not make are left out."""
-    recipes = all_recipes(layout)
+def list_installed(layout: Layout) -> tuple[InstalledEnvironment, ...]:
+    """List every prefix of ours below the environments' folder, by name; other folders are left out."""
+    specs = all_specs(layout)
     folders = sorted(path for path in layout.environments.glob("*") if path.is_dir() and not path.name.startswith("."))
-    return tuple(_read(folder, recipes) for folder in folders if is_ours(folder))
+    return tuple(_read(folder, specs) for folder in folders if is_ours(folder))
 
 
 def is_ours(prefix: Path) -> bool:
-    """Whether admlops made this folder: it holds the sentinel or a state file."""
+    """Decide whether admlops made this folder: it holds the sentinel or a state file."""
     return (prefix / SENTINEL).is_file() or (prefix / STATE_FILE).is_file()
 
 
-def _read(prefix: Path, recipes: Sequence[Recipe]) -> Installed:
+def _read(prefix: Path, specs: Sequence[EnvironmentSpec]) -> InstalledEnvironment:
     details = read_state(prefix) or {}
-    asked = (recipe for recipe in recipes if recipe.name == details.get("name") and recipe.asks_for(details))
-    return Installed(
-        prefix=prefix, state=str(details.get("state", "unknown")), details=details, recipe=next(asked, None)
+    asked = (spec for spec in specs if spec.name == details.get("name") and asks_for(spec, details))
+    return InstalledEnvironment(
+        prefix=prefix, state=str(details.get("state", "unknown")), details=details, spec=next(asked, None)
     )
 
 
-def all_recipes(layout: Layout) -> list[Recipe]:
-    """What the catalogue asks for today: every model, variant and device, and the official evaluators."""
-    recipes = [recipe for name in list_models(layout) for recipe in recipes_of(load_model(layout, name))]
-    return recipes + [Recipe.of_official(layout, name) for name in official_names(layout)]
+def all_specs(layout: Layout) -> list[EnvironmentSpec]:
+    """List what the catalogue asks for today: every model, variant and device, and the official evaluators."""
+    specs = [spec for name in list_models(layout) for spec in specs_of_model(load_model(layout, name))]
+    return specs + [EnvironmentSpec.of_official(layout, name) for name in official_names(layout)]
 
 
 def official_names(layout: Layout) -> list[str]:
-    """The official evaluators that have an environment of their own."""
+    """List the official evaluators that have an environment of their own."""
     return sorted(path.parent.name for path in (layout.envs / "official").glob("*/environment.toml"))
 
 
-def recipes_of(model: Model, variant: str | None = None, device: Device | None = None) -> list[Recipe]:
-    """The recipes of a model: all variants and devices, or those that are named."""
+def specs_of_model(model: Model, variant: str | None = None, device: Device | None = None) -> list[EnvironmentSpec]:
+    """List the specifications of a model: all variants and devices, or those that are named."""
     names = [variant] if variant else list(model.variants)
-    return [recipe for name in names for recipe in _recipes_of_variant(model, name, device)]
+    return [spec for name in names for spec in _specs_of_devices(model, name, device)]
 
 
-def _recipes_of_variant(model: Model, variant: str, device: Device | None) -> list[Recipe]:
+def _specs_of_devices(model: Model, variant: str, device: Device | None) -> list[EnvironmentSpec]:
     if device is not None or variant not in model.variants:
-        return [Recipe.of_model(model, variant, device=device)]
-    return [Recipe.of_model(model, variant, device=one) for one in model.variants[variant].devices or (None,)]
+        return [EnvironmentSpec.of_model(model, variant, device=device)]
+    return [EnvironmentSpec.of_model(model, variant, device=one) for one in model.variants[variant].devices or (None,)]
 
 
 def select(
-    layout: Layout, names: Sequence[str], *, variant: str | None = None, device: str | None = None
-) -> tuple[Installed, ...]:
-    """The prefixes on disk that names mean: `MODEL` (all its variants), `official/NAME`, or a prefix's folder name.
+    layout: Layout,
+    names: Sequence[str],
+    *,
+    variant: str | None = None,
+    device: str | None = None,
+    prefer_ready: bool = False,
+) -> tuple[InstalledEnvironment, ...]:
+    """Find the prefixes on disk that names mean: `MODEL` (all its variants), `official/NAME`, or a folder's name.
 
-    Without names, all of them. A model's name does not mean prefixes that no lock asks for any more.
+    Without names, all of them. A model's name does not mean prefixes that no lock asks for any more. With
+    `prefer_ready` it means the ready ones alone, if there is one: a build that failed beside them is passed over.
 
     Raises:
         EnvError: one is not there, in whatever state.
@@ -93,30 +105,32 @@ def select(
     installed = list_installed(layout)
     if not names:
         return installed
-    chosen: dict[Path, Installed] = {}
+    chosen: dict[Path, InstalledEnvironment] = {}
     for name in names:
         found = [one for one in installed if one.prefix.name == name]
         if not found:
-            wanted = {recipe.name for recipe in recipes_named(layout, name, variant, device)}
-            found = [one for one in installed if one.recipe is not None and one.name in wanted]
+            wanted = {spec.name for spec in specs_named(layout, name, variant, device)}
+            found = [one for one in installed if one.spec is not None and one.name in wanted]
             found = [one for one in found if device is None or one.details.get("device") in (device, None)]
+            if prefer_ready:
+                found = [one for one in found if one.state == "ready"] or found
         if not found:
             raise not_installed(name, variant)
         chosen |= {one.prefix: one for one in found}
     return tuple(chosen.values())
 
 
-def recipes_named(layout: Layout, name: str, variant: str | None, device: str | None) -> list[Recipe]:
-    """The recipes that `MODEL` or `official/NAME` means on the command line."""
+def specs_named(layout: Layout, name: str, variant: str | None, device: str | None) -> list[EnvironmentSpec]:
+    """List the specifications that `MODEL` or `official/NAME` means on the command line."""
     if name.startswith(OFFICIAL):
-        return [Recipe.of_official(layout, name.removeprefix(OFFICIAL))]
-    return recipes_of(load_model(layout, name), variant, _device_of(device))
+        return [EnvironmentSpec.of_official(layout, name.removeprefix(OFFICIAL))]
+    return specs_of_model(load_model(layout, name), variant, _device_of(device))
 
 
 def ready_environment(
     layout: Layout, name: str, *, variant: str | None = None, device: str | None = None
 ) -> Environment:
-    """The ready environment that a worker of `MODEL` or `official/NAME` would get, with its variables.
+    """Find the ready environment that a worker of `MODEL` or `official/NAME` would get, with its variables.
 
     Raises:
         EnvError: it is not installed, or not whole; says what to type.
@@ -126,8 +140,20 @@ def ready_environment(
     else:
         found = find_model(layout, load_model(layout, name), variant, device=_device_of(device))
     if found is None:
-        raise not_installed(name, variant)
+        raise _why_not_ready(layout, name, variant, device)
     return found
+
+
+def _why_not_ready(layout: Layout, name: str, variant: str | None, device: str | None) -> EnvError:
+    """Explain why `MODEL` has no environment that can be used: none is there, or it lacks the file of its variables."""
+    wanted = {spec.name for spec in specs_named(layout, name, variant, device)}
+    for one in list_installed(layout):
+        if one.spec is not None and one.name in wanted and one.state == "ready" and read_activation(one.prefix) is None:
+            return EnvError(
+                f"{one.prefix.name} lacks {ACTIVATION_FILE}, the variables that its programs need",
+                hint=f"admlops env repair {one.prefix.name}   # computes them",
+            )
+    return not_installed(name, variant)
 
 
 def _device_of(text: str | None) -> Device | None:
@@ -137,25 +163,34 @@ def _device_of(text: str | None) -> Device | None:
 
 
 def not_installed(name: str, variant: str | None) -> EnvError:
+    """Explain that nothing is installed under a name."""
     option = f" --variant {variant}" if variant else ""
     return EnvError(f"{name}{option} has no ready environment here", hint=f"admlops env install {name}{option}")
 
 
-def locked_conda(installed: Installed) -> Sequence[LockedConda] | None:
-    """The conda packages that the prefix's lock asks for; None where it has no conda lock or was built otherwise."""
-    recipe = installed.recipe
-    if recipe is None or recipe.conda_lock is None or installed.details.get("backend") != "conda":
+def locked_base(installed: InstalledEnvironment) -> Sequence[LockedBasePackage] | None:
+    """Read the packages of the installer's own lock that the prefix was built from; None if no lock asks for it."""
+    if installed.spec is None:
         return None
-    from admlops.environments.install.backends import read_conda_packages
-
-    return read_conda_packages(recipe)
+    return find_installer(str(installed.details[INSTALLER_KEY])).locked_packages(installed.spec)
 
 
-def locked_python(installed: Installed) -> Sequence[LockedPackage] | None:
-    """The Python packages that the prefix's locks ask for, for its Python; None where no lock asks for it any more."""
+def locked_python(installed: InstalledEnvironment) -> Sequence[LockedPackage] | None:
+    """Read the Python packages that the prefix's locks ask for, for its Python; None if no lock asks for it."""
     version = installed.details.get("python")
-    if installed.recipe is None or version is None:
-        return None
-    from admlops.environments.install.build import locked_packages
+    return None if installed.spec is None or version is None else locked_packages(installed.spec, str(version))
 
-    return locked_packages(installed.recipe, str(version))
+
+def replaced_folder(prefix: Path, time_text: str) -> Path:
+    """Name the folder beside a prefix that keeps what a repair at this time replaced."""
+    return prefix.with_name(f"{prefix.name}{REPLACED}{time_text}")
+
+
+def list_replaced(layout: Layout) -> list[Path]:
+    """List the folders that keep what repairs replaced, those of admlops 0.1 too."""
+    return sorted(
+        path
+        for mark in (REPLACED, LEGACY_REPLACED)
+        for path in layout.environments.glob(f"*{mark}[0-9]*-[0-9]*")
+        if path.is_dir() and not path.name.startswith(".")
+    )

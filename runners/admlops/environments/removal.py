@@ -1,29 +1,30 @@
-"""Removing environments: only what admlops made, never one that a process is using, and never by halves."""
+"""Removes environments: only what admlops made, never one that a process is using, and never by halves."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import stat
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
-from filelock import FileLock, Timeout
 
-from admlops.core.errors import EnvError
+from admlops.core.errors import EnvError, StorageError
+from admlops.core.file_lock import hold
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
-from admlops.environments.inventory import is_ours, list_installed
-from admlops.environments.reuse.aside import aside_of, can_come_back, folders_aside, prefix_aside, set_aside
+from admlops.environments.integrity.walking import disk_usage_bytes
+from admlops.environments.inventory import is_ours, list_installed, list_replaced
+from admlops.environments.prefix import lock_of
 from admlops.environments.reuse.libraries import Libraries
 from admlops.environments.reuse.packs import libraries_wanted
 
 REMOVING_SUFFIX = ".removing"
+LEGACY_ASIDE = ".aside"
+"""The suffix of hidden folders in which admlops 0.1 kept removed environments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Garbage:
 
 
 def users_of(prefix: Path) -> list[User]:
-    """The live processes that run from a prefix, were started in its environment, or have one of its files mapped.
+    """List the live processes that run from a prefix, were started in its environment, or have one of its files mapped.
 
     This process and those it was started by do not count: a person may remove what their shell has activated.
     """
@@ -83,66 +84,33 @@ def check_unused(prefix: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Removed:
-    """What a removal freed and what it set aside [bytes]."""
+class Removal:
+    """The size of a removed environment, and what that freed [bytes]: libraries that others share stay on disk."""
 
+    size_bytes: int
     freed_bytes: int
-    aside_bytes: int = 0
 
 
-def remove(layout: Layout, prefix: Path, *, aside: bool = True) -> Removed:
-    """Remove one environment.
-
-    One that was ready is set `aside`: the next installation takes it back if its files are as they were, `collect`
-    frees them. Otherwise libraries that other environments share, or that a stored pack will bring back, stay.
+def remove(layout: Layout, prefix: Path) -> Removal:
+    """Remove one environment. Libraries that other environments share, or that a stored pack will bring back, stay.
 
     Raises:
-        EnvError: admlops did not make the folder, a process uses it, or another one is building it.
-        StorageError: it cannot be removed.
+        EnvError: admlops did not make the folder, or a process uses it.
+        StorageError: it cannot be removed, or another process is building or repairing it.
     """
     if prefix.parent != layout.environments or not is_ours(prefix):
         raise EnvError(f"{prefix} was not made by admlops; it is left alone", hint=f"ls -la {prefix}")
     check_unused(prefix)
-    with held(prefix):
-        size = size_bytes(prefix)
-        if aside and can_come_back(prefix):
-            _set_aside(prefix)
-            return Removed(freed_bytes=0, aside_bytes=size)
-        if aside_of(prefix).exists():
-            discard(aside_of(prefix))
+    with hold(lock_of(prefix), what=f"removing {prefix.name}", say=_unsaid, timeout_s=0):
+        size_bytes = disk_usage_bytes(prefix)
+        freed_bytes = disk_usage_bytes(prefix, names_elsewhere=0)
         discard(prefix)
-    return Removed(freed_bytes=size + Libraries(layout.libraries).prune(libraries_wanted(layout.packs)))
+    freed_bytes += Libraries(layout.libraries).prune(libraries_wanted(layout.packs))
+    return Removal(size_bytes=size_bytes, freed_bytes=freed_bytes)
 
 
-def _set_aside(prefix: Path) -> None:
-    if aside_of(prefix).exists():
-        discard(aside_of(prefix))
-    try:
-        set_aside(prefix)
-    except OSError as error:
-        raise explain_os_error(error, prefix) from error
-
-
-@contextmanager
-def held(prefix: Path) -> Iterator[None]:
-    """Hold the lock that builders of a prefix take.
-
-    Raises:
-        EnvError: another process has it.
-    """
-    lock = FileLock(prefix.with_name(prefix.name + ".lock"))
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout as error:
-        raise EnvError(
-            f"another process is building or repairing {prefix.name}", hint=f"fuser {lock.lock_file}   # names it"
-        ) from error
-    except OSError as error:
-        raise explain_os_error(error, prefix) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _unsaid(line: str) -> None:
+    """Tell nobody: who has the lock is named by the error."""
 
 
 def discard(prefix: Path) -> None:
@@ -165,49 +133,43 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(folder, onerror=make_writable)
 
 
-def size_bytes(folder: Path, *, elsewhere: int = 0) -> int:
-    """What is freed with a folder [bytes]: a file with more than `elsewhere` names outside of it does not count."""
-    names_inside: Counter[tuple[int, int]] = Counter()
-    total = 0
-    for parent, folders, files in os.walk(folder):
-        for name in (*files, *folders):
-            with suppress(OSError):
-                status = os.lstat(f"{parent}/{name}")
-                if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-                    file = (status.st_dev, status.st_ino)
-                    names_inside[file] += 1
-                    if names_inside[file] != max(1, status.st_nlink - elsewhere):
-                        continue
-                total += status.st_blocks * 512
-    return total
-
-
-def collect(layout: Layout, *, wheels: bool, dry_run: bool) -> list[Garbage]:
-    """Remove environments that no lock asks for, half-built ones whose builder is gone, and what removals left.
+def collect(layout: Layout, *, wheels: bool, replaced: bool, dry_run: bool) -> list[Garbage]:
+    """Remove environments that no lock asks for, builds that failed or were cut short, and what removals left.
 
     Args:
         layout: where they are.
         wheels: also compiled wheels that no environment here was built with. They take long to build and outlive a
             pod's environments, so they are only removed on request.
+        replaced: also the folders of what repairs replaced, which may be somebody's work.
         dry_run: say only what would go.
     """
-    return [_collect_one(layout, *found, dry_run=dry_run) for found in _garbage(layout, wheels=wheels)]
+    return [
+        _collect_one(layout, *found, dry_run=dry_run) for found in _garbage(layout, wheels=wheels, replaced=replaced)
+    ]
 
 
-Nature = Literal["environment", "aside", "remains", "wheels", "libraries"]
+Nature = Literal["environment", "remains", "wheels", "libraries"]
 
 
-def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Nature]]:
+def _garbage(layout: Layout, *, wheels: bool, replaced: bool) -> Iterator[tuple[Path, str, Nature]]:
     referenced: set[str] = set()
-    for one in list_installed(layout):
-        if one.recipe is None:
+    installed = list_installed(layout)
+    ready = {
+        (one.name, one.details.get("device")) for one in installed if one.spec is not None and one.state == "ready"
+    }
+    for one in installed:
+        if one.spec is None:
             yield one.prefix, "no lock asks for it any more", "environment"
         elif one.state == "building":
             yield one.prefix, "half-built, and its builder is gone", "environment"
+        elif one.state != "ready" and (one.name, one.details.get("device")) in ready:
+            yield one.prefix, "its build failed, and another environment of the same locks is ready", "environment"
         else:
             referenced |= set(one.details.get("wheels", ()))
-    for aside in folders_aside(layout):
-        yield aside, "removed, and set aside for the next installation", "aside"
+    for folder in list_replaced(layout) if replaced else ():
+        yield folder, "files that a repair replaced", "remains"
+    for folder in sorted(layout.environments.glob(f".*{LEGACY_ASIDE}")):
+        yield folder, "a removed environment that admlops 0.1 kept", "remains"
     for remains in sorted(layout.environments.glob(f".*{REMOVING_SUFFIX}")):
         yield remains, "the remains of a removal that was cut short", "remains"
     if wheels and layout.wheels.is_dir():
@@ -221,21 +183,18 @@ def _garbage(layout: Layout, *, wheels: bool) -> Iterator[tuple[Path, str, Natur
 def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry_run: bool) -> Garbage:
     if nature == "libraries":
         return _collect_libraries(layout, reason, dry_run=dry_run)
-    size = size_bytes(path, elsewhere=1 if nature in ("environment", "aside") else 0)
+    size = disk_usage_bytes(path, names_elsewhere=1 if path.parent == layout.environments else 0)
     try:
-        if nature == "environment":
-            check_unused(path)
-            with held(path):
-                pass
+        if nature != "environment":
             if not dry_run:
-                remove(layout, path, aside=False)
-        elif nature == "aside":
-            with held(prefix_aside(path)):
-                if not dry_run:
-                    discard(path)
-        elif not dry_run:
-            discard(path)
-    except EnvError as error:
+                discard(path)
+        elif dry_run:
+            check_unused(path)
+            with hold(lock_of(path), what=f"removing {path.name}", say=_unsaid, timeout_s=0):
+                pass
+        else:
+            remove(layout, path)
+    except (EnvError, StorageError) as error:
         return Garbage(path=path, reason=reason, size_bytes=size, kept_because=error.message)
     return Garbage(path=path, reason=reason, size_bytes=size)
 

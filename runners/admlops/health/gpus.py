@@ -95,6 +95,15 @@ def refuse_failing_driver(described: Mapping[str, Any]) -> None:
         )
 
 
+def lost_gpus(nvml: Any = None) -> str | None:
+    """Name the GPUs that the driver counts and that do not answer; None if all do."""
+    lost = Gpus(nvml).lost
+    if not lost:
+        return None
+    named = ", ".join(f"GPU {index} ({said})" for index, said in lost.items())
+    return f"{len(lost)} of this machine's GPUs {'does' if len(lost) == 1 else 'do'} not answer: {named}"
+
+
 def _capability_of(stated: str | None, name: str) -> Capability | None:
     if stated is not None:
         major, _, minor = stated.partition(".")
@@ -123,8 +132,16 @@ def _runs(arch: str, capability: Capability) -> bool:
     return capability[0] == compiled_for[0] and capability[1] >= compiled_for[1]
 
 
-def missing_gpu() -> str | None:
-    """Say why a rented GPU is not here, or None: a stopped pod can come back on a machine without a free one."""
+def missing_gpu(nvml: Any = None) -> str | None:
+    """Say why a GPU that should be here is not; None if none should.
+
+    A driver may be there and fail; a stopped pod can come back on a machine without a free GPU.
+    """
+    found = Gpus(nvml)
+    if found.problem is not None:
+        return f"this machine has an NVIDIA driver, but it does not answer: {found.problem}"
+    if found.lost and not found.read():
+        return lost_gpus(nvml)
     pod, count = os.environ.get("RUNPOD_POD_ID"), os.environ.get("RUNPOD_GPU_COUNT", "")
     if pod is None or not count.isdigit() or count == "0":
         return None

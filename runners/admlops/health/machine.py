@@ -36,9 +36,10 @@ class GpuReading:
     energy_j: float | None
 
 
-NO_DRIVER = (9, 12)
-"""NVML's error numbers for "driver not loaded" and "library not found": this machine has no GPU to use."""
-NO_DRIVER_TEXTS = ("Shared Library Not Found", "Driver Not Loaded")
+NOT_LOADED, NO_LIBRARY = 9, 12
+"""NVML's error numbers for "driver not loaded" and "library not found"."""
+DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+"""Where one of these is, a driver was loaded when the machine started."""
 
 
 class Gpus:
@@ -136,7 +137,11 @@ class Gpus:
 
 
 def _says_no_driver(error: Exception) -> bool:
-    return getattr(error, "value", None) in NO_DRIVER or any(text in str(error) for text in NO_DRIVER_TEXTS)
+    """Tell a machine without a driver from one whose driver fails."""
+    code, text = getattr(error, "value", None), str(error)
+    if code == NOT_LOADED or "Driver Not Loaded" in text:
+        return not any(file.exists() for file in DEVICE_FILES)
+    return code == NO_LIBRARY or "Shared Library Not Found" in text
 
 
 class TelemetrySampler:

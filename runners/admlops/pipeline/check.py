@@ -16,7 +16,7 @@ from admlops.core.paths import Layout
 from admlops.core.types import Say, Watch
 from admlops.datasets.base import Dataset, find_kind, open_data
 from admlops.environments.integrity import verification
-from admlops.environments.inventory import Installed, locked_conda, locked_python, select
+from admlops.environments.inventory import InstalledEnvironment, locked_base, locked_python, select
 from admlops.environments.probing import probe
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.deadlines import DEFAULT_DEADLINES
@@ -193,7 +193,7 @@ class _Check:
         self.installed = select(self.layout, [self.model.name], variant=chosen)
         return "; ".join([self._verify(one) for one in self.installed])
 
-    def _verify(self, one: Installed) -> str:
+    def _verify(self, one: InstalledEnvironment) -> str:
         name = one.prefix.name
         if one.state != "ready":
             option = f" --variant {self.request.variant}" if self.request.variant else ""
@@ -202,7 +202,7 @@ class _Check:
             report = verification.verify(
                 one.prefix,
                 full=self.request.full,
-                conda=locked_conda(one),
+                base=locked_base(one),
                 python=locked_python(one),
                 watch=watch,
             )

@@ -10,7 +10,7 @@ from typing import Any
 from admlops.core.paths import Layout
 from admlops.doctor import Explanation, Finding, Phase, Site, explain
 from admlops.doctor.log import clean
-from admlops.environments.inventory import Installed, list_installed
+from admlops.environments.inventory import InstalledEnvironment, list_installed
 from admlops.environments.prefix import STATE_FILE
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
@@ -90,10 +90,10 @@ def _failed_builds(layout: Layout) -> Iterator[LastFailure]:
             yield _failed_build(one)
 
 
-def _failed_build(one: Installed) -> LastFailure:
+def _failed_build(one: InstalledEnvironment) -> LastFailure:
     state = one.prefix / STATE_FILE
     said = f"{one.details.get('reason')}\n{one.details.get('said') or ''}"
-    model = None if one.recipe is None else one.recipe.model
+    model = None if one.spec is None else one.spec.model
     return LastFailure(
         what=f"{one.prefix.name}: its build failed",
         where=state,

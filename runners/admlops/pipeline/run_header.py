@@ -50,7 +50,7 @@ def make_header(
         environment=EnvironmentInfo(
             name=environment.name,
             digest=environment.digest,
-            backend=environment.backend,
+            backend=environment.installer,
             python=str(environment.python),
         ),
         data=_describe_data(data, selection, scenes),

@@ -15,9 +15,8 @@ from packaging.version import InvalidVersion, Version
 from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout
 from admlops.core.types import Device, Say
-from admlops.environments.prefix import Backend
 from admlops.environments.spec.requirements import LockedPackage
-from admlops.health.gpus import Gpu, detect_gpus, missing_gpu, runs_on
+from admlops.health.gpus import Gpu, detect_gpus, lost_gpus, missing_gpu, runs_on
 from admlops.health.machine import available_memory_bytes
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ CUDA_PYTHON_PACKAGE_BYTES = 270_000_000
 SLOW_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "glusterfs", "beegfs")
 
 
-class Wanted(Protocol):
-    """What the checks ask of a recipe."""
+class BuildRequirements(Protocol):
+    """What the checks ask of a specification."""
 
     @property
     def name(self) -> str: ...
@@ -68,10 +67,9 @@ class SizedPackage(Protocol):
 
 def preflight(
     layout: Layout,
-    wanted: Wanted,
+    wanted: BuildRequirements,
     *,
     device: Device | None,
-    backend: Backend,
     bytes_needed: int,
     compiles: Sequence[str] = (),
     packages: Sequence[SizedPackage] = (),
@@ -84,13 +82,12 @@ def preflight(
 
     Args:
         layout: where environments go.
-        wanted: the recipe.
+        wanted: the specification.
         device: what the environment is for; None where it is the same for GPU and CPU.
-        backend: how it is built; only conda brings its own C library requirements.
         bytes_needed: what the environment takes on disk, see `estimate_bytes`.
         compiles: the packages that will be compiled, see `ops.expected`.
-        packages: the conda lock's packages.
-        cache: where the archives of conda packages are kept.
+        packages: the packages that the installer brings.
+        cache: where their archives are kept.
         gpus: what `detect_gpus` gave; asked if None.
         model: whose variant it is; a refusal names its other variants.
         say: told of what is no error.
@@ -102,8 +99,10 @@ def preflight(
     _check_disk(layout, bytes_needed=bytes_needed, packages=packages, cache=cache, say=say)
     if compiles:
         _check_memory(wanted, compiles)
-    if backend == "conda":
-        _check_glibc(wanted, packages)
+    _check_glibc(wanted, packages)
+    lost = lost_gpus() if gpus is None else None
+    if lost is not None:
+        say(f"{lost}; the others are used")
     if device != "cpu":
         _check_gpus(wanted, detect_gpus() if gpus is None else gpus, model=model, device=device, say=say)
 
@@ -196,7 +195,7 @@ def _file_system(folder: Path) -> str:
     return kind
 
 
-def _check_memory(wanted: Wanted, compiles: Sequence[str]) -> None:
+def _check_memory(wanted: BuildRequirements, compiles: Sequence[str]) -> None:
     available = available_memory_bytes()
     if available < COMPILE_BYTES:
         raise EnvError(
@@ -206,7 +205,7 @@ def _check_memory(wanted: Wanted, compiles: Sequence[str]) -> None:
         )
 
 
-def _check_glibc(wanted: Wanted, packages: Iterable[SizedPackage]) -> None:
+def _check_glibc(wanted: BuildRequirements, packages: Iterable[SizedPackage]) -> None:
     needed = _needed_glibc(packages)
     have = _glibc_version()
     if have is None or needed is None or have >= needed:
@@ -236,7 +235,9 @@ def _glibc_version() -> Version | None:
     return Version(version) if re.fullmatch(r"[0-9.]+", version) else None
 
 
-def _check_gpus(wanted: Wanted, gpus: Sequence[Gpu], *, model: Model | None, device: Device | None, say: Say) -> None:
+def _check_gpus(
+    wanted: BuildRequirements, gpus: Sequence[Gpu], *, model: Model | None, device: Device | None, say: Say
+) -> None:
     if not gpus:
         if device == "cuda":
             say(f"no GPU here: {wanted.name} is built for CUDA without one, and cannot be tried")
@@ -247,7 +248,7 @@ def _check_gpus(wanted: Wanted, gpus: Sequence[Gpu], *, model: Model | None, dev
         _check_driver(wanted, gpu)
 
 
-def _unsupported(wanted: Wanted, gpu: Gpu, model: Model | None) -> EnvError:
+def _unsupported(wanted: BuildRequirements, gpu: Gpu, model: Model | None) -> EnvError:
     message = (
         f"{wanted.name} has kernels for {_list_archs(wanted.arch)}; "
         f"this machine's {gpu.name} is {gpu.arch} and runs none of them"
@@ -264,7 +265,7 @@ def _unsupported(wanted: Wanted, gpu: Gpu, model: Model | None) -> EnvError:
     return EnvError(f"{message} ({listed})" if listed else message, hint=hint)
 
 
-def _check_driver(wanted: Wanted, gpu: Gpu) -> None:
+def _check_driver(wanted: BuildRequirements, gpu: Gpu) -> None:
     if wanted.driver is None or gpu.driver is None:
         return
     try:

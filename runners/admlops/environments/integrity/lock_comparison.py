@@ -1,4 +1,4 @@
-"""What is installed against what the locks ask for: names, versions, builds and hashes of packages."""
+"""Compares what is installed with what the locks ask for: names, versions, builds and hashes of packages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Protocol
 
 from packaging.version import InvalidVersion, Version
 
-from admlops.environments.integrity.files import CondaRecord, Distribution
+from admlops.environments.integrity.records import PackageRecord
 from admlops.environments.spec.requirements import LockedPackage
 
 Finding = tuple[str, str, str]
 """(path of the record in the prefix, name of the package, what is wrong)."""
 
 
-class LockedConda(Protocol):
-    """What a comparison needs of a conda lock's package."""
+MISSING = "is missing; the lock has it"
+UNLOCKED = "is installed; the lock does not have it"
+
+
+class LockedBasePackage(Protocol):
+    """What a comparison needs of a package that an installer's own lock names."""
 
     @property
     def name(self) -> str: ...
@@ -29,16 +33,16 @@ class LockedConda(Protocol):
     def md5(self) -> str | None: ...
 
 
-def compare_conda(records: Sequence[CondaRecord], locked: Sequence[LockedConda]) -> Iterator[Finding]:
-    """Conda packages that are not the lock's: missing, additional, or of another version, build or hash."""
+def compare_base(records: Sequence[PackageRecord], locked: Sequence[LockedBasePackage]) -> Iterator[Finding]:
+    """Find packages that are not the installer's lock's: missing, additional, or of another version, build or hash."""
     wanted = {package.name: package for package in locked}
     found = {record.name: record for record in records}
     for name in sorted(wanted.keys() - found.keys()):
         package = wanted[name]
-        yield f"conda-meta/{name}-{package.version}-{package.build}.json", name, "is missing; the lock has it"
+        yield f"conda-meta/{name}-{package.version}-{package.build}.json", name, MISSING
     for name, record in found.items():
         if name not in wanted:
-            yield record.record, name, "is installed; the lock does not have it"
+            yield record.record, name, UNLOCKED
             continue
         package = wanted[name]
         if (record.version, record.build) != (package.version, package.build):
@@ -50,15 +54,15 @@ def compare_conda(records: Sequence[CondaRecord], locked: Sequence[LockedConda])
             yield record.record, name, f"was installed from md5 {record.md5}; the lock has {package.md5}"
 
 
-def compare_python(distributions: Sequence[Distribution], locked: Sequence[LockedPackage]) -> Iterator[Finding]:
-    """Python packages that are not the lock's: missing, additional, or of another version."""
+def compare_python(distributions: Sequence[PackageRecord], locked: Sequence[LockedPackage]) -> Iterator[Finding]:
+    """Find Python packages that are not the lock's: missing, additional, or of another version."""
     wanted = {package.name: package.version for package in locked}
     found = {one.name: one for one in distributions}
     for name in sorted(wanted.keys() - found.keys()):
-        yield f"site-packages/{name}-{wanted[name]}.dist-info", name, "is missing; the lock has it"
+        yield f"site-packages/{name}-{wanted[name]}.dist-info", name, MISSING
     for name, distribution in found.items():
         if name not in wanted:
-            yield distribution.record, name, "is installed; the lock does not have it"
+            yield distribution.record, name, UNLOCKED
         elif not _same_version(distribution.version, wanted[name]):
             yield distribution.record, name, f"is {distribution.version}; the lock has {wanted[name]}"
 

@@ -1,9 +1,7 @@
-"""Files that are right although no record of a package says so.
+"""Files that are right although their package's RECORD states other sizes or hashes, as torch 1.9.1's does.
 
-Two kinds of them: what uv itself puts into a virtual environment for an old Python, and files of wheels whose RECORD
-states other sizes or hashes than the wheel holds, as torch 1.9.1's does. Their hashes are written down when they are
-known to be as they came: at once for uv's, and for a wheel's after it was fetched anew, checked against the lock and
-installed. Verification then holds them to what was written down.
+Their hashes are learnt when a wheel was fetched anew, checked against the lock and installed: then its files are as
+they came. They are remembered in the cache of downloads, for the next environment with the same locked hashes.
 """
 
 from __future__ import annotations
@@ -17,74 +15,52 @@ from pathlib import Path
 from admlops.core.storage import file_sha256, write_atomically
 from admlops.environments.spec.requirements import LockedPackage
 
-ACCEPTED_FILE = "admlops-accepted.json"
-SMALL_BYTES = 1_000_000
-"""Up to here a quick verification hashes too."""
+LEGACY_FILE = "admlops-accepted.json"
+"""Where admlops 0.1 kept the overrides of a prefix; a manifest needs none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AcceptedFile:
-    """What a file is held to. `path` is relative to the prefix; `package` is the one that brought it, None for uv."""
+class RecordOverride:
+    """The true size and hash of a file. `path` is relative to the prefix; `package` is None for a file of uv's own."""
 
     path: str
     size_bytes: int
     sha256: str
     package: str | None = None
 
-    def holds(self, prefix: Path, *, full: bool) -> bool:
-        """Whether the file is as it was written down; large ones are hashed only for a full verification."""
-        target = prefix / self.path
-        try:
-            if target.is_symlink() or target.stat().st_size != self.size_bytes:
-                return False
-            return (not full and self.size_bytes > SMALL_BYTES) or file_sha256(target) == self.sha256
-        except OSError:
-            return False
 
-
-def read_accepted(prefix: Path) -> dict[str, AcceptedFile]:
-    """What is written down for a prefix, by path; nothing if there is no such file or it is not whole."""
+def read_legacy_overrides(prefix: Path) -> dict[str, RecordOverride]:
+    """Read the overrides that admlops 0.1 kept in a prefix, by path; none if the file is missing or damaged."""
     try:
-        return {row["path"]: AcceptedFile(**row) for row in json.loads((prefix / ACCEPTED_FILE).read_text())}
+        return {row["path"]: RecordOverride(**row) for row in json.loads((prefix / LEGACY_FILE).read_text())}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
-def accept(prefix: Path, paths: Iterable[tuple[str, str | None]]) -> list[AcceptedFile]:
-    """Write down files, as (path, package), as they are now."""
-    files = [
-        AcceptedFile(
-            path=path,
-            size_bytes=(prefix / path).stat().st_size,
-            sha256=file_sha256(prefix / path),
-            package=package,
+def learn_overrides(prefix: Path, paths: Iterable[str], package: str) -> list[RecordOverride]:
+    """Take files of a package as they are now, which was just installed from a file that the lock vouches for."""
+    return [
+        RecordOverride(
+            path=path, size_bytes=(prefix / path).stat().st_size, sha256=file_sha256(prefix / path), package=package
         )
-        for path, package in paths
+        for path in paths
     ]
-    add_accepted(prefix, files)
-    return files
 
 
-def add_accepted(prefix: Path, files: Iterable[AcceptedFile]) -> None:
-    """Write down files that are known from elsewhere, beside those that are written down already."""
-    known = read_accepted(prefix) | {file.path: file for file in files}
-    if known:
-        rows = [asdict(known[path]) for path in sorted(known)]
-        write_atomically(prefix / ACCEPTED_FILE, json.dumps(rows, indent=1).encode() + b"\n")
-
-
-def recall(cache: Path, package: LockedPackage, python_version: str) -> list[AcceptedFile]:
-    """What `remember` wrote of this package for this Python; fetching it anew again would show the same."""
+def recall_overrides(cache: Path, package: LockedPackage, python_version: str) -> list[RecordOverride]:
+    """Read what `remember_overrides` wrote of this package for this Python."""
     try:
         rows = json.loads(_memory_of(cache, package, python_version).read_text())
-        return [AcceptedFile(**row) for row in rows]
+        return [RecordOverride(**row) for row in rows]
     except (OSError, ValueError, TypeError):
         return []
 
 
-def remember(cache: Path, package: LockedPackage, python_version: str, files: Iterable[AcceptedFile]) -> None:
-    """Keep what a package's files are in truth, for the next environment with the same locked hashes."""
-    rows = [asdict(file) for file in files]
+def remember_overrides(
+    cache: Path, package: LockedPackage, python_version: str, overrides: Iterable[RecordOverride]
+) -> None:
+    """Keep the overrides of a package for the next environment with the same locked hashes."""
+    rows = [asdict(one) for one in overrides]
     write_atomically(_memory_of(cache, package, python_version), json.dumps(rows, indent=1).encode() + b"\n")
 
 

@@ -1,55 +1,58 @@
-"""Whether a prefix is what its packages and its lock say: nothing missing, changed, or added that would shadow.
+"""Verifies a prefix: nothing missing, changed, or added that would shadow what packages brought.
 
-`quick` looks at names, versions and sizes; `full` hashes every file. Nothing here trusts a time stamp: a pod's user
-edits files, and the cache of packages may have been edited through a hard link.
+A finished environment is held to its manifest. While it is built, and where admlops 0.1 built it, it is held to the
+lists that its packages brought (`records`). Nothing here trusts a time stamp: a pod's user edits files, and the cache
+of packages may have been edited through a hard link.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, cast
 
+import msgspec
+
+from admlops.catalog.registries import INSTALLERS
+from admlops.core.storage import explain_os_error
 from admlops.core.types import Watch
-from admlops.environments.integrity.file_manifest import CONTENTS_FILE
-from admlops.environments.integrity.files import (
-    CondaRecord,
-    Distribution,
-    ExpectedFile,
-    Manager,
+from admlops.environments.activation import ACTIVATION_FILE, read_activation
+from admlops.environments.integrity.expected import ExpectedFile, expect_listed, expect_recorded
+from admlops.environments.integrity.hashing import FileHashes, hash_files
+from admlops.environments.integrity.lock_comparison import UNLOCKED, LockedBasePackage, compare_base, compare_python
+from admlops.environments.integrity.manifest import (
+    Entry,
+    Interpreter,
+    PrefixListing,
+    describe,
+    interpreter_link,
+    read_manifest,
+)
+from admlops.environments.integrity.record_overrides import RecordOverride, read_legacy_overrides
+from admlops.environments.integrity.records import (
+    PackageRecord,
     is_fresh_bytecode,
     link_digest,
     merge_files,
-    read_conda_records,
-    read_distributions,
+    owners_of,
+    read_records,
 )
-from admlops.environments.integrity.lock_comparison import LockedConda, compare_conda, compare_python
-from admlops.environments.integrity.record_overrides import ACCEPTED_FILE, read_accepted
-from admlops.environments.prefix import SENTINEL, STATE_FILE
+from admlops.environments.integrity.walking import walk
+from admlops.environments.prefix import INSTALLER_KEY, read_state
 from admlops.environments.spec.requirements import LockedPackage
 
 Kind = Literal["missing", "changed", "added", "package"]
 
-CHUNK_FILES = 64
 OWN_FILES = frozenset(
-    (
-        *(STATE_FILE, "admlops-activation.json", ACCEPTED_FILE, CONTENTS_FILE, SENTINEL, ".lock"),
-        *(".gitignore", "CACHEDIR.TAG", "pyvenv.cfg", "lib64"),
-    )
+    (ACTIVATION_FILE, "admlops-accepted.json", ".lock", ".gitignore", "CACHEDIR.TAG", "pyvenv.cfg", "lib64")
 )
 """What stands at the top of a prefix and belongs to no package: ours, uv's and rattler's."""
-VENV_FILES = frozenset(
-    (
-        *("bin/python", "bin/python3", "bin/activate_this.py", "bin/activate", "bin/deactivate.bat", "bin/pydoc.bat"),
-        *(f"bin/activate.{shell}" for shell in ("bat", "csh", "fish", "nu", "ps1", "xsh")),
-    )
-)
-UNSEARCHED = frozenset(("conda-meta", "var", "share", "__pycache__"))
-"""Folders in which an additional file shadows nothing: records, caches, data, and bytecode that needs its source."""
+UNSEARCHED = ("conda-meta/", "var/", "share/")
+"""Folders in which an additional file shadows nothing: records, caches and data."""
+RUN_AT_START = (".pth", "sitecustomize.py", "usercustomize.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,209 +63,296 @@ class Difference:
     reason: str
     kind: Kind
     package: str | None = None
-    manager: Manager | None = None
+    manager: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a verification found. `files_checked` counts files and links; `bytes_checked` what was hashed."""
+    """The result of a verification.
+
+    `files_checked` counts files and links; `bytes_checked` what was hashed. `by_manifest` is False where the prefix has
+    no manifest and was held to the lists of its packages.
+    """
 
     full: bool
     packages: int
     files_checked: int
     bytes_checked: int
     differences: tuple[Difference, ...]
+    by_manifest: bool = True
 
     @property
     def clean(self) -> bool:
         return not self.differences
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """A prefix held to its packages' lists, every file hashed once; `listing` is what its manifest will list."""
+
+    report: Report
+    listing: PrefixListing
+
+
+class PrefixReader(Protocol):
+    """What an installer tells of the prefixes that it fills."""
+
+    def read_packages(self, prefix: Path) -> Sequence[PackageRecord]:
+        """Read the installer's own packages with their files; Python packages with a dist-info may be left out."""
+
+    def owns(self, path: str) -> bool:
+        """Decide whether the installer itself puts a file at `path` that no package lists."""
+
+    def check_base(self, prefix: Path) -> Iterable[Difference]:
+        """Find what is wrong with what the prefix stands on outside itself."""
+
+
+def reader_of(prefix: Path) -> PrefixReader:
+    """Find the installer that filled a prefix: by its state, or by conda's records while there is none."""
+    state = read_state(prefix)
+    default = "conda" if (prefix / "conda-meta").is_dir() else "venv"
+    return cast("PrefixReader", INSTALLERS.get(default if state is None else str(state[INSTALLER_KEY])))
+
+
 def verify(
     prefix: Path,
     *,
     full: bool,
-    conda: Sequence[LockedConda] | None = None,
+    base: Sequence[LockedBasePackage] | None = None,
     python: Sequence[LockedPackage] | None = None,
     watch: Watch | None = None,
 ) -> Report:
-    """Compare a prefix with the records of its installers and, where given, with its locks.
+    """Compare a prefix with its manifest and, where given, with its locks.
 
     Args:
         prefix: the environment's folder.
         full: hash every file; else only compare names, versions, file types and sizes.
-        conda: the packages of the conda lock.
+        base: the packages of the installer's own lock.
         python: the packages of the Python locks that are for this interpreter and device.
         watch: told how far the hashing is.
 
     Raises:
-        EnvError: a record of conda-meta cannot be read at all.
+        EnvError: a record of a package cannot be read at all.
+        StorageError: a folder cannot be read.
     """
-    records = read_conda_records(prefix)
-    owned = {file.path for record in records for file in record.files}
-    distributions = read_distributions(prefix, owned_by_conda=owned)
-    expected = merge_files([*records, *distributions])
-    differences = [_difference_of(*found) for found in _against_locks(records, distributions, conda, python)]
-    differences += _recordless(distributions)
-    if not records:
-        differences += _check_interpreter(prefix)
-    present, missing = _look(prefix, expected)
-    differences += missing
-    hashed = 0
-    if full:
-        changed, hashed = _hash_all(prefix, present, watch)
-        differences += changed
-    differences += _additions(prefix, expected, conda=bool(records))
-    accepted = read_accepted(prefix)
-    differences = [
-        one for one in differences if one.path not in accepted or not accepted[one.path].holds(prefix, full=full)
-    ]
+    reader = reader_of(prefix)
+    packages = read_records(prefix, reader.read_packages(prefix))
+    present = _list(prefix)
+    manifest = read_manifest(prefix)
+    overrides: Mapping[str, RecordOverride] = {}
+    if manifest is None:
+        overrides = read_legacy_overrides(prefix)
+        expected = expect_recorded(merge_files(packages), overrides)
+        differences = _recordless(packages)
+    else:
+        expected = expect_listed(manifest)
+        differences = _check_activation(prefix)
+    unreadable: dict[str, OSError] = {}
+    hashes = hash_files(
+        str(prefix),
+        [(file.path, present[file.path].st_size) for file in expected if _is_hashed(file, present, full=full)],
+        sha256={file.path for file in expected if file.algorithm == "sha256"},
+        watch=watch,
+        unreadable=unreadable,
+    )
+    against_locks = list(_compare_locks(packages, base, python))
+    differences += [*against_locks, *reader.check_base(prefix)]
+    differences += _compare(prefix, expected, present, hashes, unreadable)
+    listed = {file.path for file in expected} | overrides.keys() | _files_of_unlocked(packages, against_locks)
+    if manifest is not None and manifest.interpreter is not None:
+        listed.add(manifest.interpreter.link)
+    differences += _find_additions(present, listed, reader)
     return Report(
         full=full,
-        packages=len(records) + len(distributions),
+        packages=len(packages),
         files_checked=len(expected),
-        bytes_checked=hashed,
-        differences=tuple(sorted(differences, key=lambda one: (one.path, one.reason))),
+        bytes_checked=sum(present[path].st_size for path in hashes) if full else 0,
+        differences=_sort(differences),
+        by_manifest=manifest is not None,
     )
 
 
-def _against_locks(
-    records: list[CondaRecord],
-    distributions: list[Distribution],
-    conda: Sequence[LockedConda] | None,
+def inspect(
+    prefix: Path,
+    *,
+    base: Sequence[LockedBasePackage] | None = None,
+    python: Sequence[LockedPackage] | None = None,
+    overrides: Mapping[str, RecordOverride],
+    watch: Watch | None = None,
+) -> Inspection:
+    """Hold a prefix that was just filled to its packages' lists and its locks, and list it; each file is read once.
+
+    `overrides` replace what a package's own list states of some files.
+
+    Raises:
+        EnvError: a record of a package cannot be read at all.
+        StorageError: something cannot be read.
+    """
+    reader = reader_of(prefix)
+    packages = read_records(prefix, reader.read_packages(prefix))
+    present = _list(prefix)
+    expected = expect_recorded(merge_files(packages), overrides)
+    entries, interpreter = _describe(prefix, present)
+    try:
+        hashes = hash_files(
+            str(prefix),
+            [(entry.path, entry.size_bytes) for entry in entries if entry.kind == "file"],
+            sha256={file.path for file in expected if file.digests},
+            watch=watch,
+        )
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
+    against_locks = list(_compare_locks(packages, base, python))
+    differences = [*against_locks, *_recordless(packages), *reader.check_base(prefix)]
+    differences += _compare(prefix, expected, present, hashes, {})
+    listed = {file.path for file in expected} | overrides.keys() | _files_of_unlocked(packages, against_locks)
+    differences += _find_additions(present, listed, reader)
+    report = Report(
+        full=True,
+        packages=len(packages),
+        files_checked=len(expected),
+        bytes_checked=sum(entry.size_bytes for entry in entries),
+        differences=_sort(differences),
+        by_manifest=False,
+    )
+    hashed = (
+        msgspec.structs.replace(entry, content=hashes[entry.path].blake3) if entry.kind == "file" else entry
+        for entry in entries
+    )
+    listing = PrefixListing(entries=tuple(hashed), interpreter=interpreter)
+    return Inspection(report=report, listing=listing.with_owners(owners_of(packages)))
+
+
+def _list(prefix: Path) -> dict[str, os.stat_result]:
+    try:
+        return dict(walk(prefix))
+    except OSError as error:
+        raise explain_os_error(error, prefix) from error
+
+
+def _describe(prefix: Path, present: Mapping[str, os.stat_result]) -> tuple[list[Entry], Interpreter | None]:
+    entries: list[Entry] = []
+    interpreter = None
+    for path, status in present.items():
+        outside = interpreter_link(prefix, path, status)
+        entry = None if outside is not None else describe(prefix, path, status)
+        interpreter = outside or interpreter
+        if entry is not None:
+            entries.append(entry)
+    return entries, interpreter
+
+
+def _compare_locks(
+    packages: Sequence[PackageRecord],
+    base: Sequence[LockedBasePackage] | None,
     python: Sequence[LockedPackage] | None,
-) -> Iterator[tuple[str, str, str, Manager]]:
-    if conda is not None:
-        for path, package, reason in compare_conda(records, conda):
-            yield path, package, reason, "conda"
+) -> Iterator[Difference]:
+    own = [package for package in packages if package.manager != "python"]
+    others = [package for package in packages if package.manager == "python"]
+    manager = own[0].manager if own else "conda"
+    if base is not None:
+        for path, package, reason in compare_base(own, base):
+            yield Difference(path=path, reason=reason, kind="package", package=package, manager=manager)
     if python is not None:
-        for path, package, reason in compare_python(distributions, python):
-            yield path, package, reason, "python"
+        for path, package, reason in compare_python(others, python):
+            yield Difference(path=path, reason=reason, kind="package", package=package, manager="python")
 
 
-def _difference_of(path: str, package: str, reason: str, manager: Manager) -> Difference:
-    return Difference(path=path, reason=reason, kind="package", package=package, manager=manager)
-
-
-def _recordless(distributions: list[Distribution]) -> list[Difference]:
-    """A package without RECORD cannot be verified, nor removed by an installer."""
+def _recordless(packages: Sequence[PackageRecord]) -> list[Difference]:
+    """A Python package without RECORD cannot be verified, nor removed by an installer."""
+    reason = "is missing: nothing of this package can be verified"
     return [
-        _difference_of(one.record, one.name, "is missing: nothing of this package can be verified", "python")
-        for one in distributions
-        if not one.files
+        Difference(path=one.record, reason=reason, kind="package", package=one.name, manager=one.manager)
+        for one in packages
+        if one.manager == "python" and not one.files
     ]
 
 
-def _check_interpreter(prefix: Path) -> Iterator[Difference]:
-    """A virtual environment's `bin/python` must lead to the interpreter that its pyvenv.cfg names."""
-    settings = prefix / "pyvenv.cfg"
-    python = prefix / "bin" / "python"
-    try:
-        lines = (line.partition("=") for line in settings.read_text().splitlines())
-        home = {name.strip(): value.strip() for name, _, value in lines}.get("home", "")
-    except OSError:
-        yield Difference(path="pyvenv.cfg", reason="is missing", kind="missing")
-        return
-    if not python.exists():
-        yield Difference(path="bin/python", reason="is missing, or leads nowhere", kind="missing")
-    elif python.resolve().parent != Path(home).resolve():
-        reason = f"leads to {python.resolve()}; the environment was made for {home}"
-        yield Difference(path="bin/python", reason=reason, kind="changed")
+def _check_activation(prefix: Path) -> list[Difference]:
+    if read_activation(prefix) is not None:
+        return []
+    reason = "is missing or damaged: no program can be started in the environment"
+    return [Difference(path=ACTIVATION_FILE, reason=reason, kind="missing")]
 
 
-def _look(prefix: Path, expected: dict[str, ExpectedFile]) -> tuple[list[tuple[ExpectedFile, int]], list[Difference]]:
-    """The files that are there with their sizes [bytes], and what is wrong at first sight."""
-    present: list[tuple[ExpectedFile, int]] = []
-    wrong: list[Difference] = []
-    root = str(prefix)
-    for file in expected.values():
-        try:
-            stat = os.lstat(f"{root}/{file.path}")
-        except OSError:
-            if not file.path.endswith(".pyc"):
-                wrong.append(_wrong(file, "is missing", "missing"))
+def _files_of_unlocked(packages: Sequence[PackageRecord], differences: Sequence[Difference]) -> set[str]:
+    """List the files of packages that no lock has: one difference names each of these packages already."""
+    unlocked = {one.package for one in differences if one.reason == UNLOCKED}
+    return {file.path for package in packages if package.name in unlocked for file in package.files}
+
+
+def _is_hashed(file: ExpectedFile, present: Mapping[str, os.stat_result], *, full: bool) -> bool:
+    status = present.get(file.path)
+    wanted = full or file.path.endswith(RUN_AT_START)
+    return wanted and bool(file.digests) and status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _compare(
+    prefix: Path,
+    expected: Iterable[ExpectedFile],
+    present: Mapping[str, os.stat_result],
+    hashes: Mapping[str, FileHashes],
+    unreadable: Mapping[str, OSError],
+) -> Iterator[Difference]:
+    for file in expected:
+        if file.path in OWN_FILES and file.owner is None:
             continue
-        is_link = (stat.st_mode & 0o170000) == 0o120000
-        if is_link != file.link and file.manager == "conda":
-            wrong.append(_wrong(file, "is a link" if is_link else "is no link any more", "changed"))
-        elif not is_link and file.sizes and stat.st_size not in file.sizes and not _is_recompiled(prefix, file):
-            stated = ", ".join(map(str, sorted(file.sizes)))
-            wrong.append(_wrong(file, f"has {stat.st_size} bytes; its package has {stated}", "changed"))
-        else:
-            present.append((file, stat.st_size))
-    return present, wrong
+        found = _compare_one(prefix, file, present.get(file.path), hashes.get(file.path))
+        if file.path in unreadable:
+            found = f"cannot be read: {unreadable[file.path].strerror}", "changed"
+        if found is not None and not _is_recompiled(prefix, file):
+            reason, kind = found
+            package, manager = (None, None) if file.owner is None else (file.owner.package, file.owner.manager)
+            yield Difference(path=file.path, reason=reason, kind=kind, package=package, manager=manager)
 
 
-def _hash_all(
-    prefix: Path, present: list[tuple[ExpectedFile, int]], watch: Watch | None
-) -> tuple[list[Difference], int]:
-    """What differs from its hash, and the bytes that were read. Hashing releases the interpreter's lock."""
-    hashable = [(file, size) for file, size in present if file.digests]
-    total = sum(size for _, size in hashable)
-    chunks = [hashable[start : start + CHUNK_FILES] for start in range(0, len(hashable), CHUNK_FILES)]
-
-    def check(chunk: list[tuple[ExpectedFile, int]]) -> tuple[list[Difference], int]:
-        found = (_check_content(prefix, file) for file, _ in chunk)
-        return [difference for difference in found if difference], sum(size for _, size in chunk)
-
-    wrong: list[Difference] = []
-    done = 0
-    with ThreadPoolExecutor(max_workers=min(8, len(os.sched_getaffinity(0)))) as pool:
-        for found, size in pool.map(check, chunks):
-            wrong += found
-            done += size
-            if watch is not None:
-                watch(done, total)
-    return wrong, done
-
-
-def _check_content(prefix: Path, file: ExpectedFile) -> Difference | None:
-    path = prefix / file.path
-    try:
-        if file.link:
-            target = str(path.readlink())
-            return None if link_digest(target) in file.digests else _wrong(file, f"leads to {target}", "changed")
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        return _wrong(file, f"cannot be read: {error.strerror}", "changed")
-    if digest in file.digests or _is_recompiled(prefix, file):
-        return None
-    shared = "" if path.stat().st_nlink == 1 else "; environments that share it have it so too"
-    return _wrong(file, f"has another content than its package's{shared}", "changed")
+def _compare_one(
+    prefix: Path, file: ExpectedFile, status: os.stat_result | None, hashes: FileHashes | None
+) -> tuple[str, Kind] | None:
+    if status is None:
+        return "is missing", "missing"
+    is_link = stat.S_ISLNK(status.st_mode)
+    if file.link is not None and is_link != file.link:
+        return "is a link" if is_link else "is no link any more", "changed"
+    if is_link:
+        target = str((prefix / file.path).readlink()) if file.link else ""
+        moved = (file.target is not None and target != file.target) or (
+            file.link and file.algorithm == "sha256" and file.digests and link_digest(target) not in file.digests
+        )
+        return (f"leads to {target}", "changed") if moved else None
+    if file.sizes and status.st_size not in file.sizes:
+        stated = ", ".join(map(str, sorted(file.sizes)))
+        return f"has {status.st_size} bytes; its package has {stated}", "changed"
+    if file.executable is not None and bool(status.st_mode & 0o100) != file.executable:
+        return ("is not executable any more" if file.executable else "was made executable"), "changed"
+    found = None if hashes is None else hashes.sha256 if file.algorithm == "sha256" else hashes.blake3
+    if found is not None and file.digests and found not in file.digests:
+        shared = "" if status.st_nlink == 1 else "; environments that share it have it so too"
+        return f"has another content than its package's{shared}", "changed"
+    return None
 
 
 def _is_recompiled(prefix: Path, file: ExpectedFile) -> bool:
-    return file.path.endswith(".pyc") and is_fresh_bytecode(prefix / file.path)
+    """Bytecode may be gone, or compiled again from the source beside it."""
+    if not file.path.endswith(".pyc"):
+        return False
+    return not os.path.lexists(prefix / file.path) or is_fresh_bytecode(prefix / file.path)
 
 
-def _wrong(file: ExpectedFile, reason: str, kind: Kind) -> Difference:
-    return Difference(path=file.path, reason=reason, kind=kind, package=file.package, manager=file.manager)
-
-
-def _additions(prefix: Path, expected: dict[str, ExpectedFile], *, conda: bool) -> Iterator[Difference]:
-    """Files that no package brought, where a program, a module, a header or a library would be looked for."""
-    own = OWN_FILES if conda else OWN_FILES | VENV_FILES
-    for path in _walk(prefix):
-        if path in expected or path in own or (not conda and path.startswith("bin/python3.")):
+def _find_additions(
+    present: Mapping[str, os.stat_result], listed: set[str], reader: PrefixReader
+) -> Iterator[Difference]:
+    """Find files that nothing lists, where a program, a module, a header or a library would be looked for."""
+    for path, status in present.items():
+        if path in listed or stat.S_ISDIR(status.st_mode) or path in OWN_FILES or path.startswith(UNSEARCHED):
             continue
-        name = path.rpartition("/")[2]
-        if name.endswith(".pth") or name in ("sitecustomize.py", "usercustomize.py"):
-            reason = "was added, and runs whenever Python starts"
-        else:
-            reason = "was added; no package has it"
+        if "__pycache__/" in path or reader.owns(path):
+            continue
+        at_start = path.endswith(RUN_AT_START)
+        reason = "was added, and runs whenever Python starts" if at_start else "was added; no package has it"
         yield Difference(path=path, reason=reason, kind="added")
 
 
-def _walk(prefix: Path) -> Iterator[str]:
-    """Files and links below the prefix, relative to it, without the folders in which nothing can shadow."""
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        with os.scandir(prefix / folder) as entries:
-            for entry in entries:
-                path = f"{folder}{entry.name}"
-                if not entry.is_dir(follow_symlinks=False):
-                    yield path
-                elif entry.name != "__pycache__" and path not in UNSEARCHED:
-                    pending.append(f"{path}/")
+def _sort(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    found = {(one.path, one.reason): one for one in differences}
+    return tuple(found[key] for key in sorted(found))

@@ -1,6 +1,6 @@
-"""Locks of environments: how an `environment.yml` and a `requirements.in` become exact packages with hashes.
+"""Makes locks: an `environment.yml` and a `requirements.in` become exact packages with hashes.
 
-`specification` and `python_inputs` read what is asked for, `solve` and `python_lock` find packages that answer it,
-`conda_lock` and `environments.lock` write and read the locks, `check` says offline whether they still answer, and
-`record` completes on a machine with a network what could not be known without.
+`conda_inputs` and `python_inputs` read what is asked for, `solve` and `python_lock` find packages that answer it,
+`check` compares locks with inputs offline, and `record` completes on a machine with a network what could not be known
+without. The formats of locks are in `spec`. Imports spec and install. Begin with `variant_locks`.
 """

@@ -10,11 +10,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from admlops.core.errors import EnvError
-from admlops.environments.locking.conda_lock import describe_trust, read_conda_lock
 from admlops.environments.locking.python_inputs import PythonInputs
 from admlops.environments.locking.python_lock import locked_digest
 from admlops.environments.locking.variant_locks import VariantLocks
+from admlops.environments.spec.conda_lock import describe_trust, read_conda_lock
 from admlops.environments.spec.requirements import LockedPackage, read_lock
+from admlops.environments.spec.torch_sources import explain_uncompiled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def check_locks(locks: VariantLocks) -> LockCheck:
 
 
 def _check_conda(locks: VariantLocks, notes: list[str]) -> Iterator[str]:
-    specification = locks.read_specification()
+    specification = locks.read_conda_inputs()
     if specification is None or locks.conda_lock is None:
         return
     lock = read_conda_lock(locks.conda_lock)
@@ -97,6 +98,9 @@ def _check_strays(locks: VariantLocks) -> Iterator[str]:
 def _check_compiled(locks: VariantLocks) -> Iterator[str]:
     main = next(iter(locks.python_locks.values()))
     names = {package.name for package in read_lock(main)} if locks.compiled else set()
+    uncompiled = explain_uncompiled(read_lock(main), locks.compiled)
+    if uncompiled is not None:
+        yield f"{main}: {uncompiled}"
     for name in locks.compiled:
         if canonicalize_name(name) not in names:
             yield f"{main} lacks {name}, which model.toml says is compiled"

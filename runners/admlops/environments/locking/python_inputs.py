@@ -14,10 +14,27 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from admlops.core.errors import EnvError
+from admlops.environments.locking.conda_inputs import Problems, SpellingError
+from admlops.environments.locking.text import read_text
 
 DIGEST_VERSION = "python-inputs-1"
 MINOR_VERSIONS = range(5, 40)
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[ =]\s*(\S+)$")
+_HASH = re.compile(r"\s*--hash[= ]\S+")
+_OPTIONS = {
+    **dict.fromkeys(
+        ("--extra-index-url", "--index-url", "-i"),
+        "a list names no index; set it where you lock and install: export UV_EXTRA_INDEX_URL=URL",
+    ),
+    **dict.fromkeys(("-f", "--find-links"), "write the address of the wheel itself: NAME @ https://….whl"),
+    **dict.fromkeys(
+        ("-e", "--editable"),
+        "a source tree is no package of a lock; name it in [source] of model.toml, or write NAME==VERSION",
+    ),
+    **dict.fromkeys(("-c", "--constraint"), "write the versions themselves: NAME==VERSION"),
+}
+"""Options of pip's lists, and what is written instead."""
+CONTINUED = "\\"
 _FRAGMENT_HASH = re.compile(r"^sha256=([0-9a-f]{64})$")
 
 
@@ -91,21 +108,23 @@ def read_python_inputs(file: Path, *, python: str) -> PythonInputs:
     Raises:
         EnvError: a list is missing or includes itself, a line is no requirement, or a package is asked for twice.
     """
-    packages = list(_read(file, ()))
+    problems = Problems(file)
+    packages = list(_read(file, (), problems))
     seen: dict[str, WantedPackage] = {}
     for package in packages:
         other = seen.setdefault(f"{package.name};{package.requirement.marker}", package)
         if other is not package:
-            raise _refuse(package.where, f"{package.name} is asked for twice: {other.where} has it too")
+            problems.add(f"{package.where}:", f"{package.name} is asked for twice: {other.where} has it too")
+    problems.check()
     return PythonInputs(file=file, python=python, packages=tuple(packages))
 
 
-def _read(file: Path, above: tuple[Path, ...]) -> Iterator[WantedPackage]:
+def _read(file: Path, above: tuple[Path, ...], problems: Problems) -> Iterator[WantedPackage]:
     file = file.resolve()
     if file in above:
         raise _refuse(str(above[-1]), f"includes {file}, which includes it")
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        text = read_text(file)
     except UnicodeDecodeError as error:
         raise _refuse(str(file), f"byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8") from error
     except OSError as error:
@@ -113,40 +132,65 @@ def _read(file: Path, above: tuple[Path, ...]) -> Iterator[WantedPackage]:
         raise EnvError(
             f"the list {file}{by} cannot be read: {error.strerror}", hint=f"git checkout -- {file}"
         ) from error
-    for number, raw in enumerate(lines, start=1):
-        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+    for number, line in _lines(text):
         include = _INCLUDE.match(line)
         if include:
-            yield from _read(file.parent / include[1], (*above, file))
-        elif line:
+            yield from _read(file.parent / include[1], (*above, file), problems)
+            continue
+        try:
             yield _parse(line, f"{file}:{number}")
+        except SpellingError as error:
+            problems.add(f"{file}:{number}:", str(error))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) without comments and hashes; lines that end in a backslash are one with the next."""
+    begun, parts = 0, list[str]()
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+        begun = begun or number
+        parts.append(line.removesuffix(CONTINUED).strip())
+        if line.endswith(CONTINUED):
+            continue
+        whole = _HASH.sub("", " ".join(parts)).strip()
+        if whole:
+            yield begun, whole
+        begun, parts = 0, []
 
 
 def _parse(line: str, where: str) -> WantedPackage:
+    """Read one requirement. Raises SpellingError, which says what is to be written instead."""
     if line.startswith("-"):
-        raise _refuse(where, f"{line.split()[0]!r} is not allowed here: only requirements and -r FILE are")
+        option = re.split(r"[ =]", line, maxsplit=1)[0]
+        raise SpellingError(
+            f"{option!r} is not allowed here: {_OPTIONS.get(option, 'only requirements and -r FILE are')}"
+        )
+    if re.match(r"^(git|hg|svn|bzr)\+|^(https?|file)://", line):
+        raise SpellingError(f"{line!r} has no name; write NAME @ https://….whl, or NAME==VERSION")
     try:
         requirement = Requirement(line)
     except InvalidRequirement as error:
-        raise _refuse(where, f"{line!r} is not a requirement: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise SpellingError(f"{line!r} is not a requirement: {reason}") from error
     if requirement.url is None:
         return WantedPackage(requirement=requirement, where=where)
-    url, sha256 = _split_url(requirement.url, where)
+    url, sha256 = _split_url(requirement.url, requirement.name)
     requirement.url = url
     return WantedPackage(requirement=requirement, where=where, url=url, sha256=sha256)
 
 
-def _split_url(text: str, where: str) -> tuple[str, str | None]:
+def _split_url(text: str, name: str) -> tuple[str, str | None]:
     """The address of a wheel and the sha256 that its fragment gives, if any."""
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.path.endswith(".whl"):
-        raise _refuse(where, f"{text} is not the https address of a .whl file")
+        instead = f"{name}==VERSION" if parts.scheme in ("file", "") else f"{name} @ https://….whl, or {name}==VERSION"
+        raise SpellingError(f"{text} is not the https address of a .whl file; write {instead}")
     given = _FRAGMENT_HASH.match(parts.fragment)
     if parts.fragment and not given:
-        raise _refuse(where, f"#{parts.fragment} is not #sha256= and 64 hexadecimal digits")
+        raise SpellingError(f"#{parts.fragment} is not #sha256= and 64 hexadecimal digits")
     return parts._replace(fragment="").geturl(), given[1] if given else None
 
 
 def _refuse(where: str, reason: str) -> EnvError:
     file = where.split(":", 1)[0]
-    return EnvError(f"{where}: {reason}", hint=f"mend {file}, then: admlops env lock MODEL")
+    return EnvError(f"{where}: {reason}", hint=f"change {file} so, then: admlops env lock MODEL")

@@ -6,7 +6,6 @@ a package, so that every machine installs the same bytes; for others uv's univer
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import tomllib
@@ -21,9 +20,10 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 
 from admlops.core.errors import EnvError
-from admlops.core.processes import run
+from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
-from admlops.environments.install.venv import find_uv
+from admlops.doctor import diagnose
+from admlops.environments.install.uv import run_uv
 from admlops.environments.locking.python_inputs import PythonInputs, WantedPackage
 from admlops.environments.locking.solve import GLIBC
 from admlops.environments.spec.requirements import UNKNOWN_HASH, read_lock
@@ -31,6 +31,7 @@ from admlops.environments.spec.requirements import UNKNOWN_HASH, read_lock
 TIMEOUT_S = 600.0
 UV_PLATFORM = f"x86_64-manylinux_{GLIBC.replace('.', '_')}"
 DIGEST_LINE = "# inputs: sha256:"
+BACKSLASH = " \\"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class LockedFile:
     is_source: bool = False
 
 
-def lock_python(inputs: PythonInputs, lock: Path, *, command: str, needs_closed: bool) -> int:
+def lock_python(inputs: PythonInputs, lock: Path, *, layout: Layout, command: str, needs_closed: bool) -> int:
     """Write `lock` from `inputs`; `command` is what its first line names. Returns the number of packages.
 
     Raises:
@@ -59,10 +60,11 @@ def lock_python(inputs: PythonInputs, lock: Path, *, command: str, needs_closed:
             hint=f"write {open_line.name}==VERSION, and what it needs, in {open_line.where.split(':')[0]}",
         )
     if inputs.python_minor is None:
-        body = _compile(inputs, ["--universal", "--python-version", inputs.lowest_python], lock)
+        options = ["--universal", "--python-version", inputs.lowest_python]
+        body = _compile(inputs, _wanted(inputs), options, lock, layout)
         scope = f"Python {inputs.python}, any platform"
     else:
-        files = [*_named_by_url(inputs.packages), *_select(inputs, lock)]
+        files = [*_named_by_url(inputs.packages), *_select(inputs, lock, layout)]
         body = "".join(_spell(file) for file in sorted(files, key=lambda file: file.name))
         scope = f"Python {inputs.python_minor}, linux-64"
     text = f"# {inputs.file.name} locked for {scope} by: {command}\n{DIGEST_LINE}{inputs.digest}\n{body}"
@@ -100,30 +102,28 @@ def _named_by_url(packages: Sequence[WantedPackage]) -> Iterator[LockedFile]:
             yield LockedFile(name=package.name, version=str(version), sha256=package.sha256, url=package.url)
 
 
-def _select(inputs: PythonInputs, lock: Path) -> Iterator[LockedFile]:
+def _select(inputs: PythonInputs, lock: Path, layout: Layout) -> Iterator[LockedFile]:
     """One file for each package that the index has: the wheel that fits best, else the source distribution."""
     if all(package.url for package in inputs.packages):
         return
-    options = [
-        "--format",
-        "pylock.toml",
-        "--python-version",
-        str(inputs.python_minor),
-        "--python-platform",
-        UV_PLATFORM,
-    ]
-    found = tomllib.loads(_compile(inputs, options, lock))
+    options = ["--python-version", str(inputs.python_minor), "--python-platform", UV_PLATFORM]
+    wanted = _wanted(inputs)
+    if not inputs.closed:
+        # Two steps, because uv keeps the versions of an old lock only where it is to write the same format.
+        resolved = _compile(inputs, wanted, options, lock, layout)
+        wanted = "".join(f"{line.removesuffix(BACKSLASH)}\n" for line in resolved.splitlines() if line[:1].strip())
+    found = tomllib.loads(_compile(inputs, wanted, [*options, "--format", "pylock.toml", "--no-deps"], None, layout))
     tags = _tags(str(inputs.python_minor))
-    pinned = {package.name: package.exact_version for package in inputs.packages}
+    pins = {package.name: package.exact_version for package in inputs.packages}
     for package in found["packages"]:
         name, version = canonicalize_name(package["name"]), str(package["version"])
-        wanted = pinned.get(name)
-        if wanted is not None and Version(wanted) != Version(version):
+        pin = pins.get(name)
+        if pin is not None and Version(pin) != Version(version):
             raise EnvError(
-                f"for {name}=={wanted} the index gave {version}: a local build, which no other machine has",
+                f"for {name}=={pin} the index gave {version}: a local build, which no other machine has",
                 hint="unset UV_FIND_LINKS UV_INDEX   # then run the command again",
             )
-        yield _best_file(package, name, wanted or version, tags)
+        yield _best_file(package, name, pin or version, tags)
 
 
 def _best_file(package: dict[str, Any], name: str, version: str, tags: dict[Tag, int]) -> LockedFile:
@@ -161,33 +161,40 @@ def _tags(python_minor: str) -> dict[Tag, int]:
     return {tag: rank for rank, tag in reversed(list(enumerate(ordered)))}
 
 
-def _compile(inputs: PythonInputs, options: Sequence[str], lock: Path) -> str:
-    """What `uv pip compile` writes for all packages that the index has to give."""
-    wanted = "".join(f"{package.requirement}\n" for package in inputs.packages if not package.url)
+def _wanted(inputs: PythonInputs) -> str:
+    """Spell the packages that the index has to give as a list."""
+    return "".join(f"{package.requirement}\n" for package in inputs.packages if not package.url)
+
+
+def _compile(inputs: PythonInputs, wanted: str, options: Sequence[str], lock: Path | None, layout: Layout) -> str:
+    """Let uv compile a list; it keeps the versions of `lock`, a requirements.txt, where they still answer."""
     fixed = ["--quiet", "--no-header", "--no-annotate", "--no-emit-index-url", "--generate-hashes"]
-    if inputs.closed:
+    if inputs.closed and "--no-deps" not in options:
         fixed.append("--no-deps")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="admlops-lock-") as name:
         folder = Path(name)
         (folder / "requirements.in").write_text(wanted)
         output = folder / ("pylock.toml" if "pylock.toml" in options else "requirements.txt")
-        if not inputs.closed and lock.is_file():
-            shutil.copyfile(lock, output)  # uv keeps the versions that are locked already where they still answer
-        command: list[str | Path] = [
-            find_uv(),
-            "pip",
-            "compile",
-            *fixed,
-            *options,
-            "requirements.in",
-            "--output-file",
-            output.name,
-        ]
-        settings = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
-        completed = run(command, timeout_s=TIMEOUT_S, variables=settings, cwd=folder)
+        if not inputs.closed and lock is not None and lock.is_file():
+            shutil.copyfile(lock, output)
+        command = ["pip", "compile", *fixed, *options, "requirements.in", "--output-file", output.name]
+        completed = run_uv(command, layout=layout, timeout_s=TIMEOUT_S, cwd=folder)
         if completed.returncode:
-            raise EnvError(
-                f"{inputs.file} could not be locked:\n{completed.stderr.strip()}",
-                hint="see uv's own words above; if the index was not reached, run the command again",
-            )
+            raise _explain(inputs, completed.stderr.strip())
         return output.read_text(encoding="utf-8")
+
+
+def _explain(inputs: PythonInputs, said: str) -> EnvError:
+    local = [package for package in inputs.packages if "+" in (package.exact_version or "")]
+    if local:
+        names = ", ".join(str(package.requirement) for package in local)
+        return EnvError(
+            f"{inputs.file} could not be locked: local versions such as {names} are in no package index\n{said}",
+            hint=f"write the address of the wheel: {local[0].name} @ https://….whl, then: admlops env lock MODEL",
+        )
+    known = diagnose(said, phases=["install"])
+    if known is not None:
+        return EnvError(f"{inputs.file} could not be locked: {known.cause}\n{said}", hint=known.hint)
+    return EnvError(
+        f"{inputs.file} could not be locked:\n{said}", hint=f"change {inputs.file} as uv's own words above ask"
+    )

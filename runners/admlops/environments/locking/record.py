@@ -6,18 +6,18 @@ lock is marked as confirmed. Wheels that are named by their address get the sha2
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from admlops.core.errors import EnvError
-from admlops.core.storage import file_sha256, write_atomically
+from admlops.core.storage import file_sha256
 from admlops.core.types import ProgressWatch, Say, unwatched
-from admlops.environments.install.venv import fetch_wheel, learn_hashes
-from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
+from admlops.downloads import download
+from admlops.environments.install.conda.archives import fetch_archives
+from admlops.environments.install.python_packages import fetch_wheel, wheel_name, wheel_path
 from admlops.environments.locking.variant_locks import VariantLocks
-from admlops.environments.spec.requirements import UNKNOWN_HASH, read_lock
+from admlops.environments.spec.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
+from admlops.environments.spec.requirements import read_lock, write_hashes
 
 STALL_TIMEOUT_S = 60.0
 ATTEMPTS = 5
@@ -39,8 +39,6 @@ def record_locks(locks: VariantLocks, *, cache: Path, say: Say, progress: Progre
 
 
 def _record_conda(path: Path, *, cache: Path, say: Say, progress: ProgressWatch) -> list[str]:
-    from admlops.environments.install.conda.archives import fetch_archives
-
     lock = read_conda_lock(path)
     archives = fetch_archives(
         lock.packages, cache=cache, say=say, progress=progress, stall_timeout_s=STALL_TIMEOUT_S, attempts=ATTEMPTS
@@ -83,17 +81,21 @@ def _record_wheels(lock: Path, *, cache: Path, say: Say) -> list[str]:
     return [f"{lock}: sha256 of {name}" for name in sorted(learn_hashes(lock, cache=cache, say=say))]
 
 
-def write_hashes(lock: Path, sha256_by_name: Mapping[str, str]) -> None:
-    """Put hashes in the place of unknown ones.
+def learn_hashes(lock: Path, *, cache: Path, say: Say) -> dict[str, str]:
+    """Fetch the wheels of a lock whose hashes nobody has recorded, and write them down in it: name → sha256.
 
     Raises:
-        EnvError: the lock has no unknown hash for one of the names.
+        DownloadError: one cannot be had; the lock is as before.
     """
-    text = lock.read_text(encoding="utf-8")
-    for name, sha256 in sha256_by_name.items():
-        pattern = rf"(?m)^({re.escape(name)} @ \S+ \\\n\s+--hash=sha256:){UNKNOWN_HASH}$"
-        text, count = re.subn(pattern, rf"\g<1>{sha256}", text)
-        if count != 1:
-            raise EnvError(f"{lock} has no unknown hash for {name}", hint=f"git diff {lock}")
-    if sha256_by_name:
-        write_atomically(lock, text.encode())
+    found = {}
+    for package in read_lock(lock):
+        if package.url is None or not package.hash_unknown:
+            continue
+        say(f"fetching {package.url}")
+        fetched = download(package.url, cache / "wheels" / "unknown" / wheel_name(package), say=say)
+        target = wheel_path(package, cache, fetched.sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fetched.path.replace(target)
+        found[package.name] = fetched.sha256
+    write_hashes(lock, found)
+    return found

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import Completed, run
-from admlops.environments.locking.conda_lock import CANONICAL_HOST, CondaPackage
-from admlops.environments.locking.specification import PLATFORM, Specification
+from admlops.environments.locking.conda_inputs import PLATFORM, CondaInputs
+from admlops.environments.spec.conda_lock import CANONICAL_HOST, CondaPackage
 
 GLIBC = "2.35"
 """The C library that locks are made for, Ubuntu 22.04's; `virtual-packages.yml` says the same to conda."""
@@ -25,7 +25,7 @@ UNSOLVABLE = 3
 """The exit status of the solver's process when no set of packages answers the request."""
 
 
-def solve(specification: Specification, *, index: str | None = None) -> tuple[CondaPackage, ...]:
+def solve(specification: CondaInputs, *, index: str | None = None) -> tuple[CondaPackage, ...]:
     """Packages that answer a specification, dependencies before those that need them.
 
     `index` is a folder or an address below which each channel lies under its name; without it, the mirror that
@@ -65,9 +65,7 @@ def _source(channel: str, index: str | None) -> str:
     return f"{folder.as_uri()}/"
 
 
-def _read_answer(
-    completed: Completed, specification: Specification, sources: dict[str, str]
-) -> list[dict[str, object]]:
+def _read_answer(completed: Completed, specification: CondaInputs, sources: dict[str, str]) -> list[dict[str, object]]:
     said = completed.stderr.strip()
     if completed.returncode == 0:
         records: list[dict[str, object]] = json.loads(completed.stdout)

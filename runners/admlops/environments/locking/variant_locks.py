@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
-from admlops.environments.locking.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
+from admlops.environments.locking.conda_inputs import PLATFORM, CondaInputs, read_conda_inputs
 from admlops.environments.locking.python_inputs import PythonInputs, read_python_inputs
 from admlops.environments.locking.python_lock import lock_python
 from admlops.environments.locking.solve import solve
-from admlops.environments.locking.specification import PLATFORM, Specification, read_specification
+from admlops.environments.spec.conda_lock import CondaLock, CondaPackage, read_conda_lock, write_conda_lock
+from admlops.environments.spec.torch_sources import explain_uncompiled
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
@@ -26,6 +27,7 @@ Part = Literal["conda", "python"]
 class VariantLocks:
     """One variant's files. `python_locks` are the locks by their inputs, `requirements.in` first."""
 
+    layout: Layout
     model: str
     variant: str
     python: str
@@ -42,14 +44,24 @@ class VariantLocks:
     def environment_yml(self) -> Path | None:
         return None if self.conda_lock is None else self.conda_lock.with_name("environment.yml")
 
-    def read_specification(self) -> Specification | None:
+    def read_conda_inputs(self) -> CondaInputs | None:
         """What the variant asks of conda, or None if it asks nothing. Raises EnvError for a wrong file."""
         file = self.environment_yml
-        return None if file is None else read_specification(file, self.virtual_packages)
+        return None if file is None else read_conda_inputs(file, self.virtual_packages)
 
     def read_inputs(self, file: Path) -> PythonInputs:
         """What one of its lists asks of Python. Raises EnvError for a wrong file."""
         return read_python_inputs(file, python=self.python)
+
+
+def inputs_of(model: Model, variant: str) -> Path:
+    """Name the `requirements.in` of a model's variant. Raises EnvError if the model has no such variant."""
+    if variant not in model.variants:
+        raise EnvError(
+            f"{model.name} has no variant {variant!r}; it has {', '.join(model.variants)}",
+            hint=f"admlops models show {model.name}",
+        )
+    return (model.folder / model.variants[variant].requirements).with_suffix(".in")
 
 
 def locks_of(layout: Layout, model: Model, variant: str) -> VariantLocks:
@@ -58,17 +70,14 @@ def locks_of(layout: Layout, model: Model, variant: str) -> VariantLocks:
     Raises:
         EnvError: the model has no such variant, or the variant has no `requirements.in`.
     """
-    if variant not in model.variants:
-        raise EnvError(
-            f"{model.name} has no variant {variant!r}; it has {', '.join(model.variants)}",
-            hint=f"admlops models show {model.name}",
-        )
+    first = inputs_of(model, variant)
     pins = model.variants[variant]
     main = model.folder / pins.requirements
-    inputs = [main.with_suffix(".in"), *(main.with_name(f"requirements-{device}.in") for device in pins.devices)]
+    inputs = [first, *(main.with_name(f"requirements-{device}.in") for device in pins.devices)]
     if not inputs[0].is_file():
         raise EnvError(f"{inputs[0]} does not exist: it is what {main.name} is made from", hint=f"write {inputs[0]}")
     return VariantLocks(
+        layout=layout,
         model=model.name,
         variant=variant,
         python=pins.python,
@@ -88,19 +97,29 @@ def make_locks(
         EnvError: an input is wrong, or an index cannot be read or has nothing that answers.
     """
     made = {}
-    specification = locks.read_specification()
+    specification = locks.read_conda_inputs()
     if "conda" in parts and locks.conda_lock is not None and specification is not None:
         made[locks.conda_lock] = _lock_conda(locks.conda_lock, specification, index)
         say(f"{locks.conda_lock}: {made[locks.conda_lock]} packages")
     for file, lock in locks.python_locks.items() if "python" in parts else ():
         command = f"admlops env lock {locks.model} --variant {locks.variant}"
         needs_closed = bool(locks.compiled)
-        made[lock] = lock_python(locks.read_inputs(file), lock, command=command, needs_closed=needs_closed)
+        _check_torch_sources(locks, file)
+        made[lock] = lock_python(
+            locks.read_inputs(file), lock, layout=locks.layout, command=command, needs_closed=needs_closed
+        )
         say(f"{lock}: {made[lock]} packages")
     return made
 
 
-def _lock_conda(path: Path, specification: Specification, index: str | None) -> int:
+def _check_torch_sources(locks: VariantLocks, file: Path) -> None:
+    reason = explain_uncompiled(locks.read_inputs(file).packages, locks.compiled)
+    if reason is not None:
+        command = f"admlops env lock {locks.model} --variant {locks.variant}"
+        raise EnvError(f"{file}: {reason}", hint=f"{command}   # after that")
+
+
+def _lock_conda(path: Path, specification: CondaInputs, index: str | None) -> int:
     before = _known(path)
     packages = tuple(_keep_what_was_recorded(package, before) for package in solve(specification, index=index))
     confirmed = {package.url for package in before.packages} if before and before.confirmed else set()

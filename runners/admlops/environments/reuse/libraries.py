@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.core.storage import explain_os_error
-from admlops.environments.integrity.file_manifest import Entry, hash_file
+from admlops.environments.integrity.hashing import count_threads, hash_file
+from admlops.environments.integrity.manifest import Entry
 
 LIBRARY = re.compile(r"\.(so(\.[0-9]+)*|a)$")
 SMALLEST_BYTES = 64 << 10
 """Of smaller ones there are many and they weigh little."""
-ASIDE = ".shared"
+BESIDE = ".shared"
 
 
 def is_library(path: str, size_bytes: int) -> bool:
@@ -59,14 +60,14 @@ class Libraries:
     def share(self, prefix: Path, entries: Iterable[Entry]) -> int:
         """Take in the libraries of a finished environment, or replace them by those that are there [bytes saved].
 
-        `entries` are its contents, hashed just now.
+        `entries` are those of its manifest, hashed just now.
 
         Raises:
             StorageError: a library cannot be replaced.
         """
         found = [entry for entry in entries if entry.kind == "file" and is_library(entry.path, entry.size_bytes)]
         try:
-            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            with ThreadPoolExecutor(count_threads()) as pool:
                 return sum(pool.map(lambda entry: self._share_one(f"{prefix}/{entry.path}", entry), found))
         except OSError as error:
             raise explain_os_error(error, prefix) from error
@@ -103,7 +104,7 @@ class Libraries:
         with suppress(FileNotFoundError):
             if kept.samefile(path):
                 return 0
-        beside = f"{path}{ASIDE}"
+        beside = f"{path}{BESIDE}"
         if not self.give(entry.content, entry.mode, beside):
             self.take(path, entry.content, entry.mode)
             return 0

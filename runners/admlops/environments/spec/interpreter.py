@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.core.errors import EnvError
+from admlops.core.paths import home_folder
 
 MINOR_VERSIONS = range(15, 7, -1)
 QUERY = (
@@ -30,7 +31,7 @@ class Interpreter:
 
 @functools.cache
 def find_interpreter(specifier: str) -> Interpreter:
-    """The first interpreter whose version meets a PEP 440 specifier: the host's own, then PATH, then pyenv's.
+    """Find the first interpreter whose version meets a PEP 440 specifier: the host's own, then PATH, then pyenv's.
 
     Raises:
         EnvError: there is none; the message lists those that were seen.
@@ -59,7 +60,7 @@ def _candidates() -> Iterator[Path]:
         found = shutil.which(f"python3.{minor}")
         if found:
             yield Path(found)
-    for root in (Path.home() / ".pyenv" / "versions", Path.home() / ".local" / "share" / "uv" / "python"):
+    for root in (home_folder() / ".pyenv" / "versions", home_folder() / ".local" / "share" / "uv" / "python"):
         yield from sorted(root.glob("*/bin/python3"), reverse=True)
 
 

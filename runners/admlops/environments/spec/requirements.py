@@ -16,6 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from admlops.core.errors import EnvError
+from admlops.core.storage import write_atomically
 
 UNKNOWN_HASH = "unknown"
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})(?=\s|$)")
@@ -64,6 +65,22 @@ def read_lock(path: Path) -> list[LockedPackage]:
     except OSError as error:
         raise EnvError(f"the lock {path} cannot be read: {error.strerror}", hint=f"git checkout -- {path}") from error
     return [_parse(entry, f"{path}:{number}") for number, entry in _entries(text)]
+
+
+def write_hashes(lock: Path, sha256_by_name: Mapping[str, str]) -> None:
+    """Put hashes in the place of unknown ones.
+
+    Raises:
+        EnvError: the lock has no unknown hash for one of the names.
+    """
+    text = lock.read_text(encoding="utf-8")
+    for name, sha256 in sha256_by_name.items():
+        pattern = rf"(?m)^({re.escape(name)} @ \S+ \\\n\s+--hash=sha256:){UNKNOWN_HASH}$"
+        text, count = re.subn(pattern, rf"\g<1>{sha256}", text)
+        if count != 1:
+            raise EnvError(f"{lock} has no unknown hash for {name}", hint=f"git diff {lock}")
+    if sha256_by_name:
+        write_atomically(lock, text.encode())
 
 
 def _entries(text: str) -> list[tuple[int, str]]:

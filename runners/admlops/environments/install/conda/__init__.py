@@ -3,13 +3,5 @@
 The cache holds archives, nothing unpacked: an archive is one file whose hash is in the lock and is checked each time
 it is used, so that nothing that was edited, cut short or swapped in the cache ever reaches a prefix. `child` unpacks
 inside the prefix, with py-rattler and without a network, and links from there; what was unpacked then goes, so that the
-prefix shares no file with anything.
+prefix shares no file with anything. Begin with `installer`.
 """
-
-from __future__ import annotations
-
-from admlops.environments.install.conda.archives import not_cached
-from admlops.environments.install.conda.install import install_conda
-from admlops.environments.install.conda.mirror import channels_answer, mirrored
-
-__all__ = ["channels_answer", "install_conda", "mirrored", "not_cached"]

@@ -16,7 +16,7 @@ from admlops.downloads import download
 from admlops.environments.install.conda.mirror import mirrored
 
 if TYPE_CHECKING:
-    from admlops.environments.locking.conda_lock import CondaPackage
+    from admlops.environments.spec.conda_lock import CondaPackage
 
 DOWNLOADS_AT_ONCE = 8
 READ_BYTES = 1 << 20

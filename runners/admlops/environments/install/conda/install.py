@@ -25,7 +25,7 @@ from admlops.environments.install.conda.archives import check_hashes, fetch_arch
 from admlops.environments.install.conda.records import channel_url, check_clashes, differing, finish_records
 
 if TYPE_CHECKING:
-    from admlops.environments.locking.conda_lock import CondaPackage
+    from admlops.environments.spec.conda_lock import CondaPackage
 
 UNPACKED = ".unpacked"
 """The folder in a prefix that packages are unpacked into; on the same disk, so that linking from it copies nothing."""

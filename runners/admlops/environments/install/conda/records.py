@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from admlops.core.errors import EnvError
 
 if TYPE_CHECKING:
-    from admlops.environments.locking.conda_lock import CondaPackage
+    from admlops.environments.spec.conda_lock import CondaPackage
 
 _HARMLESS = re.compile(
     r"^((share/)?(doc|man|info|licenses?)/|[^/]*(LICEN[SC]E|NOTICE|README|EULA)[^/]*$)", re.IGNORECASE

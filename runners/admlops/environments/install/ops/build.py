@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
+from admlops.environments.install.installer import Compilers
 from admlops.environments.install.ops.compile import Builder, CompileWatch
 from admlops.environments.install.ops.describe import Described, describe_environment
 from admlops.environments.install.ops.key import WheelKey, torch_arch_list
@@ -18,28 +19,27 @@ from admlops.environments.install.ops.patches import patches_digest, select_patc
 from admlops.environments.install.ops.source import fetch_source, source_sha256, unpack_source
 from admlops.environments.install.ops.toolchain import Toolchain, closed_path, find_toolchain, index_settings
 from admlops.environments.install.ops.wheel import ensure_wheel
-from admlops.environments.prefix import Backend
+from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.environments.spec.requirements import LockedPackage, read_lock
-from admlops.environments.spec.specification import Recipe
 
 TOOLKIT_HEADERS = ("cuda_runtime.h", "cusparse.h", "cublas_v2.h", "cusolverDn.h")
 """What torch's own CUDA headers include."""
 
 
 def build_ops(
-    recipe: Recipe,
+    spec: EnvironmentSpec,
     *,
     prefix: Path,
     python: Path,
     variables: Mapping[str, str | None],
-    backend: Backend,
+    compilers: Compilers,
     device: str | None,
     layout: Layout,
     say: Say,
     jobs: int | None = None,
     progress: CompileWatch | None = None,
 ) -> list[Path]:
-    """The wheels of `recipe.compiled`, in that order, from `layout.wheels`, built where they are not there yet.
+    """The wheels of `spec.compiled`, in that order, from `layout.wheels`, built where they are not there yet.
 
     The environment must hold what its lock says but for these packages: torch, pip, setuptools, wheel and ninja are
     its own. `progress` gets (package, objects done, objects in all); without it `say` tells now and then.
@@ -48,11 +48,11 @@ def build_ops(
         EnvError: the lock does not name a package, the toolchain is not whole, or a build failed; says why.
         StorageError: a folder cannot be written.
     """
-    if not recipe.compiled:
+    if not spec.compiled:
         return []
     if device not in ("cpu", "cuda"):
         raise EnvError(
-            f"{recipe.name} has compiled operations, which differ by device, and no device was chosen",
+            f"{spec.name} has compiled operations, which differ by device, and no device was chosen",
             hint="admlops env install MODEL --device cuda   # or cpu",
         )
     described = describe_environment(python, variables)
@@ -60,22 +60,22 @@ def build_ops(
         raise EnvError(
             f"{prefix} has no torch, which its operations are compiled against", hint="admlops env repair MODEL"
         )
-    packages = find_compiled(recipe, described)
-    toolchain = find_toolchain(prefix, backend, device, variables=variables, includes=(described.include.resolve(),))
-    options = build_options(recipe, device=device, toolchain=toolchain, described=described)
+    packages = find_compiled(spec, described)
+    toolchain = find_toolchain(prefix, compilers, device, variables=variables, includes=(described.include.resolve(),))
+    options = build_options(spec, device=device, toolchain=toolchain, described=described)
     wheels = []
     for package in packages:
-        patches = select_patches(recipe.patches, package.name)
-        key = make_key(package, recipe, described=described, toolchain=toolchain, patches=patches)
+        patches = select_patches(spec.patches, package.name)
+        key = make_key(package, spec, described=described, toolchain=toolchain, patches=patches)
         builder = Builder(
             python=python,
             prefix=prefix,
-            backend=backend,
+            compilers=compilers,
             device=device,
             toolchain=toolchain,
             wheels=layout.wheels,
             scratch=layout.environments,
-            get_source=partial(_get_source, package, python, prefix, backend, toolchain),
+            get_source=partial(_get_source, package, python, prefix, compilers, toolchain),
             patches=patches,
             options=options,
             say=say,
@@ -86,20 +86,20 @@ def build_ops(
     return wheels
 
 
-def find_compiled(recipe: Recipe, described: Described) -> list[LockedPackage]:
+def find_compiled(spec: EnvironmentSpec, described: Described) -> list[LockedPackage]:
     """The lock's entries of the packages to compile. Raises EnvError for one that it does not have."""
     locked = {
         package.name: package
-        for path in recipe.requirements
+        for path in spec.requirements
         for package in read_lock(path)
         if package.applies_to(described.markers)
     }
-    wanted = [canonicalize_name(name) for name in recipe.compiled]
+    wanted = [canonicalize_name(name) for name in spec.compiled]
     for name in wanted:
         if name not in locked:
             raise EnvError(
-                f"{recipe.name} is to compile {name}, which none of its locks names: "
-                f"{', '.join(str(path) for path in recipe.requirements)}",
+                f"{spec.name} is to compile {name}, which none of its locks names: "
+                f"{', '.join(str(path) for path in spec.requirements)}",
                 hint="git checkout -- envs   # or: admlops env lock MODEL",
             )
     return [locked[name] for name in wanted]
@@ -107,7 +107,7 @@ def find_compiled(recipe: Recipe, described: Described) -> list[LockedPackage]:
 
 def make_key(
     package: LockedPackage,
-    recipe: Recipe,
+    spec: EnvironmentSpec,
     *,
     described: Described,
     toolchain: Toolchain,
@@ -121,14 +121,14 @@ def make_key(
         patches=patches_digest(patches),
         torch=described.torch or "",
         cuda=toolchain.cuda or "cpu",
-        arch=torch_arch_list(recipe.arch) if toolchain.cuda else (),
+        arch=torch_arch_list(spec.arch) if toolchain.cuda else (),
         python=described.abi,
         compiler=toolchain.compiler,
         libc=toolchain.libc,
     )
 
 
-def build_options(recipe: Recipe, *, device: str, toolchain: Toolchain, described: Described) -> dict[str, str]:
+def build_options(spec: EnvironmentSpec, *, device: str, toolchain: Toolchain, described: Described) -> dict[str, str]:
     """The variables that setup.py files of extensions for torch read.
 
     Raises:
@@ -141,22 +141,22 @@ def build_options(recipe: Recipe, *, device: str, toolchain: Toolchain, describe
         return {**options, "MMCV_WITH_OPS": "1", "FORCE_CUDA": "0", "CUDA_VISIBLE_DEVICES": ""}
     if described.cuda is None or toolchain.cuda is None or _major(described.cuda) != _major(toolchain.cuda):
         raise EnvError(
-            f"{recipe.name}: torch {described.torch} is built for CUDA {described.cuda or 'none'}, nvcc is of CUDA "
+            f"{spec.name}: torch {described.torch} is built for CUDA {described.cuda or 'none'}, nvcc is of CUDA "
             f"{toolchain.cuda}: they must be of one major release",
-            hint="admlops env install MODEL --backend conda   # brings the nvcc that its torch needs",
+            hint="admlops env install MODEL --installer conda   # brings the nvcc that its torch needs",
         )
     options |= {
         "MMCV_WITH_OPS": "1",
         "FORCE_CUDA": "1",
-        "TORCH_CUDA_ARCH_LIST": ";".join(torch_arch_list(recipe.arch)),
+        "TORCH_CUDA_ARCH_LIST": ";".join(torch_arch_list(spec.arch)),
     }
     wheels_includes = sorted(described.site_packages.glob("nvidia/*/include"))
     missing = _missing_headers(toolchain, wheels_includes)
     if missing:
         raise EnvError(
-            f"{recipe.name}: neither the CUDA toolkit at {toolchain.nvcc} nor the environment's packages have "
+            f"{spec.name}: neither the CUDA toolkit at {toolchain.nvcc} nor the environment's packages have "
             f"{', '.join(missing)}",
-            hint="admlops env install MODEL --backend conda   # brings a whole toolkit",
+            hint="admlops env install MODEL --installer conda   # brings a whole toolkit",
         )
     # nvcc finds its own headers wherever they are; the C++ compiler is only told of `include`.
     targets = [folder for folder in _toolkit_folders(toolchain)[1:] if folder.is_dir()]
@@ -176,11 +176,11 @@ def _toolkit_folders(toolchain: Toolchain) -> list[Path]:
 
 
 def _get_source(
-    package: LockedPackage, python: Path, prefix: Path, backend: Backend, toolchain: Toolchain, scratch: Path
+    package: LockedPackage, python: Path, prefix: Path, compilers: Compilers, toolchain: Toolchain, scratch: Path
 ) -> Path:
     fetching = scratch / "fetch"
     fetching.mkdir()
-    path = closed_path(prefix, backend, fetching)
+    path = closed_path(prefix, compilers, fetching)
     variables = {**toolchain.variables, **index_settings(), "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     return unpack_source(fetch_source(package, fetching, python=python, variables=variables), scratch)
 

@@ -13,12 +13,12 @@ from admlops.core.errors import EnvError
 from admlops.core.processes import run
 from admlops.core.types import Say
 from admlops.doctor import Site, diagnose
+from admlops.environments.install.installer import Compilers
 from admlops.environments.install.ops.key import WheelKey
 from admlops.environments.install.ops.log import follow, read_tail
 from admlops.environments.install.ops.patches import apply_patches
 from admlops.environments.install.ops.toolchain import Toolchain, closed_path
 from admlops.environments.install.ops.trace import check_trace, read_trace, tracing_variables
-from admlops.environments.prefix import Backend
 
 BUILD_TIMEOUT_S = 6 * 3600.0
 EXPECTED_MODULE = {"mmcv-full": "mmcv/_ext."}
@@ -27,10 +27,21 @@ RUN_INTO_LOG = """
 log=$1; shift; admlops=$PPID
 "$@" >>"$log" 2>&1 &
 build=$!
-(while kill -0 "$admlops" && kill -0 "$build"; do sleep 1; done; kill -0 "$build" && kill -KILL 0) >/dev/null 2>&1 &
+(
+  while kill -0 "$admlops" && kill -0 "$build"; do sleep 1; done
+  kill -0 "$build" || exit
+  read -r own < /proc/self/stat
+  set -- ${own##*) }; session=$4; own=${own%% *}
+  for stat in /proc/[0-9]*/stat; do
+    read -r line < "$stat" || continue
+    set -- ${line##*) }
+    [ "$4" != "$session" ] || [ "${line%% *}" = "$own" ] || kill -KILL "${line%% *}"
+  done
+) >/dev/null 2>&1 &
 wait "$build"
 """
-"""Runs a command with both its outputs in a log, in order. If admlops is killed, its whole process group is."""
+"""Runs a command with both its outputs in a log, in order. If admlops is killed, its whole session is: ninja gives each
+compiler a process group of its own."""
 
 CompileWatch = Callable[[str, int, int], None]
 GetSource = Callable[[Path], Path]
@@ -45,7 +56,7 @@ class Builder:
 
     python: Path
     prefix: Path
-    backend: Backend
+    compilers: Compilers
     device: str
     toolchain: Toolchain
     wheels: Path
@@ -71,7 +82,7 @@ def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, 
         **toolchain.variables,
         **builder.options,
         **tracing_variables(scratch),
-        "PATH": closed_path(builder.prefix, builder.backend, scratch),
+        "PATH": closed_path(builder.prefix, builder.compilers, scratch),
         "MAX_JOBS": str(jobs),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(_made(scratch / "tmp")),

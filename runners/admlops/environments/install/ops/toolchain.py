@@ -16,7 +16,7 @@ from pathlib import Path
 
 from admlops.core.errors import EnvError
 from admlops.core.processes import run
-from admlops.environments.prefix import Backend
+from admlops.environments.install.installer import Compilers
 
 SYSTEM_FOLDERS = (Path("/usr/bin"), Path("/bin"))
 CUDA_FOLDER = Path("/usr/local")
@@ -61,7 +61,12 @@ class Toolchain:
 
 
 def find_toolchain(
-    prefix: Path, backend: Backend, device: str, *, variables: Mapping[str, str | None], includes: tuple[Path, ...] = ()
+    prefix: Path,
+    compilers: Compilers,
+    device: str,
+    *,
+    variables: Mapping[str, str | None],
+    includes: tuple[Path, ...] = (),
 ) -> Toolchain:
     """The toolchain of an environment.
 
@@ -71,7 +76,7 @@ def find_toolchain(
     Raises:
         EnvError: there is no compiler, or no nvcc for device "cuda", or one is outside a conda environment's prefix.
     """
-    if backend == "conda":
+    if compilers == "prefix":
         cc, cxx = (_inside(prefix, variables.get(name), name) for name in ("CC", "CXX"))
         activation = {name: value for name, value in variables.items() if not name.startswith("PIP_")}
         programs: tuple[Path, ...] = (prefix,)
@@ -83,13 +88,13 @@ def find_toolchain(
         programs = (prefix, *SYSTEM_FOLDERS)
         allowed = (prefix, *includes)
         libc = _libc_version()
-    nvcc = _find_nvcc(prefix, backend) if device == "cuda" else None
+    nvcc = _find_nvcc(prefix, compilers) if device == "cuda" else None
     clean = {**closed_environment(), **activation}
     if nvcc is not None:
         home = nvcc.parent.parent
         clean |= {"CUDA_HOME": str(home), "CUDA_PATH": None}
         allowed, programs = (*allowed, home.resolve()), (*programs, home)
-    searched = () if backend == "conda" else _searched_folders(cxx)
+    searched = () if compilers == "prefix" else _searched_folders(cxx)
     return Toolchain(
         cc=cc,
         cxx=cxx,
@@ -117,12 +122,12 @@ def index_settings() -> dict[str, str | None]:
     return kept
 
 
-def closed_path(prefix: Path, backend: Backend, scratch: Path) -> str:
+def closed_path(prefix: Path, compilers: Compilers, scratch: Path) -> str:
     """The PATH of a build: the prefix, then the system's folders, of which a conda environment sees only utilities.
 
     `scratch` is an existing folder of the build's own, which gets the links.
     """
-    if backend != "conda":
+    if compilers != "prefix":
         return os.pathsep.join(map(str, (prefix / "bin", *SYSTEM_FOLDERS)))
     links = scratch / "utilities"
     links.mkdir()
@@ -159,13 +164,13 @@ def _system_program(*names: str) -> Path:
             return Path(found)
     raise EnvError(
         f"there is no {names[0]} in {folders}, and a virtual environment brings no compiler",
-        hint="apt-get install g++   # or: admlops env install MODEL --backend conda",
+        hint="apt-get install g++   # or: admlops env install MODEL --installer conda",
     )
 
 
-def _find_nvcc(prefix: Path, backend: Backend) -> Path:
+def _find_nvcc(prefix: Path, compilers: Compilers) -> Path:
     """The environment's own nvcc, or for a virtual environment that of the newest toolkit under /usr/local."""
-    if backend == "conda":
+    if compilers == "prefix":
         own = prefix / "bin" / "nvcc"
         return _inside(prefix, str(own) if own.exists() else None, "nvcc")
     homes = sorted(CUDA_FOLDER.glob("cuda-*.*"), key=_release_of, reverse=True)
@@ -174,7 +179,7 @@ def _find_nvcc(prefix: Path, backend: Backend) -> Path:
             return home / "bin" / "nvcc"
     raise EnvError(
         f"there is no nvcc in {CUDA_FOLDER}/cuda*/bin, and a virtual environment brings none",
-        hint="admlops env install MODEL --backend conda   # brings its own; or --device cpu",
+        hint="admlops env install MODEL --installer conda   # brings its own; or --device cpu",
     )
 
 

@@ -10,13 +10,10 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from admlops.core.errors import EnvError
+from admlops.core.file_lock import hold
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.environments.install.ops.compile import BUILD_TIMEOUT_S, Builder, compile_wheel
 from admlops.environments.install.ops.jobs import max_jobs
@@ -53,31 +50,11 @@ def find_wheel(wheels: Path, key: WheelKey) -> Path | None:
 def _build_once(key: WheelKey, builder: Builder) -> Path:
     try:
         builder.wheels.mkdir(parents=True, exist_ok=True)
-        with _only_builder(key, builder):
+        what = f"compiling {key.name} {key.version}"
+        with hold(builder.wheels / f".{key.folder}.lock", what=what, say=builder.say, timeout_s=LOCK_TIMEOUT_S):
             return find_wheel(builder.wheels, key) or _build(key, builder)
     except OSError as error:
         raise explain_os_error(error, builder.wheels / key.folder) from error
-
-
-@contextmanager
-def _only_builder(key: WheelKey, builder: Builder) -> Iterator[None]:
-    """Hold the lock of one wheel; say so when another process has it."""
-    lock = FileLock(builder.wheels / f".{key.folder}.lock")
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        builder.say(f"another process is compiling {key.name} {key.version}; waiting for it")
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as error:
-            raise EnvError(
-                f"another process has been compiling {key.folder} for over {LOCK_TIMEOUT_S / 3600:.0f} hours",
-                hint=f"see what holds it: fuser {lock.lock_file}",
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _build(key: WheelKey, builder: Builder) -> Path:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from admlops.environments.reuse.packs.manifest import Manifest, Pack, libraries_wanted, read_pack
+from admlops.environments.reuse.packs.manifest import (
+    COMPRESSED,
+    STORED,
+    Pack,
+    PackManifest,
+    libraries_wanted,
+    read_pack,
+)
 from admlops.environments.reuse.packs.packing import pack_environment, pack_path
 from admlops.environments.reuse.packs.unpacking import restore_from_pack, unpack
 
 __all__ = [
-    "Manifest",
+    "COMPRESSED",
+    "STORED",
     "Pack",
+    "PackManifest",
     "libraries_wanted",
     "pack_environment",
     "pack_path",

@@ -1,4 +1,4 @@
-"""Making a pack of a ready environment: one pass over its files, each hashed as it goes into the archive."""
+"""Packs a ready environment: one pass over its files, each hashed and held to the manifest as it is archived."""
 
 from __future__ import annotations
 
@@ -19,24 +19,34 @@ from blake3 import blake3
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Watch
-from admlops.environments.install.options import COMPRESSED, STORED
-from admlops.environments.integrity.file_manifest import (
-    BLOCK_BYTES,
+from admlops.environments.integrity.hashing import BLOCK_BYTES
+from admlops.environments.integrity.manifest import (
     SCHEMA,
     Entry,
     Interpreter,
     describe,
     interpreter_link,
-    walk,
+    read_manifest,
+    stays_inside,
 )
+from admlops.environments.integrity.records import is_fresh_bytecode
+from admlops.environments.integrity.walking import walk
 from admlops.environments.prefix import read_state
-from admlops.environments.reuse.packs.manifest import Manifest, Pack, archive_of, encode_manifest, manifest_of
+from admlops.environments.reuse.packs.manifest import (
+    COMPRESSED,
+    STORED,
+    Pack,
+    PackManifest,
+    archive_of,
+    encode_manifest,
+    manifest_of,
+)
 
 ABANDONED_S = 24 * 3600.0
 
 
 def pack_path(folder: Path, prefix: Path) -> Path:
-    """Where the pack of the environment at `prefix` lies in a folder of packs: the stored one if it is there."""
+    """Name the place of the pack of `prefix` in a folder of packs: the stored one if it is there."""
     stored = archive_of(folder, prefix.name, stored=True)
     return stored if stored.is_file() else archive_of(folder, prefix.name, stored=False)
 
@@ -47,7 +57,8 @@ def pack_environment(prefix: Path, folder: Path, *, level: int = COMPRESSED, on_
     `level` is zstd's, or STORED.
 
     Raises:
-        EnvError: the environment is not ready, or holds what no pack can hold: a socket, a link that leaves it.
+        EnvError: the environment is not ready, a file differs from its manifest, or it holds what no pack can hold: a
+            socket, a link that leaves it.
         StorageError: the disk is full or the folder cannot be written.
     """
     state = read_state(prefix)
@@ -62,7 +73,7 @@ def pack_environment(prefix: Path, folder: Path, *, level: int = COMPRESSED, on_
         for path in (archive, other, manifest_of(archive)):
             _remove_leftovers(path)
         entries, interpreter, size_bytes, archive_hash = _write_archive(prefix, temporary, level, on_progress)
-        manifest = Manifest(
+        manifest = PackManifest(
             schema=SCHEMA,
             name=state["name"],
             digest=state["digest"],
@@ -130,6 +141,8 @@ def _write_archive(
     prefix: Path, target: Path, level: int, on_progress: Watch | None
 ) -> tuple[list[Entry], Interpreter | None, int, str]:
     found = list(walk(prefix))
+    manifest = read_manifest(prefix)
+    listed = {} if manifest is None else {entry.path: entry for entry in manifest.entries}
     total = sum(status.st_size for _, status in found if stat.S_ISREG(status.st_mode))
     entries: list[Entry] = []
     interpreter: Interpreter | None = None
@@ -145,7 +158,7 @@ def _write_archive(
                 if outside is not None:
                     interpreter = outside
                     continue
-                entries.append(_add(tar, prefix, path, status))
+                entries.append(_add(tar, prefix, path, status, listed.get(path)))
                 done += entries[-1].size_bytes
                 if on_progress is not None:
                     on_progress(done, total)
@@ -161,18 +174,42 @@ def _compressed(file: _HashedFile, level: int) -> AbstractContextManager[Any]:
     return compressor.stream_writer(file, closefd=False)  # type: ignore[arg-type]
 
 
-def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result) -> Entry:
-    entry = describe(prefix, path, status)
+def _add(tar: tarfile.TarFile, prefix: Path, path: str, status: os.stat_result, listed: Entry | None) -> Entry:
+    entry = _describe(prefix, path, status)
     member = tarfile.TarInfo(path)
     member.mode, member.mtime = entry.mode, int(status.st_mtime)
-    if entry.kind != "file":
+    if entry.kind == "file":
+        entry = _add_file(tar, prefix, entry, member)
+    else:
         member.type = tarfile.DIRTYPE if entry.kind == "folder" else tarfile.SYMTYPE
         member.linkname = entry.content
         tar.addfile(member)
+    if listed is None:
         return entry
-    with (prefix / path).open("rb") as file:
+    if (entry.kind, entry.content) != (listed.kind, listed.content) and not is_fresh_bytecode(prefix / path):
+        raise EnvError(
+            f"{prefix.name} is not packed: {path} is not what its manifest lists",
+            hint=f"admlops env repair {prefix.name}",
+        )
+    return msgspec.structs.replace(entry, owner=listed.owner)
+
+
+def _describe(prefix: Path, path: str, status: os.stat_result) -> Entry:
+    entry = describe(prefix, path, status)
+    if entry is None:
+        raise EnvError(f"{prefix / path} is neither file, folder nor link", hint=f"rm {prefix / path}")
+    if entry.kind == "link" and not stays_inside(path, entry.content, str(prefix)):
+        raise EnvError(
+            f"{prefix / path} links to {entry.content}, outside the environment, so it cannot be packed",
+            hint=f"admlops env repair {prefix.name}   # or remove the link: rm {prefix / path}",
+        )
+    return entry
+
+
+def _add_file(tar: tarfile.TarFile, prefix: Path, entry: Entry, member: tarfile.TarInfo) -> Entry:
+    with (prefix / entry.path).open("rb") as file:
         source = _HashedSource(file)
-        member.size = status.st_size
+        member.size = entry.size_bytes
         tar.addfile(member, source)  # type: ignore[arg-type]
     offset = tar.offset - -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     return msgspec.structs.replace(entry, content=str(source.hash.hexdigest()), offset=offset)

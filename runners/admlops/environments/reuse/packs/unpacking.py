@@ -1,9 +1,9 @@
 """Restoring an environment from its pack: streamed, checked file by file, in parallel.
 
-Of a compressed pack three stages run beside each other: one thread decompresses, this one reads the archive's headers,
-a few write files and hash what they write. The archive must hold exactly the manifest's entries, in its order. Of a
-stored pack a few threads copy and hash what the manifest names, wherever it lies in the archive. A compiled library
-that is here already is hashed and given another name instead.
+Files are taken from where the manifest says they begin in the archive; each is hashed as it is written. Of a
+compressed pack one thread decompresses, this one cuts the stream into files, a few write them. Of a stored pack a few
+threads copy, each a range of the archive that the kernel is asked to read ahead. A compiled library that is here
+already is hashed and given another name instead. An archive whose manifest states no offsets is read member by member.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,10 @@ from blake3 import blake3
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Say, Watch
-from admlops.environments.integrity.file_manifest import (
-    BLOCK_BYTES,
-    Entry,
-    WrongContentError,
-    complete,
-    shares_of,
-)
+from admlops.environments.integrity.hashing import BLOCK_BYTES, count_threads, split
+from admlops.environments.integrity.manifest import Entry, ManifestMismatchError, complete
 from admlops.environments.reuse.libraries import Libraries, is_library
-from admlops.environments.reuse.packs.manifest import Manifest, Pack, read_pack
+from admlops.environments.reuse.packs.manifest import Pack, PackManifest, read_pack
 from admlops.environments.reuse.packs.packing import pack_path
 
 AHEAD_BLOCKS = 32
@@ -42,7 +38,12 @@ HEADER_BYTES = 16 << 10
 PIECE_BYTES = 8 << 20
 """A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
 PENDING_BYTES = 128 << 20
-MAX_WRITERS = 8
+BATCH_FILES = 64
+BATCH_BYTES = 4 << 20
+"""Small files go to a writer in batches: handing each over alone costs as much as writing it."""
+MAX_WRITERS = 16
+THREADS_PER_CORE = 2
+"""While one waits for the disk, another one hashes."""
 
 
 def restore_from_pack(
@@ -53,7 +54,7 @@ def restore_from_pack(
     say: Say,
     libraries: Libraries | None = None,
     on_progress: Watch | None = None,
-) -> Manifest | None:
+) -> PackManifest | None:
     """Restore the environment `digest` at `prefix` from a folder of packs; gives the pack's manifest.
 
     None if no pack fits. `prefix` must be empty but for what admlops wrote there. `libraries` are shared with others.
@@ -101,11 +102,12 @@ def unpack(
                 _decompressed(compressed) as stream,
                 _writers(libraries) as pool,
             ):
-                _unpack_members(stream, manifest, prefix, pool, on_progress)
-        complete(manifest, prefix)
+                unpack_all = _cut_stream if _has_offsets(manifest) else _unpack_members
+                unpack_all(stream, manifest, prefix, pool, on_progress)
+        complete(prefix, manifest.entries, manifest.interpreter)
     except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
         raise _damaged(pack.archive, f"it cannot be read ({error})") from error
-    except WrongContentError as error:
+    except ManifestMismatchError as error:
         raise _damaged(pack.archive, str(error)) from error
     except OSError as error:
         raise explain_os_error(error, prefix) from error
@@ -115,8 +117,37 @@ def _damaged(archive: Path, reason: str) -> EnvError:
     return EnvError(f"the pack {archive} is damaged: {reason}", hint=f"rm {archive}   # then: admlops env pack MODEL")
 
 
+def _has_offsets(manifest: PackManifest) -> bool:
+    offsets = [entry.offset for entry in manifest.entries if entry.kind == "file"]
+    return bool(offsets) and offsets[0] > 0 and all(one < other for one, other in pairwise(offsets))
+
+
+def _cut_stream(
+    stream: _Ahead, manifest: PackManifest, prefix: Path, pool: _Writers, on_progress: Watch | None
+) -> None:
+    """Cut the files out of a stream by their offsets, which grow; what lies between them is not looked at."""
+    root, total, position, done = f"{prefix}/", manifest.size_bytes, 0, 0
+    _make_folders_and_links(manifest.entries, prefix)
+    for entry in manifest.entries:
+        if entry.kind != "file":
+            continue
+        for _ in stream.pieces(entry.offset - position):
+            pass
+        if entry.size_bytes <= PIECE_BYTES:
+            pool.submit(entry, root + entry.path, b"".join(stream.pieces(entry.size_bytes)), entry.mtime_s)
+        else:
+            pieces = stream.pieces(entry.size_bytes)
+            _place_file(entry, root + entry.path, pieces, entry.mtime_s, pool.libraries)
+            for _ in pieces:  # of a library that was here already
+                pass
+        position = entry.offset + entry.size_bytes
+        done += entry.size_bytes
+        if on_progress is not None:
+            on_progress(done, total)
+
+
 def _unpack_members(
-    stream: _Ahead, manifest: Manifest, prefix: Path, pool: _Writers, on_progress: Watch | None
+    stream: _Ahead, manifest: PackManifest, prefix: Path, pool: _Writers, on_progress: Watch | None
 ) -> None:
     total, done = manifest.size_bytes, 0
     with tarfile.open(fileobj=stream, mode="r|", bufsize=HEADER_BYTES) as tar:  # type: ignore[call-overload]
@@ -137,11 +168,11 @@ def _unpack_members(
                 on_progress(done, total)
         extra = next(members, None)
         if extra is not None:
-            raise WrongContentError(f"it holds {extra.name!r}, which its manifest does not list")
+            raise ManifestMismatchError(f"it holds {extra.name!r}, which its manifest does not list")
 
 
 def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_progress: Watch | None) -> None:
-    """The files of a stored archive, each from where the manifest says it begins, by a few threads."""
+    """Copy the files of a stored archive, each from where the manifest says it begins, by a few threads."""
     root = f"{prefix}/"
     files = [entry for entry in pack.manifest.entries if entry.kind == "file"]
     total, done = pack.manifest.size_bytes, 0
@@ -150,12 +181,14 @@ def _copy_members(pack: Pack, prefix: Path, libraries: Libraries | None, on_prog
 
         def copy(share: list[Entry]) -> int:
             buffer = memoryview(bytearray(BLOCK_BYTES))
+            span = share[-1].offset + share[-1].size_bytes - share[0].offset
+            os.posix_fadvise(archive.fileno(), share[0].offset, max(0, span), os.POSIX_FADV_WILLNEED)
             for entry in share:
                 pieces = _pieces(archive.fileno(), entry, buffer)
                 _place_file(entry, root + entry.path, pieces, entry.mtime_s, libraries)
             return sum(entry.size_bytes for entry in share)
 
-        for size_bytes in pool.map(copy, shares_of(files)):
+        for size_bytes in pool.map(copy, split(files, lambda entry: entry.size_bytes)):
             done += size_bytes
             if on_progress is not None:
                 on_progress(done, total)
@@ -178,20 +211,20 @@ def _pieces(descriptor: int, entry: Entry, buffer: memoryview) -> Iterator[memor
     while done < entry.size_bytes:
         size = os.preadv(descriptor, [buffer[: entry.size_bytes - done]], entry.offset + done)
         if not size:
-            raise WrongContentError(f"it ends within {entry.path!r}")
+            raise ManifestMismatchError(f"it ends within {entry.path!r}")
         done += size
         yield buffer[:size]
 
 
 def _check_member(member: tarfile.TarInfo | None, entry: Entry) -> None:
     if member is None:
-        raise WrongContentError(f"it ends before {entry.path!r}")
+        raise ManifestMismatchError(f"it ends before {entry.path!r}")
     kind = "folder" if member.isdir() else "link" if member.issym() else "file" if member.isreg() else "other"
     found = (member.name, kind, member.size, member.mode)
     if found != (entry.path, entry.kind, entry.size_bytes, entry.mode):
-        raise WrongContentError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
+        raise ManifestMismatchError(f"it holds {member.name!r} where its manifest lists {entry.path!r}")
     if entry.kind == "link" and member.linkname != entry.content:
-        raise WrongContentError(f"its link {entry.path!r} points elsewhere than its manifest says")
+        raise ManifestMismatchError(f"its link {entry.path!r} points elsewhere than its manifest says")
 
 
 def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, target: str, pool: _Writers) -> None:
@@ -225,7 +258,7 @@ def _write_file(entry: Entry, target: str, pieces: Iterable[bytes | memoryview],
         os.fchmod(file.fileno(), entry.mode)
         os.utime(file.fileno(), (mtime_s, mtime_s))
     if str(digest.hexdigest()) != entry.content:
-        raise WrongContentError(f"the content of {entry.path!r} is not what its manifest says")
+        raise ManifestMismatchError(f"the content of {entry.path!r} is not what its manifest says")
 
 
 class _Ahead:
@@ -249,6 +282,16 @@ class _Ahead:
             size -= len(part)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Yield the next `size` bytes as they come, without copying them."""
+        while size > 0:
+            if self._position == len(self._block) and not self._next_block():
+                raise ManifestMismatchError("it ends before its manifest does")
+            piece = memoryview(self._block)[self._position : self._position + size]
+            self._position += len(piece)
+            size -= len(piece)
+            yield piece
 
     def stop(self) -> None:
         """End the other thread, whatever it waits for."""
@@ -294,17 +337,33 @@ class _Writers:
         self._pool, self.libraries = pool, libraries
         self._pending: deque[tuple[Future[None], int]] = deque()
         self._pending_bytes = 0
+        self._batch: list[tuple[Entry, str, bytes, int]] = []
+        self._batch_bytes = 0
 
     def submit(self, entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
-        future = self._pool.submit(_place_file, entry, target, [content], mtime_s, self.libraries)
-        self._pending.append((future, len(content)))
-        self._pending_bytes += len(content)
-        while self._pending_bytes > PENDING_BYTES or len(self._pending) > 1024:
+        """Have a file written, soon."""
+        self._batch.append((entry, target, content, mtime_s))
+        self._batch_bytes += len(content)
+        if len(self._batch) >= BATCH_FILES or self._batch_bytes >= BATCH_BYTES:
+            self._flush()
+        while self._pending_bytes > PENDING_BYTES:
             self._wait_for_one()
 
     def finish(self) -> None:
+        """Wait until every file is written."""
+        self._flush()
         while self._pending:
             self._wait_for_one()
+
+    def _flush(self) -> None:
+        future = self._pool.submit(self._write_batch, self._batch)
+        self._pending.append((future, self._batch_bytes))
+        self._pending_bytes += self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+
+    def _write_batch(self, batch: list[tuple[Entry, str, bytes, int]]) -> None:
+        for entry, target, content, mtime_s in batch:
+            _place_file(entry, target, [content], mtime_s, self.libraries)
 
     def _wait_for_one(self) -> None:
         future, size_bytes = self._pending.popleft()
@@ -323,7 +382,7 @@ def _writers(libraries: Libraries | None) -> Iterator[_Writers]:
 @contextmanager
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """A few threads; after an error nothing is begun any more."""
-    with ThreadPoolExecutor(min(MAX_WRITERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MAX_WRITERS, THREADS_PER_CORE * count_threads())) as pool:
         try:
             yield pool
         except BaseException:  # Ctrl-C too: what waits must not be begun

@@ -29,6 +29,8 @@ SIDE_SCHEMA = 1
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 _URL = re.compile(r"^(https://[^/\s]+)/([^\s?#]+)/(linux-64|noarch)/([^/\s?#]+(?:\.conda|\.tar\.bz2))$")
+NOTHING_BESIDE: dict[str, Any] = {"schema": SIDE_SCHEMA, "md5_only": [], "packages": {}, "confirmed": False}
+"""What is known beside a lock that conda-lock itself made."""
 _BESIDE = ("build_number", "constrains", "noarch", "size_bytes", "timestamp")
 """What the first file cannot hold of a package."""
 
@@ -132,14 +134,16 @@ def write_conda_lock(path: Path, lock: CondaLock) -> None:
 
 
 def read_conda_lock(path: Path) -> CondaLock:
-    """The lock in `path`, a `conda-lock.yml`, with what the file beside it adds.
+    """Read the lock in `path`, a `conda-lock.yml`, with what the file beside it adds, if there is one.
+
+    A lock that conda-lock itself made is read too: its packages for this platform, without the optional ones.
 
     Raises:
         EnvError: a file is missing, not what it should be, or of another lock; or a package has no sha256 and is not
             named as one that may go without. Names file and package.
     """
     document = _load(path, yaml.safe_load)
-    beside = _load(side_file(path), json.loads)
+    beside = _load(side_file(path), json.loads) if side_file(path).exists() else NOTHING_BESIDE
     try:
         return _assemble(path, document, beside)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -147,13 +151,20 @@ def read_conda_lock(path: Path) -> CondaLock:
 
 
 def _assemble(path: Path, document: dict[str, Any], beside: dict[str, Any]) -> CondaLock:
-    if document["version"] != 1 or document["metadata"]["platforms"] != [PLATFORM]:
-        raise _refuse(path, f"must be of version 1 and for {PLATFORM} alone")
+    if document.get("version") != 1:
+        other = "a lock of pixi" if "environments" in document else f"of version {document.get('version')!r}"
+        raise _refuse(path, f"is {other}; what is read is conda-lock's format, version 1")
+    if PLATFORM not in document["metadata"]["platforms"]:
+        raise _refuse(path, f"is for {', '.join(document['metadata']['platforms'])}, not for {PLATFORM}")
     content_hash = document["metadata"]["content_hash"][PLATFORM]
     if beside["schema"] != SIDE_SCHEMA or beside.get("content_hash", content_hash) != content_hash:
         raise _refuse(side_file(path), f"is not of the lock {path.name} beside it")
     md5_only = frozenset(map(str, beside["md5_only"]))
-    packages = tuple(_package(path, entry, beside["packages"]) for entry in document["package"])
+    entries = [entry for entry in document["package"] if entry["platform"] == PLATFORM and _is_wanted(entry)]
+    foreign = sorted(str(entry["name"]) for entry in entries if entry["manager"] != "conda")
+    if foreign:
+        raise _refuse(path, f"holds pip packages, which belong in requirements.in: {', '.join(foreign)}")
+    packages = tuple(_package(path, entry, beside["packages"]) for entry in entries)
     urls = {package.url for package in packages}
     for package in packages:
         _check_hashes(path, package, md5_only)
@@ -171,10 +182,15 @@ def _assemble(path: Path, document: dict[str, Any], beside: dict[str, Any]) -> C
     )
 
 
+def _is_wanted(entry: Mapping[str, Any]) -> bool:
+    """Leave out what conda-lock marks as optional: packages for development and their like."""
+    return not entry.get("optional") and entry.get("category", "main") == "main"
+
+
 def _package(path: Path, entry: dict[str, Any], beside: Mapping[str, Any]) -> CondaPackage:
     url = str(entry["url"])
     parts = _URL.match(url)
-    if entry["manager"] != "conda" or entry["platform"] != PLATFORM or not parts:
+    if not parts:
         raise _refuse(path, f"{entry['name']}: {url} is not the https address of a conda package for {PLATFORM}")
     host, channel, subdir, file_name = parts.groups()
     more = beside.get(url, {})
@@ -258,13 +274,16 @@ def _check_hashes(path: Path, package: CondaPackage, md5_only: frozenset[str]) -
 
 def _load(path: Path, parse: Any) -> dict[str, Any]:
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if "@EXPLICIT" in text:
+            raise _refuse(path, "is a list of `conda list --explicit`; what is read is conda-lock's format, version 1")
+        content = parse(text)
     except OSError as error:
         raise EnvError(f"{path} cannot be read: {error.strerror}", hint=f"git checkout -- {path.parent}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _refuse(path, f"cannot be parsed: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
-        raise _refuse(path, "must be a mapping")
+        raise _refuse(path, "is no mapping; what is read is conda-lock's format, version 1")
     return content
 
 
