@@ -10,7 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from admlops.catalog.model import Model, Variant
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
-from admlops.catalog.registries import DATA_KINDS, INSTALLERS, TASKS
+from admlops.catalog.registries import DATA_KINDS, INSTALLERS, RUNTIMES, TASKS
 from admlops.catalog.tasks import Task
 
 
@@ -102,6 +102,8 @@ def _check_tasks(model: Model) -> Iterator[Problem]:
     for index, kind in enumerate(model.reads):
         if kind not in DATA_KINDS:
             yield Problem(f"reads[{index}]", f'must be one of {", ".join(DATA_KINDS.ids())}, not "{kind}"')
+    if model.runtime not in RUNTIMES:
+        yield Problem("runtime", f'must be one of {", ".join(RUNTIMES.ids())}, not "{model.runtime}"')
 
 
 def _check_frames(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:

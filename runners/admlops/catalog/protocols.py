@@ -51,5 +51,17 @@ def find_metric(protocol: str, name: str) -> MetricEntry | None:
     return None
 
 
+def headlines_of(protocol: str) -> Mapping[str, str]:
+    """Return the metrics of a protocol that stand for it side by side, with their headings.
+
+    An evaluation that declares none has its first column, or its first metric, under its own name.
+    """
+    entry = find_evaluation(protocol)
+    if entry is None or entry.protocol == LATENCY:
+        return {}
+    first = [column.metric for column in entry.columns] or [metric.name for metric in entry.metrics]
+    return entry.headlines or {name: name for name in first[:1]}
+
+
 def _begins(protocol: str, registered: str) -> bool:
     return protocol == registered or protocol.startswith((f"{registered}.", f"{registered}@"))

@@ -7,7 +7,7 @@ says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from admlops.catalog.runtimes import Runtime
@@ -80,6 +80,10 @@ class EvaluationEntry(Protocol):
     @property
     def columns(self) -> Sequence[ColumnEntry]:
         """What tables and comparisons show, in this order; empty for every metric."""
+
+    @property
+    def headlines(self) -> Mapping[str, str]:
+        """The few metrics that stand for it where models stand side by side: metric → heading of its column."""
 
     @property
     def slices(self) -> tuple[str, ...]:

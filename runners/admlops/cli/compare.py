@@ -108,16 +108,6 @@ def _raise_for(done: Comparison) -> None:
         raise EnvError("no model ran", hint=done.rows[0].hint)
 
 
-SCORES = {
-    "box mAP": ("nuscenes.detection_cvpr_2019", "mAP"),
-    "NDS": ("nuscenes.detection_cvpr_2019", "NDS"),
-    "map mAP": ("maptr.chamfer-60x30-0.5_1.0_1.5", "mAP"),
-    "OLS": ("openlanev2.1.1", "OLS"),
-    "plan L2 [m]": ("stp3.planning", "L2_avg"),
-}
-"""Column → the score in it; a column stands in the table if a model has its score."""
-
-
 def _print_summary(summary: Mapping[str, Any]) -> None:
     """One table of short cells; then a line for each model that is not ready, whole, so that its command can be copied.
 
@@ -149,16 +139,16 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
 def _find_columns(models: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str, str]]:
     """The heading of each column → protocol, metric and samples; a heading says n where samples differ."""
+    from admlops.catalog.protocols import headlines_of
+
+    scores = {key: model["samples"] for model in models for key in _scores(model)}
     columns: dict[str, tuple[str, str, str]] = {}
-    for heading, (protocol, metric) in SCORES.items():
-        samples = {
-            model["samples_sha256"]: model["samples"]
-            for model in models
-            if any(key[:2] == (protocol, metric) for key in _scores(model))
-        }
-        for digest, count in samples.items():
-            name = heading if len(samples) == 1 else f"{heading}, n={count}"
-            columns[name if name not in columns else f"{name} ({digest[:6]})"] = (protocol, metric, digest)
+    for protocol in dict.fromkeys(key[0] for key in scores):
+        for metric, heading in headlines_of(protocol).items():
+            samples = {key[2]: n for key, n in scores.items() if key[:2] == (protocol, metric)}
+            for digest, count in samples.items():
+                name = heading if len(samples) == 1 else f"{heading}, n={count}"
+                columns[name if name not in columns else f"{name} ({digest[:6]})"] = (protocol, metric, digest)
     return columns
 
 
@@ -181,4 +171,4 @@ def _number(value: float | None) -> str:
 
 def _milliseconds(latency: dict[str, Any]) -> str:
     mean_s = (latency.get("inference") or {}).get("mean_s")
-    return "" if mean_s is None else f"{1e3 * mean_s:.1f}"
+    return "" if mean_s is None else f"{1e3 * mean_s:.1f}" if mean_s >= 0.01 else f"{1e3 * mean_s:.2g}"

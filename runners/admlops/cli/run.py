@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
 @click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
+@click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(
     model: str,
@@ -39,6 +40,7 @@ def run(
     resume: bool,
     retry_failed: bool,
     executor: str,
+    runtime: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -69,6 +71,7 @@ def run(
             resume=resume,
             retry_failed=retry_failed,
             executor=executor,
+            runtime=runtime,
             cancel=cancel,
         )
         folder, summary = run_model(layout, request, say=lambda line: click.echo(line, err=True), on_progress=watch)

@@ -163,6 +163,10 @@ class Evaluation(Protocol):
         """The metrics that tables and comparisons show, in their order."""
 
     @property
+    def headlines(self) -> Mapping[str, str]:
+        """The few metrics that stand for it where models stand side by side: metric → heading of its column."""
+
+    @property
     def slices(self) -> tuple[str, ...]:
         """The slices of the data that its details have."""
 
@@ -221,6 +225,7 @@ class Declared:
     metrics: tuple[MetricSpec, ...]
     official: OfficialCode | str
     columns: tuple[Column, ...] = ()
+    headlines: Mapping[str, str] = field(default_factory=dict)
     slices: tuple[str, ...] = BY_SCENE
     resampled: bool = True
     errors: ErrorSpec | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from admlops.catalog import Model, load_model
+from admlops.catalog.protocols import headlines_of
 from admlops.core.errors import AdmlopsError, RunFailedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
@@ -33,7 +34,6 @@ from admlops.results.runs import list_runs
 
 SUMMARY_SCHEMA = 1
 SUMMARY_FILE = "comparison_summary.json"
-PAIRED_METRICS = ("mAP", "NDS")
 RANDOM_WEIGHTS = "random:0"
 
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
@@ -298,7 +298,7 @@ def _summarize(rows: Sequence[Compared], data: Dataset) -> dict[str, Any]:
 
 
 def _compare_pairs(rows: Sequence[Compared]) -> list[dict[str, Any]]:
-    """mAP and NDS of every two models that share a protocol over the same samples, b - a."""
+    """The headlines of every two models that share a protocol over the same samples, b - a."""
     runs = [read_evaluated(row.judged) for row in rows if row.judged is not None]
     pairs = []
     for a, b in combinations(runs, 2):
@@ -306,13 +306,13 @@ def _compare_pairs(rows: Sequence[Compared]) -> list[dict[str, Any]]:
             pairs += [
                 {"models": [a.model, b.model], **one.to_json()}
                 for one in compare_evaluated(a, b)
-                if one.metric in PAIRED_METRICS
+                if one.metric in headlines_of(one.protocol)
             ]
     return pairs
 
 
 def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
-    keys = [{metric.key for metric in run.metrics if metric.name in PAIRED_METRICS} for run in (a, b)]
+    keys = [{metric.key for metric in run.metrics if metric.name in headlines_of(metric.protocol)} for run in (a, b)]
     same_samples = {metric.dataset for metric in a.metrics} == {metric.dataset for metric in b.metrics}
     return same_samples and bool(keys[0] & keys[1])
 

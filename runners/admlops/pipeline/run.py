@@ -75,7 +75,7 @@ class RunRequest:
     gpu_memory_limit_mb: float | None = None
     gpu_memory_share: float | None = None
     executor: str = "local"
-    runtime: str = "torch"
+    runtime: str | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
     resume: bool = False
@@ -153,7 +153,7 @@ def run_plan(
 
 
 def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder, scenes: tuple[SceneJob, ...]) -> Job:
-    runtime = RUNTIMES.get(request.runtime)
+    runtime = RUNTIMES.get(plan.header.runtime)
     return Job(
         run=run,
         model=plan.model.name,
@@ -208,6 +208,8 @@ def prepare(
     """
     model = model or load_model(layout, request.model)
     machine = describe_machine()
+    runtime = request.runtime or model.runtime
+    RUNTIMES.get(runtime)  # says which ones there are
     executor, devices = _choose_executor(request, machine, say=say)
     data = data or open_data(request.data, request.version, wanted=model.reads)
     _check_data_kind(model, data, request)
@@ -226,7 +228,7 @@ def prepare(
         model,
         name=request.name,
         variant=request.variant or model.default_variant,
-        runtime=request.runtime,
+        runtime=runtime,
         environment=environment,
         data=data,
         selection=request.selection,

@@ -10,13 +10,12 @@ from itertools import groupby
 from typing import Any
 
 from admlops.catalog.model import Claim
-from admlops.catalog.protocols import LATENCY
+from admlops.catalog.protocols import LATENCY, find_metric, headlines_of
 from admlops.evaluation.latency.summary import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.pipeline.run_data import NOT_SET_UP, RunData
 
-ERROR_UNITS = {"mATE": "m", "mAOE": "rad", "mAVE": "m/s", "L2_avg": "m"}
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
 PUBLISHED_SPLIT = "val"
 """The split of nuScenes and OpenLane-V2 that published numbers are measured on."""
@@ -101,7 +100,7 @@ def find_columns(runs: Sequence[RunData]) -> list[Column]:
             column = Column(
                 name=metric.name,
                 protocol=metric.protocol,
-                unit=ERROR_UNITS.get(metric.name, ""),
+                unit=spec.unit if (spec := find_metric(metric.protocol, metric.name)) else "",
                 dataset=metric.dataset,
                 n=metric.n,
             )
@@ -180,7 +179,7 @@ def group_scores(labels: Sequence[str], runs: Sequence[RunData]) -> list[Scores]
         Scores(
             protocol=protocol,
             dataset=dataset,
-            rankings=tuple(r for r in rankings(metrics) if r.name in ("mAP", "NDS", "OLS", "L2_avg")),
+            rankings=tuple(r for r in rankings(metrics) if r.name in headlines_of(r.protocol)),
             axes=tuple(radar_axes(metrics)),
             labels=tuple(metrics),
         )

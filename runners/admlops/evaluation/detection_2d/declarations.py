@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -31,13 +32,16 @@ class ImageEvaluation(Declared):
         return evaluate_table(cast("ImageTable", accumulator), context, self.protocol)
 
 
-def _declare(identifier: str, protocol: str, metrics: tuple[MetricSpec, ...], official: str) -> ImageEvaluation:
+def _declare(
+    identifier: str, protocol: str, metrics: tuple[MetricSpec, ...], headlines: Mapping[str, str], official: str
+) -> ImageEvaluation:
     return ImageEvaluation(
         id=identifier,
         task="detection_2d",
         protocol=protocol,
         needs=Needs(key="detections_2d", record={"detections_2d": Take.WHOLE}, truth_2d=True),
         metrics=metrics,
+        headlines=headlines,
         official=official,
     )
 
@@ -46,11 +50,13 @@ BOXES_2D = _declare(
     "boxes_2d",
     COCO_PROTOCOL,
     (*(MetricSpec(name) for name in SUMMARY), MetricSpec("AP_{class}")),
+    {"AP": "image AP"},
     "pycocotools, which is official, has computed it already",
 )
 COUNTING = _declare(
     "counting",
     COUNTING_PROTOCOL,
     tuple(MetricSpec(f"{name}_{{class}}", higher_is_better=name != "count_error") for name in COUNTS),
+    {"F1_car": "car F1"},
     "it is our own",
 )

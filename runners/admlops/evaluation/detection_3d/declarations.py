@@ -43,6 +43,7 @@ def _declare(
         needs=Needs(key="detections_3d", record=BOX_KEYS, data=("boxes_3d",), joins=True),
         metrics=METRICS,
         columns=COLUMNS,
+        headlines={"mAP": "VAD's mAP", "NDS": "VAD's NDS"} if on_request else {"mAP": "box mAP", "NDS": "NDS"},
         slices=(BY_SCENE[0], "distance", "visibility", *BY_SCENE[1:]),
         official=official,
         errors=errors,

@@ -36,6 +36,7 @@ def _declare(identifier: str, protocol: str, *, listed: bool) -> LaneGraphDeclar
         needs=Needs(key="lane_graph", record=LANE_KEYS, data=("lanes",)),
         metrics=tuple(MetricSpec(name) for name in METRICS),
         columns=tuple(Column(name) for name in METRICS),
+        headlines={"OLS": "OLS" if listed else "OLS 1.0"},
         slices=BY_SCENE,
         official=OfficialCode(package="openlanev2", runner="admlops.evaluation.lane_graph.official_files:run_devkit"),
         errors=ErrorSpec(section="map", prefix="map_") if listed else None,

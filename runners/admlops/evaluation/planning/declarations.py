@@ -42,6 +42,7 @@ def _declare(identifier: str, protocol: str, official: OfficialCode | str) -> Pl
         metrics=metrics,
         # No paper reports whether the one cell of `obj_col` collides.
         columns=tuple(Column(metric.name) for metric in metrics if not metric.name.startswith("obj_col")),
+        headlines={"L2_avg": "plan L2 [m]" if protocol == STP3 else "plan L2 (UniAD) [m]"},
         official=official,
     )
 

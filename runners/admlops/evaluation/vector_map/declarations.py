@@ -41,7 +41,9 @@ class MapElementEvaluation(Declared):
         return evaluate_table(cast("ElementTable", accumulator), context, self.elements)
 
 
-def _declare(identifier: str, elements: MapProtocol, *, on_request: bool, listed: bool) -> MapElementEvaluation:
+def _declare(
+    identifier: str, elements: MapProtocol, heading: str, *, on_request: bool, listed: bool
+) -> MapElementEvaluation:
     metrics = ("mAP", *(f"AP_{name}" for name in elements.classes))
     return MapElementEvaluation(
         id=identifier,
@@ -50,6 +52,7 @@ def _declare(identifier: str, elements: MapProtocol, *, on_request: bool, listed
         needs=Needs(key="map_elements", record={"map_elements": Take.WHOLE}, data=("map",), joins=True),
         metrics=tuple(MetricSpec(name) for name in metrics),
         columns=tuple(Column(name) for name in metrics),
+        headlines={"mAP": heading},
         official=OfficialCode(
             package="MapTR", runner="admlops.evaluation.vector_map.official_files:run_maptr", checkout="MapTR"
         ),
@@ -59,6 +62,8 @@ def _declare(identifier: str, elements: MapProtocol, *, on_request: bool, listed
     )
 
 
-MAP = _declare("map", CHAMFER, on_request=False, listed=True)
-MAP_IOU = _declare("map_iou", IOU, on_request=True, listed=False)
-MAP_CENTERLINE = _declare("map_centerline", CHAMFER_WITH_CENTERLINES, on_request=True, listed=False)
+MAP = _declare("map", CHAMFER, "map mAP", on_request=False, listed=True)
+MAP_IOU = _declare("map_iou", IOU, "map mAP (IoU)", on_request=True, listed=False)
+MAP_CENTERLINE = _declare(
+    "map_centerline", CHAMFER_WITH_CENTERLINES, "map mAP (4 types)", on_request=True, listed=False
+)
