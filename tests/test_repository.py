@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -124,3 +125,12 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+
+
+def test_every_room_says_what_it_holds_what_it_may_import_and_where_to_begin() -> None:
+    rooms = [path for path in (ROOT / "runners").rglob("__init__.py") if path.parent.name != "admlops"]
+    assert len(rooms) > 30
+    for path in rooms:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert len(text.splitlines()) >= 3, path
+        assert re.search(r"import|registered|unpacks|cache", text), path

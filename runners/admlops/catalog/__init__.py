@@ -1,4 +1,7 @@
-"""The catalogue: what `envs/<Model>/model.toml` says about each model, validated when it is read."""
+"""The catalogue: what `envs/<Model>/model.toml` says about each model, held against the registries when it is read.
+
+It may import core. Begin with `model.py` (the shape of the file), then `registries.py` (what can be added).
+"""
 
 from admlops.catalog.model import Checkpoint, Claim, Fix, Model, Source, Traits, Variant
 from admlops.catalog.protocols import PROTOCOLS

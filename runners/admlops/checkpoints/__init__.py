@@ -1,4 +1,7 @@
-"""Published weights: how they come, what they hold, and whether a worker may load them. See `store`."""
+"""Published weights: how they come, what they hold, and whether a worker may load them.
+
+It may import core, catalog and downloads, and `worker.mmlab.state_dict`. Begin with `store.py`, then `inspection.py`.
+"""
 
 from admlops.checkpoints.description import describe
 from admlops.checkpoints.extraction import Extracted, extract

@@ -1,4 +1,7 @@
-"""What a failure means and what mends it: `rules/` holds the known ones as data, docs/doctor.md explains them."""
+"""Known failures: what a log or an error means and what mends it; docs/doctor.md explains the rules.
+
+It may import core. Begin with `diagnose.py`, then `match.py`; `rules/` holds the failures as data.
+"""
 
 from admlops.doctor.diagnose import Diagnosis, Explanation, Finding, diagnose, explain
 from admlops.doctor.probes import Site

@@ -1,1 +1,4 @@
-"""The whole way: run, evaluate, compare, report."""
+"""The whole way of a command: prepare once, run, evaluate, compare, check.
+
+It may import every room but reports and cli. Begin with `run.py`, then `compare.py`.
+"""

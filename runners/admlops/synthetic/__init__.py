@@ -1,4 +1,7 @@
-"""Synthetic scenes: a generated world, driven through and recorded in the nuScenes layout."""
+"""Synthetic scenes: a generated world, driven through and recorded in nuScenes' or OpenLane-V2's layout.
+
+It may import core and datasets. Begin with `writer.py`, then `recording.py` and `world.py`.
+"""
 
 from __future__ import annotations
 

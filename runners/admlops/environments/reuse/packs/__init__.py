@@ -1,4 +1,7 @@
-"""Packs: one compressed archive of an environment, for the volume that outlives the container disk."""
+"""Packs: one compressed archive of an environment, for the volume that outlives the container disk.
+
+It may import spec, integrity and prefix. Begin with `packing.py`, then `unpacking.py`.
+"""
 
 from __future__ import annotations
 
