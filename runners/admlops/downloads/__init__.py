@@ -7,6 +7,8 @@ call: the server is asked for the rest only if its content is still the same, an
 Proxies come from the usual variables (HTTPS_PROXY, NO_PROXY, …), certificates from SSL_CERT_FILE. Addresses are printed
 without their query and user part, because those hold signatures and passwords. ADMLOPS_DOWNLOAD_MIRROR=URL asks
 `URL/<host>/<path>` instead of every `https://<host>/<path>`.
+
+It may import core. Begin here, then `partial.py`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 `build_ops` gives the wheels of the packages that a variant names in `compiled`; `smoke_test` proves inside a finished
 environment that its modules import and its operations compute what they should.
+
+It may import spec, integrity, reuse and doctor. Begin with `build.py`, then `key.py`.
 """
 
 from __future__ import annotations
