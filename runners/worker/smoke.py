@@ -81,7 +81,7 @@ def _check_kernels() -> str:
 
 
 def _runs(flag: str, capability: Tuple[int, int]) -> bool:
-    """Whether code for `sm_86` or `compute_90` runs on a GPU of this compute capability."""
+    """Tell whether code for `sm_86` or `compute_90` runs on a GPU of this compute capability."""
     kind, _, number = flag.partition("_")
     digits = number.rstrip("af")
     if not digits.isdigit():

@@ -192,7 +192,7 @@ class Model(_Part):
 
     @property
     def traits(self) -> Traits:
-        """How the model is to be treated: what the file says, else what follows from its source."""
+        """Say how the model is to be treated: what the file says, else what follows from its source."""
         fetched = self.source.kind == "git"
         return Traits(
             needs_weights=fetched if self.needs_weights is None else self.needs_weights,

@@ -79,7 +79,7 @@ class EvaluationEntry(Protocol):
     def metrics(self) -> Sequence[MetricEntry]: ...
     @property
     def columns(self) -> Sequence[ColumnEntry]:
-        """What tables and comparisons show, in this order; empty for every metric."""
+        """Return what tables and comparisons show, in this order; empty for every metric."""
 
     @property
     def headlines(self) -> Mapping[str, str]:
@@ -91,7 +91,7 @@ class EvaluationEntry(Protocol):
 
     @property
     def on_request(self) -> bool:
-        """Whether it runs only where a model's catalogue names the protocol, or a user does."""
+        """Tell whether it runs only where a model's catalogue names the protocol, or a user does."""
 
 
 EVALUATIONS: Registry[EvaluationEntry] = Registry(

@@ -28,7 +28,7 @@ _REFUSALS = (
 
 
 def page_address(file_id: str) -> str:
-    """Where a person can download the file in a browser."""
+    """Return where a person can download the file in a browser."""
     return f"https://drive.google.com/file/d/{file_id}/view"
 
 
@@ -70,7 +70,7 @@ def _confirmation(error: WebPageError) -> str | None:
 
 
 def explain_page(page: str) -> str | None:
-    """What a page of Google Drive's means that came in place of a file; None for any other page."""
+    """Return what a page of Google Drive's means that came in place of a file; None for any other page."""
     text = page.lower()
     if "google" not in text:
         return None

@@ -103,7 +103,7 @@ def config_of_name(model: Model, weights: Weights) -> str | None:
 
 
 def _entries(layout: Layout, model: Model) -> dict[str, Entry]:
-    """What is recorded of the model's checkpoints, by their names in the catalogue."""
+    """Return what is recorded of the model's checkpoints, by their names in the catalogue."""
     recorded = read_register(layout.checkpoints / model.name)
     return {name: recorded[one.file] for name, one in model.checkpoints.items() if one.file in recorded}
 

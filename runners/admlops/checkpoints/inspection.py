@@ -164,7 +164,7 @@ def _open_zip(file: BinaryIO, size_bytes: int, *, whole: bool, unpickle: Unpickl
 
 
 def _is_cut(file: BinaryIO, size_bytes: int) -> bool:
-    """Whether the end of a zip archive, its directory's last entry, is missing."""
+    """Tell whether the end of a zip archive, its directory's last entry, is missing."""
     file.seek(max(0, size_bytes - (1 << 16) - _END_BYTES))
     return b"PK\x05\x06" not in file.read()
 
@@ -301,7 +301,7 @@ def _refuse_tar(file: BinaryIO) -> None:
 
 
 def _check_storages(file: BinaryIO, storages: tuple[Storage, ...], keys: object, size_bytes: int) -> dict[str, int]:
-    """Where each storage begins. Each is its number of items (8 bytes), then the items."""
+    """Return where each storage begins. Each is its number of items (8 bytes), then the items."""
     expected = sum(8 + storage.size_bytes for storage in storages)
     left = size_bytes - file.tell()
     if left != expected:

@@ -75,7 +75,7 @@ _ONNX = re.compile(rb"\x08[\x01-\x20](\x12.|\x1a.|\x3a|\x42)", re.DOTALL)
 
 
 def recognise(file: BinaryIO, size_bytes: int) -> Kind | None:
-    """What the file at `file` is, if it is known to be no checkpoint; None where it may be one."""
+    """Return what the file at `file` is, if it is known to be no checkpoint; None where it may be one."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     file.seek(0)

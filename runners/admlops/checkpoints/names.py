@@ -142,7 +142,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def is_own(name: str) -> bool:
-    """Whether `module name` is of somebody's own code: data at most, and never imported."""
+    """Tell whether `module name` is of somebody's own code: data at most, and never imported."""
     module, _, attribute = name.partition(" ")
     if _OPTIMIZERS.fullmatch(name):
         return True
@@ -153,12 +153,12 @@ def is_own(name: str) -> bool:
 
 
 def is_class_like(name: str) -> bool:
-    """Whether the name is spelt as classes are; functions are not."""
+    """Tell whether the name is spelt as classes are; functions are not."""
     return name.rpartition(" ")[2].rpartition(".")[2].lstrip("_")[:1].isupper()
 
 
 def explain_refused(name: str) -> str:
-    """What it means that a checkpoint names it, where that is known."""
+    """Return what it means that a checkpoint names it, where that is known."""
     if name.startswith(("torch.nn.", "torchvision.models", "torch.jit")):
         return ": a whole network was saved, with its code, not its weights"
     if name.startswith("torch._utils _rebuild_q"):

@@ -82,7 +82,7 @@ class Machine:
         return self.stack.pop()
 
     def pop_result(self) -> object:
-        """What the pickle gives; a class or function alone is no checkpoint."""
+        """Return what the pickle gives; a class or function alone is no checkpoint."""
         value = self.pop()
         if isinstance(value, Global):
             raise RefusedError(f"names {value.name.replace(' ', '.')} and nothing else")
@@ -179,7 +179,7 @@ class Machine:
         self._fill(in_pairs(self.pop_to_mark()))
 
     def _extend(self, values: list[object]) -> None:
-        """What is extended must be a list or set of the pickle's own, or an instance of a list's class."""
+        """Refuse to extend anything but a list or set of the pickle's own, or an instance of a list's class."""
         target = self.pop()
         if isinstance(target, Instance) and not (is_own(target.of) or target.of == "collections deque"):
             raise RefusedError(f"fills {spell(target)}")
@@ -190,7 +190,7 @@ class Machine:
         self.stack.append(target)
 
     def _fill(self, pairs: list[tuple[object, object]]) -> None:
-        """What is filled must be a dictionary of the pickle's own, or an instance of a dictionary's class."""
+        """Refuse to fill anything but a dictionary of the pickle's own, or an instance of a dictionary's class."""
         target = self.pop()
         if isinstance(target, Instance) and not (is_own(target.of) or target.of in STATEFUL):
             raise RefusedError(f"fills {spell(target)}")

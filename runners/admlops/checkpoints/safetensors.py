@@ -39,7 +39,7 @@ NAME_OF_KIND = {kind: name for name, kind in reversed(_KINDS.items()) if name no
 
 
 def is_safetensors(begin: bytes) -> bool:
-    """Whether a file is one, by its first 9 bytes: the length of a header, and the header's begin."""
+    """Tell whether a file is one, by its first 9 bytes: the length of a header, and the header's begin."""
     return begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") <= _LARGEST_HEADER_BYTES
 
 

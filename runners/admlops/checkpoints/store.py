@@ -53,7 +53,7 @@ class Usable:
 
 
 def path_of(layout: Layout, model: Model, name: str) -> Path:
-    """Where the checkpoint `name` lies, or would.
+    """Return where the checkpoint `name` lies, or would.
 
     Raises:
         UsageError: the model has no checkpoint of that name.
@@ -238,7 +238,7 @@ def _refuse_other_weights(
 
 
 def _is_absent(path: Path) -> bool:
-    """Whether there is surely nothing; of a folder that may not be entered that is not known."""
+    """Tell whether there is surely nothing; of a folder that may not be entered that is not known."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -287,7 +287,7 @@ def _check_hash(path: Path, found: str, wanted: str | None) -> None:
 
 
 def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = False) -> str | None:
-    """What keeps a checkpoint from being used; None if nothing does. `thorough` reads every byte again."""
+    """Return what keeps a checkpoint from being used; None if nothing does. `thorough` reads every byte again."""
     path = path_of(layout, model, name)
     entry = read_register(path.parent).get(path.name)
     if not path.is_file():

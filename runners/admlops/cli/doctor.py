@@ -74,7 +74,7 @@ def _is_run(layout: Layout, path: Path, name: str) -> bool:
 
 
 def _is_of_here(path: Path, layout: Layout) -> bool:
-    """Whether a log lies where this machine's own logs lie: in a run, the repository, or an environment."""
+    """Tell whether a log lies where this machine's own logs lie: in a run, the repository, or an environment."""
     resolved = path.resolve()
     homes = (layout.repository.resolve(), layout.environments.resolve())
     return any(resolved.is_relative_to(home) for home in homes) or any(

@@ -127,7 +127,7 @@ def _end(names: tuple[str, ...], failed: dict[str, AdmlopsError]) -> None:
 
 
 def _is_elsewhere(layout: Layout) -> bool:
-    """Whether packs are on another disk than environments, which are then lost when a pod is stopped."""
+    """Tell whether packs are on another disk than environments, which are then lost when a pod is stopped."""
     return layout.repository.is_dir() and layout.repository.stat().st_dev != layout.environments.stat().st_dev
 
 
@@ -171,7 +171,7 @@ def _choose_variant(model: Model, device: Device | None, say: Say) -> str:
 
 
 def describe_environment(environment: Environment) -> dict[str, Any]:
-    """What `env install` and `env list` print of a ready environment."""
+    """Return what `env install` and `env list` print of a ready environment."""
     from admlops.environments.prefix import read_state
 
     state = read_state(environment.prefix) or {}

@@ -57,7 +57,7 @@ def prepare_streams() -> None:
 
 
 def nothing_is_printed() -> bool:
-    """Whether nothing has come out on standard output; what is buffered does not count."""
+    """Tell whether nothing has come out on standard output; what is buffered does not count."""
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", None)
     return isinstance(raw, _CheckedFile) and raw.written_bytes == 0

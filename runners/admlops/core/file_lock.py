@@ -95,7 +95,7 @@ def _describe_holder(descriptor: int, what: str) -> str:
 
 
 def is_at(path: Path, descriptor: int) -> bool:
-    """Whether `path` names this open file."""
+    """Tell whether `path` names this open file."""
     try:
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:

@@ -80,12 +80,12 @@ def process_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def leaks(name: str) -> bool:
-    """Whether a variable would make an environment see another's files or settings."""
+    """Tell whether a variable would make an environment see another's files or settings."""
     return name in LEAKING_VARIABLES or name.startswith(LEAKING_PREFIXES)
 
 
 def driver_folders(search_path: str) -> str:
-    """What may stay of an inherited LD_LIBRARY_PATH: the folders where a container mounts the NVIDIA driver.
+    """Return what may stay of an inherited LD_LIBRARY_PATH: the folders where a container mounts the NVIDIA driver.
 
     CUDA's compatibility libraries hold a libcuda too, and fail on most cards ("Error 804"); they do not stay.
     """

@@ -54,7 +54,7 @@ class Registry(Generic[Thing]):
         return tuple(dict.fromkeys([*self._places, *self._things]))
 
     def get(self, identifier: str) -> Thing:
-        """What `identifier` stands for.
+        """Return what `identifier` stands for.
 
         Raises:
             UsageError: nothing is registered under it; the message lists the ids that exist.

@@ -63,7 +63,7 @@ def require_writable(folder: Path) -> None:
 
 
 def explain_os_error(error: OSError, path: Path) -> StorageError:
-    """What a failed write means and what to do about it."""
+    """Return what a failed write means and what to do about it."""
     hints = {
         errno.ENOSPC: f"df -h {path.parent}   # free some space, or export ADMLOPS_REP_PATH=/a/larger/disk",
         errno.EDQUOT: f"df -h {path.parent}   # the quota is used up: export ADMLOPS_REP_PATH=/a/larger/disk",

@@ -91,7 +91,7 @@ class Dataset(Protocol):
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether `admlops data synthesize` made it."""
+        """Tell whether `admlops data synthesize` made it."""
 
     def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
         """The named scenes in that order, or all. Raises DataError for an unknown name."""
@@ -100,13 +100,13 @@ class Dataset(Protocol):
         """The scenes of a split; `all` is one of every data set. Raises DataError for an unknown split."""
 
     def sample(self, token: str) -> dict[str, Any]:
-        """What an adapter gets for one sample; see docs/architecture.md."""
+        """Return what an adapter gets for one sample; see docs/architecture.md."""
 
     def missing_files(self, token: str) -> list[Path]:
         """The files of a sample that are not there or empty."""
 
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
-        """How much of each kind is annotated in these samples."""
+        """Count the annotations of each kind in these samples."""
 
 
 @runtime_checkable
@@ -115,7 +115,7 @@ class HasContext(Protocol):
 
     @property
     def has_context(self) -> bool:
-        """Whether it is at hand, or an index must be built first."""
+        """Tell whether it is at hand, or an index must be built first."""
 
     def context(self, token: str) -> dict[str, Any]:
         """Neighbouring samples, earlier frames, the map's name, by what the data set has."""

@@ -60,7 +60,7 @@ class Explanation:
 
     @property
     def all_known(self) -> bool:
-        """Whether nothing in the log is left unexplained."""
+        """Tell whether nothing in the log is left unexplained."""
         return self.went_on or all(one.diagnosis is not None for one in self.findings)
 
 
@@ -72,7 +72,7 @@ def diagnose(
     model: str | None = None,
     site: Site | None = None,
 ) -> Diagnosis | None:
-    """What the last failure in a program's words means; None for one that is not known.
+    """Return what the last failure in a program's words means; None for one that is not known.
 
     Args:
         said: all that the program said, or the end of it.
@@ -224,6 +224,6 @@ def _reads_well(line: str) -> bool:
 
 
 def _is_faint(line: str) -> bool:
-    """Whether a line sounds like a failure, though no tool says so in the usual way."""
+    """Tell whether a line sounds like a failure, though no tool says so in the usual way."""
     survived = wording.NOT_A_FAILURE.search(line) or wording.WARNING.search(line)
     return wording.FAINT.search(line) is not None and not survived

@@ -52,7 +52,7 @@ class Failure:
 
     @property
     def main(self) -> list[Statement]:
-        """What was said of the failure itself; all that was said where there is no more."""
+        """Return what was said of the failure itself; all that was said where there is no more."""
         return [one for one in self.said if one.kind in {"raise", "line"}] or self.said
 
     @property
@@ -80,7 +80,7 @@ def shape_of(line: str) -> str:
 
 
 def is_loud(line: str) -> bool:
-    """Whether a line has a word with which failures are told: a quick look before the careful one."""
+    """Tell whether a line has a word with which failures are told: a quick look before the careful one."""
     low = line.lower()
     return any(word in low for word in wording.WORDS)
 
@@ -118,7 +118,7 @@ def find_failures(lines: Sequence[str], loud: Sequence[bool], known: Sequence[bo
 
 
 def _belongs(one: Statement, current: Failure, known: Sequence[bool]) -> bool:
-    """Whether a statement goes on with the failure before it."""
+    """Tell whether a statement goes on with the failure before it."""
     before = current.said[-1]
     if one.link or one.kind in {"wrapper", "aftermath", "ignored"}:
         return True
@@ -156,7 +156,7 @@ def _statements(lines: Sequence[str], loud: Sequence[bool], known: Sequence[bool
 
 
 def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | None:
-    """What the line says, if it says that something failed; a warning alone does not."""
+    """Return what the line says, if it says that something failed; a warning alone does not."""
     line = lines[at]
     if wording.FRAME.match(line) and line.count('File "') < 2:
         return None
@@ -231,7 +231,7 @@ def _raised(lines: Sequence[str], at: int, raised: re.Match[str], *, start: int,
 
 
 def _stops(line: str) -> bool:
-    """Whether a line cannot go on with the message before it."""
+    """Tell whether a line cannot go on with the message before it."""
     return bool(
         wording.TRACEBACK.search(line)
         or wording.ORIGINAL.match(line)
@@ -258,7 +258,7 @@ def _is_ignored(lines: Sequence[str], start: int) -> bool:
 
 
 def _link(lines: Sequence[str], start: int) -> Literal["", "handling", "cause"]:
-    """How a traceback follows from what was raised before it."""
+    """Say how a traceback follows from what was raised before it."""
     if wording.ORIGINAL.match(lines[start]):
         return "handling"
     before = [line for line in lines[max(0, start - 6) : start] if line][-2:]

@@ -141,7 +141,7 @@ def _chunks(stream: BinaryIO, head: bytes) -> Iterator[bytes]:
 
 
 def _unpack(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """What gzip packed; a file that is cut short gives what it has."""
+    """Return what gzip packed; a file that is cut short gives what it has."""
     unpacker = zlib.decompressobj(wbits=31)
     total = 0
     for packed in chunks:

@@ -144,7 +144,7 @@ def _lines_of(one: Statement, found: re.Match[str]) -> tuple[int, ...]:
 
 
 def _in_order(failure: Failure) -> Iterator[list[Statement]]:
-    """What was said of a failure, what tells most first; of a group the most special rule counts.
+    """Return what was said of a failure, what tells most first; of a group the most special rule counts.
 
     Of exceptions raised one from another the first is the cause, where Python says so; one that came up while another
     was handled is the failure itself, and the other counts only where its words are in it. Of a tool's errors the first
@@ -171,7 +171,7 @@ def _in_order(failure: Failure) -> Iterator[list[Statement]]:
 
 
 def phases_of(lines: Sequence[str], *, raised: bool) -> frozenset[Phase]:
-    """What a program was doing, by its words: all that it may have been. `raised`: it was Python that failed."""
+    """Return what a program was doing, by its words: all that it may have been. `raised`: it was Python that failed."""
     text = "\n".join(lines)
     if wording.INSTALLER.search(text) and not wording.RUNNING.search(text):
         return frozenset({"install", "compile"})

@@ -40,7 +40,7 @@ Probe = Callable[[Site, str | None], str | None]
 
 
 def version(site: Site, wants: str | None) -> str | None:
-    """Whether the environment has another version of a package than the requirement `wants`."""
+    """Tell whether the environment has another version of a package than the requirement `wants`."""
     assert wants is not None
     wanted = Requirement(wants)
     installed = site.installed_versions().get(canonicalize_name(wanted.name))
@@ -51,7 +51,7 @@ def version(site: Site, wants: str | None) -> str | None:
 
 
 def lite_mmcv(site: Site, _: str | None) -> str | None:
-    """Whether the package mmcv is there: mmcv-full and it overwrite each other's files."""
+    """Tell whether the package mmcv is there: mmcv-full and it overwrite each other's files."""
     installed = site.installed_versions()
     if not installed:
         return None
@@ -59,7 +59,7 @@ def lite_mmcv(site: Site, _: str | None) -> str | None:
 
 
 def shared_memory(site: Site, _: str | None) -> str | None:
-    """Whether the machine's shared memory is small."""
+    """Tell whether the machine's shared memory is small."""
     try:
         total = shutil.disk_usage(site.shared_memory).total
     except OSError:

@@ -45,7 +45,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @cached_property
     def says_pattern(self) -> re.Pattern[str]:
-        """What the message says; one that matches nothing for a rule that goes by its signal."""
+        """Return what the message says; one that matches nothing for a rule that goes by its signal."""
         return compile_pattern(r"(?!)" if self.says is None else self.says)
 
     @cached_property

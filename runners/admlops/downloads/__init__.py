@@ -227,7 +227,7 @@ def _explain_transport(error: httpx.TransportError, wanted: _Wanted) -> Exceptio
 
 
 def _is_whole_already(response: httpx.Response, partial: PartialFile) -> bool:
-    """Whether the server says that nothing is missing: 416, with the size that we have."""
+    """Tell whether the server says that nothing is missing: 416, with the size that we have."""
     if response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         return False
     if response.headers.get("Content-Range", "") == f"bytes */{partial.size_bytes}":

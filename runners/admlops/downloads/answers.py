@@ -56,7 +56,7 @@ def parse_range(value: str) -> tuple[int | None, int | None]:
 
 
 def validator(response: httpx.Response) -> str | None:
-    """What If-Range may name: a strong ETag, else the date of the last change."""
+    """Return what If-Range may name: a strong ETag, else the date of the last change."""
     etag: str = response.headers.get("ETag", "")
     if etag and not etag.startswith("W/"):
         return etag
@@ -65,7 +65,7 @@ def validator(response: httpx.Response) -> str | None:
 
 
 def is_page(response: httpx.Response, begin: bytes) -> bool:
-    """Whether the answer, or the `begin` of its body, is HTML."""
+    """Tell whether the answer, or the `begin` of its body, is HTML."""
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml"):
         return True
     return begin.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))

@@ -84,7 +84,7 @@ class PartialFile:
             self._file.close()
 
     def finished_elsewhere(self, sha256: str | None) -> bool:
-        """Whether the process that we waited for has put the target in its place."""
+        """Tell whether the process that we waited for has put the target in its place."""
         if not self._waited or self.size_bytes or not self._target.is_file():
             return False
         return sha256 is None or file_sha256(self._target) == sha256

@@ -13,7 +13,7 @@ from admlops.environments.prefix import Environment
 def target_variables(
     environment: Environment, inherited: Mapping[str, str], *, environments: Path
 ) -> dict[str, str | None]:
-    """What must change in a shell that has `inherited`: a value to export, or None to unset.
+    """Return what must change in a shell that has `inherited`: a value to export, or None to unset.
 
     A person keeps their own PATH behind the environment's, without what another environment put there, and their own
     secrets; everything that would leak into the environment goes.
@@ -34,7 +34,7 @@ def _search_path(environment: Environment, inherited: str, environments: Path) -
 
 
 def activation_code(environment: Environment, inherited: Mapping[str, str], *, environments: Path) -> str:
-    """What a shell that exports `inherited` must evaluate; it defines `deactivate`."""
+    """Return what a shell that exports `inherited` must evaluate; it defines `deactivate`."""
     wanted = target_variables(environment, inherited, environments=environments)
     shell_only = [name for name in wanted if name not in inherited]
     prompt = f"({environment.name}) "

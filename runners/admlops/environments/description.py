@@ -45,7 +45,7 @@ def describe(one: InstalledEnvironment) -> dict[str, Any]:
 
 
 def _lock_notes(one: InstalledEnvironment) -> list[str]:
-    """What a person should know of the conda lock before trusting it; nothing if none was used."""
+    """Return what a person should know of the conda lock before trusting it; nothing if none was used."""
     lock = None if one.spec is None else one.spec.installer_locks.get("conda")
     if lock is None or one.details.get(INSTALLER_KEY) != "conda":
         return []

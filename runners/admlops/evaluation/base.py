@@ -172,11 +172,11 @@ class Evaluation(Protocol):
 
     @property
     def resampled(self) -> bool:
-        """Whether its values are resampled over scenes."""
+        """Tell whether its values are resampled over scenes."""
 
     @property
     def errors(self) -> ErrorSpec | None:
-        """How errors of single samples are listed; None where they are not."""
+        """Say how errors of single samples are listed; None where they are not."""
 
     @property
     def official(self) -> OfficialCode | str:

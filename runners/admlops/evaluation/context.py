@@ -50,7 +50,7 @@ class Context:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the data set can give beside its samples."""
+        """Return what the data set can give beside its samples."""
         return self.data.capabilities
 
     @property

@@ -149,7 +149,7 @@ def _check_records(context: Context) -> None:
 def _check_wishes(
     context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation], protocols: Collection[str]
 ) -> None:
-    """What is asked for beside the usual must be something that the records do."""
+    """Return what is asked for beside the usual must be something that the records do."""
     asked = [(one.needs.key, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
     if context.truth_2d is not None:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)

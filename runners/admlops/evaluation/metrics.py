@@ -79,7 +79,7 @@ def metrics_of(summary: Mapping[str, Any]) -> list[Metric]:
 
 
 def comparable(a: Metric, b: Metric) -> bool:
-    """Whether `a` and `b` may be ranked or subtracted."""
+    """Tell whether `a` and `b` may be ranked or subtracted."""
     return a.key == b.key and a.weights is None and b.weights is None
 
 

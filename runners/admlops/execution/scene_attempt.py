@@ -51,12 +51,12 @@ class SceneAttempt:
 
     @property
     def done(self) -> int:
-        """How many samples were recorded in this attempt."""
+        """Count how many samples were recorded in this attempt."""
         return 0 if self._recorder is None else self._recorder.done
 
     @property
     def failed(self) -> int:
-        """How many of them failed."""
+        """Count how many of them failed."""
         return 0 if self._recorder is None else self._recorder.failed
 
     def open(self, *, fixes: list[str]) -> None:

@@ -66,7 +66,7 @@ class Compared:
 
     @property
     def failed(self) -> bool:
-        """Whether the model was set up for this data and yet gave no complete, evaluated run."""
+        """Tell whether the model was set up for this data and yet gave no complete, evaluated run."""
         return self.metrics is None and self.outcome not in ("not set up", "not for")
 
     @property
@@ -78,14 +78,14 @@ class Compared:
 
     @property
     def status(self) -> str:
-        """What became of the model and why, in one line."""
+        """Return what became of the model and why, in one line."""
         if self.outcome == "not for":
             return f"not for {self.reason}"
         return f"{self.outcome}: {self.reason}" if self.reason else self.outcome
 
     @property
     def why(self) -> str:
-        """What keeps the model from being ready, and what to do; empty for one that is."""
+        """Return what keeps the model from being ready, and what to do; empty for one that is."""
         if self.metrics is not None:
             return "; ".join(str(one) for one in self.shortcomings)
         return " → ".join(part for part in (self.reason, self.hint) if part)
@@ -247,7 +247,7 @@ def _run(
 
 
 def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[Shortcoming]:
-    """What keeps a complete run from showing the model as it is to be judged."""
+    """Return what keeps a complete run from showing the model as it is to be judged."""
     if run.header.random_weights is not None:
         yield Shortcoming(
             reason="random weights, so its scores mean nothing", hint=f"admlops checkpoints fetch {model.name}"

@@ -74,7 +74,7 @@ def find_missing(layout: Layout, models: Iterable[Model]) -> list[Missing]:
 
 
 def lacks_weights(layout: Layout, model: Model) -> bool:
-    """Whether the model has default weights in the catalogue and they were not fetched."""
+    """Tell whether the model has default weights in the catalogue and they were not fetched."""
     from admlops.checkpoints import path_of
 
     return model.default_checkpoint is not None and not path_of(layout, model, model.default_checkpoint).is_file()

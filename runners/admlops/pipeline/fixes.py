@@ -79,7 +79,7 @@ def _of_own(model: Model, checkpoint: Usable, config: str | None) -> tuple[str, 
 
 
 def _is_needed(model: Model, checkpoint: Usable, fix: str) -> bool:
-    """Whether the weights were trained with what the fix sets, by the configuration that they hold."""
+    """Tell whether the weights were trained with what the fix sets, by the configuration that they hold."""
     settings = model.fixes[fix].settings
     variables = read_variables(checkpoint.weights.config_text if checkpoint.weights else "")
     if any(name not in variables for name in settings):

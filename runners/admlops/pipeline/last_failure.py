@@ -105,7 +105,7 @@ def _failed_build(one: InstalledEnvironment) -> LastFailure:
 
 
 def _explain(said: str, phases: Sequence[Phase], model: str | None, site: Site) -> Explanation:
-    """What was said means; something failed here, so words that no rule knows are an unknown failure."""
+    """Return what was said means; something failed here, so words that no rule knows are an unknown failure."""
     told = explain(clean(said), phases=phases, model=model, site=site)
     if told.state != "none":
         return told

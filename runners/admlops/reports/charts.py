@@ -95,7 +95,7 @@ def draw_scores(axes: Sequence[Axis], label: str, *, name: str) -> str | None:
 
 
 def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:
-    """How often each inference time occurred, first frames of scenes left out; one outline a run.
+    """Say how often each inference time occurred, first frames of scenes left out; one outline a run.
 
     The page names the runs beside the chart: their names are too long to lie within it.
     """

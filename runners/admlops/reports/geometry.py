@@ -87,7 +87,7 @@ def clip_polyline(points: Points, *, near_m: float = NEAR_M) -> list[Points]:
 
 
 def on_picture(pixels: Points, *, width: float, height: float) -> bool:
-    """Whether the bounding rectangle of some pixels (N, 2) overlaps a picture of that size."""
+    """Tell whether the bounding rectangle of some pixels (N, 2) overlaps a picture of that size."""
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     return bool(high[0] > 0 and high[1] > 0 and low[0] < width and low[1] < height)
 

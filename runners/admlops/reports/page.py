@@ -231,7 +231,7 @@ def describe_data(run: RunData) -> str:
 
 
 def list_provenance(run: RunData) -> list[tuple[str, str]]:
-    """What to know to repeat a run, as (name, value)."""
+    """Return what to know to repeat a run, as (name, value)."""
     header = run.header
     if header is None:
         return []

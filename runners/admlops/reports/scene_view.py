@@ -99,7 +99,7 @@ class SceneView:
         return patch_to_ego(corners, self.sample)
 
     def count(self, role: Role) -> int:
-        """How many misses, false alarms, or hits (counted once, at the prediction)."""
+        """Count how many misses, false alarms, or hits (counted once, at the prediction)."""
         things: list[Box | Line] = [*self.boxes, *self.lines]
         return sum(thing.role == role and not (role == "hit" and thing.is_truth) for thing in things)
 

@@ -110,7 +110,7 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def coverage(self) -> str:
-        """How much of its split or data set the run is over, such as `6,019 of 6,019 samples of split val`."""
+        """Measure how much of its split or data set the run is over, such as `6,019 of 6,019 samples of split val`."""
         samples = sum(self.scenes.values())
         if self.data.whole is None or self.data.whole_samples is None:
             return f"{samples:,} samples"

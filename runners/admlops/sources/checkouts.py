@@ -73,7 +73,7 @@ class PinnedSource:
     models: tuple[str, ...]
 
     def path(self, layout: Layout) -> Path:
-        """Where it is checked out."""
+        """Return where it is checked out."""
         return layout.submodules / self.folder
 
 
@@ -170,7 +170,7 @@ def source_state(layout: Layout, model: Model) -> dict[str, SourceState]:
 
 
 def read_state(path: Path) -> SourceState:
-    """What is checked out at `path`."""
+    """Return what is checked out at `path`."""
     if not (path / ".git").exists():
         return SourceState(commit=None, dirty=False, diff_sha256=None)
     head = _git_in(path, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
@@ -202,7 +202,7 @@ def _hash_files(root: Path, names: Iterable[str]) -> str:
 
 
 def find_problems(layout: Layout, source: PinnedSource) -> tuple[str, ...]:
-    """What keeps this source from being exactly what is pinned; empty if nothing does."""
+    """Return what keeps this source from being exactly what is pinned; empty if nothing does."""
     problems = []
     if len({commit for _, commit in source.pins}) > 1:
         named = ", ".join(f"{where} says {commit[:12]}" for where, commit in source.pins)

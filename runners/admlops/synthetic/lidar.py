@@ -43,7 +43,7 @@ def cast_sweep(stage: Stage, time: float, random: np.random.Generator) -> NDArra
 def count_points(
     sweep: NDArray[np.float32], to_world: Array, center: Array, size: tuple[float, float, float], heading: float
 ) -> int:
-    """How many points of a sweep lie in an upright box of `size` (width, length, height) in the world."""
+    """Count how many points of a sweep lie in an upright box of `size` (width, length, height) in the world."""
     points = sweep[:, :3].astype(np.float64) @ to_world[:3, :3].T + to_world[:3, 3] - center
     cos, sin = np.cos(heading), np.sin(heading)
     along, aside = points[:, 0] * cos + points[:, 1] * sin, -points[:, 0] * sin + points[:, 1] * cos

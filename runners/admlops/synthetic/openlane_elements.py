@@ -53,7 +53,7 @@ class Element:
     solid: Array
 
     def governs(self, line: Centreline, lines: list[Centreline]) -> bool:
-        """Whether what it shows holds for the traffic on `line`; `lines` are all of the world."""
+        """Tell whether what it shows holds for the traffic on `line`; `lines` are all of the world."""
         if line.arm != self.arm or not (line.in_junction or line.successors):
             return False
         ways = [line] if line.in_junction else [lines[number] for number in line.successors]

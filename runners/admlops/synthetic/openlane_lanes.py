@@ -83,7 +83,7 @@ def _movement(way: Connector, drive_side: int) -> str:
 
 
 def cut_pieces(lines: list[Centreline], ego_pose: Array) -> list[Piece]:
-    """What lies around a vehicle at `ego_pose` (4, 4), in the order of the lines."""
+    """Return what lies around a vehicle at `ego_pose` (4, 4), in the order of the lines."""
     return [piece for line in lines for piece in _cut(line, ego_pose)]
 
 

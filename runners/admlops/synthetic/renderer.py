@@ -100,7 +100,7 @@ def _add_haze(picture: Image.Image, bands: list[tuple[int, int, float]], light: 
 
 
 def haze_share(distance: float) -> float:
-    """How much of a colour is haze at a distance [m]."""
+    """Measure how much of a colour is haze at a distance [m]."""
     return float(1 - np.exp(-max(distance - 25.0, 0.0) / 420.0))
 
 

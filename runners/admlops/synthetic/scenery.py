@@ -98,7 +98,7 @@ def _set_signals(world: World) -> list[Prop]:
 
 
 def has_green(arm: Arm) -> bool:
-    """Whether the signal of an arm shows green; it never changes."""
+    """Tell whether the signal of an arm shows green; it never changes."""
     return arm.name.startswith("main")
 
 

@@ -77,7 +77,7 @@ def populate(world: World, plan: Plan, duration: float, light: Light, random: np
 
 
 def _is_near(world: World, course: Course) -> bool:
-    """Whether a turn is the short one, not across the oncoming traffic."""
+    """Tell whether a turn is the short one, not across the oncoming traffic."""
     return any(piece.curvature * world.drive_side > 0 for piece in course.pieces)
 
 

@@ -98,12 +98,12 @@ def place_data_set(target: Path, marker: dict[str, Any], write: Callable[[Path],
 
 
 def is_synthesized(target: Path, options: SynthesisOptions) -> bool:
-    """Whether `target` is the finished data set of exactly these options, made by this version of admlops."""
+    """Tell whether `target` is the finished data set of exactly these options, made by this version of admlops."""
     return read_marker(target) == _marker(options)
 
 
 def read_marker(target: Path) -> dict[str, Any] | None:
-    """What `synthetic.json` says about a finished synthetic data set; None if there is none."""
+    """Return what `synthetic.json` says about a finished synthetic data set; None if there is none."""
     try:
         content = json.loads(marker_path(target).read_text(encoding="utf-8"))
     except (OSError, ValueError):

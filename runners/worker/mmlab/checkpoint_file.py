@@ -43,7 +43,7 @@ class CheckpointFileError(ValueError):
 
 
 def read_checkpoint(path: str) -> Any:
-    """What was saved, with stand-ins for every object that is neither a tensor nor plain data.
+    """Return what was saved, with stand-ins for every object that is neither a tensor nor plain data.
 
     Raises:
         CheckpointFileError: the file is no checkpoint, or damaged.
@@ -60,7 +60,7 @@ def read_checkpoint(path: str) -> Any:
 
 
 def is_safetensors(path: str) -> bool:
-    """Whether it is one by its content: the length of a header, and the header's begin."""
+    """Tell whether it is one by its content: the length of a header, and the header's begin."""
     with open(path, "rb") as file:
         begin = file.read(9)
     return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= LARGEST_HEADER_BYTES

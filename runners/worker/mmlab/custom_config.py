@@ -16,7 +16,7 @@ class ConfigError(DataError):
 
 
 def is_outside(path: str, root: str) -> bool:
-    """Whether a file does not lie in the source."""
+    """Tell whether a file does not lie in the source."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(root)).split(os.sep)[0] == os.pardir
 
 

@@ -208,7 +208,7 @@ class _Search:
 
 
 def _is_nested(place: Place) -> bool:
-    """Whether the tensors are of a network with parts, by their keys."""
+    """Tell whether the tensors are of a network with parts, by their keys."""
     return any("." in key for key in place[1])
 
 
@@ -218,7 +218,7 @@ def _is_no_weights(key: str) -> bool:
 
 
 def _other_tensors(content: Any, is_tensor: Callable[[Any], bool]) -> str:
-    """Where there are tensors all the same: an optimizer's, say."""
+    """Return where there are tensors all the same: an optimizer's, say."""
     keys: List[str] = []
     seen = set()
     for key, value in content.items():

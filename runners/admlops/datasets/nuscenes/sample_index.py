@@ -340,7 +340,7 @@ def _sweeps(
 
 
 def _driven(token: str, way: Literal["prev", "next"], count: int, source: _Source) -> list[dict[str, Any]]:
-    """Where the LiDAR is at up to `count` key frames before or after a sample, the nearest first."""
+    """Return where the LiDAR is at up to `count` key frames before or after a sample, the nearest first."""
     places: list[dict[str, Any]] = []
     while len(places) < count and (token := getattr(source.samples[token], way)):
         sensor = _sensor(_key_lidar(token, source), source)

@@ -69,7 +69,7 @@ class NuScenes:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether `admlops data synthesize` made this data set."""
+        """Tell whether `admlops data synthesize` made this data set."""
         return (self.root / "synthetic.json").is_file()
 
     def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
@@ -101,17 +101,17 @@ class NuScenes:
         return self.scenes(names)
 
     def sample(self, token: str) -> dict[str, Any]:
-        """What an adapter gets for one sample; see docs/architecture.md."""
+        """Return what an adapter gets for one sample; see docs/architecture.md."""
         with _explained(self.root, self.version):
             return self._tables.sample(token)
 
     @property
     def has_context(self) -> bool:
-        """Whether there is an index, which holds what lies around each sample."""
+        """Tell whether there is an index, which holds what lies around each sample."""
         return has_index(str(self.root), self.version)
 
     def context(self, token: str) -> dict[str, Any]:
-        """What lies around a sample, for models that look back; see `worker.samples.sample_index`.
+        """Return what lies around a sample, for models that look back; see `worker.samples.sample_index`.
 
         Raises:
             DataError: there is no index, or no such sample.
@@ -144,7 +144,7 @@ class NuScenes:
         ]
 
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
-        """How much of each kind is annotated in these samples."""
+        """Count the annotations of each kind in these samples."""
         return {"boxes": sum(len(self.ground_truth(token)) for token in tokens)}
 
     def _scene(self, name: str) -> Scene:

@@ -167,7 +167,7 @@ class Layer:
     tree: shapely.STRtree
 
     def cut(self, patch: Polygon) -> list[BaseGeometry]:
-        """What of each geometry lies in the patch, in file order, without the empty ones."""
+        """Return what of each geometry lies in the patch, in file order, without the empty ones."""
         near = np.sort(self.tree.query(patch))
         pieces = shapely.intersection(self.geometries[near], patch)
         return [piece for piece in pieces if not piece.is_empty]

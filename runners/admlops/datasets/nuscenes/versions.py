@@ -18,7 +18,7 @@ def list_versions(root: Path) -> list[str]:
 
 
 def is_version(folder: Path) -> bool:
-    """Whether a folder holds nuScenes' tables."""
+    """Tell whether a folder holds nuScenes' tables."""
     return (folder / "sample.json").is_file()
 
 

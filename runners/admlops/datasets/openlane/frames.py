@@ -70,7 +70,7 @@ class OpenLaneV2:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether `admlops data synthesize` made this data set."""
+        """Tell whether `admlops data synthesize` made this data set."""
         return (self.root / "synthetic.json").is_file()
 
     def scenes(self, names: Iterable[str] | None = None) -> list[Scene]:
@@ -94,7 +94,7 @@ class OpenLaneV2:
         return self.scenes(f"{split}-{segment}" for segment in self._frames.splits[split])
 
     def sample(self, token: str) -> dict[str, Any]:
-        """What an adapter gets for one frame; see docs/architecture.md."""
+        """Return what an adapter gets for one frame; see docs/architecture.md."""
         with self._explained():
             return self._frames.sample(token, msgspec.to_builtins(self._read(token, _Info)))
 
@@ -131,7 +131,7 @@ class OpenLaneV2:
         return annotation
 
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
-        """How much of each kind is annotated in these frames; those of the test split hold nothing."""
+        """Count the annotations of each kind in these frames; those of the test split hold nothing."""
         counts = {"lanes": 0, "traffic_elements": 0}
         for token in tokens:
             annotation = self._annotation(token)

@@ -140,7 +140,7 @@ def choose_device(gpus: Sequence[Gpu]) -> Device:
 
 
 def estimate_bytes(packages: Iterable[SizedPackage], python: Iterable[LockedPackage], *, device: Device | None) -> int:
-    """What an environment takes on disk: conda packages by their sizes, Python packages by what such take."""
+    """Return what an environment takes on disk: conda packages by their sizes, Python packages by what such take."""
     conda = sum((package.size_bytes or 0) * EXTRACTED_PER_COMPRESSED for package in packages)
     return round(conda + sum(_python_bytes(package.name, device) for package in python))
 

@@ -70,7 +70,7 @@ def _check_python(locks: VariantLocks, file: Path, notes: list[str]) -> Iterator
 
 
 def _compare(inputs: PythonInputs, lock: Path, packages: list[LockedPackage]) -> Iterator[str]:
-    """Whether a lock has what is asked for, and, where the list is closed, nothing else."""
+    """Tell whether a lock has what is asked for, and, where the list is closed, nothing else."""
     locked = {package.name: package for package in packages}
     for wanted in inputs.packages:
         found = [package for package in packages if package.name == wanted.name]

@@ -104,7 +104,7 @@ class CondaInputs:
 
 
 def read_conda_inputs(file: Path, virtual_packages: Path) -> CondaInputs:
-    """What `environment.yml` asks for, for the machine that `virtual-packages.yml` describes.
+    """Return what `environment.yml` asks for, for the machine that `virtual-packages.yml` describes.
 
     Raises:
         EnvError: a file is missing or not YAML, or a key or a dependency is wrong; names file, key and what must be.

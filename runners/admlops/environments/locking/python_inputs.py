@@ -70,7 +70,7 @@ class PythonInputs:
 
     @property
     def closed(self) -> bool:
-        """Whether every package is pinned: then the list is locked as it stands, and nothing is resolved."""
+        """Tell whether every package is pinned: then the list is locked as it stands, and nothing is resolved."""
         return all(package.url or package.exact_version for package in self.packages)
 
     @property

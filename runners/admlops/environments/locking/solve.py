@@ -49,7 +49,7 @@ def solve(specification: CondaInputs, *, index: str | None = None) -> tuple[Cond
 
 
 def _source(channel: str, index: str | None) -> str:
-    """Where to read a channel's index, as a URL that ends with a slash."""
+    """Return where to read a channel's index, as a URL that ends with a slash."""
     if index is None:
         return f"{os.environ.get(MIRROR_VARIABLE, CANONICAL_HOST).rstrip('/')}/{channel}/"
     if "://" in index:

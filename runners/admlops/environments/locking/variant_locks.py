@@ -45,12 +45,12 @@ class VariantLocks:
         return None if self.conda_lock is None else self.conda_lock.with_name("environment.yml")
 
     def read_conda_inputs(self) -> CondaInputs | None:
-        """What the variant asks of conda, or None if it asks nothing. Raises EnvError for a wrong file."""
+        """Return what the variant asks of conda, or None if it asks nothing. Raises EnvError for a wrong file."""
         file = self.environment_yml
         return None if file is None else read_conda_inputs(file, self.virtual_packages)
 
     def read_inputs(self, file: Path) -> PythonInputs:
-        """What one of its lists asks of Python. Raises EnvError for a wrong file."""
+        """Return what one of its lists asks of Python. Raises EnvError for a wrong file."""
         return read_python_inputs(file, python=self.python)
 
 

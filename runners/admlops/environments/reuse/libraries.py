@@ -27,7 +27,7 @@ BESIDE = ".shared"
 
 
 def is_library(path: str, size_bytes: int) -> bool:
-    """Whether environments share a file of this name and size."""
+    """Tell whether environments share a file of this name and size."""
     return size_bytes >= SMALLEST_BYTES and LIBRARY.search(path) is not None
 
 
@@ -120,5 +120,5 @@ class Libraries:
 
 
 def library_name(content: str, mode: int) -> str:
-    """What a library is called among the shared ones: names of one file have one mode."""
+    """Return what a library is called among the shared ones: names of one file have one mode."""
     return f"{content}-{mode:o}"

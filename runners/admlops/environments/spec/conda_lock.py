@@ -86,7 +86,7 @@ class CondaLock:
 
 
 def describe_trust(lock: CondaLock) -> list[str]:
-    """What a person should know of a lock before trusting it; nothing if all is known and was seen."""
+    """Return what a person should know of a lock before trusting it; nothing if all is known and was seen."""
     notes = []
     if not lock.confirmed:
         notes.append("made from channel records alone: no package was fetched yet to confirm it")

@@ -42,11 +42,11 @@ class LockedPackage:
 
     @property
     def hash_unknown(self) -> bool:
-        """Whether nobody has recorded this file's sha256 yet."""
+        """Tell whether nobody has recorded this file's sha256 yet."""
         return not self.hashes
 
     def applies_to(self, marker_environment: Mapping[str, str]) -> bool:
-        """Whether this entry is for an interpreter, described as PEP 508 markers describe it."""
+        """Tell whether this entry is for an interpreter, described as PEP 508 markers describe it."""
         marker = self.requirement.marker
         return marker is None or marker.evaluate(dict(marker_environment))
 

@@ -78,7 +78,7 @@ def evaluate_counting(
 
 
 def _count(truth: ImageTruth, found: ImagePrediction, name: str) -> tuple[int, int, int]:
-    """How many are there, how many were found, how many of those are right."""
+    """Count how many are there, how many were found, how many of those are right."""
     own = np.array([kind == name for kind in truth.classes], dtype=bool)
     if truth.crowd is not None:
         own &= ~truth.crowd
@@ -88,7 +88,7 @@ def _count(truth: ImageTruth, found: ImagePrediction, name: str) -> tuple[int, i
 
 
 def _match(found: Boxes, there: Boxes) -> int:
-    """How many boxes take one, each the free one that it overlaps most."""
+    """Count how many boxes take one, each the free one that it overlaps most."""
     if not len(found) or not len(there):
         return 0
     iou = box_iou(found, there)
@@ -112,7 +112,7 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 
 
 def _ratios(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each image adds to the numerators and the denominators of COUNTS, (images, 5) each."""
+    """Return what each image adds to the numerators and the denominators of COUNTS, (images, 5) each."""
     there, found, right = counts.T.astype(np.float64)
     error = np.abs(found - there)
     each = np.ones_like(there)

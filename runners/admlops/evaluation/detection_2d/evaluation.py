@@ -52,7 +52,7 @@ class ImageResult:
         return [replace(one, protocol=self.protocol) for one in self.evaluation.metrics(dataset)]
 
     def details(self) -> dict[str, Any]:
-        """What was compared: the file, how many of the run's pictures it has, and counts."""
+        """Return what was compared: the file, how many of the run's pictures it has, and counts."""
         details = self.evaluation.details() if isinstance(self.evaluation, CountingEvaluation) else {}
         images = {"images": len(self.truth.images), "pictures": self.truth.cameras}
         return {"truth_sha256": self.truth.sha256, **images, **details}

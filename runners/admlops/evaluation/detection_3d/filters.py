@@ -83,7 +83,7 @@ def in_racks(boxes: Boxes, racks: Racks) -> Mask:
 
 
 def _contains(racks: Racks, rack: int, points: Floats) -> Mask:
-    """Whether the points lie in the rack, measured from one corner along its edges, as the devkit does."""
+    """Tell whether the points lie in the rack, measured from one corner along its edges, as the devkit does."""
     width, length, height = racks.size[rack]
     edges = np.diag([-length, -width, -height]) @ racks.rotation[rack].T
     corner = racks.center[rack] + racks.rotation[rack] @ np.array([length, width, height]) / 2

@@ -149,7 +149,7 @@ def _percentile(ordered: Sequence[float], percentile: float) -> Percentile:
 
 
 def _carries(n: int, percentile: float, over: int) -> bool:
-    """Whether seeing at most `over` of n samples above the true percentile is rarer than 1 - CONFIDENCE."""
+    """Tell whether seeing at most `over` of n samples above the true percentile is rarer than 1 - CONFIDENCE."""
     return bool(bdtr(over, n, 1 - percentile) <= 1 - CONFIDENCE)
 
 

@@ -66,7 +66,7 @@ class MotionEvaluation:
         return dict(zip(self.values, resample_ratios(self.sums, self.counts, scenes, weights).T, strict=True))
 
     def details(self) -> dict[str, Any]:
-        """How many objects each metric is of."""
+        """Count how many objects each metric is of."""
         counts = dict(zip(self.values, self.counts.sum(axis=0).astype(int).tolist(), strict=True))
         return {"protocol": VAD_MOTION, "objects": counts}
 

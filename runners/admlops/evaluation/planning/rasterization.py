@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 
 
 def fills(corners: Ints, rows: Ints, first: Ints, last: Ints) -> Bools:
-    """Whether polygons fill any of the cells `first` to `last` in given rows, (K, R).
+    """Tell whether polygons fill any of the cells `first` to `last` in given rows, (K, R).
 
     Args:
         corners: (K, 4, 2), x (column) and y (row) of the corners in order.

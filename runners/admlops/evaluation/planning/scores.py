@@ -68,7 +68,7 @@ class PlanningEvaluation:
         return published_names(dict(zip(self.values, ratios.T, strict=True)))
 
     def details(self) -> dict[str, Any]:
-        """How many plans were measured."""
+        """Count how many plans were measured."""
         return {"protocol": self.protocol, "samples": self.samples}
 
     def metrics(self, dataset: str) -> list[Metric]:
@@ -246,7 +246,7 @@ def _point_cells(positions: Floats, protocol: str) -> tuple[Ints, Ints, Ints, Bo
 
 
 def _collides(rows: Ints, first: Ints, last: Ints, seen: Bools, others: _Others) -> Bools:
-    """Whether any polygon of a place (sample and step) fills one of its cells.
+    """Tell whether any polygon of a place (sample and step) fills one of its cells.
 
     Polygons are worked out cell by cell only where their bounding box meets the cells.
     """

@@ -63,7 +63,7 @@ class Difference:
 
 
 def read_evaluated(run: RunFolder) -> EvaluatedRun:
-    """What `admlops evaluate` wrote.
+    """Return what `admlops evaluate` wrote.
 
     Raises:
         RecordError: the run is not evaluated, or by an admlops that did not write what is needed.

@@ -67,7 +67,7 @@ class PlanTruth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all six steps are known."""
+        """Tell whether all six steps are known."""
         return bool(self.known.all())
 
 

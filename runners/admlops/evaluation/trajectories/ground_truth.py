@@ -91,7 +91,7 @@ class MotionGroundTruth:
         self._origin = annotations.ego + np.einsum("sij,sj->si", self._ego, annotations.lidar)
 
     def motion(self, sample: int) -> MotionTruth:
-        """What VAD's motion metrics compare with."""
+        """Return what VAD's motion metrics compare with."""
         rows, tracks = self._vad_rows(sample), self._tracks
         return MotionTruth(
             centers=tracks.center[rows], labels=self._label[rows], steps=tracks.step[rows], known=tracks.known[rows]
@@ -150,7 +150,7 @@ class MotionGroundTruth:
         return np.diff(path, axis=0).astype(np.float32), later != NONE
 
     def uniad_plan(self, sample: int) -> PlanTruth:
-        """What UniAD's planning metrics compare with; the path is 0 where it is not known."""
+        """Return what UniAD's planning metrics compare with; the path is 0 where it is not known."""
         later = self._later(sample)
         known = later != NONE
         path = np.zeros((STEPS, 2))

@@ -91,7 +91,7 @@ class FutureTable:
 
     @property
     def has_futures(self) -> bool:
-        """Whether any detection has futures."""
+        """Tell whether any detection has futures."""
         return any(own is not None for own in self._records)
 
     def add(self, record: PartialRecord) -> None:

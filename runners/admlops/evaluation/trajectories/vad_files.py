@@ -72,7 +72,7 @@ def official_vad(
     folder: Path,
     timeout_s: float = 4 * 3600.0,
 ) -> Mapping[str, Any]:
-    """What VAD's code says: `stp3` and `motion`, values by name, None where nothing was there to measure.
+    """Return what VAD's code says: `stp3` and `motion`, values by name, None where nothing was there to measure.
 
     Args:
         environment: `environments.ensure_official(layout, OFFICIAL_NAME)`.

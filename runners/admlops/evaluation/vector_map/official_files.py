@@ -65,7 +65,7 @@ def official_map(
     folder: Path,
     timeout_s: float = 6 * 3600.0,
 ) -> OfficialMap:
-    """What MapTR's code says of the same vectors: by sample token, in the patch frame.
+    """Return what MapTR's code says of the same vectors: by sample token, in the patch frame.
 
     Args:
         python, variables: of `environments.ensure_official(layout, OFFICIAL_NAME)`.

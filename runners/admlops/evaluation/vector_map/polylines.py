@@ -239,7 +239,7 @@ def _distances(lines: Points, points: Points) -> Points:
 
 
 def _comes_and_leaves(distances: Points, at: Indices) -> NDArray[np.bool_]:
-    """Whether distances (K, P) exceed AWAY_M both before and after the index `at` of their row."""
+    """Tell whether distances (K, P) exceed AWAY_M both before and after the index `at` of their row."""
     column, away = np.arange(distances.shape[1]), distances > AWAY_M
     before, after = column < at[:, np.newaxis], column > at[:, np.newaxis]
     return np.logical_and((away & before).any(axis=1), (away & after).any(axis=1))

@@ -37,7 +37,7 @@ class Future(NamedTuple):
 
 
 def vad_fields(sample: Row, context: Row, can_bus: "np.ndarray", command: Optional[str] = None) -> Dict[str, Any]:
-    """What VAD's info has beside a temporal one, without annotations.
+    """Return what VAD's info has beside a temporal one, without annotations.
 
     With a `command`, nothing comes from the future; without one it follows from where the vehicle drove, as in the
     authors' open-loop evaluation.
@@ -161,7 +161,7 @@ def _misread_angle(rotation_wxyz: Sequence[float]) -> float:
 
 
 def _position(place: Row) -> "np.ndarray":
-    """Where a LiDAR is in the global frame (3,) [m]."""
+    """Return where a LiDAR is in the global frame (3,) [m]."""
     return np.asarray((pose_matrix(place["ego2global"]) @ pose_matrix(place["sensor2ego"]))[:3, 3])
 
 

@@ -74,7 +74,7 @@ def make_batch(compose: Callable[[Any], Any], described: Any, pictures: List[str
 
 
 def unwrap(value: Any) -> Any:
-    """What mmcv's data containers hold for the first GPU, through lists."""
+    """Return what mmcv's data containers hold for the first GPU, through lists."""
     if type(value).__name__ == "DataContainer":
         return value.data[0]
     return [unwrap(item) for item in value] if isinstance(value, list) else value

@@ -38,7 +38,7 @@ class MmAdapter(Adapter):
     tolerated_keys: Mapping[str, str] = MappingProxyType({})
 
     def source_root(self) -> str:
-        """Where the source lies in a checkout, for those who run the adapter by hand."""
+        """Return where the source lies in a checkout, for those who run the adapter by hand."""
         raise NotImplementedError
 
     def import_libraries(self) -> None:
@@ -50,11 +50,11 @@ class MmAdapter(Adapter):
         raise NotImplementedError
 
     def dataset_attributes(self, config: Any) -> Dict[str, Any]:
-        """What else the data set class's `get_data_info` reads of itself."""
+        """Return what else the data set class's `get_data_info` reads of itself."""
         return {}
 
     def make_pipeline(self, config: Any) -> Callable[[Dict[str, Any]], Dict[str, Any]]:
-        """What makes the network's keyword arguments, for a batch of one, of a sample's info."""
+        """Return what makes the network's keyword arguments, for a batch of one, of a sample's info."""
         return SamplePipeline(config, self.dataset_attributes(config), self.pictures)
 
     def pictures(self, info: Dict[str, Any]) -> List[str]:

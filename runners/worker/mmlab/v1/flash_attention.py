@@ -101,7 +101,7 @@ def unpad_input(hidden_states: Any, attention_mask: Any) -> Tuple[Any, Any, Any,
 
 
 def pad_input(hidden_states: Any, indices: Any, batch: int, seqlen: int) -> Any:
-    """What `unpad_input` packed, in its places again, (batch, seqlen, …); the other rows are zero."""
+    """Return what `unpad_input` packed, in its places again, (batch, seqlen, …); the other rows are zero."""
     padded = hidden_states.new_zeros((batch * seqlen, *hidden_states.shape[1:]))
     padded[indices] = hidden_states
     return padded.reshape(batch, seqlen, *hidden_states.shape[1:])

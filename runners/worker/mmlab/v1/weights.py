@@ -131,7 +131,7 @@ def compare_keys(
 
 
 def _same_shape(given: Tuple[int, ...], wanted: Tuple[int, ...]) -> bool:
-    """Whether torch takes it: it also takes one number for a scalar, as torch before 0.4 wrote it."""
+    """Tell whether torch takes it: it also takes one number for a scalar, as torch before 0.4 wrote it."""
     return given == wanted or (wanted == () and given == (1,))
 
 
@@ -215,7 +215,7 @@ def load_into(
 
 
 def fits(model: Any, state: Mapping[str, Any], *, tolerated: Iterable[str] = ()) -> bool:
-    """Whether a state, as `read_state` gives it, is of this network, by its keys and shapes."""
+    """Tell whether a state, as `read_state` gives it, is of this network, by its keys and shapes."""
     own = _shapes(model.state_dict())
     keys = fit_keys(state, own)
     report = compare_keys(own, {keys[key]: tuple(value.shape) for key, value in state.items()}, tolerated=tolerated)

@@ -82,7 +82,7 @@ def _text_values(prefix: Path, path: Path, values: Mapping[str, Any]) -> Variabl
 
 
 def _run_scripts(prefix: Path, scripts: list[Path], given: Variables) -> Variables:
-    """What the scripts changed, removed or added, run in order in one bash that starts with `given` alone."""
+    """Return what the scripts changed, removed or added, run in order in one bash that starts with `given` alone."""
     start = {name: value for name, value in given.items() if value is not None}
     start.setdefault("HOME", str(home_folder()))
     start.setdefault("LANG", "C.UTF-8")

@@ -48,7 +48,7 @@ def check_hashes(packages: Sequence[CondaPackage]) -> None:
 
 
 def is_whole(package: CondaPackage, path: Path) -> bool:
-    """Whether the archive is there and is, byte for byte, the one that the lock means."""
+    """Tell whether the archive is there and is, byte for byte, the one that the lock means."""
     try:
         with path.open("rb") as file:
             if package.sha256:

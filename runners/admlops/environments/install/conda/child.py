@@ -85,7 +85,7 @@ class _Reporter:
 
 
 async def _record(package: dict[str, Any]) -> Any:
-    """What py-rattler needs to know of a package; the address is that of the archive on this machine."""
+    """Return what py-rattler needs to know of a package; the address is that of the archive on this machine."""
     import rattler
     from rattler.package import BuildString
     from rattler.package_streaming import PackageArchive

@@ -152,7 +152,7 @@ def _follow(output: IO[bytes], progress: ProgressWatch, count: int) -> dict[str,
 
 
 def _explain(said: str, prefix: Path) -> EnvError | StorageError:
-    """What py-rattler's words mean."""
+    """Return what py-rattler's words mean."""
     if re.search(r"no space left|os error 28|quota exceeded", said, re.IGNORECASE):
         return StorageError(
             f"the disk of {prefix} is full: {said}",

@@ -27,7 +27,7 @@ def mirrored(url: str) -> str:
 
 
 def channels_answer(urls: Iterable[str], *, cache: Path) -> bool:
-    """Whether the hosts of these packages can be reached, found out within seconds.
+    """Tell whether the hosts of these packages can be reached, found out within seconds.
 
     A host that did not answer is not asked again for ten minutes, so that a machine without network waits once.
     """
@@ -46,7 +46,7 @@ def channels_answer(urls: Iterable[str], *, cache: Path) -> bool:
 
 
 def _answers(host: str) -> bool:
-    """Whether a server is there; whatever it says is an answer."""
+    """Tell whether a server is there; whatever it says is an answer."""
     import httpx
 
     try:

@@ -113,7 +113,7 @@ def make_key(
     toolchain: Toolchain,
     patches: tuple[Path, ...],
 ) -> WheelKey:
-    """What this package's wheel depends on, in this environment."""
+    """Return what this package's wheel depends on, in this environment."""
     return WheelKey(
         name=package.name,
         version=package.version,
@@ -170,7 +170,7 @@ def _missing_headers(toolchain: Toolchain, more: list[Path]) -> list[str]:
 
 
 def _toolkit_folders(toolchain: Toolchain) -> list[Path]:
-    """Where a toolkit keeps its headers: NVIDIA's place, then conda-forge's."""
+    """Return where a toolkit keeps its headers: NVIDIA's place, then conda-forge's."""
     home = toolchain.nvcc.parent.parent if toolchain.nvcc else Path("/")
     return [home / "include", home / "targets" / "x86_64-linux" / "include"]
 

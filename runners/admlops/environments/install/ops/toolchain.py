@@ -114,7 +114,7 @@ def closed_environment() -> dict[str, str | None]:
 
 
 def index_settings() -> dict[str, str | None]:
-    """What fetching needs of the caller's environment, to put on top of `closed_environment`."""
+    """Return what fetching needs of the caller's environment, to put on top of `closed_environment`."""
     kept: dict[str, str | None] = {name: value for name, value in os.environ.items() if INDEX_SETTINGS.match(name)}
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
     if index:

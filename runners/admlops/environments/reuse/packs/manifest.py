@@ -50,7 +50,7 @@ class Pack:
 
 
 def archive_of(folder: Path, name: str, *, stored: bool) -> Path:
-    """Where the archive of the pack `name` lies in a folder of packs."""
+    """Return where the archive of the pack `name` lies in a folder of packs."""
     return folder / f"{name}{STORED_SUFFIX if stored else COMPRESSED_SUFFIX}"
 
 

@@ -154,7 +154,7 @@ def pull(
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Whether a file is there and has this BLAKE3."""
+    """Tell whether a file is there and has this BLAKE3."""
     return path.is_file() and path.stat().st_size > 0 and str(blake3().update_mmap(path).hexdigest()) == digest
 
 
