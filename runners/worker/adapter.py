@@ -13,8 +13,9 @@ The same file then works alone (`demo.py --sample-token T --dataroot D --version
 
 import argparse
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Type
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
+from worker.precision import AUTHORS, FLOAT32, PRECISIONS, InForce, in_force
 from worker.samples.nuscenes import DataError
 
 __all__ = ["Adapter", "DataError", "Settings", "main"]
@@ -26,7 +27,7 @@ class Settings(NamedTuple):
     `device` is torch's way of naming one ("cpu", "cuda:0"). `config` and `checkpoint` are paths, or None for a model
     that has none. `gpu_memory_limit_mb` is in megabytes (10⁶ bytes). `shrink` counts how often this scene ran out of
     GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own, and
-    `weights`: `random:SEED` in place of a checkpoint.
+    `weights`: `random:SEED` in place of a checkpoint. `precision` is one of `worker.precision.PRECISIONS`.
     """
 
     device: str = "cpu"
@@ -36,6 +37,7 @@ class Settings(NamedTuple):
     gpu_memory_limit_mb: Optional[float] = None
     shrink: int = 0
     options: Mapping[str, Any] = MappingProxyType({})
+    precision: str = AUTHORS
 
 
 class Adapter:
@@ -46,6 +48,8 @@ class Adapter:
     """
 
     name = "Adapter"
+    precisions: Tuple[str, ...] = (AUTHORS, FLOAT32)
+    """What `--precision` may ask of this model."""
 
     def load(self, settings: Settings) -> List[str]:
         """Build the model. Returns the names of the catalogue's fixes that were applied, in a steady order."""
@@ -72,6 +76,10 @@ class Adapter:
     def synchronize(self) -> None:
         """Wait until the device has finished: `torch.cuda.synchronize()` on a GPU, nothing on a CPU."""
 
+    def precision(self) -> InForce:
+        """Return the arithmetic that is in force after `load`; single precision, unless a subclass says otherwise."""
+        return in_force()
+
     def libraries(self) -> Dict[str, str]:
         """The libraries that matter to the result, with their versions."""
         return {}
@@ -97,6 +105,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", default="v1.0-mini", help="nuScenes' folder of tables (default: %(default)s)")
     parser.add_argument("--out", default="-", help="where to write the JSON; - is standard output (default)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, … (default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default=AUTHORS, help="the network's arithmetic (default: %(default)s)"
+    )
     parser.add_argument("--config", help="the model's configuration file")
     parser.add_argument("--checkpoint", help="the model's weights")
     parser.add_argument("--weights", help="random:SEED draws the weights from a seed instead of a checkpoint")

@@ -22,6 +22,7 @@ from worker import memory as gpu
 from worker.adapter import Adapter, Settings
 from worker.failures import classify, describe
 from worker.measure import Step, encode_result, run_sample
+from worker.precision import require
 from worker.wire import (
     ALIVE,
     FAILED,
@@ -124,12 +125,14 @@ class Worker:
 
     def _load(self) -> None:
         settings = Settings(**self._next(LOAD))
+        require(self._adapter.name, self._adapter.precisions, settings.precision)
         fixes = self._adapter.load(settings) or []
         # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
         gc.collect()
         gc.freeze()
         gpu.limit_memory(settings.device, settings.gpu_memory_limit_mb)
-        self._channel.send(READY, {"fixes": list(fixes), "device_name": gpu.device_name(settings.device)})
+        ready = {"fixes": list(fixes), "device_name": gpu.device_name(settings.device)}
+        self._channel.send(READY, {**ready, "precision": self._adapter.precision()})
 
     def _run_scene(self, request: Dict[str, Any]) -> bool:
         """Every sample in order. False after a failure that leaves this process of no use."""

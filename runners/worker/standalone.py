@@ -10,6 +10,7 @@ from typing import Any, Dict, Type
 from worker.adapter import Adapter, Settings
 from worker.failures import classify, describe
 from worker.measure import Step, encode_result, run_sample
+from worker.precision import PrecisionError, require
 from worker.samples.nuscenes import DataError
 from worker.samples.openlane import OpenLane, find_version, list_versions
 from worker.samples.sample_index import SampleIndex, open_samples
@@ -58,14 +59,18 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         checkpoint=options.checkpoint,
         variant=options.variant,
         options=_model_options(options),
+        precision=options.precision,
     )
     step = Step()
     try:
+        require(adapter.name, adapter.precisions, options.precision)
         adapter.load(settings)
         adapter.start_scene(sample["scene"])
         return encode_result(run_sample(adapter, sample, step))
     except DataError:
         raise
+    except PrecisionError as error:
+        raise UserError(str(error)) from error
     except Exception as error:  # an adapter may raise anything; this is the process's edge
         message, trace = describe(error)
         kind = classify(error, preparing=step.preparing)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from worker.precision import AUTHORS, PRECISIONS
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.pipeline.run import RunRequest
@@ -34,6 +36,13 @@ _OPTIONS = (
     click.option("--variant", help="The set of pins. [default: the model's]"),
     click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto takes a GPU if there is one."
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=AUTHORS,
+        show_default=True,
+        help="The network's arithmetic on a GPU: authors is what the authors' test does.",
     ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes."),
     click.option(
@@ -83,6 +92,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         ),
         variant=options["variant"],
         device=options["device"],
+        precision=options["precision"],
         workers=options["workers"],
         gpu_memory_limit_mb=options["gpu_memory_limit"],
         command=shlex.join(["admlops", *sys.argv[1:]]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from admlops.results.record import Megabytes, Name, Outputs, Seconds
+from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds
 from worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 
@@ -23,10 +23,11 @@ class Hello(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ready(Struct, frozen=True, forbid_unknown_fields=True):
-    """The model is loaded, with these of the catalogue's fixes."""
+    """The model is loaded, with these of the catalogue's fixes, in this arithmetic."""
 
     fixes: list[str]
     device_name: str
+    precision: Precision | UnsetType = UNSET
 
 
 class Result(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Literal
 
+from msgspec import UNSET, UnsetType, structs
+
 from admlops.execution.coordinator import Board
 from admlops.execution.failures import POLICIES, Trouble, WorkerError, recognise
 from admlops.execution.messages import Failed, Result
 from admlops.execution.scene_job import Job, Progress, SceneJob
 from admlops.execution.worker import Worker, trouble_of
 from admlops.execution.worker_log import WorkerLog
-from admlops.results.record import FailureClass, Metadata, Outputs, make_record
+from admlops.results.record import FailureClass, Metadata, Outputs, Precision, make_record
 from admlops.results.run_folder import SceneWriter
 
 PATIENCE_S = 1.0
@@ -34,6 +36,7 @@ class Driver:
         self._shrink = 0
         self._starts = 0
         self._fixes: list[str] = []
+        self._precision: Precision | UnsetType = UNSET
 
     def run(self) -> None:
         """The thread's whole life: scenes until there are no more, then the worker's end."""
@@ -63,7 +66,7 @@ class Driver:
             sheet = _Sheet(self._job, scene, writer)
             try:
                 worker = self._worker_for(shrink)
-                sheet.fixes = self._fixes
+                sheet.fixes, sheet.precision = self._fixes, self._precision
                 for answer in worker.run_scene(scene.name, scene.samples):
                     self._take(answer, sheet, tries)
             except WorkerError as error:
@@ -138,7 +141,7 @@ class Driver:
         job.run.append_event("worker_started", worker=self._number, pid=worker.pid, mark=worker.mark, shrink=shrink)
         self._board.tell(Progress(kind="worker", worker=self._number, pid=worker.pid))
         hello, ready = worker.start(model=job.model, load=self._settings(shrink))
-        self._fixes = ready.fixes
+        self._fixes, self._precision = ready.fixes, ready.precision
         job.run.append_event(
             "worker_ready",
             worker=self._number,
@@ -148,6 +151,7 @@ class Driver:
             digest=hello.digest,
             device_name=ready.device_name,
             fixes=ready.fixes,
+            precision=None if ready.precision is UNSET else structs.asdict(ready.precision),
         )
         return worker
 
@@ -210,6 +214,7 @@ class _Sheet:
         self.done = 0
         self.failed = 0
         self.fixes: list[str] = []
+        self.precision: Precision | UnsetType = UNSET
         self._job = job
         self._writer = writer
 
@@ -241,5 +246,6 @@ class _Sheet:
             sample_token=str(sample["sample_token"]),
             scene=self.scene.name,
             index_in_scene=int(sample["index_in_scene"]),
+            precision=self.precision,
             **facts,
         )

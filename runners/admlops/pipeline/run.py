@@ -29,12 +29,13 @@ from admlops.execution.scene_job import Job, Progress, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.machine import TelemetrySampler, describe_machine
 from admlops.pipeline.fixes import needed_fixes
-from admlops.pipeline.options import check_options
+from admlops.pipeline.options import check_options, check_precision
 from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.selection import Selection, select
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
+from worker.precision import AUTHORS
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
@@ -52,8 +53,8 @@ class RunRequest:
 
     `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
     `off_distribution` allows data that the model was not made for; its numbers then have a protocol of their own.
-    `model_options` are those that its catalogue entry lists. `command` is the command line, kept with the run
-    for its readers.
+    `precision` is one of `worker.precision.PRECISIONS`. `model_options` are those that its catalogue entry lists.
+    `command` is the command line, kept with the run for its readers.
     """
 
     model: str
@@ -68,6 +69,7 @@ class RunRequest:
     weights: str | None = None
     model_options: Mapping[str, str] = field(default_factory=dict)
     off_distribution: bool = False
+    precision: str = AUTHORS
     gpu_memory_limit_mb: float | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
     name: str | None = None
@@ -163,6 +165,7 @@ def prepare(
     scenes = select(data, request.selection)
     checkpoint = _checkpoint(layout, model, request, say=say)
     settings = _settings(layout, model, request, checkpoint, say=say)
+    check_precision(model, request.precision, device=settings["device"])
     environment = ensure_model(layout, model, request.variant, say=say)
     header = _header(layout, model, environment, data, scenes, settings, checkpoint, request)
     return RunPlan(model=model, data=data, scenes=tuple(scenes), environment=environment, header=header)
@@ -196,6 +199,7 @@ def _settings(
         "config": _config(layout, model, request.config or _config_of_checkpoint(model, request.checkpoint)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
         "gpu_memory_limit_mb": request.gpu_memory_limit_mb,
+        "precision": request.precision,
         "options": _options(model, request, say=say),
     }
 

@@ -179,6 +179,23 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "
     hint: Annotated[str, Meta(description="What to do about it.")]
 
 
+class Precision(Struct, frozen=True, forbid_unknown_fields=True):
+    """The arithmetic that the network ran in, as its worker found it in force."""
+
+    activations: Annotated[
+        Literal["float32", "half"], Meta(description="half: the modules that the authors marked for it ran in float16.")
+    ]
+    tf32_convolutions: Annotated[bool, Meta(description="Convolutions round their float32 inputs to TF32.")]
+    tf32_matmul: Annotated[bool, Meta(description="Matrix products round their float32 inputs to TF32.")]
+
+    @property
+    def label(self) -> str:
+        """What tables and pages say, such as `float32, TF32 convolutions`."""
+        tf32 = {(True, True): "TF32", (True, False): "TF32 convolutions", (False, True): "TF32 matrix products"}
+        parts = (self.activations, tf32.get((self.tf32_convolutions, self.tf32_matmul)))
+        return ", ".join(part for part in parts if part)
+
+
 class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where a record comes from and what it cost."""
 
@@ -197,6 +214,9 @@ class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         Megabytes | None, Meta(description="The worker's peak [MB, 10⁶ bytes]; null or absent without a GPU.")
     ] = None
     fixes: Annotated[list[str], Meta(description="Corrections of the catalogue that these weights needed.")] = []
+    precision: (
+        Annotated[Precision, Meta(description="The arithmetic in force; absent in older records.")] | UnsetType
+    ) = UNSET
     failure: Failure | UnsetType = UNSET
 
 

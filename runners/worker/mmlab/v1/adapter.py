@@ -11,7 +11,9 @@ from worker.mmlab.common.log import say
 from worker.mmlab.v1.fixes import replace_value
 from worker.mmlab.v1.network import build_network, enter_source, import_plugin, read_config
 from worker.mmlab.v1.overlay import last_registration_wins
+from worker.mmlab.v1.precision import read_precision, set_tf32
 from worker.mmlab.v1.weights import WeightsError, load_into, parse_random, save_random
+from worker.precision import PRECISIONS, InForce
 
 LIBRARIES = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
 
@@ -23,6 +25,7 @@ class MmAdapter(Adapter):
     as well. `tolerated_keys` are endings of checkpoint keys that are of no account.
     """
 
+    precisions = PRECISIONS
     default_config = ""
     source_paths: Tuple[str, ...] = ()
     tolerated_keys: Tuple[str, ...] = ()
@@ -77,7 +80,8 @@ class MmAdapter(Adapter):
         for fix in fixes.values():
             self.apply_fix(self._config, fix)
         self.adjust(self._config)
-        self._model = build_network(self._config, device=settings.device)
+        set_tf32(settings.precision)
+        self._model = build_network(self._config, device=settings.device, precision=settings.precision, name=self.name)
         self._fill(checkpoint, str(settings.options.get("weights") or ""))
         self._model.to(settings.device)
         self._inputs = self.make_pipeline(self._config)
@@ -103,6 +107,10 @@ class MmAdapter(Adapter):
         """Wait for the GPU."""
         if self._device != "cpu":
             load_library("torch").cuda.synchronize(self._device)
+
+    def precision(self) -> InForce:
+        """Return the arithmetic in force, read from the network and from PyTorch."""
+        return read_precision(self._model, device=self._device)
 
     def libraries(self) -> Dict[str, str]:
         """The libraries that decide the result."""
