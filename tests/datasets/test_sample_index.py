@@ -122,7 +122,7 @@ def test_the_can_bus_is_the_message_before_and_after(root: Path, built: Built) -
 def change_a_digit(table: Path) -> None:
     """Another content of the same size, written a moment later."""
     content = table.read_bytes()
-    place = content.index(b"timestamp\": 1") + 20 if b"timestamp" in content else content.index(b"0.") + 2
+    place = content.index(b'timestamp": 1') + 20 if b"timestamp" in content else content.index(b"0.") + 2
     digit = b"%d" % ((int(content[place : place + 1]) + 1) % 10)
     status = table.stat()
     table.write_bytes(content[:place] + digit + content[place + 1 :])
