@@ -22,7 +22,18 @@ HERE = Path(__file__).parent
 
 def run(out: Path, scenes: Path, *options: str, program: Path = HERE / "run_stages.py") -> dict[str, Any]:
     """What `run.json` says; the exit code is 1 exactly where a stage failed or was too slow."""
-    command = [sys.executable, program, "--out", out, "--scenes", scenes, "--device", "cpu", "--tiny", *options]
+    command: list[str | Path] = [
+        sys.executable,
+        program,
+        "--out",
+        out,
+        "--scenes",
+        scenes,
+        "--device",
+        "cpu",
+        "--tiny",
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3000)
     assert done.returncode in (0, 1), done.stderr
     found: dict[str, Any] = json.loads((out / "run.json").read_text())
@@ -139,7 +150,14 @@ def test_every_stage_runs_on_a_cpu(tmp_path: Path) -> None:
     environment = find_environment("MapTR", "modern")
     pack.make_scenes(tmp_path / "scenes")
     out = tmp_path / "out"
-    command = [environment.python, HERE / "run_stages.py", "--out", out, "--scenes", tmp_path / "scenes"]
+    command: list[str | Path] = [
+        environment.python,
+        HERE / "run_stages.py",
+        "--out",
+        out,
+        "--scenes",
+        tmp_path / "scenes",
+    ]
     options = ["--device", "cpu", "--tiny", "--models", "MapTR,VAD", "--budget-s", "2400", "--patience", "8"]
     done = subprocess.run(
         [*command, *options],
