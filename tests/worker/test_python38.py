@@ -34,7 +34,7 @@ def test_only_the_standard_library_is_imported(path: Path) -> None:
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
-    assert imported <= set(sys.stdlib_module_names) | {"inside"}
+    assert imported <= set(sys.stdlib_module_names) | {"worker"}
 
 
 @needs_38
