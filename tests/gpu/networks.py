@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from checkout import CHECKOUT
@@ -21,8 +22,10 @@ SEED = 3
 MARK = "admlops-network "
 
 
-def open_network(model: str, options: Options, *, device: str, precision: str) -> tuple[Any, list[dict[str, Any]]]:
-    """A network's adapter, loaded with random weights, and the samples of a scene.
+def open_network(
+    model: str, options: Options, *, device: str, precision: str, more: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Any, list[dict[str, Any]]]:
+    """A network's adapter, loaded with random weights and `more` of its options, and the samples of a scene.
 
     Raises:
         Skip: the model's source, its libraries or a scene of its data set are not here.
@@ -32,7 +35,7 @@ def open_network(model: str, options: Options, *, device: str, precision: str) -
     samples = read_scene(model, options)
     try:
         adapter = load_adapter(model)
-        adapter.load(Settings(device=device, options={"weights": f"random:{SEED}"}, precision=precision))
+        adapter.load(Settings(device=device, options={"weights": f"random:{SEED}", **more}, precision=precision))
     except ModuleNotFoundError as error:
         raise Skip(f"{model} needs the package {error.name}, which this Python does not have") from error
     except FileNotFoundError as error:

@@ -13,8 +13,6 @@ from typing import Any
 from networks import compare_arrays, head_arrays, open_network, run_each
 from reporting import Report, explain, run_stage
 
-from worker.mmlab.v1 import precision
-
 HALF_POSITIONS = "authors_half_positions"
 
 
@@ -45,16 +43,11 @@ def list_cases(device: str, asks_for_half: bool) -> tuple[str, ...]:
 
 
 def run_case(model: str, report: Report, case: str, reference: dict[str, Any]) -> dict[str, Any]:
-    kept = precision.keep_positions_single
-    if case == HALF_POSITIONS:
-        precision.keep_positions_single = lambda model: 0
-    try:
-        asked = "authors" if case == HALF_POSITIONS else case
-        adapter, samples = open_network(model, report.options, device=report.options.device, precision=asked)
-        outputs = head_arrays(adapter, samples[0])
-        return {"in_force": adapter.precision(), "outputs": compare_arrays(reference, outputs)}
-    finally:
-        precision.keep_positions_single = kept
+    asked, more = ("authors", {"positions": "as-upstream"}) if case == HALF_POSITIONS else (case, {})
+    device = report.options.device
+    adapter, samples = open_network(model, report.options, device=device, precision=asked, more=more)
+    outputs = head_arrays(adapter, samples[0])
+    return {"in_force": adapter.precision(), "outputs": compare_arrays(reference, outputs)}
 
 
 if __name__ == "__main__":

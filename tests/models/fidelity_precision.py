@@ -57,7 +57,8 @@ def describe_precision(results: Mapping[str, Any]) -> Iterator[str]:
         "(`point_sampling`) is marked to be single. A rounding of up to 2.4e-04 of the map's 30 by 60 m is up to "
         "1.5 cm; it decides between whole pixels, because MapTR's attention takes pixels by `.round().long()`. "
         "Everything after the encoder is single. The adapter keeps the reference points in float32 in every "
-        "precision: the projection and the indices follow their type."
+        "precision: the projection and the indices follow their type. `--option positions=as-upstream` gives the "
+        "authors' rounding, to repeat what they ran."
     )
     yield (
         "Measured on a CPU with an emulation of CUDA's autocast (inputs of convolutions and products rounded to "

@@ -112,6 +112,15 @@ def test_half_precision_is_where_it_is_asked_for(
         assert forward(encoder, "float16") == "float32", "positions stay single"
 
 
+def test_positions_are_half_only_where_the_authors_rounding_is_asked_for(torch: Any) -> None:
+    encoder = Encoder()
+    precision.set_activations(
+        encoder, {"fp16": {}}, device="cuda:0", precision="authors", name="MapTR", half_positions=True
+    )
+    assert encoder.fp16_enabled
+    assert forward(encoder, "float16") == "float16"
+
+
 def test_a_network_without_marked_modules_is_refused_by_name(torch: Any) -> None:
     for model in (Module(), Module(TrainedInHalf())):
         with pytest.raises(PrecisionError, match=r"TopoMLP cannot run with --precision half.*--precision authors"):

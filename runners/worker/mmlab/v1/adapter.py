@@ -15,6 +15,8 @@ from worker.mmlab.v1.precision import read_precision, set_tf32
 from worker.mmlab.v1.weights import WeightsError, load_into, parse_random, save_random
 from worker.precision import PRECISIONS, InForce
 
+AS_UPSTREAM = "as-upstream"
+"""The value of the option `positions` that leaves them to the authors' code, which rounds them in half precision."""
 LIBRARIES = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
 
 
@@ -81,7 +83,13 @@ class MmAdapter(Adapter):
             self.apply_fix(self._config, fix)
         self.adjust(self._config)
         set_tf32(settings.precision)
-        self._model = build_network(self._config, device=settings.device, precision=settings.precision, name=self.name)
+        self._model = build_network(
+            self._config,
+            device=settings.device,
+            precision=settings.precision,
+            name=self.name,
+            half_positions=settings.options.get("positions") == AS_UPSTREAM,
+        )
         self._fill(checkpoint, str(settings.options.get("weights") or ""))
         self._model.to(settings.device)
         self._inputs = self.make_pipeline(self._config)

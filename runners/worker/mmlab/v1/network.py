@@ -72,14 +72,16 @@ def import_plugin(config: Any, path: str) -> None:
         importlib.import_module(os.path.dirname(folder).replace("/", "."))
 
 
-def build_network(config: Any, *, device: str, precision: str = AUTHORS, name: str = "the network") -> Any:
+def build_network(
+    config: Any, *, device: str, precision: str = AUTHORS, name: str = "the network", half_positions: bool = False
+) -> Any:
     """Build the network for inference on `device` in `precision`; its weights are still its constructors'.
 
     Raises:
         PrecisionError: it cannot run in this precision; the text calls it `name`.
     """
     model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
-    set_activations(model, config, device=device, precision=precision, name=name)
+    set_activations(model, config, device=device, precision=precision, name=name, half_positions=half_positions)
     model.eval()
     return model
 

@@ -2,8 +2,8 @@
 
 mmcv marks the methods that may run in half precision with `auto_fp16` and those that must not with `force_fp32`; both
 do nothing until `wrap_fp16_model` sets `fp16_enabled` on their modules. Positions stay in single precision whatever is
-asked for: half precision resolves 2^-11 of a coordinate, which is centimetres on a map of 60 m and moves the whole
-pixels that a position is rounded to.
+asked for, unless the user wants the authors' own rounding: half precision resolves 2^-11 of a coordinate, which is
+centimetres on a map of 60 m and moves the whole pixels that a position is rounded to.
 """
 
 import os
@@ -25,8 +25,12 @@ def wants_half(config: Any, *, device: str, precision: str) -> bool:
     return precision == HALF or (precision == AUTHORS and config.get("fp16") is not None)
 
 
-def set_activations(model: Any, config: Any, *, device: str, precision: str, name: str = "the network") -> None:
+def set_activations(
+    model: Any, config: Any, *, device: str, precision: str, name: str = "the network", half_positions: bool = False
+) -> None:
     """Run a network in half precision where it is wanted, else in single.
+
+    `half_positions` leaves positions to the authors' code, which may round them: to repeat what the authors ran.
 
     Raises:
         PrecisionError: half precision is asked for on a CPU, or of a network none of whose modules supports it.
@@ -37,7 +41,8 @@ def set_activations(model: Any, config: Any, *, device: str, precision: str, nam
         if precision == HALF and not half_modules(model):
             raise refuse(name, precision, "no module of the network supports half precision (mmcv's auto_fp16)")
         load_library("mmcv.runner").wrap_fp16_model(model)
-        keep_positions_single(model)
+        if not half_positions:
+            keep_positions_single(model)
     elif precision != AUTHORS or device == "cpu":
         for module in model.modules():
             if getattr(module, "fp16_enabled", False):
