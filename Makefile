@@ -39,7 +39,7 @@ fidelity: bootstrap ## Compare adapters with upstream and variants with each oth
 
 lint: bootstrap ## Check style, types and shell scripts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
-	@if command -v shellcheck >/dev/null; then shellcheck -x install/*.sh runners/*.sh envs/activate .ci/run tests/install/*.ba*; else echo "shellcheck is not installed: apt-get install shellcheck"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x install/*.sh runners/*.sh tests/gpu/*.sh envs/activate .ci/run tests/install/*.ba*; else echo "shellcheck is not installed: apt-get install shellcheck"; fi
 
 format: bootstrap ## Format the code
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .

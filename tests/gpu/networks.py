@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,9 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from checkout import CHECKOUT
-from inside_model import load_adapter
 from reporting import ONE_NETWORK, Options, Report, Skip, explain
-from run_adapter import name_arrays, read_samples, watch_heads
 
 from worker.adapter import Settings
 from worker.mmlab.common.libraries import load_library
@@ -20,6 +19,10 @@ from worker.mmlab.common.libraries import load_library
 NETWORKS = ("StreamPETR", "PETR", "MapTR", "VAD", "TopoMLP")
 SEED = 3
 MARK = "admlops-network "
+HALF_POSITIONS = "authors_half_positions"
+"""The authors' precision, without the adapter's correction that keeps positions single."""
+DEFAULTS: list[tuple[bool, bool]] = []
+"""PyTorch's own TF32 of convolutions and of products, read once, before anything is switched."""
 
 
 def open_network(
@@ -32,9 +35,9 @@ def open_network(
     """
     if not (CHECKOUT / "submodules" / model / "projects").is_dir():
         raise Skip(f"{model}'s source is not here: admlops sources fetch {model}")
-    samples = read_scene(model, options)
     try:
-        adapter = load_adapter(model)
+        samples = read_scene(model, options)
+        adapter = importlib.import_module("inside_model").load_adapter(model)
         adapter.load(Settings(device=device, options={"weights": f"random:{SEED}", **more}, precision=precision))
     except ModuleNotFoundError as error:
         raise Skip(f"{model} needs the package {error.name}, which this Python does not have") from error
@@ -42,6 +45,27 @@ def open_network(
         raise Skip(f"{model} needs {error.filename or error}, which is not here") from error
     adapter.start_scene(samples[0]["scene"])
     return adapter, samples
+
+
+def in_precision(case: str, adapter: Any, model: str, options: Options) -> Any:
+    """The adapter that runs in a precision: the one that is loaded in float32, with TF32 switched, where that is all.
+
+    Loading takes seconds of a GPU's time; half precision changes the network, and is loaded anew.
+    """
+    backends = load_library("torch").backends
+    if not DEFAULTS:
+        DEFAULTS.append((backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32))
+    switches = {"float32": (False, False), "tf32": (True, True)}.get(case, DEFAULTS[0])
+    if case not in ("float32", "tf32") and asks_for_half(adapter):
+        more = {"positions": "as-upstream"} if case == HALF_POSITIONS else {}
+        adapter, _ = open_network(model, options, device=options.device, precision="authors", more=more)
+    backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32 = switches
+    return adapter
+
+
+def asks_for_half(adapter: Any) -> bool:
+    """Whether the authors' configuration tests in half precision."""
+    return adapter._config.get("fp16") is not None
 
 
 def read_scene(model: str, options: Options) -> list[dict[str, Any]]:
@@ -52,17 +76,19 @@ def read_scene(model: str, options: Options) -> list[dict[str, Any]]:
     if kind not in scenes:
         raise Skip(f"{model} needs a scene of {kind}, and {path} names none: tests/gpu/pack.py makes them")
     scene = scenes[kind]
+    read_samples = importlib.import_module("run_adapter").read_samples
     samples: list[dict[str, Any]] = read_samples(str(options.scenes / scene["root"]), scene["version"], scene["tokens"])
     return samples
 
 
 def head_arrays(adapter: Any, sample: dict[str, Any]) -> dict[str, Any]:
     """What the network's heads give for one sample, by name: logits and codes before they are decoded and sorted."""
-    heads = watch_heads(adapter)
+    ways = importlib.import_module("run_adapter")
+    heads = ways.watch_heads(adapter)
     inputs = adapter.prepare(sample)
     adapter.forward(inputs)
     adapter.synchronize()
-    return {key: value for name, given in heads.items() for key, value in name_arrays(name, given).items()}
+    return {key: value for name, given in heads.items() for key, value in ways.name_arrays(name, given).items()}
 
 
 def compare_arrays(first: dict[str, Any], second: dict[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -114,7 +114,7 @@ def unpack_mmcv(layout: Layout, python: Path, scratch: Path) -> Path:
     package = next(one for one in read_lock(lock) if one.name == "mmcv-full")
     fetching = scratch / "fetching"
     fetching.mkdir()
-    return unpack_source(fetch_source(package, fetching, python=python, variables={"MMCV_WITH_OPS": "0"}), scratch)
+    return unpack_source(fetch_source(package, fetching, python=python, variables={"MMCV_WITH_OPS": "1"}), scratch)
 
 
 def make_scenes(target: Path) -> None:

@@ -45,10 +45,10 @@ STAGES = (
     Stage("stage_0_machine", 30, 5),
     Stage("stage_1_compile", 300, 60),
     Stage("stage_2_operations", 60, 15),
-    Stage("stage_3_outputs", 200, 45),
-    Stage("stage_4_latency", 240, 45),
-    Stage("stage_5_reading", 60, 20),
-    Stage("stage_6_engines", 60, 10),
+    Stage("stage_3_outputs", 160, 45),
+    Stage("stage_4_latency", 150, 45),
+    Stage("stage_5_reading", 45, 20),
+    Stage("stage_6_engines", 30, 10),
 )
 
 

@@ -10,10 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from networks import compare_arrays, head_arrays, open_network, run_each
+from networks import HALF_POSITIONS, asks_for_half, compare_arrays, head_arrays, in_precision, open_network, run_each
 from reporting import Report, explain, run_stage
-
-HALF_POSITIONS = "authors_half_positions"
 
 
 def work(report: Report) -> None:
@@ -26,28 +24,23 @@ def compare_network(model: str, report: Report) -> Iterator[tuple[str, Any]]:
     adapter, samples = open_network(model, options, device="cpu", precision="float32")
     reference = head_arrays(adapter, samples[0])
     yield "largest", {name: float(abs(array).max()) for name, array in reference.items() if array.size}
-    asks_for_half = adapter._config.get("fp16") is not None
-    del adapter
-    for case in list_cases(options.device, asks_for_half):
+    cases = list_cases(options.device, asks_for_half(adapter))
+    adapter, samples = open_network(model, options, device=options.device, precision="float32")
+    for case in cases:
         try:
-            yield case, run_case(model, report, case, reference)
+            own = in_precision(case, adapter, model, options)
+            own.start_scene(samples[0]["scene"])
+            outputs = compare_arrays(reference, head_arrays(own, samples[0]))
+            yield case, {"in_force": own.precision(), "outputs": outputs}
         except Exception as error:  # noqa: BLE001  one precision that fails leaves the others to be measured
             yield case, {"failed": explain(error)}
 
 
-def list_cases(device: str, asks_for_half: bool) -> tuple[str, ...]:
+def list_cases(device: str, half: bool) -> tuple[str, ...]:
     """The precisions to compare: on a CPU single precision against itself, which must not differ."""
     if device == "cpu":
         return ("float32",)
-    return ("float32", "tf32", *(("authors", HALF_POSITIONS) if asks_for_half else ()))
-
-
-def run_case(model: str, report: Report, case: str, reference: dict[str, Any]) -> dict[str, Any]:
-    asked, more = ("authors", {"positions": "as-upstream"}) if case == HALF_POSITIONS else (case, {})
-    device = report.options.device
-    adapter, samples = open_network(model, report.options, device=device, precision=asked, more=more)
-    outputs = head_arrays(adapter, samples[0])
-    return {"in_force": adapter.precision(), "outputs": compare_arrays(reference, outputs)}
+    return ("float32", "tf32", *(("authors", HALF_POSITIONS) if half else ()))
 
 
 if __name__ == "__main__":

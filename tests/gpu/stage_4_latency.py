@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from measuring import fresh, measure, read_memory, reset_memory, summarize
-from networks import open_network, run_each
+from networks import in_precision, open_network, run_each
 from reporting import Report, Skip, explain, run_stage
 
 from worker.mmlab.common.libraries import load_library
@@ -22,8 +22,9 @@ from worker.mmlab.common.libraries import load_library
 MOST = 700
 """Repetitions: what p99 needs, and some."""
 COMPILE_LEAST_S = 40.0
-SHARES = {"float32": 0.3, "tf32": 0.3, "authors": 0.3}
-"""Of a network's time; the rest is for loading it and for graphs."""
+PRECISIONS = ("float32", "tf32", "authors")
+SHARE = 0.15
+"""Of a network's time for the calls of one precision; the rest is for loading it, graphs and compiling."""
 
 
 def work(report: Report) -> None:
@@ -32,24 +33,18 @@ def work(report: Report) -> None:
 
 def measure_network(model: str, report: Report) -> Iterator[tuple[str, Any]]:
     """(precision, times and memory), then (`cuda_graph` and `compile`, the same or why not)."""
-    device = report.options.device
-    cases = ("float32",) if device == "cpu" else tuple(SHARES)
-    adapter = samples = None
+    options = report.options
+    cases = ("float32",) if options.device == "cpu" else PRECISIONS
+    adapter, samples = open_network(model, options, device=options.device, precision="float32")
     for case in cases:
         try:
-            adapter, samples = open_network(model, report.options, device=device, precision=case)
+            adapter = in_precision(case, adapter, model, options)
             yield case, measure_case(adapter, samples, report, len(cases))
-        except Skip:
-            raise
         except Exception as error:  # noqa: BLE001  one precision that fails leaves the others to be measured
             yield case, {"failed": explain(error)}
-    if adapter is None or samples is None:
-        return
     yield "compile", attempt(compile_backbone, adapter, samples, report)
-    yield (
-        "cuda_graph",
-        attempt(replay_graph, adapter, samples, report),
-    )  # last: a failed capture may leave CUDA unusable
+    # Last: a capture that fails may leave CUDA unusable.
+    yield "cuda_graph", attempt(replay_graph, adapter, samples, report)
 
 
 def measure_case(adapter: Any, samples: list[dict[str, Any]], report: Report, cases: int) -> dict[str, Any]:
@@ -57,11 +52,12 @@ def measure_case(adapter: Any, samples: list[dict[str, Any]], report: Report, ca
     options = report.options
     most = 2 if options.tiny else MOST
     reset_memory(options.device)
+    adapter.start_scene(samples[0]["scene"])
     began = time.monotonic()
     prepared = [adapter.prepare(sample) for sample in samples]
     preparing_s = (time.monotonic() - began) / len(samples)
     turn = itertools.cycle(prepared)
-    seconds = max(2.0, 0.25 * report.options.limit_s / cases)
+    seconds = max(2.0, SHARE * 3 / cases * options.limit_s)
     times = measure(adapter.forward, lambda: fresh(next(turn)), device=options.device, seconds=seconds, most=most)
     return {
         "in_force": adapter.precision(),
@@ -96,7 +92,7 @@ def compile_backbone(adapter: Any, samples: list[dict[str, Any]], report: Report
         adapter.forward(adapter.prepare(samples[0]))
         adapter.synchronize()
         compiling_s = time.monotonic() - began
-        return {"compiling_s": compiling_s, **measure_case(adapter, samples, report, len(SHARES))}
+        return {"compiling_s": compiling_s, **measure_case(adapter, samples, report, len(PRECISIONS))}
     finally:
         adapter._model.img_backbone = plain
 
