@@ -13,9 +13,9 @@ PRECISIONS = (AUTHORS, FLOAT32, TF32, HALF)
 """What a run may ask for.
 
 `authors`: what the authors' own test does: half precision where their configuration says `fp16`, and PyTorch's default
-for TF32. `float32`: neither half precision nor TF32. `tf32`: TF32 for convolutions and matrix products, no half
-precision. `half`: half precision in the modules that support it, and PyTorch's default for TF32. A CPU computes in
-float32 whatever the configuration says.
+for TF32; positions stay in float32 all the same. `float32`: neither half precision nor TF32. `tf32`: TF32 for
+convolutions and matrix products, no half precision. `half`: half precision in the modules that support it, and
+PyTorch's default for TF32. A CPU computes in float32 whatever the configuration says.
 """
 
 InForce = Dict[str, Union[str, bool]]

@@ -42,7 +42,7 @@ _OPTIONS = (
         type=click.Choice(PRECISIONS),
         default=AUTHORS,
         show_default=True,
-        help="The network's arithmetic on a GPU: authors is what the authors' test does.",
+        help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
     ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes."),
     click.option(
