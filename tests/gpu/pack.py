@@ -48,7 +48,6 @@ OWN = (
     "tests/models/inside_model.py",
     "tests/models/run_adapter.py",
     "tests/models/trace_modules.py",
-    "tests/environments/geometric_kernel_attention.patch",
 )
 """What is taken of the checkout itself."""
 PLATFORM = ("--python-version", "3.12", "--implementation", "cp")

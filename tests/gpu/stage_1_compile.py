@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from reporting import Report, Skip, run_stage
 
 MMCV = CHECKOUT / "mmcv-full"
 ATTENTION = CHECKOUT / "submodules" / "MapTR" / "projects" / "mmdet3d_plugin" / "maptr" / "modules" / "ops"
-PATCH = CHECKOUT / "tests" / "environments" / "geometric_kernel_attention.patch"
+TORCH_2 = {"TYPES(value.type()": "TYPES(value.scalar_type()", ".data<": ".data_ptr<"}
+"""What MapTR's kernel attention calls → what torch 2 calls it."""
 BUILT = Path(os.environ.get("ADMLOPS_GPU_BUILD", "/tmp/admlops-gpu-build"))
 TAIL_LINES = 15
 
@@ -36,7 +38,7 @@ def work(report: Report) -> None:
     report.add("mmcv_full", compile_in_place(MMCV, BUILT / "mmcv-full", variables, report.left_s - 40))
     source = ATTENTION / "geometric_kernel_attn"
     if source.is_dir():
-        report.add("kernel_attention", compile_in_place(source, BUILT / "attention", variables, report.left_s, PATCH))
+        report.add("kernel_attention", compile_in_place(source, BUILT / "attention", variables, report.left_s, TORCH_2))
     if not report.results["mmcv_full"]["ok"]:
         raise RuntimeError("mmcv-full was not compiled: see results.mmcv_full.said")
 
@@ -66,6 +68,13 @@ def build_variables(device: str) -> dict[str, str]:
     }
 
 
+def rename(text: str, renamed: Mapping[str, str]) -> str:
+    """The text with every old name as the new one."""
+    for old, new in renamed.items():
+        text = text.replace(old, new)
+    return text
+
+
 def header_folders() -> list[str]:
     """The `include` folders of the packages nvidia-*, which torch's wheels bring their headers in."""
     roots = [Path(entry) / "nvidia" for entry in sys.path if entry]
@@ -73,15 +82,14 @@ def header_folders() -> list[str]:
 
 
 def compile_in_place(
-    source: Path, target: Path, variables: dict[str, str], limit_s: float, patch: Path | None = None
+    source: Path, target: Path, variables: dict[str, str], limit_s: float, renamed: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Compile a copy of `source` in `target`, which outlives the next carrying of the tree."""
     began = time.monotonic()
     if not target.is_dir():
         shutil.copytree(source, target)
-        if patch is not None:
-            in_source = ["patch", "-p1", "--directory", str(target / "src"), "--input", str(patch)]
-            subprocess.run(in_source, check=True, capture_output=True)
+        for path in target.rglob("*.cu"):
+            path.write_text(rename(path.read_text(), renamed or {}))
     command = [sys.executable, "setup.py", "build_ext", "--inplace"]
     try:
         done = subprocess.run(

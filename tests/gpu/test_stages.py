@@ -113,6 +113,17 @@ def test_a_stage_has_its_limit_and_the_whole_has_one(tmp_path: Path) -> None:
     assert left.stdout == "", "what a stage starts is ended with it"
 
 
+def test_the_kernel_attention_is_renamed_as_the_patch_for_environments_does() -> None:
+    patch = (HERE.parent / "environments" / "geometric_kernel_attention.patch").read_text().splitlines()
+    old = [line[1:] for line in patch if line.startswith("-") and not line.startswith("---")]
+    new = [line[1:] for line in patch if line.startswith("+") and not line.startswith("+++")]
+    program = f"import sys; sys.path.insert(0, {str(HERE)!r}); import stage_1_compile as stage; "
+    program += f"print([stage.rename(line, stage.TORCH_2) for line in {old!r}] == {new!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert old
+    assert done.stdout == "True\n"
+
+
 def test_percentiles_need_what_the_protocol_says() -> None:
     line = next(line for line in (HERE / "measuring.py").read_text().splitlines() if line.startswith("NEEDED = "))
     needed = json.loads(line.removeprefix("NEEDED = ").replace("{", '{"').replace(": ", '": ').replace(", ", ', "'))

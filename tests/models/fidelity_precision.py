@@ -40,11 +40,11 @@ def describe_precision(results: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "`--precision` says in which arithmetic a network runs on a GPU: `authors` (the default) as the authors' test "
         "runs it, in half precision where their configuration has `fp16` (but for positions, see below), with "
-        "PyTorch's own default for TF32; `float32` with neither; `tf32` with TF32 for convolutions and matrix products; `half` in half precision "
-        "where the network's modules support it. A CPU computes in float32. What was really in force stands in every "
-        "record and in the report; a run is not resumed in another precision, and times of different precisions are "
-        "not ranked against each other. Among the catalogue's default configurations MapTR's alone asks for half "
-        "precision."
+        "PyTorch's own default for TF32; `float32` with neither; `tf32` with TF32 for convolutions and matrix "
+        "products; `half` in half precision where the network's modules support it. A CPU computes in float32. What "
+        "was really in force stands in every record and in the report; a run is not resumed in another precision, and "
+        "times of different precisions are not ranked against each other. Among the catalogue's default "
+        "configurations MapTR's alone asks for half precision."
     )
     found = results.get("MapTR", {}).get("precision", {})
     if not found:
