@@ -88,7 +88,7 @@ def compile_in_place(
     began = time.monotonic()
     if not target.is_dir():
         shutil.copytree(source, target)
-        for path in target.rglob("*.cu"):
+        for path in target.rglob("*.cu") if renamed else ():
             path.write_text(rename(path.read_text(), renamed or {}))
     command = [sys.executable, "setup.py", "build_ext", "--inplace"]
     try:
