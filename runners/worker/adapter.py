@@ -15,8 +15,9 @@ The same file then works alone (`demo.py --sample-token T --dataroot D --version
 """
 
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from worker.precision import AUTHORS, FLOAT32, InForce, in_force
 from worker.samples.errors import DataError
 
 __all__ = ["Adapter", "DataError", "Settings"]
@@ -29,6 +30,7 @@ class Settings(NamedTuple):
     that has none. `gpu_memory_limit_mb` is in megabytes (10⁶ bytes). `shrink` counts how often this scene ran out of
     GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own, and
     `weights`: `random:SEED` in place of a checkpoint; `ema`: `use` or `leave` the moving average in it; `fixes`.
+    `precision` is one of `worker.precision.PRECISIONS`.
     """
 
     device: str = "cpu"
@@ -38,6 +40,7 @@ class Settings(NamedTuple):
     gpu_memory_limit_mb: Optional[float] = None
     shrink: int = 0
     options: Mapping[str, Any] = MappingProxyType({})
+    precision: str = AUTHORS
 
 
 class Adapter:
@@ -48,6 +51,8 @@ class Adapter:
     """
 
     name = "Adapter"
+    precisions: Tuple[str, ...] = (AUTHORS, FLOAT32)
+    """What `--precision` may ask of this model."""
 
     def load(self, settings: Settings) -> List[str]:
         """Build the model. Returns the names of the catalogue's fixes that were applied, in a steady order."""
@@ -73,6 +78,10 @@ class Adapter:
 
     def synchronize(self) -> None:
         """Wait until the device has finished. The runtime waits for its own GPU; override this for another device."""
+
+    def precision(self) -> InForce:
+        """Return the arithmetic that is in force after `load`; single precision, unless a subclass says otherwise."""
+        return in_force()
 
     def libraries(self) -> Dict[str, str]:
         """Return the versions of the libraries that decide the result."""

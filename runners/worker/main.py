@@ -4,6 +4,7 @@ import argparse
 from typing import Optional, Sequence, Type
 
 from worker.adapter import Adapter
+from worker.precision import AUTHORS, PRECISIONS
 from worker.serve import serve
 from worker.standalone import run_one
 
@@ -23,6 +24,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", default="v1.0-mini", help="nuScenes' folder of tables (default: %(default)s)")
     parser.add_argument("--out", default="-", help="where to write the JSON; - is standard output (default)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda:0, … (default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default=AUTHORS, help="the network's arithmetic (default: %(default)s)"
+    )
     parser.add_argument("--config", help="the model's configuration file")
     parser.add_argument("--checkpoint", help="the model's weights")
     parser.add_argument("--weights", help="random:SEED draws the weights from a seed instead of a checkpoint")

@@ -21,6 +21,7 @@ from typing import Any, Dict, Optional, Type
 from worker.adapter import Adapter, Settings
 from worker.failures import classify, describe
 from worker.measure import Step, encode_result, run_sample
+from worker.precision import require
 from worker.runtimes.base import Runtime, load_runtime
 from worker.samples.form import make_paths_absolute
 from worker.wire import (
@@ -129,6 +130,7 @@ class Server:
         request = self._next(LOAD)
         settings = Settings(**{name: request[name] for name in Settings._fields if name in request})
         self._data_root = request.get("data_root") or ""
+        require(self._adapter.name, self._adapter.precisions, settings.precision)
         self._runtime = load_runtime(request.get("runtime"))
         self._runtime.use_device(settings.device)
         fixes = self._adapter.load(settings) or []
@@ -136,7 +138,8 @@ class Server:
         gc.collect()
         gc.freeze()
         self._runtime.limit_memory(settings.device, settings.gpu_memory_limit_mb)
-        self._channel.send(READY, {"fixes": list(fixes), "device_name": self._runtime.device_name(settings.device)})
+        ready = {"fixes": list(fixes), "device_name": self._runtime.device_name(settings.device)}
+        self._channel.send(READY, {**ready, "precision": self._adapter.precision()})
 
     def _run_scene(self, request: Dict[str, Any]) -> bool:
         """Every sample in order. False after a failure that leaves this process of no use."""

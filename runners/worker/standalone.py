@@ -10,6 +10,7 @@ from typing import Any, Dict, Type
 from worker.adapter import Adapter, Settings
 from worker.failures import classify, describe
 from worker.measure import Step, encode_result, run_sample
+from worker.precision import PrecisionError, require
 from worker.runtimes.base import load_runtime
 from worker.samples.errors import DataError
 from worker.samples.openlane import OpenLane, find_version, list_versions
@@ -59,15 +60,19 @@ def _run(adapter: Adapter, sample: Dict[str, Any], options: argparse.Namespace) 
         checkpoint=options.checkpoint,
         variant=options.variant,
         options=_model_options(options),
+        precision=options.precision,
     )
     step, runtime = Step(), load_runtime(None)
     try:
+        require(adapter.name, adapter.precisions, options.precision)
         runtime.use_device(options.device)
         adapter.load(settings)
         adapter.start_scene(sample["scene"])
         return encode_result(run_sample(adapter, sample, step, runtime))
     except DataError:
         raise
+    except PrecisionError as error:
+        raise UserError(str(error)) from error
     except Exception as error:  # an adapter may raise anything; this is the process's edge
         message, trace = describe(error)
         kind = classify(error, preparing=step.preparing)

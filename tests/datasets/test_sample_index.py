@@ -119,10 +119,46 @@ def test_the_can_bus_is_the_message_before_and_after(root: Path, built: Built) -
     assert SampleIndex(str(root), VERSION).context(token)["can_bus"] is None
 
 
+def change_a_digit(table: Path) -> None:
+    """Another content of the same size, written a moment later."""
+    content = table.read_bytes()
+    place = content.index(b'timestamp": 1') + 20 if b"timestamp" in content else content.index(b"0.") + 2
+    digit = b"%d" % ((int(content[place : place + 1]) + 1) % 10)
+    status = table.stat()
+    table.write_bytes(content[:place] + digit + content[place + 1 :])
+    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def test_a_copied_data_set_is_recognised_by_its_content(root: Path, built: Built, tmp_path: Path) -> None:
+    copy = tmp_path / "copied"
+    shutil.copytree(root, copy, copy_function=shutil.copyfile)
+    times = [(folder / VERSION / "sample.json").stat().st_mtime_ns for folder in (root, copy)]
+    assert times[0] != times[1]
+    first, second = SampleIndex(str(root), VERSION), SampleIndex(str(copy), VERSION)
+    token = first.samples_of_scene(first.scene_names()[0])[0]
+    assert second.context(token)["can_bus"] == first.context(token)["can_bus"]
+    assert second.sample(token)["lidar"]["path"].startswith(str(copy))
+    change_a_digit(copy / VERSION / "ego_pose.json")
+    with pytest.raises(DataError, match=r"ego_pose\.json has changed since"):
+        SampleIndex(str(copy), VERSION)
+
+
+def test_an_index_without_digests_is_refused_when_times_differ(root: Path, built: Built) -> None:
+    """As an earlier one may be: `data index` makes it anew."""
+    content = built.path.read_bytes()
+    SampleIndex(str(root), VERSION).close()
+    built.path.write_bytes(content.replace(b'"sha256"', b'"sha_of"'))
+    SampleIndex(str(root), VERSION).close()
+    (root / VERSION / "log.json").touch()
+    with pytest.raises(DataError, match=r"log\.json has changed since"):
+        SampleIndex(str(root), VERSION)
+    build_index(root, VERSION, say=lambda line: None)
+    SampleIndex(str(root), VERSION).close()
+
+
 def test_a_stale_index_is_refused(root: Path, built: Built) -> None:
     table = root / VERSION / "ego_pose.json"
-    status = table.stat()
-    os.utime(table, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    change_a_digit(table)
     with pytest.raises(DataError, match=r"ego_pose\.json has changed since"):
         SampleIndex(str(root), VERSION)
     build_index(root, VERSION, say=lambda line: None)
@@ -212,7 +248,7 @@ def test_the_command_makes_it_and_runs_use_it(root: Path, admlops: Admlops) -> N
     data = NuScenes(root, VERSION)
     token = data.scenes()[0].samples[0]
     sample_data = root / VERSION / "sample_data.json"
-    sample_data.touch()
+    change_a_digit(sample_data)
     with pytest.raises(HostDataError, match="has changed") as refused:
         NuScenes(root, VERSION).sample(token)
     assert f"admlops data index {root}" in refused.value.hint

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from admlops.evaluation.latency.summary import PERCENTILES, distribution, samples_needed, summarize
-from admlops.results.record import Metadata
+from admlops.results.record import Metadata, Precision
 
 
 def sample(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Metadata:
@@ -26,6 +27,22 @@ def sample(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Met
         inference_time=time_s,
         end_to_end_time=None if time_s is None else 2 * time_s,
     )
+
+
+def test_the_precision_is_what_the_records_say() -> None:
+    single = Precision(activations="float32", tf32_convolutions=False, tf32_matmul=False)
+    half = Precision(activations="half", tf32_convolutions=True, tf32_matmul=False)
+    labelled = [single.label, half.label, structs.replace(single, tf32_convolutions=True, tf32_matmul=True).label]
+    assert labelled == ["float32", "half, TF32 convolutions", "float32, TF32"]
+
+    def timed(*found: Precision) -> list[Metadata]:
+        return [structs.replace(sample(index), precision=found[index % len(found)]) for index in range(80)]
+
+    assert summarize(timed(half)).to_json()["precision"] == "half, TF32 convolutions"
+    assert summarize([sample(index) for index in range(80)]).precision is None, "older records do not say"
+    mixed = summarize(timed(single, half))
+    assert (mixed.verdict, mixed.precision) == ("INVALID", "float32; half, TF32 convolutions")
+    assert "samples ran in different precisions" in mixed.reasons[-1]
 
 
 def test_the_counts_that_mlperf_states() -> None:

@@ -32,6 +32,16 @@ def test_other_protocols_and_data_are_refused() -> None:
             rank({"a": MAP, "b": other})
 
 
+def test_speeds_of_different_precision_are_not_ranked_against_each_other() -> None:
+    speed = replace(MAP, name="FPS", device="NVIDIA H200", precision="float32")
+    half = replace(speed, precision="half, TF32 convolutions")
+    assert len(rank({"a": speed, "b": speed}).places) == 2
+    assert [len(ranking.places) for ranking in rankings({"a": [speed], "b": [half]})] == [1, 1]
+    with pytest.raises(ComparabilityError, match="precisions differ, float32 and half, TF32 convolutions"):
+        rank({"a": speed, "b": half})
+    assert Metric.from_json(half.to_json(), dataset="d") == half
+
+
 def test_rankings_group_what_is_comparable() -> None:
     found = rankings(
         {"a": [MAP, replace(MAP, name="NDS")], "b": [replace(MAP, protocol="q"), replace(MAP, name="NDS")]}

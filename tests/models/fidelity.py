@@ -5,8 +5,9 @@
 For every model whose environments are built: `upstream` runs the adapter and upstream's own way on the same samples
 with one checkpoint of random weights, and `real` does so on a real key frame where there is one; `variants` runs the
 adapter in the classic and the modern environment and measures times and memory; `trace` finds the module that differs
-first between the two. What is measured replaces the entry in docs/fidelity.json; other entries stay, so that machines
-with and without a GPU can each add theirs. It takes minutes a model.
+first between the two; `precision` emulates half precision in MapTR's features and positions. What is measured replaces
+the entry in docs/fidelity.json; other entries stay, so that machines with and without a GPU can each add theirs. It
+takes minutes a model. What a GPU is needed for is in tests/gpu.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from tests.real_frame import FRAME
 
 from admlops.core.errors import AdmlopsError
 from admlops.core.storage import write_atomically
+from admlops.datasets.base import open_data
 from admlops.environments import Environment, find_model
 from admlops.health.machine import describe_machine
 
 DATA = LAYOUT.root / "docs" / "fidelity.json"
 PAGE = LAYOUT.root / "docs" / "fidelity.md"
-STEPS = ("upstream", "real", "variants", "trace")
+STEPS = ("upstream", "real", "variants", "trace", "precision")
 REFERENCE = "modern"
 """The variant whose results the others are compared with."""
 
@@ -123,6 +125,30 @@ def measure_trace(case: Case, entry: Results, folder: Path, device: str) -> None
                 run_adapter(case, built[variant], folder, device, samples=1, trace=trace)
                 rows[name] = json.loads(report.read_text())
             entry.setdefault("trace", {})[variant] = {**summarize_trace(rows["carried"], rows["own"]), **_stamp()}
+
+
+def measure_precision(case: Case, entry: Results, folder: Path, device: str) -> None:
+    """What half precision in the features and in the positions does, emulated on a CPU: MapTR alone tests in half."""
+    built = environments(case)
+    if case.model != "MapTR" or REFERENCE not in built:
+        return
+    entry["precision"] = {REFERENCE: {"samples": run_precision(case, built[REFERENCE], folder), **_stamp()}}
+
+
+def run_precision(case: Case, environment: Environment, folder: Path, *, scenes: int = 2) -> list[Results]:
+    """What maptr_precision.py finds for the first sample of each of the first scenes."""
+    root, version, _ = case.scenes(folder)
+    wanted = {
+        "config": str(LAYOUT.submodules / case.model / case.config),
+        "seed": SEED,
+        "dataroot": str(root),
+        "version": version,
+        "tokens": [scene.samples[0] for scene in open_data(root).scenes()[:scenes]],
+        "out": str(folder / "precision.json"),
+    }
+    run_inside(environment, "maptr_precision.py", wanted)
+    found: list[Results] = json.loads((folder / "precision.json").read_text())
+    return found
 
 
 def summarize_trace(carried: list[Results], own: list[Results]) -> Results:
@@ -231,6 +257,7 @@ MEASUREMENTS = {
     "real": measure_real,
     "variants": measure_variants,
     "trace": measure_trace,
+    "precision": measure_precision,
 }
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-WIDTH = 120
+from tests.models.fidelity_precision import describe_gpus, describe_precision
+from tests.models.fidelity_text import lay_out, number, table
+
 TOLERANCE_UPSTREAM = 1e-4
 TOLERANCE_VARIANTS = 1e-3
 ROUNDING = 1e-5
@@ -33,15 +34,9 @@ and samples; coordinates are metres, angles radians, scores and logits plain num
 
 def render(results: Mapping[str, Any]) -> str:
     """The page's text."""
-    parts = [INTRODUCTION, *_upstream(results), *_variants(results), *_traces(results), *_costs(results)]
-    return "\n".join(_laid_out(part) for part in parts)
-
-
-def _laid_out(part: str) -> str:
-    """Prose in lines of the width of a page; headings, tables and the introduction as they are."""
-    if part.startswith(("#", "\n|")):
-        return part.strip("\n") + "\n"
-    return textwrap.fill(" ".join(part.split()), WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
+    parts = [INTRODUCTION, *_upstream(results), *_variants(results), *_traces(results), *describe_precision(results)]
+    parts += [*describe_gpus(results), *_costs(results)]
+    return "\n".join(lay_out(part) for part in parts)
 
 
 def _upstream(results: Mapping[str, Any]) -> Iterator[str]:
@@ -71,15 +66,15 @@ def _differences(results: Mapping[str, Any], step: str) -> Iterator[str]:
         verdict = "held" if outputs[worst] <= TOLERANCE_UPSTREAM else "MISSED"
         same = sum(value == 0 for value in outputs.values())
         equal = f"{same} of {len(outputs)}"
-        largest = f"{_number(outputs[worst])} ({worst})" if outputs[worst] else "0"
+        largest = f"{number(outputs[worst])} ({worst})" if outputs[worst] else "0"
         rows.append((model, variant, f"`{found['config']}`", equal, largest, verdict))
-    yield _table(("model", "variant", "configuration", "outputs equal to the bit", "largest difference", "bar"), rows)
+    yield table(("model", "variant", "configuration", "outputs equal to the bit", "largest difference", "bar"), rows)
     yield "Every output, by its largest difference:"
     listed = []
     for model, variant, found in _entries(results, step):
-        said = ", ".join(f"{name} {_number(value)}" for name, value in sorted(found["outputs"].items()))
+        said = ", ".join(f"{name} {number(value)}" for name, value in sorted(found["outputs"].items()))
         listed.append((model, variant, said))
-    yield _table(("model", "variant", "outputs"), listed)
+    yield table(("model", "variant", "outputs"), listed)
 
 
 def _variants(results: Mapping[str, Any]) -> Iterator[str]:
@@ -103,9 +98,9 @@ def _variants(results: Mapping[str, Any]) -> Iterator[str]:
                 places = f"{found['moved']} / {found['exchanged']}" if kind == "output." else ""
                 if kind == "head." and found.get("moved_queries"):
                     places = f"{found['moved_queries']} / 0"
-                rows.append((model, variant, what, _number(own[worst]), f"`{worst}`", places, verdict))
+                rows.append((model, variant, what, number(own[worst]), f"`{worst}`", places, verdict))
     columns = ("model", "variant", "what", "largest difference", "where", "rows moved / exchanged", "bar")
-    yield _table(columns, rows)
+    yield table(columns, rows)
 
 
 def _traces(results: Mapping[str, Any]) -> Iterator[str]:
@@ -123,14 +118,14 @@ def _traces(results: Mapping[str, Any]) -> Iterator[str]:
         yield f"### {model} {variant}"
         yield f"{_explain(found)} {NOTES.get(model, '')}"
         rows = [
-            (f"`{step['module']}`", step["type"], step["inside"], _number(step["relative"]), _number(step["own"]))
+            (f"`{step['module']}`", step["type"], step["inside"], number(step["relative"]), number(step["own"]))
             for step in found["steps"]
         ]
         yield "The steps in which the carried difference trebles:"
-        yield _table(("module", "type", "inside", "carried", "own"), rows)
-        alone = [(f"`{one['module']}`", one["type"], _number(one["relative"])) for one in found["own"]]
+        yield table(("module", "type", "inside", "carried", "own"), rows)
+        alone = [(f"`{one['module']}`", one["type"], number(one["relative"])) for one in found["own"]]
         yield "The modules that differ most by themselves:"
-        yield _table(("module", "type", "own"), alone)
+        yield table(("module", "type", "own"), alone)
 
 
 def _explain(found: Mapping[str, Any]) -> str:
@@ -138,13 +133,13 @@ def _explain(found: Mapping[str, Any]) -> str:
     if found["largest_own"] <= ROUNDING:
         return (
             f"No operator computes anything else: of {found['modules']} module calls the largest own difference is "
-            f"{_number(found['largest_own'])}\n({first['type']}, `{first['module']}`), which is the order in which "
+            f"{number(found['largest_own'])}\n({first['type']}, `{first['module']}`), which is the order in which "
             "float32 sums are taken. The difference of the outputs is this rounding, carried through the network to "
-            f"{_number(found['largest_carried'])} of the largest value, and multiplied by the outputs' range."
+            f"{number(found['largest_carried'])} of the largest value, and multiplied by the outputs' range."
             + _where(found)
         )
     return (
-        f"`{first['module']}` ({first['type']}) differs by {_number(found['largest_own'])} of its largest value from "
+        f"`{first['module']}` ({first['type']}) differs by {number(found['largest_own'])} of its largest value from "
         "the same inputs: more than rounding. Its inputs decide between neighbours (a pixel, an index), or it is "
         "computed another way."
     )
@@ -191,19 +186,10 @@ def _costs(results: Mapping[str, Any]) -> Iterator[str]:
         "adapter's share",
         "memory",
     )
-    yield _table(columns, rows)
+    yield table(columns, rows)
 
 
 def _entries(results: Mapping[str, Any], step: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for model, found in sorted(results.items()):
         for variant, entry in sorted(found.get(step, {}).items(), reverse=True):
             yield model, variant, entry
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else "0" if value == 0 else f"{value:.1e}"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

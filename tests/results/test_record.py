@@ -185,6 +185,7 @@ def _documents(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 def _scalars(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "null": st.none(),
+        "boolean": st.booleans(),
         "string": st.text(min_size=schema.get("minLength", 0), max_size=5),
         "integer": st.integers(schema.get("minimum"), 2**53),
         "number": st.floats(

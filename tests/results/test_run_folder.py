@@ -217,6 +217,7 @@ def test_a_full_disk_is_a_storage_error_that_names_the_file(run: RunFolder) -> N
         ({"settings": {**HEADER.settings, "config": "/other.py"}}, "settings.config was None and is '/other.py' now"),
         ({"settings": {**HEADER.settings, "checkpoint": "/other.pth"}}, "settings.checkpoint"),
         ({"settings": {**HEADER.settings, "new": 1}}, "settings.new"),
+        ({"settings": {**HEADER.settings, "precision": "half"}}, "settings.precision was 'authors' and is 'half' now"),
     ],
 )
 def test_going_on_with_something_else_is_refused(run: RunFolder, changes: dict[str, Any], key: str) -> None:
@@ -324,6 +325,7 @@ def test_a_run_on_another_machine_goes_on_while_it_writes(run: RunFolder) -> Non
         {"data": msgspec.structs.replace(HEADER.data, root="/moved")},
         {"state": "failed"},
         {"settings": {"checkpoint": None, "config": None, "device": "cpu"}},
+        {"settings": {**HEADER.settings, "precision": "authors"}},  # what it was before headers said so
     ],
 )
 def test_what_does_not_decide_the_records_may_differ(run: RunFolder, changes: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -200,3 +201,53 @@ def test_the_syntax_is_python_38_and_nothing_heavy_is_imported_at_once(path: Pat
     names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names) | {"worker", "numpy"}
+
+
+def test_scipy_is_imported_before_numpys_old_names_are_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SciPy 1.13 and later do: `np.long` is a sign of NumPy 2, and then `np.ulong` must be there."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("numpy", "scipy", "matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "numpy.py").write_text("__version__ = '1.26.4'\ninf = float('inf')\n")
+    (tmp_path / "scipy" / "_lib").mkdir(parents=True)
+    for folder in ("scipy", "scipy/_lib"):
+        (tmp_path / folder / "__init__.py").write_text("")
+    look = "import numpy as np\nnp_ulong = np.ulong if hasattr(np, 'long') else int\n"
+    (tmp_path / "scipy" / "_lib" / "_util.py").write_text(look)
+    (tmp_path / "scipy" / "special.py").write_text("from scipy._lib._util import np_ulong\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    overlay.prepare_libraries()
+    numpy = importlib.import_module("numpy")
+    assert (numpy.long, numpy.bool, numpy.Inf) == (int, bool, float("inf"))
+    assert not hasattr(numpy, "product"), "a name whose successor is not there stays away"
+
+
+def test_names_that_numpy_2_dropped_are_back() -> None:
+    program = (
+        "import numpy as np, warnings; warnings.simplefilter('error')\n"
+        "from worker.mmlab.v1.overlay import restore_numpy_names as restore\n"
+        "own = np.long; restore(); restore()\n"
+        "assert np.long is own and np.float is float and np.float_ is np.float64 and np.unicode_ is np.str_\n"
+        "assert np.Inf == np.inf and np.product([2, 3]) == 6 and np.alltrue([True])\n"
+        "assert np.dtype(np.bool) == np.bool_\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=FOLDER.parents[2], check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_matplotlibs_old_style_names_are_back() -> None:
+    program = (
+        "from worker.mmlab.v1.overlay import restore_plot_styles\n"
+        "import matplotlib.pyplot as plt; restore_plot_styles(); plt.style.use('seaborn-whitegrid')\n"
+        "assert plt.rcParams['axes.grid'] is True\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=FOLDER.parents[2],
+        env={**os.environ, "MPLBACKEND": "agg"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -128,10 +128,14 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
                 _count_samples(model),
                 *(_number(scores.get(key)) for key in columns.values()),
                 _milliseconds(latency),
+                model.get("precision") or "",
                 latency.get("verdict", ""),
             )
         )
-    print_table(("model", "state", "samples", *columns, "ms/sample", "latency"), rows)
+    print_table(("model", "state", "samples", *columns, "ms/sample", "precision", "latency"), rows)
+    precisions = {model.get("precision") for model in models} - {None}
+    if len(precisions) > 1:
+        click.echo("\ntimes compare only within one precision; --precision float32 gives all models the same")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         click.echo("\n" + "\n".join(lines))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from admlops.cli.quantities import GpuMemory
+from worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
@@ -43,6 +44,13 @@ _OPTIONS = (
         show_default=True,
         metavar="cpu|all|cuda:0,cuda:2",
         help="The devices to run on; auto takes every visible GPU, or the CPU if there is none.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=AUTHORS,
+        show_default=True,
+        help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
     ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
     click.option(
@@ -93,6 +101,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         ),
         variant=options["variant"],
         device=options["device"],
+        precision=options["precision"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,

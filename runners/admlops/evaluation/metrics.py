@@ -22,7 +22,8 @@ class Metric:
     """One value: `dataset` is the digest of the sample tokens it was measured on, `n` how many there were.
 
     `value` is None where the protocol leaves it undefined. `interval` is a confidence interval, None where none was
-    computed. `device` is set for speeds only: they mean nothing without the machine. `weights` is `random:SEED` where
+    computed. `device` and `precision` are set for speeds only: they mean nothing without the machine and its
+    arithmetic. `weights` is `random:SEED` where
     the model's weights were drawn and not trained: such a value compares with no other.
     """
 
@@ -34,6 +35,7 @@ class Metric:
     interval: tuple[float, float] | None = None
     device: str | None = None
     weights: str | None = None
+    precision: str | None = None
 
     @property
     def higher_is_better(self) -> bool:
@@ -42,9 +44,9 @@ class Metric:
         return known is None or known.higher_is_better
 
     @property
-    def key(self) -> tuple[str, str, str, str | None]:
+    def key(self) -> tuple[str, str, str, str | None, str | None]:
         """Equal for comparable metrics, different for all others."""
-        return (self.name, self.protocol, self.dataset, self.device)
+        return (self.name, self.protocol, self.dataset, self.device, self.precision)
 
     def to_json(self) -> dict[str, Any]:
         """The form in `metrics.json`; the digest of the data stands there once, in `data.samples_sha256`."""
@@ -52,6 +54,8 @@ class Metric:
         shape["interval"] = None if self.interval is None else list(self.interval)
         if self.device is not None:
             shape["device"] = self.device
+        if self.precision is not None:
+            shape["precision"] = self.precision
         return shape
 
     @classmethod
@@ -67,6 +71,7 @@ class Metric:
             dataset=dataset,
             interval=None if interval is None else (interval[0], interval[1]),
             device=value.get("device"),
+            precision=value.get("precision"),
             weights=weights,
         )
 
@@ -98,6 +103,12 @@ def require_comparable(a: Metric, b: Metric) -> None:
         ("protocols", a.protocol, b.protocol, "docs/metrics.md says what each protocol measures"),
         ("data", _samples(a), _samples(b), "admlops compare --models A,B --data ROOT   # one set of samples for all"),
         ("devices", a.device, b.device, "measure both on one machine: admlops compare --models A,B"),
+        (
+            "precisions",
+            a.precision,
+            b.precision,
+            "measure both alike: admlops compare --models A,B --precision float32",
+        ),
     ):
         if left != right:
             raise ComparabilityError(

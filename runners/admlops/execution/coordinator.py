@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from msgspec import UNSET, structs
+
 from admlops.core.errors import StorageError
 from admlops.execution.accounting import Accounting
 from admlops.execution.cancel import CancelToken
@@ -28,7 +30,7 @@ from admlops.execution.executor import (
     WorkerStopped,
 )
 from admlops.execution.failures import POLICIES, WorkerFailure, diagnose_failure
-from admlops.execution.messages import Failed, Result
+from admlops.execution.messages import NOT_LOADED, Failed, Result
 from admlops.execution.process_cleanup import end_processes
 from admlops.execution.scene_attempt import SceneAttempt, plan_scenes
 from admlops.execution.scene_job import Job, RunEvent, Summary
@@ -94,7 +96,7 @@ class _SlotState:
         self.shrink: int | None = None
         """The `shrink` that the slot's worker was loaded with; None: there is no worker."""
         self.is_stopping = False
-        self.fixes: list[str] = []
+        self.ready = NOT_LOADED
 
     @property
     def is_busy(self) -> bool:
@@ -190,7 +192,7 @@ class RunCoordinator:
         elif slot.shrink != attempt.shrink:  # with another `shrink` it would give other records
             self._stop_worker(slot, grace_s=self._job.grace_s)
         else:
-            attempt.open(fixes=slot.fixes)
+            attempt.open(slot.ready)
             self._write_unreadable(slot)
             request = SceneRequest(scene=attempt.scene.name, samples=attempt.samples)
             self._executor.run_scene(slot.number, request)
@@ -201,7 +203,7 @@ class RunCoordinator:
             slot.attempt = self._plan.waiting.pop(0)
             slot.attempt.read(self._job.samples)
             if not slot.attempt.samples:  # nothing of it can be read
-                slot.attempt.open(fixes=[])
+                slot.attempt.open(NOT_LOADED)
                 self._finish_scene(slot, go_on=False)
         return slot.attempt
 
@@ -210,7 +212,7 @@ class RunCoordinator:
         self._executor.stop_worker(slot.number, grace_s=grace_s)
 
     def _worker_ready(self, slot: _SlotState, event: WorkerReady) -> None:
-        slot.fixes = event.ready.fixes
+        slot.ready = event.ready
         self._note(
             "worker_ready",
             slot,
@@ -219,6 +221,7 @@ class RunCoordinator:
             digest=event.hello.digest,
             device_name=event.ready.device_name,
             fixes=event.ready.fixes,
+            precision=None if event.ready.precision is UNSET else structs.asdict(event.ready.precision),
         )
         self._advance(slot)
 
@@ -316,7 +319,7 @@ class RunCoordinator:
 
     def _skip_scene(self, slot: _SlotState, attempt: SceneAttempt, failure: WorkerFailure) -> None:
         self._note_failure(slot, failure, "skip_scene")
-        attempt.open(fixes=slot.fixes)
+        attempt.open(slot.ready)
         skipped = attempt.recorder.fail_rest(failure)
         self._tell(slot, "skip", samples=skipped, failure=failure)
         if not self._accounting.note_answer(failure):

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from admlops.results.record import Megabytes, Name, Outputs, Seconds, outputs_class
+from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds, outputs_class
 from worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 
@@ -26,10 +26,15 @@ class Hello(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ready(Struct, frozen=True, forbid_unknown_fields=True):
-    """The model is loaded, with these of the catalogue's fixes."""
+    """The model is loaded, with these of the catalogue's fixes, in this arithmetic."""
 
     fixes: list[str]
     device_name: str
+    precision: Precision | UnsetType = UNSET
+
+
+NOT_LOADED = Ready(fixes=[], device_name="")
+"""Of a worker that has no model yet."""
 
 
 class Result(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 from admlops.core.errors import DataError
 from admlops.execution.failures import WorkerFailure
+from admlops.execution.messages import Ready
 from admlops.execution.scene_job import Job, SampleSource, SceneJob
 from admlops.execution.scene_recorder import SceneRecorder
 from admlops.results.record import FailureClass
@@ -59,10 +60,10 @@ class SceneAttempt:
         """Count how many of them failed."""
         return 0 if self._recorder is None else self._recorder.failed
 
-    def open(self, *, fixes: list[str]) -> None:
+    def open(self, ready: Ready) -> None:
         """Begin the scene's file, unless it is open."""
         if self._recorder is None:
-            self._recorder = SceneRecorder(self._job, self.scene, kept=self._kept, fixes=fixes)
+            self._recorder = SceneRecorder(self._job, self.scene, kept=self._kept, ready=ready)
 
     def begin_again(self, *, shrink: bool) -> None:
         """Forget this attempt; the next one asks for less GPU memory if `shrink`."""

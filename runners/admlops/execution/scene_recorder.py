@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from admlops.execution.failures import WorkerFailure
-from admlops.execution.messages import Result
+from admlops.execution.messages import Ready, Result
 from admlops.execution.scene_job import Job, SampleRef, SceneJob
 from admlops.results.record import Metadata, Outputs, make_record
 from admlops.results.scene_writer import SceneWriter
@@ -19,14 +19,14 @@ class SceneRecorder:
         job: the run's work, for the facts of a record.
         scene: the scene.
         kept: records from before by token, written as they are; the worker is not asked for them.
-        fixes: the corrections that the worker's model was loaded with.
+        ready: how the worker's model was loaded: with which corrections, in which arithmetic.
     """
 
-    def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes], fixes: list[str]) -> None:
+    def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes], ready: Ready) -> None:
         self.scene = scene
         self.done = 0
         self.failed = 0
-        self.fixes = fixes
+        self.ready = ready
         self._job = job
         self._kept = kept
         self._next = 0
@@ -85,7 +85,8 @@ class SceneRecorder:
             sample_token=sample.token,
             scene=self.scene.name,
             index_in_scene=sample.index_in_scene,
-            fixes=self.fixes,
+            fixes=self.ready.fixes,
+            precision=self.ready.precision,
             **facts,
         )
         self._writer.append(make_record(metadata, outputs))

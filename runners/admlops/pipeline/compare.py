@@ -337,6 +337,7 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
         "run": row.run.header.run,
         "variant": row.run.header.variant,
         "random_weights": row.run.header.random_weights,
+        "precision": None if loaded.latency is None else loaded.latency.precision,
         "samples": len(loaded.samples),
         "samples_sha256": row.run.header.data.samples_sha256,
         "metrics": [] if row.metrics is None else row.metrics["metrics"],

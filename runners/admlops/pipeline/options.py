@@ -1,4 +1,4 @@
-"""A model's own options, as a user gives them: `--option NAME=VALUE`."""
+"""Options of a run that depend on the model: its own (`--option NAME=VALUE`), and `--precision`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
 from admlops.pipeline.fixes import fixes_of_weights
+from worker.precision import AUTHORS, HALF, PRECISIONS, TF32
 
 
 def parse_options(given: Iterable[str]) -> dict[str, str]:
@@ -53,3 +54,18 @@ def _is_of_weights(model: Model, name: str, value: str) -> bool:
             )
         return True
     return name == "fixes" and bool(fixes_of_weights(model))
+
+
+def check_precision(model: Model, precision: str, *, device: str) -> None:
+    """Raises UsageError for a precision that is none, or that the model cannot have on `device`."""
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"--precision {precision} is not one of: {', '.join(PRECISIONS)}", hint="leave --precision out"
+        )
+    if precision not in (TF32, HALF):
+        return
+    reason = "a CPU computes in float32" if device == "cpu" else "it runs on the CPU alone, in float32"
+    if device == "cpu" or not model.traits.made_for_gpu:
+        raise UsageError(
+            f"{model.name} cannot run with --precision {precision}: {reason}", hint=f"pass --precision {AUTHORS}"
+        )

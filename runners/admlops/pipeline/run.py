@@ -30,13 +30,14 @@ from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
 from admlops.health.machine import TelemetrySampler, describe_machine
 from admlops.pipeline.fixes import needed_fixes
-from admlops.pipeline.options import check_options
+from admlops.pipeline.options import check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_header import make_header
 from admlops.pipeline.scene_jobs import DataSetSamples, expect_outputs, list_scene_jobs
 from admlops.pipeline.selection import Selection, select
 from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
+from worker.precision import AUTHORS
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
@@ -58,6 +59,7 @@ class RunRequest:
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
+    `precision` is one of `worker.precision.PRECISIONS`.
     """
 
     model: str
@@ -72,6 +74,7 @@ class RunRequest:
     weights: str | None = None
     model_options: Mapping[str, str] = field(default_factory=dict)
     off_distribution: bool = False
+    precision: str = AUTHORS
     gpu_memory_limit_mb: float | None = None
     gpu_memory_share: float | None = None
     executor: str = "local"
@@ -222,6 +225,7 @@ def prepare(
         **_settings(layout, model, request, checkpoint, say=say),
         "gpu_memory_limit_mb": _gpu_memory_limit_mb(request, devices[0]),
     }
+    check_precision(model, request.precision, device=devices[0].kind)
     environment = _environment(layout, model, request, devices[0], say=say)
     header = make_header(
         layout,
@@ -322,6 +326,7 @@ def _settings(
     return {
         "config": _config(layout, model, request.config or _config_of_checkpoint(layout, model, checkpoint, say=say)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
+        "precision": request.precision,
         "options": _options(model, request, checkpoint, say=say),
     }
 

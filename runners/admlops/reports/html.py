@@ -104,6 +104,7 @@ def render_report(
         parts_of_data=group_parts([label for label, _ in ran], [run for _, run in ran]),
         verdicts=page.group_verdicts(labels, runs),
         latency_protocol=LATENCY_PROTOCOL,
+        precision_warning=page.warn_of_precisions(labels, runs),
         latency_charts=_draw_latency(ran),
         telemetry_charts=[(label, found) for i, (label, run) in enumerate(ran) if (found := _draw_telemetry(run, i))],
         curves=_draw_curves(ran),

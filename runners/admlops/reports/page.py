@@ -15,6 +15,7 @@ from admlops.evaluation.latency.summary import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.pipeline.run_data import NOT_SET_UP, RunData
+from worker.precision import AUTHORS
 
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
 PUBLISHED_SPLIT = "val"
@@ -43,6 +44,7 @@ class Row:
     percentiles: tuple[tuple[str, str], ...]
     end_to_end: tuple[str, str]
     fps: str
+    precision: str
     gpu_memory: str
     host_memory: str
     energy: str
@@ -131,6 +133,7 @@ def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
         percentiles=tuple(_percentile(latency.inference if latency else None, p) for p in SHOWN_PERCENTILES),
         end_to_end=_percentile(latency.end_to_end if latency else None, 0.5),
         fps=quantity(latency.inference_fps if latency else None),
+        precision=(latency.precision if latency else None) or "—",
         gpu_memory=number(max(memory, default=None), digits=0),
         host_memory=number(max(worker, default=None), digits=0),
         energy=_energy(run),
@@ -152,6 +155,18 @@ def group_verdicts(labels: Sequence[str], runs: Sequence[RunData]) -> list[tuple
         if run.latency is not None:
             found.setdefault((run.latency.verdict, _why_verdict(run)), []).append(label)
     return [(names, verdict, why) for (verdict, why), names in found.items()]
+
+
+def warn_of_precisions(labels: Sequence[str], runs: Sequence[RunData]) -> str:
+    """Say which runs' times do not compare because their arithmetic differs; empty where it does not."""
+    found: dict[str, list[str]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        if run.latency is not None and run.latency.precision is not None:
+            found.setdefault(run.latency.precision, []).append(label)
+    if len(found) < 2:
+        return ""
+    groups = "; ".join(f"{', '.join(names)}: {precision}" for precision, names in found.items())
+    return f"Times compare only within one precision: {groups}."
 
 
 def _why_verdict(run: RunData) -> str:
@@ -253,6 +268,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("GPUs", ", ".join(machine.gpus) or "none"),
         ("driver", machine.driver or "none"),
         ("device", _text(run.worker.get("device_name"))),
+        ("precision in force", (run.latency.precision if run.latency else None) or ""),
         ("fixes applied", ", ".join(sorted({fix for meta in run.samples for fix in meta.fixes}))),
         *((f"setting: {key}", _text(value)) for key, value in header.settings.items()),
         *((f"option: {key}", _text(value)) for key, value in header.options.items()),
@@ -347,7 +363,10 @@ def _why_not(run: RunData, claim: Claim, measured: float | None) -> str:
         return f"measured with {f'checkpoint {used}' if used else 'another checkpoint'}"
     if claim.protocol == LATENCY:
         gpus = ", ".join(header.provenance.gpus) or "the CPU"
-        return "" if claim.device in header.provenance.gpus else f"measured on {gpus}"
+        if claim.device not in header.provenance.gpus:
+            return f"measured on {gpus}"
+        asked = header.settings.get("precision", AUTHORS)
+        return "" if asked == AUTHORS else f"measured with --precision {asked}"
     published = claim.version or ("subset_A" if claim.protocol.startswith("openlanev2.") else "v1.0-trainval")
     if (header.data.version, header.data.split) != (published, PUBLISHED_SPLIT):
         measured_on = f"{header.data.version}, {header.data.split or 'chosen samples'}"

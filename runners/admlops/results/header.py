@@ -169,6 +169,10 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
         ) from error
 
 
+SETTING_DEFAULTS: dict[str, object] = {"precision": "authors"}
+"""What a setting was before headers named it."""
+
+
 def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, object] | None:
     """Return the first thing that decides the records and is not the same: (key, before, now).
 
@@ -196,7 +200,9 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
     names = [name for name in dict.fromkeys([*before.settings, *now.settings]) if name not in known]
     # Through JSON, so that a tuple of today equals the list that was read back.
     first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
-    pairs += [(f"settings.{name}", first.get(name), second.get(name)) for name in names]
+    pairs += [
+        (f"settings.{name}", *(one.get(name, SETTING_DEFAULTS.get(name)) for one in (first, second))) for name in names
+    ]
     return next(((key, was, is_now) for key, was, is_now in pairs if was != is_now), None)
 
 

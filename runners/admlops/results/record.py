@@ -190,6 +190,23 @@ class Failure(Struct, frozen=True, rename={"kind": "class"}):
     hint: Annotated[str, Meta(description="What to do about it.")]
 
 
+class Precision(Struct, frozen=True):
+    """The arithmetic that the network ran in, as its worker found it in force."""
+
+    activations: Annotated[
+        Literal["float32", "half"], Meta(description="half: the modules that the authors marked for it ran in float16.")
+    ]
+    tf32_convolutions: Annotated[bool, Meta(description="Convolutions round their float32 inputs to TF32.")]
+    tf32_matmul: Annotated[bool, Meta(description="Matrix products round their float32 inputs to TF32.")]
+
+    @property
+    def label(self) -> str:
+        """What tables and pages say, such as `float32, TF32 convolutions`."""
+        tf32 = {(True, True): "TF32", (True, False): "TF32 convolutions", (False, True): "TF32 matrix products"}
+        parts = (self.activations, tf32.get((self.tf32_convolutions, self.tf32_matmul)))
+        return ", ".join(part for part in parts if part)
+
+
 class Metadata(Struct, frozen=True, omit_defaults=True):
     """Where a record comes from and what it cost."""
 
@@ -208,6 +225,9 @@ class Metadata(Struct, frozen=True, omit_defaults=True):
         Megabytes | None, Meta(description="The worker's peak [MB, 10⁶ bytes]; null or absent without a GPU.")
     ] = None
     fixes: Annotated[list[str], Meta(description="Corrections of the catalogue that these weights needed.")] = []
+    precision: (
+        Annotated[Precision, Meta(description="The arithmetic in force; absent in older records.")] | UnsetType
+    ) = UNSET
     failure: Failure | UnsetType = UNSET
 
 
@@ -235,8 +255,9 @@ class PartialRecord(Protocol):
     def __getattr__(self, key: str) -> Any: ...
 
 
-MEASURED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used")
-"""The metadata that differs between two runs of the same model on the same samples, besides `run` itself."""
+REPORTED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used", "precision")
+"""The metadata that does not count in the digest of records, besides `run`: what was measured, and the arithmetic that
+the worker says is in force, which the header's settings decide."""
 
 _NOT_A_NUMBER = re.compile(rb"[\[:,]\s*-?(NaN|Infinity)\b")
 _encode = msgspec.json.Encoder().encode

@@ -31,7 +31,7 @@ from admlops.core.errors import RecordError, StorageError, UsageError
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
 from admlops.results.liveness import ObservedState, identify_host, is_alive
-from admlops.results.record import MEASURED_FIELDS, Failure, Record, decode_record
+from admlops.results.record import REPORTED_FIELDS, Failure, Record, decode_record
 from admlops.results.scene_writer import SceneWriter
 
 LOCK_S = 0.3
@@ -340,7 +340,7 @@ def records_digest(run: RunFolder) -> str:
     digest = hashlib.sha256()
     for record in run.records():
         bare = msgspec.to_builtins(record)
-        for field in ("run", *MEASURED_FIELDS):
+        for field in ("run", *REPORTED_FIELDS):
             bare["metadata"].pop(field, None)
         digest.update(msgspec.json.encode(bare) + b"\n")
     return digest.hexdigest()

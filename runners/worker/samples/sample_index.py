@@ -11,6 +11,7 @@ The file: the magic, a header's length and the header (JSON), then sections at t
     texts                    zlib-compressed JSON: the sample as an adapter gets it, and its context
 """
 
+import hashlib
 import json
 import mmap
 import os
@@ -28,6 +29,7 @@ FILE_NAME = "admlops-index.bin"
 PLACE = struct.Struct("<QQQQ")
 ORDER = struct.Struct("<I")
 LENGTH = struct.Struct("<Q")
+HASH_BLOCK_BYTES = 1 << 20
 
 Row = Dict[str, Any]
 
@@ -45,7 +47,7 @@ class SampleIndex:
     """An open index. Answers what `worker.samples.nuscenes.Tables` answers, and gives each sample's context besides.
 
     Raises:
-        DataError: there is no index, it is not whole, or a table has changed since it was made.
+        DataError: there is no index, it is not whole, or the content of a table has changed since it was made.
     """
 
     def __init__(self, dataroot: str, version: str) -> None:
@@ -121,13 +123,20 @@ class SampleIndex:
         return dict(header)
 
     def _check_tables(self) -> None:
+        """Compare every table with what the index was made from: size and time of change, else size and content.
+
+        A copied or unpacked data set has other times and the same tables; it costs one reading of them to see so.
+        """
         for name, made_from in self.header["tables"].items():
             path = os.path.join(self.folder, name)
             try:
                 status = os.stat(path)
+                same = status.st_size == made_from["size_bytes"] and (
+                    status.st_mtime_ns == made_from["mtime_ns"] or _sha256(path) == made_from.get("sha256")
+                )
             except OSError as error:
                 raise DataError("{} is missing: {} was made from it".format(path, self.path)) from error
-            if [status.st_size, status.st_mtime_ns] != [made_from["size_bytes"], made_from["mtime_ns"]]:
+            if not same:
                 raise DataError("{} has changed since {} was made".format(path, self.path))
 
     def _positions(self, name: str) -> List[int]:
@@ -160,6 +169,14 @@ class SampleIndex:
             return dict(json.loads(zlib.decompress(self._map[offset : offset + length])))
         except (ValueError, zlib.error) as error:
             raise DataError("{} is damaged: {}".format(self.path, error)) from error
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(HASH_BLOCK_BYTES), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def open_samples(dataroot: str, version: str) -> Union[SampleIndex, Tables]:

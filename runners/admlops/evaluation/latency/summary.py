@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from scipy.special import bdtr
 
-from admlops.results.record import Metadata
+from admlops.results.record import Metadata, Precision
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 ALLOWED_OVER = 1
@@ -59,7 +59,11 @@ class Distribution:
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """`inference` is the model call alone, `end_to_end` includes reading and decoding the input; both without the
-    first frames of scenes, which stand in the other two. Rates are frames a second of one worker."""
+    first frames of scenes, which stand in the other two. Rates are frames a second of one worker.
+
+    `precision` is the arithmetic that was in force, such as `half, TF32 convolutions`, and None where records do not
+    say; times of different precisions are not ranked against each other.
+    """
 
     inference: Distribution
     end_to_end: Distribution
@@ -70,6 +74,7 @@ class Latency:
     verdict: Literal["VALID", "INVALID"]
     reasons: tuple[str, ...]
     suggested_samples: int
+    precision: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -84,6 +89,7 @@ class Latency:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "suggested_samples": self.suggested_samples,
+            "precision": self.precision,
         }
 
 
@@ -96,7 +102,10 @@ def summarize(samples: Iterable[Metadata]) -> Latency:
     inference = distribution([e.inference_time for e in steady if e.inference_time is not None])
     end_to_end = distribution([e.end_to_end_time for e in steady if e.end_to_end_time is not None])
     needed = samples_needed(VERDICT_PERCENTILE)
+    precisions = sorted({entry.precision.label for entry in timed if isinstance(entry.precision, Precision)})
     reasons = _reasons(failed=len(everything) - len(timed), measured=inference.n, steady=len(steady), needed=needed)
+    if len(precisions) > 1:
+        reasons = (*reasons, f"samples ran in different precisions: {'; '.join(precisions)}")
     return Latency(
         inference=inference,
         end_to_end=end_to_end,
@@ -107,6 +116,7 @@ def summarize(samples: Iterable[Metadata]) -> Latency:
         verdict="INVALID" if reasons else "VALID",
         reasons=reasons,
         suggested_samples=needed + len(everything) - len(steady),
+        precision="; ".join(precisions) or None,
     )
 
 

@@ -73,7 +73,7 @@ def rankings(metrics: Mapping[str, Sequence[Metric]]) -> list[Ranking]:
     A number that no other model has a counterpart for stands alone in its ranking: one place, nobody beaten. What was
     measured with random weights has no place in any.
     """
-    groups: dict[tuple[str, str, str, str | None], dict[str, Metric]] = {}
+    groups: dict[tuple[str, str, str, str | None, str | None], dict[str, Metric]] = {}
     for model, own in metrics.items():
         for metric in own:
             if metric.value is not None and metric.weights is None:

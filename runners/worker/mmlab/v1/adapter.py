@@ -13,6 +13,7 @@ from worker.mmlab.common.log import say
 from worker.mmlab.v1.fixes import replace_value
 from worker.mmlab.v1.network import build_network, enter_source, import_plugin, read_config
 from worker.mmlab.v1.overlay import last_registration_wins
+from worker.mmlab.v1.precision import read_precision, set_tf32
 from worker.mmlab.v1.weights import (
     WeightsError,
     fits,
@@ -21,7 +22,10 @@ from worker.mmlab.v1.weights import (
     save_random,
     seed_initial_values,
 )
+from worker.precision import PRECISIONS, InForce
 
+AS_UPSTREAM = "as-upstream"
+"""The value of the option `positions` that leaves them to the authors' code, which rounds them in half precision."""
 LIBRARIES = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
 
 
@@ -33,6 +37,7 @@ class MmAdapter(Adapter):
     reason why that is of no account.
     """
 
+    precisions = PRECISIONS
     default_config = ""
     source_paths: Tuple[str, ...] = ()
     tolerated_keys: Mapping[str, str] = MappingProxyType({})
@@ -88,7 +93,14 @@ class MmAdapter(Adapter):
             self.apply_fix(self._config, fix)
         self.adjust(self._config)
         seed_initial_values()
-        self._model = build_network(self._config, device=settings.device)
+        set_tf32(settings.precision)
+        self._model = build_network(
+            self._config,
+            device=settings.device,
+            precision=settings.precision,
+            name=self.name,
+            half_positions=settings.options.get("positions") == AS_UPSTREAM,
+        )
         notes = self._fill(checkpoint, settings.options)
         self._model.to(settings.device)
         self._inputs = self.make_pipeline(self._config)
@@ -114,6 +126,10 @@ class MmAdapter(Adapter):
         """Wait for the GPU."""
         if self._device != "cpu":
             load_library("torch").cuda.synchronize(self._device)
+
+    def precision(self) -> InForce:
+        """Return the arithmetic in force, read from the network and from PyTorch."""
+        return read_precision(self._model, device=self._device)
 
     def libraries(self) -> Dict[str, str]:
         """The libraries that decide the result."""

@@ -9,6 +9,8 @@ from typing import Any, Iterator, Sequence
 
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.custom_config import ConfigError, adapt_bases, is_outside
+from worker.mmlab.v1.precision import set_activations
+from worker.precision import AUTHORS
 
 PLUGIN_MARK = "projects"
 LIBRARY_FOLDER = "mmdetection3d"
@@ -100,14 +102,16 @@ def import_plugin(config: Any, path: str) -> None:
         importlib.import_module(os.path.dirname(folder).replace("/", "."))
 
 
-def build_network(config: Any, *, device: str) -> Any:
-    """The network, on `device`, for inference; its weights are still its constructors'.
+def build_network(
+    config: Any, *, device: str, precision: str = AUTHORS, name: str = "the network", half_positions: bool = False
+) -> Any:
+    """Build the network for inference on `device` in `precision`; its weights are still its constructors'.
 
-    With half precision on a GPU where the configuration asks for it, as upstream tests it; a CPU has no such kernels.
+    Raises:
+        PrecisionError: it cannot run in this precision; the text calls it `name`.
     """
     model = load_library("mmdet3d.models").build_model(config.model, test_cfg=config.get("test_cfg"))
-    if config.get("fp16") is not None and device != "cpu":
-        load_library("mmcv.runner").wrap_fp16_model(model)
+    set_activations(model, config, device=device, precision=precision, name=name, half_positions=half_positions)
     model.eval()
     return model
 

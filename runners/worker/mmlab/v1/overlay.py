@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.common.log import say
 from worker.mmlab.v1 import flash_attention
+from worker.mmlab.v1.stand_ins import UNCALLED, stand_in_for
 
 MMDET3D_017_OPS = (
     "assign_score_withk_ext",
@@ -35,7 +36,32 @@ MMDET3D_017_OPS = (
 """mmdet3d 0.17's own compiled modules: for point clouds, and BEV pooling."""
 MMDET3D_017_LAST_MMCV = "1.4.0"
 MMDET3D_1_LAST_MMCV = "1.7.0"
-NUMPY_NAMES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str, "long": int}
+NUMPY_TYPES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str, "long": int}
+"""Aliases of Python's own types that NumPy 1.24 dropped."""
+NUMPY_RENAMED = {
+    "Inf": "inf",
+    "Infinity": "inf",
+    "NaN": "nan",
+    "PINF": "inf",
+    "alltrue": "all",
+    "complex_": "complex128",
+    "cumproduct": "cumprod",
+    "float_": "float64",
+    "in1d": "isin",
+    "infty": "inf",
+    "product": "prod",
+    "round_": "round",
+    "row_stack": "vstack",
+    "sometrue": "any",
+    "string_": "bytes_",
+    "trapz": "trapezoid",
+    "unicode_": "str_",
+}
+"""Names that NumPy 2 dropped, and those it has for the same things."""
+SCIPY_FIRST = ("scipy", "scipy._lib._util", "scipy.special")
+"""What of SciPy takes NumPy's `long` for a sign of NumPy 2, and looks once, at its import."""
+OLD_STYLE, NEW_STYLE = "seaborn", "seaborn-v0_8"
+"""How matplotlib called seaborn's styles before 3.6, and since; 3.8 dropped the old names."""
 
 
 def import_mmdet3d_017() -> Any:
@@ -46,7 +72,7 @@ def import_mmdet3d_017() -> Any:
     """
     stub_compiled("mmdet3d.ops", MMDET3D_017_OPS)
     alias_missing("numba.errors", "numba.core.errors")  # numba 0.49 moved it
-    restore_numpy_names()  # NumPy 1.24 dropped them
+    prepare_libraries()
     return _import_below("mmdet3d", MMDET3D_017_LAST_MMCV)
 
 
@@ -57,7 +83,7 @@ def import_mmdet3d_1() -> Any:
     """
     if flash_attention.install():
         say("flash-attn is not installed here: the PyTorch formulation takes its place")
-    restore_numpy_names()  # NumPy 1.24 dropped them
+    prepare_libraries()
     return _import_below("mmdet3d", MMDET3D_1_LAST_MMCV)
 
 
@@ -91,12 +117,34 @@ def alias_missing(name: str, target: str) -> None:
         setattr(importlib.import_module(parent), last, module)
 
 
+def prepare_libraries() -> None:
+    """Make later libraries answer to sources of 2021 to 2023. SciPy comes before NumPy's old names: see SCIPY_FIRST."""
+    for name in SCIPY_FIRST:
+        if _exists(name):
+            importlib.import_module(name)
+    restore_numpy_names()
+    restore_plot_styles()
+    stand_in_for(UNCALLED)  # sources import them and never call them
+
+
 def restore_numpy_names() -> None:
-    """Give NumPy back the aliases of Python's own types that code of 2021 uses: np.bool, np.int, …"""
+    """Give NumPy back what it dropped and sources use: aliases of Python's own types, and second names."""
     numpy = load_library("numpy")
-    for name, kind in NUMPY_NAMES.items():
+    for name, kind in NUMPY_TYPES.items():
         if name not in vars(numpy):
             setattr(numpy, name, kind)
+    for name, now in NUMPY_RENAMED.items():
+        if name not in vars(numpy) and now in vars(numpy):
+            setattr(numpy, name, vars(numpy)[now])
+
+
+def restore_plot_styles() -> None:
+    """Give matplotlib the old names of seaborn's styles: nuscenes-devkit asks for one when it is imported."""
+    if not _exists("matplotlib.style"):
+        return
+    library = importlib.import_module("matplotlib.style").library
+    for name in [name for name in library if name.startswith(NEW_STYLE)]:
+        library.setdefault(OLD_STYLE + name[len(NEW_STYLE) :], library[name])
 
 
 @contextmanager

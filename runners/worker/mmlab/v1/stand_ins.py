@@ -1,0 +1,97 @@
+"""Stand-ins for packages that a model's source imports, that this machine lacks, and that nothing here calls."""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+UNCALLED = {"IPython": "", "av": "", "av2": "", "ortools": "", "pyproj": "", "tkinter": "_tkinter"}
+"""Packages that sources import and the adapters' way through them never calls; beside each the module without which it
+cannot be imported, where it is a part that distributions leave out."""
+ANSWERS: Dict[str, Any] = {"IPython.get_ipython": lambda: None, "IPython.version_info": (9, 0, 0, "")}
+"""What a stand-in answers: no IPython is running, in a version that needs no help of matplotlib's, which asks for both
+as soon as a module of that name has been imported."""
+
+
+class AbsentPackageError(ImportError):
+    """A package that has a stand-in was called.
+
+    An ImportError, because libraries that can do without a package try it, and expect this one.
+    """
+
+
+def stand_in_for(packages: Mapping[str, str]) -> List[str]:
+    """Let packages be imported that are not here; what of them is called raises AbsentPackageError, which names them.
+
+    Args:
+        packages: name → a module that it needs besides, or an empty text.
+
+    Returns:
+        The packages that a stand-in takes the place of.
+    """
+    absent = [name for name, needs in packages.items() if not (_exists(name) and (not needs or _exists(needs)))]
+    if absent:
+        # First, because a package may be there without a part that it cannot do without.
+        sys.meta_path.insert(0, _Finder(frozenset(absent)))
+    return absent
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds every module in and below the packages that are absent."""
+
+    def __init__(self, packages: "frozenset[str]") -> None:
+        self._packages = packages
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[Any]] = None, target: Optional[types.ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        if fullname.partition(".")[0] in self._packages:
+            return importlib.machinery.ModuleSpec(fullname, _Loader(), is_package=True)
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _AbsentModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing: what is absent has no body."""
+
+
+class _AbsentModule(types.ModuleType):
+    """A module whose every attribute is a class that cannot be called."""
+
+    def __getattr__(self, name: str) -> Any:
+        return _attribute(self.__name__, name)
+
+
+class _AbsentType(type):
+    """The class of what an absent package would have: it can be named, inherited from and looked into, not called."""
+
+    def __getattr__(cls, name: str) -> Any:
+        return _attribute("{}.{}".format(cls.__module__, cls.__name__), name)
+
+    def __call__(cls, *_: Any, **__: Any) -> Any:
+        absent = next(base for base in reversed(cls.__mro__[:-1]) if type(base) is _AbsentType)
+        raise AbsentPackageError(
+            "{0}.{1} was called, and the package {2} is not installed in this environment: "
+            "install it there, or choose a configuration that does not call it".format(
+                absent.__module__, absent.__name__, absent.__module__.partition(".")[0]
+            )
+        )
+
+
+def _attribute(owner: str, name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    answer = ANSWERS.get("{}.{}".format(owner, name))
+    return _AbsentType(name, (), {"__module__": owner}) if answer is None else answer
+
+
+def _exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
