@@ -73,7 +73,7 @@ def test_a_level_that_the_pod_set_for_others_stops_nothing(level: str) -> None:
 def test_a_level_that_was_typed_must_be_one() -> None:
     done = shell("$A --log-level banana models list")
     assert done.returncode == 2
-    assert "'banana' is none of debug, info, warning, error" in done.stderr
+    assert "'banana' is not one of debug, info, warning, error" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -30,15 +29,17 @@ with show_installation() as (say, watch):
 def test_elsewhere_a_line_now_and_then_has_sizes_and_speed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = itertools.count(step=3)  # seconds from one look to the next; a line is due every five
-    monkeypatch.setattr(install_progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    now = [0]
+    monkeypatch.setattr(install_progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    told = [
+        *(Progress(phase="download", done=done, total=10_000_000, unit="bytes") for done in range(0, 10**7, 3 * 10**6)),
+        *(Progress(phase="packages", done=done, total=None, unit="bytes") for done in (0, 1_000_000, 3_000_000)),
+        *(Progress(phase="link", done=done, total=2, unit="packages") for done in (0, 1, 2)),
+    ]
     with install_progress.show_installation() as (say, watch):
-        for done in (0, 3_000_000, 6_000_000, 9_000_000):
-            watch(Progress(phase="download", done=done, total=10_000_000, unit="bytes"))
-        for done in (0, 1_000_000, 3_000_000):
-            watch(Progress(phase="packages", done=done, total=None, unit="bytes"))
-        for done in (0, 1, 2):
-            watch(Progress(phase="link", done=done, total=2, unit="packages"))
+        for progress in told:
+            watch(progress)
+            now[0] += 3  # seconds; a line is due every five
         say("built")
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["download: 6 of 10 MB, 1.0 MB/s", "packages: 3 MB, 0.5 MB/s", "built"]

@@ -236,7 +236,7 @@ def test_a_driver_that_fails_is_no_machine_without_one(monkeypatch: pytest.Monke
     reason = missing_gpu(FailingNvml())
     assert reason == "this machine has an NVIDIA driver, but it does not answer: Driver/library version mismatch"
     monkeypatch.setattr(checks, "missing_gpu", lambda: reason)
-    with pytest.raises(EnvError, match="does not answer: Driver/library version mismatch") as caught:
+    with pytest.raises(EnvError, match="it fails: Driver/library version mismatch") as caught:
         choose_device(detect_gpus(FailingNvml()))
     assert "--device cpu" in caught.value.hint
 

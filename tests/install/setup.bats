@@ -191,7 +191,7 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   run make clean-envs
   [ "$status" -eq 0 ]
   run cat "$CALLS"
-  [ "${lines[0]}" = "admlops env remove --all --purge --yes" ]
+  [ "${lines[0]}" = "admlops env remove --all --yes" ]
   [ "${lines[1]}" = "admlops env gc --yes" ]
   run ./install/clean_environments.sh --help
   has_line "Example:"

@@ -19,7 +19,7 @@ from admlops.core.paths import Layout, find_layout
 from admlops.datasets.base import Dataset
 from admlops.environments import ensure_model
 from admlops.execution.deadlines import DEFAULT_DEADLINES
-from admlops.pipeline import check, default_data
+from admlops.pipeline import check
 from admlops.pipeline.check import Checked, CheckRequest, check_model, plan_comparison
 from admlops.pipeline.default_data import ensure_data, find_missing
 from admlops.pipeline.run import RunRequest
@@ -28,6 +28,7 @@ from admlops.pipeline.selection import Selection
 from admlops.reports import write_report
 from admlops.results.runs import find_run
 from admlops.sources.checkouts import fetch_source, list_sources
+from admlops.synthetic import small
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -77,7 +78,8 @@ from pathlib import Path
 sys.path.insert(0, {runners!r})
 sys.path.insert(0, ".")
 
-from worker.adapter import Adapter, DataError, main
+from worker.adapter import Adapter, DataError
+from worker.main import main
 import plain
 
 
@@ -316,7 +318,7 @@ def test_weights_that_were_fetched_are_taken(project: Project, monkeypatch: pyte
 @pytest.fixture
 def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("SCENES", 1), ("SAMPLES", 4), ("SCALE", 0.1)):
-        monkeypatch.setattr(default_data, name, value)
+        monkeypatch.setattr(small, name, value)
 
 
 @pytest.mark.usefixtures("small_scenes")

@@ -36,7 +36,7 @@ def test_every_model_with_weights_has_the_options_of_weights() -> None:
         check_options(load_model(find_layout(), name), {"ema": "use", "fixes": "none"})
     with pytest.raises(UsageError, match="ema=both is not one of: use, leave"):
         check_options(load_model(find_layout(), "MapTR"), {"ema": "both"})
-    with pytest.raises(UsageError, match="MapTR has no option fixes; it has none"):
+    with pytest.raises(UsageError, match="MapTR has no option fixes; it has: positions"):
         check_options(load_model(find_layout(), "MapTR"), {"fixes": "none"})
     with pytest.raises(UsageError, match="GroundPlane has no option ema; it has none"):
         check_options(load_model(find_layout(), "GroundPlane"), {"ema": "use"})

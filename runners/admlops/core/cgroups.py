@@ -67,12 +67,12 @@ def _depth(group: Path) -> tuple[bool, int]:
     return _count_kills(group) is not None, len(group.parts)
 
 
-def _memory_groups(root: Path, membership: Path = MEMBERSHIP) -> set[Path]:
+def _memory_groups(root: Path, membership: Path | None = None) -> set[Path]:
     """List a process's groups and those around them, from lines such as `4:memory:/a/b` (v1) and `0::/a/b` (v2)."""
     # In a container the path is the host's, and what is mounted is the container's own part of it.
     groups = {root, root / "memory"}
     with suppress(OSError):
-        for line in membership.read_text().splitlines():
+        for line in (membership or MEMBERSHIP).read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "" or "memory" in controllers.split(","):
                 groups |= set(_path_down(root if controllers == "" else root / "memory", path))

@@ -94,10 +94,7 @@ def checked(completed: Completed, name: str, locks: Sequence[Path] = (), *, mode
     if completed.returncode == 0:
         return completed
     said = (completed.stderr or completed.stdout).strip()
-    known = diagnose(said, phases=["install"])
     where = f" (the lock is {' and '.join(map(str, locks))})" if locks else ""
-    if known is not None:
-        raise EnvError(f"{name}: {known.cause}{where}\n{said}", hint=known.hint)
     raise _explain_build(said, name, where, model)
 
 
@@ -111,6 +108,9 @@ def _explain_build(said: str, name: str, where: str, model: str) -> EnvError:
             f"{name}: building {what} needs {module}, which the lock does not have{where}\n{said}",
             hint=f"write {module}==VERSION in requirements.in, then: admlops env lock {model}",
         )
+    known = diagnose(said, phases=["install"])
+    if known is not None:
+        return EnvError(f"{name}: {known.cause}{where}\n{said}", hint=known.hint)
     return EnvError(
         f"{name} could not be built{where}:\n{said}",
         hint="the cause is in uv's own words above; admlops doctor explains what it knows of them",
