@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,7 +21,7 @@ import pytest
 from tests.execution.execution_bench import make_header
 
 from admlops.catalog import load_model
-from admlops.core.errors import RunFailedError
+from admlops.core.errors import StoppedError
 from admlops.core.paths import Layout
 from admlops.execution.scene_job import Summary
 from admlops.pipeline.compare import Compared, compare_models, find_shortcomings, request_for
@@ -83,7 +88,7 @@ def test_ctrl_c_ends_the_comparison_and_not_one_model_only(
         return run, Summary(state="cancelled", ok=0, failed=0, remaining=1, retries=0, stopped_by=None)
 
     monkeypatch.setattr("admlops.pipeline.compare.run_plan", stop)
-    with pytest.raises(RunFailedError, match="stopped while GroundPlane ran") as stopped:
+    with pytest.raises(StoppedError, match="stopped while GroundPlane ran") as stopped:
         compare_models(
             layout,
             ["GroundPlane", "GroundPlane"],
@@ -178,3 +183,60 @@ def test_evaluate_and_report_a_run(admlops: Admlops, synthetic_root: Path, tmp_p
     assert run.report_path.stat().st_size > 10_000
     listed = json.loads(admlops("results", "list", "--json").stdout)
     assert "one" in json.dumps(listed)
+
+
+def slow_run(admlops_variables: dict[str, str], *command: str | Path) -> tuple[int, str]:
+    """Start a comparison, press Ctrl-C when its first scene is complete, and wait for its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "admlops", *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=admlops_variables,
+    )  # fmt: skip
+    runs = Path(admlops_variables["ADMLOPS_REP_PATH"]) / "runs"
+    while process.poll() is None and not list(runs.glob("*/records/*.jsonl*")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def test_a_comparison_that_was_stopped_goes_on_and_failed_samples_are_done_again(
+    admlops: Admlops, layout: Layout, synthetic_root: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(synthetic_root, data)
+    variables = {**os.environ, "ADMLOPS_REP_PATH": str(layout.repository)}
+    command = ("compare", "--models", "GroundPlane", "--data", data, "--out", tmp_path / "out")
+    code, said = slow_run(variables, *command)
+    assert code == 130, said
+    assert "this one goes on" in said
+    (stopped,) = (path.name for path in layout.runs.iterdir() if path.is_dir())
+
+    picture = next((data / "samples" / "CAM_FRONT").iterdir())
+    kept = picture.read_bytes()
+    picture.write_bytes(kept[:200])
+    again = admlops(*command, check=False)
+    assert (again.returncode, f"going on with the run {stopped}" in again.stderr) == (1, True)
+    assert "1 of 8 samples failed: 1 data" in again.stdout.replace("(1 failed)", "")
+    picture.write_bytes(kept)
+    mended = admlops(*command)
+    assert f"doing 1 failed samples of the run {stopped} again" in mended.stderr
+    assert "failed" not in mended.stdout
+    assert len([path for path in layout.runs.iterdir() if path.is_dir()]) == 1
+
+
+def test_names_and_places_are_checked_before_anything_runs(
+    admlops: Admlops, layout: Layout, synthetic_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for options in (("--models", "GroundPlane,Foo"), ("--models", "GroundPlane", "--out", tmp_path / "file" / "out")):
+        refused = admlops("compare", *options, "--data", synthetic_root, "--fresh", check=False)
+        assert refused.returncode == 2
+        assert not layout.runs.exists()
+
+
+def test_models_named_twice_or_in_two_options_are_compared_once(admlops: Admlops, synthetic_root: Path) -> None:
+    shown = admlops(
+        "compare", "--models", "GroundPlane,VAD", "--models", "GroundPlane", "--data", synthetic_root, "--limit", "1",
+        "--json",
+    )  # fmt: skip
+    assert [row["model"] for row in json.loads(shown.stdout)["models"]] == ["GroundPlane", "VAD"]

@@ -98,7 +98,7 @@ def _raise_for(summary: Summary, header: RunHeader) -> None:
 
 def _explain_stop(summary: Summary, header: RunHeader) -> AdmlopsError:
     """Return the error of a run that is not complete."""
-    from admlops.core.errors import DataError, RunFailedError
+    from admlops.core.errors import DataError, RunFailedError, StoppedError
 
     failure = summary.stopped_by
     kind = DataError if failure is not None and failure.kind == "data" else RunFailedError
@@ -106,7 +106,7 @@ def _explain_stop(summary: Summary, header: RunHeader) -> AdmlopsError:
     if summary.dropped:
         remain += f", {summary.dropped} of them failed in a scene that was not finished"
     if failure is None or failure.kind == "cancelled":
-        return kind(f"{header.run} ended {summary.state}; {remain}", hint=header.resume_command)
+        return StoppedError(f"{header.run} was stopped; {remain}", hint=header.resume_command)
     return kind(
         f"{header.run} ended {summary.state} ({failure.kind}): {failure.summary}; {remain}",
         hint=f"{failure.hint}\n  → {header.resume_command}",

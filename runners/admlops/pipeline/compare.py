@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.protocols import headlines_of
-from admlops.core.errors import AdmlopsError, RunFailedError
+from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
@@ -147,7 +147,7 @@ def compare_models(
 
     Raises:
         AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
-        RunFailedError: the comparison was cancelled.
+        StoppedError: the comparison was cancelled.
     """
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
     data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
@@ -206,7 +206,7 @@ def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_prog
         with run.lock():
             metrics = evaluate_run(run, one.data, layout=layout, say=say)
             run.write_manifest()
-    except RunFailedError:
+    except StoppedError:
         raise
     except AdmlopsError as error:
         say(f"{model.name}: {error}")
@@ -221,7 +221,7 @@ def _run(
     """The run to evaluate, and how it went if something was run now.
 
     Raises:
-        RunFailedError: it was cancelled: whoever presses Ctrl-C means the whole comparison.
+        StoppedError: it was cancelled: whoever presses Ctrl-C means the whole comparison.
     """
     earlier = None if fresh else _find_run(layout, one.plan)
     plan, request = one.plan, one.request
@@ -239,7 +239,7 @@ def _run(
         run, summary = run_plan(layout, plan, request, say=say, on_progress=on_progress)
     if summary.state == "cancelled":
         repeat = "repeat the command without --fresh" if fresh else "repeat the command"
-        raise RunFailedError(
+        raise StoppedError(
             f"the comparison was stopped while {one.model.name} ran ({run.header.run})",
             hint=f"{repeat}: finished runs are used again, and this one goes on",
         )
