@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +31,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in self._lazy and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, self._lazy, n=1)
             meant = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(self._lazy)}."
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
