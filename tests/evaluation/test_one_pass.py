@@ -126,7 +126,15 @@ def test_two_processes_give_the_numbers_of_one(
     alone = evaluate_run(run, data, layout=layout, say=print, protocols=EVERY_PROTOCOL)
     monkeypatch.setattr(run_outputs, "WORTH_A_PROCESS_BYTES", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
+    join, joined = run_outputs._Pass.join, set[Path]()
+
+    def spy(reading: run_outputs._Pass, folder: Path) -> None:
+        joined.add(folder)
+        join(reading, folder)
+
+    monkeypatch.setattr(run_outputs._Pass, "join", spy)
     assert evaluate_run(run, data, layout=layout, say=print, protocols=EVERY_PROTOCOL) == alone
+    assert joined, "the second process failed, and the first one read everything"
 
 
 @pytest.mark.parametrize("key", ["detections_3d", "map_elements", "plan"])

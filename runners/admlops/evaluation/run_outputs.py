@@ -89,7 +89,7 @@ def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence
     if first is None or len(scenes) < 2:
         return False
     record = decode(*first)
-    filled = [one for one in evaluations if one.needs.key and getattr(record, one.needs.key, UNSET) is not UNSET]
+    filled = (one for one in evaluations if one.needs.key is None or getattr(record, one.needs.key, UNSET) is not UNSET)
     return all(one.needs.joins for one in filled)
 
 

@@ -10,6 +10,10 @@ from admlops.evaluation.base import Accumulator, Column, Declared, MetricSpec, N
 from admlops.evaluation.metrics import Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from admlops.evaluation.context import Context
     from admlops.evaluation.latency.summary import Latency
     from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
@@ -21,6 +25,13 @@ class Times:
 
     def add(self, record: PartialRecord) -> None:
         """Take the next record."""
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return nothing: the metadata travels by itself."""
+        return {}
+
+    def extend(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
