@@ -155,6 +155,9 @@ class Model(_Part):
     reads: tuple[Name, ...] = Field(
         ("nuscenes",), min_length=1, description='a list of the data kinds that it runs on, such as ["nuscenes"]'
     )
+    off_distribution: tuple[Name, ...] = Field(
+        (), description='a list of the data kinds that it can run on with --off-distribution, such as ["nuscenes"]'
+    )
     license: Text = Field(description="the SPDX identifier of the model's code")
     source: Source = Field(description="a [source] table")
     frame: Literal["lidar", "ego"] | None = Field(

@@ -301,13 +301,20 @@ def _checkpoint_name(model: Model, request: RunRequest, checkpoint: Usable | Non
 
 
 def _check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
-    if data.kind in model.reads or request.off_distribution:
+    """Refuse data that the adapter cannot read, and data that the model was not made for unless asked."""
+    if data.kind in model.reads:
         return
     reads = " or ".join(model.reads)
-    raise UsageError(
-        f"{model.name} reads {reads}, and {data.root} is {data.kind}",
-        hint=f"pass --data with the root of {reads}; to run it there all the same, add --off-distribution",
-    )
+    if data.kind not in model.off_distribution:
+        raise UsageError(
+            f"{model.name} reads {reads}, and {data.root} is {data.kind}",
+            hint=f"pass --data with the root of {reads}; its adapter reads no {data.kind}, with no option",
+        )
+    if not request.off_distribution:
+        raise UsageError(
+            f"{model.name} reads {reads}, and {data.root} is {data.kind}",
+            hint=f"pass --data with the root of {reads}; to run it there all the same, add --off-distribution",
+        )
 
 
 def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
