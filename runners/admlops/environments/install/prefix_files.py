@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import time
 from pathlib import Path
 
 from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error
 from admlops.environments.prefix import SENTINEL, STATE_FILE
+
+PATIENCE_S = 10.0
+"""For so long the processes of a build that was killed may go on writing until they notice."""
 
 
 def clear_prefix(prefix: Path) -> None:
@@ -22,11 +27,23 @@ def clear_prefix(prefix: Path) -> None:
             marked = (prefix / SENTINEL).is_file() or (prefix / STATE_FILE).is_file()
             if not marked and any(prefix.iterdir()):
                 raise EnvError(f"{prefix} exists and admlops did not make it", hint=f"mv {prefix} {prefix}.mine")
-            _remove(prefix)
+            _remove_patiently(prefix)
         prefix.mkdir(parents=True)
         (prefix / SENTINEL).write_text("removed and rebuilt by admlops; keep nothing of yours here\n")
     except OSError as error:
         raise explain_os_error(error, prefix) from error
+
+
+def _remove_patiently(prefix: Path) -> None:
+    """Remove all, again where a process that a killed build left behind has written meanwhile."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return _remove(prefix)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _remove(prefix: Path) -> None:
@@ -38,4 +55,6 @@ def _remove(prefix: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    if any(entry.name != SENTINEL for entry in prefix.iterdir()):
+        raise OSError(errno.ENOTEMPTY, "files came while it was removed", str(prefix))
     shutil.rmtree(prefix)
