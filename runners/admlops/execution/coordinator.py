@@ -63,7 +63,7 @@ def execute(job: Job, *, executor: Executor, on_event: OnEvent, cancel: CancelTo
     try:
         with token.watched():
             summary = RunCoordinator(job, executor, token, on_event).run()
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: whatever ends the run, its folder must not say that it goes on
         with suppress(StorageError):  # the disk may be what failed
             job.run.end(
                 "cancelled" if isinstance(error, KeyboardInterrupt) else "failed",

@@ -257,7 +257,7 @@ def _spawn(command: WorkerCommand, log: ProcessLog, title: str) -> tuple[Supervi
     )
     try:
         process = SupervisedProcess(program, log=log, title=title, pass_fds=(their_read, their_write))
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nobody else closes our ends where no worker came of it
         os.close(our_read)
         os.close(our_write)
         raise
