@@ -15,7 +15,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: bool) -> None:
     """Write one page about RUN..., which opens from disk and needs no network."""
-    from admlops.catalog import load_model
+    from admlops.catalog import find_known
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
     from admlops.datasets.base import open_data
@@ -24,7 +24,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
 
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
-    rows = [load_run_data(folder, model=load_model(layout, folder.header.model)) for folder in folders]
+    rows = [load_run_data(folder, model=find_known(layout, folder.header.model)) for folder in folders]
     header = folders[0].header
     opened = None
     try:

@@ -37,7 +37,7 @@ from admlops.pipeline.scene_jobs import DataSetSamples, expect_outputs, list_sce
 from admlops.pipeline.selection import Selection, select
 from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
-from worker.precision import AUTHORS
+from admlops.worker.precision import AUTHORS
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
