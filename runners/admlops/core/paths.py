@@ -35,8 +35,8 @@ class Layout:
         """
         if not self.is_checkout:
             raise UsageError(
-                f"this needs a checkout, which holds the models, and {self.root} is the package alone: it can evaluate, "
-                "report, compare and export runs that exist",
+                f"this needs a checkout, which holds the models, and {self.root} is the package alone: it can "
+                "evaluate, report, compare and export runs that exist",
                 hint="export ADMLOPS_PATH=/path/to/a/checkout   # a git clone of admlops",
             )
         return self.root
