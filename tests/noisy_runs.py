@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 from tests.evaluation.oracle_records import truth_record
 from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes.tables import NuScenes, tokens_digest
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
@@ -57,9 +58,24 @@ def write_noisy_run(
     return run
 
 
-def write_evaluated_run(path: Path, data: NuScenes, model: str, *, layout: Layout, noise: float) -> RunFolder:
-    """The same, with its metrics."""
-    run = write_noisy_run(path, data, model, noise=noise)
-    evaluate_run(run, data, layout=layout, say=lambda _line: None)
-    run.write_manifest()
-    return run
+@dataclass(frozen=True)
+class NoisyRuns:
+    """The data set, and the runs `near` (of the model Near) and `far` (of Far) in the layout's `runs/`."""
+
+    layout: Layout
+    data: NuScenes
+    near: RunFolder
+    far: RunFolder
+
+
+def write_noisy_runs(folder: Path) -> NoisyRuns:
+    """Both runs, evaluated."""
+    layout = replace(find_layout(), repository=folder / "repository")
+    data = write_data(folder / "nuscenes")
+    runs = []
+    for name, noise in (("near", 0.2), ("far", 0.8)):
+        run = write_noisy_run(layout.runs / name, data, name.capitalize(), noise=noise)
+        evaluate_run(run, data, layout=layout, say=lambda _line: None)
+        run.write_manifest()
+        runs.append(run)
+    return NoisyRuns(layout, data, *runs)

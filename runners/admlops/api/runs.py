@@ -34,7 +34,7 @@ from admlops.results.tables import TABLES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OnEvent = Callable[[RunEvent, int], object]
+OnEvent = Callable[[RunEvent, int], None]
 """Called with each event of a run and the number of samples in it."""
 
 

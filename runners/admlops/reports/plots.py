@@ -109,7 +109,7 @@ def plot_parts(runs: Sequence[RunData], by: str, protocol: str | None = None) ->
         width = 0.8 / len(own)
         for index, ((run, values), style) in enumerate(zip(own, _styles(own), strict=True)):
             at = [place - 0.4 + (index + 0.5) * width for place in range(len(parts))]
-            heights = [np.nan if values.get(part) is None else values[part] for part in parts]
+            heights = [np.nan if (value := values.get(part)) is None else value for part in parts]
             plot.bar(at, heights, width=0.92 * width, label=_label(run, runs), **_bar_style(style))
         plot.set_xticks(range(len(parts)), [part.replace("_", " ") for part in parts])
         if max(map(len, parts)) > 9 or len(parts) > 6:

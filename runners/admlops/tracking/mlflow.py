@@ -23,8 +23,9 @@ QUICK = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Defaults for the client, whose own is to try an unreachable server for minutes."""
+"""Defaults for the client, whose own are to try an unreachable server for minutes, and to print into our output."""
 
 ID_TAG, DIGEST_TAG = "admlops.id", "admlops.digest"
 FINISHED = {"complete": "FINISHED", "cancelled": "KILLED"}
@@ -211,9 +212,7 @@ def _upload(client: Any, identifier: str, run: ExportedRun, destination: Destina
     """Upload the files, unless the server hands out a path of its own disk: they would stay on this machine."""
     place = str(client.get_run(identifier).info.artifact_uri)
     if urlsplit(place).scheme in ("", "file"):
-        say(
-            f"the files are not uploaded: the server keeps them in {place}, a path of its disk; see docs/tracking.md"
-        )
+        say(f"the files are not uploaded: the server keeps them in {place}, a path of its disk; see docs/tracking.md")
         return
     for path in run.files:
         client.log_artifact(identifier, str(path))

@@ -109,9 +109,9 @@ def _write(library: _Library, run: ExportedRun, destination: Destination, projec
             session.log({"seconds": t, **values})
         session.summary.update({**run.metrics, "samples": run.samples, "state": run.state})
         session.log_artifact(_artifact(wandb, run, destination))
-        where, address = str(Path(session.dir).parent), session.url
-    if destination.online:
-        return str(address), ""
+        if destination.online:
+            return str(session.url), ""
+        where = str(Path(session.dir).parent)
     return where, f"wandb sync {where}"
 
 
