@@ -22,10 +22,11 @@ def make_venv(folder: Path, *packages: str | Path) -> Path:
     uv = str(own) if own.exists() else shutil.which("uv")
     assert uv is not None, "install/bootstrap.sh puts uv into .venv"
     variables = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    for command in (
+    commands: list[list[str | Path]] = [
         [uv, "venv", "--quiet", "--python", sys.executable, folder],
         [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *packages],
-    ):
+    ]
+    for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
         if done.returncode and any(word in done.stderr.lower() for word in OFFLINE):
             pytest.skip(f"needs the package index: {done.stderr.strip().splitlines()[-1]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from admlops.core.errors import (
     UsageError,
 )
 from admlops.environments import Environment
+from admlops.pipeline.background import RunOptions
+from admlops.pipeline.run import RunRequest
+from admlops.pipeline.selection import Selection
 
 DETECTION = "nuscenes.detection_cvpr_2019"
 
@@ -176,10 +180,17 @@ def test_figures_tables_and_the_page(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing is measured by 'colour'"):
         admlops.plot_parts([run], "colour")
     assert "toprule" in admlops.make_tables([run, "far"], format="latex")
-    assert admlops.make_tables([run], by="class")[0].by == "class"
+    assert admlops.make_tables(run, by="class")[0].by == "class"
+    assert isinstance(admlops.plot_scores("near"), Figure)
     with pytest.raises(UsageError, match="there is no format 'docx'"):
         admlops.make_tables([run], format="docx")
     assert "Near" in admlops.report([run], tmp_path / "page.html").read_text()
+
+
+def test_the_options_of_a_run_are_those_of_a_request() -> None:
+    request = {one.name for one in fields(RunRequest)} - {"model", "selection", "cancel"}
+    selection = {one.name for one in fields(Selection)}
+    assert set(RunOptions.__annotations__) == request | selection
 
 
 def small(root: Path, **more: Any) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -173,6 +175,34 @@ def test_mlflow(wheel: Path, server: str, run: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "hunter2" not in secret.stdout + secret.stderr
     assert not any("hunter2" in path.read_text(errors="ignore") for path in run.rglob("*.json"))
+
+
+class Refuses(http.server.BaseHTTPRequestHandler):
+    """A server that wants a login."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b"You are not authenticated.")
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def test_a_server_that_refuses_is_said_with_what_to_export(wheel: Path, run: Path, tmp_path: Path) -> None:
+    trackers = with_extra(wheel, "mlflow", tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        shown = trackers.admlops(
+            "track", run, "--to", "mlflow", "--server", f"http://127.0.0.1:{refusing.server_port}", code=2,
+            MLFLOW_TRACKING_USERNAME="me", MLFLOW_TRACKING_PASSWORD="hunter2",
+        )  # fmt: skip
+        refusing.shutdown()
+    assert "refused" in shown.stderr
+    assert "export MLFLOW_TRACKING_USERNAME" in shown.stderr
+    assert "hunter2" not in shown.stdout + shown.stderr
 
 
 READ_WANDB = """

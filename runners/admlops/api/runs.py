@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from admlops.api.values import Comparison, Metrics, Pair
 from admlops.catalog import find_known
@@ -18,7 +18,7 @@ from admlops.evaluation.metrics import metrics_of
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
 from admlops.execution.cancel import CancelToken
 from admlops.execution.scene_job import RunEvent
-from admlops.pipeline.background import BackgroundRun, make_request
+from admlops.pipeline.background import BackgroundRun, RunOptions, make_request
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.frames import Library, make_frame
@@ -36,6 +36,16 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[RunEvent, int], None]
 """Called with each event of a run and the number of samples in it."""
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """The options of `evaluate` by name."""
+
+    data: str | Path | None
+    official: bool
+    boxes_2d: str | Path | None
+    protocols: Sequence[str]
+    say: Say | None
 
 
 class Run:
@@ -126,7 +136,7 @@ class Run:
         """All that reports and figures take of the run, read now."""
         return load_run_data(self.folder, model=find_known(self._layout, self.model))
 
-    def evaluate(self, **options: Any) -> Run:
+    def evaluate(self, **options: Unpack[EvaluateOptions]) -> Run:
         """Evaluate the run and return it; the options are those of `admlops.evaluate`."""
         return evaluate(self, **options)
 
@@ -285,7 +295,7 @@ def run(
     on_event: OnEvent | None = None,
     say: Say | None = None,
     cancel: CancelToken | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Run a model over scenes, wait for the end, and return the run, whatever its state; needs a checkout.
 
@@ -301,25 +311,27 @@ def run(
         AdmlopsError: the model, the data, an option or the environment is wrong; nothing is lost of a run that began.
     """
     layout = find_layout()
-    request = make_request(layout, model, cancel=cancel, say=say or _hush, **options)
+    request = make_request(layout, model, options, cancel=cancel, say=say or _hush)
     return Run(run_model(layout, request, say=say or _hush, on_progress=on_event or _ignore)[0], layout)
 
 
-def start(model: str, *, say: Say | None = None, cancel: CancelToken | None = None, **options: Any) -> RunningRun:
+def start(
+    model: str, *, say: Say | None = None, cancel: CancelToken | None = None, **options: Unpack[RunOptions]
+) -> RunningRun:
     """Begin a run in a thread of its own and return at once; needs a checkout.
 
     Args:
         say: takes remarks, a line each, from that thread.
         cancel: setting it, from any thread, stops the run; so does `RunningRun.cancel`.
         options: `data` (a root; by default the model's usual data set, synthetic scenes if there is none), `split`,
-            `scenes`, `tokens` (a file), `limit`, `complete_scenes`; every field of `RunRequest`, such as `version`,
-            `variant`, `device`, `workers`, `precision`, `checkpoint`, `weights`, `model_options`, `name`, `resume`.
+            `scenes`, `tokens` (a file), `limit`, `complete_scenes`, and the fields of `RunRequest`: `RunOptions` lists
+            them all.
 
     Raises:
         AdmlopsError: an option is wrong. What is found later is raised by `RunningRun.result`.
     """
     layout = find_layout()
-    request = make_request(layout, model, cancel=cancel, say=say or _hush, **options)
+    request = make_request(layout, model, options, cancel=cancel, say=say or _hush)
     return RunningRun(BackgroundRun(layout, request, say=say or _hush), layout)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
-from admlops.api.runs import AnyRun, as_run
+from admlops.api.runs import AnyRun, Run, as_run
 from admlops.core.errors import AdmlopsError, UsageError
 from admlops.datasets.base import open_data
 from admlops.pipeline.run_data import RunData
+
+Runs = AnyRun | Sequence[AnyRun]
+"""One run or several, each itself, by name, or by the path of its folder."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from admlops.reports.tables import Table
 
 
-def report(runs: Sequence[AnyRun], out: str | Path, *, data: str | Path | None = None) -> Path:
+def report(runs: Runs, out: str | Path, *, data: str | Path | None = None) -> Path:
     """Write one self-contained page about runs, and return its path.
 
     Raises:
@@ -25,7 +28,7 @@ def report(runs: Sequence[AnyRun], out: str | Path, *, data: str | Path | None =
     """
     from admlops.reports import write_report
 
-    own = [as_run(one) for one in runs]
+    own = _list(runs)
     header = own[0].header
     try:
         opened = open_data(Path(header.data.root) if data is None else Path(data), header.data.version)
@@ -36,7 +39,28 @@ def report(runs: Sequence[AnyRun], out: str | Path, *, data: str | Path | None =
     return write_report(Path(out), [one.data() for one in own], None, data=opened)
 
 
-def make_tables(runs: Sequence[AnyRun], *, by: str | None = None, format: str | None = None, **style: Any) -> Any:  # noqa: A002
+class TableStyle(TypedDict, total=False):
+    """What a table shows, and how: chosen metrics and protocols, digits, percent for scores."""
+
+    metrics: tuple[str, ...]
+    protocols: tuple[str, ...]
+    digits: int | None
+    percent: bool
+
+
+@overload
+def make_tables(
+    runs: Runs, *, by: str | None = None, format: None = None, **style: Unpack[TableStyle]
+) -> list[Table]: ...
+@overload
+def make_tables(runs: Runs, *, by: str | None = None, format: str, **style: Unpack[TableStyle]) -> str: ...
+def make_tables(
+    runs: Runs,
+    *,
+    by: str | None = None,
+    format: str | None = None,  # noqa: A002
+    **style: Unpack[TableStyle],
+) -> list[Table] | str:
     """Metrics as tables for a paper: one for each protocol and set of samples.
 
     Args:
@@ -54,18 +78,18 @@ def make_tables(runs: Sequence[AnyRun], *, by: str | None = None, format: str | 
 
     if format is not None and format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", hint=f"use one of: {', '.join(FORMATS)}")
-    tables: list[Table] = make(read_sources([as_run(one).folder for one in runs]), by=by, style=Style(**style))
+    tables: list[Table] = make(read_sources([one.folder for one in _list(runs)]), by=by, style=Style(**style))
     return tables if format is None else FORMATS[format](tables)
 
 
-def plot_scores(runs: Sequence[AnyRun], protocol: str | None = None) -> Figure | None:
+def plot_scores(runs: Runs, protocol: str | None = None) -> Figure | None:
     """The metrics that stand for a protocol, a bar a run with its 95 % interval; None where there are none."""
     from admlops.reports import plots
 
     return plots.plot_scores(_data(runs), protocol)
 
 
-def plot_parts(runs: Sequence[AnyRun], by: str, protocol: str | None = None) -> Figure | None:
+def plot_parts(runs: Runs, by: str, protocol: str | None = None) -> Figure | None:
     """A protocol's main metric by class, scene, distance, visibility, light or weather; None where there is none."""
     from admlops.reports import plots
     from admlops.reports.part_values import PARTS
@@ -75,21 +99,24 @@ def plot_parts(runs: Sequence[AnyRun], by: str, protocol: str | None = None) -> 
     return plots.plot_parts(_data(runs), by, protocol)
 
 
-def plot_precision_recall(
-    runs: Sequence[AnyRun], task: str = "detection", threshold: float | None = None
-) -> Figure | None:
+def plot_precision_recall(runs: Runs, task: str = "detection", threshold: float | None = None) -> Figure | None:
     """Precision over recall, a small chart a class; `threshold` is the distance [m]. None where there are no curves."""
     from admlops.reports import plots
 
     return plots.plot_precision_recall(_data(runs), task, threshold)
 
 
-def plot_latency(runs: Sequence[AnyRun]) -> Figure | None:
+def plot_latency(runs: Runs) -> Figure | None:
     """The share of samples that took at most so long; None where no sample was timed."""
     from admlops.reports import plots
 
     return plots.plot_latency(_data(runs))
 
 
-def _data(runs: Sequence[AnyRun]) -> list[RunData]:
-    return [as_run(one).data() for one in runs]
+def _list(runs: Runs) -> list[Run]:
+    """The runs; one alone needs no list around it."""
+    return [as_run(runs)] if isinstance(runs, Run | str | Path) else [as_run(one) for one in runs]
+
+
+def _data(runs: Runs) -> list[RunData]:
+    return [one.data() for one in _list(runs)]

@@ -91,6 +91,8 @@ def evaluate_run(
             is not what it should be.
     """
     _check_data(run, data)
+    if official:
+        _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
     context = Context(
         run=run,
         data=data,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from admlops.catalog import load_model
 from admlops.core.errors import UsageError
@@ -15,29 +14,46 @@ from admlops.core.paths import Layout, user_path
 from admlops.core.types import Say
 from admlops.datasets.base import default_split
 from admlops.execution.cancel import CancelToken
+from admlops.execution.deadlines import Deadlines
 from admlops.execution.scene_job import RunEvent, Summary
 from admlops.pipeline.default_data import ensure_data
 from admlops.pipeline.run import RunRequest, run_model
 from admlops.pipeline.selection import Selection
 from admlops.results.run_folder import RunFolder
 
-SELECTION = ("split", "scenes", "tokens", "limit", "complete_scenes")
-_OWN = frozenset({"model", "data", "selection", "cancel"})
+
+class RunOptions(TypedDict, total=False):
+    """The options of a run by name: what `Selection` and `RunRequest` take; docstrings there say what each means."""
+
+    data: str | Path | None
+    version: str | None
+    split: str | None
+    scenes: Sequence[str]
+    tokens: str | Path | None
+    limit: int | None
+    complete_scenes: bool
+    variant: str | None
+    device: str
+    workers: int
+    config: str | None
+    checkpoint: str | None
+    weights: str | None
+    model_options: Mapping[str, str]
+    off_distribution: bool
+    precision: str
+    gpu_memory_limit_mb: float | None
+    gpu_memory_share: float | None
+    executor: str
+    runtime: str | None
+    deadlines: Deadlines
+    name: str | None
+    resume: bool
+    retry_failed: bool
+    command: str
 
 
 def make_request(
-    layout: Layout,
-    model: str,
-    *,
-    data: str | Path | None = None,
-    split: str | None = None,
-    scenes: Sequence[str] = (),
-    tokens: str | Path | None = None,
-    limit: int | None = None,
-    complete_scenes: bool = False,
-    cancel: CancelToken | None = None,
-    say: Say,
-    **more: Any,
+    layout: Layout, model: str, options: RunOptions, *, cancel: CancelToken | None = None, say: Say
 ) -> RunRequest:
     """The request for a run of `model`: the data set and split that are usual where none is named.
 
@@ -46,23 +62,22 @@ def make_request(
         CatalogError: there is no such model.
         DataError: no data set is named, and none is there.
     """
-    known = {one.name for one in fields(RunRequest)} - _OWN
-    unknown = sorted(set(more) - known)
+    unknown = sorted(set(options) - set(RunOptions.__annotations__))
     if unknown:
-        raise UsageError(
-            f"a run has no option {', '.join(unknown)}", hint=f"use some of: {', '.join(sorted({*known, *SELECTION}))}"
-        )
+        there = ", ".join(sorted(RunOptions.__annotations__))
+        raise UsageError(f"a run has no option {', '.join(unknown)}", hint=f"use some of: {there}")
+    more: dict[str, Any] = {**options}
+    data, split, tokens = (more.pop(name, None) for name in ("data", "split", "tokens"))
     root = ensure_data(layout, load_model(layout, model).reads[0], say=say) if data is None else user_path(data)
-    version = more.get("version")
     return RunRequest(
         model=model,
         data=root,
         selection=Selection(
-            split=split or default_split(root, version),
-            scenes=tuple(scenes),
+            split=split or default_split(root, more.get("version")),
+            scenes=tuple(more.pop("scenes", ())),
             tokens=None if tokens is None else user_path(tokens),
-            limit=limit,
-            complete_scenes=complete_scenes,
+            limit=more.pop("limit", None),
+            complete_scenes=more.pop("complete_scenes", False),
         ),
         cancel=cancel or CancelToken(),
         **more,

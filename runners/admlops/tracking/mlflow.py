@@ -135,11 +135,11 @@ def _track(library: _Library, client: Any, run: ExportedRun, destination: Destin
         created = client.create_run(
             experiment, start_time=run.created_ms, run_name=run.title, tags={ID_TAG: run.id, "admlops.run": run.run}
         )
-        identifier, known = created.info.run_id, {}
+        identifier = created.info.run_id
     else:
-        identifier, known = before.info.run_id, before.data.metrics
+        identifier = before.info.run_id
         client.update_run(identifier, status="RUNNING")
-    _log(library, client, identifier, run, known=known, is_new=before is None)
+    _log(library, client, identifier, run, before)
     _upload(client, identifier, run, destination, say)
     # Last of all, so that a run which was cut off is brought up to date the next time.
     client.set_tag(identifier, DIGEST_TAG, run.digest)
@@ -170,22 +170,22 @@ def _find(client: Any, experiment: str, identifier: str) -> Any | None:
     return found[0] if found else None
 
 
-def _log(
-    library: _Library, client: Any, identifier: str, run: ExportedRun, *, known: dict[str, float], is_new: bool
-) -> None:
+def _log(library: _Library, client: Any, identifier: str, run: ExportedRun, before: Any | None) -> None:
+    """Log what is not there yet, and every metric anew; `before` may be a run whose export was cut off."""
+    known = {} if before is None else before.data.metrics
     now = int(1000 * time.time())  # MLflow shows the newest value of a metric
     gone = [name for name in known if name not in run.metrics and not name.startswith("telemetry/")]
     metrics = [library.Metric(name, value, now, 0) for name, value in run.metrics.items()]
-    metrics += [
-        library.Metric(name, float("nan"), now, 0) for name in gone
-    ]  # no longer measured; they cannot be removed
-    if is_new:
+    # What is no longer measured cannot be removed there.
+    metrics += [library.Metric(name, float("nan"), now, 0) for name in gone]
+    if not any(name.startswith("telemetry/") for name in known):
         metrics += [
             library.Metric(name, value, run.created_ms + int(1000 * t), round(t))
             for t, values in run.telemetry
             for name, value in values.items()
         ]
-    params = [library.Param(name, value) for name, value in run.params.items()] if is_new else []
+    logged = {} if before is None else before.data.params
+    params = [library.Param(name, value) for name, value in run.params.items() if name not in logged]
     tags = {
         **run.tags,
         "mlflow.source.name": "admlops",
