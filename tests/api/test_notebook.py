@@ -16,6 +16,7 @@ NOTEBOOK = find_layout().root / "docs" / "notebook.ipynb"
 MAX_BYTES = 100_000
 
 
+@pytest.mark.full
 def test_the_notebook_runs(noisy_runs: NoisyRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, run in (("first", noisy_runs.near), ("second", noisy_runs.far)):
         shutil.copytree(run.path, tmp_path / "repository" / "runs" / name)
