@@ -29,7 +29,8 @@ class Extended:
         for name in PRODUCT:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, self.root / name, symlinks=True, ignore=ignore)
             else:
                 shutil.copy(source, self.root / name)
         shutil.copytree(HERE / "model", self.root / "envs" / "Lights")

@@ -199,7 +199,7 @@ def test_containers_are_opened() -> None:
 def test_the_syntax_is_python_38_and_nothing_heavy_is_imported_at_once(path: Path) -> None:
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
     names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+    names |= {"worker" if node.level else node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in names} <= set(sys.stdlib_module_names) | {"worker", "numpy"}
 
 

@@ -108,6 +108,15 @@ def test_the_host_names_the_file_of_torchs() -> None:
     assert load_runtime({"id": described.id, "file": str(described.file)}).name == "torch"
 
 
+def test_our_own_runtimes_load_from_another_copy_of_the_package(tmp_path: Path) -> None:
+    """An installed host names its own file; the worker is the checkout's."""
+    file = tmp_path / "torch.py"
+    file.write_bytes(RUNTIMES.get("torch").file.read_bytes())
+    loaded = load_runtime({"id": "torch", "file": str(file)})
+    assert loaded.name == "torch"
+    assert isinstance(loaded, Runtime)
+
+
 def test_a_sample_waits_for_the_device_on_both_sides_of_the_call() -> None:
     order: list[str] = []
 
