@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.datasets.base import Dataset
     from admlops.pipeline.check import Checked
-    from admlops.pipeline.run import RunRequest
     from admlops.pipeline.run_data import RunData
+    from admlops.pipeline.run_request import RunRequest
 
 
 @click.command(epilog="Example: admlops check GroundPlane")

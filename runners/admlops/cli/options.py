@@ -15,7 +15,7 @@ from worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
-    from admlops.pipeline.run import RunRequest
+    from admlops.pipeline.run_request import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -81,7 +81,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
     from admlops.execution.deadlines import DEFAULT_DEADLINES
-    from admlops.pipeline.run import RunRequest
+    from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
 
     timeout_s = options["timeout"]

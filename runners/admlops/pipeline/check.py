@@ -25,8 +25,9 @@ from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import RANDOM_WEIGHTS, ShowProgress
 from admlops.pipeline.default_data import ensure_data, lacks_weights
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import RunRequest, run_model
+from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.pipeline.run_request import RunRequest
 from admlops.results.run_folder import RunFolder
 from admlops.sources.checkouts import find_problems, list_sources
 

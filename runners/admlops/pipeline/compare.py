@@ -25,8 +25,9 @@ from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import OnProgress, RunPlan, RunRequest, prepare, run_plan
+from admlops.pipeline.run import OnProgress, RunPlan, prepare, run_plan
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
+from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import find_difference
 from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
