@@ -88,21 +88,28 @@ def show(run: str, as_json: bool) -> None:
 def verify(run: str, as_json: bool) -> None:
     """Read every file of a run again: the hashes of its manifest, and each record against the standard record.
 
+    The digest of the records leaves out the run's name and what was measured: two runs with one digest gave the same
+    outputs for the same samples.
+
     \b
     Example:
       admlops results verify GroundPlane-20260102-030405-a1b2c3
     """
     from admlops.core.errors import DifferencesError
     from admlops.core.paths import find_layout
+    from admlops.results.run_folder import records_digest
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
     changed = folder.check_manifest()
-    records = 0 if changed else sum(1 for _ in folder.records())
+    digest = None if changed else records_digest(folder)
+    records = 0 if changed else folder.count_statuses().total()
     if as_json:
-        click.echo(json.dumps({"run": folder.path.name, "changed": changed, "records": records}, indent=2))
+        found = {"run": folder.path.name, "changed": changed, "records": records, "records_sha256": digest}
+        click.echo(json.dumps(found, indent=2))
     elif not changed:
         click.echo(f"{folder.path.name}: every file is as its manifest says, {records} records are whole")
+        click.echo(f"digest of the records, equal for equal outputs: {digest}")
     if changed:
         raise DifferencesError(
             f"{len(changed)} files of {folder.path} are missing or not as its manifest says: {', '.join(changed[:5])}",
