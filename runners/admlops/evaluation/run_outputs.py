@@ -22,6 +22,7 @@ from msgspec import UNSET
 
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.errors import AdmlopsError, DataError, RecordError
+from admlops.core.processes import die_with_parent
 from admlops.datasets.base import Dataset
 from admlops.evaluation.base import Accumulator, Evaluation, Joinable
 from admlops.evaluation.context import Context
@@ -116,6 +117,7 @@ def _start_helper(
 
 def _read_half(path: Path, names: Sequence[str], scenes: Sequence[str], folder: Path) -> None:
     """Read some scenes in a process of its own, and leave what was kept in files: no objects cross."""
+    die_with_parent()
     run = RunFolder.open(path)
     context = Context(run=run, data=cast("Dataset", None), cache=folder)
     try:

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from admlops import __version__
 from admlops.core.errors import UsageError
+from admlops.core.processes import die_with_parent
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Watch
 from admlops.synthetic.map_expansion import make_map_expansion
@@ -196,7 +197,7 @@ def _record_together(
 ) -> list[Recorded]:
     """One scene a task; fresh processes, so that nothing but the arguments can matter."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as pool:
         futures = [pool.submit(record, spec, _no_tick) for spec in specs]
         recordings = []
         for number, future in enumerate(futures, 1):
