@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap setup env-list clean-envs demo test test-full fidelity lint format
 
-PYTEST_WORKERS ?= 2
+# Many tests wait for a deadline or a disk, so that three workers keep two cores busy.
+PYTEST_WORKERS ?= 3
 PYTEST_OPTIONS = -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 help: ## Show the targets
@@ -29,18 +30,12 @@ clean-envs: ## Remove all environments; packs, weights and data stay
 demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scenes
 	@./runners/quick_test.sh --models GroundPlane
 
-# Before Python 3.12 a trace function counts the lines and costs a quarter of the tests' own time.
-IS_NEW = import sys; print("yes" if sys.version_info >= (3, 12) else "no")
-COVERAGE ?= $(shell { .venv/bin/python -c '$(IS_NEW)' || python3 -c '$(IS_NEW)'; } 2>/dev/null)
+# Slipcover takes its probes out of lines that have run; a tracer costs a quarter of the tests' own time.
+COVERED = -m slipcover --source runners/admlops,runners/worker --json --out .coverage.json
 
-test: bootstrap ## Run the tests, and say how much of the code they ran (COVERAGE=yes before Python 3.12)
-ifeq ($(COVERAGE),no)
-	@.venv/bin/pytest $(PYTEST_OPTIONS) -m "not full" tests
-	@echo "coverage: not measured with this Python, which is slow at it: make test COVERAGE=yes"
-else
-	@.venv/bin/pytest $(PYTEST_OPTIONS) --cov --cov-report= -m "not full" tests
-	@echo "coverage: $$(.venv/bin/coverage report --format=total) % of the lines, without those that other processes run"
-endif
+test: bootstrap ## Run the tests, and say how much of the code they ran
+	@.venv/bin/python $(COVERED) -m pytest $(PYTEST_OPTIONS) -m "not full" tests
+	@.venv/bin/python -m tests.say_coverage .coverage.json
 
 test-full: bootstrap ## Run the long tests as well
 	@.venv/bin/pytest $(PYTEST_OPTIONS) tests
