@@ -31,8 +31,8 @@ from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, officia
 from admlops.evaluation.lane_graph.protocols import OPENLANE_1_1
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.run_folder import RunFolder
-from worker.compact_json import encode
-from worker.samples.openlane import SUFFIX
+from admlops.worker.compact_json import encode
+from admlops.worker.samples.openlane import SUFFIX
 
 FRAMES_PER_SCENE = 40
 VERSION = "subset_A"

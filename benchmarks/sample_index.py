@@ -29,7 +29,7 @@ from typing import Any
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import ensure_official
-from worker.samples.nuscenes import CAMERAS, LIDAR
+from admlops.worker.samples.nuscenes import CAMERAS, LIDAR
 
 VERSION = "v1.0-trainval"
 RADARS = tuple(f"RADAR_{place}" for place in ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "BACK_LEFT", "BACK_RIGHT"))

@@ -25,6 +25,7 @@ from admlops.environments import Environment, ensure_model, ensure_official
 
 if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel
+    from tests.noisy_runs import NoisyRuns
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -92,6 +93,14 @@ def synthetic_root(shared_tmp: Path) -> Path:
 @pytest.fixture(scope="session")
 def synthetic_data(synthetic_root: Path) -> NuScenes:
     return NuScenes(synthetic_root, "v1.0-mini")
+
+
+@pytest.fixture(scope="session")
+def noisy_runs(tmp_path_factory: pytest.TempPathFactory) -> NoisyRuns:
+    """Two evaluated runs, `near` and `far`, of models that do not exist, over the same samples. Read only, please."""
+    from tests.noisy_runs import write_noisy_runs
+
+    return write_noisy_runs(tmp_path_factory.mktemp("noisy"))
 
 
 @pytest.fixture(scope="session")

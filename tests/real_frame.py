@@ -17,7 +17,7 @@ from PIL import Image
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.splits import MINI_VAL
 from admlops.synthetic import SynthesisOptions, synthesize
-from worker.mmlab.common.geometry import rotation_matrix
+from admlops.worker.mmlab.common.geometry import rotation_matrix
 
 FRAME = find_layout().root.parent / "shared" / "data" / "nuscenes-frame"
 SCENE = "scene-0061"

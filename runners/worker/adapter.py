@@ -17,8 +17,8 @@ The same file then works alone (`demo.py --sample-token T --dataroot D --version
 from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from worker.precision import AUTHORS, FLOAT32, InForce, in_force
-from worker.samples.errors import DataError
+from .precision import AUTHORS, FLOAT32, InForce, in_force
+from .samples.errors import DataError
 
 __all__ = ["Adapter", "DataError", "Settings"]
 

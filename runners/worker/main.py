@@ -3,10 +3,10 @@
 import argparse
 from typing import Optional, Sequence, Type
 
-from worker.adapter import Adapter
-from worker.precision import AUTHORS, PRECISIONS
-from worker.serve import serve
-from worker.standalone import run_one
+from .adapter import Adapter
+from .precision import AUTHORS, PRECISIONS
+from .serve import serve
+from .standalone import run_one
 
 
 def main(adapter: Type[Adapter], arguments: Optional[Sequence[str]] = None) -> int:

@@ -3,11 +3,11 @@
 import time
 from typing import Any, Dict, Optional
 
-from worker import compact_json
-from worker.adapter import Adapter
-from worker.runtimes.base import Runtime
-from worker.samples.form import find_non_finite
-from worker.wire import MAX_PAYLOAD_BYTES
+from . import compact_json
+from .adapter import Adapter
+from .runtimes.base import Runtime
+from .samples.form import find_non_finite
+from .wire import MAX_PAYLOAD_BYTES
 
 
 class OutputError(Exception):

@@ -18,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional, Type
 
-from worker.adapter import Adapter, Settings
-from worker.failures import classify, describe
-from worker.measure import Step, encode_result, run_sample
-from worker.precision import require
-from worker.runtimes.base import Runtime, load_runtime
-from worker.samples.form import make_paths_absolute
-from worker.wire import (
+from .adapter import Adapter, Settings
+from .failures import classify, describe
+from .measure import Step, encode_result, run_sample
+from .precision import require
+from .runtimes.base import Runtime, load_runtime
+from .samples.form import make_paths_absolute
+from .wire import (
     ALIVE,
     FAILED,
     HELLO,

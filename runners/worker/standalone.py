@@ -7,15 +7,15 @@ import sys
 import tempfile
 from typing import Any, Dict, Type
 
-from worker.adapter import Adapter, Settings
-from worker.failures import classify, describe
-from worker.measure import Step, encode_result, run_sample
-from worker.precision import PrecisionError, require
-from worker.runtimes.base import load_runtime
-from worker.samples.errors import DataError
-from worker.samples.openlane import OpenLane, find_version, list_versions
-from worker.samples.sample_index import SampleIndex, open_samples
-from worker.wire import write_all
+from .adapter import Adapter, Settings
+from .failures import classify, describe
+from .measure import Step, encode_result, run_sample
+from .precision import PrecisionError, require
+from .runtimes.base import load_runtime
+from .samples.errors import DataError
+from .samples.openlane import OpenLane, find_version, list_versions
+from .samples.sample_index import SampleIndex, open_samples
+from .wire import write_all
 
 EXIT_MODEL_FAILED = 1
 EXIT_USER = 2

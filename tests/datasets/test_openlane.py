@@ -23,8 +23,8 @@ from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.pipeline.selection import Selection, select
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-from worker.samples.nuscenes import DataError as InsideError
-from worker.samples.openlane import OpenLane, find_version, jpeg_size, quaternion
+from admlops.worker.samples.nuscenes import DataError as InsideError
+from admlops.worker.samples.openlane import OpenLane, find_version, jpeg_size, quaternion
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from admlops.core.errors import StorageError
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.sample_index import Built, build_index
 from admlops.datasets.nuscenes.tables import NuScenes
-from worker.samples.nuscenes import CAMERAS, DataError, Tables
-from worker.samples.sample_index import FILE_NAME, SampleIndex, has_index
+from admlops.worker.samples.nuscenes import CAMERAS, DataError, Tables
+from admlops.worker.samples.sample_index import FILE_NAME, SampleIndex, has_index
 
 VERSION = "v1.0-mini"
 

@@ -9,7 +9,7 @@ from tests.conftest import Admlops
 
 from admlops.environments import Environment
 from admlops.health.gpus import Gpu, runs_on
-from worker import smoke
+from admlops.worker import smoke
 
 
 def test_a_ready_environment_passes(admlops: Admlops, groundplane_environment: Environment) -> None:

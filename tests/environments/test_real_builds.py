@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import worker.smoke
 from admlops.catalog import load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import find_layout
@@ -21,6 +20,7 @@ from admlops.environments.install.options import BuildOptions
 from admlops.environments.install.plan import locked_packages
 from admlops.environments.integrity.verification import verify
 from admlops.environments.prefix import read_state
+from admlops.worker import smoke
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(4 * 3600)]
 ENVIRONMENTS = [(model, variant) for model in ("MapTR", "StreamPETR") for variant in ("classic", "modern")]
@@ -99,11 +99,11 @@ def test_its_modules_import_and_its_operations_are_right(built: tuple[Environmen
 
 def test_an_operation_that_is_a_little_wrong_is_noticed(built: tuple[EnvironmentSpec, Environment]) -> None:
     _, environment = built
-    folder = str(Path(worker.smoke.__file__).parent)
+    folder = str(Path(smoke.__file__).parent)
     program = WRONG_OPERATIONS.format(folder=folder, operations=OPERATIONS)
     answer = run([environment.python, "-c", program], timeout_s=900, variables=environment.variables)
-    lines = [line for line in answer.stdout.splitlines() if line.startswith(worker.smoke.MARK)]
-    assert lines == [f"{worker.smoke.MARK} {name} fails {name} on cpu" for name in OPERATIONS], answer.stderr
+    lines = [line for line in answer.stdout.splitlines() if line.startswith(smoke.MARK)]
+    assert lines == [f"{smoke.MARK} {name} fails {name} on cpu" for name in OPERATIONS], answer.stderr
 
 
 def test_installing_it_again_does_nothing(built: tuple[EnvironmentSpec, Environment]) -> None:

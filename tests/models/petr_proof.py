@@ -22,7 +22,7 @@ from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.results.record import Metadata, Outputs, Record, make_record
 from admlops.synthetic import SynthesisOptions, synthesize
-from worker.mmlab.common.boxes import detection_records
+from admlops.worker.mmlab.common.boxes import detection_records
 
 BETWEEN_STACKS = 1e-3
 """The largest absolute difference between the classic and the modern variant: metres, m/s, radians, or scores."""

@@ -25,7 +25,7 @@ from tests.models.both_ways import (
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment
 from admlops.synthetic import SynthesisOptions, synthesize
-from worker.samples.sample_index import SampleIndex
+from admlops.worker.samples.sample_index import SampleIndex
 
 CONFIG = LAYOUT.submodules / "MapTR" / "projects" / "configs" / "maptr" / "maptr_nano_r18_110e.py"
 

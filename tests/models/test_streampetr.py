@@ -23,7 +23,7 @@ from tests.models.petr_proof import (
 
 from admlops.catalog import load_model
 from admlops.core.paths import find_layout
-from worker.adapter import Settings
+from admlops.worker.adapter import Settings
 
 full = pytest.mark.full
 OUTPUTS = ("classes", "codes", "boxes_3d", "scores_3d", "labels_3d")

@@ -34,8 +34,8 @@ from admlops.environments import Environment
 from admlops.results.record import Outputs
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic import SynthesisOptions, synthesize
-from worker.mmlab.common.geometry import rotation_matrix, yaw_of
-from worker.samples.sample_index import FILE_NAME, SampleIndex
+from admlops.worker.mmlab.common.geometry import rotation_matrix, yaw_of
+from admlops.worker.samples.sample_index import FILE_NAME, SampleIndex
 
 MODEL = load_model(LAYOUT, "VAD")
 CONFIG = LAYOUT.submodules / "VAD" / MODEL.configs["tiny"]

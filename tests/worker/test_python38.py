@@ -38,7 +38,7 @@ def imported_by(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").partition(".")[0])
+            imported.add("worker" if node.level else (node.module or "").partition(".")[0])
     return imported
 
 

@@ -5,7 +5,7 @@ It may import core. Begin with `model.py` (the shape of the file), then `registr
 
 from admlops.catalog.model import Checkpoint, Claim, Fix, Model, Source, Traits, Variant
 from admlops.catalog.protocols import PROTOCOLS
-from admlops.catalog.reading import describe, find_problems, list_models, load_model, read_model
+from admlops.catalog.reading import describe, find_known, find_problems, list_models, load_model, read_model
 
 __all__ = [
     "PROTOCOLS",
@@ -17,6 +17,7 @@ __all__ = [
     "Traits",
     "Variant",
     "describe",
+    "find_known",
     "find_problems",
     "list_models",
     "load_model",

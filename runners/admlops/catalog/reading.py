@@ -43,6 +43,15 @@ def load_model(layout: Layout, name: str) -> Model:
     return read_model(layout.envs / name / FILE_NAME)
 
 
+def find_known(layout: Layout, name: str) -> Model | None:
+    """The model called `name`; None where the catalogue does not have it, or the package is installed without one.
+
+    Raises:
+        CatalogError: its `model.toml` is not valid.
+    """
+    return load_model(layout, name) if layout.is_checkout and name in list_models(layout) else None
+
+
 def read_model(file: Path) -> Model:
     """The model that `file` describes.
 

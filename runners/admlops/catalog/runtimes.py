@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import worker
+import admlops.worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,4 +20,4 @@ class Runtime:
     file: Path
 
 
-TORCH = Runtime(id="torch", file=Path(worker.__file__).parent / "runtimes" / "torch.py")
+TORCH = Runtime(id="torch", file=Path(admlops.worker.__file__).resolve().parent / "runtimes" / "torch.py")

@@ -10,7 +10,7 @@ from typing import Any
 
 from admlops.checkpoints.names import ITEM_BYTES
 from admlops.checkpoints.values import Items, Pairs, Storage, Tensor
-from worker.mmlab.state_dict import StateError, find_state, plain_keys
+from admlops.worker.mmlab.state_dict import StateError, find_state, plain_keys
 
 ReadStorage = Callable[[Storage], bytes]
 _MOST_NESTED = 8

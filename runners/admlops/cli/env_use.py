@@ -68,7 +68,7 @@ def shell(model: str, variant: str | None, device: str | None, as_json: bool) ->
     options += ["--device", device] if device else []
     activation = shlex.join([".", str(layout.envs / "activate"), model, *options])
     arguments, more = _interactive(kind, activation)
-    _replace(program, [program, *arguments], {**os.environ, "ADMLOPS_PATH": str(layout.root), **more})
+    _replace(program, [program, *arguments], {**os.environ, "ADMLOPS_PATH": str(layout.checkout), **more})
 
 
 def _interactive(kind: str, activation: str) -> tuple[list[str], dict[str, str]]:

@@ -23,9 +23,10 @@ COMMANDS = {
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
     "models": ("admlops.cli.models:models", "List, show and validate the catalogue's models."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
-    "results": ("admlops.cli.results:results", "List, show, verify, compare, export and index runs."),
+    "results": ("admlops.cli.results:results", "List, show, verify, compare, tabulate, export and index runs."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
+    "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
 }
 """name: (module:attribute, the line that `admlops --help` shows)"""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from admlops.cli.quantities import GpuMemory
-from worker.precision import AUTHORS, PRECISIONS
+from admlops.worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout

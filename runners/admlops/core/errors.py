@@ -2,6 +2,7 @@
 
 AdmlopsError                 2   the base: what happened, where, and the next command to type
 ├── UsageError               2   an option or a file of the user's is wrong
+├── MissingExtraError        2   an optional library is not installed; also an ImportError
 ├── CatalogError             2   a model.toml is missing or wrong
 ├── DataError                2   a data set is missing, half there or unreadable
 ├── EnvError                 2   an environment is missing, locked by another process or not what its lock says
@@ -9,6 +10,7 @@ AdmlopsError                 2   the base: what happened, where, and the next co
 ├── DownloadError            2   something cannot be fetched, or what came is not what was asked for
 ├── CheckpointError          2   weights are missing, not the recorded ones, damaged, or would run code when loaded
 ├── RecordError              2   a record or run folder is not what its schema says
+├── TrackingError            2   a tracking server cannot be reached or refuses, or a log folder holds something else
 ├── ComparabilityError       2   two numbers of different protocols were about to be ranked or subtracted
 ├── RunFailedError           1   the command was right, but a model failed: see the run's failures
 ├── DifferencesError         1   the command was right, but what it checked is not as it should be
@@ -42,6 +44,18 @@ class UsageError(AdmlopsError):
     """An option, an environment variable or a file that the user named is wrong."""
 
 
+class MissingExtraError(AdmlopsError, ImportError):
+    """An optional library is not installed. `extra` is the name in `pip install "admlops[extra]"`."""
+
+    def __init__(self, what: str, extra: str, error: ImportError) -> None:
+        missing = error.name or extra
+        AdmlopsError.__init__(
+            self, f"{what} needs {missing}, which is not installed", hint=f'pip install "admlops[{extra}]"'
+        )
+        self.extra = extra
+        self.name = missing
+
+
 class CatalogError(AdmlopsError):
     """A `model.toml` is missing, unreadable or not valid."""
 
@@ -68,6 +82,10 @@ class CheckpointError(AdmlopsError):
 
 class RecordError(AdmlopsError):
     """A record or a run folder does not follow its schema, or follows a newer one."""
+
+
+class TrackingError(AdmlopsError):
+    """A tracking server cannot be reached or refuses, or the folder of its files holds something else."""
 
 
 class ComparabilityError(AdmlopsError):

@@ -8,32 +8,53 @@ from pathlib import Path
 
 from admlops.core.errors import UsageError
 
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder of the package itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """The folders of one installation.
 
-    `root` is the checkout; `repository` holds the large files and may be on another disk; `environments` holds the
-    built prefixes, which are many small files and want a local disk.
+    `root` is the checkout, or the package's own folder where it is installed alone (`is_checkout`); `repository` holds
+    the large files and may be on another disk; `environments` holds the built prefixes, which are many small files and
+    want a local disk.
     """
 
     root: Path
     repository: Path
     environments: Path
+    is_checkout: bool = True
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout, for what cannot be done without one.
+
+        Raises:
+            UsageError: the package is installed alone.
+        """
+        if not self.is_checkout:
+            raise UsageError(
+                f"this needs a checkout, which holds the models, and {self.root} is the package alone: it can "
+                "evaluate, report, compare and export runs that exist",
+                hint="export ADMLOPS_PATH=/path/to/a/checkout   # a git clone of admlops",
+            )
+        return self.root
 
     @property
     def envs(self) -> Path:
-        """`envs/`: one folder a model, everything that defines it."""
-        return self.root / "envs"
+        """`envs/`: one folder a model, everything that defines it. Raises UsageError, as `checkout`."""
+        return self.checkout / "envs"
 
     @property
     def worker(self) -> Path:
-        """`runners/worker/`: the code that runs inside model environments."""
-        return self.root / "runners" / "worker"
+        """`runners/worker/`: the code that runs inside model environments. Raises UsageError, as `checkout`."""
+        return self.checkout / "runners" / "worker"
 
     @property
     def submodules(self) -> Path:
-        return self.root / "submodules"
+        """The models' own sources. Raises UsageError, as `checkout`."""
+        return self.checkout / "submodules"
 
     @property
     def runs(self) -> Path:
@@ -66,22 +87,44 @@ class Layout:
 def find_layout() -> Layout:
     """The layout that `ADMLOPS_PATH`, `ADMLOPS_REP_PATH` and `ADMLOPS_ENVIRONMENTS` ask for, or the checkout's own.
 
+    Where the package is installed alone, runs and caches go to `$XDG_DATA_HOME/admlops` (`~/.local/share/admlops`).
+
     Raises:
         UsageError: `ADMLOPS_PATH` does not hold a checkout.
     """
+    root = _find_checkout()
+    if root is not None:
+        repository, environments = root / "admlops_repository", root / ".environments"
+    else:
+        repository = _data_home() / "admlops"
+        environments = repository / "environments"
+    return Layout(
+        root=root or PACKAGE,
+        repository=_folder("ADMLOPS_REP_PATH", repository),
+        environments=_folder("ADMLOPS_ENVIRONMENTS", environments),
+        is_checkout=root is not None,
+    )
+
+
+def _find_checkout() -> Path | None:
+    """Return the checkout that `ADMLOPS_PATH` names, else the one that this file is in; None where it is in none."""
     named = os.environ.get("ADMLOPS_PATH")
-    root = user_path(named).resolve() if named else Path(__file__).resolve().parents[3]
+    if not named:
+        above = PACKAGE.parents[1]
+        return above if (above / "envs").is_dir() and (above / "runners" / "admlops").is_dir() else None
+    root = user_path(named).resolve()
     if not (root / "envs").is_dir():
-        where = "ADMLOPS_PATH" if named else "the installed package"
         raise UsageError(
-            f"{where} points at {root}, which has no envs/ folder",
+            f"ADMLOPS_PATH points at {root}, which has no envs/ folder",
             hint="export ADMLOPS_PATH=/path/to/the/admlops/checkout",
         )
-    return Layout(
-        root=root,
-        repository=_folder("ADMLOPS_REP_PATH", root / "admlops_repository"),
-        environments=_folder("ADMLOPS_ENVIRONMENTS", root / ".environments"),
-    )
+    return root
+
+
+def _data_home() -> Path:
+    """Return the XDG base directory of a user's data. A relative path is to be ignored, says the specification."""
+    named = os.environ.get("XDG_DATA_HOME", "")
+    return Path(named) if Path(named).is_absolute() else home_folder() / ".local" / "share"
 
 
 def user_path(text: str | Path) -> Path:

@@ -11,9 +11,9 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from admlops.catalog import load_model
+from admlops.catalog import find_known
 from admlops.catalog.registries import EVALUATIONS
-from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
+from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
@@ -91,6 +91,8 @@ def evaluate_run(
             is not what it should be.
     """
     _check_data(run, data)
+    if official:
+        _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
     context = Context(
         run=run,
         data=data,
@@ -99,6 +101,8 @@ def evaluate_run(
         truth_2d=truth_2d,
         official=official,
     )
+    if not layout.is_checkout:
+        say("no catalogue without a checkout: protocols that only some models' papers use need --protocol")
     evaluations = [cast("Evaluation", entry) for entry in EVALUATIONS.values()]
     outputs = read_outputs(context, [one for one in evaluations if _why_not(one, context) is None])
     _check_records(context)
@@ -248,10 +252,10 @@ def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]
 def _catalogued_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
     """Those that the model's catalogue names, and those that its published numbers follow."""
     try:
-        model = load_model(layout, run.header.model)
-        return frozenset(model.protocols).union(claim.protocol for claim in model.published)
-    except AdmlopsError:  # a run of a model that this catalogue does not have
-        return frozenset()
+        model = find_known(layout, run.header.model)
+    except CatalogError:
+        model = None  # its entry is broken: its runs can be evaluated all the same
+    return frozenset() if model is None else frozenset(model.protocols).union(one.protocol for one in model.published)
 
 
 def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dict[str, Any]:

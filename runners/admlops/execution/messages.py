@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds, outputs_class
-from worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
+from admlops.worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 
 class Hello(Struct, frozen=True, forbid_unknown_fields=True):

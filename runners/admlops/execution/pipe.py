@@ -8,7 +8,7 @@ import select
 from collections import deque
 from contextlib import suppress
 
-from worker.wire import Frame, FrameParser, ProtocolError
+from admlops.worker.wire import Frame, FrameParser, ProtocolError
 
 PIPE_BYTES = 1 << 20
 

@@ -17,8 +17,8 @@ from admlops.execution.pipe import FramePipe
 from admlops.execution.process import Ending, Program, SupervisedProcess
 from admlops.execution.process_log import ProcessLog
 from admlops.results.record import FailureClass
-from worker.samples.form import find_non_finite
-from worker.wire import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame
+from admlops.worker.samples.form import find_non_finite
+from admlops.worker.wire import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame
 
 TICK_S = 0.2
 """How often cancellation, deadlines, the log and the process itself are looked at while nothing arrives."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
 from admlops.pipeline.fixes import fixes_of_weights
-from worker.precision import AUTHORS, HALF, PRECISIONS, TF32
+from admlops.worker.precision import AUTHORS, HALF, PRECISIONS, TF32
 
 
 def parse_options(given: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from admlops.core.errors import AdmlopsError
 from admlops.core.paths import Layout
 from admlops.core.processes import run
 from admlops.sources.checkouts import source_state
-from worker.serve import source_digest
+from admlops.worker.serve import source_digest
 
 
 def describe_commit(layout: Layout) -> str | None:

@@ -11,7 +11,7 @@ from admlops.core.errors import UsageError
 from admlops.execution.cancel import CancelToken
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.pipeline.selection import Selection
-from worker.precision import AUTHORS
+from admlops.worker.precision import AUTHORS
 
 RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
@@ -26,7 +26,7 @@ class RunRequest:
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
-    `precision` is one of `worker.precision.PRECISIONS`.
+    `precision` is one of `admlops.worker.precision.PRECISIONS`.
     """
 
     model: str

@@ -10,7 +10,7 @@ from admlops.catalog.registries import TASKS
 from admlops.datasets.base import Dataset, HasContext, Scene
 from admlops.execution.output_check import ExpectedOutputs, Vocabulary
 from admlops.execution.scene_job import SampleRef, SceneJob
-from worker.samples.form import make_paths_relative
+from admlops.worker.samples.form import make_paths_relative
 
 
 class DataSetSamples:

@@ -15,7 +15,7 @@ from admlops.evaluation.latency.summary import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.pipeline.run_data import NOT_SET_UP, RunData
-from worker.precision import AUTHORS
+from admlops.worker.precision import AUTHORS
 
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
 PUBLISHED_SPLIT = "val"

@@ -141,9 +141,9 @@ def _sources_of(model: Model, links: dict[str, str], addresses: dict[str, str]) 
 
 def _read_links(layout: Layout) -> dict[str, str]:
     """Folder → commit, as git's index of this checkout has them; empty outside a git checkout."""
-    if not (layout.root / ".git").exists():
+    if not (layout.checkout / ".git").exists():
         return {}
-    listed = _git("-C", layout.root, "ls-files", "--stage", "--", "submodules")
+    listed = _git("-C", layout.checkout, "ls-files", "--stage", "--", "submodules")
     links = {}
     for line in listed.stdout.splitlines():
         facts, _, path = line.partition("\t")
@@ -155,7 +155,7 @@ def _read_links(layout: Layout) -> dict[str, str]:
 
 def _read_addresses(layout: Layout) -> dict[str, str]:
     """Folder → the repository's address, as `.gitmodules` has them."""
-    file = layout.root / ".gitmodules"
+    file = layout.checkout / ".gitmodules"
     if not file.is_file():
         return {}
     listed = _git("config", "--file", file, "--get-regexp", r"^submodule\..*\.url$")
@@ -343,7 +343,7 @@ def _gone(source: PinnedSource) -> DownloadError:
 def _register(layout: Layout, source: PinnedSource) -> None:
     """Let git's own submodule commands know it; of no consequence where they do not."""
     if any(where.startswith("the submodule") for where, _ in source.pins):
-        _git("-C", layout.root, "submodule", "--quiet", "init", "--", f"submodules/{source.folder}", check=False)
+        _git("-C", layout.checkout, "submodule", "--quiet", "init", "--", f"submodules/{source.folder}", check=False)
 
 
 def _git_in(path: Path, *arguments: str | Path, check: bool = True, timeout_s: float = GIT_TIMEOUT_S) -> Completed:

@@ -8,7 +8,7 @@ import ast
 import os
 from typing import Any, List, Sequence
 
-from worker.samples.nuscenes import DataError
+from ..samples.nuscenes import DataError
 
 
 class ConfigError(DataError):

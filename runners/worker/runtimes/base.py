@@ -1,8 +1,11 @@
 """The interface of a runtime, and loading the one that the host names."""
 
+import importlib
 import importlib.util
 import os
 from typing import Any, Mapping, Optional
+
+HERE = os.path.dirname(os.path.realpath(__file__))
 
 
 class Runtime:
@@ -37,15 +40,25 @@ def load_runtime(described: Optional[Mapping[str, Any]]) -> Runtime:
     Raises:
         ImportError: the file is missing, fails to import, or defines no class `RUNTIME`.
     """
-    file = (described or {}).get("file") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch.py")
+    file = (described or {}).get("file") or os.path.join(HERE, "torch.py")
     name = str((described or {}).get("id") or "torch")
-    spec = importlib.util.spec_from_file_location("admlops_runtime_" + name, file)
-    if spec is None or spec.loader is None or not os.path.isfile(file):
+    if not os.path.isfile(file):
         raise ImportError("the runtime {} is not a Python file: {}".format(name, file))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    runtime = getattr(module, "RUNTIME", None)
+    runtime = getattr(_import_file(file, name), "RUNTIME", None)
     if runtime is None:
         raise ImportError("{} defines no class RUNTIME".format(file))
     loaded = runtime()  # type: Runtime
     return loaded  # noqa: RET504  the comment is its type
+
+
+def _import_file(file: str, name: str) -> Any:
+    """Import a runtime's module: one of this package by its name, so that its relative imports work."""
+    folder, base = os.path.split(os.path.realpath(file))
+    if folder == HERE:
+        return importlib.import_module("." + os.path.splitext(base)[0], __package__)
+    spec = importlib.util.spec_from_file_location("admlops_runtime_" + name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError("the runtime {} is not a Python file: {}".format(name, file))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any, Optional
 
-from worker.runtimes.base import Runtime
+from .base import Runtime
 
 BYTES_PER_MEGABYTE = 1e6
 

@@ -9,8 +9,8 @@ import math
 import os
 from typing import Any, Dict, List
 
-from worker.samples.errors import DataError
-from worker.samples.form import make_camera, make_pose, make_sample, make_sensor
+from .errors import DataError
+from .form import make_camera, make_pose, make_sample, make_sensor
 
 __all__ = ["CAMERAS", "LIDAR", "TABLES", "DataError", "Tables", "read_table"]
 

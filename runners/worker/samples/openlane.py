@@ -15,8 +15,8 @@ import os
 import struct
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from worker.samples.errors import DataError
-from worker.samples.form import make_camera, make_pose, make_sample, make_sensor
+from .errors import DataError
+from .form import make_camera, make_pose, make_sample, make_sensor
 
 PREFIX = "data_dict_"
 SUFFIX = ".json"

@@ -19,9 +19,9 @@ import struct
 import zlib
 from typing import Any, Dict, List, Union
 
-from worker.samples.errors import DataError
-from worker.samples.form import make_paths_absolute
-from worker.samples.nuscenes import Tables
+from .errors import DataError
+from .form import make_paths_absolute
+from .nuscenes import Tables
 
 MAGIC = b"ADMLIDX1"
 SCHEMA = 2

@@ -24,10 +24,10 @@ from admlops.datasets.nuscenes.can_bus import CanBus
 from admlops.datasets.nuscenes.table_rows import Calibrated, EgoPose, Log, Number, Sample, SampleData, Scene, Sensor
 from admlops.datasets.nuscenes.table_stream import stream_rows
 from admlops.datasets.nuscenes.tables import NuScenes
-from worker.samples.form import make_camera, make_pose, make_sample, make_sensor
-from worker.samples.nuscenes import CAMERAS, LIDAR
-from worker.samples.openlane import list_versions
-from worker.samples.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
+from admlops.worker.samples.form import make_camera, make_pose, make_sample, make_sensor
+from admlops.worker.samples.nuscenes import CAMERAS, LIDAR
+from admlops.worker.samples.openlane import list_versions
+from admlops.worker.samples.sample_index import FILE_NAME, LENGTH, MAGIC, ORDER, PLACE, SCHEMA
 
 LIDAR_SWEEPS = 10
 CAMERA_SWEEPS = 6

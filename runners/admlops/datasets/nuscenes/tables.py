@@ -26,8 +26,8 @@ from admlops.datasets.base import Scene as Scene
 from admlops.datasets.base import tokens_digest as tokens_digest
 from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.datasets.nuscenes.versions import is_version, list_versions
-from worker.samples import nuscenes as tables
-from worker.samples.sample_index import SampleIndex, has_index
+from admlops.worker.samples import nuscenes as tables
+from admlops.worker.samples.sample_index import SampleIndex, has_index
 
 MAX_VELOCITY_GAP_S = 1.5
 """A velocity is stated only where the neighbouring key frames are no further than this (twice it when two-sided)."""

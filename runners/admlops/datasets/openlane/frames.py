@@ -17,8 +17,8 @@ from msgspec import UNSET, UnsetType
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
 from admlops.datasets.base import CONTEXT, LANES, LaneAnnotation, Scene, check_scene_names
-from worker.samples import nuscenes as tables
-from worker.samples.openlane import OpenLane, list_versions
+from admlops.worker.samples import nuscenes as tables
+from admlops.worker.samples.openlane import OpenLane, list_versions
 
 POINT_INTERVAL = 20
 """Of a centreline's 201 points, every 20th counts in evaluation (devkit, data/OpenLane-V2/preprocess.py)."""

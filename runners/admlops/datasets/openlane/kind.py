@@ -6,7 +6,7 @@ from pathlib import Path
 
 from admlops.datasets.base import DataKind
 from admlops.datasets.openlane.frames import OpenLaneV2
-from worker.samples.openlane import list_versions
+from admlops.worker.samples.openlane import list_versions
 
 
 def _recognise(root: Path) -> bool:

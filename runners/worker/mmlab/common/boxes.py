@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
-from worker.mmlab.common.geometry import rotation_matrix
+from .geometry import rotation_matrix
 
 MMDET3D_017 = "mmdet3d_0.17"
 MMDET3D_1 = "mmdet3d_1.0"

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from worker.mmlab.common.geometry import inverse_pose_matrix, pose_matrix
+from .geometry import inverse_pose_matrix, pose_matrix
 
 COMMANDS = ("right", "left", "straight")
 """In the order of the network's plans."""

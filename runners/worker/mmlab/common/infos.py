@@ -8,9 +8,9 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from worker.mmlab.common.geometry import sensor_to_lidar
-from worker.mmlab.common.log import say
-from worker.samples.nuscenes import DataError
+from ...samples.nuscenes import DataError
+from .geometry import sensor_to_lidar
+from .log import say
 
 CAMERA_ORDER = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 """The order of the networks' inputs; nuScenes' own lists go around the vehicle."""

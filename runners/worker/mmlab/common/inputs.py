@@ -3,9 +3,9 @@
 import os
 from typing import Any, Callable, Dict, List, Mapping
 
-from worker.mmlab.common.libraries import load_library
-from worker.samples.nuscenes import DataError
-from worker.samples.openlane import jpeg_size
+from ...samples.nuscenes import DataError
+from ...samples.openlane import jpeg_size
+from .libraries import load_library
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_TAIL_BYTES = 4096

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any, Dict, Sequence
 
-from worker.mmlab.common.log import say
+from .log import say
 
 
 def load_library(name: str) -> Any:

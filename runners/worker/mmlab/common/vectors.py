@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
-from worker.mmlab.common.geometry import lidar_plane_to_ego
+from .geometry import lidar_plane_to_ego
 
 
 def map_elements(decoded: Mapping[str, Any], classes: Sequence[str], sample: Mapping[str, Any]) -> List[Dict[str, Any]]:

@@ -5,16 +5,17 @@ import tempfile
 from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from worker.adapter import Adapter, Settings
-from worker.mmlab.catalogue import read_configs
-from worker.mmlab.common.inputs import SamplePipeline, check_sizes, to_device
-from worker.mmlab.common.libraries import load_library, versions
-from worker.mmlab.common.log import say
-from worker.mmlab.v1.fixes import replace_value
-from worker.mmlab.v1.network import build_network, enter_source, import_plugin, read_config
-from worker.mmlab.v1.overlay import last_registration_wins
-from worker.mmlab.v1.precision import read_precision, set_tf32
-from worker.mmlab.v1.weights import (
+from ...adapter import Adapter, Settings
+from ...precision import PRECISIONS, InForce
+from ..catalogue import read_configs
+from ..common.inputs import SamplePipeline, check_sizes, to_device
+from ..common.libraries import load_library, versions
+from ..common.log import say
+from .fixes import replace_value
+from .network import build_network, enter_source, import_plugin, read_config
+from .overlay import last_registration_wins
+from .precision import read_precision, set_tf32
+from .weights import (
     WeightsError,
     fits,
     load_into,
@@ -22,7 +23,6 @@ from worker.mmlab.v1.weights import (
     save_random,
     seed_initial_values,
 )
-from worker.precision import PRECISIONS, InForce
 
 AS_UPSTREAM = "as-upstream"
 """The value of the option `positions` that leaves them to the authors' code, which rounds them in half precision."""

@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any, Dict, List, Optional, Tuple
 
-from worker.mmlab.common.libraries import load_library
+from ..common.libraries import load_library
 
 PACKAGE = "flash_attn"
 

@@ -7,10 +7,10 @@ import tempfile
 from contextlib import contextmanager
 from typing import Any, Iterator, Sequence
 
-from worker.mmlab.common.libraries import load_library
-from worker.mmlab.custom_config import ConfigError, adapt_bases, is_outside
-from worker.mmlab.v1.precision import set_activations
-from worker.precision import AUTHORS
+from ...precision import AUTHORS
+from ..common.libraries import load_library
+from ..custom_config import ConfigError, adapt_bases, is_outside
+from .precision import set_activations
 
 PLUGIN_MARK = "projects"
 LIBRARY_FOLDER = "mmdetection3d"

@@ -13,10 +13,10 @@ import types
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
-from worker.mmlab.common.libraries import load_library
-from worker.mmlab.common.log import say
-from worker.mmlab.v1 import flash_attention
-from worker.mmlab.v1.stand_ins import UNCALLED, stand_in_for
+from ..common.libraries import load_library
+from ..common.log import say
+from . import flash_attention
+from .stand_ins import UNCALLED, stand_in_for
 
 MMDET3D_017_OPS = (
     "assign_score_withk_ext",

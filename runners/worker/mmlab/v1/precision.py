@@ -9,8 +9,8 @@ centimetres on a map of 60 m and moves the whole pixels that a position is round
 import os
 from typing import Any, List
 
-from worker.mmlab.common.libraries import load_library
-from worker.precision import AUTHORS, FLOAT32, HALF, TF32, InForce, in_force, refuse
+from ...precision import AUTHORS, FLOAT32, HALF, TF32, InForce, in_force, refuse
+from ..common.libraries import load_library
 
 TF32_CAPABILITY = (8, 0)
 """The first compute capability with TF32: Ampere."""

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import worker.smoke
 from admlops.core.errors import EnvError
 from admlops.core.processes import run, signal_of
 from admlops.doctor import Site, diagnose
+from admlops.worker import smoke
 
 SMOKE_TIMEOUT_S = 900.0
 """A first import from a cold network disk takes minutes."""
 TAIL = 2000
-SCRIPT = Path(worker.smoke.__file__)
+SCRIPT = Path(smoke.__file__)
 
 
 def smoke_test(
@@ -40,7 +40,7 @@ def smoke_test(
     wanted = {"modules": list(modules), "compiled": list(compiled), "device": device or "cpu"}
     answer = run([python, SCRIPT], timeout_s=SMOKE_TIMEOUT_S, variables=variables, stdin=json.dumps(wanted).encode())
     *checks, last = _parse(answer.stdout) or [{"check": "its start", "ok": False, "said": ""}]
-    if last["check"] != worker.smoke.END:
+    if last["check"] != smoke.END:
         said = f"{python} died with code {answer.returncode} after {last['check']}:\n{answer.stderr[-TAIL:].strip()}"
         raise _refuse(name, said, python, model, signal=signal_of(answer.returncode))
     failed = [f"{check['check']}: {check['said']}" for check in checks if not check["ok"]]
@@ -59,5 +59,5 @@ def _refuse(name: str, why: str, python: Path, model: str | None, *, signal: str
 
 def _parse(stdout: str) -> list[dict[str, Any]]:
     """The script's lines; modules print their own as well."""
-    mark = worker.smoke.MARK
+    mark = smoke.MARK
     return [json.loads(line.removeprefix(mark)) for line in stdout.splitlines() if line.startswith(mark)]

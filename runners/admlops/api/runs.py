@@ -1,0 +1,348 @@
+"""A run, and what can be done with one: open, evaluate, compare, and run anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from admlops.api.values import Comparison, Metrics, Pair
+from admlops.catalog import find_known
+from admlops.core.errors import RecordError, UsageError
+from admlops.core.paths import Layout, find_layout
+from admlops.core.types import Say
+from admlops.datasets.base import open_data
+from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.metrics import metrics_of
+from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
+from admlops.execution.cancel import CancelToken
+from admlops.execution.scene_job import RunEvent
+from admlops.pipeline.background import BackgroundRun, RunOptions, make_request
+from admlops.pipeline.run import run_model
+from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.results.frames import Library, make_frame
+from admlops.results.header import RunHeader
+from admlops.results.index import read_metrics
+from admlops.results.liveness import ObservedState
+from admlops.results.record import Record
+from admlops.results.run_folder import RunFolder
+from admlops.results.runs import find_run
+from admlops.results.runs import list_runs as list_folders
+from admlops.results.tables import TABLES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OnEvent = Callable[[RunEvent, int], None]
+"""Called with each event of a run and the number of samples in it."""
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """The options of `evaluate` by name."""
+
+    data: str | Path | None
+    official: bool
+    boxes_2d: str | Path | None
+    protocols: Sequence[str]
+    say: Say | None
+
+
+class Run:
+    """One run on disk. Its files are read when they are asked for, each time anew."""
+
+    def __init__(self, folder: RunFolder, layout: Layout) -> None:
+        self.folder = folder
+        self._layout = layout
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.model} ({self.header.variant}), {self.state}, {self.header.coverage}>"
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.folder.path.name
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @property
+    def header(self) -> RunHeader:
+        """`run.json`: the model, the data, the environment, the code and the device."""
+        return self.folder.header
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.header.model
+
+    @property
+    def state(self) -> ObservedState:
+        """`running`, `complete`, `failed`, `cancelled`, or `stopped` where the process is gone."""
+        return self.folder.observe_state()
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there are metrics."""
+        return self.folder.metrics_path.exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of `metrics.json`: docs/architecture.md shows its shape.
+
+        Raises:
+            RecordError: the run is not evaluated, or the file is damaged.
+        """
+        metrics = read_metrics(self.folder)
+        if metrics is None:
+            raise RecordError(
+                f"run {self.name} is not evaluated", hint=f"run.evaluate(), or admlops evaluate {self.name}"
+            )
+        return metrics
+
+    @property
+    def metrics(self) -> Metrics:
+        """Every metric, with protocol, n and interval. Raises as `summary`."""
+        return Metrics(metrics_of(self.summary), self.name)
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """The standard record of every sample, in the run's order, read one after the other.
+
+        Raises:
+            RecordError: a line is not a standard record; the message names file and line.
+        """
+        return self.folder.records()
+
+    def to_frame(self, table: str = "samples", *, library: Library = "pandas") -> Any:
+        """The records as a data frame: a row a sample, a row a detection, or a row a map element.
+
+        Args:
+            table: `samples`, `detections` or `map_elements`; column names carry the units.
+            library: `pandas` or `polars`.
+
+        Raises:
+            UsageError: there is no such table.
+            MissingExtraError: the library is not installed; it is an ImportError, too.
+        """
+        if table not in TABLES:
+            raise UsageError(f"there is no table {table!r}", hint=f"use one of: {', '.join(TABLES)}")
+        columns, rows_of = TABLES[table]
+        return make_frame(columns, (row for record in self.records for row in rows_of(record)), library=library)
+
+    def data(self) -> RunData:
+        """All that reports and figures take of the run, read now."""
+        return load_run_data(self.folder, model=find_known(self._layout, self.model))
+
+    def evaluate(self, **options: Unpack[EvaluateOptions]) -> Run:
+        """Evaluate the run and return it; the options are those of `admlops.evaluate`."""
+        return evaluate(self, **options)
+
+    def plot_scores(self, protocol: str | None = None) -> Figure | None:
+        """As `admlops.plot_scores`, of this run alone."""
+        from admlops.reports import plots
+
+        return plots.plot_scores([self.data()], protocol)
+
+    def plot_parts(self, by: str, protocol: str | None = None) -> Figure | None:
+        """As `admlops.plot_parts`, of this run alone."""
+        from admlops.reports import plots
+
+        return plots.plot_parts([self.data()], by, protocol)
+
+    def plot_precision_recall(self, task: str = "detection", threshold: float | None = None) -> Figure | None:
+        """As `admlops.plot_precision_recall`, of this run alone."""
+        from admlops.reports import plots
+
+        return plots.plot_precision_recall([self.data()], task, threshold)
+
+    def plot_latency(self) -> Figure | None:
+        """As `admlops.plot_latency`, of this run alone."""
+        from admlops.reports import plots
+
+        return plots.plot_latency([self.data()])
+
+
+AnyRun = Run | str | Path
+"""A run, its name, or the path of its folder."""
+
+
+class RunningRun:
+    """A run that goes on in a thread of its own: iterate over it for its events, `cancel` it, ask for its `result`.
+
+    As a context manager it is cancelled where the block is left early.
+    """
+
+    def __init__(self, background: BackgroundRun, layout: Layout) -> None:
+        self._background = background
+        self._layout = layout
+
+    def __iter__(self) -> Iterator[RunEvent]:
+        """Yield the events from the beginning to the end of the run; the iteration ends with it."""
+        return self._background.events()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended, one way or the other."""
+        return self._background.is_done
+
+    @property
+    def total(self) -> int | None:
+        """The run's number of samples; None before it is known."""
+        return self._background.total
+
+    def cancel(self) -> None:
+        """Ask the run to stop: whole scenes stay, and `resume=True` goes on."""
+        self._background.cancel()
+
+    def result(self, timeout_s: float | None = None) -> Run:
+        """Wait for the end and return the run, whatever its state.
+
+        Raises:
+            AdmlopsError: it could not begin, or the disk is full.
+            TimeoutError: it still goes on after `timeout_s`.
+        """
+        folder, _ = self._background.result(timeout_s)
+        return Run(folder, self._layout)
+
+    def __enter__(self) -> RunningRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.is_done:
+            self.cancel()
+            self._background.wait()
+
+
+def open_run(name: str | Path) -> Run:
+    """The run of a name below the repository's `runs/`, or in the folder that `name` is the path of.
+
+    Raises:
+        RecordError: there is no such run; the message names the nearest one.
+    """
+    layout = find_layout()
+    return Run(find_run(layout, str(name)), layout)
+
+
+def list_runs() -> list[Run]:
+    """Every readable run below the repository's `runs/`, oldest first."""
+    layout = find_layout()
+    return [Run(folder, layout) for folder in list_folders(layout)[0]]
+
+
+def evaluate(
+    run: AnyRun,
+    *,
+    data: str | Path | None = None,
+    official: bool = False,
+    boxes_2d: str | Path | None = None,
+    protocols: Sequence[str] = (),
+    say: Say | None = None,
+) -> Run:
+    """Compute a run's official metrics, write its `metrics.json`, and return the run.
+
+    Args:
+        data: the data set's root, if it moved.
+        official: run the official packages as well; needs a checkout.
+        boxes_2d: a COCO file with ground truth of boxes in images.
+        protocols: evaluate by these on-request protocols as well.
+        say: takes remarks, a line each.
+
+    Raises:
+        AdmlopsError: the data set is not there, or nothing of the run can be evaluated; as `evaluate_run`.
+    """
+    layout = find_layout()
+    own = as_run(run)
+    header = own.header
+    opened = open_data(Path(header.data.root) if data is None else Path(data), header.data.version)
+    with own.folder.lock():
+        evaluate_run(
+            own.folder,
+            opened,
+            layout=layout,
+            say=say or _hush,
+            official=official,
+            truth_2d=None if boxes_2d is None else Path(boxes_2d),
+            protocols=protocols,
+        )
+        own.folder.write_manifest()
+    return own
+
+
+def compare(*runs: AnyRun) -> Comparison:
+    """Compare evaluated runs over the same samples: every two, by paired bootstrap over scenes.
+
+    Raises:
+        UsageError: fewer than two runs.
+        RecordError: a run is not evaluated.
+        ComparabilityError: samples or protocols differ; the message names both.
+    """
+    if len(runs) < 2:
+        raise UsageError("a comparison needs two runs or more", hint='admlops.compare("first", "second")')
+    own = tuple(as_run(one) for one in runs)
+    read = [read_evaluated(one.folder) for one in own]
+    pairs = tuple(
+        Pair(first=a.name, second=b.name, differences=tuple(compare_evaluated(a, b))) for a, b in combinations(read, 2)
+    )
+    return Comparison(runs=tuple(one.name for one in own), pairs=pairs)
+
+
+def run(
+    model: str,
+    *,
+    on_event: OnEvent | None = None,
+    say: Say | None = None,
+    cancel: CancelToken | None = None,
+    **options: Unpack[RunOptions],
+) -> Run:
+    """Run a model over scenes, wait for the end, and return the run, whatever its state; needs a checkout.
+
+    Ctrl-C, or a notebook's interrupt, stops it; what is whole stays, and `resume=True` goes on.
+
+    Args:
+        on_event: called with each event and the run's number of samples, in this thread.
+        say: takes remarks, a line each.
+        cancel: setting it, from any thread, stops the run.
+        options: as `start`.
+
+    Raises:
+        AdmlopsError: the model, the data, an option or the environment is wrong; nothing is lost of a run that began.
+    """
+    layout = find_layout()
+    request = make_request(layout, model, options, cancel=cancel, say=say or _hush)
+    return Run(run_model(layout, request, say=say or _hush, on_progress=on_event or _ignore)[0], layout)
+
+
+def start(
+    model: str, *, say: Say | None = None, cancel: CancelToken | None = None, **options: Unpack[RunOptions]
+) -> RunningRun:
+    """Begin a run in a thread of its own and return at once; needs a checkout.
+
+    Args:
+        say: takes remarks, a line each, from that thread.
+        cancel: setting it, from any thread, stops the run; so does `RunningRun.cancel`.
+        options: `data` (a root; by default the model's usual data set, synthetic scenes if there is none), `split`,
+            `scenes`, `tokens` (a file), `limit`, `complete_scenes`, and the fields of `RunRequest`: `RunOptions` lists
+            them all.
+
+    Raises:
+        AdmlopsError: an option is wrong. What is found later is raised by `RunningRun.result`.
+    """
+    layout = find_layout()
+    request = make_request(layout, model, options, cancel=cancel, say=say or _hush)
+    return RunningRun(BackgroundRun(layout, request, say=say or _hush), layout)
+
+
+def as_run(run: AnyRun) -> Run:
+    """The run itself, or the one of that name or folder. Raises RecordError as `open_run`."""
+    return run if isinstance(run, Run) else open_run(run)
+
+
+def _hush(line: str) -> None:
+    """Say nothing."""
+
+
+def _ignore(event: RunEvent, total: int) -> None:
+    """Do nothing."""
