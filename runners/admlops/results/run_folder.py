@@ -36,6 +36,8 @@ from admlops.results.scene_writer import SceneWriter
 
 LOCK_S = 0.3
 """How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
+READ_AT_ONCE_BYTES = 4 << 20
+"""A record of a lane graph has a megabyte or more: read in the usual 8 KiB it is put together of hundreds of pieces."""
 UNLISTED = frozenset({"manifest.json", "run.lock"})
 
 
@@ -239,7 +241,7 @@ class RunFolder:
         """
         path = self._scene_path(scene)
         try:
-            with path.open("rb") as file:
+            with path.open("rb", buffering=READ_AT_ONCE_BYTES) as file:
                 for number, line in enumerate(file, start=1):
                     yield line, f"{path}:{number}"
         except OSError as error:
