@@ -247,9 +247,9 @@ class RunFolder:
         except OSError as error:
             raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path.parent}") from error
 
-    def records_bytes(self) -> int:
-        """The size of the records of the complete scenes."""
-        return sum(self._scene_path(scene).stat().st_size for scene in self.complete_scenes())
+    def size_of(self, scene: str) -> int:
+        """The size of the records of a complete scene [bytes]."""
+        return self._scene_path(scene).stat().st_size
 
     def count_statuses(self) -> Counter[str]:
         """Count the samples that are `ok` and `failed`, without validating the records. Raises RecordError."""

@@ -35,7 +35,7 @@ class JsonMatrix:
     def __init__(self, text: bytes, rows: int, width: int, complain: Callable[[str], RecordError]) -> None:
         self._width, self._complain = width, complain
         # By one byte, which is found much faster than three: `[[1,2],[3,4]]` gives `[[1,2`, `,[3,4` and twice nothing.
-        *self._rows, last, end = (text.split(b"]") if text.endswith(b"]") else (b"", text, b""))
+        *self._rows, last, end = text.split(b"]") if text.endswith(b"]") else (b"", text, b"")
         self._parsed: dict[int, list[float]] = {}
         if len(self._rows) != rows or end or last.strip(b"[ \t\r\n"):
             raise complain(f"is not {rows} × {width}")

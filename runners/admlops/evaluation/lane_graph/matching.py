@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,37 @@ class Matches:
                 )
             )
         return frames
+
+
+def join_matches(parts: Sequence[Matches]) -> Matches:
+    """The frames of several matches, one after another; at least one."""
+    plain: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("confidences", "nearest", "attributes", "truth_attributes")
+    }
+    return Matches(
+        **plain,
+        first=_join_ends([part.first for part in parts]),
+        truth_first=_join_ends([part.truth_first for part in parts]),
+        hits=tuple(map(np.concatenate, zip(*(part.hits for part in parts), strict=True))),
+        ambiguous=tuple(map(np.concatenate, zip(*(part.ambiguous for part in parts), strict=True))),
+    )
+
+
+def _join_ends(ends: Sequence[Indices]) -> Indices:
+    """Where each frame begins, of parts that each begin at 0 and end with their total."""
+    return np.concatenate([np.zeros(1, np.intp), np.cumsum(np.concatenate([np.diff(own) for own in ends]))])
+
+
+def matches_to_arrays(matches: Matches) -> dict[str, NDArray[Any]]:
+    """What travels between processes, for `matches_from_arrays`."""
+    return {name: np.stack(value) if isinstance(value, tuple) else value for name, value in vars(matches).items()}
+
+
+def matches_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Matches:
+    """The matches that `matches_to_arrays` gave."""
+    fields: dict[str, Any] = {name: tuple(value) if value.ndim == 2 else value for name, value in arrays.items()}
+    return Matches(**fields)
 
 
 def match_lanes(
