@@ -36,32 +36,29 @@ class JsonMatrix:
         self._width, self._complain = width, complain
         # By one byte, which is found much faster than three: `[[1,2],[3,4]]` gives `[[1,2`, `,[3,4` and twice nothing.
         *self._rows, last, end = text.split(b"]") if text.endswith(b"]") else (b"", text, b"")
-        self._parsed: dict[int, list[float]] = {}
+        self._parsed: dict[int, NDArray[np.float64]] = {}
         if len(self._rows) != rows or end or last.strip(b"[ \t\r\n"):
             raise complain(f"is not {rows} × {width}")
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def row(self, index: int) -> list[float]:
-        """Return one row. Raises RecordError: it is not as many confidences as there are columns."""
-        found = self._parsed.get(index)
-        if found is None:
-            found = self._parsed[index] = self._parse(index)
-        return found
+    def rows(self, indices: Iterable[int]) -> NDArray[np.float64]:
+        """Return some rows, (N, C). Raises RecordError: one is not as many confidences as there are columns."""
+        wanted = list(indices)
+        for index in wanted:
+            if index not in self._parsed:
+                self._parsed[index] = self._parse(index)
+        return np.array([self._parsed[index] for index in wanted]).reshape(len(wanted), self._width)
 
-    def _parse(self, index: int) -> list[float]:
+    def _parse(self, index: int) -> NDArray[np.float64]:
         try:
-            found = _decode_row(b"[" + self._rows[index].lstrip(_BEFORE_ROW) + b"]")
+            found = np.array(_decode_row(b"[" + self._rows[index].lstrip(_BEFORE_ROW) + b"]"))
         except msgspec.DecodeError as error:
             raise self._complain(f"has a row {index} that is no list of confidences: {error}") from error
-        if len(found) != self._width or (found and not (min(found) >= 0.0 and max(found) <= 1.0)):
+        if len(found) != self._width or not ((found >= 0.0) & (found <= 1.0)).all():
             raise self._complain(f"is not {len(self)} × {self._width}: row {index} is not {self._width} confidences")
         return found
-
-    def to_array(self) -> NDArray[np.float64]:
-        """Return the whole relation."""
-        return np.array([self.row(index) for index in range(len(self))], dtype=np.float64)
 
 
 Matrix = Floats | NDArray[np.integer] | Sequence[Sequence[float]] | JsonMatrix
@@ -172,13 +169,14 @@ def take(matrix: Matrix, rows: Sequence[int], columns: Sequence[int]) -> Floats:
     """The given rows and columns of a relation, (R, C)."""
     if isinstance(matrix, np.ndarray):
         return matrix[np.ix_(rows, columns)].astype(np.float64) if len(rows) and len(columns) else np.zeros((0, 0))
-    found = [matrix.row(row) if isinstance(matrix, JsonMatrix) else matrix[row] for row in rows]
-    return np.array([[row[column] for column in columns] for row in found], dtype=float)
+    if isinstance(matrix, JsonMatrix):
+        return matrix.rows(rows)[:, columns]
+    return np.array([[matrix[row][column] for column in columns] for row in rows], dtype=float)
 
 
 def as_array(matrix: Matrix, *, width: int) -> Floats:
     """A whole relation (R, width) as an array, also where it has no rows."""
     if isinstance(matrix, JsonMatrix):
-        return matrix.to_array() if len(matrix) else np.zeros((0, width))
+        return matrix.rows(range(len(matrix))) if len(matrix) else np.zeros((0, width))
     shaped: ArrayLike = matrix if len(matrix) else np.zeros((0, width))
     return np.asarray(shaped)

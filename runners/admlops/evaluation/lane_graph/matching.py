@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from admlops.evaluation.lane_graph.lanes import Floats, LanePrediction, LaneTruth
 
@@ -152,9 +151,8 @@ def _near_lanes(truth: LaneTruth, prediction: LanePrediction, limit_m: float) ->
     closest = np.array([np.sqrt((lane.astype(float) ** 2).sum(axis=1).min()) for lane in truth.lanes])
     relaxation = np.maximum(0.5, 1 - 5e-3 * closest)
     reach = limit_m / relaxation
-    near = cdist(gt_ends[:, 0], pred_ends[:, 0]) < reach[:, np.newaxis]
-    near &= cdist(gt_ends[:, 1], pred_ends[:, 1]) < reach[:, np.newaxis]
-    i, j = np.nonzero(near)
+    step = gt_ends[:, np.newaxis].astype(float) - pred_ends
+    i, j = np.nonzero((np.sqrt((step**2).sum(axis=3)) < reach[:, np.newaxis, np.newaxis]).all(axis=2))
     return i, j, relaxation
 
 

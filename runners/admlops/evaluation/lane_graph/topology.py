@@ -10,6 +10,7 @@ over.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -108,15 +109,13 @@ def _graphs(truth: Matrix, predicted: Matrix, row: FrameMatch, column: FrameMatc
     ambiguous = row.ambiguous or column.ambiguous
     if not averaged:
         return [_graph(edges, whole, lowest=LOWEST_EDGE, ambiguous=ambiguous)]
-    counts: dict[tuple[bytes, bytes], int] = {}
-    for level in range(LEVELS):
-        key = _left_out(row, len(edges), level).tobytes(), _left_out(column, edges.shape[1], level).tobytes()
-        counts[key] = counts.get(key, 0) + 1
+    left_out = np.concatenate([_left_out(row), _left_out(column)], axis=1)
     graphs = []
-    for (rows, columns), weight in counts.items():
+    for key, weight in Counter(level.tobytes() for level in left_out).items():
+        rows, columns = np.split(np.frombuffer(key, bool), [len(row.truth)])
         kept = whole.copy()
-        kept[np.frombuffer(rows, bool)] = np.nan
-        kept[:, np.frombuffer(columns, bool)] = np.nan
+        kept[row.truth[rows]] = np.nan
+        kept[:, column.truth[columns]] = np.nan
         graphs.append(_graph(edges, kept, lowest=1.0, ambiguous=ambiguous, weight=weight))
     return graphs
 
@@ -130,11 +129,11 @@ def _taken_confidences(truth: NDArray[np.generic], predicted: Matrix, row: Frame
     return confidence
 
 
-def _left_out(match: FrameMatch, truths: int, level: int) -> Bools:
-    """Which ground truths, of so many, nothing takes at one of devkit 1.0's confidences."""
-    left = np.ones(truths, bool)
-    if len(match.least):
-        left[match.truth[match.confidence[match.prediction] >= match.least[level]]] = False
+def _left_out(match: FrameMatch) -> Bools:
+    """Which of the taken ground truths are not taken at each of devkit 1.0's confidences, (LEVELS, taken)."""
+    if not len(match.least):
+        return np.ones((LEVELS, len(match.truth)), bool)
+    left: Bools = match.confidence[match.prediction] < match.least[:, np.newaxis]
     return left
 
 
