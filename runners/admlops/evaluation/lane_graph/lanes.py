@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from admlops.core.errors import RecordError
 from admlops.results.record import Metadata, PartialRecord, Record
+from admlops.results.relations import SparseRelation, find_fault
 
 Floats = NDArray[np.floating]
 _decode_row = msgspec.json.Decoder(list[float]).decode
+_decode_sparse = msgspec.json.Decoder(SparseRelation).decode
 _BEFORE_ROW = b"[, \t\r\n"
 
 
@@ -129,10 +131,26 @@ def in_arrays(prediction: LanePrediction) -> LanePrediction:
 
 
 def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: int) -> Matrix:
-    matrix, rows, meta = getattr(graph, name), len(graph.lanes), record.metadata
-    if not isinstance(matrix, msgspec.Raw):
-        return matrix  # type: ignore[no-any-return]  # of a record that was decoded, and checked, as a whole
-    return JsonMatrix(bytes(matrix), rows, width, lambda what: _complain(meta, f"{name} {what}"))
+    relation, rows, meta = getattr(graph, name), len(graph.lanes), record.metadata
+    if isinstance(relation, msgspec.Raw):
+        text = bytes(relation)
+        if not text.startswith(b"{"):
+            return JsonMatrix(text, rows, width, lambda what: _complain(meta, f"{name} {what}"))
+        try:
+            relation = _decode_sparse(text)
+        except msgspec.DecodeError as error:
+            raise _complain(meta, f"{name} is neither a matrix nor its likely entries: {error}") from error
+        fault = find_fault(relation, rows, width)
+        if fault is not None:
+            raise _complain(meta, f"{name} {fault}")
+    return _spread_out(relation, rows, width) if isinstance(relation, SparseRelation) else cast("Matrix", relation)
+
+
+def _spread_out(relation: SparseRelation, rows: int, width: int) -> NDArray[np.float64]:
+    """Return the whole matrix, 0 where no entry is: scores count edges above a confidence of 0.5 alone."""
+    matrix = np.zeros((rows, width))
+    matrix[relation.rows, relation.columns] = relation.confidences
+    return matrix
 
 
 def _complain(meta: Metadata, what: str) -> RecordError:
