@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,14 @@ class FrameTable:
             frame = frame[0], in_arrays(frame[1])
             self.frames.append(frame)
         self._scores.add(frame)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what the scores need, for `extend` in another process."""
+        return self._scores.to_arrays()
+
+    def extend(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append what a table of the records after these kept."""
+        self._scores.extend(arrays)
 
     def finish(self, protocol: str) -> LaneResult:
         """Return the values of a protocol over all frames."""

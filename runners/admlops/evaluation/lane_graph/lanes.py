@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from admlops.core.errors import RecordError
 from admlops.results.record import Metadata, PartialRecord, Record
+from admlops.results.relations import SparseRelation, find_fault
 
 Floats = NDArray[np.floating]
 _decode_row = msgspec.json.Decoder(list[float]).decode
-_WHITESPACE = b" \t\r\n"
+_decode_sparse = msgspec.json.Decoder(SparseRelation).decode
+_BEFORE_ROW = b"[, \t\r\n"
 
 
 class JsonMatrix:
@@ -33,37 +35,32 @@ class JsonMatrix:
     """
 
     def __init__(self, text: bytes, rows: int, width: int, complain: Callable[[str], RecordError]) -> None:
-        if any(space in text for space in (b" ", b"\n", b"\t", b"\r")):
-            text = text.translate(None, _WHITESPACE)
         self._width, self._complain = width, complain
-        # By one byte, which is found much faster than three: `[[1,2],[3,4]]` gives `[1,2`, `,[3,4` and nothing.
-        self._rows = text[1:-1].split(b"]")[:-1]
-        self._parsed: dict[int, list[float]] = {}
-        if len(self._rows) != rows:
+        # By one byte, which is found much faster than three: `[[1,2],[3,4]]` gives `[[1,2`, `,[3,4` and twice nothing.
+        *self._rows, last, end = text.split(b"]") if text.endswith(b"]") else (b"", text, b"")
+        self._parsed: dict[int, NDArray[np.float64]] = {}
+        if len(self._rows) != rows or end or last.strip(b"[ \t\r\n"):
             raise complain(f"is not {rows} × {width}")
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def row(self, index: int) -> list[float]:
-        """Return one row. Raises RecordError: it is not as many confidences as there are columns."""
-        found = self._parsed.get(index)
-        if found is None:
-            found = self._parsed[index] = self._parse(index)
-        return found
+    def rows(self, indices: Iterable[int]) -> NDArray[np.float64]:
+        """Return some rows, (N, C). Raises RecordError: one is not as many confidences as there are columns."""
+        wanted = list(indices)
+        for index in wanted:
+            if index not in self._parsed:
+                self._parsed[index] = self._parse(index)
+        return np.array([self._parsed[index] for index in wanted]).reshape(len(wanted), self._width)
 
-    def _parse(self, index: int) -> list[float]:
+    def _parse(self, index: int) -> NDArray[np.float64]:
         try:
-            found = _decode_row(self._rows[index].lstrip(b",") + b"]")
+            found = np.array(_decode_row(b"[" + self._rows[index].lstrip(_BEFORE_ROW) + b"]"))
         except msgspec.DecodeError as error:
             raise self._complain(f"has a row {index} that is no list of confidences: {error}") from error
-        if len(found) != self._width or (found and not (min(found) >= 0.0 and max(found) <= 1.0)):
+        if len(found) != self._width or not ((found >= 0.0) & (found <= 1.0)).all():
             raise self._complain(f"is not {len(self)} × {self._width}: row {index} is not {self._width} confidences")
         return found
-
-    def to_array(self) -> NDArray[np.float64]:
-        """Return the whole relation."""
-        return np.array([self.row(index) for index in range(len(self))], dtype=np.float64)
 
 
 Matrix = Floats | NDArray[np.integer] | Sequence[Sequence[float]] | JsonMatrix
@@ -134,10 +131,26 @@ def in_arrays(prediction: LanePrediction) -> LanePrediction:
 
 
 def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: int) -> Matrix:
-    matrix, rows, meta = getattr(graph, name), len(graph.lanes), record.metadata
-    if not isinstance(matrix, msgspec.Raw):
-        return matrix  # type: ignore[no-any-return]  # of a record that was decoded, and checked, as a whole
-    return JsonMatrix(bytes(matrix), rows, width, lambda what: _complain(meta, f"{name} {what}"))
+    relation, rows, meta = getattr(graph, name), len(graph.lanes), record.metadata
+    if isinstance(relation, msgspec.Raw):
+        text = bytes(relation)
+        if not text.startswith(b"{"):
+            return JsonMatrix(text, rows, width, lambda what: _complain(meta, f"{name} {what}"))
+        try:
+            relation = _decode_sparse(text)
+        except msgspec.DecodeError as error:
+            raise _complain(meta, f"{name} is neither a matrix nor its likely entries: {error}") from error
+        fault = find_fault(relation, rows, width)
+        if fault is not None:
+            raise _complain(meta, f"{name} {fault}")
+    return _spread_out(relation, rows, width) if isinstance(relation, SparseRelation) else cast("Matrix", relation)
+
+
+def _spread_out(relation: SparseRelation, rows: int, width: int) -> NDArray[np.float64]:
+    """Return the whole matrix, 0 where no entry is: scores count edges above a confidence of 0.5 alone."""
+    matrix = np.zeros((rows, width))
+    matrix[relation.rows, relation.columns] = relation.confidences
+    return matrix
 
 
 def _complain(meta: Metadata, what: str) -> RecordError:
@@ -174,13 +187,14 @@ def take(matrix: Matrix, rows: Sequence[int], columns: Sequence[int]) -> Floats:
     """The given rows and columns of a relation, (R, C)."""
     if isinstance(matrix, np.ndarray):
         return matrix[np.ix_(rows, columns)].astype(np.float64) if len(rows) and len(columns) else np.zeros((0, 0))
-    found = [matrix.row(row) if isinstance(matrix, JsonMatrix) else matrix[row] for row in rows]
-    return np.array([[row[column] for column in columns] for row in found], dtype=float)
+    if isinstance(matrix, JsonMatrix):
+        return matrix.rows(rows)[:, columns]
+    return np.array([[matrix[row][column] for column in columns] for row in rows], dtype=float)
 
 
 def as_array(matrix: Matrix, *, width: int) -> Floats:
     """A whole relation (R, width) as an array, also where it has no rows."""
     if isinstance(matrix, JsonMatrix):
-        return matrix.to_array() if len(matrix) else np.zeros((0, width))
+        return matrix.rows(range(len(matrix))) if len(matrix) else np.zeros((0, width))
     shaped: ArrayLike = matrix if len(matrix) else np.zeros((0, width))
     return np.asarray(shaped)
