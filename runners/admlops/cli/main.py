@@ -79,6 +79,7 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command line and say what went wrong; returns the exit code."""
     try:
+        _answer_signals()
         cli.main(standalone_mode=False)
         sys.stdout.flush()
     except AdmlopsError as error:
@@ -98,6 +99,23 @@ def _run() -> int:
             raise
         return _complain_of_path(error)
     return 0
+
+
+def _answer_signals() -> None:
+    """Let Ctrl-C and TERM interrupt the command as an exception does, so that it ends in words and leaves nothing."""
+    import signal
+
+    process = os.getpid()
+
+    def interrupt(number: int, _frame: object) -> None:
+        if os.getpid() != process:  # a child that was forked and ran no other program
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, interrupt)
 
 
 def _complain_of_path(error: OSError) -> int:
