@@ -21,6 +21,7 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.file_lock import hold
 from admlops.core.storage import explain_os_error, write_atomically
 from admlops.core.types import Watch
+from admlops.core.paths import user_path
 from admlops.environments.reuse.packs.manifest import (
     Pack,
     archive_of,
@@ -66,7 +67,7 @@ def open_store(target: str) -> ObjectStore:
     scheme = urlsplit(target).scheme
     try:
         if not scheme:
-            return LocalStore(Path(target).expanduser().absolute(), mkdir=True)
+            return LocalStore(user_path(target), mkdir=True)
         if scheme not in SCHEMES:
             raise UsageError(
                 f"{target!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
