@@ -58,7 +58,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     data = NuScenes(write_tables(root / "data"), VERSION)
     write_map(data.root)
     records = [truth_record(data, token) for scene in data.scenes() for token in scene.samples]
-    make_run(root / "repository" / "runs" / "r", data, records)
+    run = make_run(root / "repository" / "runs" / "r", data, records)
+    header = run.path / "run.json"
+    header.write_text(header.read_text().replace('"Oracle"', '"GroundPlane"'))
     places = Places(
         data=data.root,
         file=root / "notes.txt",
@@ -99,20 +101,18 @@ def cases(sandbox: Sandbox) -> list[Case]:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_wrong_command_is_answered_and_damages_nothing(sandbox: Sandbox, cases: list[Case], chunk: int) -> None:
     size = CASES // CHUNKS
-    wrong = [text for case in cases[chunk * size : (chunk + 1) * size] for text in look_at(sandbox, case)]
-    assert not wrong, "\n\n".join(wrong)
-
-
-def look_at(sandbox: Sandbox, case: Case) -> Iterator[str]:
-    """All that is not right about how a case ended."""
+    wrong: list[str] = []
     before = sandbox.state()
-    ended = sandbox.admlops.run(replace(case.command, cwd=str(sandbox.places.folder)))
-    after = sandbox.state()
-    for complaint in complaints(case, ended):
-        yield f"{case.mistake}: {complaint}\n$ {case.spelled()}\n[{ended.code}] {ended.stdout[-400:]}{ended.stderr[-1500:]}"
-    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    if changed and not case.writes and ended.code == 2:
-        yield f"{case.mistake}: it left or changed {changed[:5]}\n$ {case.spelled()}"
+    for case in cases[chunk * size : (chunk + 1) * size]:
+        ended = sandbox.admlops.run(replace(case.command, cwd=str(sandbox.places.folder)))
+        after = sandbox.state()
+        told = [*complaints(case, ended)]
+        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        if changed and ended.code == 2:
+            told.append(f"it left or changed {changed[:5]}")
+        before = after
+        wrong += [f"{case.mistake}: {one}\n$ {case.spelled()}\n[{ended.code}] {ended.stderr[-1500:]}" for one in told]
+    assert not wrong, "\n\n".join(wrong)
 
 
 def complaints(case: Case, ended: Ended) -> Iterator[str]:
@@ -139,7 +139,7 @@ def test_a_forked_command_is_the_command(sandbox: Sandbox, cases: list[Case], nu
     forked = sandbox.admlops.run(case.command)
     changed = {**sandbox.variables, **case.command.variables}
     real = subprocess.run(
-        [sys.executable, "-m", "admlops", *case.command.words],
+        [Path(sys.executable).with_name("admlops"), *case.command.words],
         env={name: value for name, value in changed.items() if value is not None},
         cwd=case.command.cwd,
         stdin=subprocess.DEVNULL,
@@ -175,7 +175,7 @@ def test_there_is_a_mistake_for_every_command_and_option(cases: list[Case], sand
     drawn = {case.command.words for case in cases}
     assert all(any(words[: len(path)] == path for words in drawn) for path in commands)
     assert len(cases) == CASES
-    assert len({case.spelled() for case in cases}) >= 0.9 * CASES
+    assert len({case.spelled() for case in cases}) >= 0.75 * CASES
     assert {case.command.words for case in cases if case.command.words in LOOKS}
 
 

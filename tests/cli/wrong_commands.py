@@ -29,7 +29,7 @@ LOOKS = (
     ("results", "show", "r"),
     ("results", "schema"),
     ("env", "list"),
-    ("sources", "list", "--json"),
+    ("results", "list", "--json"),
     ("checkpoints", "list"),
     ("doctor", "--rules"),
     ("--help",),
@@ -48,8 +48,6 @@ class Case:
     codes: frozenset[int] = frozenset({2})
     named: tuple[str, ...] = ()
     """One of these must stand in the answer; none where nothing can be said."""
-    writes: bool = False
-    """Something may be written though the command ends with 2: what it was for."""
 
     def spelled(self) -> str:
         """The command as a shell would take it."""
@@ -148,19 +146,21 @@ class Generator:
             if one is wrong:
                 (last if given[:1] == ("--",) else words).extend(given)
             elif isinstance(one, click.Argument) and (one.required or one.name in {"model_name", "names"}):
-                words.append(self._right_argument(one))
+                words.append(self._right_argument(command, one))
             elif one.name == "data":
                 words += ["--data", str(self.places.data)]
             elif one.required:
                 words += [one.opts[0], self._right_option(one)]
         return [*words, *last]
 
-    def _right_argument(self, one: click.Parameter) -> str:
+    def _right_argument(self, command: click.Command, one: click.Parameter) -> str:
         names = {
             "root": str(self.places.data),
             "target": str(self.places.folder / "target"),
             "file": str(self.places.checkpoint),
             "command": "true",
+            "name": "vad-tiny" if command.name == "add" else "GroundPlane",
+            "model_name": "VAD" if command.name == "add" else "GroundPlane",
         }
         runs = {"run", "runs", "first", "second"}
         return "r" if one.name in runs else names.get(str(one.name), "GroundPlane")
@@ -177,7 +177,9 @@ class Generator:
             return self._wrong_number(one), label
         if isinstance(one.type, click.Path):
             value, named = self._wrong_path(str(one.name))
-            return value, (*named, *(label if not value else ()))
+            return value, (*named, *(label if not value else ()), *(self._second(path)))
+        if path == ("run",) and one.name == "name":  # any other name is a new run's
+            return self.random.choice([f"../{MARK}", f"{MARK}/x", f"/{MARK}"]), (MARK,)
         value = self.random.choice(
             [
                 f"{MARK}nothing",
@@ -188,10 +190,16 @@ class Generator:
                 f"{MARK}\x1b[31mred",
                 f"{MARK}名前",
                 f"{MARK}" + "x" * 3000,
-                "",
+                *([""] if one.required else []),
             ]
         )
-        return value, (MARK,) if value else (*label, "''", "no ", "empty")
+        return value, (MARK, *self._second(path)) if value else (*label, "''", "no ", "empty", *self._second(path))
+
+    def _second(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Other mistakes that may be told first: nothing is built in the sandbox, and its weights are none."""
+        if path[0] == "env":
+            return ("not set up", "make setup", "no environment", "no ready")
+        return (self.places.checkpoint.name,) if path == ("checkpoints", "extract") else ()
 
     def _wrong_number(self, one: click.Parameter) -> str:
         words = ["", "abc", "nan", "1e999", "0x10", "1,5", "--", "1 2", "½"]
@@ -221,12 +229,17 @@ class Generator:
             "/nowhere/" + f"{MARK}/" * 900,
         ]
         if name in {"target", "out"}:
-            choice = self.random.choice([*below, str(places.read_only / MARK)])
+            choice = self.random.choice([*below[:-1], str(places.read_only / MARK)])
         elif name in {"tokens", "file", "boxes_2d", "config"}:
             choice = self.random.choice([*below, *missing, ""])
         else:
-            choice = self.random.choice([*below, *missing, str(places.file), ""])
-        return choice, (MARK, places.locked.name, places.file.name, places.read_only.name) if choice else ("''", ".")
+            choice = self.random.choice([*below, *missing, str(places.file)])
+        named = (MARK, places.locked.name, places.file.name, places.read_only.name)
+        return choice, named if choice else ("''", ".", places.folder.name)
+            "''",
+            ".",
+            places.folder.name,
+        )
 
     # --- mistakes in the words themselves
 
@@ -345,9 +358,7 @@ class Generator:
                 Case(command=replace(command, stderr="full"), mistake="2> /dev/full", codes=frozenset({0, 1})),
                 Case(command=replace(command, stderr="no reader"), mistake="2> no reader", codes=frozenset({0, 1})),
                 Case(command=replace(command, stdout="no reader"), mistake="| true", codes=frozenset({141})),
-                Case(
-                    command=replace(command, stdin="closed", stdout="closed", stderr="closed"), mistake="all closed"
-                ),
+                Case(command=replace(command, stdin="closed", stdout="closed", stderr="closed"), mistake="all closed"),
             ]
         for command in refused:
             for more in ({"stdin": "closed"}, {"stdout": "closed"}, {"stdout": "full"}, {"stdout": "no reader"}):
@@ -356,14 +367,16 @@ class Generator:
                 )
             for stream in ("closed", "full", "no reader"):
                 cases.append(Case(command=replace(command, stderr=stream), mistake=f"refused, 2> {stream}"))  # type: ignore[arg-type]
-        for stdin in ("closed", "null"):
-            words = ("run", "GroundPlane", "--data", str(self.places.data), "--tokens", "-")
-            cases.append(
-                Case(command=Command(words=words, stdin=stdin), mistake=f"tokens from {stdin}", named=("standard input", "tokens"))  # type: ignore[arg-type]
-            )
-        cases.append(
-            Case(command=Command(words=("doctor", "-"), stdin="closed"), mistake="a log from <&-", codes=frozenset({0, 2}))
-        )
+        closed: Stream = "closed"
+        tokens = ("run", "GroundPlane", "--data", str(self.places.data), "--tokens", "-")
+        named = ("standard input", "tokens")
+        cases += [
+            Case(command=Command(words=tokens), mistake="tokens from nowhere", named=named),
+            Case(command=Command(words=tokens, stdin=closed), mistake="tokens from <&-", named=named),
+            Case(
+                command=Command(words=("doctor", "-"), stdin=closed), mistake="a log from <&-", codes=frozenset({0, 2})
+            ),
+        ]
         return cases
 
     def _signals(self) -> list[Case]:

@@ -124,11 +124,10 @@ def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[st
         OSError: a file or folder that they name cannot be looked at.
     """
     from admlops.cli.options import make_request
-    from admlops.core.errors import AdmlopsError, UsageError
+    from admlops.core.errors import UsageError
     from admlops.datasets.base import find_kind
-    from admlops.health.machine import describe_machine
+    from admlops.pipeline.compare import refuse_impossible
     from admlops.pipeline.default_data import has_data
-    from admlops.pipeline.run import check_request
 
     for name in ("data", "also"):
         if options.get(name) is not None:
@@ -144,17 +143,8 @@ def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[st
                 f"{name} {value} names a part of a data set, and none is set up",
                 hint="pass --data with its root, or leave the option out: synthetic scenes are made then",
             )
-    machine = describe_machine()
-    refusals: list[AdmlopsError] = []
-    for model in models:
-        asked = {**options, "data": options["data"] or layout.data, "split": options["split"] or "all"}
-        request = make_request(layout, model=model.name, options=asked)
-        try:
-            check_request(model, request, machine, say=lambda _: None)
-        except AdmlopsError as error:
-            refusals.append(error)
-    if len(refusals) == len(models):
-        raise refusals[0]
+    asked = {**options, "data": options["data"] or layout.data, "split": options["split"] or "all"}
+    refuse_impossible(models, make_request(layout, model=models[0].name, options=asked), None)
 
 
 _PARTS = {"--version": "version", "--split": "split", "--scene": "scenes", "--tokens": "tokens"}

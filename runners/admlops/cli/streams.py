@@ -58,13 +58,15 @@ class _ForgivingFile(io.FileIO):
 def prepare_streams() -> None:
     """Open what is closed, replace what a locale cannot spell, and check what is written to standard output.
 
-    A standard error that is closed, full or read by nobody is like /dev/null. A closed standard output stays closed: whatever is printed there raises
-    StorageError, because somebody wanted it.
+    A standard error that is closed, full or read by nobody is like /dev/null, and so is a closed standard input. A
+    closed standard output stays closed: whatever is printed there raises StorageError, because somebody wanted it.
     """
     stdout_is_closed = _fill_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  a stream, for the process's whole life
     if sys.stderr is None:
         sys.stderr = _open_null()
     elif isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr.fileno() == 2:
