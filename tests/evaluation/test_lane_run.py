@@ -47,7 +47,7 @@ from admlops.results.record import (
 from admlops.results.relations import Relation, SparseRelation
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-from worker.mmlab.common.relations import relation
+from admlops.worker.mmlab.common.relations import relation
 
 NAMES = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
 
