@@ -70,6 +70,7 @@ def evaluate_run(
     say: Say,
     official: bool = False,
     truth_2d: Path | None = None,
+    truth_map: Path | None = None,
     protocols: Collection[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
@@ -82,6 +83,7 @@ def evaluate_run(
         official: compute the metrics with the official code as well, where there is some, each in its own environment:
             `official` in the result has its numbers, `official_not_run` what could not be asked.
         truth_2d: a COCO file with the ground truth of boxes in images.
+        truth_map: MapTR's file with the ground truth of map elements, in place of vectors cut from the map expansion.
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
 
     Raises:
@@ -97,6 +99,7 @@ def evaluate_run(
         cache=layout.repository / CACHE,
         on_request=_catalogued_protocols(run, layout).union(protocols),
         truth_2d=truth_2d,
+        truth_map=truth_map,
         official=official,
     )
     evaluations = [cast("Evaluation", entry) for entry in EVALUATIONS.values()]
@@ -166,6 +169,8 @@ def _check_wishes(
 
 def _why_not(evaluation: Evaluation, context: Context) -> str | None:
     """Say what an evaluation lacks before any record is read."""
+    if evaluation.needs.key is None and context.run.header.is_submission:
+        return "nothing ran here"
     if evaluation.needs.truth_2d and context.truth_2d is None:
         return "it needs a file with ground truth: --boxes-2d FILE"
     lacking = [name for name in evaluation.needs.data if name not in context.capabilities]

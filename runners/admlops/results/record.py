@@ -26,8 +26,10 @@ from admlops.results.derived_structs import Selection, Take, forbid_unknown, sel
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Confidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
-Length = Annotated[float, Meta(gt=0.0)]
+Confidence = Annotated[float, Meta(description="Confidence: a model's is 0 to 1, a submission's any number.")]
+WorkerConfidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
+Length = Annotated[float, Meta(description="A model's is above 0.")]
+WorkerLength = Annotated[float, Meta(gt=0.0)]
 Interval = Annotated[float, Meta(gt=0.0, description="Time between two waypoints [s].")]
 Seconds = Annotated[float, Meta(ge=0.0)]
 Megabytes = Annotated[float, Meta(ge=0.0)]
@@ -82,6 +84,13 @@ class Detection3D(Struct, frozen=True, omit_defaults=True):
     confidence: Confidence
     bbox_3d: Box3D
     attribute: Annotated[str, Meta(description="nuScenes attribute, such as vehicle.moving; empty if none.")] = ""
+    global_center: (
+        Annotated[
+            Point3,
+            Meta(description="The centre in a submission [m], global frame; moving it to the ego frame rounds."),
+        ]
+        | UnsetType
+    ) = UNSET
     trajectories: Annotated[list[Trajectory], Meta(description="Possible futures.")] | UnsetType = UNSET
 
 
@@ -179,7 +188,7 @@ class Outputs(Struct, frozen=True, omit_defaults=True):
 
 
 if not TYPE_CHECKING:
-    Outputs = forbid_unknown(Outputs)
+    Outputs = forbid_unknown(Outputs, narrower={Confidence: WorkerConfidence, Length: WorkerLength})
 
 
 class Failure(Struct, frozen=True, rename={"kind": "class"}):
