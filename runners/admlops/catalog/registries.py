@@ -153,6 +153,10 @@ SUBMISSION_FORMATS: Registry[NamedFormat] = Registry(
         "nuscenes": "admlops.evaluation.submissions.nuscenes:FORMAT",
         "maptr": "admlops.evaluation.submissions.maptr:FORMAT",
         "openlanev2": "admlops.evaluation.submissions.openlane:FORMAT",
+        "vad": "admlops.evaluation.submissions.vad:FORMAT",
+        "uniad": "admlops.evaluation.submissions.uniad:FORMAT",
+        "uniad-1.0": "admlops.evaluation.submissions.uniad:FORMAT_1_0",
+        "coco": "admlops.evaluation.submissions.coco:FORMAT",
     },
 )
 """Files with results made elsewhere, which `admlops evaluate` takes."""

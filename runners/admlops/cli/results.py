@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.catalog.registries import SUBMISSION_FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from admlops.results.run_folder import RunFolder
     from admlops.results.runs import SkippedRun
+
+
+TABLES = ("jsonl", "csv", "parquet")
+"""The forms that hold standard records, and no submission."""
 
 
 @click.group()
@@ -160,7 +166,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
 
 @results.command(short_help="Write records in another form.")
 @click.argument("run")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "nuscenes"]), required=True)
+@click.option("--format", "form", type=click.Choice([*TABLES, *SUBMISSION_FORMATS.ids()]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
     "--table",
@@ -170,15 +176,23 @@ def compare(first: str, second: str, as_json: bool) -> None:
     help="What a row is, for csv and parquet.",
 )
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="The data set's root, for nuscenes.  [default: the run's]"
+    "--data", type=click.Path(path_type=Path), help="The data set's root, for submissions.  [default: the run's]"
+)
+@click.option(
+    "--boxes-2d",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="COCO ground truth whose ids of images and categories are written, for coco.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def export(run: str, form: str, out: Path, table: str, data: Path | None, force: bool, as_json: bool) -> None:
+def export(
+    run: str, form: str, out: Path, table: str, data: Path | None, boxes_2d: Path | None, force: bool, as_json: bool
+) -> None:
     """Write a run's records in another form.
 
-    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. nuscenes: a
-    detection submission, boxes in the global frame.
+    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. The others are
+    submissions as the official side takes them; docs/submissions.md describes each.
 
     \b
     Example:
@@ -194,10 +208,10 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
     if form == "jsonl":
         count, what = exporting.export_jsonl(folder, out), "records"
-    elif form == "nuscenes":
-        from admlops.pipeline.submission import export_submission
+    elif form not in TABLES:
+        from admlops.pipeline.export_submission import export_submission
 
-        count, what = export_submission(folder, out, data=data), "samples"
+        count, what = export_submission(folder, form, out, data=data, truth_2d=boxes_2d), "samples"
     else:
         write = exporting.export_csv if form == "csv" else exporting.export_parquet
         count, what = write(folder, out, table=table), "rows"

@@ -65,7 +65,9 @@ def _show(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(said, indent=1))
         return
-    click.echo(f"file     {said['submission']['file']} ({plan.format.title}, sha256 {said['submission']['sha256'][:12]})")
+    click.echo(
+        f"file     {said['submission']['file']} ({plan.format.title}, sha256 {said['submission']['sha256'][:12]})"
+    )
     click.echo(f"samples  {plan.samples} in {len(plan.scenes)} scenes of split {said['data']['split']}")
     click.echo(f"data     {said['data']['version']} in {said['data']['root']}")
     what = "is there already and would be used again" if said["reused"] else "would be made"

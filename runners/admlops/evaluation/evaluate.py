@@ -157,11 +157,13 @@ def _check_wishes(
     if context.truth_2d is not None:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
         asked += [(key, str(context.truth_2d), "--boxes-2d") for key in keys]
+    if context.truth_map is not None:
+        asked.append(("map_elements", str(context.truth_map), "--map-truth"))
     for key, what, option in asked:
         if key not in outputs.tasks:
             name = context.run.header.run
             raise UsageError(
-                f"{what} {'is ground truth of' if option == '--boxes-2d' else 'measures'} {key}; "
+                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {key}; "
                 f"the records of run {name} hold {_list(outputs.tasks)}",
                 hint=f"admlops evaluate {name}   # without {option}",
             )
@@ -204,7 +206,7 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
 
 def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> list[NotEvaluated]:
     """List the protocols of tasks in the records whose ground truth the data set does not have."""
-    name, model = context.run.header.run, context.run.header.model
+    name = context.run.header.run
     found = []
     for one in evaluations:
         why = _why_not(one, context)
@@ -212,10 +214,17 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
         if why is not None and usual and one.needs.key in outputs.tasks and _is_own_task(one, evaluations):
             error = UsageError(
                 f"the records of run {name} hold {one.needs.key}, and {why}",
-                hint=f"admlops run {model} --data DIR   # with a data set that has {', '.join(one.needs.data)}",
+                hint=_other_data(context, one.needs.data),
             )
             found.append(NotEvaluated(evaluation=one, error=error))
     return found
+
+
+def _other_data(context: Context, needed: Collection[str]) -> str:
+    header = context.run.header
+    if header.is_submission:
+        return f"pass --data with a data set that has {', '.join(needed)}"
+    return f"admlops run {header.model} --data DIR   # with a data set that has {', '.join(needed)}"
 
 
 def _is_own_task(one: Evaluation, evaluations: Sequence[Evaluation]) -> bool:

@@ -140,9 +140,7 @@ def read_records(run: RunFolder, keys: Mapping[str, Selection]) -> Iterator[Part
         yield record
 
 
-def read_in_order(
-    run: RunFolder, decode: Callable[[bytes, str], PartialRecord]
-) -> Iterator[tuple[PartialRecord, str]]:
+def read_in_order(run: RunFolder, decode: Callable[[bytes, str], PartialRecord]) -> Iterator[tuple[PartialRecord, str]]:
     """Read records, each with its `file:line`, in the order that decides between equal scores."""
     lines = run.lines_in_order()
     if lines is None:

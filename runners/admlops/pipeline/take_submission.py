@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -165,7 +164,9 @@ def plan_submission(layout: Layout, request: SubmissionRequest) -> Iterator[Plan
         )
 
 
-def take_submission(layout: Layout, plan: Plan, *, say: Say, on_samples: OnSamples = lambda done, of: None) -> RunFolder:
+def take_submission(
+    layout: Layout, plan: Plan, *, say: Say, on_samples: OnSamples = lambda done, of: None
+) -> RunFolder:
     """Make the run, or return the one that was made of the same file before.
 
     Raises:

@@ -31,8 +31,8 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from admlops.core.errors import RecordError, StorageError, UsageError
-from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.core.line_file import LineFile
+from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
 from admlops.results.liveness import ObservedState, identify_host, is_alive
 from admlops.results.record import REPORTED_FIELDS, Failure, Record, decode_record

@@ -71,8 +71,8 @@ class SubmissionFormat:
         kinds: the data kinds that its samples are of.
         recognise: whether a file is one, by its content.
         read: open what a file says. Raises UsageError.
-        write: write a run, in the order in which it is read; returns the number of samples. None where the official
-            side takes no such file.
+        write: write a run, in the order in which it is read; returns the number of samples. The last argument is the
+            COCO file with ground truth, if one was named. None where the official side takes no such file.
         suffix: what the name of a file ends in.
     """
 
@@ -82,7 +82,7 @@ class SubmissionFormat:
     kinds: tuple[str, ...]
     recognise: Callable[[ResultsFile], bool]
     read: Callable[[ResultsFile, Target], Predictions]
-    write: Callable[[RunFolder, Dataset, Path], int] | None = None
+    write: Callable[[RunFolder, Dataset, Path, Path | None], int] | None = None
     suffix: str = ".json"
 
     @property

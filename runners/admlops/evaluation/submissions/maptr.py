@@ -63,7 +63,9 @@ class MapPredictions:
     @property
     def notes(self) -> list[str]:
         """Say how many elements do not count."""
-        short = f"{self._short} map elements of fewer than {LEAST_POINTS} points are left out, as MapTR's evaluator does"
+        short = (
+            f"{self._short} map elements of fewer than {LEAST_POINTS} points are left out, as MapTR's evaluator does"
+        )
         return [short] if self._short else []
 
     def outputs(self, token: str, sample: Sample) -> Outputs:
@@ -74,9 +76,7 @@ class MapPredictions:
         return Outputs(map_elements=elements)
 
 
-def to_elements(
-    vectors: Sequence[Vector], sample: Sample, file: Path, token: str
-) -> tuple[list[MapElement], int]:
+def to_elements(vectors: Sequence[Vector], sample: Sample, file: Path, token: str) -> tuple[list[MapElement], int]:
     """Return the elements in the ego frame, and how many had too few points. Raises UsageError."""
     elements, short = [], 0
     for index, vector in enumerate(vectors):
@@ -156,7 +156,7 @@ def _to_vector(element: Any, sample: Sample) -> dict[str, Any]:
     }
 
 
-def write(run: RunFolder, data: Dataset, out: Path) -> int:
+def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
     """Write the map elements of a run, and return the number of samples. Raises as `vectors_of`, and StorageError."""
     results = [{"sample_token": token, "vectors": vectors} for token, vectors in vectors_of(run, data)]
     with replacing(out) as temporary:

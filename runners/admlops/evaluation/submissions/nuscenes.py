@@ -93,7 +93,24 @@ def read_boxes(file: ResultsFile, raw: msgspec.Raw, token: str) -> list[Box]:
     try:
         boxes = _decode(raw)
     except msgspec.ValidationError:
-        boxes = _read_one_by_one(file, raw, token)
+        # NaN, numbers as text, missing keys: what the typed decoder does not take
+        rows = file.decode(raw, list[dict[str, Any]], f"sample {token}")
+        return read_rows(rows, file, token)
+    check_boxes(boxes, file, token)
+    return boxes
+
+
+def read_rows(rows: object, file: ResultsFile, token: str) -> list[Box]:
+    """Return the boxes of a sample from plain data. Raises UsageError: the devkit would refuse one."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise refuse(file.path, f"sample {token}", "its boxes are no list of objects")
+    boxes = [_read_box(row, file, f"sample {token}, box {index}") for index, row in enumerate(rows)]
+    check_boxes(boxes, file, token)
+    return boxes
+
+
+def check_boxes(boxes: Sequence[Box], file: ResultsFile, token: str) -> None:
+    """Refuse what the devkit refuses of the boxes of a sample. Raises UsageError."""
     if len(boxes) > MAX_BOXES_PER_SAMPLE:
         raise refuse(
             file.path,
@@ -105,7 +122,6 @@ def read_boxes(file: ResultsFile, raw: msgspec.Raw, token: str) -> list[Box]:
         what = _find_fault(box, token)
         if what is not None:
             raise refuse(file.path, f"sample {token}, box {index}", what)
-    return boxes
 
 
 def to_detections(boxes: Sequence[tuple[int, Box]], sample: Sample) -> list[Detection3D]:
@@ -170,12 +186,6 @@ def _find_fault(box: Box, token: str) -> str | None:
     return None
 
 
-def _read_one_by_one(file: ResultsFile, raw: msgspec.Raw, token: str) -> list[Box]:
-    """Read what the typed decoder does not take: NaN, numbers as text, missing keys."""
-    rows = file.decode(raw, list[dict[str, Any]], f"sample {token}")
-    return [_read_box(row, file, f"sample {token}, box {index}") for index, row in enumerate(rows)]
-
-
 def _read_box(row: Mapping[str, Any], file: ResultsFile, entry: str) -> Box:
     texts = {}
     for key in ("sample_token", "detection_name", "attribute_name"):
@@ -215,7 +225,7 @@ def _spell(row: Mapping[str, Any], key: str) -> str:
 def _recognise(file: ResultsFile) -> bool:
     if not file.is_object or "results" not in file.top or "map_results" in file.top:
         return False
-    if not bytes(memoryview(file.top["results"])[:1]) == b"{":
+    if bytes(memoryview(file.top["results"])[:1]) != b"{":
         return False
     first = file.peek(file.top["results"])
     return first is None or isinstance(first[1], list)
@@ -230,7 +240,7 @@ def _read(file: ResultsFile, target: Target) -> Predictions:
     return NuScenesPredictions(file, results)
 
 
-def write(run: RunFolder, data: Dataset, out: Path) -> int:
+def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
     """Write every box of the run in the global frame, and return the number of samples.
 
     Raises:

@@ -22,8 +22,8 @@ from admlops.core.errors import UsageError
 from admlops.datasets.base import Dataset
 from admlops.evaluation.run_outputs import read_records
 from admlops.evaluation.submissions.base import Predictions, Sample, SubmissionFormat, Target, refuse
-from admlops.evaluation.submissions.pickled import as_list, read_pickle
-from admlops.evaluation.submissions.results_file import JSON, PICKLE, ResultsFile, number
+from admlops.evaluation.submissions.pickled import as_list
+from admlops.evaluation.submissions.results_file import JSON, ResultsFile, number
 from admlops.results.derived_structs import Take
 from admlops.results.record import Lane, LaneGraph, Outputs, TrafficElement
 from admlops.results.replacing import replacing
@@ -147,8 +147,8 @@ def _recognise(file: ResultsFile) -> bool:
 
 
 def _read(file: ResultsFile, target: Target) -> Predictions:
-    top = file.top if file.kind == JSON else file.unpickled
-    results = file.results if file.kind == JSON else top["results"]
+    top: Mapping[str, Any] = file.top if file.kind == JSON else file.unpickled
+    results: Mapping[Any, Any] = file.results if file.kind == JSON else top["results"]
     for key in ABOUT:
         value = file.decode(top[key], Any, key) if key in top and file.kind == JSON else top.get(key, "")
         if not isinstance(value, str):
@@ -162,7 +162,7 @@ def _token(key: object) -> str:
     return "-".join(map(str, parts))
 
 
-def write(run: RunFolder, data: Dataset, out: Path) -> int:
+def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
     """Write the lane graphs of a run as the devkit's pickle, and return the number of frames.
 
     What a submission to the server says of its authors is empty, to be filled in.

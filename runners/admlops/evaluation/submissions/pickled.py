@@ -231,6 +231,15 @@ def _known() -> Mapping[str, Any]:
 _KNOWN = _known()
 
 
+def as_plain(value: object) -> Any:
+    """Return lists, dictionaries and numbers of what may hold arrays at any depth."""
+    if isinstance(value, dict):
+        return {key: as_plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(own) for own in value]
+    return as_list(value)
+
+
 def as_list(value: object) -> Any:
     """Return plain lists and numbers of arrays and NumPy's numbers; `value` itself if it is neither."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

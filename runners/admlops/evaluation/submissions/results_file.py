@@ -211,7 +211,8 @@ class ResultsFile(AbstractContextManager["ResultsFile"]):
                 return unpacked
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
             raise UsageError(
-                f"{self.path} is a damaged or encrypted zip: {error}", hint=f"unzip -t {self.path}   # then pack it anew"
+                f"{self.path} is a damaged or encrypted zip: {error}",
+                hint=f"unzip -t {self.path}   # then pack it anew",
             ) from error
 
 
@@ -232,7 +233,11 @@ def _is_litter(name: str) -> bool:
 
 
 def _first_entry(text: str) -> Any:
-    """Return the first element of a list, or (key, value) of an object. Raises ValueError: the text is cut before it."""
+    """Return the first element of a list, or (key, value) of an object.
+
+    Raises:
+        ValueError: the text is cut before its end.
+    """
     decoder = json.JSONDecoder()
     rest = text[1:].lstrip()
     if rest[:1] in ("]", "}"):
