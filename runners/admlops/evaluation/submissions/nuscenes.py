@@ -26,7 +26,7 @@ from admlops.evaluation.detection_3d.protocols import BOX_KEYS
 from admlops.evaluation.metrics import LARGEST
 from admlops.evaluation.run_outputs import read_records
 from admlops.evaluation.submissions.base import Predictions, Sample, SubmissionFormat, Target, refuse
-from admlops.evaluation.submissions.results_file import NOT_NUMBERS, Entries, ResultsFile, number
+from admlops.evaluation.submissions.results_file import NOT_NUMBERS, PEEK_BYTES, Entries, ResultsFile, number
 from admlops.results.record import Box3D, Detection3D, Outputs
 from admlops.results.replacing import replacing
 from admlops.results.run_folder import RunFolder
@@ -237,7 +237,13 @@ def _read(file: ResultsFile, target: Target) -> Predictions:
         raise file.complain(
             "it has no 'meta', without which the official code refuses it", f'add "meta": {json.dumps(META)}'
         )
+    if not any(_has_boxes(raw) for raw in results.values()):
+        raise file.complain("it has no box at all, which the official code refuses", "check what wrote it")
     return NuScenesPredictions(file, results)
+
+
+def _has_boxes(raw: msgspec.Raw) -> bool:
+    return b"{" in bytes(memoryview(raw)[:PEEK_BYTES])
 
 
 def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
