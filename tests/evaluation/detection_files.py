@@ -1,4 +1,4 @@
-"""nuScenes detection files of every kind that people hand in: good ones, odd ones that the devkit takes, and bad ones."""
+"""nuScenes detection files of every kind: good ones, odd ones that the devkit takes, and bad ones."""
 
 from __future__ import annotations
 

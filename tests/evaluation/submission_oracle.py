@@ -8,14 +8,14 @@ import contextlib
 import json
 import sys
 import tempfile
-from typing import Any, Dict
+from typing import Any
 
 from nuscenes import NuScenes
 from nuscenes.eval.common.config import config_factory
 from nuscenes.eval.detection.evaluate import DetectionEval
 
 
-def evaluate(nusc: NuScenes, path: str) -> Dict[str, Any]:
+def evaluate(nusc: NuScenes, path: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config = config_factory("detection_cvpr_2019")
         try:
