@@ -25,7 +25,7 @@ from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import ensure_official
 from admlops.evaluation.motion.protocols import VAD_MOTION
 from admlops.evaluation.planning.protocols import STP3, UNIAD
-from admlops.evaluation.planning.scores import published_names
+from admlops.evaluation.planning.scores import evaluate_planning, published_names
 from admlops.evaluation.submissions.pickled import read_pickle
 from admlops.evaluation.trajectories.arrays import MotionPrediction
 from admlops.evaluation.trajectories.ground_truth import MotionGroundTruth
@@ -248,5 +248,11 @@ def test_vads_own_code_says_the_same_of_the_raw_file(
     theirs = official_vad(samples, environment=environment, checkout=checkout, layout=layout, folder=tmp_path)
     run = take(layout, write_vad(tmp_path / "results.pkl", data, truth, tokens), data, split="all")
     ours = measure(layout, run, data)
-    assert values_of(ours, STP3) == pytest.approx(published_names(theirs["stp3"]), abs=1e-9)
+    direct = evaluate_planning(
+        (np.cumsum(decoded(truth, index)["ego_fut_preds"][COMMAND], axis=0, dtype=np.float64), truth.vad_plan(index))
+        for index in range(len(tokens))
+    )
+    assert values_of(ours, STP3) == pytest.approx(published_names(direct.values), abs=1e-12)
+    # On AVX-512 torch's square roots are a digit of single precision too low in one of two hundred: docs/metrics.md.
+    assert values_of(ours, STP3) == pytest.approx(published_names(theirs["stp3"]), abs=6e-8)
     assert values_of(ours, VAD_MOTION) == pytest.approx(theirs["motion"], abs=1e-9)
