@@ -1,7 +1,7 @@
 """What nuscenes-devkit refuses of a submission once its boxes are matched: by assertions within its metrics.
 
-Source: nuscenes-devkit 1.2.0, `nuscenes/eval/common/utils.py` (`scale_iou`) and `nuscenes/eval/detection/data_classes.py`
-(`DetectionMetricData`).
+Source: nuscenes-devkit 1.2.0, `nuscenes/eval/common/utils.py` (`scale_iou`) and
+`nuscenes/eval/detection/data_classes.py` (`DetectionMetricData`).
 """
 
 from __future__ import annotations

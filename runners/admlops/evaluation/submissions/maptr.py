@@ -4,8 +4,8 @@ Elements lie in the patch frame (LiDAR, x right, y forward, metres). `type` says
 not count. MapTRv2's files have a fourth type, centrelines; VAD's have the same under `map_results` (`vad.py`).
 
 Source of what is taken: MapTR a6872d8, `projects/mmdet3d_plugin/datasets/nuscenes_map_dataset.py` (`_format_bbox`,
-`_format_gt`) and `map_utils/mean_ap.py` (`get_cls_results`). That code pairs results with ground truth by their place in
-the two lists; here they are paired by token, so a list in another order is evaluated right.
+`_format_gt`) and `map_utils/mean_ap.py` (`get_cls_results`). That code pairs results with ground truth by their place
+in the two lists; here they are paired by token, so a list in another order is evaluated right.
 """
 
 from __future__ import annotations

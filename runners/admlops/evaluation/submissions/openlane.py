@@ -8,9 +8,7 @@ Source: openlanev2 1.1.0 and 2.1.0, `preprocessing/check.py` (`check_results`), 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from admlops.core.errors import UsageError
 from admlops.datasets.base import Dataset
 from admlops.evaluation.run_outputs import read_records
 from admlops.evaluation.submissions.base import Predictions, Sample, SubmissionFormat, Target, refuse
-from admlops.evaluation.submissions.pickled import as_list
+from admlops.evaluation.submissions.pickled import as_list, write_pickle
 from admlops.evaluation.submissions.results_file import JSON, ResultsFile, number
 from admlops.results.derived_structs import Take
 from admlops.results.record import Lane, LaneGraph, Outputs, TrafficElement
@@ -187,32 +185,36 @@ def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None
         )
     content = {**dict.fromkeys(ABOUT, ""), "authors": [], "results": results}
     with replacing(out) as temporary, temporary.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
+        write_pickle(content, file)
     return len(results)
 
 
 def _to_devkit(graph: Any) -> dict[str, Any]:
     lanes, elements = (graph.lanes, graph.traffic_elements) if graph else ([], [])
-
-    entries = [
-        {"id": number_, "confidence": np.float32(one.confidence)} for number_, one in enumerate(chain(lanes, elements))
-    ]
-    for entry, one in zip(entries, chain(lanes, elements), strict=True):
-        if isinstance(one, Lane) or hasattr(one, "points"):
-            entry["points"] = np.array(one.points, dtype=np.float32)
-        else:
-            entry["points"] = np.array(one.bbox_xyxy, dtype=np.float32).reshape(2, 2)
-            entry["attribute"] = one.attribute
     return {
-        "lane_centerline": entries[: len(lanes)],
-        "traffic_element": entries[len(lanes) :],
-        "topology_lclc": _to_matrix(graph and graph.lane_to_lane, len(lanes), len(lanes)),
-        "topology_lcte": _to_matrix(graph and graph.lane_to_traffic, len(lanes), len(elements)),
+        "lane_centerline": [
+            {"id": number_, "points": _narrow(one.points), "confidence": one.confidence}
+            for number_, one in enumerate(lanes)
+        ],
+        "traffic_element": [
+            {
+                "id": number_,
+                "points": _narrow(one.bbox_xyxy).reshape(2, 2),
+                "attribute": one.attribute,
+                "confidence": one.confidence,
+            }
+            for number_, one in enumerate(elements, start=len(lanes))
+        ],
+        "topology_lclc": _narrow(graph.lane_to_lane if lanes else []).reshape(len(lanes), len(lanes)),
+        "topology_lcte": _narrow(graph.lane_to_traffic if lanes else []).reshape(len(lanes), len(elements)),
     }
 
 
-def _to_matrix(rows: Any, height: int, width: int) -> NDArray[np.float32]:
-    return np.array(rows or [], dtype=np.float32).reshape(height, width)
+def _narrow(values: Any) -> Points:
+    """Return an array in single precision where that loses nothing, as of what comes from a network."""
+    array = np.array(values, dtype=np.float64)
+    single = array.astype(np.float32)
+    return single if (single == array).all() else array
 
 
 FORMAT = SubmissionFormat(
