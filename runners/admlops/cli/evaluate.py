@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "form", type=click.Choice(["auto", *SUBMISSION_FORMATS.ids()]), help="Of FILE. [default: auto]"
 )
-@click.option("--split", help="What FILE is about: val, mini_val, … [default: the one that models are judged on]")
+@click.option("--split", help="What FILE is about: val, mini_val, … [default: the one whose samples it has]")
 @click.option("--version", help="The tables' folder, or OpenLane-V2's subset, for FILE. [default: the only one]")
 @click.option("--run", "name", metavar="NAME", help="The run to make of FILE. [default: of its name and content]")
 @click.option("--model", metavar="NAME", help="What tables call FILE. [default: its name]")
@@ -150,6 +150,8 @@ def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
     """Refuse options of a file where the argument is none."""
     from admlops.core.errors import UsageError
 
+    if Path(run).suffix in (".json", ".pkl", ".zip"):
+        raise UsageError(f"there is no file {run}", hint="ls   # name the results file, or a run: admlops results list")
     names = {"form": "--format", "name": "--run", "dry_run": "--dry-run"}
     given = [names.get(key, f"--{key}") for key, value in options.items() if value]
     if given:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from admlops.catalog import Model
+    from admlops.core.paths import Layout
+    from admlops.results.run_folder import RunFolder
 
 
 @click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html")
@@ -15,7 +21,6 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: bool) -> None:
     """Write one page about RUN..., which opens from disk and needs no network."""
-    from admlops.catalog import load_model
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
     from admlops.datasets.base import open_data
@@ -24,7 +29,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
 
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
-    rows = [load_run_data(folder, model=load_model(layout, folder.header.model)) for folder in folders]
+    rows = [load_run_data(folder, model=_find_model(layout, folder)) for folder in folders]
     header = folders[0].header
     opened = None
     try:
@@ -38,3 +43,11 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
         with folders[0].lock():
             folders[0].write_manifest()
     click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
+
+
+def _find_model(layout: Layout, run: RunFolder) -> Model | None:
+    """Return the model of a run; None of a results file that its maker calls by another name."""
+    from admlops.catalog import list_models, load_model
+
+    name = run.header.model
+    return None if run.header.is_submission and name not in list_models(layout) else load_model(layout, name)

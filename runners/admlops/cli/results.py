@@ -14,6 +14,7 @@ from admlops.catalog.registries import SUBMISSION_FORMATS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from admlops.results.header import RunHeader
     from admlops.results.run_folder import RunFolder
     from admlops.results.runs import SkippedRun
 
@@ -304,9 +305,7 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
     click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")
-    click.echo(
-        f"environment  {header.environment.name} ({header.environment.digest[:12]}, {header.environment.backend})"
-    )
+    click.echo(_describe_source(header))
     if header.random_weights:
         click.echo(f"weights      {header.random_weights}: the metrics say nothing about {header.model}")
     click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
@@ -321,6 +320,17 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
         for each in metrics["metrics"]
     ]
     print_table(("metric", "value", "95 % interval", "protocol", "n"), rows)
+
+
+def _describe_source(header: RunHeader) -> str:
+    """Say what the records come from: an environment, or a results file."""
+    import msgspec
+
+    if header.submission is not msgspec.UNSET:
+        source = header.submission
+        return f"file         {source.file} ({source.format}, sha256 {source.sha256[:12]})"
+    own = header.environment
+    return f"environment  {own.name} ({own.digest[:12]}, {own.backend})"
 
 
 def _way_on(run: RunFolder, one: Mapping[str, Any]) -> str:

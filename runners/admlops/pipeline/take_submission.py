@@ -22,7 +22,7 @@ import msgspec
 
 from admlops import __version__
 from admlops.catalog.registries import SUBMISSION_FORMATS
-from admlops.core.errors import AdmlopsError, RecordError, StorageError, UsageError
+from admlops.core.errors import AdmlopsError, DataError, RecordError, StorageError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Say
@@ -52,7 +52,7 @@ class SubmissionRequest:
         file: the results file.
         form: an id of SUBMISSION_FORMATS, or `auto`.
         open_data: opens the data set that the samples of a format are of.
-        split: the split that it is about; the one that models are judged on if None.
+        split: the split that it is about; if None the one that models are judged on, or else whose samples it has.
         name: of the run; made of the file's name and content if None.
         model: what tables call it; the file's name if None.
         truth_2d: the COCO file with the ground truth, which says what images and categories the numbers of a COCO
@@ -139,16 +139,13 @@ def plan_submission(layout: Layout, request: SubmissionRequest) -> Iterator[Plan
     with ResultsFile(request.file) as file:
         form = choose_format(file, request.form)
         data = request.open_data(form)
-        split = request.split or default_split(data.root, data.version)
         if data.kind not in form.kinds:
             raise UsageError(
                 f"{request.file} is {form.title}, whose samples are of {' or '.join(form.kinds)}; "
                 f"{data.root} is {data.kind}",
                 hint=f"pass --data with the root of {form.kinds[0]}",
             )
-        scenes = data.scenes_of_split(split)
-        predictions = form.read(file, Target(data=data, scenes=scenes, split=split, truth_2d=request.truth_2d))
-        _check_tokens(request.file, data, predictions.tokens, scenes, split)
+        split, scenes, predictions = _read(request, form, file, data)
         scenes = _in_file_order(scenes, predictions.tokens)
         header = _make_header(layout, request, file, _describe_data(data, scenes, split), form)
         header = msgspec.structs.replace(header, scenes={scene.name: len(scene.samples) for scene in scenes})
@@ -162,6 +159,33 @@ def plan_submission(layout: Layout, request: SubmissionRequest) -> Iterator[Plan
             path=path,
             earlier=_find_earlier(path, header, request),
         )
+
+
+def _read(
+    request: SubmissionRequest, form: SubmissionFormat, file: ResultsFile, data: Dataset
+) -> tuple[str, list[Scene], Predictions]:
+    """Open what the file says of a split: the one that was named, or else the one whose samples it has."""
+    asked = request.split or default_split(data.root, data.version)
+    try:
+        scenes = data.scenes_of_split(asked)
+    except DataError:
+        if request.split is not None:
+            raise
+        asked = "all"
+        scenes = data.scenes()
+
+    def read(split: str, scenes: list[Scene]) -> Predictions:
+        return form.read(file, Target(data=data, scenes=scenes, split=split, truth_2d=request.truth_2d))
+
+    predictions = read(asked, scenes)
+    there = set(predictions.tokens)
+    if request.split is None and there != {token for scene in scenes for token in scene.samples}:
+        other = _find_split(data, there)
+        if other is not None:
+            scenes = data.scenes_of_split(other)
+            return other, scenes, read(other, scenes)
+    _check_tokens(request.file, data, predictions.tokens, scenes, asked)
+    return asked, scenes, predictions
 
 
 def take_submission(

@@ -24,6 +24,7 @@ from admlops.core.errors import UsageError
 from admlops.evaluation.submissions.pickled import read_pickle
 
 PICKLE, JSON = "pickle", "json"
+ZIP = b"PK\x03\x04"
 PIECE_BYTES = 1 << 20
 PEEK_BYTES = 1 << 16
 LARGEST_PEEK_BYTES = 64 << 20
@@ -185,8 +186,10 @@ class ResultsFile(AbstractContextManager["ResultsFile"]):
     def _open(self) -> IO[bytes]:
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a folder, not a results file", hint=f"ls {self.path}   # name the file")
-        if not zipfile.is_zipfile(self.path):
-            return self.path.open("rb")
+        file = self.path.open("rb")
+        if file.read(len(ZIP)) != ZIP:
+            return file
+        file.close()
         return self._unpack()
 
     def _unpack(self) -> IO[bytes]:
