@@ -90,17 +90,18 @@ def _nest(value: object, *path: str | int) -> dict[str, Any]:
     return dict(document)
 
 
+SEEN = {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": [5.0, 0.5, 4.5, 9.0], "confidence": 0.5}
+LANE = {"id": 0, "points": [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]], "confidence": 0.5}
+GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane_to_traffic": [[]]}
+
 BOX = ("detections_3d", 0, "bbox_3d")
 REFUSED = [
     (_nest(2, "schema"), "record schema 2; this admlops reads up to 1"),
     (_nest(0, "schema"), "Invalid enum value 0"),
     (_nest([1.0, 2.0], *BOX, "center"), "length 3"),
     (_nest([1.0, 2.0, 3.0, 4.0], *BOX, "center"), "length 3"),
-    (_nest([1.9, 0.0, 1.6], *BOX, "size_wlh"), "> 0.0"),
-    (_nest([1.9, -4.5, 1.6], *BOX, "size_wlh"), "> 0.0"),
     (_nest([1.0, 0.0, 0.0], *BOX, "rotation_wxyz"), "length 4"),
     (_nest(None, *BOX, "center"), "got `null`"),
-    (_nest(1.01, "detections_3d", 0, "confidence"), "<= 1.0"),
     (_nest("0.5", "detections_3d", 0, "confidence"), "got `str`"),
     (_nest("", "detections_3d", 0, "class_name"), "length >= 1"),
     (_nest(-1, "detections_3d", 0, "id"), ">= 0"),
@@ -117,6 +118,24 @@ REFUSED = [
 def test_what_is_not_a_record_is_refused_by_both(document: dict[str, Any], expected: str) -> None:
     assert expected in _refusal(document)
     assert not VALIDATOR.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (_nest([1.9, 0.0, 1.6], *BOX, "size_wlh"), "> 0.0"),
+        (_nest([1.9, -4.5, 1.6], *BOX, "size_wlh"), "> 0.0"),
+        (_nest(1.01, "detections_3d", 0, "confidence"), "<= 1.0"),
+        (_nest(-0.01, "map_elements", 0, "confidence"), ">= 0.0"),
+        (_nest({**GRAPH, "lane_to_lane": [[1.5]]}, "lane_graph"), "<= 1.0"),
+    ],
+)
+def test_what_a_submission_may_say_is_refused_from_a_worker(document: dict[str, Any], expected: str) -> None:
+    assert VALIDATOR.is_valid(document)
+    decode_record(json.dumps(document).encode(), where="here")
+    outputs = {key: value for key, value in document.items() if key not in ("schema", "metadata")}
+    with pytest.raises(msgspec.ValidationError, match=expected):
+        DECODE_OUTPUTS(json.dumps(outputs).encode())
 
 
 @pytest.mark.parametrize("path", [(), ("metadata",), ("detections_3d", 0), BOX, ("map_elements", 0)])
@@ -287,12 +306,6 @@ def test_schema_and_decoder_agree_on_what_is_not(document: dict[str, Any], data:
     refusal = _why_not(document)
     by_design = refusal is not None and any(words in refusal for words in BEYOND_SCHEMA)
     assert by_design or VALIDATOR.is_valid(document) == (refusal is None)
-
-
-SEEN = {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": [5.0, 0.5, 4.5, 9.0], "confidence": 0.5}
-LANE = {"id": 0, "points": [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]], "confidence": 0.5}
-GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane_to_traffic": [[]]}
-ENTRY = {"floor": 0.1, "rows": [0], "columns": [0], "confidences": [0.5]}
 
 
 @pytest.mark.parametrize(

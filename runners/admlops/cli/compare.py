@@ -13,7 +13,9 @@ import click
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
+    from admlops.core.paths import Layout
     from admlops.pipeline.compare import Comparison
+    from admlops.results.run_folder import RunFolder
 
 
 @click.command(epilog="Example: admlops compare --models MapTR,PETR --data DIR --split mini_val")
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
 @click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
+@click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
@@ -36,6 +39,7 @@ def compare(
     fresh: bool,
     random_weights: bool,
     also: Path | None,
+    submissions: tuple[str, ...],
     out: Path | None,
     as_json: bool,
     **options: Any,
@@ -43,6 +47,7 @@ def compare(
     """Run what is missing, evaluate, and put models side by side.
 
     Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
+    --submission puts results made elsewhere beside the models: admlops evaluate FILE makes a run of each.
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
@@ -58,6 +63,7 @@ def compare(
     chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
     if not chosen:
         raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
+    given = find_submissions(layout, submissions)
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with cancel_on_signals() as cancel:
         done = compare_models(
@@ -70,8 +76,24 @@ def compare(
             show_progress=show_progress,
             random_weights=random_weights,
             also=also,
+            submissions=given,
         )
     show_comparison(done, as_json=as_json)
+
+
+def find_submissions(layout: Layout, names: Sequence[str]) -> list[RunFolder]:
+    """Find the runs of results files. Raises UsageError: one is a model's run."""
+    from admlops.core.errors import UsageError
+    from admlops.results.runs import find_run
+
+    runs = [find_run(layout, name) for name in dict.fromkeys(names)]
+    other = next((run.header for run in runs if not run.header.is_submission), None)
+    if other is not None:
+        raise UsageError(
+            f"--submission {other.run} is a run of the model {other.model}, and of no results file",
+            hint=f"name the model: --models {other.model}",
+        )
+    return runs
 
 
 def show_comparison(done: Comparison, *, as_json: bool) -> None:
@@ -97,7 +119,7 @@ def _raise_for(done: Comparison) -> None:
     """Nothing if every model that is set up ran on all samples; else the error that says what did not."""
     from admlops.core.errors import EnvError, RunFailedError
 
-    failed = [row.model.name for row in done.rows if row.failed]
+    failed = [row.name for row in done.rows if row.failed]
     if failed:
         raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")
     incomplete = [row["model"] for row in done.summary["models"] if row.get("failures")]

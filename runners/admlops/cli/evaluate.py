@@ -1,21 +1,29 @@
-"""`admlops evaluate`: official metrics of a run."""
+"""`admlops evaluate`: official metrics of a run, or of a results file made elsewhere."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.catalog.registries import EVALUATIONS
+from admlops.catalog.registries import EVALUATIONS, SUBMISSION_FORMATS
 from admlops.evaluation.slice_tables import KINDS, SliceTable
+
+if TYPE_CHECKING:
+    from admlops.core.paths import Layout
+    from admlops.results.run_folder import RunFolder
 
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
-@click.argument("run")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
+@click.argument("run", metavar="RUN|FILE")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data set's root. [default: the run's; for a file the one in data/]",
+)
 @click.option("--official", is_flag=True, help="Run the official code as well, in environments of its own.")
 @click.option(
     "--boxes-2d",
@@ -37,17 +45,41 @@ from admlops.evaluation.slice_tables import KINDS, SliceTable
     type=click.Choice(KINDS),
     help="Show the metrics of slices of the data as well (may be repeated).",
 )
+@click.option(
+    "--map-truth",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="Ground truth of map elements in MapTR's form (nuscenes_map_anns_val.json), in place of the map expansion.",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["auto", *SUBMISSION_FORMATS.ids()]), help="Of FILE. [default: auto]"
+)
+@click.option("--split", help="What FILE is about: val, mini_val, … [default: the one whose samples it has]")
+@click.option("--version", help="The tables' folder, or OpenLane-V2's subset, for FILE. [default: the only one]")
+@click.option("--run", "name", metavar="NAME", help="The run to make of FILE. [default: of its name and content]")
+@click.option("--model", metavar="NAME", help="What tables call FILE. [default: its name]")
+@click.option("--dry-run", is_flag=True, help="Only say what would be made of FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
     run: str,
     data: Path | None,
     official: bool,
     boxes_2d: Path | None,
+    map_truth: Path | None,
+    form: str | None,
+    split: str | None,
+    version: str | None,
+    name: str | None,
+    model: str | None,
+    dry_run: bool,
     protocols: tuple[str, ...],
     kinds: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
+
+    FILE is a results file made elsewhere, such as nuScenes' detection JSON: it becomes a run without times, on which
+    everything works that works on runs. docs/submissions.md has an example of each format.
 
     The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
     Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well.
@@ -65,7 +97,15 @@ def evaluate(
     from admlops.results.runs import find_run
 
     layout = find_layout()
-    folder = find_run(layout, run)
+    of_file = {"form": form, "split": split, "version": version, "name": name, "model": model, "dry_run": dry_run}
+    if Path(run).is_file():
+        taken = _take(layout, run, data, as_json, boxes_2d, of_file)
+        if taken is None:
+            return
+        folder, data = taken, None
+    else:
+        _refuse_options(run, of_file)
+        folder = find_run(layout, run)
     header = folder.header
     try:
         opened = open_data(data or Path(header.data.root), header.data.version)
@@ -82,6 +122,7 @@ def evaluate(
             say=lambda line: click.echo(line, err=True),
             official=official,
             truth_2d=boxes_2d,
+            truth_map=map_truth,
             protocols=protocols,
         )
         folder.write_manifest()
@@ -94,6 +135,31 @@ def evaluate(
         _print_slices(metrics["details"], kinds)
         click.echo(f"written to {folder.metrics_path}")
     _end(metrics, official=official)
+
+
+def _take(
+    layout: Layout, file: str, data: Path | None, as_json: bool, boxes_2d: Path | None, options: Mapping[str, Any]
+) -> RunFolder | None:
+    from admlops.cli.submission import take_file
+
+    chosen = {**options, "form": options["form"] or "auto"}
+    return take_file(layout, Path(file), data=data, as_json=as_json, truth_2d=boxes_2d, **chosen)
+
+
+def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a file where the argument is none."""
+    from admlops.core.errors import UsageError
+
+    if Path(run).suffix in (".json", ".pkl", ".zip"):
+        raise UsageError(f"there is no file {run}", hint="ls   # name the results file, or a run: admlops results list")
+    names = {"form": "--format", "name": "--run", "dry_run": "--dry-run"}
+    given = [names.get(key, f"--{key}") for key, value in options.items() if value]
+    if given:
+        what = "is a folder" if Path(run).is_dir() else "is no file"
+        raise UsageError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for results files, and {run} {what}",
+            hint="admlops results list   # or name the file",
+        )
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.catalog.registries import SUBMISSION_FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from admlops.results.header import RunHeader
     from admlops.results.run_folder import RunFolder
     from admlops.results.runs import SkippedRun
+
+
+TABLES = ("jsonl", "csv", "parquet")
+"""The forms that hold standard records, and no submission."""
 
 
 @click.group()
@@ -220,7 +227,7 @@ def table(
 
 @results.command(short_help="Write records in another form.")
 @click.argument("run")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "nuscenes"]), required=True)
+@click.option("--format", "form", type=click.Choice([*TABLES, *SUBMISSION_FORMATS.ids()]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
     "--table",
@@ -230,15 +237,23 @@ def table(
     help="What a row is, for csv and parquet.",
 )
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="The data set's root, for nuscenes.  [default: the run's]"
+    "--data", type=click.Path(path_type=Path), help="The data set's root, for submissions.  [default: the run's]"
+)
+@click.option(
+    "--boxes-2d",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="COCO ground truth whose ids of images and categories are written, for coco.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def export(run: str, form: str, out: Path, table: str, data: Path | None, force: bool, as_json: bool) -> None:
+def export(
+    run: str, form: str, out: Path, table: str, data: Path | None, boxes_2d: Path | None, force: bool, as_json: bool
+) -> None:
     """Write a run's records in another form.
 
-    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. nuscenes: a
-    detection submission, boxes in the global frame.
+    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. The others are
+    submissions as the official side takes them; docs/submissions.md describes each.
 
     \b
     Example:
@@ -257,10 +272,10 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
     if form == "jsonl":
         count, what = exporting.export_jsonl(folder, out), "records"
-    elif form == "nuscenes":
-        from admlops.pipeline.submission import export_submission
+    elif form not in TABLES:
+        from admlops.pipeline.export_submission import export_submission
 
-        count, what = export_submission(folder, out, data=data), "samples"
+        count, what = export_submission(folder, form, out, data=data, truth_2d=boxes_2d), "samples"
     else:
         write = exporting.export_csv if form == "csv" else exporting.export_parquet
         count, what = write(folder, out, table=table), "rows"
@@ -353,9 +368,7 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
     click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")
-    click.echo(
-        f"environment  {header.environment.name} ({header.environment.digest[:12]}, {header.environment.backend})"
-    )
+    click.echo(_describe_source(header))
     if header.random_weights:
         click.echo(f"weights      {header.random_weights}: the metrics say nothing about {header.model}")
     click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
@@ -370,6 +383,17 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
         for each in metrics["metrics"]
     ]
     print_table(("metric", "value", "95 % interval", "protocol", "n"), rows)
+
+
+def _describe_source(header: RunHeader) -> str:
+    """Say what the records come from: an environment, or a results file."""
+    import msgspec
+
+    if header.submission is not msgspec.UNSET:
+        source = header.submission
+        return f"file         {source.file} ({source.format}, sha256 {source.sha256[:12]})"
+    own = header.environment
+    return f"environment  {own.name} ({own.digest[:12]}, {own.backend})"
 
 
 def _way_on(run: RunFolder, one: Mapping[str, Any]) -> str:

@@ -66,6 +66,11 @@ def read_outputs(context: Context, evaluations: Sequence[Evaluation]) -> RunOutp
         RecordError: a line is not a standard record, a sample has two records, or one with status ok does not answer a
             task that others answer.
     """
+    if context.run.order_path.exists():
+        reading = _Pass(context, evaluations)
+        for record, where in read_in_order(context.run, reading.decode):
+            reading.take(record, where)
+        return reading.finish()
     own, *others = _deal_scenes(context, evaluations)
     reading = _Pass(context, evaluations)
     with tempfile.TemporaryDirectory() as folder, _start_helpers(context, evaluations, others, Path(folder)) as helpers:
@@ -185,11 +190,23 @@ def _read_part(path: Path, data: _Root, names: Sequence[str], scenes: Sequence[s
 
 
 def read_records(run: RunFolder, keys: Mapping[str, Selection]) -> Iterator[PartialRecord]:
-    """Read chosen keys of every record of the run's complete scenes. Raises RecordError as `read_outputs`."""
-    decode = partial_decoder(keys)
-    for scene in run.complete_scenes():
-        for record, _ in read_scene(run, scene, decode):
-            yield record
+    """Read chosen keys of every record of the run's complete scenes, in the order in which it is evaluated.
+
+    Raises RecordError as `read_outputs`.
+    """
+    for record, _ in read_in_order(run, partial_decoder(keys)):
+        yield record
+
+
+def read_in_order(run: RunFolder, decode: Callable[[bytes, str], PartialRecord]) -> Iterator[tuple[PartialRecord, str]]:
+    """Read records, each with its `file:line`, in the order that decides between equal scores."""
+    lines = run.lines_in_order()
+    if lines is None:
+        for scene in run.complete_scenes():
+            yield from read_scene(run, scene, decode)
+        return
+    for scene, line, where in lines:
+        yield _of_scene(decode(line, where), scene, where, run), where
 
 
 def read_scene(
@@ -197,13 +214,16 @@ def read_scene(
 ) -> Iterator[tuple[PartialRecord, str]]:
     """Read the records of one scene, each with its `file:line`. Raises RecordError as `read_outputs`."""
     for line, where in run.lines_of(scene):
-        record: PartialRecord = decode(line, where)
-        if record.metadata.scene != scene:
-            raise RecordError(
-                f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
-                hint=f"admlops results verify {run.header.run}",
-            )
-        yield record, where
+        yield _of_scene(decode(line, where), scene, where, run), where
+
+
+def _of_scene(record: PartialRecord, scene: str, where: str, run: RunFolder) -> PartialRecord:
+    if record.metadata.scene != scene:
+        raise RecordError(
+            f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
+            hint=f"admlops results verify {run.header.run}",
+        )
+    return record
 
 
 class _Bare:

@@ -27,7 +27,9 @@ from admlops.results.relations import Confidence, Relation, find_fault
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Length = Annotated[float, Meta(gt=0.0)]
+WorkerConfidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
+Length = Annotated[float, Meta(description="A model's is above 0.")]
+WorkerLength = Annotated[float, Meta(gt=0.0)]
 Interval = Annotated[float, Meta(gt=0.0, description="Time between two waypoints [s].")]
 Seconds = Annotated[float, Meta(ge=0.0)]
 Megabytes = Annotated[float, Meta(ge=0.0)]
@@ -82,6 +84,13 @@ class Detection3D(Struct, frozen=True, omit_defaults=True):
     confidence: Confidence
     bbox_3d: Box3D
     attribute: Annotated[str, Meta(description="nuScenes attribute, such as vehicle.moving; empty if none.")] = ""
+    global_center: (
+        Annotated[
+            Point3,
+            Meta(description="The centre in a submission [m], global frame; moving it to the ego frame rounds."),
+        ]
+        | UnsetType
+    ) = UNSET
     trajectories: Annotated[list[Trajectory], Meta(description="Possible futures.")] | UnsetType = UNSET
 
 
@@ -177,7 +186,7 @@ class Outputs(Struct, frozen=True, omit_defaults=True):
 
 
 if not TYPE_CHECKING:
-    Outputs = forbid_unknown(Outputs)
+    Outputs = forbid_unknown(Outputs, narrower={Confidence: WorkerConfidence, Length: WorkerLength})
 
 
 class Failure(Struct, frozen=True, rename={"kind": "class"}):

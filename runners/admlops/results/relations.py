@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Confidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
+Confidence = Annotated[float, Meta(description="Confidence: a model's is 0 to 1, a submission's any number.")]
 Index = Annotated[int, Meta(ge=0)]
 
 

@@ -4,6 +4,7 @@
 run.json                    the header, rewritten in one piece
 records/<scene>.jsonl       one record a line; there only when the scene is whole
 records/<scene>.jsonl.part  a scene in progress: never read, written again on resume
+order.json                  where the samples stand in the file that a submission came from, if not in this order
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
@@ -17,9 +18,11 @@ import json
 import os
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +31,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from admlops.core.errors import RecordError, StorageError, UsageError
+from admlops.core.line_file import LineFile
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
 from admlops.results.liveness import ObservedState, identify_host, is_alive
@@ -165,6 +169,11 @@ class RunFolder:
     def manifest_path(self) -> Path:
         return self.path / "manifest.json"
 
+    @property
+    def order_path(self) -> Path:
+        """The order in which records are read where that is not the scenes' own; see `write_order`."""
+        return self.path / "order.json"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for writing; a killed process lets go by itself.
@@ -250,6 +259,44 @@ class RunFolder:
     def size_of(self, scene: str) -> int:
         """The size of the records of a complete scene [bytes]."""
         return self._scene_path(scene).stat().st_size
+
+    def write_order(self, places: Sequence[int]) -> None:
+        """Say in which order evaluations read the records, because that decides between equal scores.
+
+        Args:
+            places: for each record in that order, its place among all records, scene after scene, from 0.
+        """
+        write_atomically(self.order_path, msgspec.json.encode(list(places)))
+
+    def lines_in_order(self) -> Iterator[tuple[str, bytes, str]] | None:
+        """Return (scene, line, `file:line`) of all records in the order of `write_order`; None where there is none.
+
+        Raises:
+            RecordError: the order is not one of this run's records.
+        """
+        try:
+            places = msgspec.json.decode(self.order_path.read_bytes(), type=list[int])
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise RecordError(
+                f"{self.order_path} cannot be read: {error}", hint=f"admlops results verify {self.path.name}"
+            ) from error
+        return self._lines_at(places)
+
+    def _lines_at(self, places: Sequence[int]) -> Iterator[tuple[str, bytes, str]]:
+        paths = [self._scene_path(scene) for scene in self.header.scenes]
+        first = [0, *accumulate(self.header.scenes.values())]
+        if sorted(places) != list(range(first[-1])) or not all(path.exists() for path in paths):
+            raise RecordError(
+                f"{self.order_path} is not an order of the {first[-1]} records",
+                hint=f"admlops results verify {self.path.name}",
+            )
+        scenes, opened = list(self.header.scenes), [LineFile(path) for path in paths]
+        for place in places:
+            number = bisect_right(first, place) - 1
+            line = place - first[number]
+            yield scenes[number], opened[number].line(line), f"{paths[number]}:{line + 1}"
 
     def count_statuses(self) -> Counter[str]:
         """Count the samples that are `ok` and `failed`, without validating the records. Raises RecordError."""

@@ -91,7 +91,8 @@ class FrameTable:
             DataError: its frame is not in the data set, or has no annotation.
             RecordError: a relation does not have the shape of its lanes and traffic elements.
         """
-        frame = self._truth_of(record.metadata.sample_token), prediction_of(record)
+        found = prediction_of(record, bounded=not self._run.header.is_submission)
+        frame = self._truth_of(record.metadata.sample_token), found
         if self.frames is not None:
             frame = frame[0], in_arrays(frame[1])
             self.frames.append(frame)

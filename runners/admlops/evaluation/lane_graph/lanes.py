@@ -29,13 +29,16 @@ class JsonMatrix:
 
     Args:
         complain: makes an error of what is wrong.
+        bounded: whether a confidence is 0 to 1, as a model's is.
 
     Raises:
         RecordError: the text is not R rows; later, a row is not C confidences.
     """
 
-    def __init__(self, text: bytes, rows: int, width: int, complain: Callable[[str], RecordError]) -> None:
-        self._width, self._complain = width, complain
+    def __init__(
+        self, text: bytes, rows: int, width: int, complain: Callable[[str], RecordError], *, bounded: bool = True
+    ) -> None:
+        self._width, self._complain, self._bounded = width, complain, bounded
         # By one byte, which is found much faster than three: `[[1,2],[3,4]]` gives `[[1,2`, `,[3,4` and twice nothing.
         *self._rows, last, end = text.split(b"]") if text.endswith(b"]") else (b"", text, b"")
         self._parsed: dict[int, NDArray[np.float64]] = {}
@@ -58,7 +61,8 @@ class JsonMatrix:
             found = np.array(_decode_row(b"[" + self._rows[index].lstrip(_BEFORE_ROW) + b"]"))
         except msgspec.DecodeError as error:
             raise self._complain(f"has a row {index} that is no list of confidences: {error}") from error
-        if len(found) != self._width or not ((found >= 0.0) & (found <= 1.0)).all():
+        outside = self._bounded and not ((found >= 0.0) & (found <= 1.0)).all()
+        if len(found) != self._width or outside:
             raise self._complain(f"is not {len(self)} × {self._width}: row {index} is not {self._width} confidences")
         return found
 
@@ -91,8 +95,11 @@ class LanePrediction(LaneTruth):
     element_confidences: Floats
 
 
-def prediction_of(record: PartialRecord | Record) -> LanePrediction:
+def prediction_of(record: PartialRecord | Record, *, bounded: bool = True) -> LanePrediction:
     """Return the lane graph of a record; one that has none, such as a failed one, is a prediction of nothing.
+
+    Args:
+        bounded: whether confidences of relations are 0 to 1, as a model's are; a submission's may be any number.
 
     Raises:
         RecordError: a relation does not have the shape of its lanes and traffic elements.
@@ -104,8 +111,8 @@ def prediction_of(record: PartialRecord | Record) -> LanePrediction:
         lanes=_lines(lanes),
         elements=np.array([element.bbox_xyxy for element in elements], dtype=float).reshape(-1, 4),
         attributes=np.array([element.attribute for element in elements], dtype=np.intp),
-        lane_to_lane=_read_matrix(record, graph, "lane_to_lane", len(lanes)) if graph else [],
-        lane_to_traffic=_read_matrix(record, graph, "lane_to_traffic", len(elements)) if graph else [],
+        lane_to_lane=_read_matrix(record, graph, "lane_to_lane", len(lanes), bounded) if graph else [],
+        lane_to_traffic=_read_matrix(record, graph, "lane_to_traffic", len(elements), bounded) if graph else [],
         lane_confidences=np.array([lane.confidence for lane in lanes], dtype=float),
         element_confidences=np.array([element.confidence for element in elements], dtype=float),
     )
@@ -130,12 +137,12 @@ def in_arrays(prediction: LanePrediction) -> LanePrediction:
     )
 
 
-def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: int) -> Matrix:
+def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: int, bounded: bool) -> Matrix:
     relation, rows, meta = getattr(graph, name), len(graph.lanes), record.metadata
     if isinstance(relation, msgspec.Raw):
         text = bytes(relation)
         if not text.startswith(b"{"):
-            return JsonMatrix(text, rows, width, lambda what: _complain(meta, f"{name} {what}"))
+            return JsonMatrix(text, rows, width, lambda what: _complain(meta, f"{name} {what}"), bounded=bounded)
         try:
             relation = _decode_sparse(text)
         except msgspec.DecodeError as error:
