@@ -93,6 +93,7 @@ def _nest(value: object, *path: str | int) -> dict[str, Any]:
 SEEN = {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": [5.0, 0.5, 4.5, 9.0], "confidence": 0.5}
 LANE = {"id": 0, "points": [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]], "confidence": 0.5}
 GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane_to_traffic": [[]]}
+ENTRY = {"floor": 0.1, "rows": [0], "columns": [0], "confidences": [0.5]}
 
 BOX = ("detections_3d", 0, "bbox_3d")
 REFUSED = [
