@@ -12,6 +12,9 @@ import click
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from admlops.catalog import Model
     from admlops.core.paths import Layout
     from admlops.datasets.base import Dataset
     from admlops.pipeline.check import Checked
@@ -97,8 +100,7 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
 
         return write_report(target, [run], None, data=data)
 
-    for name in models:
-        load_model(layout, name)  # a mistyped name is told before minutes of work
+    _refuse_impossible(layout, [load_model(layout, name) for name in models], options)
     checked = []
     for name in models:
         asked = CheckRequest(
@@ -114,6 +116,40 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
         raise max(errors, key=lambda error: error.exit_code)
 
 
+def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[str, Any]) -> None:
+    """Tell what is wrong with the options before minutes of work, and before scenes are made for them.
+
+    Raises:
+        AdmlopsError: no model can have them, or they name parts of a data set and none is there.
+        OSError: a file or folder that they name cannot be looked at.
+    """
+    from admlops.cli.options import make_request
+    from admlops.core.errors import UsageError
+    from admlops.datasets.base import find_kind
+    from admlops.pipeline.compare import refuse_impossible
+    from admlops.pipeline.default_data import has_data
+
+    for name in ("data", "also"):
+        if options.get(name) is not None:
+            find_kind(options[name])
+    if options["tokens"] is not None and str(options["tokens"]) != "-":
+        options["tokens"].stat()
+    if options["data"] is None and not any(has_data(layout, kind) for model in models for kind in model.reads):
+        parts = {name: options[key] for name, key in _PARTS.items() if options[key]}
+        if parts:
+            name, value = next(iter(parts.items()))
+            value = value[0] if isinstance(value, tuple) else value
+            raise UsageError(
+                f"{name} {value} names a part of a data set, and none is set up",
+                hint="pass --data with its root, or leave the option out: synthetic scenes are made then",
+            )
+    asked = {**options, "data": options["data"] or layout.data, "split": options["split"] or "all"}
+    refuse_impossible(models, make_request(layout, model=models[0].name, options=asked), None)
+
+
+_PARTS = {"--version": "version", "--split": "split", "--scene": "scenes", "--tokens": "tokens"}
+
+
 def _print_checked(one: Checked, *, last: bool) -> None:
     if one.error is None:
         weights = ", with random weights" if one.random_weights else ""
@@ -125,7 +161,7 @@ def _print_checked(one: Checked, *, last: bool) -> None:
 def _compare_all(
     layout: Layout, names: tuple[str, ...], out: Path | None, as_json: bool, options: dict[str, Any]
 ) -> None:
-    from admlops.catalog import list_models
+    from admlops.catalog import list_models, load_model
     from admlops.cli.compare import show_comparison
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
@@ -133,6 +169,7 @@ def _compare_all(
     from admlops.pipeline.compare import compare_models
 
     chosen = names or tuple(list_models(layout))
+    _refuse_impossible(layout, [load_model(layout, name) for name in chosen], options)
     plan = plan_comparison(
         layout, chosen, data=options["data"], also=options["also"], device=options["device"], say=_say
     )

@@ -116,12 +116,12 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
     from admlops.catalog import load_model
     from admlops.checkpoints import add as add_file
     from admlops.cli.byte_progress import show_bytes
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
 
     layout = find_layout()
     model = load_model(layout, model_name)
     with show_bytes(file.name) as progress:
-        stored = add_file(layout, model, name, file.expanduser(), say=_say, replace=replace, progress=progress)
+        stored = add_file(layout, model, name, user_path(file), say=_say, replace=replace, progress=progress)
     if as_json:
         click.echo(json.dumps(_describe_stored(model, name, stored), indent=2))
     else:
@@ -136,10 +136,10 @@ def inspect(file: Path, as_json: bool) -> None:
     from admlops.catalog import list_models, load_model
     from admlops.checkpoints import describe
     from admlops.cli.tables import print_table
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
 
     layout = find_layout()
-    facts = describe(layout, [load_model(layout, name) for name in list_models(layout)], file.expanduser())
+    facts = describe(layout, [load_model(layout, name) for name in list_models(layout)], user_path(file))
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
@@ -153,8 +153,9 @@ def inspect(file: Path, as_json: bool) -> None:
 def extract(file: Path, target: Path, as_json: bool) -> None:
     """Write the weights in FILE, one that is refused, to OUT in safetensors; nothing in FILE is run."""
     from admlops.checkpoints import extract as extract_file
+    from admlops.core.paths import user_path
 
-    done = extract_file(file.expanduser(), target.expanduser())
+    done = extract_file(user_path(file), user_path(target))
     if as_json:
         click.echo(json.dumps({"path": str(done.path), "tensors": done.tensors, "ema": done.ema, "left": done.left}))
         return

@@ -54,14 +54,14 @@ def doctor(what: str | None, here: bool, rules: bool, as_json: bool) -> None:
 
 
 def _look(what: str | None, *, here: bool) -> dict[str, Any]:
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
     from admlops.doctor.log import read_log, read_stream
     from admlops.pipeline.last_failure import failure_of_run, last_failure
 
     if what == "-":
         return _look_at_log("the standard input", None, read_stream(sys.stdin.buffer, "the standard input"), here=here)
     layout = find_layout()
-    path = Path(what).expanduser() if what else None
+    path = user_path(what) if what else None
     if path is not None and path.exists() and not _is_run(layout, path, str(what)):
         return _look_at_log(str(path), path, read_log(path), here=here or _is_of_here(path, layout))
     failure = failure_of_run(_find_run(layout, what)) if what else last_failure(layout)

@@ -10,7 +10,7 @@ import click
 
 from admlops import __version__
 from admlops.cli.lazy import LazyGroup
-from admlops.cli.streams import discard_output, nothing_is_printed, prepare_streams
+from admlops.cli.streams import ReaderGoneError, discard_output, nothing_is_printed, prepare_streams
 from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
@@ -79,6 +79,7 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command line and say what went wrong; returns the exit code."""
     try:
+        _answer_signals()
         cli.main(standalone_mode=False)
         sys.stdout.flush()
     except AdmlopsError as error:
@@ -88,8 +89,8 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("admlops: stopped", err=True)
         return 130
-    except BrokenPipeError:
-        discard_output()  # the reader of our output went away, as in `admlops results list | head`
+    except ReaderGoneError:
+        discard_output()
         return 141
     except OSError as error:
         # A path of the user's that may not be entered, is too long, is a file where a folder is due: any of our many
@@ -98,6 +99,23 @@ def _run() -> int:
             raise
         return _complain_of_path(error)
     return 0
+
+
+def _answer_signals() -> None:
+    """Let Ctrl-C and TERM interrupt the command as an exception does, so that it ends in words and leaves nothing."""
+    import signal
+
+    process = os.getpid()
+
+    def interrupt(number: int, _frame: object) -> None:
+        if os.getpid() != process:  # a child that was forked and ran no other program
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, interrupt)
 
 
 def _complain_of_path(error: OSError) -> int:
@@ -119,7 +137,7 @@ def _complain(message: str, hint: str, exit_code: int) -> int:
         if "--json" in sys.argv and nothing_is_printed():
             click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}))
         sys.stdout.flush()
-    except (AdmlopsError, BrokenPipeError):
+    except (AdmlopsError, ReaderGoneError):
         discard_output()  # it is standard output that cannot be written: said above, if anybody listens
     return exit_code
 
@@ -129,7 +147,21 @@ def _complain_of_usage(error: click.ClickException) -> int:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "admlops"
         return _complain(error.format_message(), f"{command} --help", error.exit_code)
     error.show()
+    if getattr(error, "ctx", None) is None:  # click says where help is only where it knows the command
+        click.echo(f"  → {_named_command()} --help", err=True)
     return error.exit_code
+
+
+def _named_command() -> str:
+    """The command that was typed, as far as its words are names of commands."""
+    words = ["admlops"]
+    command: click.Command | None = cli
+    for word in sys.argv[1:]:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _ensure_home() -> None:

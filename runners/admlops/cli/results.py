@@ -193,10 +193,13 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
     """
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
+    from admlops.datasets.base import find_kind
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
+    if data is not None:
+        find_kind(data)  # a wrong one is told even where the form needs none
     if out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
     if form == "jsonl":

@@ -212,6 +212,6 @@ WELL = re.compile(
 """How the end of a log reads where nothing failed."""
 SUCCESS = re.compile(
     r"^Successfully (?:installed|built|tagged)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d"
-    r"|^Submodule path '[^'\n]{1,300}': checked out|^HEAD is now at [0-9a-f]{7}|^Already up to date|^Resolving deltas: 100%"
-    r"|^=+ \d+ passed|saved \[\d+/\d+\]$"
+    r"|^Submodule path '[^'\n]{1,300}': checked out|^HEAD is now at [0-9a-f]{7}|^Already up to date"
+    r"|^Resolving deltas: 100%|^=+ \d+ passed|saved \[\d+/\d+\]$"
 )

@@ -24,10 +24,12 @@ from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
+from admlops.health.machine import describe_machine
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import OnProgress, RunPlan, prepare, run_plan
+from admlops.pipeline.run import OnProgress, RunPlan, check_request, prepare, run_plan
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.selection import select
 from admlops.results.header import find_difference
 from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
@@ -153,6 +155,7 @@ def compare_models(
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
     data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
     require_writable(target)
+    refuse_impossible(models, request, data[0])
     checked = [_check(layout, model, data, request, random_weights, say) for model in models]
     rows = [
         one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
@@ -160,6 +163,28 @@ def compare_models(
     summary = _summarize(rows, data[0])
     write_atomically(target / SUMMARY_FILE, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     return Comparison(rows=tuple(rows), data=tuple(data), summary=summary, summary_path=target / SUMMARY_FILE)
+
+
+def refuse_impossible(models: Sequence[Model], request: RunRequest, data: Dataset | None) -> None:
+    """Refuse what no model can have, and samples that the data set does not have, before anything is made or run.
+
+    Args:
+        data: the data set, if there is one yet.
+
+    Raises:
+        AdmlopsError: the first model's reason.
+    """
+    machine = describe_machine()
+    refusals: list[AdmlopsError] = []
+    for model in models:
+        try:
+            check_request(model, replace(request, model=model.name), machine, say=lambda _: None)
+        except AdmlopsError as error:
+            refusals.append(error)
+    if refusals and len(refusals) == len(models):
+        raise refusals[0]
+    if data is not None and any(data.kind in model.reads for model in models):
+        select(data, request.selection)
 
 
 def _check(

@@ -46,6 +46,12 @@ def ensure_data(layout: Layout, kind: str, *, say: Say) -> Path:
     return folders[-1]
 
 
+def has_data(layout: Layout, kind: str) -> bool:
+    """Tell whether a data set of this kind is set up, real or synthetic."""
+    facts: DataKind = DATA_KINDS.get(kind)
+    return any(_is_set_up(facts, layout.data / name) for name in facts.folders)
+
+
 def _is_set_up(kind: DataKind, root: Path) -> bool:
     """Tell whether a data set of this kind lies in `root`, whole or not."""
     return root.is_dir() and kind.recognise(root)

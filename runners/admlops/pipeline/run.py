@@ -147,8 +147,7 @@ def prepare(
     model = model or load_model(layout, request.model)
     machine = describe_machine()
     runtime = request.runtime or model.runtime
-    RUNTIMES.get(runtime)  # says which ones there are
-    executor, devices = _choose_executor(request, machine, say=say)
+    executor, devices = check_request(model, request, machine, say=say)
     data = data or open_data(request.data, request.version, wanted=model.reads)
     _check_data_kind(model, data, request)
     _check_set_up(layout, model, request.variant)
@@ -160,7 +159,6 @@ def prepare(
         **adapter_settings(layout, model, request, checkpoint, say=say),
         "gpu_memory_limit_mb": gpu_memory_limit_mb(request, devices[0]),
     }
-    check_precision(model, request.precision, device=devices[0].kind)
     environment = _environment(layout, model, request, devices[0], say=say)
     header = make_header(
         layout,
@@ -188,6 +186,22 @@ def prepare(
     return RunPlan(
         model=model, data=data, scenes=tuple(scenes), environment=environment, header=header, executor=executor
     )
+
+
+def check_request(
+    model: Model, request: RunRequest, machine: Mapping[str, Any], *, say: Say
+) -> tuple[Executor, tuple[ComputeDevice, ...]]:
+    """Check all of a request that can be without its data, before anything is made; returns executor and devices.
+
+    Raises:
+        UsageError: the runtime, the executor, a device or the precision is none, or not one that the model can have.
+        CatalogError: the model has no such variant.
+    """
+    RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
+    executor, devices = _choose_executor(request, machine, say=say)
+    check_precision(model, request.precision, device=devices[0].kind)
+    model.choose_variant(request.variant)
+    return executor, devices
 
 
 def _choose_executor(
