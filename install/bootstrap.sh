@@ -119,6 +119,8 @@ install_packages() {
   [[ -x $uv ]] || uv=$(command -v uv)
   step "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes --no-deps -r "$root/requirements.txt"
   step "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable "$root"
+  # -E: a PYTHONHOME or PYTHONPATH of another Python's must not reach the command; admlops looks into PYTHONPATH last.
+  sed -i '1{/^#!.*python[0-9.]*$/s/$/ -E/}' "$venv/bin/admlops"
 }
 
 # `source .venv/bin/activate` gives the command and its completion.

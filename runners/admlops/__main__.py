@@ -1,5 +1,5 @@
 """`python -m admlops` is `admlops`."""
 
-from admlops.cli.start import start
+from admlops.cli.start import begin
 
-start()
+begin()

@@ -167,10 +167,10 @@ def _become(command: Command, stdin: int, out: int, err: int) -> None:
 
 
 def _main() -> int:
-    from admlops.cli.start import start
+    from admlops.cli.start import begin
 
     try:
-        start()
+        begin()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001  as the interpreter prints whatever escapes

@@ -236,10 +236,6 @@ class Generator:
             choice = self.random.choice([*below, *missing, str(places.file)])
         named = (MARK, places.locked.name, places.file.name, places.read_only.name)
         return choice, named if choice else ("''", ".", places.folder.name)
-            "''",
-            ".",
-            places.folder.name,
-        )
 
     # --- mistakes in the words themselves
 

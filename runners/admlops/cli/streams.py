@@ -6,6 +6,7 @@ what it prints. None of these is a defect of ours, and none may end in a traceba
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -64,7 +65,7 @@ def prepare_streams() -> None:
     stdout_is_closed = _fill_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(encoding=_named_encoding(), errors="replace")
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  a stream, for the process's whole life
     if sys.stderr is None:
@@ -101,6 +102,15 @@ def _fill_descriptors() -> bool:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             stdout_is_closed |= descriptor == 1
     return stdout_is_closed
+
+
+def _named_encoding() -> str | None:
+    """Return PYTHONIOENCODING's encoding where the interpreter was told to look at none of its variables."""
+    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0] if sys.flags.ignore_environment else ""
+    try:
+        return codecs.lookup(named).name if named else None
+    except LookupError:
+        return None
 
 
 def _open_null() -> TextIO:
