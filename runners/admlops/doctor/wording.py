@@ -117,7 +117,7 @@ WORDS = (
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
 WARNING = re.compile(
-    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
+    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |^W: |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
     r"|\[TRT\] \[W\]|^WARNING"
     r"|^\[!\] |Retrying \(Retry|UserWarning"
 )
@@ -207,7 +207,7 @@ RUNNING = re.compile(
 )
 WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
-    r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
+    r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
 SUCCESS = re.compile(
