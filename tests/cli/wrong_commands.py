@@ -95,7 +95,7 @@ class Generator:
             "target": str(self.places.folder / "target"),
             "file": str(self.places.checkpoint),
             "command": "true",
-            "name": "vad-tiny" if command.name == "add" else "GroundPlane",
+            "name": "tiny" if command.name == "add" else "GroundPlane",
             "model_name": "VAD" if command.name == "add" else "GroundPlane",
         }
         runs = {"run", "runs", "first", "second"}
