@@ -32,7 +32,7 @@ from typing import Any, Literal, Self, TextIO
 Stream = Literal["file", "closed", "full", "no reader", "null", "open"]
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 CAPABILITY_VERSION_3 = 0x20080522
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 """A command that takes longer is killed; its exit code is then that of SIGKILL."""
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.cli.command_cases import LOOKS, Case, Places
 from tests.cli.forked_command import Command, Ended, ForkedCommands
-from tests.cli.wrong_commands import LOOKS, Case, Generator, Places
+from tests.cli.wrong_commands import Generator
 from tests.evaluation.oracle_records import truth_record
 from tests.evaluation.test_evaluate import make_run
 from tests.fabricated_nuscenes import VERSION, write_map, write_tables

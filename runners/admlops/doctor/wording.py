@@ -207,7 +207,8 @@ RUNNING = re.compile(
 )
 WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
-    r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
+    r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
+    r"|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
 SUCCESS = re.compile(
