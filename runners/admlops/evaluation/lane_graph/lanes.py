@@ -147,17 +147,30 @@ def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: i
             relation = _decode_sparse(text)
         except msgspec.DecodeError as error:
             raise _complain(meta, f"{name} is neither a matrix nor its likely entries: {error}") from error
-        fault = find_fault(relation, rows, width)
-        if fault is not None:
-            raise _complain(meta, f"{name} {fault}")
-    return _spread_out(relation, rows, width) if isinstance(relation, SparseRelation) else cast("Matrix", relation)
-
-
-def _spread_out(relation: SparseRelation, rows: int, width: int) -> NDArray[np.float64]:
-    """Return the whole matrix, 0 where no entry is: scores count edges above a confidence of 0.5 alone."""
-    matrix = np.zeros((rows, width))
-    matrix[relation.rows, relation.columns] = relation.confidences
+    if not isinstance(relation, SparseRelation):
+        return cast("Matrix", relation)
+    matrix = _spread_out(relation, rows, width)
+    if matrix is None:
+        raise _complain(meta, f"{name} {find_fault(relation, rows, width)}")
     return matrix
+
+
+def _spread_out(relation: SparseRelation, rows: int, width: int) -> NDArray[np.float64] | None:
+    """Return the whole matrix, 0 where no entry is: scores count edges above a confidence of 0.5 alone.
+
+    None where `find_fault` finds one: with arrays that is known in a tenth of the time.
+    """
+    row, column = np.array(relation.rows, dtype=np.intp), np.array(relation.columns, dtype=np.intp)
+    confidence = np.array(relation.confidences)
+    if not len(row) == len(column) == len(confidence) or (len(row) and (row.max() >= rows or column.max() >= width)):
+        return None
+    place, there = row * width + column, np.zeros(rows * width, dtype=np.bool_)
+    there[place] = True
+    if np.count_nonzero(there) < len(place):
+        return None
+    matrix = np.zeros(rows * width)
+    matrix[place] = confidence
+    return matrix.reshape(rows, width)
 
 
 def _complain(meta: Metadata, what: str) -> RecordError:
