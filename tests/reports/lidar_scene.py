@@ -13,7 +13,7 @@ from tests.reports.fabricate import FakeData, make_data
 from admlops.datasets.nuscenes.tables import rotation_matrix
 
 CARS = ((14.0, 0.5), (26.0, 4.0), (-12.0, -4.0))
-INTENSITY = {"road": 8.0, "car": 60.0}
+INTENSITY = {"road": 30.0, "car": 60.0}
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _predicted_boxes(view: SceneView, record: Record) -> list[dict[str, Any]]:
         return []
     judged = {(box.center, box.size_wlh, box.rotation_wxyz): box for box in view.boxes if not box.is_truth}
     found = sorted(record.detections_3d, key=lambda one: -one.confidence)
-    embedded = []
+    embedded: list[dict[str, Any]] = []
     for one in found:
         box = one.bbox_3d
         drawn = judged.get((box.center, box.size_wlh, box.rotation_wxyz))
