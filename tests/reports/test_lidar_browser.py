@@ -144,6 +144,12 @@ def test_the_least_confidence_decides_which_predictions_are_drawn(tab: Tab) -> N
     tab.evaluate("document.dispatchEvent(new CustomEvent('admlops:confidence', {detail: 0.05}))")
     assert part(tab, "least").input_value() == "0.05"
     assert "boxes: 4 true, 4 predicted" in part(tab, "status").inner_text()
+    follow = "detail => document.dispatchEvent(new CustomEvent('admlops:sample', {detail}))"
+    tab.evaluate(follow, {"sample": {"token": "token-001"}, "cut": 0.7})
+    assert part(tab, "scene").input_value() == "GroundPlane, number 2: scene-0103"
+    assert "boxes: 4 true, 2 predicted" in part(tab, "status").inner_text()
+    tab.evaluate(follow, {"sample": {"token": "one that is not shown"}, "cut": 0.7})
+    assert part(tab, "scene").input_value() == "GroundPlane, number 2: scene-0103"
     part(tab, "reset").click()
     assert "3 predicted" in part(tab, "status").inner_text()
     assert part(tab, "reset").is_disabled()

@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens from disk, asks the network for nothing and runs no script."""
+"""The report: one HTML file that opens from disk and asks the network for nothing; its LiDAR view alone is a script."""
 
 from __future__ import annotations
 

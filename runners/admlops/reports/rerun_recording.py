@@ -37,6 +37,7 @@ from admlops.core.paths import find_layout
 from admlops.core.storage import explain_os_error
 from admlops.datasets.nuscenes.sweeps import sweep_in_ego
 from admlops.datasets.nuscenes.tables import rotation_matrix
+from admlops.reports.camera_view import CAMERA_ORDER
 from admlops.reports.lidar_view import has_lidar
 from admlops.reports.pictures import ON_PHOTO
 from admlops.reports.scene_view import Box, Cutoffs, Line, Samples, SceneView, view_sample
@@ -48,6 +49,7 @@ LOCK = "install/rerun.txt"
 HEIGHT_M = (-0.5, 3.5)
 RAMP = np.array([[0x33, 0x40, 0x50], [0x5D, 0x74, 0x90], [0xA9, 0xBD, 0xD2], [0xFF, 0xF3, 0xC4]])
 """Colours of points by height: the ground is dim."""
+BACKGROUND = [0x0F, 0x13, 0x18]
 IMAGE_PLANE_M = 2.0
 LAYERS = {True: "truth", False: "predictions"}
 
@@ -179,7 +181,7 @@ class _Recording:
             view = view_sample(record, data, cutoffs=cutoffs)
             assert view.sample is not None
             self.stream.set_time("sample", sequence=self.samples)
-            self.stream.set_time("time", timestamp=view.sample["timestamp_us"] / 1e6)
+            self.stream.set_time("time", timestamp=np.datetime64(view.sample["timestamp_us"], "us"))
             self._log("world/ego_path", self.rerun.LineStrips3D([path], colors=[0x9A, 0xA4, 0xAF]))
             self._add_sample(view, origin)
             self.samples += 1
@@ -287,14 +289,20 @@ class _Recording:
         drawn = [f"/world/ego/{layer}/**" for layer in LAYERS.values()]
         pictures = [
             blueprint.Spatial2DView(origin=f"/world/cameras/{name}", name=name, contents=["$origin/**", *drawn])
-            for name in self.cameras
+            for name in (*(name for name in CAMERA_ORDER if name in self.cameras), *self._others())
         ]
-        scene = blueprint.Spatial3DView(origin="/world/ego", contents=["/world/**"], name="Scene")
-        text = blueprint.TextDocumentView(origin="/sample", name="Sample")
-        beside = blueprint.Vertical(blueprint.Grid(*pictures, grid_columns=2), text, row_shares=[5, 1])
-        return blueprint.Blueprint(
-            blueprint.Horizontal(scene, beside, column_shares=[3, 2]), collapse_panels=True, auto_views=False
+        scene = blueprint.Spatial3DView(
+            origin="/world/ego", contents=["/world/**"], name="Scene", background=BACKGROUND
         )
+        text = blueprint.TextDocumentView(origin="/sample", name="Sample")
+        below = blueprint.Horizontal(blueprint.Grid(*pictures, grid_columns=3), text, column_shares=[4, 1])
+        return blueprint.Blueprint(
+            blueprint.Vertical(scene, below, row_shares=[3, 2]), collapse_panels=True, auto_views=False
+        )
+
+    def _others(self) -> list[str]:
+        """The cameras that have no place in nuScenes' mosaic."""
+        return [name for name in self.cameras if name not in CAMERA_ORDER]
 
 
 def _colours(heights: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 // The report's LiDAR view: draws what reports/lidar_view.py embeds, in the ego frame (x forward, y left, z up, metres).
 //
-// It draws when something changes, never in a loop. Other scripts of the page set the least confidence of all views by
-// document.dispatchEvent(new CustomEvent("admlops:confidence", {detail: 0.4})); null means each class's own.
+// It draws when something changes, never in a loop. Other scripts of the page set what it shows by events on `document`:
+// `admlops:confidence`, whose detail is the least confidence, null for each class's own; `admlops:sample`, whose detail
+// has a `sample` with its `token`, and as `cut` the least confidence or null.
 (() => {
   "use strict";
 
@@ -360,9 +361,15 @@
     };
     find("least").addEventListener("input", (event) => setLeast(Number(event.target.value)));
     find("reset").addEventListener("click", () => setLeast(null));
-    document.addEventListener("admlops:confidence", (event) => {
-      const least = event.detail;
+    const take = (least) => {
       if (least === null || (least >= 0 && least <= 1)) setLeast(least === null ? null : Number(least));
+    };
+    document.addEventListener("admlops:confidence", (event) => take(event.detail));
+    document.addEventListener("admlops:sample", (event) => {
+      const { sample, cut } = event.detail;
+      const index = data.scenes.findIndex((scene) => scene.sweep === sample.token);
+      if (index >= 0 && view.state.scene.sweep !== sample.token) choose(index);
+      if (cut !== undefined && cut !== view.state.least) take(cut);
     });
     for (const name of Object.keys(PRESETS)) find(name).addEventListener("click", () => view.look(name));
 
@@ -402,14 +409,14 @@
 
   // A button on the sample's own card.
   function offer(scene, show) {
-    const heading = document.querySelector(`#${CSS.escape(scene.card)} h3`);
-    if (!heading) return;
+    const line = document.querySelector(`#${CSS.escape(scene.card)} p.quiet`);
+    if (!line) return;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "lidar-open";
     button.textContent = "LiDAR view";
     button.addEventListener("click", show);
-    heading.append(" ", button);
+    line.append(" ", button);
   }
 
   function start() {
