@@ -57,7 +57,7 @@ class Shown:
     """A sample as the page shows it."""
 
     id: str
-    label: str
+    title: str
     rank: int
     view: SceneView
     record: Record
@@ -65,7 +65,7 @@ class Shown:
 
 def show(record: Record, data: LidarData, *, rank: int, cutoffs: Cutoffs | None = None) -> Shown:
     view = view_sample(record, data, cutoffs=cutoffs)
-    return Shown(id=f"sample-0-{rank}", label="GroundPlane", rank=rank, view=view, record=record)
+    return Shown(id=f"sample-0-{rank}", title=f"{view.scene}, {rank}", rank=rank, view=view, record=record)
 
 
 def decode(sweep: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -143,7 +143,7 @@ def test_a_map_element_below_its_operating_point_is_embedded_but_not_shown(data:
 def test_a_sweep_travels_once_and_only_so_many_do(data: LidarData) -> None:
     metas = make_metadata("GroundPlane", samples=MAX_SWEEPS + 2)
     first = [show(make_record(meta), data, rank=rank) for rank, meta in enumerate(metas, start=1)]
-    other = [replaced(one, id=f"{one.id}-other", label="MapTR") for one in first[:3]]
+    other = [replaced(one, id=f"{one.id}-other", title="MapTR") for one in first[:3]]
     section = draw_lidar([*other, *first])
     assert section is not None
     found = json.loads(section.data)
@@ -172,7 +172,7 @@ def test_names_cannot_leave_the_data(data: LidarData) -> None:
     section = draw_lidar([show(replace(record, metadata=evil), data, rank=1)])
     assert section is not None
     assert "<" not in section.data
-    assert json.loads(section.data)["scenes"][0]["title"].endswith("</script>" + EVIL)
+    assert json.loads(section.data)["scenes"][0]["title"] == f"</script>{EVIL}, 1"
 
 
 def test_a_missing_sweep_is_said_and_no_script_comes(tmp_path: Path) -> None:
@@ -211,6 +211,7 @@ def test_points_without_a_place_are_left_out(tmp_path: Path) -> None:
 def test_the_bundle_is_small_and_can_be_inlined() -> None:
     bundle = (VENDOR / "three.min.js").read_bytes()
     assert len(bundle) <= 600_000
+    assert bundle.startswith(b"/*! three.js\n\n" + (VENDOR / "three.LICENSE").read_bytes())
     assert b"\r" not in bundle
     assert not re.search(rb"</script|<script|<!--", bundle, re.IGNORECASE), "it would end the element it stands in"
     locked = json.loads((VENDOR / "package-lock.json").read_text())["packages"]["node_modules/three"]["version"]

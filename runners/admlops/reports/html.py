@@ -53,6 +53,10 @@ class SampleCard:
     bird_eye: Markup
     cameras: Sequence[CameraPicture]
 
+    @property
+    def title(self) -> str:
+        return f"{self.label}, number {self.rank}: {self.view.scene}"
+
 
 def write_report(
     target: Path,

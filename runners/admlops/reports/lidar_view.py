@@ -40,12 +40,12 @@ EGO_HEIGHT_M = 1.56
 
 
 class ShownSample(Protocol):
-    """A sample that the page shows: its card's id, what a person calls it, its rank in its run."""
+    """What one run says of a sample: its card's id, what a person calls it, the sample's rank in the run."""
 
     @property
     def id(self) -> str: ...
     @property
-    def label(self) -> str: ...
+    def title(self) -> str: ...
     @property
     def rank(self) -> int: ...
     @property
@@ -150,7 +150,7 @@ def _embed_scene(one: ShownSample) -> dict[str, Any]:
     return {
         "card": one.id,
         "sweep": view.token,
-        "title": f"{one.label}, number {one.rank}: {view.scene}",
+        "title": one.title,
         "boxes": boxes + _predicted_boxes(view, one.record),
         "lines": lines + _predicted_lines(view, one.record),
     }
@@ -225,12 +225,10 @@ _EGO = {"length": EGO_LENGTH_M, "width": EGO_WIDTH_M, "height": EGO_HEIGHT_M, "r
 
 @cache
 def _script() -> str:
-    """three.js under its licence, then what draws with it: the text of one script element."""
+    """three.js, then what draws with it: the text of one script element."""
     folder = resources.files("admlops.reports")
-    vendor, own = folder / "vendor", (folder / "assets" / "lidar_view.js").read_text(encoding="utf-8")
-    library = (vendor / "three.min.js").read_text(encoding="utf-8")
-    licence = (vendor / "three.LICENSE").read_text(encoding="utf-8")
-    return f"/*! three.js\n\n{licence}*/\n{library}\n{own}"
+    files = (folder / "vendor" / "three.min.js", folder / "assets" / "lidar_view.js")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _digest(script: str) -> str:

@@ -50,6 +50,8 @@ HEIGHT_M = (-0.5, 3.5)
 RAMP = np.array([[0x33, 0x40, 0x50], [0x5D, 0x74, 0x90], [0xA9, 0xBD, 0xD2], [0xFF, 0xF3, 0xC4]])
 """Colours of points by height: the ground is dim."""
 BACKGROUND = [0x0F, 0x13, 0x18]
+EYE_M, TARGET_M = (-26.0, 0.0, 15.0), (9.0, 0.0, 0.0)
+"""From where the viewer first looks, in the ego frame: from behind the vehicle, as the page does."""
 IMAGE_PLANE_M = 2.0
 LAYERS = {True: "truth", False: "predictions"}
 
@@ -254,6 +256,7 @@ class _Recording:
                 sizes=np.array([box.size_wlh for box in boxes]).reshape(-1, 3)[:, [1, 0, 2]],
                 quaternions=np.array([box.rotation_wxyz for box in boxes]).reshape(-1, 4)[:, [1, 2, 3, 0]],
                 colors=[_colour(box) for box in boxes],
+                fill_mode="majorwireframe",
                 labels=[_label(box) for box in boxes],
                 show_labels=False,
             ),
@@ -292,12 +295,16 @@ class _Recording:
             for name in (*(name for name in CAMERA_ORDER if name in self.cameras), *self._others())
         ]
         scene = blueprint.Spatial3DView(
-            origin="/world/ego", contents=["/world/**"], name="Scene", background=BACKGROUND
+            origin="/world/ego",
+            contents=["/world/**"],
+            name="Scene",
+            background=BACKGROUND,
+            eye_controls=blueprint.EyeControls3D(position=EYE_M, look_target=TARGET_M),
         )
         text = blueprint.TextDocumentView(origin="/sample", name="Sample")
-        below = blueprint.Horizontal(blueprint.Grid(*pictures, grid_columns=3), text, column_shares=[4, 1])
+        beside = blueprint.Vertical(blueprint.Grid(*pictures, grid_columns=2), text, row_shares=[5, 1])
         return blueprint.Blueprint(
-            blueprint.Vertical(scene, below, row_shares=[3, 2]), collapse_panels=True, auto_views=False
+            blueprint.Horizontal(scene, beside, column_shares=[3, 2]), collapse_panels=True, auto_views=False
         )
 
     def _others(self) -> list[str]:

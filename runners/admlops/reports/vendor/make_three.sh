@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes three.min.js: what three_entry.js names of three.js, bundled, without the rest, minified.
+# Makes three.min.js: what three_entry.js names of three.js, bundled, without the rest, minified, under its licence.
 set -euo pipefail
 
 usage() {
   cat <<'HELP'
 Usage: make_three.sh [--check] [--help]
 
-Bundles what three_entry.js names of three.js into three.min.js, and writes its licence to three.LICENSE, both beside
-this script. Needs npm and its registry; package-lock.json pins the versions and their hashes.
+Bundles what three_entry.js names of three.js into three.min.js, which begins with its licence, and writes the licence to
+three.LICENSE, both beside this script. Needs npm and its registry; package-lock.json pins the versions and their hashes.
 
   --check   write nothing: say whether the files beside this script are what comes out; exit status 1 if not
   --help    this text
@@ -38,8 +38,10 @@ cd "$work"
 # No package's own scripts run.
 npm ci --ignore-scripts --no-audit --no-fund --silent
 node_modules/.bin/esbuild three_entry.js --bundle --minify --format=iife --global-name=THREE --target=es2020 \
-  --legal-comments=eof --log-level=warning --outfile=three.min.js
+  --legal-comments=none --log-level=warning --outfile=bundle.js
 cp node_modules/three/LICENSE three.LICENSE
+# A page that holds the bundle holds the licence, as it asks.
+{ printf '/*! three.js\n\n' && cat three.LICENSE && printf '*/\n' && cat bundle.js; } >three.min.js
 
 for file in three.min.js three.LICENSE; do
   if [[ $check == no ]]; then
