@@ -1,7 +1,7 @@
 """The page's LiDAR view: points, boxes and map elements of some samples, for three.js to draw in the browser.
 
 Everything is in the ego frame (x forward, y left, z up, metres). Points are thinned to at most `MAX_POINTS` a sweep and
-travel as whole centimetres; a sweep that several runs show travels once. `assets/lidar_view.js` draws what
+travel as whole centimetres; a sweep that several runs show travels once. `scripts/lidar_view.js` draws what
 `draw_lidar` embeds, with the parts of three.js in `vendor/`.
 """
 
@@ -227,7 +227,7 @@ _EGO = {"length": EGO_LENGTH_M, "width": EGO_WIDTH_M, "height": EGO_HEIGHT_M, "r
 def _script() -> str:
     """three.js, then what draws with it: the text of one script element."""
     folder = resources.files("admlops.reports")
-    files = (folder / "vendor" / "three.min.js", folder / "assets" / "lidar_view.js")
+    files = (folder / "vendor" / "three.min.js", folder / "scripts" / "lidar_view.js")
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
