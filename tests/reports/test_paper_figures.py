@@ -15,7 +15,7 @@ from tests.noisy_runs import NoisyRuns
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.reports.figure_files import draw_all, encode, write_figures
 from admlops.reports.model_style import style_of, styles_of
-from admlops.reports.plots import plot_latency, plot_parts, plot_precision_recall, plot_scores
+from admlops.reports.plots import PaperFigure, plot_latency, plot_parts, plot_precision_recall, plot_scores
 
 FIRST_MODELS = ("GroundPlane", "MapTR", "PETR", "StreamPETR", "TopoMLP", "VAD")
 
@@ -39,6 +39,12 @@ def test_the_same_runs_give_the_same_bytes(runs: list[RunData]) -> None:
         assert content.startswith(begin)
         for word in (b"CreationDate", b"dc:date"):
             assert word not in content
+
+
+def test_a_notebook_shows_a_figure_without_pyplot(runs: list[RunData]) -> None:
+    figure = plot_latency(runs)
+    assert isinstance(figure, PaperFigure)
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_every_figure_is_a_whole_svg_and_a_pdf(runs: list[RunData], tmp_path: Path) -> None:

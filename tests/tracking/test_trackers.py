@@ -55,8 +55,10 @@ class Trackers:
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
-    def track(self, *arguments: str | Path, **variables: str) -> dict[str, Any]:
-        (tracked,) = json.loads(self.admlops("track", *arguments, "--json", **variables).stdout)["runs"]
+    def track(self, *arguments: str | Path, server: str = "") -> dict[str, Any]:
+        """Track and return what the command says; `server` is named by its variable."""
+        shown = self.admlops("track", *arguments, "--json", MLFLOW_TRACKING_URI=server)
+        (tracked,) = json.loads(shown.stdout)["runs"]
         return dict(tracked)
 
     def python(self, program: str, *arguments: str | Path) -> Any:
@@ -92,7 +94,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
+    command: list[str | Path] = [
         bin_folder / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", folder / "artifacts",
     ]  # fmt: skip
@@ -144,7 +146,7 @@ print(json.dumps(runs))
 def test_mlflow(wheel: Path, server: str, run: Path, tmp_path: Path) -> None:
     trackers = with_extra(wheel, "mlflow", tmp_path)
     assert trackers.track(run, "--to", "mlflow", "--server", server)["outcome"] == "created"
-    assert trackers.track(run, "--to", "mlflow", MLFLOW_TRACKING_URI=server)["outcome"] == "unchanged"
+    assert trackers.track(run, "--to", "mlflow", server=server)["outcome"] == "unchanged"
     (seen,) = trackers.python(LOOK, server)
     stored = json.loads((run / "metrics.json").read_text())
     assert seen["experiment"] == "nuScenes v1.0-mini mini_val"
@@ -185,7 +187,8 @@ class Refuses(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"You are not authenticated.")
 
-    do_POST = do_GET
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
         """Say nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from admlops.api.values import Comparison, Metrics, Pair
 from admlops.catalog import find_known
@@ -165,7 +165,7 @@ class Run:
         return plots.plot_latency([self.data()])
 
 
-AnyRun = Run | str | Path
+AnyRun: TypeAlias = Run | str | Path
 """A run, its name, or the path of its folder."""
 
 

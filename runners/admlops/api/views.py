@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack, overload
 
 from admlops.api.runs import AnyRun, Run, as_run
 from admlops.core.errors import AdmlopsError, UsageError
 from admlops.datasets.base import open_data
 from admlops.pipeline.run_data import RunData
 
-Runs = AnyRun | Sequence[AnyRun]
+Runs: TypeAlias = AnyRun | Sequence[AnyRun]
 """One run or several, each itself, by name, or by the path of its folder."""
 
 if TYPE_CHECKING:

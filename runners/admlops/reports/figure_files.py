@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from admlops.core.storage import write_atomically
 from admlops.pipeline.run_data import RunData
 from admlops.reports.part_values import PARTS, find_parts
-from admlops.reports.plots import paper_style, plot_latency, plot_parts, plot_precision_recall, plot_scores
+from admlops.reports.plots import plot_latency, plot_parts, plot_precision_recall, plot_scores
 
 FORMATS = ("svg", "pdf")
 _METADATA = MappingProxyType(
@@ -59,8 +59,7 @@ def encode(figure: Figure, form: str) -> bytes:
     """The bytes of a figure's file: `svg` or `pdf`."""
     buffer = io.BytesIO()
     metadata: Any = _METADATA[form]
-    with paper_style():
-        figure.savefig(buffer, format=form, metadata=metadata)
+    figure.savefig(buffer, format=form, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -6,6 +6,7 @@ One figure holds one protocol over one set of samples, and says which. A model l
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,7 @@ from admlops.reports.tables import label_headers
 
 COLUMN_INCHES, PAGE_INCHES = 3.5, 7.2
 """Widths of one column and of the page in two-column proceedings."""
+SCREEN_DPI = 130
 MAX_PARTS = 24
 """More bars, such as one a scene of a large split, cannot be told apart."""
 
@@ -56,6 +58,20 @@ def paper_style() -> Iterator[None]:
     """Draw in the style of these figures while the block runs."""
     with mpl.rc_context(STYLE):
         yield
+
+
+class PaperFigure(Figure):
+    """A matplotlib figure that is saved in this style, and that a notebook shows without pyplot."""
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Save it, as matplotlib does: with text embedded in PDF and drawn in SVG."""
+        with paper_style():
+            super().savefig(fname, **options)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=SCREEN_DPI)
+        return buffer.getvalue()
 
 
 def plot_scores(runs: Sequence[RunData], protocol: str | None = None) -> Figure | None:
@@ -156,8 +172,7 @@ def plot_precision_recall(
             plot.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
         figure.supxlabel("recall", fontsize=8)
         figure.supylabel("precision", fontsize=8)
-        protocol = _protocol_of(task)
-        figure.suptitle(f"{protocol}, n = {_samples(own[0])}", fontsize=7, x=0.01, ha="left")
+        figure.suptitle(f"{_protocol_of(task)}, n = {_samples(own[0])}", fontsize=7, x=0.01, ha="left")
         figure.legend(loc="outside upper right", ncols=min(4, len(own)))
     return figure
 
@@ -189,7 +204,7 @@ def _protocol_of(task: str) -> str:
 
 
 def _new_figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
+    return PaperFigure(figsize=(width, height), layout="constrained")
 
 
 def _label(run: RunData, runs: Sequence[RunData]) -> str:
