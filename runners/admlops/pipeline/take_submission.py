@@ -31,6 +31,7 @@ from admlops.evaluation.submissions.base import Predictions, SubmissionFormat, T
 from admlops.evaluation.submissions.results_file import ResultsFile
 from admlops.pipeline.provenance import describe_commit
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader, Submission
+from admlops.results.reading_order import write_order
 from admlops.results.record import Metadata, make_record
 from admlops.results.run_folder import RunFolder
 
@@ -235,7 +236,7 @@ def _write(run: RunFolder, plan: Plan, on_samples: OnSamples) -> None:
             writer.commit()
     places = _find_places(plan.scenes, predictions.tokens)
     if places != list(range(len(places))):
-        run.write_order(places)
+        write_order(run, places)
     options = {**header.options, "notes": list(predictions.notes)}
     run.header = msgspec.structs.replace(header, options=options)
     run.update(state="complete")
