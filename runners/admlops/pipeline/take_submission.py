@@ -6,9 +6,9 @@ or Ctrl-C, leaves nothing behind.
 
 from __future__ import annotations
 
-import os
 import platform
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -205,14 +205,23 @@ def take_submission(
         layout.runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain_os_error(error, layout.runs) from error
-    partial = layout.runs / f".{plan.header.run}.{os.getpid()}"
+    for left in layout.runs.glob(f".{plan.header.run}.*"):
+        _remove_if_left(left)
+    partial = layout.runs / f".{plan.header.run}.{secrets.token_hex(3)}"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _write(RunFolder.create(partial, plan.header), plan, on_samples)
-        _put_in_place(partial, plan.path)
+        run = RunFolder.create(partial, plan.header)
+        with run.lock():
+            _write(run, plan, on_samples)
+            _put_in_place(partial, plan.path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return RunFolder.open(plan.path)
+
+
+def _remove_if_left(partial: Path) -> None:
+    """Remove what a killed process left half written; another one that still writes holds the lock."""
+    with suppress(AdmlopsError, OSError), RunFolder.open(partial).lock():
+        shutil.rmtree(partial)
 
 
 def _write(run: RunFolder, plan: Plan, on_samples: OnSamples) -> None:
