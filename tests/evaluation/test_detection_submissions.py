@@ -78,3 +78,15 @@ def test_what_the_devkit_refuses_is_refused(
         measure(layout, take(layout, path, data), data)
     assert "results" in refused.value.message
     assert refused.value.exit_code == 2
+
+
+def test_the_devkit_stands_beside_ours(
+    data: NuScenes, official_environment: Environment, layout: Layout, tmp_path: Path
+) -> None:
+    """`--official` on a run of a file whose order, velocities and attributes matter."""
+    results, rng = make_results(data, "beside")
+    for name in ("half a velocity", "no attribute", "rounded and shuffled"):
+        TAKEN[name](results, rng)
+    run = take(layout, write_file(tmp_path / "results.json", results, TAKEN["plain"], rng), data)
+    (official,) = measure(layout, run, data, official=True)["official"]
+    assert official["max_abs_difference"] <= 1e-9

@@ -30,6 +30,7 @@ from admlops.datasets.base import DataKind, Dataset
 from admlops.evaluation.base import Accumulator, Evaluation, Joinable
 from admlops.evaluation.context import Context
 from admlops.results.derived_structs import Selection, merge
+from admlops.results.reading_order import lines_in_order
 from admlops.results.record import Metadata, PartialRecord, partial_decoder, task_keys
 from admlops.results.run_folder import RunFolder
 
@@ -200,7 +201,7 @@ def read_records(run: RunFolder, keys: Mapping[str, Selection]) -> Iterator[Part
 
 def read_in_order(run: RunFolder, decode: Callable[[bytes, str], PartialRecord]) -> Iterator[tuple[PartialRecord, str]]:
     """Read records, each with its `file:line`, in the order that decides between equal scores."""
-    lines = run.lines_in_order()
+    lines = lines_in_order(run)
     if lines is None:
         for scene in run.complete_scenes():
             yield from read_scene(run, scene, decode)

@@ -6,9 +6,9 @@ or Ctrl-C, leaves nothing behind.
 
 from __future__ import annotations
 
-import os
 import platform
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +31,7 @@ from admlops.evaluation.submissions.base import Predictions, SubmissionFormat, T
 from admlops.evaluation.submissions.results_file import ResultsFile
 from admlops.pipeline.provenance import describe_commit
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader, Submission
+from admlops.results.reading_order import write_order
 from admlops.results.record import Metadata, make_record
 from admlops.results.run_folder import RunFolder
 
@@ -204,14 +205,23 @@ def take_submission(
         layout.runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain_os_error(error, layout.runs) from error
-    partial = layout.runs / f".{plan.header.run}.{os.getpid()}"
+    for left in layout.runs.glob(f".{plan.header.run}.*"):
+        _remove_if_left(left)
+    partial = layout.runs / f".{plan.header.run}.{secrets.token_hex(3)}"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _write(RunFolder.create(partial, plan.header), plan, on_samples)
-        _put_in_place(partial, plan.path)
+        run = RunFolder.create(partial, plan.header)
+        with run.lock():
+            _write(run, plan, on_samples)
+            _put_in_place(partial, plan.path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return RunFolder.open(plan.path)
+
+
+def _remove_if_left(partial: Path) -> None:
+    """Remove what a killed process left half written; another one that still writes holds the lock."""
+    with suppress(AdmlopsError, OSError), RunFolder.open(partial).lock():
+        shutil.rmtree(partial)
 
 
 def _write(run: RunFolder, plan: Plan, on_samples: OnSamples) -> None:
@@ -235,7 +245,7 @@ def _write(run: RunFolder, plan: Plan, on_samples: OnSamples) -> None:
             writer.commit()
     places = _find_places(plan.scenes, predictions.tokens)
     if places != list(range(len(places))):
-        run.write_order(places)
+        write_order(run, places)
     options = {**header.options, "notes": list(predictions.notes)}
     run.header = msgspec.structs.replace(header, options=options)
     run.update(state="complete")

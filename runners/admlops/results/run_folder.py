@@ -18,11 +18,9 @@ import json
 import os
 import threading
 import time
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,7 +29,6 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from admlops.core.errors import RecordError, StorageError, UsageError
-from admlops.core.line_file import LineFile
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
 from admlops.results.liveness import ObservedState, identify_host, is_alive
@@ -171,7 +168,7 @@ class RunFolder:
 
     @property
     def order_path(self) -> Path:
-        """The order in which records are read where that is not the scenes' own; see `write_order`."""
+        """The order in which records are read where that is not the scenes' own; see `results.reading_order`."""
         return self.path / "order.json"
 
     @contextmanager
@@ -222,11 +219,11 @@ class RunFolder:
 
     def scene_writer(self, scene: str) -> SceneWriter:
         """A context in which the records of one scene are written, from its first sample."""
-        return SceneWriter(self._scene_path(scene))
+        return SceneWriter(self.scene_path(scene))
 
     def complete_scenes(self) -> list[str]:
         """The scenes whose records are all here, in the run's order."""
-        return [scene for scene in self.header.scenes if self._scene_path(scene).exists()]
+        return [scene for scene in self.header.scenes if self.scene_path(scene).exists()]
 
     def records(self) -> Iterator[Record]:
         """Every record, one scene after the other in the run's order; scenes that are not whole are left out.
@@ -248,7 +245,7 @@ class RunFolder:
         Raises:
             RecordError: the file cannot be read.
         """
-        path = self._scene_path(scene)
+        path = self.scene_path(scene)
         try:
             with path.open("rb", buffering=READ_AT_ONCE_BYTES) as file:
                 for number, line in enumerate(file, start=1):
@@ -258,45 +255,7 @@ class RunFolder:
 
     def size_of(self, scene: str) -> int:
         """The size of the records of a complete scene [bytes]."""
-        return self._scene_path(scene).stat().st_size
-
-    def write_order(self, places: Sequence[int]) -> None:
-        """Say in which order evaluations read the records, because that decides between equal scores.
-
-        Args:
-            places: for each record in that order, its place among all records, scene after scene, from 0.
-        """
-        write_atomically(self.order_path, msgspec.json.encode(list(places)))
-
-    def lines_in_order(self) -> Iterator[tuple[str, bytes, str]] | None:
-        """Return (scene, line, `file:line`) of all records in the order of `write_order`; None where there is none.
-
-        Raises:
-            RecordError: the order is not one of this run's records.
-        """
-        try:
-            places = msgspec.json.decode(self.order_path.read_bytes(), type=list[int])
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.DecodeError) as error:
-            raise RecordError(
-                f"{self.order_path} cannot be read: {error}", hint=f"admlops results verify {self.path.name}"
-            ) from error
-        return self._lines_at(places)
-
-    def _lines_at(self, places: Sequence[int]) -> Iterator[tuple[str, bytes, str]]:
-        paths = [self._scene_path(scene) for scene in self.header.scenes]
-        first = [0, *accumulate(self.header.scenes.values())]
-        if sorted(places) != list(range(first[-1])) or not all(path.exists() for path in paths):
-            raise RecordError(
-                f"{self.order_path} is not an order of the {first[-1]} records",
-                hint=f"admlops results verify {self.path.name}",
-            )
-        scenes, opened = list(self.header.scenes), [LineFile(path) for path in paths]
-        for place in places:
-            number = bisect_right(first, place) - 1
-            line = place - first[number]
-            yield scenes[number], opened[number].line(line), f"{paths[number]}:{line + 1}"
+        return self.scene_path(scene).stat().st_size
 
     def count_statuses(self) -> Counter[str]:
         """Count the samples that are `ok` and `failed`, without validating the records. Raises RecordError."""
@@ -316,7 +275,7 @@ class RunFolder:
         return None
 
     def _metadata_of(self, scene: str) -> Iterator[tuple[bytes, _Status]]:
-        path = self._scene_path(scene)
+        path = self.scene_path(scene)
         try:
             for line in path.read_bytes().splitlines(keepends=True):
                 yield line, _decode_status(line).metadata
@@ -376,7 +335,8 @@ class RunFolder:
             if str(name) not in UNLISTED and name.suffix != ".part" and not name.name.startswith(".")
         )
 
-    def _scene_path(self, scene: str) -> Path:
+    def scene_path(self, scene: str) -> Path:
+        """Return the file of a scene's records."""
         name = quote(scene, safe=" ")
         return self.records_path / f"{'%2E' + name[1:] if name.startswith('.') else name}.jsonl"
 
