@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_model_lists, complete_models
+from admlops.cli.conventions import say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: admlops check GroundPlane")
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
 @selection_options
 @click.option("--full", is_flag=True, help="Hash every file of MODEL's environment.")
 @click.option("--missing", is_flag=True, help="Run nothing: say which data sets and weights a person must fetch.")
-@click.option("--models", "names", metavar="A,B,…", help="Compare these side by side instead of all models.")
+@click.option(
+    "--models",
+    "names",
+    metavar="A,B,…",
+    shell_complete=complete_model_lists,
+    help="Compare these side by side instead of all models.",
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the comparison's files.")
 @click.option("--also", type=FOLDER, help="A second data set to compare on, for models that --data is not for.")
 @click.option("--fresh", is_flag=True, hidden=True)  # what a comparison of this command always does
 @click.option("--random-weights", is_flag=True, hidden=True)
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     models: tuple[str, ...],
@@ -76,10 +85,6 @@ def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names or "").split(",") if name.strip() and name.strip() != "all")
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bool, options: dict[str, Any]) -> None:
     """Check one model after the other; a model that fails keeps none of the others from being checked."""
     from admlops.catalog import load_model
@@ -104,7 +109,7 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
         asked = CheckRequest(
             model=name, make_request=request, draw=draw, variant=options["variant"], data=options["data"], full=full
         )
-        checked.append(check_model(layout, asked, say=_say, show_progress=show_progress, hashing=hashing))
+        checked.append(check_model(layout, asked, say=say, show_progress=show_progress, hashing=hashing))
         if not as_json:
             _print_checked(checked[-1], last=len(checked) == len(models))
     if as_json:
@@ -119,7 +124,7 @@ def _print_checked(one: Checked, *, last: bool) -> None:
         weights = ", with random weights" if one.random_weights else ""
         click.echo(f"report: {one.report}\n{one.model} works{weights}")
     elif not last:
-        _say(f"{one.model}: {one.steps[-1].name}: {one.error}")
+        say(f"{one.model}: {one.steps[-1].name}: {one.error}")
 
 
 def _compare_all(
@@ -134,7 +139,7 @@ def _compare_all(
 
     chosen = names or tuple(list_models(layout))
     plan = plan_comparison(
-        layout, chosen, data=options["data"], also=options["also"], device=options["device"], say=_say
+        layout, chosen, data=options["data"], also=options["also"], device=options["device"], say=say
     )
     options |= {"data": plan.data, "limit": options["limit"] or plan.limit}
     done = compare_models(
@@ -143,7 +148,7 @@ def _compare_all(
         make_request(layout, model=chosen[0], options=options),
         target=out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}",
         fresh=True,
-        say=_say,
+        say=say,
         show_progress=show_progress,
         random_weights=True,
         also=plan.also,

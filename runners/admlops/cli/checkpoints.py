@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_checkpoints, complete_models
+from admlops.cli.conventions import say, with_format
+
 if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.checkpoints import Stored
@@ -26,7 +29,8 @@ def checkpoints() -> None:
 
 
 @checkpoints.command("list", epilog="Example: admlops checkpoints list MapTR --json")
-@click.argument("names", metavar="[MODEL]...", nargs=-1)
+@click.argument("names", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
+@with_format
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the checkpoints of MODEL..., of all models without an argument, and which are ready."""
@@ -43,8 +47,8 @@ def list_(names: tuple[str, ...], as_json: bool) -> None:
 
 
 @checkpoints.command(epilog="Example: admlops checkpoints fetch MapTR tiny-24e tiny-110e")
-@click.argument("model_name", metavar="[MODEL]", required=False)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("model_name", metavar="[MODEL]", required=False, shell_complete=complete_models)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @click.option("--all", "every", is_flag=True, help="Every checkpoint, not only the default one.")
 @JSON
 def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: bool) -> None:
@@ -79,8 +83,8 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: 
 
 
 @checkpoints.command(epilog="Example: admlops checkpoints verify MapTR")
-@click.argument("model_name", metavar="[MODEL]", required=False)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("model_name", metavar="[MODEL]", required=False, shell_complete=complete_models)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @JSON
 def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> None:
     """Read every byte of the checkpoints that are there again: hash, archive sums, and what loading them would do."""
@@ -106,8 +110,8 @@ def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> Non
 
 
 @checkpoints.command(epilog="Example: admlops checkpoints add MapTR tiny-24e ~/Downloads/maptr_tiny_r50_24e.pth")
-@click.argument("model_name", metavar="MODEL")
-@click.argument("name")
+@click.argument("model_name", metavar="MODEL", shell_complete=complete_models)
+@click.argument("name", shell_complete=complete_checkpoints)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Take it although another file was recorded before.")
 @JSON
@@ -121,7 +125,7 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
     layout = find_layout()
     model = load_model(layout, model_name)
     with show_bytes(file.name) as progress:
-        stored = add_file(layout, model, name, file.expanduser(), say=_say, replace=replace, progress=progress)
+        stored = add_file(layout, model, name, file.expanduser(), say=say, replace=replace, progress=progress)
     if as_json:
         click.echo(json.dumps(_describe_stored(model, name, stored), indent=2))
     else:
@@ -130,6 +134,7 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
 
 @checkpoints.command(epilog="Example: admlops checkpoints inspect work_dirs/latest.pth")
 @click.argument("file", type=click.Path(path_type=Path))
+@with_format
 @JSON
 def inspect(file: Path, as_json: bool) -> None:
     """Say what FILE holds without loading it: format, weights, and which entry of the catalogue they are or fit."""
@@ -171,10 +176,6 @@ def _spell_fact(value: object) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _models(layout: Layout, names: tuple[str, ...]) -> list[Model]:
     from admlops.catalog import list_models, load_model
 
@@ -204,7 +205,7 @@ def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -
         )
     try:
         with show_bytes(f"{model.name} {name}") as progress:
-            return fetch_checkpoint(layout, model, name, say=_say, progress=progress)
+            return fetch_checkpoint(layout, model, name, say=say, progress=progress)
     except UnreachableError:
         unreachable.add(host)
         raise

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_model_lists
+from admlops.cli.conventions import note, say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="A,B,…",
+    shell_complete=complete_model_lists,
     help="Names of the catalogue, or all (may repeat).",
 )
 @selection_options
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
 @click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
     names: tuple[str, ...],
@@ -66,7 +70,7 @@ def compare(
             make_request(layout, model=chosen[0], options=options, cancel=cancel),
             target=target,
             fresh=fresh,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             show_progress=show_progress,
             random_weights=random_weights,
             also=also,
@@ -89,7 +93,7 @@ def show_comparison(done: Comparison, *, as_json: bool) -> None:
         click.echo(json.dumps(done.summary, indent=1))
     else:
         _print_summary(done.summary)
-        click.echo(f"\nsummary: {done.summary_path}\nreport:  {page}")
+        note(f"\nsummary: {done.summary_path}\nreport:  {page}")
     _raise_for(done)
 
 
@@ -135,10 +139,10 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_table(("model", "state", "samples", *columns, "ms/sample", "precision", "latency"), rows)
     precisions = {model.get("precision") for model in models} - {None}
     if len(precisions) > 1:
-        click.echo("\ntimes compare only within one precision; --precision float32 gives all models the same")
+        note("\ntimes compare only within one precision; --precision float32 gives all models the same")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
-        click.echo("\n" + "\n".join(lines))
+        note("\n" + "\n".join(lines))
 
 
 def _find_columns(models: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str, str]]:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import click
 
+from admlops.cli.completion import complete_versions
+from admlops.cli.conventions import say, shows_progress
+
 
 @click.group()
 def data() -> None:
@@ -84,7 +87,9 @@ def synthesize(
         )
         write = partial(synthesize_nuscenes, target, options)
     options.check()
-    with click.progressbar(length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json) as bar:
+    with click.progressbar(
+        length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json or not shows_progress()
+    ) as bar:
 
         def show(done: int, _: int) -> None:
             bar.update(done - bar.pos)
@@ -100,7 +105,11 @@ def synthesize(
 
 @data.command(short_help="Check that a data set is whole.")
 @click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--version", help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]")
+@click.option(
+    "--version",
+    shell_complete=complete_versions,
+    help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def check(root: Path, version: str | None, as_json: bool) -> None:
     """Say whether the data set in DIR is whole: its tables or frames, and every key frame's files.
@@ -135,7 +144,11 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
     short_help="Index a data set: samples open in milliseconds.",
 )
 @click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
-@click.option("--version", help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]")
+@click.option(
+    "--version",
+    shell_complete=complete_versions,
+    help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def index(root: Path, version: str | None, as_json: bool) -> None:
     """Read the tables once and write what adapters ask of them beside them: any sample then opens in milliseconds.
@@ -148,7 +161,7 @@ def index(root: Path, version: str | None, as_json: bool) -> None:
 
     folder = user_path(root).resolve()
     chosen = version or choose_version(folder)
-    built = build_index(folder, chosen, say=lambda line: click.echo(line, err=True))
+    built = build_index(folder, chosen, say=say)
     if as_json:
         shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}
         click.echo(json.dumps({**shown, "size_bytes": built.size_bytes}, indent=2))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_environments, complete_variants
 from admlops.cli.env_hints import naming
 
 if TYPE_CHECKING:
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command("install", epilog="Example: admlops env install MapTR PETR --variant classic")
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--variant", default="auto", show_default=True, help="One set of pins; auto takes what this GPU runs.")
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_environments)
+@click.option(
+    "--variant",
+    default="auto",
+    show_default=True,
+    shell_complete=complete_variants,
+    help="One set of pins; auto takes what this GPU runs.",
+)
 @click.option(
     "--installer",
     default="auto",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.completion import complete_environments, complete_variants
+from admlops.cli.conventions import say
 from admlops.cli.env_hints import naming
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ EVERY_MODEL = ("all",)
 
 
 @click.command(epilog="Example: admlops env lock MapTR --check")
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--variant", help="One set of pins. [default: all of the model's]")
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_environments)
+@click.option("--variant", shell_complete=complete_variants, help="One set of pins. [default: all of the model's]")
 @click.option(
     "--index",
     metavar="DIR|URL",
@@ -141,7 +143,7 @@ def _record(variants: list[VariantLocks], as_json: bool) -> None:
     recorded = {}
     for locks in variants:
         with naming(locks.model):
-            lines = record_locks(locks, cache=cache, say=lambda line: click.echo(line, err=True))
+            lines = record_locks(locks, cache=cache, say=say)
         recorded[locks.name] = lines
         if not as_json:
             click.echo("\n".join(lines) if lines else f"{locks.name}: nothing was missing")

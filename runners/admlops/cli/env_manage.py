@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_environments
+from admlops.cli.conventions import shows_progress
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
 from admlops.core.types import Watch
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from admlops.environments.integrity.verification import Report
     from admlops.environments.inventory import InstalledEnvironment
 
-NAMES = click.argument("names", metavar="MODEL...", nargs=-1)
+NAMES = click.argument("names", metavar="MODEL...", nargs=-1, shell_complete=complete_environments)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 SHOWN_DIFFERENCES = 20
@@ -72,7 +74,7 @@ def verify_one(one: InstalledEnvironment, *, full: bool) -> Report:
 @contextmanager
 def hashing(label: str) -> Iterator[Watch | None]:
     """Show a bar of the bytes hashed, on a terminal only: a verification is quick enough to need no plain lines."""
-    if not sys.stderr.isatty():
+    if not (shows_progress() and sys.stderr.isatty()):
         yield None
         return
     from admlops.cli.byte_progress import byte_bars
@@ -120,7 +122,7 @@ def _print_report(one: InstalledEnvironment, report: Report) -> None:
 
 
 @click.command("show", epilog="Example: admlops env show MapTR")
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=complete_environments)
 @ANY_VARIANT
 @DEVICE
 @AS_JSON

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.completion import complete_environments
+from admlops.cli.conventions import say
 from admlops.cli.env_hints import naming
 from admlops.cli.env_manage import AS_JSON, hashing, verify_one
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from admlops.environments.inventory import InstalledEnvironment
     from admlops.environments.reuse.packs import Pack
 
-NAMES = click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+NAMES = click.argument("names", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_environments)
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 
 
@@ -139,10 +141,6 @@ def pull(names: tuple[str, ...], variant: str | None, device: str | None, target
         click.echo(json.dumps(rows, indent=2))
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None, target: str) -> Pack:
     from admlops.core.errors import EnvError
     from admlops.environments.ensure import candidates
@@ -153,7 +151,7 @@ def _pull_one(layout: Layout, name: str, variant: str | None, device: str | None
     wanted = [prefix.name for spec in specs for prefix, _ in candidates(layout, spec)]
     for candidate in wanted:
         with hashing(f"pulling {candidate}") as watch:
-            brought = stores.pull(candidate, target, layout.packs, on_progress=watch, say=_say)
+            brought = stores.pull(candidate, target, layout.packs, on_progress=watch, say=say)
         if brought is not None:
             return brought
     raise EnvError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.completion import complete_environments
 from admlops.cli.env_hints import naming
 from admlops.cli.env_manage import AS_JSON
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("repair", epilog="Example: admlops env repair MapTR")
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_environments)
 @ANY_VARIANT
 @DEVICE
 @AS_JSON

@@ -5,16 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.catalog.registries import EVALUATIONS
-from admlops.evaluation.slice_tables import KINDS, SliceTable
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import note, say, with_format
+from admlops.cli.lazy import LazyChoice
+
+if TYPE_CHECKING:
+    from admlops.evaluation.slice_tables import SliceTable
+
+
+def _protocols_on_request() -> list[str]:
+    from admlops.catalog.registries import EVALUATIONS
+
+    return [entry.protocol for entry in EVALUATIONS.values() if entry.on_request]
+
+
+def _kinds() -> tuple[str, ...]:
+    from admlops.evaluation.slice_tables import KINDS
+
+    return tuple(KINDS)
 
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
 @click.option("--official", is_flag=True, help="Run the official code as well, in environments of its own.")
 @click.option(
@@ -27,16 +43,17 @@ from admlops.evaluation.slice_tables import KINDS, SliceTable
     "--protocol",
     "protocols",
     multiple=True,
-    type=click.Choice([entry.protocol for entry in EVALUATIONS.values() if entry.on_request]),
+    type=LazyChoice(_protocols_on_request),
     help="Evaluate by this protocol as well (may be repeated); docs/metrics.md defines each.",
 )
 @click.option(
     "--by",
     "kinds",
     multiple=True,
-    type=click.Choice(KINDS),
+    type=LazyChoice(_kinds),
     help="Show the metrics of slices of the data as well (may be repeated).",
 )
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
     run: str,
@@ -79,7 +96,7 @@ def evaluate(
             folder,
             opened,
             layout=layout,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             official=official,
             truth_2d=boxes_2d,
             protocols=protocols,
@@ -89,10 +106,10 @@ def evaluate(
         click.echo(json.dumps(_summary(metrics)))
     else:
         planned = sum(header.scenes.values())
-        click.echo(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
+        note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
         print_table(*_table(metrics))
         _print_slices(metrics["details"], kinds)
-        click.echo(f"written to {folder.metrics_path}")
+        note(f"written to {folder.metrics_path}")
     _end(metrics, official=official)
 
 
@@ -146,12 +163,12 @@ def _print_slices(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         tables = find_tables(details, [kind])
         for reason in dict.fromkeys(table.reason for table in tables if table.reason):
-            click.echo(f"nothing by {kind}: {reason}", err=True)
+            say(f"nothing by {kind}: {reason}")
         if not tables:
-            click.echo(f"nothing by {kind}: no task of this run has such slices; boxes have all of them", err=True)
+            say(f"nothing by {kind}: no task of this run has such slices; boxes have all of them")
         for table in tables:
             if table.rows:
-                click.echo(f"\n{table.task} by {kind} ({table.protocol})")
+                note(f"\n{table.task} by {kind} ({table.protocol})")
                 print_table((kind, *table.columns), _slice_rows(table), narrow=True)
 
 

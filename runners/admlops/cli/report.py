@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import say
+
 
 @click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: report.html in the first run]")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -32,7 +35,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
     except DataError as error:
         if data is not None:
             raise
-        click.echo(f"pictures are left out: {error.message}", err=True)
+        say(f"pictures are left out: {error.message}")
     path = write_report(out or folders[0].report_path, rows, None, data=opened)
     if out is None:
         with folders[0].lock():

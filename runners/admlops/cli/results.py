@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import note, say, with_format
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -50,11 +53,11 @@ def list_(as_json: bool) -> None:
     else:
         click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
     for one in skipped:
-        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+        say(f"skipped {one.folder.name}: {one.reason}")
 
 
 @results.command(short_help="Show one run.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(run: str, as_json: bool) -> None:
     """Show one run: where it comes from, what failed, its metrics.
@@ -83,7 +86,7 @@ def show(run: str, as_json: bool) -> None:
 
 
 @results.command(short_help="Check every file of a run.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def verify(run: str, as_json: bool) -> None:
     """Read every file of a run again: the hashes of its manifest, and each record against the standard record.
@@ -111,8 +114,9 @@ def verify(run: str, as_json: bool) -> None:
 
 
 @results.command(short_help="Compare two runs, with interval and p-value.")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", shell_complete=complete_runs)
+@click.argument("second", metavar="B", shell_complete=complete_runs)
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def compare(first: str, second: str, as_json: bool) -> None:
     """Compare two evaluated runs over the same samples: B - A, its 95 % interval, and a p-value.
@@ -135,12 +139,12 @@ def compare(first: str, second: str, as_json: bool) -> None:
     differences = compare_evaluated(a, b)
     for one in folders:
         if one.header.random_weights:
-            click.echo(f"{one.path.name} ran with random weights: its numbers say nothing about the model", err=True)
+            say(f"{one.path.name} ran with random weights: its numbers say nothing about the model")
     if as_json:
         shown = {"a": a.name, "b": b.name, "metrics": [one.to_json() for one in differences]}
         click.echo(json.dumps(shown, indent=2))
         return
-    click.echo(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
+    note(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
     rows = [
         (
             one.metric,
@@ -155,11 +159,11 @@ def compare(first: str, second: str, as_json: bool) -> None:
     ]
     print_table(("metric", "A", "B", "B - A", "95 % interval", "p", "protocol"), rows)
     for reason in dict.fromkeys(one.reason for one in differences if one.reason):
-        click.echo(f"no interval and no p-value: {reason}", err=True)
+        say(f"no interval and no p-value: {reason}")
 
 
 @results.command(short_help="Write records in another form.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "nuscenes"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
@@ -226,7 +230,7 @@ def index(as_json: bool) -> None:
         return
     click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
     for one in built.skipped:
-        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+        say(f"skipped {one.folder.name}: {one.reason}")
 
 
 @results.command(short_help="Print the JSON Schema of the record.")

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_models
+from admlops.cli.conventions import say, with_format
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.sources.checkouts import PinnedSource
 
-MODELS = click.argument("names", metavar="[MODEL]...", nargs=-1)
+MODELS = click.argument("names", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -24,6 +27,7 @@ def sources() -> None:
     "list", epilog="Example: admlops sources list --json", short_help="List what models need and what is there."
 )
 @MODELS
+@with_format
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the sources that MODEL... need, of all models without an argument, and what is checked out."""
@@ -63,7 +67,7 @@ def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
     failed: list[AdmlopsError] = []
     for source in _select(layout, names):
         try:
-            changed = fetch_source(layout, source, say=lambda line: click.echo(line, err=True), force=force)
+            changed = fetch_source(layout, source, say=say, force=force)
         except AdmlopsError as error:
             failed.append(error)
             if isinstance(error, UnreachableRepositoryError):
