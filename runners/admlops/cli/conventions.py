@@ -102,6 +102,14 @@ def asks_for_json(arguments: list[str]) -> bool:
     return "--json" in named or "--format=json" in named or "--format json" in " ".join(named)
 
 
+def dry_run_option(command: Command) -> Command:
+    """Add --dry-run to a command that writes."""
+    option: Callable[[Command], Command] = click.option(
+        "--dry-run", is_flag=True, help="Say what would be done, and write nothing."
+    )
+    return option(command)
+
+
 class _FormatOption(click.Option):
     """--format: `json` sets --json, and the others are kept for whoever prints the table."""
 

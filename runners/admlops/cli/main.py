@@ -28,7 +28,7 @@ COMMANDS = {
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
     "models": ("admlops.cli.models:models", "List, show and validate the catalogue's models."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
-    "results": ("admlops.cli.results:results", "List, show, verify, compare, export and index runs."),
+    "results": ("admlops.cli.results:results", "List, show, verify, compare, export, tag and remove runs."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
 }

@@ -11,17 +11,18 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import note, say, with_format
+from admlops.cli.results_list import list_, summarise, unread
+from admlops.cli.results_manage import remove, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from admlops.results.run_folder import RunFolder
-    from admlops.results.runs import SkippedRun
 
 
 @click.group()
 def results() -> None:
-    """List, show, verify, compare, export and index runs.
+    """List, show, verify, compare, export, index, tag and remove runs.
 
     \b
     Example:
@@ -29,31 +30,9 @@ def results() -> None:
     """
 
 
-@results.command("list", short_help="List all runs.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def list_(as_json: bool) -> None:
-    """List every run, oldest first, from the runs' own files.
-
-    \b
-    Example:
-      admlops results list --json
-    """
-    from admlops.cli.tables import print_table
-    from admlops.core.paths import find_layout
-    from admlops.results.runs import list_runs
-
-    found, skipped = list_runs(find_layout())
-    if as_json:
-        runs = [_summarise(run) for run in found]
-        click.echo(json.dumps({"runs": runs, "skipped": _unread(skipped)}, indent=2))
-        return
-    if found:
-        rows = [_row(_summarise(run)) for run in found]
-        print_table(("run", "model", "variant", "state", "samples", "failed", "data", "evaluated", "created"), rows)
-    else:
-        click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
-    for one in skipped:
-        say(f"skipped {one.folder.name}: {one.reason}")
+results.add_command(list_)
+results.add_command(remove)
+results.add_command(tag)
 
 
 @results.command(short_help="Show one run.")
@@ -81,7 +60,7 @@ def show(run: str, as_json: bool) -> None:
     import msgspec
 
     header = msgspec.to_builtins(folder.header)
-    shown = {**_summarise(folder), "failures": failures, "header": header, "metrics": metrics}
+    shown = {**summarise(folder), "failures": failures, "header": header, "metrics": metrics}
     click.echo(json.dumps(shown, indent=2))
 
 
@@ -226,7 +205,7 @@ def index(as_json: bool) -> None:
     built = build_index(find_layout())
     if as_json:
         counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
-        click.echo(json.dumps({**counts, "skipped": _unread(built.skipped)}, indent=2))
+        click.echo(json.dumps({**counts, "skipped": unread(built.skipped)}, indent=2))
         return
     click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
     for one in built.skipped:
@@ -252,43 +231,10 @@ def schema(out: Path | None) -> None:
         write_atomically(out, text.encode())
 
 
-def _unread(skipped: Iterable[SkippedRun]) -> list[dict[str, str]]:
-    return [{"folder": str(one.folder), "reason": one.reason} for one in skipped]
-
-
-def _summarise(run: RunFolder) -> dict[str, Any]:
-    from admlops.results.runs import count_failed, count_samples
-
-    done, total = count_samples(run)
-    header = run.header
-    return {
-        "run": run.path.name,
-        "model": header.model,
-        "variant": header.variant,
-        "random_weights": header.random_weights,
-        "state": run.observe_state(),
-        "complete_samples": done,
-        "failed_samples": count_failed(run),
-        "samples": total,
-        "data": f"{header.data.version}{' synthetic' if header.data.synthetic else ''}",
-        "evaluated": run.metrics_path.exists(),
-        "created": header.created,
-        "folder": str(run.path),
-    }
-
-
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    samples = f"{one['complete_samples']}/{one['samples']}"
-    evaluated = "yes" if one["evaluated"] else "no"
-    model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
-    failed = str(one["failed_samples"])
-    return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]
-
-
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
     from admlops.cli.tables import print_table
 
-    one, header = _summarise(run), run.header
+    one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
     click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
     click.echo(f"covers       {header.coverage}")

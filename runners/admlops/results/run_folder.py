@@ -7,6 +7,7 @@ records/<scene>.jsonl.part  a scene in progress: never read, written again on re
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
+tags.json                   what a person calls it; no part of the run
 ```
 """
 
@@ -36,7 +37,8 @@ from admlops.results.scene_writer import SceneWriter
 
 LOCK_S = 0.3
 """How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
-UNLISTED = frozenset({"manifest.json", "run.lock"})
+TAGS_FILE = "tags.json"
+UNLISTED = frozenset({"manifest.json", "run.lock", TAGS_FILE})
 
 
 class _Status(msgspec.Struct):
