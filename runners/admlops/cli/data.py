@@ -10,17 +10,55 @@ from pathlib import Path
 import click
 
 from admlops.cli.completion import complete_versions
-from admlops.cli.conventions import say, shows_progress
+from admlops.cli.conventions import note, say, shows_progress, with_format
 
 
 @click.group()
 def data() -> None:
-    """Data sets in the layout of nuScenes or OpenLane-V2: make synthetic ones, check and index any.
+    """Data sets in the layout of nuScenes or OpenLane-V2: list them, make synthetic ones, check and index any.
 
     \b
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20
     """
+
+
+@data.command("list", epilog="Example: admlops data list", short_help="List the data sets that are here.")
+@click.option("--all-files", is_flag=True, help="Add up the sizes of all files, however many there are.")
+@with_format
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(all_files: bool, as_json: bool) -> None:
+    """List the data sets in the repository's data/, and those that runs were made on: kind, version, splits, size.
+
+    After each split stands how many of its scenes are here. A size with ≥ is of the first 50,000 files.
+    """
+    from dataclasses import asdict
+
+    from admlops.cli.tables import print_table
+    from admlops.core.paths import find_layout
+    from admlops.pipeline.data_roots import list_data
+
+    layout = find_layout()
+    found = list_data(layout, count_all=all_files)
+    if as_json:
+        click.echo(json.dumps([{**asdict(one), "root": str(one.root)} for one in found], indent=2))
+        return
+    rows = [
+        (
+            str(one.root),
+            f"{one.kind or 'unknown'}{' synthetic' if one.synthetic else ''}",
+            one.version or "",
+            ", ".join(f"{name} {count}" for name, count in one.splits.items()),
+            f"{'' if one.size_is_whole else '≥ '}{one.size_bytes / 1e9:.2f}",
+            str(one.runs),
+            one.problem or "readable",
+        )
+        for one in found
+    ]
+    if rows:
+        print_table(("folder", "kind", "version", "splits", "GB", "runs", "state"), rows)
+    else:
+        note(f"{layout.data} holds no data set; make one with: admlops data synthesize {layout.data / 'synthetic'}")
 
 
 @data.command(short_help="Write a synthetic data set.")

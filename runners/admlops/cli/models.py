@@ -10,6 +10,7 @@ import click
 
 from admlops.cli.completion import complete_models
 from admlops.cli.conventions import with_format
+from admlops.cli.models_new import new
 
 if TYPE_CHECKING:
     from admlops.catalog import Claim, Model
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List, show and validate the models in envs/.
+    """List, show and validate the models in envs/; begin a new one.
 
     \b
     Example:
@@ -170,3 +171,6 @@ def _claim_row(claim: Claim) -> tuple[str, ...]:
 
 def _print_section(title: str) -> None:
     click.echo(f"\n{title}")
+
+
+models.add_command(new)

@@ -80,5 +80,5 @@ def tag(name: str, tags: tuple[str, ...], removed: tuple[str, ...], dry_run: boo
     if as_json:
         click.echo(json.dumps({"run": run.path.name, "tags": after, "before": before, "dry_run": dry_run}))
     else:
-        shown = f"the tags {', '.join(after)}" if after else "no tags"
-        click.echo(f"{run.path.name} {'would have' if dry_run else 'has'} {shown}")
+        shown = f"tagged {', '.join(after)}" if after else "without tags"
+        click.echo(f"{run.path.name} {'would be' if dry_run else 'is'} {shown}")
