@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.completion import complete_model_lists, complete_models
-from admlops.cli.conventions import say, with_format
+from admlops.cli.conventions import dry_run_option, say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--also", type=FOLDER, help="A second data set to compare on, for models that --data is not for.")
 @click.option("--fresh", is_flag=True, hidden=True)  # what a comparison of this command always does
 @click.option("--random-weights", is_flag=True, hidden=True)
+@dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
@@ -46,6 +47,7 @@ def check(
     names: str | None,
     out: Path | None,
     also: Path | None,
+    dry_run: bool,
     as_json: bool,
     fresh: bool,
     random_weights: bool,
@@ -73,6 +75,8 @@ def check(
         )
     if missing:
         _print_missing(layout, models or _split(names), as_json)
+    elif dry_run:
+        _preview(layout, models or _split(names), as_json, {**options, "also": also})
     elif models:
         _check_each(layout, models, full, as_json, options)
     elif full:
@@ -125,6 +129,20 @@ def _print_checked(one: Checked, *, last: bool) -> None:
         click.echo(f"report: {one.report}\n{one.model} works{weights}")
     elif not last:
         say(f"{one.model}: {one.steps[-1].name}: {one.error}")
+
+
+def _preview(layout: Layout, names: tuple[str, ...], as_json: bool, options: dict[str, Any]) -> None:
+    """Say what would run: the models that are set up, on the data that would be chosen."""
+    from admlops.cli.dry_run import show_plan
+    from admlops.pipeline.check import preview_check
+
+    def request(model: str, data: Path) -> RunRequest:
+        from admlops.cli.options import make_request
+
+        return make_request(layout, model=model, options={**options, "data": data})
+
+    steps = preview_check(layout, names, make_request=request, data=options["data"], also=options["also"])
+    show_plan(steps, as_json=as_json)
 
 
 def _compare_all(

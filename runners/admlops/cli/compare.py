@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.completion import complete_model_lists
-from admlops.cli.conventions import note, say, with_format
+from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
 @click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
@@ -41,6 +42,7 @@ def compare(
     random_weights: bool,
     also: Path | None,
     out: Path | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -50,12 +52,14 @@ def compare(
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
+    from admlops.pipeline.preview import preview_comparison
 
     layout = find_layout()
     named = [name.strip() for text in names for name in text.split(",") if name.strip()]
@@ -63,6 +67,11 @@ def compare(
     if not chosen:
         raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if dry_run:
+        request = make_request(layout, model=chosen[0], options=options)
+        steps = preview_comparison(layout, chosen, request, target=target, random_weights=random_weights, also=also)
+        show_plan(steps, as_json=as_json)
+        return
     with cancel_on_signals() as cancel:
         done = compare_models(
             layout,

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from admlops.cli.completion import complete_versions
-from admlops.cli.conventions import note, say, shows_progress, with_format
+from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
 
 
 @click.group()
@@ -83,6 +83,7 @@ def list_(all_files: bool, as_json: bool) -> None:
 )
 @click.option("--workers", default=None, type=click.IntRange(min=1), help="Processes; as many as there are CPUs.")
 @click.option("--force", is_flag=True, help="Replace another synthetic data set in DIR.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def synthesize(
     target: Path,
@@ -95,6 +96,7 @@ def synthesize(
     camera_sweeps: int,
     workers: int | None,
     force: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
@@ -106,6 +108,8 @@ def synthesize(
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
       admlops data synthesize lanes --format openlane-v2 --samples 4 --scale 0.5
     """
+    from admlops.cli.dry_run import show_plan
+    from admlops.core.types import Planned
     from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
     from admlops.synthetic.options import SynthesisOptions
     from admlops.synthetic.writer import synthesize as synthesize_nuscenes
@@ -125,6 +129,11 @@ def synthesize(
         )
         write = partial(synthesize_nuscenes, target, options)
     options.check()
+    if dry_run:
+        detail = f"{scenes} scenes of {samples} key frames"
+        changes = write(force=force, dry_run=True)
+        show_plan([Planned(action="write", target=str(target), detail=detail)] if changes else [], as_json=as_json)
+        return
     with click.progressbar(
         length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json or not shows_progress()
     ) as bar:
@@ -187,18 +196,29 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
     shell_complete=complete_versions,
     help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]",
 )
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(root: Path, version: str | None, as_json: bool) -> None:
+def index(root: Path, version: str | None, dry_run: bool, as_json: bool) -> None:
     """Read the tables once and write what adapters ask of them beside them: any sample then opens in milliseconds.
 
     The index knows the tables it was made from; when one changes it is refused until it is made anew.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.paths import user_path
+    from admlops.core.types import Planned
+    from admlops.datasets.base import open_data
     from admlops.datasets.nuscenes.sample_index import build_index
     from admlops.datasets.nuscenes.versions import choose_version
+    from worker.samples.sample_index import index_path
 
     folder = user_path(root).resolve()
     chosen = version or choose_version(folder)
+    if dry_run:
+        open_data(folder, chosen)
+        path = Path(index_path(str(folder), chosen))
+        verb = "replace" if path.exists() else "write"
+        show_plan([Planned(action=verb, target=str(path))], as_json=as_json)
+        return
     built = build_index(folder, chosen, say=say)
     if as_json:
         shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}

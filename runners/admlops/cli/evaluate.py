@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.completion import complete_runs
-from admlops.cli.conventions import note, say, with_format
+from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.lazy import LazyChoice
 
 if TYPE_CHECKING:
+    from admlops.core.types import Planned
     from admlops.evaluation.slice_tables import SliceTable
+    from admlops.results.run_folder import RunFolder
 
 
 def _protocols_on_request() -> list[str]:
@@ -53,6 +55,7 @@ def _kinds() -> tuple[str, ...]:
     type=LazyChoice(_kinds),
     help="Show the metrics of slices of the data as well (may be repeated).",
 )
+@dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
@@ -62,6 +65,7 @@ def evaluate(
     boxes_2d: Path | None,
     protocols: tuple[str, ...],
     kinds: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
@@ -74,6 +78,7 @@ def evaluate(
                1  metrics.json is written, and a protocol has no ground truth here, or --official found no code to run
                2  nothing could be evaluated
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.tables import print_table
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
@@ -91,6 +96,9 @@ def evaluate(
             f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
             hint=f"admlops evaluate {run} --data DIR   # where that data set is",
         ) from error
+    if dry_run:
+        show_plan(_plan(folder, official=official), as_json=as_json)
+        return
     with folder.lock():
         metrics = evaluate_run(
             folder,
@@ -111,6 +119,23 @@ def evaluate(
         _print_slices(metrics["details"], kinds)
         note(f"written to {folder.metrics_path}")
     _end(metrics, official=official)
+
+
+def _plan(folder: RunFolder, *, official: bool) -> list[Planned]:
+    from admlops.core.types import Planned
+    from admlops.results.runs import count_samples
+
+    done, planned = count_samples(folder)
+    steps = [Planned(action="evaluate", target=folder.path.name, detail=f"{done} of {planned} samples")]
+    if official:
+        steps.append(Planned(action="run", target="the official code", detail=f"files in {folder.predictions_path}"))
+    return [
+        *steps,
+        *(
+            Planned(action="replace" if path.exists() else "write", target=str(path))
+            for path in (folder.metrics_path, folder.manifest_path)
+        ),
+    ]
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:

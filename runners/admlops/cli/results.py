@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.completion import complete_runs
-from admlops.cli.conventions import note, say, with_format
+from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.results_list import list_, summarise, unread
 from admlops.cli.results_manage import remove, tag
 
@@ -156,8 +156,11 @@ def compare(first: str, second: str, as_json: bool) -> None:
     "--data", type=click.Path(path_type=Path), help="The data set's root, for nuscenes.  [default: the run's]"
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def export(run: str, form: str, out: Path, table: str, data: Path | None, force: bool, as_json: bool) -> None:
+def export(
+    run: str, form: str, out: Path, table: str, data: Path | None, force: bool, dry_run: bool, as_json: bool
+) -> None:
     """Write a run's records in another form.
 
     jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. nuscenes: a
@@ -167,14 +170,20 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
     Example:
       admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
+    from admlops.core.types import Planned
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
     if out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
+    if dry_run:
+        what = table if form in ("csv", "parquet") else "records"
+        show_plan([Planned(action="write", target=str(out), detail=f"{what} as {form}")], as_json=as_json)
+        return
     if form == "jsonl":
         count, what = exporting.export_jsonl(folder, out), "records"
     elif form == "nuscenes":
@@ -191,18 +200,29 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
 
 
 @results.command(short_help="Rebuild the index over all runs.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(as_json: bool) -> None:
+def index(dry_run: bool, as_json: bool) -> None:
     """Make runs/index.duckdb anew from the runs' files.
 
     \b
     Example:
       admlops results index && duckdb admlops_repository/runs/index.duckdb "FROM metrics"
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
-    from admlops.results.index import build_index
+    from admlops.core.types import Planned
+    from admlops.results.index import INDEX_NAME, build_index
+    from admlops.results.runs import list_runs
 
-    built = build_index(find_layout())
+    layout = find_layout()
+    if dry_run:
+        count = len(list_runs(layout)[0])
+        show_plan(
+            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count} runs")], as_json=as_json
+        )
+        return
+    built = build_index(layout)
     if as_json:
         counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
         click.echo(json.dumps({**counts, "skipped": unread(built.skipped)}, indent=2))
@@ -214,19 +234,24 @@ def index(as_json: bool) -> None:
 
 @results.command(short_help="Print the JSON Schema of the record.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
-def schema(out: Path | None) -> None:
+@dry_run_option
+def schema(out: Path | None, dry_run: bool) -> None:
     """Print the JSON Schema (Draft 2020-12) of the standard record.
 
     \b
     Example:
       admlops results schema --out docs/record.schema.json
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.storage import write_atomically
+    from admlops.core.types import Planned
     from admlops.results.record import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
     if out is None:
         click.echo(text, nl=False)
+    elif dry_run:
+        show_plan([Planned(action="write", target=str(out))], as_json=False)
     else:
         write_atomically(out, text.encode())
 

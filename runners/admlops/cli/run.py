@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.completion import complete_checkpoints, complete_configs, complete_models, complete_runs
-from admlops.cli.conventions import say
+from admlops.cli.conventions import dry_run_option, say
 from admlops.cli.options import selection_options
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
 @click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
 @click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(
     model: str,
@@ -53,6 +54,7 @@ def run(
     retry_failed: bool,
     executor: str,
     runtime: str | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -61,11 +63,13 @@ def run(
     Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume. Every visible GPU gets its
     own workers.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
+    from admlops.pipeline.preview import preview_run
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
@@ -86,6 +90,9 @@ def run(
             runtime=runtime,
             cancel=cancel,
         )
+        if dry_run:
+            show_plan(preview_run(layout, request, say=say), as_json=as_json)
+            return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)
     header = folder.header
     if as_json:
