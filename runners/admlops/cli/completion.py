@@ -132,6 +132,7 @@ def _keys_of_models(ctx: click.Context, table: str) -> Iterator[str]:
         return
     typed = (ctx.params.get(key) for key in ("model", "model_name", "name", "names", "models"))
     named = [str(one) for value in typed if value for one in ([value] if isinstance(value, str) else value)]
+    named += ctx.args  # where the option that is being typed kept click from taking the arguments
     for name in [one for one in named if one in _models()] or _models():
         with suppress(OSError, ValueError):
             yield from tomllib.loads((layout.envs / name / "model.toml").read_text()).get(table, {})

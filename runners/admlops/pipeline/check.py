@@ -113,7 +113,7 @@ def plan_comparison(
 def preview_check(
     layout: Layout, names: Sequence[str], *, make_request: MakeRequest, data: Path | None, also: Path | None
 ) -> list[Planned]:
-    """Say what a check of these models would run, or what a comparison of all of them would, which builds what is quick.
+    """Say what a check of these models would run; without names, what a comparison of all would build and run.
 
     Raises:
         AdmlopsError: a name or the data set is wrong.
