@@ -1,6 +1,6 @@
 # Every target runs install/bootstrap.sh first; it returns at once when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap setup env-list clean-envs demo test test-full fidelity lint format
+.PHONY: help bootstrap setup env-list clean-envs demo test test-full fidelity docs lint format
 
 PYTEST_WORKERS ?= 2
 PYTEST_OPTIONS = -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
@@ -47,6 +47,9 @@ test-full: bootstrap ## Run the long tests as well
 
 fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
 	@.venv/bin/python -m tests.models.fidelity
+
+docs: ## Build the documentation site, which loads nothing from elsewhere
+	@./install/docs.sh
 
 lint: bootstrap ## Check style, types, imports and shell scripts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -136,6 +136,7 @@ if [ -n "${BASH_VERSION:-}" ]; then . "$VIRTUAL_ENV/share/admlops/complete.bash"
 if [ -n "${ZSH_VERSION:-}" ] && whence compdef >/dev/null; then . "$VIRTUAL_ENV/share/admlops/complete.zsh"; fi
 COMPLETION
   if [[ -f $venv/bin/activate.fish ]]; then
+    # shellcheck disable=SC2016  # fish expands it, when it is read
     printf '\n# admlops: shell completion\nsource "$VIRTUAL_ENV/share/admlops/complete.fish"\n' >>"$venv/bin/activate.fish"
   fi
 }
