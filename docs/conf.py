@@ -28,6 +28,7 @@ suppress_warnings = [
     "ref.python",  # worker and host have errors of the same name
     "misc.highlighting_failure",  # JSON with … in it is meant
 ]
+smartquotes = False  # --color is an option, not a dash
 default_role = "code"  # `name` in docstrings is code
 
 myst_enable_extensions = ["colon_fence"]
@@ -86,6 +87,19 @@ def _relink(link: re.Match[str], folder: Path, page: Path) -> str:
     return f"]({os.path.relpath(goal, page.parent)}{link[2] or ''})"
 
 
+def mark_examples(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Take an indented paragraph of a module's docstring for code, as a reader of the source does."""
+    del app, name, thing, options
+    if what != "module":
+        return
+    for number in range(len(lines) - 1, 0, -1):
+        begins = lines[number].startswith("    ") and not lines[number - 1].strip()
+        before = next((line for line in reversed(lines[:number]) if line.strip()), "")
+        if begins and not before.startswith("    "):
+            lines[number:number] = ["::", ""]
+
+
 def setup(app: Any) -> None:
     """Register what Sphinx calls while it reads."""
     app.connect("source-read", read_source)
+    app.connect("autodoc-process-docstring", mark_examples)
