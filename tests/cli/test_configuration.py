@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -90,6 +91,25 @@ def test_settings_of_the_program_itself(typed: Typed, own: Path) -> None:
     assert "\x1b[" in typed("models", "list").out
     assert "\x1b[" not in typed("models", "list", "--color", "never").out
     assert typed("models", "new", "StreamPETR2", "--dry-run").err == ""
+
+
+def test_a_variable_wins_over_a_file_for_levels_and_colours_too(
+    typed: Typed, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.write_text('log-level = "debug"\ncolor = "always"\n')
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in typed("models", "list").out
+    assert os.environ["LOG_LEVEL"] == "ERROR"
+    assert settings(typed)["admlops color"] == ("1", "NO_COLOR")
+    assert "\x1b[" in typed("models", "list", "--color", "always").out
+    monkeypatch.delenv("LOG_LEVEL")
+    monkeypatch.delenv("NO_COLOR")
+    assert "\x1b[" in typed("models", "list").out
+    assert os.environ["LOG_LEVEL"] == "DEBUG"
+    monkeypatch.delenv("LOG_LEVEL")
+    typed("models", "list", "--quiet")
+    assert os.environ["LOG_LEVEL"] == "ERROR", "what is typed wins over both"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from admlops.cli.conventions import note, with_format
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LAYOUT_VARIABLES = ("ADMLOPS_PATH", "ADMLOPS_REP_PATH", "ADMLOPS_ENVIRONMENTS", "ADMLOPS_CACHE", "LOG_LEVEL")
+LAYOUT_VARIABLES = ("ADMLOPS_PATH", "ADMLOPS_REP_PATH", "ADMLOPS_ENVIRONMENTS", "ADMLOPS_CACHE")
 
 
 @click.group(epilog="Example: admlops config show")
@@ -84,8 +84,14 @@ def _rows_of(command: click.Command, context: click.Context, section: Mapping[st
 
 
 def _row(option: click.Option, context: click.Context, setting: Any) -> dict[str, Any]:
+    from admlops.cli.conventions import INHERITED_LEVEL, VARIABLES
+
     value: Any = option.resolve_envvar_value(context)
     source = str(option.envvar)
+    for variable in VARIABLES.get(str(option.name), ()):
+        set_to = INHERITED_LEVEL if variable == "LOG_LEVEL" else os.environ.get(variable)
+        if value is None and set_to:
+            value, source = set_to, variable
     if value is None:
         value = option.get_default(context) if setting is None else setting.value
         source = "default" if setting is None else setting.place

@@ -17,6 +17,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMATS = ("table", "json", "csv", "md", "latex")
 COLORS = ("auto", "always", "never")
+INHERITED_LEVEL = os.environ.get("LOG_LEVEL")
+"""What the variable was when the process began: the level in force takes its place, for workers to inherit."""
+VARIABLES = {"color": ("NO_COLOR", "FORCE_COLOR"), "log_level": ("LOG_LEVEL",)}
+"""Variables that win over a configuration file's value of an option, beside those that click reads itself."""
 QUIET_LEVEL, VERBOSE_LEVELS = "error", ("info", "debug")
 
 
@@ -181,8 +185,14 @@ def _be_verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:
         set_log_level(VERBOSE_LEVELS[min(value, len(VERBOSE_LEVELS)) - 1])
 
 
+def yields_to_variable(ctx: click.Context, name: str) -> bool:
+    """Tell whether an option's value is a configuration file's, and a variable that is set wins over it."""
+    from_file = ctx.get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
+    return from_file and any(os.environ.get(variable) for variable in VARIABLES[name])
+
+
 def _choose_color(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
+    if value is not None and not yields_to_variable(ctx, "color"):
         ctx.ensure_object(Manner).color = value
         ctx.color = None if value == "auto" else value == "always"  # what click.echo goes by
 

@@ -10,7 +10,14 @@ import click
 
 from admlops import __version__
 from admlops.cli.config_files import find_files
-from admlops.cli.conventions import PROCESS, add_shared_options, asks_for_json, set_log_level, uses_color
+from admlops.cli.conventions import (
+    PROCESS,
+    add_shared_options,
+    asks_for_json,
+    set_log_level,
+    uses_color,
+    yields_to_variable,
+)
 from admlops.cli.lazy import LazyGroup
 from admlops.cli.streams import discard_output, nothing_is_printed, prepare_streams
 from admlops.core.errors import AdmlopsError
@@ -55,6 +62,8 @@ def cli(log_level: str | None) -> None:
     import logging
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if yields_to_variable(click.get_current_context(), "log_level"):
+        log_level = None
     set_log_level(_choose_level(log_level))
 
 
