@@ -137,6 +137,10 @@ add_completion() {
 if [ -n "${BASH_VERSION:-}" ]; then . "$VIRTUAL_ENV/share/admlops/complete.bash"; fi
 if [ -n "${ZSH_VERSION:-}" ] && whence compdef >/dev/null; then . "$VIRTUAL_ENV/share/admlops/complete.zsh"; fi
 COMPLETION
+  if [[ -f $venv/bin/activate.fish ]]; then
+    # shellcheck disable=SC2016  # fish expands it, when it is read
+    printf '\n# admlops: shell completion\nsource "$VIRTUAL_ENV/share/admlops/complete.fish"\n' >>"$venv/bin/activate.fish"
+  fi
 }
 
 main() {

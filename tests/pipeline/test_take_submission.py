@@ -26,7 +26,7 @@ from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.submissions.nuscenes import NuScenesPredictions
 from admlops.pipeline.compare import compare_models
 from admlops.pipeline.export_submission import export_submission
-from admlops.pipeline.run import RunRequest
+from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.take_submission import SubmissionRequest, choose_format, plan_submission
 from admlops.reports import load_run_data, write_report
 from admlops.results.header import Submission

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_model_lists, complete_models
+from admlops.cli.conventions import dry_run_option, say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
@@ -23,15 +25,23 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: admlops check GroundPlane")
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
 @selection_options
 @click.option("--full", is_flag=True, help="Hash every file of MODEL's environment.")
 @click.option("--missing", is_flag=True, help="Run nothing: say which data sets and weights a person must fetch.")
-@click.option("--models", "names", metavar="A,B,…", help="Compare these side by side instead of all models.")
+@click.option(
+    "--models",
+    "names",
+    metavar="A,B,…",
+    shell_complete=complete_model_lists,
+    help="Compare these side by side instead of all models.",
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the comparison's files.")
 @click.option("--also", type=FOLDER, help="A second data set to compare on, for models that --data is not for.")
 @click.option("--fresh", is_flag=True, hidden=True)  # what a comparison of this command always does
 @click.option("--random-weights", is_flag=True, hidden=True)
+@dry_run_option
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     models: tuple[str, ...],
@@ -40,6 +50,7 @@ def check(
     names: str | None,
     out: Path | None,
     also: Path | None,
+    dry_run: bool,
     as_json: bool,
     fresh: bool,
     random_weights: bool,
@@ -67,6 +78,8 @@ def check(
         )
     if missing:
         _print_missing(layout, models or _split(names), as_json)
+    elif dry_run:
+        _preview(layout, models or _split(names), as_json, {**options, "also": also})
     elif models:
         _check_each(layout, models, full, as_json, options)
     elif full:
@@ -77,10 +90,6 @@ def check(
 
 def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names or "").split(",") if name.strip() and name.strip() != "all")
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bool, options: dict[str, Any]) -> None:
@@ -106,7 +115,7 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
         asked = CheckRequest(
             model=name, make_request=request, draw=draw, variant=options["variant"], data=options["data"], full=full
         )
-        checked.append(check_model(layout, asked, say=_say, show_progress=show_progress, hashing=hashing))
+        checked.append(check_model(layout, asked, say=say, show_progress=show_progress, hashing=hashing))
         if not as_json:
             _print_checked(checked[-1], last=len(checked) == len(models))
     if as_json:
@@ -155,7 +164,21 @@ def _print_checked(one: Checked, *, last: bool) -> None:
         weights = ", with random weights" if one.random_weights else ""
         click.echo(f"report: {one.report}\n{one.model} works{weights}")
     elif not last:
-        _say(f"{one.model}: {one.steps[-1].name}: {one.error}")
+        say(f"{one.model}: {one.steps[-1].name}: {one.error}")
+
+
+def _preview(layout: Layout, names: tuple[str, ...], as_json: bool, options: dict[str, Any]) -> None:
+    """Say what would run: the models that are set up, on the data that would be chosen."""
+    from admlops.cli.dry_run import show_plan
+    from admlops.pipeline.check import preview_check
+
+    def request(model: str, data: Path) -> RunRequest:
+        from admlops.cli.options import make_request
+
+        return make_request(layout, model=model, options={**options, "data": data})
+
+    steps = preview_check(layout, names, make_request=request, data=options["data"], also=options["also"])
+    show_plan(steps, as_json=as_json)
 
 
 def _compare_all(
@@ -171,7 +194,7 @@ def _compare_all(
     chosen = names or tuple(list_models(layout))
     _refuse_impossible(layout, [load_model(layout, name) for name in chosen], options)
     plan = plan_comparison(
-        layout, chosen, data=options["data"], also=options["also"], device=options["device"], say=_say
+        layout, chosen, data=options["data"], also=options["also"], device=options["device"], say=say
     )
     options |= {"data": plan.data, "limit": options["limit"] or plan.limit}
     done = compare_models(
@@ -180,7 +203,7 @@ def _compare_all(
         make_request(layout, model=chosen[0], options=options),
         target=out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}",
         fresh=True,
-        say=_say,
+        say=say,
         show_progress=show_progress,
         random_weights=True,
         also=plan.also,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_model_lists
+from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="A,B,…",
+    shell_complete=complete_model_lists,
     help="Names of the catalogue, or all (may repeat).",
 )
 @selection_options
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 @click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@dry_run_option
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
     names: tuple[str, ...],
@@ -41,6 +46,7 @@ def compare(
     also: Path | None,
     submissions: tuple[str, ...],
     out: Path | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -51,12 +57,14 @@ def compare(
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
+    from admlops.pipeline.preview import preview_comparison
 
     layout = find_layout()
     named = [name.strip() for text in names for name in text.split(",") if name.strip()]
@@ -65,6 +73,11 @@ def compare(
         raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
     given = find_submissions(layout, submissions)
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if dry_run:
+        request = make_request(layout, model=chosen[0], options=options)
+        steps = preview_comparison(layout, chosen, request, target=target, random_weights=random_weights, also=also)
+        show_plan(steps, as_json=as_json)
+        return
     with cancel_on_signals() as cancel:
         done = compare_models(
             layout,
@@ -72,7 +85,7 @@ def compare(
             make_request(layout, model=chosen[0], options=options, cancel=cancel),
             target=target,
             fresh=fresh,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             show_progress=show_progress,
             random_weights=random_weights,
             also=also,
@@ -111,7 +124,7 @@ def show_comparison(done: Comparison, *, as_json: bool) -> None:
         click.echo(json.dumps(done.summary, indent=1))
     else:
         _print_summary(done.summary)
-        click.echo(f"\nsummary: {done.summary_path}\nreport:  {page}")
+        note(f"\nsummary: {done.summary_path}\nreport:  {page}")
     _raise_for(done)
 
 
@@ -157,10 +170,10 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_table(("model", "state", "samples", *columns, "ms/sample", "precision", "latency"), rows)
     precisions = {model.get("precision") for model in models} - {None}
     if len(precisions) > 1:
-        click.echo("\ntimes compare only within one precision; --precision float32 gives all models the same")
+        note("\ntimes compare only within one precision; --precision float32 gives all models the same")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
-        click.echo("\n" + "\n".join(lines))
+        note("\n" + "\n".join(lines))
 
 
 def _find_columns(models: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str, str]]:

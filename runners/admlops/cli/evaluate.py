@@ -9,8 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.catalog.registries import EVALUATIONS, SUBMISSION_FORMATS
-from admlops.evaluation.slice_tables import KINDS, SliceTable
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import dry_run_option, note, say
+from admlops.cli.lazy import LazyChoice
+
+if TYPE_CHECKING:
+    from admlops.core.types import Planned
+    from admlops.evaluation.slice_tables import SliceTable
+    from admlops.results.run_folder import RunFolder
+
+
+def _protocols_on_request() -> list[str]:
+    from admlops.catalog.registries import EVALUATIONS
+
+    return [entry.protocol for entry in EVALUATIONS.values() if entry.on_request]
+
+
+def _formats() -> list[str]:
+    from admlops.catalog.registries import SUBMISSION_FORMATS
+
+    return ["auto", *SUBMISSION_FORMATS.ids()]
+
+
+def _kinds() -> tuple[str, ...]:
+    from admlops.evaluation.slice_tables import KINDS
+
+    return tuple(KINDS)
+
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
@@ -18,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
-@click.argument("run", metavar="RUN|FILE")
+@click.argument("run", metavar="RUN|FILE", shell_complete=complete_runs)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -35,14 +60,14 @@ if TYPE_CHECKING:
     "--protocol",
     "protocols",
     multiple=True,
-    type=click.Choice([entry.protocol for entry in EVALUATIONS.values() if entry.on_request]),
+    type=LazyChoice(_protocols_on_request),
     help="Evaluate by this protocol as well (may be repeated); docs/metrics.md defines each.",
 )
 @click.option(
     "--by",
     "kinds",
     multiple=True,
-    type=click.Choice(KINDS),
+    type=LazyChoice(_kinds),
     help="Show the metrics of slices of the data as well (may be repeated).",
 )
 @click.option(
@@ -51,14 +76,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Ground truth of map elements in MapTR's form (nuscenes_map_anns_val.json), in place of the map expansion.",
 )
-@click.option(
-    "--format", "form", type=click.Choice(["auto", *SUBMISSION_FORMATS.ids()]), help="Of FILE. [default: auto]"
-)
+@click.option("--format", "form", type=LazyChoice(_formats), help="Of FILE. [default: auto]")
 @click.option("--split", help="What FILE is about: val, mini_val, … [default: the one whose samples it has]")
 @click.option("--version", help="The tables' folder, or OpenLane-V2's subset, for FILE. [default: the only one]")
 @click.option("--run", "name", metavar="NAME", help="The run to make of FILE. [default: of its name and content]")
 @click.option("--model", metavar="NAME", help="What tables call FILE. [default: its name]")
-@click.option("--dry-run", is_flag=True, help="Only say what would be made of FILE.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
     run: str,
@@ -71,9 +94,9 @@ def evaluate(
     version: str | None,
     name: str | None,
     model: str | None,
-    dry_run: bool,
     protocols: tuple[str, ...],
     kinds: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
@@ -89,6 +112,7 @@ def evaluate(
                1  metrics.json is written, and a protocol has no ground truth here, or --official found no code to run
                2  nothing could be evaluated
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.tables import print_table
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
@@ -114,12 +138,15 @@ def evaluate(
             f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
             hint=f"admlops evaluate {run} --data DIR   # where that data set is",
         ) from error
+    if dry_run:
+        show_plan(_plan(folder, official=official), as_json=as_json)
+        return
     with folder.lock():
         metrics = evaluate_run(
             folder,
             opened,
             layout=layout,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             official=official,
             truth_2d=boxes_2d,
             truth_map=map_truth,
@@ -130,10 +157,10 @@ def evaluate(
         click.echo(json.dumps(_summary(metrics)))
     else:
         planned = sum(header.scenes.values())
-        click.echo(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
+        note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
         print_table(*_table(metrics))
         _print_slices(metrics["details"], kinds)
-        click.echo(f"written to {folder.metrics_path}")
+        note(f"written to {folder.metrics_path}")
     _end(metrics, official=official)
 
 
@@ -160,6 +187,23 @@ def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
             f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for results files, and {run} {what}",
             hint="admlops results list   # or name the file",
         )
+
+
+def _plan(folder: RunFolder, *, official: bool) -> list[Planned]:
+    from admlops.core.types import Planned
+    from admlops.results.runs import count_samples
+
+    done, planned = count_samples(folder)
+    steps = [Planned(action="evaluate", target=folder.path.name, detail=f"{done} of {planned} samples")]
+    if official:
+        steps.append(Planned(action="run", target="the official code", detail=f"files in {folder.predictions_path}"))
+    return [
+        *steps,
+        *(
+            Planned(action="replace" if path.exists() else "write", target=str(path))
+            for path in (folder.metrics_path, folder.manifest_path)
+        ),
+    ]
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,12 +256,12 @@ def _print_slices(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         tables = find_tables(details, [kind])
         for reason in dict.fromkeys(table.reason for table in tables if table.reason):
-            click.echo(f"nothing by {kind}: {reason}", err=True)
+            say(f"nothing by {kind}: {reason}")
         if not tables:
-            click.echo(f"nothing by {kind}: no task of this run has such slices; boxes have all of them", err=True)
+            say(f"nothing by {kind}: no task of this run has such slices; boxes have all of them")
         for table in tables:
             if table.rows:
-                click.echo(f"\n{table.task} by {kind} ({table.protocol})")
+                note(f"\n{table.task} by {kind} ({table.protocol})")
                 print_table((kind, *table.columns), _slice_rows(table), narrow=True)
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import dry_run_option, say
+
 if TYPE_CHECKING:
     from admlops.datasets.base import Dataset
     from admlops.pipeline.run_data import RunData
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html --rerun run.rrd")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: report.html in the first run]")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
 @click.option(
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     help="Write every sample of the run for the Rerun viewer, too: pictures, LiDAR points, boxes, lines, the path.",
 )
 @click.option("--scene", "scenes", multiple=True, metavar="NAME", help="With --rerun: only this scene; repeatable.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(
     runs: tuple[str, ...],
@@ -39,6 +43,7 @@ def report(
     figures: Path | None,
     rerun: Path | None,
     scenes: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Write one page about RUN..., which opens from disk and needs no network.
@@ -47,8 +52,10 @@ def report(
     same bytes.
     """
     from admlops.catalog import find_known
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
+    from admlops.core.types import Planned
     from admlops.datasets.base import open_data
     from admlops.reports import load_run_data, write_report
     from admlops.results.runs import find_run
@@ -64,11 +71,20 @@ def report(
     except DataError as error:
         if data is not None or rerun is not None:
             raise
-        click.echo(f"pictures are left out: {error.message}", err=True)
+        say(f"pictures are left out: {error.message}")
+    target = out or folders[0].report_path
+    if dry_run:
+        detail = f"about {', '.join(folder.path.name for folder in folders)}"
+        planned = [Planned(action="write", target=str(target), detail=detail)]
+        planned += [
+            Planned(action="write", target=str(one), detail=detail) for one in (figures, rerun) if one is not None
+        ]
+        show_plan(planned, as_json=as_json)
+        return
     written: dict[str, str] = {}
     if rerun is not None and opened is not None:
         written["rerun"] = str(_record(rerun, folders[0], rows[0], opened, scenes, as_json=as_json).path)
-    path = write_report(out or folders[0].report_path, rows, None, data=opened)
+    path = write_report(target, rows, None, data=opened)
     if out is None:
         with folders[0].lock():
             folders[0].write_manifest()

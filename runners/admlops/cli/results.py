@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.catalog.registries import SUBMISSION_FORMATS
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import dry_run_option, note, say, with_format
+from admlops.cli.results_list import list_, summarise, unread
+from admlops.cli.results_manage import remove, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from admlops.results.header import RunHeader
     from admlops.results.run_folder import RunFolder
-    from admlops.results.runs import SkippedRun
 
 
 TABLES = ("jsonl", "csv", "parquet")
@@ -25,7 +28,7 @@ TABLES = ("jsonl", "csv", "parquet")
 
 @click.group()
 def results() -> None:
-    """List, show, verify, compare, tabulate, export and index runs.
+    """List, show, verify, compare, tabulate, export, index, tag and remove runs.
 
     \b
     Example:
@@ -33,35 +36,13 @@ def results() -> None:
     """
 
 
-@results.command("list", short_help="List all runs.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def list_(as_json: bool) -> None:
-    """List every run, oldest first, from the runs' own files.
-
-    \b
-    Example:
-      admlops results list --json
-    """
-    from admlops.cli.tables import print_table
-    from admlops.core.paths import find_layout
-    from admlops.results.runs import list_runs
-
-    found, skipped = list_runs(find_layout())
-    if as_json:
-        runs = [_summarise(run) for run in found]
-        click.echo(json.dumps({"runs": runs, "skipped": _unread(skipped)}, indent=2))
-        return
-    if found:
-        rows = [_row(_summarise(run)) for run in found]
-        print_table(("run", "model", "variant", "state", "samples", "failed", "data", "evaluated", "created"), rows)
-    else:
-        click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
-    for one in skipped:
-        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+results.add_command(list_)
+results.add_command(remove)
+results.add_command(tag)
 
 
 @results.command(short_help="Show one run.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(run: str, as_json: bool) -> None:
     """Show one run: where it comes from, what failed, its metrics.
@@ -85,12 +66,12 @@ def show(run: str, as_json: bool) -> None:
     import msgspec
 
     header = msgspec.to_builtins(folder.header)
-    shown = {**_summarise(folder), "failures": failures, "header": header, "metrics": metrics}
+    shown = {**summarise(folder), "failures": failures, "header": header, "metrics": metrics}
     click.echo(json.dumps(shown, indent=2))
 
 
 @results.command(short_help="Check every file of a run.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def verify(run: str, as_json: bool) -> None:
     """Read every file of a run again: the hashes of its manifest, and each record against the standard record.
@@ -125,8 +106,9 @@ def verify(run: str, as_json: bool) -> None:
 
 
 @results.command(short_help="Compare two runs, with interval and p-value.")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", shell_complete=complete_runs)
+@click.argument("second", metavar="B", shell_complete=complete_runs)
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def compare(first: str, second: str, as_json: bool) -> None:
     """Compare two evaluated runs over the same samples: B - A, its 95 % interval, and a p-value.
@@ -149,12 +131,12 @@ def compare(first: str, second: str, as_json: bool) -> None:
     differences = compare_evaluated(a, b)
     for one in folders:
         if one.header.random_weights:
-            click.echo(f"{one.path.name} ran with random weights: its numbers say nothing about the model", err=True)
+            say(f"{one.path.name} ran with random weights: its numbers say nothing about the model")
     if as_json:
         shown = {"a": a.name, "b": b.name, "metrics": [one.to_json() for one in differences]}
         click.echo(json.dumps(shown, indent=2))
         return
-    click.echo(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
+    note(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
     rows = [
         (
             one.metric,
@@ -169,7 +151,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     ]
     print_table(("metric", "A", "B", "B - A", "95 % interval", "p", "protocol"), rows)
     for reason in dict.fromkeys(one.reason for one in differences if one.reason):
-        click.echo(f"no interval and no p-value: {reason}", err=True)
+        say(f"no interval and no p-value: {reason}")
 
 
 @results.command(short_help="Write metrics as a table for a paper.")
@@ -226,7 +208,7 @@ def table(
 
 
 @results.command(short_help="Write records in another form.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--format", "form", type=click.Choice([*TABLES, *SUBMISSION_FORMATS.ids()]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
@@ -246,9 +228,18 @@ def table(
     help="COCO ground truth whose ids of images and categories are written, for coco.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def export(
-    run: str, form: str, out: Path, table: str, data: Path | None, boxes_2d: Path | None, force: bool, as_json: bool
+    run: str,
+    form: str,
+    out: Path,
+    table: str,
+    data: Path | None,
+    boxes_2d: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Write a run's records in another form.
 
@@ -259,8 +250,10 @@ def export(
     Example:
       admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
+    from admlops.core.types import Planned
     from admlops.datasets.base import find_kind
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
@@ -270,6 +263,10 @@ def export(
         find_kind(data)  # a wrong one is told even where the form needs none
     if out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
+    if dry_run:
+        what = table if form in ("csv", "parquet") else "records"
+        show_plan([Planned(action="write", target=str(out), detail=f"{what} as {form}")], as_json=as_json)
+        return
     if form == "jsonl":
         count, what = exporting.export_jsonl(folder, out), "records"
     elif form not in TABLES:
@@ -286,83 +283,66 @@ def export(
 
 
 @results.command(short_help="Rebuild the index over all runs.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(as_json: bool) -> None:
+def index(dry_run: bool, as_json: bool) -> None:
     """Make runs/index.duckdb anew from the runs' files.
 
     \b
     Example:
       admlops results index && duckdb admlops_repository/runs/index.duckdb "FROM metrics"
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
-    from admlops.results.index import build_index
+    from admlops.core.types import Planned
+    from admlops.results.index import INDEX_NAME, build_index
+    from admlops.results.runs import list_runs
 
-    built = build_index(find_layout())
+    layout = find_layout()
+    if dry_run:
+        count = len(list_runs(layout)[0])
+        show_plan(
+            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count} runs")], as_json=as_json
+        )
+        return
+    built = build_index(layout)
     if as_json:
         counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
-        click.echo(json.dumps({**counts, "skipped": _unread(built.skipped)}, indent=2))
+        click.echo(json.dumps({**counts, "skipped": unread(built.skipped)}, indent=2))
         return
     click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
     for one in built.skipped:
-        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+        say(f"skipped {one.folder.name}: {one.reason}")
 
 
 @results.command(short_help="Print the JSON Schema of the record.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
-def schema(out: Path | None) -> None:
+@dry_run_option
+def schema(out: Path | None, dry_run: bool) -> None:
     """Print the JSON Schema (Draft 2020-12) of the standard record.
 
     \b
     Example:
       admlops results schema --out docs/record.schema.json
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.storage import write_atomically
+    from admlops.core.types import Planned
     from admlops.results.record import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
     if out is None:
         click.echo(text, nl=False)
+    elif dry_run:
+        show_plan([Planned(action="write", target=str(out))], as_json=False)
     else:
         write_atomically(out, text.encode())
-
-
-def _unread(skipped: Iterable[SkippedRun]) -> list[dict[str, str]]:
-    return [{"folder": str(one.folder), "reason": one.reason} for one in skipped]
-
-
-def _summarise(run: RunFolder) -> dict[str, Any]:
-    from admlops.results.runs import count_failed, count_samples
-
-    done, total = count_samples(run)
-    header = run.header
-    return {
-        "run": run.path.name,
-        "model": header.model,
-        "variant": header.variant,
-        "random_weights": header.random_weights,
-        "state": run.observe_state(),
-        "complete_samples": done,
-        "failed_samples": count_failed(run),
-        "samples": total,
-        "data": f"{header.data.version}{' synthetic' if header.data.synthetic else ''}",
-        "evaluated": run.metrics_path.exists(),
-        "created": header.created,
-        "folder": str(run.path),
-    }
-
-
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    samples = f"{one['complete_samples']}/{one['samples']}"
-    evaluated = "yes" if one["evaluated"] else "no"
-    model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
-    failed = str(one["failed_samples"])
-    return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]
 
 
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
     from admlops.cli.tables import print_table
 
-    one, header = _summarise(run), run.header
+    one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
     click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
     click.echo(f"covers       {header.coverage}")

@@ -79,7 +79,7 @@ def run_plan(
     goes_on = request.resume or request.retry_failed
     run = RunFolder.resume(path, plan.header) if goes_on else RunFolder.create(path, plan.header)
     run.relocate(plan.header)
-    say(f"{plan.header.coverage}, on {_name_devices(plan.executor)}")
+    say(f"{plan.header.coverage}, on {name_devices(plan.executor)}")
     with run.lock():
         if request.retry_failed:
             _forget_evaluation(run, say=say)
@@ -113,7 +113,7 @@ def _gets_context(model: Model, data: Dataset) -> bool:
     return model.traits.needs_context and isinstance(data, HasContext)
 
 
-def _name_devices(executor: Executor) -> str:
+def name_devices(executor: Executor) -> str:
     """Name the devices of a run, and how many workers each has: `the CPU (…), 2 workers`."""
     slots = executor.slots()
     devices = {slot.device.id: slot.device for slot in slots}
@@ -149,8 +149,8 @@ def prepare(
     runtime = request.runtime or model.runtime
     executor, devices = check_request(model, request, machine, say=say)
     data = data or open_data(request.data, request.version, wanted=model.reads)
-    _check_data_kind(model, data, request)
-    _check_set_up(layout, model, request.variant)
+    check_data_kind(model, data, request)
+    check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
     scenes = select(data, request.selection, temporal=model.temporal)
     checkpoint = chosen_weights(layout, model, request, say=say)
@@ -198,13 +198,13 @@ def check_request(
         CatalogError: the model has no such variant.
     """
     RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
-    executor, devices = _choose_executor(request, machine, say=say)
+    executor, devices = choose_executor(request, machine, say=say)
     check_precision(model, request.precision, device=devices[0].kind)
     model.choose_variant(request.variant)
     return executor, devices
 
 
-def _choose_executor(
+def choose_executor(
     request: RunRequest, machine: Mapping[str, Any], *, say: Say
 ) -> tuple[Executor, tuple[ComputeDevice, ...]]:
     """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
@@ -231,7 +231,7 @@ def _environment(layout: Layout, model: Model, request: RunRequest, device: Comp
     return ensure_model(layout, model, request.variant, device=device.kind if pins.devices else None, say=say)
 
 
-def _check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
+def check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
     """Refuse data that the adapter cannot read, and data that the model was not made for unless asked."""
     if data.kind in model.reads:
         return
@@ -248,7 +248,7 @@ def _check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
         )
 
 
-def _check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
+def check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
     """A model that needs set-up is set up by a person's word, not on the way: it takes minutes."""
     if not model.traits.needs_setup:
         return

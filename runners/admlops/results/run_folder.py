@@ -8,6 +8,7 @@ order.json                  where the samples stand in the file that a submissio
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
+tags.json                   what a person calls it; no part of the run
 ```
 """
 
@@ -39,7 +40,8 @@ LOCK_S = 0.3
 """How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
 READ_AT_ONCE_BYTES = 4 << 20
 """A record of a lane graph has a megabyte or more: read in the usual 8 KiB it is put together of hundreds of pieces."""
-UNLISTED = frozenset({"manifest.json", "run.lock"})
+TAGS_FILE = "tags.json"
+UNLISTED = frozenset({"manifest.json", "run.lock", TAGS_FILE})
 
 
 class _Status(msgspec.Struct):
