@@ -121,9 +121,9 @@ def evaluate(
     from admlops.results.runs import find_run
 
     layout = find_layout()
-    of_file = {"form": form, "split": split, "version": version, "name": name, "model": model, "dry_run": dry_run}
+    of_file = {"form": form, "split": split, "version": version, "name": name, "model": model}
     if Path(run).is_file():
-        taken = _take(layout, run, data, as_json, boxes_2d, of_file)
+        taken = _take(layout, run, data, boxes_2d, {**of_file, "dry_run": dry_run, "as_json": as_json})
         if taken is None:
             return
         folder, data = taken, None
@@ -165,12 +165,12 @@ def evaluate(
 
 
 def _take(
-    layout: Layout, file: str, data: Path | None, as_json: bool, boxes_2d: Path | None, options: Mapping[str, Any]
+    layout: Layout, file: str, data: Path | None, boxes_2d: Path | None, options: Mapping[str, Any]
 ) -> RunFolder | None:
     from admlops.cli.submission import take_file
 
     chosen = {**options, "form": options["form"] or "auto"}
-    return take_file(layout, Path(file), data=data, as_json=as_json, truth_2d=boxes_2d, **chosen)
+    return take_file(layout, Path(file), data=data, truth_2d=boxes_2d, **chosen)
 
 
 def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
@@ -179,7 +179,7 @@ def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
 
     if Path(run).suffix in (".json", ".pkl", ".zip"):
         raise UsageError(f"there is no file {run}", hint="ls   # name the results file, or a run: admlops results list")
-    names = {"form": "--format", "name": "--run", "dry_run": "--dry-run"}
+    names = {"form": "--format", "name": "--run"}
     given = [names.get(key, f"--{key}") for key, value in options.items() if value]
     if given:
         what = "is a folder" if Path(run).is_dir() else "is no file"

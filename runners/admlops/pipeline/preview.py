@@ -17,12 +17,12 @@ from admlops.pipeline.compare import SUMMARY_FILE, request_for
 from admlops.pipeline.options import check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import (
-    RunRequest,
     check_data_kind,
     check_set_up,
     choose_executor,
     name_devices,
 )
+from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import select
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import find_run
