@@ -148,13 +148,13 @@ def _roots(ctx: click.Context) -> list[Path]:
 
 
 def _versions(root: Path) -> list[str]:
-    from worker.samples.openlane import list_versions
+    from admlops.worker.samples.openlane import list_versions
 
     return [*_folders_with(root, "sample.json"), *list_versions(str(root))]
 
 
 def _scenes(root: Path) -> Iterator[str]:
-    from worker.samples.openlane import list_versions
+    from admlops.worker.samples.openlane import list_versions
 
     for version in _folders_with(root, "sample.json"):
         yield from (str(row["name"]) for row in _read_json(root / version / "scene.json") if "name" in row)

@@ -209,7 +209,7 @@ def index(root: Path, version: str | None, dry_run: bool, as_json: bool) -> None
     from admlops.datasets.base import open_data
     from admlops.datasets.nuscenes.sample_index import build_index
     from admlops.datasets.nuscenes.versions import choose_version
-    from worker.samples.sample_index import index_path
+    from admlops.worker.samples.sample_index import index_path
 
     folder = user_path(root).resolve()
     chosen = version or choose_version(folder)

@@ -75,11 +75,8 @@ def report(
     target = out or folders[0].report_path
     if dry_run:
         detail = f"about {', '.join(folder.path.name for folder in folders)}"
-        planned = [Planned(action="write", target=str(target), detail=detail)]
-        planned += [
-            Planned(action="write", target=str(one), detail=detail) for one in (figures, rerun) if one is not None
-        ]
-        show_plan(planned, as_json=as_json)
+        files = [one for one in (target, figures, rerun) if one is not None]
+        show_plan([Planned(action="write", target=str(one), detail=detail) for one in files], as_json=as_json)
         return
     written: dict[str, str] = {}
     if rerun is not None and opened is not None:
