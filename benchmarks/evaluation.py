@@ -33,7 +33,18 @@ SAMPLES = 6019
 FAMILIES = ("detection", "maps", "lanes", "planning")
 """Each is `benchmarks/evaluation_<family>.py` with `run(samples, folder, *, official, official_samples)`."""
 
-COLUMNS = ("metric", "ours [s]", "official [s]", "ratio", "CPU ratio", "official on", "difference", "peak", "load")
+COLUMNS = (
+    "metric",
+    "ours [s]",
+    "official [s]",
+    "ratio",
+    "CPU ratio",
+    "official on",
+    "difference",
+    "peak",
+    "official peak",
+    "load",
+)
 
 Measure = Callable[..., Iterable[Row]]
 
@@ -47,7 +58,9 @@ def main() -> int:
     parser.add_argument("--no-official", action="store_true", help="measure our side alone")
     parser.add_argument("--folder", type=Path, help="where generated data is kept, for another run")
     parser.add_argument(
-        "--whole-command", action="store_true", help="measure `admlops evaluate` itself, from files to numbers"
+        "--whole-command",
+        action="store_true",
+        help="measure `admlops evaluate` itself, from files to numbers, on boxes, map elements and lane graphs",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
@@ -103,7 +116,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
                 "" if row["cpu_ratio"] is None else f"{row['cpu_ratio']:.0f} x",
                 row["measured"],
                 "" if row["max_abs_difference"] is None else f"{row['max_abs_difference']:.1e}",
-                "" if row["peak_mb"] is None else f"{row['peak_mb']:.0f} MB",
+                *("" if row[key] is None else f"{row[key]:.0f} MB" for key in ("peak_mb", "official_peak_mb")),
                 load,
             )
         )

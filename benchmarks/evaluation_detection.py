@@ -12,17 +12,14 @@ a submission. Two lines come out:
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.evaluation_row import Row, Timing, best_of, describe_share
+from benchmarks.whole_process import time_process
 from tests.evaluation.generated_boxes import (
     SAMPLES_PER_SCENE,
     VERSION,
@@ -64,7 +61,9 @@ def run(samples: int, folder: Path, *, official: bool = True, official_samples: 
     if not official:
         return [proper, whole]
     share = describe_share(len(tokens), len(tokens), "samples")
-    theirs, process = _run_official(folder, ensure_official(layout, "nuscenes", say=_tell), layout, tokens)
+    theirs, process, official_peak_mb = _run_official(
+        folder, ensure_official(layout, "nuscenes", say=_tell), layout, tokens
+    )
     summary = theirs["summary"]
     on_screen = _printed(folder)
     far = max(abs(on_screen["mAP"] - summary["mean_ap"]), abs(on_screen["NDS"] - summary["nd_score"]))
@@ -72,7 +71,13 @@ def run(samples: int, folder: Path, *, official: bool = True, official_samples: 
     difference = _largest_difference(own, summary)
     return [
         replace(proper, official=inner, max_abs_difference=difference, measured=share),
-        replace(whole, official=process, max_abs_difference=far, measured=share),
+        replace(
+            whole,
+            official=process,
+            max_abs_difference=far,
+            measured=share,
+            official_peak_mb=official_peak_mb,
+        ),
     ]
 
 
@@ -115,33 +120,20 @@ def _run_path(folder: Path) -> Path:
 
 def _time_command(folder: Path) -> tuple[Timing, float]:
     """The time and the peak memory [MB] of `admlops evaluate` as a process."""
-    variables = {**os.environ, "ADMLOPS_REP_PATH": str(folder / "repository")}
-    return _time_process([sys.executable, "-m", "admlops", "evaluate", str(_run_path(folder))], variables)
-
-
-def _time_process(command: Sequence[str], variables: Mapping[str, str]) -> tuple[Timing, float]:
-    """The time of a process, with its children's processor time, and its peak memory [MB]; it prints to stderr."""
-    timing = Timing(load=os.getloadavg()[0])
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, env=variables, stdout=sys.stderr)
-    _, status, usage = os.wait4(process.pid, 0)
-    timing.wall_s, timing.cpu_s = time.perf_counter() - begun, usage.ru_utime + usage.ru_stime
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed ({process.returncode}): {' '.join(command)}")
-    return timing, usage.ru_maxrss / 1e3
+    variables = {"ADMLOPS_REP_PATH": str(folder / "repository")}
+    return time_process([sys.executable, "-m", "admlops", "evaluate", _run_path(folder)], variables)
 
 
 def _run_official(
     folder: Path, environment: Environment, layout: Layout, tokens: list[str]
-) -> tuple[dict[str, Any], Timing]:
-    """What the devkit says, and the time of its whole process."""
+) -> tuple[dict[str, Any], Timing, float]:
+    """What the devkit says, and the time and peak memory [MB] of its whole process."""
     (folder / "tokens.json").write_text(json.dumps(tokens))
     program = layout.envs / "official" / "nuscenes" / "evaluate.py"
     command: list[Any] = [environment.python, program, "--dataroot", folder / "nuscenes", "--version", VERSION]
     command += ["--predictions", folder / "submission.json", "--tokens", folder / "tokens.json"]
-    timing, _ = _time_process([*map(str, command), "--out", str(folder / "official.json")], os.environ)
-    return json.loads((folder / "official.json").read_text()), timing
+    timing, peak_mb = time_process([*command, "--out", folder / "official.json"])
+    return json.loads((folder / "official.json").read_text()), timing, peak_mb
 
 
 def _largest_difference(ours: Score, summary: dict[str, Any]) -> float:

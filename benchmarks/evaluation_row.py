@@ -49,7 +49,8 @@ class Row:
     """Both sides' times and the largest difference between their numbers.
 
     `official` and `max_abs_difference` are None where the official side did not run. `measured` says on how much of the
-    data it ran: what is scaled is extrapolated. `peak_mb` is the most memory that our side's process held.
+    data it ran: what is scaled is extrapolated. `peak_mb` is the most memory that our side's processes held, and
+    `official_peak_mb` what the official side's held on the data that it ran on.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Row:
     measured: str = ""
     max_abs_difference: float | None = None
     peak_mb: float | None = None
+    official_peak_mb: float | None = None
     note: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""How long `admlops --help` takes, beside an interpreter that does nothing and one that imports click.
+"""How long `admlops --help` and a completion take, beside an interpreter that does nothing and one that imports click.
 
     .venv/bin/python benchmarks/startup.py [--json]
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 RUNS = 20
+ADMLOPS = str(Path(sys.executable).parent / "admlops")
 
 
 def main() -> None:
@@ -25,13 +27,16 @@ def main() -> None:
     commands = {
         "bare interpreter": [sys.executable, "-c", "pass"],
         "import click": [sys.executable, "-c", "import click"],
-        "admlops --help": [str(Path(sys.executable).parent / "admlops"), "--help"],
+        "admlops --help": [ADMLOPS, "--help"],
+        "completion: run M": [ADMLOPS, "run", "M"],
     }
+    asked = {"_ADMLOPS_COMPLETE": "bash_complete", "COMP_WORDS": "admlops run M", "COMP_CWORD": "2"}
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(RUNS + 1):
         for name, command in commands.items():
             begun = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            variables = {**os.environ, **asked} if name.startswith("completion") else None
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=variables)
             times[name].append(time.perf_counter() - begun)
     medians_ms = {name: 1e3 * statistics.median(values[1:]) for name, values in times.items()}  # the first one warms up
     if as_json:

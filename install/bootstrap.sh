@@ -119,6 +119,8 @@ install_packages() {
   [[ -x $uv ]] || uv=$(command -v uv)
   step "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes --no-deps -r "$root/requirements.txt"
   step "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable "$root"
+  # -E: a PYTHONHOME or PYTHONPATH of another Python's must not reach the command; admlops looks into PYTHONPATH last.
+  sed -i '1{/^#!.*python[0-9.]*$/s/$/ -E/}' "$venv/bin/admlops"
 }
 
 # `source .venv/bin/activate` gives the command and its completion.
@@ -135,6 +137,10 @@ add_completion() {
 if [ -n "${BASH_VERSION:-}" ]; then . "$VIRTUAL_ENV/share/admlops/complete.bash"; fi
 if [ -n "${ZSH_VERSION:-}" ] && whence compdef >/dev/null; then . "$VIRTUAL_ENV/share/admlops/complete.zsh"; fi
 COMPLETION
+  if [[ -f $venv/bin/activate.fish ]]; then
+    # shellcheck disable=SC2016  # fish expands it, when it is read
+    printf '\n# admlops: shell completion\nsource "$VIRTUAL_ENV/share/admlops/complete.fish"\n' >>"$venv/bin/activate.fish"
+  fi
 }
 
 main() {

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand processes compiles the modules it imports
+
 LONG_MODULES = (
     "test_readme.py",
     "environments/test_conda_build.py",

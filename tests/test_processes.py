@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -56,3 +57,22 @@ def test_the_program_is_looked_up_where_it_will_run() -> None:
     with pytest.raises(EnvError, match="PATH was /nowhere"):
         run(["ls"], timeout_s=5, variables={"PATH": "/nowhere"})
     assert subprocess.run(["ls", "/"], capture_output=True, check=True).stdout
+
+
+def test_a_killed_data_synthesis_leaves_no_process(tmp_path: Path) -> None:
+    """Its scenes are drawn by processes of their own, which nobody waits for any more."""
+    options = ("--scenes", "4", "--samples", "40", "--workers", "2")
+    command = [sys.executable, "-m", "admlops", "data", "synthesize", str(tmp_path / "data"), *options]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    parent = psutil.Process(started.pid)
+    deadline = time.monotonic() + 60
+    while not (drawing := [one for one in parent.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]):
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)  # until they have asked the kernel
+    drawing = parent.children(recursive=True)
+    started.kill()
+    started.wait()
+    _, left = psutil.wait_procs(drawing, timeout=10)
+    assert left == []

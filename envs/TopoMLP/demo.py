@@ -18,6 +18,7 @@ from frames import FramePipeline, make_frame  # noqa: E402
 
 from worker.adapter import Settings  # noqa: E402
 from worker.main import main  # noqa: E402
+from worker.mmlab.common.relations import relation  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_1, stub_compiled  # noqa: E402
 
@@ -39,6 +40,7 @@ class TopoMLP(MmAdapter):
 
     def load(self, settings: Settings) -> List[str]:
         self._any_cameras = bool(settings.options.get("off_distribution"))
+        self._whole_relations = settings.options.get("relations") == "whole"
         return super().load(settings)
 
     def make_pipeline(self, config: Any) -> FramePipeline:
@@ -50,18 +52,20 @@ class TopoMLP(MmAdapter):
 
     def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The lanes, best first, the traffic elements and how they connect."""
-        return {"lane_graph": lane_graph(self._pipeline.format(raw[0]))}
+        return {"lane_graph": lane_graph(self._pipeline.format(raw[0]), whole=self._whole_relations)}
 
 
-def lane_graph(prediction: Dict[str, Any]) -> Dict[str, Any]:
+def lane_graph(prediction: Dict[str, Any], *, whole: bool = False) -> Dict[str, Any]:
     """The standard record of what upstream would submit for a frame.
 
     Args:
         prediction: `lane_centerline` (`points` (n, 3) [m] in the ego frame, `confidence`), `traffic_element` (`points`
             (2, 2) [pixels of the front picture], `attribute`, `confidence`), `topology_lclc` (lanes, lanes) and
             `topology_lcte` (lanes, elements).
+        whole: whether relations are whole matrices, or their likely entries where those are shorter.
     """
     lanes, elements = prediction["lane_centerline"], prediction["traffic_element"]
+    topology = {name: np.asarray(prediction[name], dtype=np.float64) for name in ("topology_lclc", "topology_lcte")}
     order = np.argsort([-float(lane["confidence"]) for lane in lanes], kind="stable")
     return {
         "lanes": [
@@ -81,8 +85,8 @@ def lane_graph(prediction: Dict[str, Any]) -> Dict[str, Any]:
             }
             for index, element in enumerate(elements)
         ],
-        "lane_to_lane": np.asarray(prediction["topology_lclc"], dtype=np.float64)[order][:, order].tolist(),
-        "lane_to_traffic": np.asarray(prediction["topology_lcte"], dtype=np.float64)[order].tolist(),
+        "lane_to_lane": relation(topology["topology_lclc"][order][:, order], whole=whole),
+        "lane_to_traffic": relation(topology["topology_lcte"][order], whole=whole),
     }
 
 

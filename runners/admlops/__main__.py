@@ -1,5 +1,5 @@
 """`python -m admlops` is `admlops`."""
 
-from admlops.cli.main import main
+from admlops.cli.start import begin
 
-main()
+begin()

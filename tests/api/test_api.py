@@ -24,7 +24,7 @@ from admlops.core.errors import (
 )
 from admlops.environments import Environment
 from admlops.pipeline.background import RunOptions
-from admlops.pipeline.run import RunRequest
+from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import Selection
 
 DETECTION = "nuscenes.detection_cvpr_2019"

@@ -17,7 +17,8 @@ from admlops.checkpoints import Usable, add, ensure_usable, find_config, inspect
 from admlops.checkpoints.register import read_register
 from admlops.core.errors import CheckpointError, UsageError
 from admlops.core.paths import Layout
-from admlops.pipeline.run import RunRequest, _config_of_checkpoint
+from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_settings import config_of_checkpoint
 
 HEAD = """
 name = "{name}"
@@ -89,7 +90,7 @@ def use(place: Layout, file: Path, said: list[str] | None = None) -> Usable:
 
 
 def config(place: Layout, file: Path) -> str | None:
-    return _config_of_checkpoint(place, stream(place), use(place, file), say=lambda line: None)
+    return config_of_checkpoint(place, stream(place), use(place, file), say=lambda line: None)
 
 
 def test_a_catalogued_file_under_another_name_is_that_one(place: Layout, tmp_path: Path) -> None:
@@ -184,13 +185,13 @@ def test_weights_that_name_their_config_have_it(place: Layout, tmp_path: Path, m
 def test_weights_that_say_nothing_have_the_default_config_and_it_is_said(place: Layout, tmp_path: Path) -> None:
     said: list[str] = []
     own = trained(tmp_path, queries=9, meta={"exp_name": "other.py"})
-    assert _config_of_checkpoint(place, stream(place), use(place, own), say=said.append) == "default"
+    assert config_of_checkpoint(place, stream(place), use(place, own), say=said.append) == "default"
     assert said == [f"config default, the default one: {own} does not say which it is for; --config chooses"]
 
 
 def test_random_weights_have_the_default_config(place: Layout) -> None:
     assert RunRequest(model="Stream", data=Path(), weights="random:0").checkpoint is None
-    assert _config_of_checkpoint(place, stream(place), None, say=lambda line: None) == "default"
+    assert config_of_checkpoint(place, stream(place), None, say=lambda line: None) == "default"
 
 
 # --- what is added under a wrong name

@@ -14,6 +14,7 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.evaluation.oracle_records import vectors_in_ego
 from tests.fabricated_nuscenes import LOCATION, VERSION, write_map, write_tables
 
 from admlops.core.errors import DataError
@@ -27,7 +28,6 @@ from admlops.datasets.nuscenes.vector_map import (
     patch_pose,
     patch_to_ego,
     sample_vectors,
-    vectors_in_ego,
 )
 from admlops.environments import Environment
 

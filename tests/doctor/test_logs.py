@@ -112,7 +112,9 @@ def test_there_are_many_logs_and_nearly_every_rule_has_one() -> None:
 
 
 def test_held_out_logs_are_mostly_right_and_never_wrong() -> None:
-    verdicts = [one.verdict for one in judge(FOLDER) if one.held_out]
-    assert len(verdicts) >= 80
-    assert verdicts.count("right") >= 0.85 * len(verdicts)
-    assert "wrong" not in verdicts
+    parts = {part: [one for one in judge() if one.part == part] for part in ("held out", "first", "second", "third")}
+    for part, verdicts in parts.items():
+        said = [f"{one.name}: {one.answered}, not {one.expected}" for one in verdicts if one.verdict != "right"]
+        assert len(verdicts) >= 40, part
+        assert len(said) <= 0.15 * len(verdicts), said
+        assert not [one for one in verdicts if one.verdict == "wrong"], said

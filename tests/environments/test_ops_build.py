@@ -195,14 +195,17 @@ def test_two_builders_at_once_build_once(workshop: Workshop, tmp_path: Path) -> 
     assert len(workshop.wheels()) == 1
 
 
-def test_a_killed_build_leaves_no_wheel_and_no_process(workshop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_build_that_is_ended_leaves_no_wheel_and_no_process(
+    workshop: Workshop, tmp_path: Path, number: signal.Signals
+) -> None:
     begun, hold = tmp_path / "begun", tmp_path / "hold"
     hold.touch()
     spec = workshop.publish(before=HELD_UP.format(begun=str(begun), hold=str(hold)))
     builder = workshop.start(spec)
     wait_until(begun.exists)
     assert processes_below(workshop.layout.environments)
-    os.kill(builder.pid, signal.SIGKILL)
+    os.kill(builder.pid, number)
     builder.communicate(timeout=120)
     wait_until(lambda: not processes_below(workshop.layout.environments))
     assert workshop.wheels() == []

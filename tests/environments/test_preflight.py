@@ -16,6 +16,7 @@ from admlops.core.paths import Layout, find_layout
 from admlops.environments.install import preflight as checks
 from admlops.environments.install.preflight import choose_device, choose_variant, estimate_bytes, preflight
 from admlops.environments.spec.requirements import read_lock
+from admlops.health.disks import find_file_system
 from admlops.health.gpus import Gpu, detect_gpus, lost_gpus, missing_gpu, runs_on
 
 CUDA_12_8 = ("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
@@ -78,7 +79,7 @@ def gpu(name: str, capability: tuple[int, int] | None, driver: str = "550.54.15"
     return Gpu(name=name, compute_capability=capability, driver=driver, memory_mb=80_000)
 
 
-read_file_system = checks._file_system
+read_file_system = find_file_system
 H200 = gpu("NVIDIA H200", (9, 0))
 L40S = gpu("NVIDIA L40S", (8, 9))
 
@@ -91,7 +92,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture(autouse=True)
 def local_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the tests themselves lie has no say."""
-    monkeypatch.setattr(checks, "_file_system", lambda folder: "ext4")
+    monkeypatch.setattr(checks, "find_file_system", lambda folder: "ext4")
 
 
 @pytest.fixture
@@ -264,7 +265,7 @@ def test_a_full_disk_is_refused(layout: Layout, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["nfs4", "fuse.s3fs"])
 def test_a_network_disk_is_said(layout: Layout, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(checks, "_file_system", lambda folder: kind)
+    monkeypatch.setattr(checks, "find_file_system", lambda folder: kind)
     (said,) = check(layout, Asked(), [H200])
     assert f"is on a network disk ({kind})" in said
     assert "ADMLOPS_ENVIRONMENTS=" in said

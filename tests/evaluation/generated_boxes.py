@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from admlops.core.nuscenes_classes import CLASSES
-from admlops.evaluation.detection_3d.boxes import ATTRIBUTE_INDEX, ATTRIBUTES, Boxes, GroundTruth, join
+from admlops.evaluation.detection_3d.boxes import ATTRIBUTE_INDEX, ATTRIBUTES, Boxes, GroundTruth, Racks, join
 
 VERSION = "v1.0-mini"
 SAMPLES_PER_SCENE = 40
@@ -60,6 +60,13 @@ KINDS = ("vehicle",) * 5 + ("pedestrian", "cycle", "cycle", "", "")
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
+
+
+def no_racks() -> Racks:
+    """No bicycle racks."""
+    return Racks(
+        sample=np.zeros(0, np.int32), center=np.zeros((0, 3)), size=np.zeros((0, 3)), rotation=np.zeros((0, 3, 3))
+    )
 
 
 @dataclass(frozen=True)

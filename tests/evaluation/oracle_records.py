@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
-from admlops.datasets.nuscenes.vector_map import vectors_in_ego
+from admlops.datasets.nuscenes.vector_map import MapVector, patch_to_ego, sample_vectors
 from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Outputs, Record, make_record
 
 
@@ -51,6 +53,12 @@ def detection(box: GroundTruthBox, *, confidence: float = 1.0, id: int = 0) -> D
     return Detection3D(
         id=id, class_name=box.class_name, confidence=confidence, bbox_3d=geometry, attribute=box.attribute
     )
+
+
+def vectors_in_ego(maps_root: Path, location: str, sample: Mapping[str, Any]) -> list[MapVector]:
+    """`sample_vectors` in the record's ego frame (x forward, y left)."""
+    vectors = sample_vectors(maps_root, location, sample)
+    return [MapVector(type=vector.type, points=patch_to_ego(vector.points, sample)) for vector in vectors]
 
 
 def elements_of(data: NuScenes, token: str) -> Sequence[MapElement]:

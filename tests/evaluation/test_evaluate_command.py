@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_failed_samples_are_said_beside_the_numbers(
     assert shown.stdout.startswith("9 of 9 samples, 4 failed\n")
     (line,) = (line for line in shown.stdout.splitlines() if line.split()[:1] == ["NDS"])
     assert "9, 4 failed" in line
+
+
+def test_failed_samples_are_said_in_the_list_the_summary_and_the_page(
+    data: NuScenes, tokens: list[str], tmp_path: Path, admlops: Admlops
+) -> None:
+    records = [truth_record(data, token) for token in tokens]
+    for index in range(4):
+        records[index] = make_record(metadata(data, tokens[index], failed=True), Outputs())
+    run = make_run(runs(tmp_path) / "half", data, records)
+    header = run.path / "run.json"
+    header.write_text(header.read_text().replace('"Oracle"', '"GroundPlane"'))
+    head, line = admlops("results", "list").stdout.splitlines()
+    assert dict(zip(head.split(), line.split(), strict=False))["failed"] == "4"
+    said = re.compile(r"\b4 (?:samples )?failed|failed\W{1,12}4\b|failed</t[hd]>\s*<td[^>]*>4\b")
+    assert said.search(admlops("results", "show", "half").stdout)
+    admlops("report", "half", "--data", data.root, "--out", tmp_path / "page.html")
+    assert said.search((tmp_path / "page.html").read_text())
 
 
 def test_without_the_map_the_boxes_are_evaluated_all_the_same(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,11 +17,14 @@ import pytest
 from PIL import Image
 from tests.conftest import Admlops
 
-from admlops.core.errors import EnvError, RecordError, UsageError
+from admlops.core.errors import DataError, EnvError, RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.environments import ensure_official
+from admlops.evaluation import run_outputs
+from admlops.evaluation.base import Evaluation
+from admlops.evaluation.context import Context
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.lane_graph.lanes import LaneTruth, prediction_of
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
@@ -35,10 +41,13 @@ from admlops.results.record import (
     Outputs,
     Record,
     TrafficElement,
+    encode_record,
     make_record,
 )
+from admlops.results.relations import Relation, SparseRelation
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.worker.mmlab.common.relations import relation
 
 NAMES = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
 
@@ -210,6 +219,86 @@ def test_relations_with_spaces_are_read_and_wrong_ones_are_named(
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         with pytest.raises(RecordError, match=f"sample {token} .*{said}"):
             evaluate_run(run, data, layout=layout, say=print)
+
+
+def likely_entries(graph: LaneGraph) -> LaneGraph:
+    """The same graph, its relations as an adapter of a large one gives them."""
+    found = {name: relation(getattr(graph, name)) for name in ("lane_to_lane", "lane_to_traffic")}
+    return msgspec.structs.replace(
+        graph,
+        **{name: msgspec.convert(own, Relation) for name, own in found.items()},
+    )
+
+
+def test_likely_entries_give_the_numbers_of_whole_matrices(data: OpenLaneV2, layout: Layout, tmp_path: Path) -> None:
+    whole = records_of(data, lambda token: truth_graph(data, token, noise_m=0.4))
+    sparse = records_of(data, lambda token: likely_entries(truth_graph(data, token, noise_m=0.4)))
+    assert all(isinstance(one.lane_graph.lane_to_lane, SparseRelation) for one in sparse if one.lane_graph)
+    runs = [make_run(tmp_path / name, data, records) for name, records in (("whole", whole), ("sparse", sparse))]
+    first, second = (evaluate_run(run, data, layout=layout, say=print) for run in runs)
+    assert first["metrics"] == second["metrics"]
+    assert first["details"] == second["details"]
+    assert 0 < next(row["value"] for row in first["metrics"] if row["name"] == "TOP_ll") < 1
+    decoded = list(runs[1].records())
+    assert [encode_record(record) for record in decoded] == [encode_record(record) for record in sparse]
+    for one, other in zip(whole, decoded, strict=True):
+        for name in ("lane_to_lane", "lane_to_traffic"):
+            np.testing.assert_array_equal(getattr(prediction_of(other), name), getattr(prediction_of(one), name))
+
+
+def test_damaged_entries_are_named(data: OpenLaneV2, layout: Layout, tmp_path: Path) -> None:
+    records = records_of(data, lambda token: likely_entries(truth_graph(data, token)))
+    run = make_run(tmp_path / "run", data, records)
+    path = run.records_path / f"{data.scenes()[0].name}.jsonl"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    entries, token = lines[1]["lane_graph"]["lane_to_lane"], lines[1]["metadata"]["sample_token"]
+    lanes = len(lines[1]["lane_graph"]["lanes"])
+    for spoil, said in (
+        ({"rows": [lanes, *entries["rows"][1:]]}, f"has an entry in row {lanes} and is {lanes} × {lanes}"),
+        ({"columns": [*entries["columns"][:-1], lanes]}, f"has an entry in column {lanes}"),
+        ({name: [*entries[name], entries[name][0]] for name in ("rows", "columns", "confidences")}, "has 2 entries"),
+        ({"confidences": entries["confidences"][1:]}, "has .* not equally many"),
+        ({"confidences": [1.5] * len(entries["rows"])}, "is neither a matrix nor its likely entries"),
+        ({"columns": ["a"] * len(entries["rows"])}, "is neither a matrix nor its likely entries"),
+    ):
+        lines[1]["lane_graph"]["lane_to_lane"] = {**entries, **spoil}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(RecordError, match=f"sample {token} .*lane_to_lane {said}"):
+            evaluate_run(run, data, layout=layout, say=print)
+
+
+def test_several_processes_read_what_one_reads(
+    data: OpenLaneV2, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(data.root, root)
+    own = OpenLaneV2(root)
+    run = make_run(tmp_path / "run", own, records_of(own, lambda token: truth_graph(own, token, noise_m=0.4)))
+    alone = evaluate_run(run, own, layout=layout, say=print)
+    monkeypatch.setattr(run_outputs, "WORTH_A_PROCESS_BYTES", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    started: list[Sequence[str]] = []
+    start = run_outputs._start_helpers
+
+    def watched(
+        context: Context, evaluations: Sequence[Evaluation], parts: Sequence[Sequence[str]], folder: Path
+    ) -> Any:
+        started.extend(parts)
+        return start(context, evaluations, parts, folder)
+
+    monkeypatch.setattr(run_outputs, "_start_helpers", watched)
+    together = evaluate_run(run, own, layout=layout, say=print)
+    assert started == [[own.scenes()[1].name]]
+    assert json.dumps(together["operating_points"]) == json.dumps(alone["operating_points"])
+    assert together["worst"] == alone["worst"]
+    for one, other in zip(alone["metrics"], together["metrics"], strict=True):
+        assert other.pop("value") == pytest.approx(one.pop("value"), abs=1e-12)
+        assert other == one
+    last = own.scenes()[1].samples[-1]
+    split, segment, stamp = last.split("-")
+    (root / split / segment / "info" / f"{stamp}.json").unlink()  # of a scene that the second process reads
+    with pytest.raises(DataError, match=f"{stamp}.json is missing"):
+        evaluate_run(run, own, layout=layout, say=print)
 
 
 def test_nuscenes_has_no_lane_graphs(synthetic_data: NuScenes, layout: Layout, tmp_path: Path) -> None:

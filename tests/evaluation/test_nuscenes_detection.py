@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.evaluation.devkit_process import Devkit, largest_difference
-from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
+from tests.evaluation.generated_boxes import VERSION, no_racks, predict, tokens_of, write_tables
 
 from admlops.core.nuscenes_classes import CLASSES
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
-from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, empty_boxes, no_racks
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, empty_boxes
 from admlops.evaluation.detection_3d.filters import ranges_m
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.protocols import NUSCENES, VAD, DetectionProtocol

@@ -58,11 +58,13 @@ def test_a_rectangle_fills_the_cells_of_its_outline_and_between(
     turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
     box = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * (length / 2, width / 2)
     corners = np.round(box @ turn.T + centre).astype(np.int64)
-    rows = np.arange(corners[:, 1].min() - 1, corners[:, 1].max() + 2)
-    ours = filled(corners[np.newaxis])[0]
-    drawn = fill([(int(x), int(y)) for x, y in corners])
-    for row in rows.tolist():
-        assert {column for r, column in drawn if r == row} == set(np.flatnonzero(ours[row]).tolist())
+    rows = np.arange(corners[:, 1].min() - 1, corners[:, 1].max() + 2)[np.newaxis]
+    columns = np.arange(corners[:, 0].min() - 1, corners[:, 0].max() + 2)
+    asked = [fills(corners[np.newaxis], rows, column.reshape(1, 1), column.reshape(1, 1))[0] for column in columns]
+    ours = {(int(row), int(column)) for column, hit in zip(columns, asked, strict=True) for row in rows[0][hit]}
+    assert ours == fill([(int(x), int(y)) for x, y in corners])
+    for first, last in ((0, columns[0]), (columns[-1], CELLS - 1)):
+        assert not fills(corners[np.newaxis], rows, np.array([[first]]), np.array([[last]])).any()
 
 
 def filled(corners: Any) -> Any:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
+from tests.evaluation.generated_boxes import VERSION, no_racks, predict, tokens_of, write_tables
 
 from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
 from admlops.evaluation.detection_3d import resampling as nuscenes_resampling
-from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, join, no_racks
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, join
 from admlops.evaluation.detection_3d.evaluation import evaluate_detections
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.protocols import NUSCENES

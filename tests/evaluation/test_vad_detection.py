@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.evaluation.devkit_process import Oracle, largest_difference, truth_request
-from tests.evaluation.generated_boxes import VERSION, predict, tokens_of, write_tables
+from tests.evaluation.generated_boxes import VERSION, no_racks, predict, tokens_of, write_tables
 from tests.evaluation.upstream import checkout_or_skip
 
 from admlops.core.nuscenes_classes import CLASSES
@@ -20,7 +20,7 @@ from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.environments import Environment
 from admlops.evaluation.detection_3d.box_table import BoxTable
-from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, multiply, no_racks, rotations
+from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, multiply, rotations
 from admlops.evaluation.detection_3d.filters import submitted
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.protocols import VAD

@@ -1,7 +1,8 @@
 """Turn what the stages left into the tables of the documentation: `python -m tests.gpu.to_docs RESULTS`.
 
 Outputs go into docs/fidelity.json and from there into docs/fidelity.md, latency and memory into docs/benchmarks.json
-and docs/benchmarks.md, both under the card's name. Another card's entries stay; the same card's are replaced.
+and the part of docs/benchmarks.md on GPUs, both under the card's name. Another card's entries stay; the same card's are
+replaced.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from tests.models.fidelity_text import lay_out, table
 from admlops.core.paths import find_layout
 from admlops.core.storage import write_atomically
 
-INTRODUCTION = """# Benchmarks on GPUs
+HEADING = "## GPUs"
+"""The benchmarks' page is written by hand above this line, and by this program from it on."""
+INTRODUCTION = f"""{HEADING}
 
 Written by `python -m tests.gpu.to_docs` from what [tests/gpu](../tests/gpu/README.md) measured; the numbers are in
 [benchmarks.json](benchmarks.json). Networks have random weights (seed 3) and see synthetic samples in pictures of the
@@ -72,11 +75,16 @@ def write_docs(results: Path, docs: Path) -> str:
     benchmarks[card] = {**stamp, **collect(results)}
     for name, content, page in (
         ("fidelity", fidelity, render(fidelity)),
-        ("benchmarks", benchmarks, render_benchmarks(benchmarks)),
+        ("benchmarks", benchmarks, _by_hand(docs / "benchmarks.md") + render_benchmarks(benchmarks)),
     ):
         write_atomically(docs / f"{name}.json", json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
         write_atomically(docs / f"{name}.md", page.encode())
     return str(card)
+
+
+def _by_hand(page: Path) -> str:
+    """What of the page stands above the heading of the GPUs; nothing where there is no page."""
+    return page.read_text().partition(HEADING)[0] if page.is_file() else ""
 
 
 def read_stage(results: Path, stage: str) -> dict[str, Any]:
@@ -125,15 +133,15 @@ def collect(results: Path) -> dict[str, Any]:
 
 
 def render_benchmarks(benchmarks: Mapping[str, Any]) -> str:
-    """The benchmarks' page."""
+    """The part of the benchmarks' page that is about GPUs."""
     parts = [INTRODUCTION, *(() if benchmarks else (NONE_YET,))]
     for card, found in sorted(benchmarks.items()):
-        parts += [f"## {card}", f"{found['machine']}; {found['date']}.", *_card(found)]
+        parts += [f"### {card}", f"{found['machine']}; {found['date']}.", *_card(found)]
     return "\n".join(lay_out(part) for part in parts)
 
 
 def _card(found: Mapping[str, Any]) -> Iterator[str]:
-    yield "### Latency and memory"
+    yield "#### Latency and memory"
     columns = ("network", "run", "in force", "n", "p50 [ms]", "p90 [ms]", "p99 [ms]", "least [ms]")
     memory = ("allocated [MB]", "reserved [MB]", "card in all [MB]")
     yield table((*columns, *memory), _latency_rows(found["latency"]))
@@ -142,7 +150,7 @@ def _card(found: Mapping[str, Any]) -> Iterator[str]:
         yield "What did not work, and why:"
         yield table(("network", "run", "reason"), failed)
     if found["reading"]:
-        yield "### Reading ahead"
+        yield "#### Reading ahead"
         yield (
             "Samples a second that processes prepare (read, decode, upstream's pipeline), each with one thread, "
             "beside the network's own rate in the authors' precision."
@@ -152,7 +160,7 @@ def _card(found: Mapping[str, Any]) -> Iterator[str]:
         yield table(heads, _reading_rows(found["reading"], counts))
     engines = [(name, *_times(one), str(one.get("provider", ""))) for name, one in found["engines"].items()]
     if engines:
-        yield "### Exported networks"
+        yield "#### Exported networks"
         yield table(("file", "n", "p50 [ms]", "p90 [ms]", "p99 [ms]", "least [ms]", "ran on"), engines)
     compiled = found["compile"].get("mmcv_full", {})
     if compiled.get("ok"):

@@ -5,8 +5,8 @@ Each model's own test knows how upstream's way is driven; the cases here call it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ class Case:
     model: str
     upstream: Callable[[str, Environment, Path], dict[str, float]]
     samples: int = 2
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """Options of the model."""
 
     @property
     def config(self) -> str:
@@ -42,10 +44,11 @@ class Case:
 
     @property
     def options(self) -> dict[str, object]:
-        """What the host would tell the adapter: the fixes that the default weights need."""
+        """What the host would tell the adapter: the fixes that the default weights need, and what is chosen."""
         model = self.described
         fixes = model.checkpoints[str(model.default_checkpoint)].fixes
-        return {"fixes": {name: model.fixes[name].settings for name in fixes}} if fixes else {}
+        own = {"fixes": {name: model.fixes[name].settings for name in fixes}} if fixes else {}
+        return {**own, **self.chosen}
 
     def scenes(self, folder: Path) -> tuple[Path, str, list[str]]:
         """The data set's root, its version and the tokens of one scene's first samples; made in `folder` if need be."""
@@ -107,6 +110,6 @@ CASES = {
         Case(model="PETR", upstream=lambda variant, _, folder: _petr("PETR", variant, folder)),
         Case(model="StreamPETR", upstream=lambda variant, _, folder: _petr("StreamPETR", variant, folder)),
         Case(model="VAD", upstream=_vad),
-        Case(model="TopoMLP", upstream=_topomlp),
+        Case(model="TopoMLP", upstream=_topomlp, chosen={"relations": "whole"}),
     )
 }

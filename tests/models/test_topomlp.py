@@ -28,6 +28,7 @@ from admlops.datasets.openlane.frames import OpenLaneV2
 from admlops.environments import Environment, ensure_official
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES
 from admlops.results.record import LaneGraph
+from admlops.results.relations import SparseRelation
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 
@@ -56,8 +57,37 @@ def test_a_prediction_becomes_a_record_with_the_best_lane_first(demo: ModuleType
     ]
     (element,) = record.traffic_elements
     assert (element.attribute, element.bbox_xyxy) == (2, (1.0, 2.0, 3.0, 4.0))
+    assert isinstance(record.lane_to_lane, list)
+    assert isinstance(record.lane_to_traffic, list)
     assert np.allclose(record.lane_to_lane, [[0.4, 0.3], [0.2, 0.1]])
     assert np.allclose(record.lane_to_traffic, [[0.7], [0.6]])
+
+
+def test_likely_relations_stand_in_for_large_matrices(demo: ModuleType) -> None:
+    chance = np.random.default_rng(3)
+    topology = {
+        "topology_lclc": (chance.random((40, 40)) ** 24).astype(np.float32),
+        "topology_lcte": (chance.random((40, 8)) ** 24).astype(np.float32),
+    }
+    lane = {"points": np.zeros((11, 3), np.float32)}
+    element = {"attribute": 1, "points": np.array([[1, 2], [3, 4]]), "confidence": 0.5}
+    prediction = {
+        "lane_centerline": [{**lane, "confidence": value} for value in chance.random(40)],
+        "traffic_element": [element] * 8,
+        **topology,
+    }
+    sparse, whole = (
+        msgspec.convert(json.loads(json.dumps(demo.lane_graph(prediction, whole=whole))), LaneGraph)
+        for whole in (False, True)
+    )
+    for name in ("lane_to_lane", "lane_to_traffic"):
+        found, matrix = getattr(sparse, name), np.array(getattr(whole, name))
+        assert isinstance(found, SparseRelation)
+        spread = np.zeros(matrix.shape)
+        spread[found.rows, found.columns] = found.confidences
+        assert 0 < len(found.rows) < matrix.size / 3
+        np.testing.assert_array_equal(spread, np.where(matrix > found.floor, matrix, 0.0))
+    assert sparse.lanes == whole.lanes
 
 
 def test_a_frame_has_the_front_camera_first_and_the_cameras_poses(frames: ModuleType, small: Path) -> None:

@@ -20,7 +20,7 @@ def main() -> None:
     frames = OpenLane(wanted["dataroot"], find_version(wanted["dataroot"], wanted["token"]))
     sample = frames.sample(wanted["token"])
     adapter = load_adapter("TopoMLP")
-    load_drawn(adapter, wanted)
+    load_drawn(adapter, wanted, relations="whole")
     arrays: Dict[str, Any] = {}
     watch_heads(adapter._model, arrays)
     adapter.start_scene(sample["scene"])

@@ -22,8 +22,8 @@ from admlops.execution.deadlines import DEFAULT_DEADLINES
 from admlops.pipeline import check
 from admlops.pipeline.check import Checked, CheckRequest, check_model, plan_comparison
 from admlops.pipeline.default_data import ensure_data, find_missing
-from admlops.pipeline.run import RunRequest
 from admlops.pipeline.run_data import RunData
+from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import Selection
 from admlops.reports import write_report
 from admlops.results.runs import find_run

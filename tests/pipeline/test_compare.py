@@ -26,7 +26,8 @@ from admlops.core.paths import Layout
 from admlops.execution.scene_job import Summary
 from admlops.pipeline.compare import Compared, compare_models, find_shortcomings, request_for
 from admlops.pipeline.readiness import Part, Readiness
-from admlops.pipeline.run import RunPlan, RunRequest
+from admlops.pipeline.run import RunPlan
+from admlops.pipeline.run_request import RunRequest
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 

@@ -52,6 +52,25 @@ def test_a_run_that_cannot_be_leaves_nothing(admlops: Admlops, synthetic_root: P
     assert not (tmp_path / "repository" / "runs" / "refused").exists()
 
 
+@pytest.mark.parametrize("words", [("run", "MapTR"), ("check", "MapTR"), ("compare", "--models", "MapTR,VAD")])
+def test_half_precision_without_a_gpu_is_refused_before_anything_is_built_or_started(
+    admlops: Admlops, synthetic_root: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Though nothing is set up: who is told to build first would learn of it after an hour."""
+    variables = {"ADMLOPS_ENVIRONMENTS": str(tmp_path / "environments"), "CUDA_VISIBLE_DEVICES": ""}
+    before = sorted(synthetic_root.rglob("*"))
+    done = admlops(
+        *words, "--data", synthetic_root, "--precision", "half", "--device", "cpu", check=False, variables=variables
+    )
+    assert done.returncode == 2
+    assert "MapTR cannot run with --precision half: a CPU computes in float32" in done.stderr
+    assert "pass --precision authors" in done.stderr
+    assert "set up" not in done.stderr
+    assert not (tmp_path / "environments").exists()
+    assert not (tmp_path / "repository" / "runs").exists()
+    assert sorted(synthetic_root.rglob("*")) == before
+
+
 @pytest.mark.usefixtures("groundplane_environment")
 def test_the_precision_is_in_the_header_the_records_and_the_report(
     admlops: Admlops, synthetic_root: Path, tmp_path: Path

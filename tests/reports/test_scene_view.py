@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
+from tests.evaluation.oracle_records import vectors_in_ego
 from tests.reports.fabricate import FakeData, make_data, make_metadata, make_record
 
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.datasets.nuscenes.vector_map import vectors_in_ego
 from admlops.reports.camera_view import draw_cameras
 from admlops.reports.scene_view import SceneView, view_sample
 from admlops.results.record import Box3D, Detection3D, MapElement

@@ -8,11 +8,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from msgspec import UNSET
+from tests.typed import typed
 
 from admlops.core.paths import Layout
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Failure, Metadata, Outputs, make_record
 from admlops.results.run_folder import RunFolder
+
+__all__ = ["typed"]
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 

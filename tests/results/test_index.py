@@ -184,7 +184,11 @@ def test_a_run_is_verified_file_by_file(make_run: MakeRun, admlops: Admlops) -> 
     refused = admlops("results", "verify", "first", check=False)
     assert (refused.returncode, "manifest.json is missing" in refused.stderr) == (2, True)
     run.write_manifest()
-    assert "every file is as its manifest says, 4 records are whole" in admlops("results", "verify", "first").stdout
+    said = admlops("results", "verify", "first").stdout
+    assert "every file is as its manifest says, 4 records are whole" in said
+    make_run("second").write_manifest()
+    other = json.loads(admlops("results", "verify", "second", "--json").stdout)
+    assert other["records_sha256"] in said, "the same outputs have the same digest, whatever the run is called"
     records = next(run.records_path.iterdir())
     records.write_bytes(records.read_bytes()[:-20])
     changed = admlops("results", "verify", "first", "--json", check=False)

@@ -90,17 +90,19 @@ def _nest(value: object, *path: str | int) -> dict[str, Any]:
     return dict(document)
 
 
+SEEN = {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": [5.0, 0.5, 4.5, 9.0], "confidence": 0.5}
+LANE = {"id": 0, "points": [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]], "confidence": 0.5}
+GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane_to_traffic": [[]]}
+ENTRY = {"floor": 0.1, "rows": [0], "columns": [0], "confidences": [0.5]}
+
 BOX = ("detections_3d", 0, "bbox_3d")
 REFUSED = [
     (_nest(2, "schema"), "record schema 2; this admlops reads up to 1"),
     (_nest(0, "schema"), "Invalid enum value 0"),
     (_nest([1.0, 2.0], *BOX, "center"), "length 3"),
     (_nest([1.0, 2.0, 3.0, 4.0], *BOX, "center"), "length 3"),
-    (_nest([1.9, 0.0, 1.6], *BOX, "size_wlh"), "> 0.0"),
-    (_nest([1.9, -4.5, 1.6], *BOX, "size_wlh"), "> 0.0"),
     (_nest([1.0, 0.0, 0.0], *BOX, "rotation_wxyz"), "length 4"),
     (_nest(None, *BOX, "center"), "got `null`"),
-    (_nest(1.01, "detections_3d", 0, "confidence"), "<= 1.0"),
     (_nest("0.5", "detections_3d", 0, "confidence"), "got `str`"),
     (_nest("", "detections_3d", 0, "class_name"), "length >= 1"),
     (_nest(-1, "detections_3d", 0, "id"), ">= 0"),
@@ -117,6 +119,24 @@ REFUSED = [
 def test_what_is_not_a_record_is_refused_by_both(document: dict[str, Any], expected: str) -> None:
     assert expected in _refusal(document)
     assert not VALIDATOR.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (_nest([1.9, 0.0, 1.6], *BOX, "size_wlh"), "> 0.0"),
+        (_nest([1.9, -4.5, 1.6], *BOX, "size_wlh"), "> 0.0"),
+        (_nest(1.01, "detections_3d", 0, "confidence"), "<= 1.0"),
+        (_nest(-0.01, "map_elements", 0, "confidence"), ">= 0.0"),
+        (_nest({**GRAPH, "lane_to_lane": [[1.5]]}, "lane_graph"), "<= 1.0"),
+    ],
+)
+def test_what_a_submission_may_say_is_refused_from_a_worker(document: dict[str, Any], expected: str) -> None:
+    assert VALIDATOR.is_valid(document)
+    decode_record(json.dumps(document).encode(), where="here")
+    outputs = {key: value for key, value in document.items() if key not in ("schema", "metadata")}
+    with pytest.raises(msgspec.ValidationError, match=expected):
+        DECODE_OUTPUTS(json.dumps(outputs).encode())
 
 
 @pytest.mark.parametrize("path", [(), ("metadata",), ("detections_3d", 0), BOX, ("map_elements", 0)])
@@ -216,7 +236,9 @@ BEYOND_SCHEMA = (
     "is not a unit quaternion",
     "is not x1, y1, x2, y2",
     "lane_to_lane is not",
+    "lane_to_lane has ",
     "lane_to_traffic is not",
+    "lane_to_traffic has ",
 )
 """What the decoder refuses and JSON Schema has no words for."""
 
@@ -247,8 +269,13 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     if "lane_graph" in document:
         graph = document["lane_graph"]
         rows = len(graph["lanes"])
-        graph["lane_to_lane"] = [[0.5] * rows for _ in range(rows)]
-        graph["lane_to_traffic"] = [[0.5] * len(graph["traffic_elements"]) for _ in range(rows)]
+        for name, width in (("lane_to_lane", rows), ("lane_to_traffic", len(graph["traffic_elements"]))):
+            if isinstance(graph[name], list):
+                graph[name] = [[0.5] * width for _ in range(rows)]
+            elif rows and width:
+                graph[name] |= {"rows": [rows - 1], "columns": [width - 1], "confidences": [0.5]}
+            else:
+                graph[name] |= {"rows": [], "columns": [], "confidences": []}
     return document
 
 
@@ -282,11 +309,6 @@ def test_schema_and_decoder_agree_on_what_is_not(document: dict[str, Any], data:
     assert by_design or VALIDATOR.is_valid(document) == (refusal is None)
 
 
-SEEN = {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": [5.0, 0.5, 4.5, 9.0], "confidence": 0.5}
-LANE = {"id": 0, "points": [[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]], "confidence": 0.5}
-GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane_to_traffic": [[]]}
-
-
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
@@ -295,14 +317,38 @@ GRAPH = {"lanes": [LANE], "traffic_elements": [], "lane_to_lane": [[0.1]], "lane
         (_nest([SEEN], "detections_2d"), "is not x1, y1, x2, y2 with x1 ≤ x2"),
         (_nest({**GRAPH, "lane_to_lane": [[0.1, 0.2]]}, "lane_graph"), "lane_to_lane is not 1 × 1"),
         (_nest({**GRAPH, "lane_to_traffic": [[0.1]]}, "lane_graph"), "lane_to_traffic is not 1 × 0"),
+        (
+            _nest({**GRAPH, "lane_to_lane": {**ENTRY, "rows": [1]}}, "lane_graph"),
+            "lane_to_lane has an entry in row 1 and is 1 × 1",
+        ),
+        (_nest({**GRAPH, "lane_to_traffic": ENTRY}, "lane_graph"), "lane_to_traffic has an entry in column 0 and is"),
+        (
+            _nest({**GRAPH, "lane_to_lane": {**ENTRY, "confidences": []}}, "lane_graph"),
+            "lane_to_lane has 1 rows, 1 columns and 0 confidences",
+        ),
+        (
+            _nest(
+                {
+                    **GRAPH,
+                    "lane_to_lane": {"floor": 0.1, "rows": [0] * 2, "columns": [0] * 2, "confidences": [0.5] * 2},
+                },
+                "lane_graph",
+            ),
+            "lane_to_lane has 2 entries for row 0, column 0",
+        ),
     ],
 )
 def test_what_the_schema_has_no_words_for_is_refused_too(document: dict[str, Any], expected: str) -> None:
     assert expected in _refusal(document)
 
 
-def test_a_lane_graph_of_the_right_shape_is_a_record() -> None:
-    assert _why_not(_nest(GRAPH, "lane_graph")) is None
+@pytest.mark.parametrize("relation", [[[0.1]], ENTRY, {"floor": 0.5, "rows": [], "columns": [], "confidences": []}])
+def test_a_lane_graph_of_the_right_shape_is_a_record(relation: object) -> None:
+    document = _nest({**GRAPH, "lane_to_lane": relation}, "lane_graph")
+    assert _why_not(document) is None
+    VALIDATOR.validate(document)
+    record = decode_record(json.dumps(document).encode(), where="here")
+    assert json.loads(encode_record(record))["lane_graph"]["lane_to_lane"] == relation
 
 
 def test_the_one_thing_on_which_they_differ() -> None:

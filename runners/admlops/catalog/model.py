@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from admlops.catalog.registries import TASKS
+from admlops.core.errors import CatalogError
 from admlops.core.types import Device
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -192,6 +193,16 @@ class Model(_Part):
     def adapter(self) -> Path:
         """The program that runs the model: `demo.py` in its folder."""
         return self.folder / "demo.py"
+
+    def choose_variant(self, name: str | None) -> str:
+        """Return the variant of that name, the default one for None. Raises CatalogError if the model has no such."""
+        chosen = name or self.default_variant
+        if chosen not in self.variants:
+            raise CatalogError(
+                f'{self.name} has no variant "{chosen}" (it has {", ".join(self.variants)})',
+                hint=f"admlops models show {self.name}",
+            )
+        return chosen
 
     @property
     def traits(self) -> Traits:

@@ -133,3 +133,30 @@ INSTALLERS: Registry[NamedInstaller] = Registry(
     },
 )
 """How the prefix of an environment is filled."""
+
+
+class NamedFormat(Protocol):
+    """What the command line asks of a results file's format; `evaluation.submissions.base` has the whole protocol."""
+
+    @property
+    def id(self) -> str:
+        """The id that `--format` names."""
+
+    @property
+    def exports(self) -> bool:
+        """Tell whether runs can be written in it."""
+
+
+SUBMISSION_FORMATS: Registry[NamedFormat] = Registry(
+    "submission format",
+    {
+        "nuscenes": "admlops.evaluation.submissions.nuscenes:FORMAT",
+        "maptr": "admlops.evaluation.submissions.maptr:FORMAT",
+        "openlanev2": "admlops.evaluation.submissions.openlane:FORMAT",
+        "vad": "admlops.evaluation.submissions.vad:FORMAT",
+        "uniad": "admlops.evaluation.submissions.uniad:FORMAT",
+        "uniad-1.0": "admlops.evaluation.submissions.uniad:FORMAT_1_0",
+        "coco": "admlops.evaluation.submissions.coco:FORMAT",
+    },
+)
+"""Files with results made elsewhere, which `admlops evaluate` takes."""

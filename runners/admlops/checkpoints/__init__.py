@@ -16,6 +16,7 @@ from admlops.checkpoints.store import (
     find_checkpoint,
     find_problem,
     path_of,
+    require_file,
 )
 from admlops.checkpoints.weights import Weights
 
@@ -36,4 +37,5 @@ __all__ = [
     "find_problem",
     "inspect",
     "path_of",
+    "require_file",
 ]

@@ -37,8 +37,10 @@ class Extracted:
     left: str
 
 
-def extract(file: Path, target: Path) -> Extracted:
+def extract(file: Path, target: Path, *, dry_run: bool = False) -> Extracted:
     """Write the weights in a file of torch.save to a safetensors file; nothing in the file is run.
+
+    With `dry_run` the weights are found and nothing is written.
 
     Raises:
         UsageError: there is a file at `target` already.
@@ -54,8 +56,10 @@ def extract(file: Path, target: Path) -> Extracted:
             raise CheckpointError(
                 f"{file} has no weights to extract: {weights}", hint=f"admlops checkpoints inspect {file}"
             )
-        _write(target, weights.tensors, saved.read)
-    inspect(target, whole=True)
+        if not dry_run:
+            _write(target, weights.tensors, saved.read)
+    if not dry_run:
+        inspect(target, whole=True)
     return Extracted(path=target, tensors=len(weights.tensors), ema=weights.ema, left=weights.left)
 
 

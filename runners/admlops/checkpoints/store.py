@@ -23,7 +23,7 @@ from admlops.checkpoints.weights import Weights
 from admlops.core.addresses import redact
 from admlops.core.errors import CheckpointError, DownloadError, StorageError, UsageError
 from admlops.core.file_lock import hold
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, user_path
 from admlops.core.storage import READ_BYTES, explain_os_error, file_sha256
 from admlops.core.types import DownloadWatch, Say
 from admlops.downloads import Download, UnreachableError, download
@@ -328,7 +328,7 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
                 hint=f"admlops checkpoints fetch {model.name} {asked}",
             )
         return Usable(path=path, sha256=read_register(path.parent)[path.name].sha256, name=asked)
-    path = Path(asked).expanduser().resolve()
+    path = user_path(asked).resolve()
     if _is_absent(path):
         raise UsageError(
             f"--checkpoint {asked} is neither a file nor a name of the catalogue; {_names(model.checkpoints)}",

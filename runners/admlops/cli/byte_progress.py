@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.conventions import shows_progress, uses_color
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -19,6 +21,9 @@ PLAIN_INTERVAL_S = 10.0
 @contextmanager
 def show_bytes(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with the bytes that are there and the bytes of the whole, None while nobody knows."""
+    if not shows_progress():
+        yield lambda _done, _total: None
+        return
     if not sys.stderr.isatty():
         yield _plain(name)
         return
@@ -34,7 +39,8 @@ def byte_bars() -> Progress:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     timing = (TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, *timing, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True, no_color=not uses_color(sys.stderr))
+    return Progress(*columns, *timing, console=console, transient=True)
 
 
 def _plain(name: str) -> Callable[[int, int | None], None]:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_checkpoints, complete_models
+from admlops.cli.conventions import dry_run_option, say, with_format
+
 if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.checkpoints import Stored
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import Layout
+    from admlops.core.types import Planned
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -26,7 +30,8 @@ def checkpoints() -> None:
 
 
 @checkpoints.command("list", epilog="Example: admlops checkpoints list MapTR --json")
-@click.argument("names", metavar="[MODEL]...", nargs=-1)
+@click.argument("names", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
+@with_format
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the checkpoints of MODEL..., of all models without an argument, and which are ready."""
@@ -43,15 +48,17 @@ def list_(names: tuple[str, ...], as_json: bool) -> None:
 
 
 @checkpoints.command(epilog="Example: admlops checkpoints fetch MapTR tiny-24e tiny-110e")
-@click.argument("model_name", metavar="[MODEL]", required=False)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("model_name", metavar="[MODEL]", required=False, shell_complete=complete_models)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @click.option("--all", "every", is_flag=True, help="Every checkpoint, not only the default one.")
+@dry_run_option
 @JSON
-def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: bool) -> None:
+def fetch(model_name: str | None, names: tuple[str, ...], every: bool, dry_run: bool, as_json: bool) -> None:
     """Download checkpoints of MODEL: its default one, or those called NAME; without MODEL, every model's default one.
 
     Goes on with the others when one fails, and where an earlier download stopped.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout
 
@@ -61,6 +68,9 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: 
     unreachable: set[str] = set()
     models = _models(layout, (model_name,) if model_name else ())
     wanted = [(model, name) for model in models for name in names or _chosen(model, every=every)]
+    if dry_run:
+        show_plan((step for model, name in wanted for step in _plan_fetch(layout, model, name)), as_json=as_json)
+        return
     for model, name in wanted:
         try:
             one = _fetch_one(layout, model, name, unreachable)
@@ -79,8 +89,8 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, as_json: 
 
 
 @checkpoints.command(epilog="Example: admlops checkpoints verify MapTR")
-@click.argument("model_name", metavar="[MODEL]", required=False)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("model_name", metavar="[MODEL]", required=False, shell_complete=complete_models)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @JSON
 def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> None:
     """Read every byte of the checkpoints that are there again: hash, archive sums, and what loading them would do."""
@@ -106,22 +116,27 @@ def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> Non
 
 
 @checkpoints.command(epilog="Example: admlops checkpoints add MapTR tiny-24e ~/Downloads/maptr_tiny_r50_24e.pth")
-@click.argument("model_name", metavar="MODEL")
-@click.argument("name")
+@click.argument("model_name", metavar="MODEL", shell_complete=complete_models)
+@click.argument("name", shell_complete=complete_checkpoints)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Take it although another file was recorded before.")
+@dry_run_option
 @JSON
-def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) -> None:
+def add(model_name: str, name: str, file: Path, replace: bool, dry_run: bool, as_json: bool) -> None:
     """Take FILE, downloaded by hand, as the checkpoint NAME of MODEL; it is copied, hashed and inspected."""
     from admlops.catalog import load_model
     from admlops.checkpoints import add as add_file
     from admlops.cli.byte_progress import show_bytes
-    from admlops.core.paths import find_layout
+    from admlops.cli.dry_run import show_plan
+    from admlops.core.paths import find_layout, user_path
 
     layout = find_layout()
     model = load_model(layout, model_name)
+    if dry_run:
+        show_plan(_plan_add(layout, model, name, user_path(file)), as_json=as_json)
+        return
     with show_bytes(file.name) as progress:
-        stored = add_file(layout, model, name, file.expanduser(), say=_say, replace=replace, progress=progress)
+        stored = add_file(layout, model, name, user_path(file), say=say, replace=replace, progress=progress)
     if as_json:
         click.echo(json.dumps(_describe_stored(model, name, stored), indent=2))
     else:
@@ -130,16 +145,17 @@ def add(model_name: str, name: str, file: Path, replace: bool, as_json: bool) ->
 
 @checkpoints.command(epilog="Example: admlops checkpoints inspect work_dirs/latest.pth")
 @click.argument("file", type=click.Path(path_type=Path))
+@with_format
 @JSON
 def inspect(file: Path, as_json: bool) -> None:
     """Say what FILE holds without loading it: format, weights, and which entry of the catalogue they are or fit."""
     from admlops.catalog import list_models, load_model
     from admlops.checkpoints import describe
     from admlops.cli.tables import print_table
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
 
     layout = find_layout()
-    facts = describe(layout, [load_model(layout, name) for name in list_models(layout)], file.expanduser())
+    facts = describe(layout, [load_model(layout, name) for name in list_models(layout)], user_path(file))
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
@@ -149,12 +165,19 @@ def inspect(file: Path, as_json: bool) -> None:
 @checkpoints.command(epilog="Example: admlops checkpoints extract whole_network.pt weights.safetensors")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@dry_run_option
 @JSON
-def extract(file: Path, target: Path, as_json: bool) -> None:
+def extract(file: Path, target: Path, dry_run: bool, as_json: bool) -> None:
     """Write the weights in FILE, one that is refused, to OUT in safetensors; nothing in FILE is run."""
     from admlops.checkpoints import extract as extract_file
+    from admlops.cli.dry_run import show_plan
+    from admlops.core.paths import user_path
+    from admlops.core.types import Planned
 
-    done = extract_file(file.expanduser(), target.expanduser())
+    done = extract_file(user_path(file), user_path(target), dry_run=dry_run)
+    if dry_run:
+        show_plan([Planned(action="write", target=str(target), detail=f"{done.tensors} tensors")], as_json=as_json)
+        return
     if as_json:
         click.echo(json.dumps({"path": str(done.path), "tensors": done.tensors, "ema": done.ema, "left": done.left}))
         return
@@ -169,10 +192,6 @@ def _spell_fact(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "unknown" if value is None else str(value)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _models(layout: Layout, names: tuple[str, ...]) -> list[Model]:
@@ -204,10 +223,43 @@ def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -
         )
     try:
         with show_bytes(f"{model.name} {name}") as progress:
-            return fetch_checkpoint(layout, model, name, say=_say, progress=progress)
+            return fetch_checkpoint(layout, model, name, say=say, progress=progress)
     except UnreachableError:
         unreachable.add(host)
         raise
+
+
+def _plan_fetch(layout: Layout, model: Model, name: str) -> list[Planned]:
+    """Say what would be downloaded; nothing if the file is there and as recorded."""
+    from urllib.parse import urlsplit
+
+    from admlops.checkpoints import find_checkpoint, find_problem, path_of
+    from admlops.core.types import Planned
+
+    checkpoint = find_checkpoint(model, name)
+    problem = find_problem(layout, model, name)
+    if problem is None:
+        return []
+    host = urlsplit(checkpoint.url).hostname if checkpoint.url else "Google Drive"
+    size = "" if checkpoint.size_bytes is None else f"{checkpoint.size_bytes / 1e6:.0f} MB "
+    return [
+        Planned(
+            action="download", target=str(path_of(layout, model, name)), detail=f"{size}from {host}; now: {problem}"
+        )
+    ]
+
+
+def _plan_add(layout: Layout, model: Model, name: str, file: Path) -> list[Planned]:
+    """Say what would be copied, after the file was looked at as it would be."""
+    from admlops.checkpoints import find_checkpoint, inspect, path_of, require_file
+    from admlops.core.types import Planned
+
+    find_checkpoint(model, name)
+    require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
+    inspect(file)
+    target, size = path_of(layout, model, name), file.stat().st_size
+    verb = "replace" if target.exists() else "copy to"
+    return [Planned(action=verb, target=str(target), detail=f"{size / 1e6:.1f} MB of {file}")]
 
 
 def _summarise(failed: list[AdmlopsError]) -> AdmlopsError:

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_model_lists
+from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import FOLDER, selection_options
 
 if TYPE_CHECKING:
+    from admlops.core.paths import Layout
     from admlops.pipeline.compare import Comparison
+    from admlops.results.run_folder import RunFolder
 
 
 @click.command(epilog="Example: admlops compare --models MapTR,PETR --data DIR --split mini_val")
@@ -23,42 +27,57 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="A,B,…",
+    shell_complete=complete_model_lists,
     help="Names of the catalogue, or all (may repeat).",
 )
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
 @click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
+@click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@dry_run_option
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
     names: tuple[str, ...],
     fresh: bool,
     random_weights: bool,
     also: Path | None,
+    submissions: tuple[str, ...],
     out: Path | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Run what is missing, evaluate, and put models side by side.
 
     Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
+    --submission puts results made elsewhere beside the models: admlops evaluate FILE makes a run of each.
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.compare import compare_models
+    from admlops.pipeline.preview import preview_comparison
 
     layout = find_layout()
     named = [name.strip() for text in names for name in text.split(",") if name.strip()]
     chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
     if not chosen:
         raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
+    given = find_submissions(layout, submissions)
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    if dry_run:
+        request = make_request(layout, model=chosen[0], options=options)
+        steps = preview_comparison(layout, chosen, request, target=target, random_weights=random_weights, also=also)
+        show_plan(steps, as_json=as_json)
+        return
     with cancel_on_signals() as cancel:
         done = compare_models(
             layout,
@@ -66,12 +85,28 @@ def compare(
             make_request(layout, model=chosen[0], options=options, cancel=cancel),
             target=target,
             fresh=fresh,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             show_progress=show_progress,
             random_weights=random_weights,
             also=also,
+            submissions=given,
         )
     show_comparison(done, as_json=as_json)
+
+
+def find_submissions(layout: Layout, names: Sequence[str]) -> list[RunFolder]:
+    """Find the runs of results files. Raises UsageError: one is a model's run."""
+    from admlops.core.errors import UsageError
+    from admlops.results.runs import find_run
+
+    runs = [find_run(layout, name) for name in dict.fromkeys(names)]
+    other = next((run.header for run in runs if not run.header.is_submission), None)
+    if other is not None:
+        raise UsageError(
+            f"--submission {other.run} is a run of the model {other.model}, and of no results file",
+            hint=f"name the model: --models {other.model}",
+        )
+    return runs
 
 
 def show_comparison(done: Comparison, *, as_json: bool) -> None:
@@ -89,7 +124,7 @@ def show_comparison(done: Comparison, *, as_json: bool) -> None:
         click.echo(json.dumps(done.summary, indent=1))
     else:
         _print_summary(done.summary)
-        click.echo(f"\nsummary: {done.summary_path}\nreport:  {page}")
+        note(f"\nsummary: {done.summary_path}\nreport:  {page}")
     _raise_for(done)
 
 
@@ -97,7 +132,7 @@ def _raise_for(done: Comparison) -> None:
     """Nothing if every model that is set up ran on all samples; else the error that says what did not."""
     from admlops.core.errors import EnvError, RunFailedError
 
-    failed = [row.model.name for row in done.rows if row.failed]
+    failed = [row.name for row in done.rows if row.failed]
     if failed:
         raise RunFailedError(f"failed: {', '.join(failed)}", hint=f"less {done.summary_path}   # says why")
     incomplete = [row["model"] for row in done.summary["models"] if row.get("failures")]
@@ -135,10 +170,10 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_table(("model", "state", "samples", *columns, "ms/sample", "precision", "latency"), rows)
     precisions = {model.get("precision") for model in models} - {None}
     if len(precisions) > 1:
-        click.echo("\ntimes compare only within one precision; --precision float32 gives all models the same")
+        note("\ntimes compare only within one precision; --precision float32 gives all models the same")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
-        click.echo("\n" + "\n".join(lines))
+        note("\n" + "\n".join(lines))
 
 
 def _find_columns(models: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str, str]]:

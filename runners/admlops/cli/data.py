@@ -9,15 +9,56 @@ from pathlib import Path
 
 import click
 
+from admlops.cli.completion import complete_versions
+from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+
 
 @click.group()
 def data() -> None:
-    """Data sets in the layout of nuScenes or OpenLane-V2: make synthetic ones, check and index any.
+    """Data sets in the layout of nuScenes or OpenLane-V2: list them, make synthetic ones, check and index any.
 
     \b
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20
     """
+
+
+@data.command("list", epilog="Example: admlops data list", short_help="List the data sets that are here.")
+@click.option("--all-files", is_flag=True, help="Add up the sizes of all files, however many there are.")
+@with_format
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(all_files: bool, as_json: bool) -> None:
+    """List the data sets in the repository's data/, and those that runs were made on: kind, version, splits, size.
+
+    After each split stands how many of its scenes are here. A size with ≥ is of the first 50,000 files.
+    """
+    from dataclasses import asdict
+
+    from admlops.cli.tables import print_table
+    from admlops.core.paths import find_layout
+    from admlops.pipeline.data_roots import list_data
+
+    layout = find_layout()
+    found = list_data(layout, count_all=all_files)
+    if as_json:
+        click.echo(json.dumps([{**asdict(one), "root": str(one.root)} for one in found], indent=2))
+        return
+    rows = [
+        (
+            str(one.root),
+            f"{one.kind or 'unknown'}{' synthetic' if one.synthetic else ''}",
+            one.version or "",
+            ", ".join(f"{name} {count}" for name, count in one.splits.items()),
+            f"{'' if one.size_is_whole else '≥ '}{one.size_bytes / 1e9:.2f}",
+            str(one.runs),
+            one.problem or "readable",
+        )
+        for one in found
+    ]
+    if rows:
+        print_table(("folder", "kind", "version", "splits", "GB", "runs", "state"), rows)
+    else:
+        note(f"{layout.data} holds no data set; make one with: admlops data synthesize {layout.data / 'synthetic'}")
 
 
 @data.command(short_help="Write a synthetic data set.")
@@ -42,6 +83,7 @@ def data() -> None:
 )
 @click.option("--workers", default=None, type=click.IntRange(min=1), help="Processes; as many as there are CPUs.")
 @click.option("--force", is_flag=True, help="Replace another synthetic data set in DIR.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def synthesize(
     target: Path,
@@ -54,6 +96,7 @@ def synthesize(
     camera_sweeps: int,
     workers: int | None,
     force: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
@@ -65,6 +108,8 @@ def synthesize(
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
       admlops data synthesize lanes --format openlane-v2 --samples 4 --scale 0.5
     """
+    from admlops.cli.dry_run import show_plan
+    from admlops.core.types import Planned
     from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
     from admlops.synthetic.options import SynthesisOptions
     from admlops.synthetic.writer import synthesize as synthesize_nuscenes
@@ -84,7 +129,14 @@ def synthesize(
         )
         write = partial(synthesize_nuscenes, target, options)
     options.check()
-    with click.progressbar(length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json) as bar:
+    if dry_run:
+        detail = f"{scenes} scenes of {samples} key frames"
+        changes = write(force=force, dry_run=True)
+        show_plan([Planned(action="write", target=str(target), detail=detail)] if changes else [], as_json=as_json)
+        return
+    with click.progressbar(
+        length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json or not shows_progress()
+    ) as bar:
 
         def show(done: int, _: int) -> None:
             bar.update(done - bar.pos)
@@ -100,7 +152,11 @@ def synthesize(
 
 @data.command(short_help="Check that a data set is whole.")
 @click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--version", help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]")
+@click.option(
+    "--version",
+    shell_complete=complete_versions,
+    help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def check(root: Path, version: str | None, as_json: bool) -> None:
     """Say whether the data set in DIR is whole: its tables or frames, and every key frame's files.
@@ -135,20 +191,35 @@ def check(root: Path, version: str | None, as_json: bool) -> None:
     short_help="Index a data set: samples open in milliseconds.",
 )
 @click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
-@click.option("--version", help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]")
+@click.option(
+    "--version",
+    shell_complete=complete_versions,
+    help="The folder of tables below ROOT. [default: the only one, or v1.0-mini]",
+)
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(root: Path, version: str | None, as_json: bool) -> None:
+def index(root: Path, version: str | None, dry_run: bool, as_json: bool) -> None:
     """Read the tables once and write what adapters ask of them beside them: any sample then opens in milliseconds.
 
     The index knows the tables it was made from; when one changes it is refused until it is made anew.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.paths import user_path
+    from admlops.core.types import Planned
+    from admlops.datasets.base import open_data
     from admlops.datasets.nuscenes.sample_index import build_index
     from admlops.datasets.nuscenes.versions import choose_version
+    from admlops.worker.samples.sample_index import index_path
 
     folder = user_path(root).resolve()
     chosen = version or choose_version(folder)
-    built = build_index(folder, chosen, say=lambda line: click.echo(line, err=True))
+    if dry_run:
+        open_data(folder, chosen)
+        path = Path(index_path(str(folder), chosen))
+        verb = "replace" if path.exists() else "write"
+        show_plan([Planned(action=verb, target=str(path))], as_json=as_json)
+        return
+    built = build_index(folder, chosen, say=say)
     if as_json:
         shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}
         click.echo(json.dumps({**shown, "size_bytes": built.size_bytes}, indent=2))

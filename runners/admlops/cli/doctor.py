@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_runs_or_files
+from admlops.cli.conventions import with_format
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.doctor import Explanation, Site
@@ -27,9 +30,10 @@ UNKNOWN = 1
     epilog="Exit code: 0 where every failure is explained or none is found, 1 where one is not known, 2 for an input "
     "that cannot be read. Example: admlops doctor build.log, or: make 2>&1 | admlops doctor -"
 )
-@click.argument("what", metavar="[LOG|-|RUN]", required=False)
+@click.argument("what", metavar="[LOG|-|RUN]", required=False, shell_complete=complete_runs_or_files)
 @click.option("--here", is_flag=True, help="The log is of this machine: look at its /dev/shm too.")
 @click.option("--rules", is_flag=True, help="List the failures that are known, instead.")
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(what: str | None, here: bool, rules: bool, as_json: bool) -> None:
     """Say what a failure means: in a log, in a run, or what failed last here.
@@ -54,14 +58,14 @@ def doctor(what: str | None, here: bool, rules: bool, as_json: bool) -> None:
 
 
 def _look(what: str | None, *, here: bool) -> dict[str, Any]:
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
     from admlops.doctor.log import read_log, read_stream
     from admlops.pipeline.last_failure import failure_of_run, last_failure
 
     if what == "-":
         return _look_at_log("the standard input", None, read_stream(sys.stdin.buffer, "the standard input"), here=here)
     layout = find_layout()
-    path = Path(what).expanduser() if what else None
+    path = user_path(what) if what else None
     if path is not None and path.exists() and not _is_run(layout, path, str(what)):
         return _look_at_log(str(path), path, read_log(path), here=here or _is_of_here(path, layout))
     failure = failure_of_run(_find_run(layout, what)) if what else last_failure(layout)

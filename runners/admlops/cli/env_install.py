@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_environments, complete_variants
+from admlops.cli.conventions import dry_run_option
 from admlops.cli.env_hints import naming
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import Layout
-    from admlops.core.types import Device, Say
+    from admlops.core.types import Device, Planned, Say
     from admlops.environments import Environment
     from admlops.environments.install.options import BuildOptions
 
 
 @click.command("install", epilog="Example: admlops env install MapTR PETR --variant classic")
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--variant", default="auto", show_default=True, help="One set of pins; auto takes what this GPU runs.")
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_environments)
+@click.option(
+    "--variant",
+    default="auto",
+    show_default=True,
+    shell_complete=complete_variants,
+    help="One set of pins; auto takes what this GPU runs.",
+)
 @click.option(
     "--installer",
     default="auto",
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     help="--pack: store the environment for later installations. --no-pack: build from packages, whatever packs there "
     "are. Default: use a pack that fits; store one if packs are on another disk.",
 )
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def install(
     names: tuple[str, ...],
@@ -54,6 +63,7 @@ def install(
     jobs: int | None,
     trust_first_use: bool,
     pack: bool | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Build the environments of MODEL... from their locks; does nothing for those that are ready.
@@ -61,6 +71,7 @@ def install(
     One that fails does not keep the others from being built. `official/NAME` names the environment of an official
     evaluator.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.install_progress import show_installation
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout
@@ -68,6 +79,12 @@ def install(
 
     _check_options(names, old_installer or installer, trust_first_use=trust_first_use)
     layout = find_layout()
+    if dry_run:
+        chosen = old_installer or installer
+        show_plan(
+            (step for name in names for step in _plan_install(layout, name, variant, device, chosen)), as_json=as_json
+        )
+        return
     rows = []
     failed: dict[str, AdmlopsError] = {}
     with show_installation() as (say, watch):
@@ -155,6 +172,35 @@ def _install(layout: Layout, name: str, variant: str, device: str, *, options: B
     wanted: Device | None = None if device == "auto" else device  # type: ignore[assignment]  # click has checked it
     chosen = _choose_variant(model, wanted, say) if variant == "auto" else variant
     return ensure_model(layout, model, chosen, device=wanted, say=say, options=options)
+
+
+def _plan_install(layout: Layout, name: str, variant: str, device: str, installer: str) -> list[Planned]:
+    """Say what `env install` would do for one name: nothing if the environment is ready.
+
+    Raises:
+        EnvError: it could not be built, because a lock is missing or no installer works here.
+    """
+    from admlops.catalog import load_model
+    from admlops.core.types import Planned
+    from admlops.environments.ensure import find, specs_of_variant
+    from admlops.environments.install.options import AUTO, BuildOptions
+    from admlops.environments.install.plan import make_plan
+    from admlops.environments.spec.environment_spec import EnvironmentSpec
+
+    if name.startswith("official/"):
+        specs = [EnvironmentSpec.of_official(layout, name.removeprefix("official/"))]
+    else:
+        model = load_model(layout, name)
+        wanted = None if device == "auto" else device
+        chosen = _choose_variant(model, wanted, lambda _: None) if variant == "auto" else variant  # type: ignore[arg-type]
+        specs = specs_of_variant(model, chosen, device=wanted)  # type: ignore[arg-type]
+    ready = (find(layout, spec) for spec in specs)
+    if any(one is not None and installer in (AUTO, one.installer) for one in ready):
+        return []
+    plan = make_plan(layout, specs[0], say=lambda _: None, options=BuildOptions(installer=installer))
+    if plan.has_pack():
+        return [Planned(action="restore", target=str(plan.prefix), detail="from its pack")]
+    return [Planned(action="build", target=str(plan.prefix), detail=plan.describe())]
 
 
 def _choose_variant(model: Model, device: Device | None, say: Say) -> str:

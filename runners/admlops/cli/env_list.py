@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.conventions import with_format
 from admlops.cli.env_install import describe_environment
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ FACTS = ("prefix", "digest", "installer", "device", "size_bytes")
 
 
 @click.command("list", epilog="Example: admlops env list --json")
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_environments(as_json: bool) -> None:
     """Say which environments are ready, broken or being built, and which no lock asks for any more.
@@ -27,18 +29,20 @@ def list_environments(as_json: bool) -> None:
     Every variant of every model has a row, and so has every official evaluator. A build that failed beside a ready
     environment has a row of its own, and so has a folder of files that a repair replaced.
     """
+    from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
 
     rows = list(_rows(find_layout()))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    width = max((len(row["model"]) for row in rows), default=0)
-    for row in rows:
-        size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:7.0f} MB"
-        built = " ".join(str(row[key]) for key in ("installer", "device") if row[key])
-        shown = f"{row['model']:<{width}} {row['variant'] or '':<8} {row['status']:<6} {built:<10} {size} "
-        click.echo((shown + (row["prefix"] or "")).rstrip())
+    print_table(("environment", "variant", "status", "built", "MB", "folder"), [_cells(row) for row in rows])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.0f}"
+    built = " ".join(str(row[key]) for key in ("installer", "device") if row[key])
+    return row["model"], row["variant"] or "", row["status"], built, size, row["prefix"] or ""
 
 
 def _rows(layout: Layout) -> Iterator[dict[str, Any]]:

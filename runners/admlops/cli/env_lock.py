@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.completion import complete_environments, complete_variants
+from admlops.cli.conventions import dry_run_option, say
 from admlops.cli.env_hints import naming
 
 if TYPE_CHECKING:
     from admlops.core.errors import AdmlopsError
+    from admlops.core.types import Planned
     from admlops.environments.locking.variant_locks import Part, VariantLocks
 
 EVERY_MODEL = ("all",)
 
 
 @click.command(epilog="Example: admlops env lock MapTR --check")
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--variant", help="One set of pins. [default: all of the model's]")
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_environments)
+@click.option("--variant", shell_complete=complete_variants, help="One set of pins. [default: all of the model's]")
 @click.option(
     "--index",
     metavar="DIR|URL",
@@ -28,6 +32,7 @@ EVERY_MODEL = ("all",)
 @click.option("--only", type=click.Choice(["conda", "python"]), help="Make only these locks.")
 @click.option("--check", is_flag=True, help="Compare the locks with their inputs; needs no network.")
 @click.option("--record", is_flag=True, help="Fetch what the locks name once, and write down hashes and sizes.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def lock(
     names: tuple[str, ...],
@@ -36,12 +41,14 @@ def lock(
     only: Part | None,
     check: bool,
     record: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make the locks of MODEL... from environment.yml and requirements.in; `all` means every model that has inputs.
 
     Nothing is installed. Exit status 1: --check found locks that do not answer their inputs.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
 
     if check + record + bool(index or only) > 1:
@@ -52,7 +59,9 @@ def lock(
     chosen = _choose(names, variant)
     for name, error in chosen.failed.items():
         click.echo(f"{name}: {error}", err=True)
-    if check:
+    if dry_run and not check:
+        show_plan(_plan_locks(chosen.variants, only), as_json=as_json)
+    elif check:
         _check(chosen, as_json)
     elif record:
         _record(chosen.variants, as_json)
@@ -95,6 +104,22 @@ def _choose(names: tuple[str, ...], variant: str | None) -> ChosenVariants:
                 raise
             chosen.failed[name] = error
     return chosen
+
+
+def _plan_locks(variants: Iterable[VariantLocks], only: Part | None) -> list[Planned]:
+    """Say which locks `env lock` would make."""
+    from admlops.core.types import Planned
+
+    steps = []
+    for locks in variants:
+        if only != "python" and locks.conda_lock is not None:
+            steps.append(Planned(action="make", target=str(locks.conda_lock), detail="from environment.yml"))
+        if only != "conda":
+            steps += [
+                Planned(action="make", target=str(lock), detail=f"from {file.name}")
+                for file, lock in locks.python_locks.items()
+            ]
+    return steps
 
 
 def _make(variants: list[VariantLocks], index: str | None, only: Part | None, as_json: bool) -> None:
@@ -141,7 +166,7 @@ def _record(variants: list[VariantLocks], as_json: bool) -> None:
     recorded = {}
     for locks in variants:
         with naming(locks.model):
-            lines = record_locks(locks, cache=cache, say=lambda line: click.echo(line, err=True))
+            lines = record_locks(locks, cache=cache, say=say)
         recorded[locks.name] = lines
         if not as_json:
             click.echo("\n".join(lines) if lines else f"{locks.name}: nothing was missing")

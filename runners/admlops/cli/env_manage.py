@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_environments
+from admlops.cli.conventions import dry_run_option, shows_progress
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
 from admlops.core.types import Watch
 
 if TYPE_CHECKING:
+    from admlops.core.types import Planned
     from admlops.environments.integrity.verification import Report
     from admlops.environments.inventory import InstalledEnvironment
 
-NAMES = click.argument("names", metavar="MODEL...", nargs=-1)
+NAMES = click.argument("names", metavar="MODEL...", nargs=-1, shell_complete=complete_environments)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 SHOWN_DIFFERENCES = 20
@@ -72,7 +75,7 @@ def verify_one(one: InstalledEnvironment, *, full: bool) -> Report:
 @contextmanager
 def hashing(label: str) -> Iterator[Watch | None]:
     """Show a bar of the bytes hashed, on a terminal only: a verification is quick enough to need no plain lines."""
-    if not sys.stderr.isatty():
+    if not (shows_progress() and sys.stderr.isatty()):
         yield None
         return
     from admlops.cli.byte_progress import byte_bars
@@ -120,7 +123,7 @@ def _print_report(one: InstalledEnvironment, report: Report) -> None:
 
 
 @click.command("show", epilog="Example: admlops env show MapTR")
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=complete_environments)
 @ANY_VARIANT
 @DEVICE
 @AS_JSON
@@ -164,6 +167,7 @@ def _print_field(key: str, value: Any) -> None:
 @click.option("--all", "every", is_flag=True, help="All variants of MODEL; without MODEL every environment.")
 @click.option("--purge", is_flag=True, hidden=True)
 @YES
+@dry_run_option
 @AS_JSON
 def remove(
     names: tuple[str, ...],
@@ -172,6 +176,7 @@ def remove(
     every: bool,
     purge: bool,
     yes: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Remove the environments of MODEL...: only what admlops made, and none that a process is using.
@@ -179,6 +184,7 @@ def remove(
     A pack of one brings it back (`env pack`). Libraries that other environments share, or that a stored pack needs,
     stay on disk.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.environments.inventory import select
@@ -196,6 +202,9 @@ def remove(
                 f"{name} has several environments here: {listed}", hint=f"admlops env remove {found[0].prefix.name}"
             )
         chosen |= {one.prefix: one for one in found}
+    if dry_run:
+        show_plan((_plan_removal(one) for one in chosen.values()), as_json=as_json)
+        return
     if chosen:
         _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
     removed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
@@ -208,6 +217,17 @@ def remove(
         click.echo(f"removed {prefix.name}, {one.size_bytes / 1e6:.0f} MB{shared}")
     if not removed:
         click.echo(f"no environments in {layout.environments}")
+
+
+def _plan_removal(one: InstalledEnvironment) -> Planned:
+    """Say how much would go. Raises EnvError for an environment that a process is using."""
+    from admlops.core.types import Planned
+    from admlops.environments.integrity.walking import disk_usage_bytes
+    from admlops.environments.removal import check_unused
+
+    check_unused(one.prefix)
+    size_bytes = disk_usage_bytes(one.prefix, names_elsewhere=1)
+    return Planned(action="remove", target=str(one.prefix), detail=f"{size_bytes / 1e6:.0f} MB that no other has")
 
 
 @click.command("gc", epilog="Example: admlops env gc --dry-run")

@@ -6,11 +6,12 @@ import json
 
 import click
 
+from admlops.cli.completion import complete_environments
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
 
 
 @click.command("probe", epilog="Example: admlops env probe MapTR --variant modern")
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=complete_environments)
 @ANY_VARIANT
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from admlops.cli.completion import complete_models, complete_variants
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.environments import Environment
 
-VARIANT = click.option("--variant", help="One set of pins. [default: the model's default one]")
-ANY_VARIANT = click.option("--variant", help="One set of pins. [default: all of the model's]")
+VARIANT = click.option(
+    "--variant", shell_complete=complete_variants, help="One set of pins. [default: the model's default one]"
+)
+ANY_VARIANT = click.option(
+    "--variant", shell_complete=complete_variants, help="One set of pins. [default: all of the model's]"
+)
 DEVICE = click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Select the CUDA or the CPU build.")
 
 
@@ -28,7 +34,7 @@ DEVICE = click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Sele
 @VARIANT
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print what would be run, as JSON, and run nothing.")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(model: str, command: tuple[str, ...], variant: str | None, device: str | None, as_json: bool) -> None:
     """Run CMD in the environment of MODEL, with the variables that its workers get.
@@ -50,7 +56,7 @@ def run_command(model: str, command: tuple[str, ...], variant: str | None, devic
 @VARIANT
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print what would be started, as JSON, and start nothing.")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 def shell(model: str, variant: str | None, device: str | None, as_json: bool) -> None:
     """Start an interactive bash or zsh in the environment of MODEL; `exit` leaves it.
 
@@ -88,7 +94,7 @@ def _interactive(kind: str, activation: str) -> tuple[list[str], dict[str, str]]
 @DEVICE
 @click.option("--shell", "for_shell", is_flag=True, help="Print code for bash and zsh; it defines `deactivate` too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; null means that one must not be set.")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 def variables(model: str, variant: str | None, device: str | None, for_shell: bool, as_json: bool) -> None:
     """Print the variables of the environment of MODEL, as `source envs/activate MODEL` sets them."""
     from admlops.environments.activation_shell import activation_code

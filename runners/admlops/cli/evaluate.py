@@ -1,21 +1,54 @@
-"""`admlops evaluate`: official metrics of a run."""
+"""`admlops evaluate`: official metrics of a run, or of a results file made elsewhere."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.catalog.registries import EVALUATIONS
-from admlops.evaluation.slice_tables import KINDS, SliceTable
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import dry_run_option, note, say
+from admlops.cli.lazy import LazyChoice
+
+if TYPE_CHECKING:
+    from admlops.core.types import Planned
+    from admlops.evaluation.slice_tables import SliceTable
+    from admlops.results.run_folder import RunFolder
+
+
+def _protocols_on_request() -> list[str]:
+    from admlops.catalog.registries import EVALUATIONS
+
+    return [entry.protocol for entry in EVALUATIONS.values() if entry.on_request]
+
+
+def _formats() -> list[str]:
+    from admlops.catalog.registries import SUBMISSION_FORMATS
+
+    return ["auto", *SUBMISSION_FORMATS.ids()]
+
+
+def _kinds() -> tuple[str, ...]:
+    from admlops.evaluation.slice_tables import KINDS
+
+    return tuple(KINDS)
+
+
+if TYPE_CHECKING:
+    from admlops.core.paths import Layout
+    from admlops.results.run_folder import RunFolder
 
 
 @click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
-@click.argument("run")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
+@click.argument("run", metavar="RUN|FILE", shell_complete=complete_runs)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data set's root. [default: the run's; for a file the one in data/]",
+)
 @click.option("--official", is_flag=True, help="Run the official code as well, in environments of its own.")
 @click.option(
     "--boxes-2d",
@@ -27,27 +60,49 @@ from admlops.evaluation.slice_tables import KINDS, SliceTable
     "--protocol",
     "protocols",
     multiple=True,
-    type=click.Choice([entry.protocol for entry in EVALUATIONS.values() if entry.on_request]),
+    type=LazyChoice(_protocols_on_request),
     help="Evaluate by this protocol as well (may be repeated); docs/metrics.md defines each.",
 )
 @click.option(
     "--by",
     "kinds",
     multiple=True,
-    type=click.Choice(KINDS),
+    type=LazyChoice(_kinds),
     help="Show the metrics of slices of the data as well (may be repeated).",
 )
+@click.option(
+    "--map-truth",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="Ground truth of map elements in MapTR's form (nuscenes_map_anns_val.json), in place of the map expansion.",
+)
+@click.option("--format", "form", type=LazyChoice(_formats), help="Of FILE. [default: auto]")
+@click.option("--split", help="What FILE is about: val, mini_val, … [default: the one whose samples it has]")
+@click.option("--version", help="The tables' folder, or OpenLane-V2's subset, for FILE. [default: the only one]")
+@click.option("--run", "name", metavar="NAME", help="The run to make of FILE. [default: of its name and content]")
+@click.option("--model", metavar="NAME", help="What tables call FILE. [default: its name]")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
     run: str,
     data: Path | None,
     official: bool,
     boxes_2d: Path | None,
+    map_truth: Path | None,
+    form: str | None,
+    split: str | None,
+    version: str | None,
+    name: str | None,
+    model: str | None,
     protocols: tuple[str, ...],
     kinds: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
+
+    FILE is a results file made elsewhere, such as nuScenes' detection JSON: it becomes a run without times, on which
+    everything works that works on runs. docs/submissions.md has an example of each format.
 
     The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
     Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well.
@@ -57,6 +112,7 @@ def evaluate(
                1  metrics.json is written, and a protocol has no ground truth here, or --official found no code to run
                2  nothing could be evaluated
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.tables import print_table
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
@@ -65,7 +121,15 @@ def evaluate(
     from admlops.results.runs import find_run
 
     layout = find_layout()
-    folder = find_run(layout, run)
+    of_file = {"form": form, "split": split, "version": version, "name": name, "model": model}
+    if Path(run).is_file():
+        taken = _take(layout, run, data, boxes_2d, {**of_file, "dry_run": dry_run, "as_json": as_json})
+        if taken is None:
+            return
+        folder, data = taken, None
+    else:
+        _refuse_options(run, of_file)
+        folder = find_run(layout, run)
     header = folder.header
     try:
         opened = open_data(data or Path(header.data.root), header.data.version)
@@ -74,14 +138,18 @@ def evaluate(
             f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
             hint=f"admlops evaluate {run} --data DIR   # where that data set is",
         ) from error
+    if dry_run:
+        show_plan(_plan(folder, official=official), as_json=as_json)
+        return
     with folder.lock():
         metrics = evaluate_run(
             folder,
             opened,
             layout=layout,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             official=official,
             truth_2d=boxes_2d,
+            truth_map=map_truth,
             protocols=protocols,
         )
         folder.write_manifest()
@@ -89,11 +157,53 @@ def evaluate(
         click.echo(json.dumps(_summary(metrics)))
     else:
         planned = sum(header.scenes.values())
-        click.echo(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
+        note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
         print_table(*_table(metrics))
         _print_slices(metrics["details"], kinds)
-        click.echo(f"written to {folder.metrics_path}")
+        note(f"written to {folder.metrics_path}")
     _end(metrics, official=official)
+
+
+def _take(
+    layout: Layout, file: str, data: Path | None, boxes_2d: Path | None, options: Mapping[str, Any]
+) -> RunFolder | None:
+    from admlops.cli.submission import take_file
+
+    chosen = {**options, "form": options["form"] or "auto"}
+    return take_file(layout, Path(file), data=data, truth_2d=boxes_2d, **chosen)
+
+
+def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a file where the argument is none."""
+    from admlops.core.errors import UsageError
+
+    if Path(run).suffix in (".json", ".pkl", ".zip"):
+        raise UsageError(f"there is no file {run}", hint="ls   # name the results file, or a run: admlops results list")
+    names = {"form": "--format", "name": "--run"}
+    given = [names.get(key, f"--{key}") for key, value in options.items() if value]
+    if given:
+        what = "is a folder" if Path(run).is_dir() else "is no file"
+        raise UsageError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for results files, and {run} {what}",
+            hint="admlops results list   # or name the file",
+        )
+
+
+def _plan(folder: RunFolder, *, official: bool) -> list[Planned]:
+    from admlops.core.types import Planned
+    from admlops.results.runs import count_samples
+
+    done, planned = count_samples(folder)
+    steps = [Planned(action="evaluate", target=folder.path.name, detail=f"{done} of {planned} samples")]
+    if official:
+        steps.append(Planned(action="run", target="the official code", detail=f"files in {folder.predictions_path}"))
+    return [
+        *steps,
+        *(
+            Planned(action="replace" if path.exists() else "write", target=str(path))
+            for path in (folder.metrics_path, folder.manifest_path)
+        ),
+    ]
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,12 +256,12 @@ def _print_slices(details: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         tables = find_tables(details, [kind])
         for reason in dict.fromkeys(table.reason for table in tables if table.reason):
-            click.echo(f"nothing by {kind}: {reason}", err=True)
+            say(f"nothing by {kind}: {reason}")
         if not tables:
-            click.echo(f"nothing by {kind}: no task of this run has such slices; boxes have all of them", err=True)
+            say(f"nothing by {kind}: no task of this run has such slices; boxes have all of them")
         for table in tables:
             if table.rows:
-                click.echo(f"\n{table.task} by {kind} ({table.protocol})")
+                note(f"\n{table.task} by {kind} ({table.protocol})")
                 print_table((kind, *table.columns), _slice_rows(table), narrow=True)
 
 

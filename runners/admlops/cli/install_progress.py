@@ -13,7 +13,8 @@ from types import FrameType
 import click
 
 from admlops.cli.byte_progress import byte_bars
-from admlops.core.types import Progress, ProgressWatch, Say
+from admlops.cli.conventions import say, shows_progress
+from admlops.core.types import Progress, ProgressWatch, Say, unwatched
 
 PLAIN_INTERVAL_S = 5.0
 SILENCE_S = 15.0
@@ -27,6 +28,9 @@ def show_installation() -> Iterator[tuple[Say, ProgressWatch]]:
     SIGTERM ends the block as Ctrl-C does, so that whoever is building can take its compilers with it.
     """
     with _ended_by_term():
+        if not shows_progress():
+            yield say, unwatched
+            return
         if not sys.stderr.isatty():
             with _plain() as plain:
                 yield plain.say, plain.watch

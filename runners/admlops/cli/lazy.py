@@ -1,12 +1,26 @@
-"""A group of commands that are imported when they are used, so that `--help` is quick."""
+"""What is imported when it is used, so that help and completion are quick: commands, and the values of options."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
+
+from admlops.cli.conventions import add_shared_options
+
+
+class LazyChoice(click.Choice):  # type: ignore[type-arg]  # click before 8.4 has no parameter
+    """A choice among what `load` gives, which is asked when a value is converted, offered or named in a help text."""
+
+    def __init__(self, load: Callable[[], Iterable[str]]) -> None:
+        self._load = load
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]  # an attribute there
+        return tuple(self._load())
 
 
 class LazyGroup(click.Group):
@@ -24,6 +38,11 @@ class LazyGroup(click.Group):
             return None
         module, attribute = self._lazy[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        add_shared_options(command)
+        if ctx.default_map:
+            from admlops.cli.configuration import bind_section
+
+            bind_section(ctx, command, cmd_name)
         return command
 
     def resolve_command(

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from admlops import __version__
+from admlops.cli.config_files import find_files
+from admlops.cli.conventions import (
+    PROCESS,
+    add_shared_options,
+    asks_for_json,
+    set_log_level,
+    uses_color,
+    yields_to_variable,
+)
 from admlops.cli.lazy import LazyGroup
-from admlops.cli.streams import discard_output, nothing_is_printed, prepare_streams
+from admlops.cli.streams import ReaderGoneError, discard_output, nothing_is_printed, prepare_streams
 from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
     "check": ("admlops.cli.check:check", "Check that models work here: one step by step, or all side by side."),
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "List, fetch, verify and add published weights."),
     "compare": ("admlops.cli.compare:compare", "Put models side by side: run what is missing, evaluate, rank."),
-    "data": ("admlops.cli.data:data", "Make synthetic data sets; check and index any."),
+    "completion": ("admlops.cli.completion_command:completion", "Complete names in bash, zsh and fish."),
+    "config": ("admlops.cli.config:config", "Show what the configuration files and variables set."),
+    "data": ("admlops.cli.data:data", "List data sets, make synthetic ones, check and index any."),
     "doctor": ("admlops.cli.doctor:doctor", "Explain a failed build or run, and name the remedy."),
     "env": ("admlops.cli.env:env", "Lock, install, verify, use and pack environments."),
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
-    "models": ("admlops.cli.models:models", "List, show and validate the catalogue's models."),
+    "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
+    "models": ("admlops.cli.models:models", "List, show and validate models; begin a new one."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
-    "results": ("admlops.cli.results:results", "List, show, verify, compare, tabulate, export and index runs."),
+    "results": ("admlops.cli.results:results", "List, show, verify, compare, tabulate, export, tag and remove runs."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
     "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
@@ -37,19 +49,26 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: admlops run GroundPlane --data DIR --split mini_val",
 )
-@click.version_option(__version__, prog_name="admlops")
+@click.version_option(__version__, "-V", "--version", prog_name="admlops")
 @click.option(
     "--log-level",
     metavar="debug|info|warning|error",
     help="What the host and the workers log. [env: LOG_LEVEL; default: warning]",
 )
 def cli(log_level: str | None) -> None:
-    """Run and compare driving-perception models, each in an environment of its own."""
+    """Run and compare driving-perception models, each in an environment of its own.
+
+    -q, -v, --color and --no-progress may also stand after a command.
+    """
     import logging
 
-    log_level = _choose_level(log_level)
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    os.environ["LOG_LEVEL"] = log_level.upper()  # workers inherit it
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if yields_to_variable(click.get_current_context(), "log_level"):
+        log_level = None
+    set_log_level(_choose_level(log_level))
+
+
+add_shared_options(cli, hidden=False)
 
 
 def _choose_level(option: str | None) -> str:
@@ -80,7 +99,8 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command line and say what went wrong; returns the exit code."""
     try:
-        cli.main(standalone_mode=False)
+        _answer_signals()
+        cli.main(standalone_mode=False, obj=PROCESS, default_map=_read_configuration())
         sys.stdout.flush()
     except AdmlopsError as error:
         return _complain(error.message, error.hint, error.exit_code)
@@ -89,8 +109,8 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("admlops: stopped", err=True)
         return 130
-    except BrokenPipeError:
-        discard_output()  # the reader of our output went away, as in `admlops results list | head`
+    except ReaderGoneError:
+        discard_output()
         return 141
     except OSError as error:
         # A path of the user's that may not be entered, is too long, is a file where a folder is due: any of our many
@@ -99,6 +119,35 @@ def _run() -> int:
             raise
         return _complain_of_path(error)
     return 0
+
+
+def _answer_signals() -> None:
+    """Let Ctrl-C and TERM interrupt the command as an exception does, so that it ends in words and leaves nothing."""
+    import signal
+
+    process = os.getpid()
+
+    def interrupt(number: int, _frame: object) -> None:
+        if os.getpid() != process:  # a child that was forked and ran no other program
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, interrupt)
+
+
+def _read_configuration() -> dict[str, Any] | None:
+    """Return the files' settings; none for help and completion, which a mistake in a file must not stop."""
+    if "_ADMLOPS_COMPLETE" in os.environ or {"--help", "-h"}.intersection(sys.argv):
+        return None
+    if not find_files():
+        return None
+    from admlops.cli.configuration import bind_root, read_default_map
+
+    settings = read_default_map(COMMANDS)
+    return None if settings is None else bind_root(settings, cli)
 
 
 def _complain_of_path(error: OSError) -> int:
@@ -114,23 +163,38 @@ def _complain(message: str, hint: str, exit_code: int) -> int:
     """Say it on standard error; with --json also as an object on standard output, unless one is there."""
     import json
 
-    click.echo(f"admlops: {message}\n  → {hint}", err=True)
+    name = click.style("admlops:", fg="red", bold=True) if uses_color(sys.stderr) else "admlops:"
+    click.echo(f"{name} {message}\n  → {hint}", err=True, color=uses_color(sys.stderr))
     try:
         sys.stdout.flush()
-        if "--json" in sys.argv and nothing_is_printed():
+        if asks_for_json(sys.argv) and nothing_is_printed():
             click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}))
         sys.stdout.flush()
-    except (AdmlopsError, BrokenPipeError):
+    except (AdmlopsError, ReaderGoneError):
         discard_output()  # it is standard output that cannot be written: said above, if anybody listens
     return exit_code
 
 
 def _complain_of_usage(error: click.ClickException) -> int:
-    if "--json" in sys.argv:
+    if asks_for_json(sys.argv):
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "admlops"
         return _complain(error.format_message(), f"{command} --help", error.exit_code)
     error.show()
+    if getattr(error, "ctx", None) is None:  # click says where help is only where it knows the command
+        click.echo(f"  → {_named_command()} --help", err=True)
     return error.exit_code
+
+
+def _named_command() -> str:
+    """The command that was typed, as far as its words are names of commands."""
+    words = ["admlops"]
+    command: click.Command | None = cli
+    for word in sys.argv[1:]:
+        command = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _ensure_home() -> None:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_models
+from admlops.cli.conventions import with_format
+from admlops.cli.models_new import new
+
 if TYPE_CHECKING:
     from admlops.catalog import Claim, Model
     from admlops.core.paths import Layout
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List, show and validate the models in envs/.
+    """List, show and validate the models in envs/; begin a new one.
 
     \b
     Example:
@@ -24,6 +28,7 @@ def models() -> None:
 
 
 @models.command("list", short_help="List all models.")
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_(as_json: bool) -> None:
     """List every model with its tasks, variants and whether it can run now.
@@ -46,7 +51,7 @@ def list_(as_json: bool) -> None:
 
 
 @models.command(short_help="Show one model.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(name: str, as_json: bool) -> None:
     """Show one model: source, variants, checkpoints, published numbers, traps.
@@ -166,3 +171,6 @@ def _claim_row(claim: Claim) -> tuple[str, ...]:
 
 def _print_section(title: str) -> None:
     click.echo(f"\n{title}")
+
+
+models.add_command(new)

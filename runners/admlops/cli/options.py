@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from admlops.cli.completion import complete_scenes, complete_splits, complete_variants, complete_versions
 from admlops.cli.quantities import GpuMemory
 from admlops.worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
-    from admlops.pipeline.run import RunRequest
+    from admlops.pipeline.run_request import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,18 +25,29 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 _OPTIONS = (
     click.option("--data", type=FOLDER, help="The data set's root. [default: the one in data/ that MODEL reads]"),
     click.option(
-        "--version", help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]"
+        "--version",
+        shell_complete=complete_versions,
+        help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]",
     ),
     click.option(
-        "--split", help="train, val, test, all, mini_train or mini_val. [default: val; for v1.0-mini: mini_val]"
+        "--split",
+        shell_complete=complete_splits,
+        help="train, val, test, all, mini_train or mini_val. [default: val; for v1.0-mini: mini_val]",
     ),
-    click.option("--scene", "scenes", multiple=True, metavar="NAME", help="Run this scene (may be repeated)."),
+    click.option(
+        "--scene",
+        "scenes",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=complete_scenes,
+        help="Run this scene (may be repeated).",
+    ),
     click.option(
         "--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens; - reads standard input."
     ),
     click.option("--limit", type=int, help="Run only the first N samples.", metavar="N"),
     click.option("--complete-scenes", is_flag=True, help="Run the whole of every scene that a chosen sample is in."),
-    click.option("--variant", help="The set of pins. [default: the model's]"),
+    click.option("--variant", shell_complete=complete_variants, help="The set of pins. [default: the model's]"),
     click.option(
         "--devices",
         "--device",
@@ -81,7 +93,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
     from admlops.execution.deadlines import DEFAULT_DEADLINES
-    from admlops.pipeline.run import RunRequest
+    from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
 
     timeout_s = options["timeout"]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.conventions import manner, shows_progress, uses_color
+
 if TYPE_CHECKING:
     from admlops.execution.scene_job import RunEvent
 
@@ -20,7 +22,9 @@ _PHRASES = {"sample": "failed", "skip": "the rest is given up", "retry": "trying
 @contextmanager
 def show_progress() -> Iterator[Callable[[RunEvent, int], None]]:
     """Gives the function to call with each event of a run and the run's size; everything goes to standard error."""
-    if sys.stderr.isatty():
+    if not shows_progress():
+        yield _failures_only
+    elif sys.stderr.isatty():
         with _bar() as watch:
             yield watch
     else:
@@ -32,7 +36,8 @@ def _bar() -> Iterator[Callable[[RunEvent, int], None]]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    with Bar(*Bar.get_default_columns(), console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True, no_color=not uses_color(sys.stderr))
+    with Bar(*Bar.get_default_columns(), console=console, transient=True) as bar:
         task = bar.add_task("samples", total=None)
 
         def watch(event: RunEvent, total: int) -> None:
@@ -41,6 +46,11 @@ def _bar() -> Iterator[Callable[[RunEvent, int], None]]:
                 bar.console.print(_explain(event), markup=False)
 
         yield watch
+
+
+def _failures_only(event: RunEvent, _total: int) -> None:
+    if event.failure is not None and not manner().quiet:
+        click.echo(_explain(event), err=True)
 
 
 def _plain() -> Callable[[RunEvent, int], None]:

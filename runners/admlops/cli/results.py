@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from admlops.catalog.registries import SUBMISSION_FORMATS
+from admlops.cli.completion import complete_runs
+from admlops.cli.conventions import dry_run_option, note, say, with_format
+from admlops.cli.results_list import list_, summarise, unread
+from admlops.cli.results_manage import remove, tag
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from admlops.results.header import RunHeader
     from admlops.results.run_folder import RunFolder
-    from admlops.results.runs import SkippedRun
+
+
+TABLES = ("jsonl", "csv", "parquet")
+"""The forms that hold standard records, and no submission."""
 
 
 @click.group()
 def results() -> None:
-    """List, show, verify, compare, tabulate, export and index runs.
+    """List, show, verify, compare, tabulate, export, index, tag and remove runs.
 
     \b
     Example:
@@ -26,35 +36,13 @@ def results() -> None:
     """
 
 
-@results.command("list", short_help="List all runs.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def list_(as_json: bool) -> None:
-    """List every run, oldest first, from the runs' own files.
-
-    \b
-    Example:
-      admlops results list --json
-    """
-    from admlops.cli.tables import print_table
-    from admlops.core.paths import find_layout
-    from admlops.results.runs import list_runs
-
-    found, skipped = list_runs(find_layout())
-    if as_json:
-        runs = [_summarise(run) for run in found]
-        click.echo(json.dumps({"runs": runs, "skipped": _unread(skipped)}, indent=2))
-        return
-    if found:
-        rows = [_row(_summarise(run)) for run in found]
-        print_table(("run", "model", "variant", "state", "samples", "failed", "data", "evaluated", "created"), rows)
-    else:
-        click.echo("no runs yet; make one with: admlops run GroundPlane --data DIR")
-    for one in skipped:
-        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+results.add_command(list_)
+results.add_command(remove)
+results.add_command(tag)
 
 
 @results.command(short_help="Show one run.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(run: str, as_json: bool) -> None:
     """Show one run: where it comes from, what failed, its metrics.
@@ -78,15 +66,18 @@ def show(run: str, as_json: bool) -> None:
     import msgspec
 
     header = msgspec.to_builtins(folder.header)
-    shown = {**_summarise(folder), "failures": failures, "header": header, "metrics": metrics}
+    shown = {**summarise(folder), "failures": failures, "header": header, "metrics": metrics}
     click.echo(json.dumps(shown, indent=2))
 
 
 @results.command(short_help="Check every file of a run.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def verify(run: str, as_json: bool) -> None:
     """Read every file of a run again: the hashes of its manifest, and each record against the standard record.
+
+    The digest of the records leaves out the run's name and what was measured: two runs with one digest gave the same
+    outputs for the same samples.
 
     \b
     Example:
@@ -94,15 +85,19 @@ def verify(run: str, as_json: bool) -> None:
     """
     from admlops.core.errors import DifferencesError
     from admlops.core.paths import find_layout
+    from admlops.results.run_folder import records_digest
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
     changed = folder.check_manifest()
-    records = 0 if changed else sum(1 for _ in folder.records())
+    digest = None if changed else records_digest(folder)
+    records = 0 if changed else folder.count_statuses().total()
     if as_json:
-        click.echo(json.dumps({"run": folder.path.name, "changed": changed, "records": records}, indent=2))
+        found = {"run": folder.path.name, "changed": changed, "records": records, "records_sha256": digest}
+        click.echo(json.dumps(found, indent=2))
     elif not changed:
         click.echo(f"{folder.path.name}: every file is as its manifest says, {records} records are whole")
+        click.echo(f"digest of the records, equal for equal outputs: {digest}")
     if changed:
         raise DifferencesError(
             f"{len(changed)} files of {folder.path} are missing or not as its manifest says: {', '.join(changed[:5])}",
@@ -111,8 +106,9 @@ def verify(run: str, as_json: bool) -> None:
 
 
 @results.command(short_help="Compare two runs, with interval and p-value.")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", shell_complete=complete_runs)
+@click.argument("second", metavar="B", shell_complete=complete_runs)
+@with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def compare(first: str, second: str, as_json: bool) -> None:
     """Compare two evaluated runs over the same samples: B - A, its 95 % interval, and a p-value.
@@ -135,12 +131,12 @@ def compare(first: str, second: str, as_json: bool) -> None:
     differences = compare_evaluated(a, b)
     for one in folders:
         if one.header.random_weights:
-            click.echo(f"{one.path.name} ran with random weights: its numbers say nothing about the model", err=True)
+            say(f"{one.path.name} ran with random weights: its numbers say nothing about the model")
     if as_json:
         shown = {"a": a.name, "b": b.name, "metrics": [one.to_json() for one in differences]}
         click.echo(json.dumps(shown, indent=2))
         return
-    click.echo(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
+    note(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
     rows = [
         (
             one.metric,
@@ -155,7 +151,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     ]
     print_table(("metric", "A", "B", "B - A", "95 % interval", "p", "protocol"), rows)
     for reason in dict.fromkeys(one.reason for one in differences if one.reason):
-        click.echo(f"no interval and no p-value: {reason}", err=True)
+        say(f"no interval and no p-value: {reason}")
 
 
 @results.command(short_help="Write metrics as a table for a paper.")
@@ -212,8 +208,8 @@ def table(
 
 
 @results.command(short_help="Write records in another form.")
-@click.argument("run")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "nuscenes"]), required=True)
+@click.argument("run", shell_complete=complete_runs)
+@click.option("--format", "form", type=click.Choice([*TABLES, *SUBMISSION_FORMATS.ids()]), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
     "--table",
@@ -223,34 +219,60 @@ def table(
     help="What a row is, for csv and parquet.",
 )
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="The data set's root, for nuscenes.  [default: the run's]"
+    "--data", type=click.Path(path_type=Path), help="The data set's root, for submissions.  [default: the run's]"
+)
+@click.option(
+    "--boxes-2d",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="COCO ground truth whose ids of images and categories are written, for coco.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def export(run: str, form: str, out: Path, table: str, data: Path | None, force: bool, as_json: bool) -> None:
+def export(
+    run: str,
+    form: str,
+    out: Path,
+    table: str,
+    data: Path | None,
+    boxes_2d: Path | None,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Write a run's records in another form.
 
-    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. nuscenes: a
-    detection submission, boxes in the global frame.
+    jsonl: the standard records, one a line. csv, parquet: one flat table; column names carry the units. The others are
+    submissions as the official side takes them; docs/submissions.md describes each.
 
     \b
     Example:
       admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
+    from admlops.core.types import Planned
+    from admlops.datasets.base import find_kind
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
+    if data is not None:
+        find_kind(data)  # a wrong one is told even where the form needs none
     if out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
+    if dry_run:
+        what = table if form in ("csv", "parquet") else "records"
+        show_plan([Planned(action="write", target=str(out), detail=f"{what} as {form}")], as_json=as_json)
+        return
     if form == "jsonl":
         count, what = exporting.export_jsonl(folder, out), "records"
-    elif form == "nuscenes":
-        from admlops.pipeline.submission import export_submission
+    elif form not in TABLES:
+        from admlops.pipeline.export_submission import export_submission
 
-        count, what = export_submission(folder, out, data=data), "samples"
+        count, what = export_submission(folder, form, out, data=data, truth_2d=boxes_2d), "samples"
     else:
         write = exporting.export_csv if form == "csv" else exporting.export_parquet
         count, what = write(folder, out, table=table), "rows"
@@ -261,91 +283,72 @@ def export(run: str, form: str, out: Path, table: str, data: Path | None, force:
 
 
 @results.command(short_help="Rebuild the index over all runs.")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(as_json: bool) -> None:
+def index(dry_run: bool, as_json: bool) -> None:
     """Make runs/index.duckdb anew from the runs' files.
 
     \b
     Example:
       admlops results index && duckdb admlops_repository/runs/index.duckdb "FROM metrics"
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
-    from admlops.results.index import build_index
+    from admlops.core.types import Planned
+    from admlops.results.index import INDEX_NAME, build_index
+    from admlops.results.runs import list_runs
 
-    built = build_index(find_layout())
+    layout = find_layout()
+    if dry_run:
+        count = len(list_runs(layout)[0])
+        show_plan(
+            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count} runs")], as_json=as_json
+        )
+        return
+    built = build_index(layout)
     if as_json:
         counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
-        click.echo(json.dumps({**counts, "skipped": _unread(built.skipped)}, indent=2))
+        click.echo(json.dumps({**counts, "skipped": unread(built.skipped)}, indent=2))
         return
     click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
     for one in built.skipped:
-        click.echo(f"skipped {one.folder.name}: {one.reason}", err=True)
+        say(f"skipped {one.folder.name}: {one.reason}")
 
 
 @results.command(short_help="Print the JSON Schema of the record.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
-def schema(out: Path | None) -> None:
+@dry_run_option
+def schema(out: Path | None, dry_run: bool) -> None:
     """Print the JSON Schema (Draft 2020-12) of the standard record.
 
     \b
     Example:
       admlops results schema --out docs/record.schema.json
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.storage import write_atomically
+    from admlops.core.types import Planned
     from admlops.results.record import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
     if out is None:
         click.echo(text, nl=False)
+    elif dry_run:
+        show_plan([Planned(action="write", target=str(out))], as_json=False)
     else:
         write_atomically(out, text.encode())
-
-
-def _unread(skipped: Iterable[SkippedRun]) -> list[dict[str, str]]:
-    return [{"folder": str(one.folder), "reason": one.reason} for one in skipped]
-
-
-def _summarise(run: RunFolder) -> dict[str, Any]:
-    from admlops.results.runs import count_failed, count_samples
-
-    done, total = count_samples(run)
-    header = run.header
-    return {
-        "run": run.path.name,
-        "model": header.model,
-        "variant": header.variant,
-        "random_weights": header.random_weights,
-        "state": run.observe_state(),
-        "complete_samples": done,
-        "failed_samples": count_failed(run),
-        "samples": total,
-        "data": f"{header.data.version}{' synthetic' if header.data.synthetic else ''}",
-        "evaluated": run.metrics_path.exists(),
-        "created": header.created,
-        "folder": str(run.path),
-    }
-
-
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    samples = f"{one['complete_samples']}/{one['samples']}"
-    evaluated = "yes" if one["evaluated"] else "no"
-    model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
-    failed = str(one["failed_samples"])
-    return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]
 
 
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
     from admlops.cli.tables import print_table
 
-    one, header = _summarise(run), run.header
+    one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
     click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
     click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")
-    click.echo(
-        f"environment  {header.environment.name} ({header.environment.digest[:12]}, {header.environment.backend})"
-    )
+    click.echo(_describe_source(header))
     if header.random_weights:
         click.echo(f"weights      {header.random_weights}: the metrics say nothing about {header.model}")
     click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
@@ -360,6 +363,17 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
         for each in metrics["metrics"]
     ]
     print_table(("metric", "value", "95 % interval", "protocol", "n"), rows)
+
+
+def _describe_source(header: RunHeader) -> str:
+    """Say what the records come from: an environment, or a results file."""
+    import msgspec
+
+    if header.submission is not msgspec.UNSET:
+        source = header.submission
+        return f"file         {source.file} ({source.format}, sha256 {source.sha256[:12]})"
+    own = header.environment
+    return f"environment  {own.name} ({own.digest[:12]}, {own.backend})"
 
 
 def _way_on(run: RunFolder, one: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_checkpoints, complete_configs, complete_models, complete_runs
+from admlops.cli.conventions import dry_run_option, say
 from admlops.cli.options import selection_options
 
 if TYPE_CHECKING:
@@ -16,18 +18,29 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: admlops run GroundPlane --data DIR --split mini_val --workers 2")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @selection_options
-@click.option("--config", envvar="CUSTOM_CONFIG_FILE", help="Config: name or file. [env: CUSTOM_CONFIG_FILE]")
-@click.option("--checkpoint", envvar="CHECKPOINT_FILE", help="Weights: name or file. [env: CHECKPOINT_FILE]")
+@click.option(
+    "--config",
+    envvar="CUSTOM_CONFIG_FILE",
+    shell_complete=complete_configs,
+    help="Config: name or file. [env: CUSTOM_CONFIG_FILE]",
+)
+@click.option(
+    "--checkpoint",
+    envvar="CHECKPOINT_FILE",
+    shell_complete=complete_checkpoints,
+    help="Weights: name or file. [env: CHECKPOINT_FILE]",
+)
 @click.option("--weights", metavar="random:SEED", help="Draw the weights from a seed: to try a model, not to judge it.")
 @click.option("--option", "own", multiple=True, metavar="NAME=VALUE", help="An option of MODEL's (may be repeated).")
 @click.option("--off-distribution", is_flag=True, help="Allow data that MODEL was not made for; the numbers say so.")
-@click.option("--run", "name", help="The run's name. [default: made from model and time]")
+@click.option("--run", "name", shell_complete=complete_runs, help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
 @click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
 @click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
+@dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(
     model: str,
@@ -41,6 +54,7 @@ def run(
     retry_failed: bool,
     executor: str,
     runtime: str | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -49,11 +63,13 @@ def run(
     Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume. Every visible GPU gets its
     own workers.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
+    from admlops.pipeline.preview import preview_run
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
@@ -74,7 +90,10 @@ def run(
             runtime=runtime,
             cancel=cancel,
         )
-        folder, summary = run_model(layout, request, say=lambda line: click.echo(line, err=True), on_progress=watch)
+        if dry_run:
+            show_plan(preview_run(layout, request, say=say), as_json=as_json)
+            return
+        folder, summary = run_model(layout, request, say=say, on_progress=watch)
     header = folder.header
     if as_json:
         facts = {"run": header.run, "path": str(folder.path), "state": summary.state}

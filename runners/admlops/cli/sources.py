@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.completion import complete_models
+from admlops.cli.conventions import dry_run_option, say, with_format
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
+    from admlops.core.types import Planned
     from admlops.sources.checkouts import PinnedSource
 
-MODELS = click.argument("names", metavar="[MODEL]...", nargs=-1)
+MODELS = click.argument("names", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -24,6 +28,7 @@ def sources() -> None:
     "list", epilog="Example: admlops sources list --json", short_help="List what models need and what is there."
 )
 @MODELS
+@with_format
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the sources that MODEL... need, of all models without an argument, and what is checked out."""
@@ -48,22 +53,27 @@ def list_(names: tuple[str, ...], as_json: bool) -> None:
 @sources.command(epilog="Example: admlops sources fetch MapTR VAD", short_help="Check out the pinned commits.")
 @MODELS
 @click.option("--force", is_flag=True, help="Drop changes to tracked files; untracked files stay.")
+@dry_run_option
 @JSON
-def fetch(names: tuple[str, ...], force: bool, as_json: bool) -> None:
+def fetch(names: tuple[str, ...], force: bool, dry_run: bool, as_json: bool) -> None:
     """Check out the pinned commit, and only that, of every source that MODEL... need.
 
     Does nothing for those that are there. Goes on with the others when one fails.
     """
+    from admlops.cli.dry_run import show_plan
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout
     from admlops.sources.checkouts import UnreachableRepositoryError, fetch_source
 
     layout = find_layout()
+    if dry_run:
+        show_plan(_plan(layout, names, force=force), as_json=as_json)
+        return
     done: list[dict[str, Any]] = []
     failed: list[AdmlopsError] = []
     for source in _select(layout, names):
         try:
-            changed = fetch_source(layout, source, say=lambda line: click.echo(line, err=True), force=force)
+            changed = fetch_source(layout, source, say=say, force=force)
         except AdmlopsError as error:
             failed.append(error)
             if isinstance(error, UnreachableRepositoryError):
@@ -96,6 +106,22 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         raise DifferencesError("\n".join(lines), hint=f"admlops sources fetch {' '.join(names)}".rstrip())
     if not as_json:
         click.echo(f"{len(rows)} sources are exactly what is pinned")
+
+
+def _plan(layout: Layout, names: tuple[str, ...], *, force: bool) -> list[Planned]:
+    from admlops.core.types import Planned
+    from admlops.sources.checkouts import read_state
+
+    steps = []
+    for source in _select(layout, names):
+        path = source.path(layout)
+        state = read_state(path)
+        if state.dirty and (force or state.commit != source.commit):
+            verb = "drop changes in" if force else "refuse changes in"
+            steps.append(Planned(action=verb, target=str(path), detail=", ".join(state.changed)))
+        if state.commit != source.commit:
+            steps.append(Planned(action="check out", target=str(path), detail=source.commit))
+    return steps
 
 
 def _select(layout: Layout, names: tuple[str, ...]) -> tuple[PinnedSource, ...]:

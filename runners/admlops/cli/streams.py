@@ -6,6 +6,7 @@ what it prints. None of these is a defect of ours, and none may end in a traceba
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -13,6 +14,13 @@ import sys
 from typing import Any, TextIO
 
 from admlops.core.errors import StorageError
+
+
+class ReaderGoneError(Exception):
+    """Whoever read standard output went away, as in `admlops results list | head`.
+
+    It is no OSError: click takes a broken pipe for itself and ends with 1.
+    """
 
 
 class _CheckedFile(io.FileIO):
@@ -23,8 +31,8 @@ class _CheckedFile(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             count = super().write(data)
-        except BrokenPipeError:
-            raise  # the reader went away: the command ends quietly
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
         except OSError as error:
             hints = {
                 errno.ENOSPC: "df -h   # free some space, or send the output elsewhere",
@@ -38,18 +46,32 @@ class _CheckedFile(io.FileIO):
         return count
 
 
+class _ForgivingFile(io.FileIO):
+    """Standard error's descriptor; what it cannot take is lost, and the command goes on as without it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
 def prepare_streams() -> None:
     """Open what is closed, replace what a locale cannot spell, and check what is written to standard output.
 
-    A closed standard error is like /dev/null. A closed standard output stays closed: whatever is printed there raises
-    StorageError, because somebody wanted it.
+    A standard error that is closed, full or read by nobody is like /dev/null, and so is a closed standard input. A
+    closed standard output stays closed: whatever is printed there raises StorageError, because somebody wanted it.
     """
     stdout_is_closed = _fill_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(encoding=_named_encoding(), errors="replace")
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  a stream, for the process's whole life
     if sys.stderr is None:
         sys.stderr = _open_null()
+    elif isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr.fileno() == 2:
+        sys.stderr = _wrap(_ForgivingFile(2, "w", closefd=False), sys.stderr)
     if stdout_is_closed:
         sys.stdout = _wrap(_CheckedFile(os.open(os.devnull, os.O_RDONLY), "w"), None)
     elif isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.fileno() == 1:
@@ -82,11 +104,20 @@ def _fill_descriptors() -> bool:
     return stdout_is_closed
 
 
+def _named_encoding() -> str | None:
+    """Return PYTHONIOENCODING's encoding where the interpreter was told to look at none of its variables."""
+    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0] if sys.flags.ignore_environment else ""
+    try:
+        return codecs.lookup(named).name if named else None
+    except LookupError:
+        return None
+
+
 def _open_null() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  a stream, for the process's whole life
 
 
-def _wrap(raw: _CheckedFile, like: io.TextIOWrapper | None) -> TextIO:
+def _wrap(raw: io.FileIO, like: io.TextIOWrapper | None) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding="utf-8" if like is None else like.encoding,

@@ -1,33 +1,102 @@
-"""Tables on standard output: with rules and colour on a terminal, plain aligned columns everywhere else."""
+"""Tables on standard output: ruled on a terminal, plain aligned columns elsewhere, or as --format says."""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from admlops.cli.conventions import manner, uses_color
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, narrow: bool = False) -> None:
-    """Print `rows` under `columns`. Piped output keeps every cell whole, however wide.
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Rows = Sequence[Sequence[str]]
+STATE_COLORS = {
+    "ready": "green",
+    "complete": "green",
+    "degraded": "yellow",
+    "running": "yellow",
+    "stopped": "yellow",
+    "cancelled": "yellow",
+    "failed": "red",
+    "broken": "red",
+}
+"""A cell that begins with one of these words is a state."""
+
+
+def print_table(columns: Sequence[str], rows: Rows, *, narrow: bool = False) -> None:
+    """Print `rows` under `columns`, as --format says. Piped output keeps every cell whole, however wide.
 
     Args:
         narrow: for many columns of short numbers: few rules, and on a small terminal headings fold before numbers do.
     """
-    if sys.stdout.isatty():
+    write = WRITERS.get(manner().table)
+    if write is not None:
+        click.echo(write(columns, rows), nl=False)
+    elif sys.stdout.isatty():
         _print_rich(columns, rows, narrow=narrow)
-        return
+    else:
+        _print_plain(columns, rows)
+
+
+def to_csv(columns: Sequence[str], rows: Rows) -> str:
+    """Comma-separated values, quoted where they must be, one line feed after each row."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def to_markdown(columns: Sequence[str], rows: Rows) -> str:
+    """A table of GitHub's Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(_escape_markdown(cell) for cell in line)} |\n" for line in lines)
+
+
+def to_latex(columns: Sequence[str], rows: Rows) -> str:
+    """A tabular of LaTeX with the rules of the package booktabs."""
+    head, *body = (" & ".join(_escape_latex(cell) for cell in line) + r" \\" for line in (columns, *rows))
+    lines = [rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+
+WRITERS: Mapping[str, Callable[[Sequence[str], Rows], str]] = {
+    "csv": to_csv,
+    "md": to_markdown,
+    "latex": to_latex,
+}
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    sign: rf"\{sign}" for sign in "&%$#_{}"
+}
+
+
+def _escape_markdown(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", r"\|").replace("\n", "<br>")
+
+
+def _escape_latex(cell: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda sign: _LATEX[sign[0]], cell).replace("\n", " ")
+
+
+def _print_plain(columns: Sequence[str], rows: Rows) -> None:
     lines = [tuple(columns), *(tuple(row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    colored = uses_color(sys.stdout)
+    for number, line in enumerate(lines):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        click.echo(click.style(text, bold=True) if colored and number == 0 else text)
 
 
-def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], *, narrow: bool) -> None:
+def _print_rich(columns: Sequence[str], rows: Rows, *, narrow: bool) -> None:
     from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(header_style="bold", box=SIMPLE_HEAD if narrow else HEAVY_HEAD, pad_edge=not narrow)
     table.padding = (0, 1, 0, 0) if narrow else (0, 1)
@@ -35,5 +104,13 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], *, narrow
         widest = max((len(row[index]) for row in rows), default=None) if narrow else None
         table.add_column(column, overflow="fold", min_width=widest)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(_style(cell) for cell in row))
+    colored = uses_color(sys.stdout)
+    Console(color_system="auto" if colored else None, no_color=not colored, force_terminal=True).print(table)
+
+
+def _style(cell: str) -> Text:
+    from rich.text import Text
+
+    color = STATE_COLORS.get(re.split(r"[\s,:;]", cell, maxsplit=1)[0])
+    return Text(cell) if color is None else Text(cell, style=color)

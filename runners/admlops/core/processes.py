@@ -6,7 +6,9 @@ deadlines of their own, and takes only `process_environment` and `signal_of` fro
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -22,6 +24,7 @@ from admlops.core.errors import EnvError
 
 log = logging.getLogger(__name__)
 
+PR_SET_PDEATHSIG = 1
 WATCH_INTERVAL_S = 1.0
 KILL_TIMEOUT_S = 10.0
 """A process that waits for a disk that does not answer cannot be killed before it does."""
@@ -155,6 +158,20 @@ def _communicate(
                 raise
         stdin = None  # it is on its way: the first call took it
         watch(process.pid)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends: nobody waits for its work any more.
+
+    For processes of `multiprocessing`, which otherwise work on, and then wait for ever, when their parent is killed.
+    """
+    parent = multiprocessing.parent_process()
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except (OSError, AttributeError):
+        return  # not Linux
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
 
 
 def kill_session(session: int) -> None:

@@ -34,3 +34,12 @@ ProgressWatch = Callable[[Progress], None]
 
 def unwatched(progress: Progress) -> None:
     """Ignore the progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What --dry-run says would be done: a verb, what to, and how much or why."""
+
+    action: str
+    target: str
+    detail: str = ""

@@ -110,6 +110,14 @@ class Dataset(Protocol):
 
 
 @runtime_checkable
+class HasSplits(Protocol):
+    """A data set that names its splits; `admlops data list` shows them."""
+
+    def splits(self) -> dict[str, int]:
+        """How many scenes of each split are here; splits without any are left out."""
+
+
+@runtime_checkable
 class HasContext(Protocol):
     """Capability CONTEXT: what lies around a sample, for models that look back."""
 
@@ -160,6 +168,7 @@ class DataKind:
         open: the data set of a root; the version is the only one there if None. Raises DataError.
         default_split: the split that models are judged on.
         how_to_get: what a person does to have a real one; `{folder}` stands for where it goes. Empty if not known.
+        versions: the versions that a root holds; None where a root holds one without a name.
         make_small: "module:function" that writes two short synthetic scenes to a folder and tells how far it is; None
             where nothing makes any.
     """
@@ -173,6 +182,7 @@ class DataKind:
     open: Callable[[Path, str | None], Dataset]
     default_split: Callable[[Path, str | None], str]
     how_to_get: str = ""
+    versions: Callable[[Path], list[str]] | None = None
     make_small: str | None = None
 
 

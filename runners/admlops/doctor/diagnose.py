@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from admlops.doctor import wording
-from admlops.doctor.failures import Failure, bare, find_failures
+from admlops.doctor.failures import Failure, bare, find_failures, is_loud
 from admlops.doctor.log import KEPT_BYTES, clean
 from admlops.doctor.match import Hit, Matcher
 from admlops.doctor.probes import PROBES, REFUTED, Site
@@ -212,7 +212,8 @@ def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str
         return Explanation(state="known", findings=(found,), warning=True)
     ends = [at for at, line in enumerate(plain) if line][-QUOTED_LINES:]
     well = any(wording.SUCCESS.search(plain[at]) for at in ends[-3:])
-    if well or not ends or (_reads_well(plain[ends[-1]]) and not any(_is_faint(plain[at]) for at in ends)):
+    quiet = not any(_is_faint(plain[at]) for at in ends)
+    if well or not ends or (quiet and (_reads_well(plain[ends[-1]]) or not any(is_loud(plain[at]) for at in ends))):
         return Explanation(state="none")
     first = next((at for at in ends if _is_faint(plain[at])), ends[0])
     quoted = tuple(_cut(lines[at]) for at in range(first, ends[-1] + 1) if plain[at])

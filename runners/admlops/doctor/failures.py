@@ -163,11 +163,11 @@ def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | N
     raised = wording.RAISE.match(line)
     if raised is None and wording.WARNING.search(line):
         return None
+    if raised is None and wording.NOT_A_FAILURE.search(line):
+        return None
     raised = raised or wording.RAISE_WITHIN.match(line)
     if raised is not None:
         return _raised(lines, at, raised, start=at, traced=False)
-    if wording.NOT_A_FAILURE.search(line):
-        return None
     if known[at] or wording.ERROR.search(line) or wording.WRAPPER.search(line):
         return Statement(kind=_kind(line, "line"), first=at, last=at, start=at, text="\n".join(lines[at : at + 4]))
     return (

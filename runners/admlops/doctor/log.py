@@ -48,6 +48,8 @@ _ESCAPE = re.compile(
 )
 _BACKSPACE = re.compile(r"[^\n\x08]\x08")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_AFTER_BAR = re.compile(r"((?:it|s|B|img|batch)/(?:s|it|img)(?:, [^\]\n]{0,200})?\])(?=[A-Z])")
+"""A progress bar does not end its line: what is said next stands behind it."""
 _NEW_LINE = re.compile(r"\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
 _FRAME_LEFT = re.compile(r"^\s*[│┃║╭╰├└╮╯┌][│┃║╭╰├└╮╯┌─━═>▶ ]*")
 _FRAME_RIGHT = re.compile(r"\s*[│┃║╮╯]\s*$")
@@ -107,6 +109,7 @@ def clean(text: str) -> tuple[str, ...]:
     text = _NEW_LINE.sub("\n", text)
     if "\x08" in text:
         text = _BACKSPACE.sub("", text)
+    text = _AFTER_BAR.sub(r"\1\n", text)
     return tuple(_clean_line(line) for line in _INVISIBLE.sub("", text).split("\n"))
 
 

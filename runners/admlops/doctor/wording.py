@@ -117,7 +117,7 @@ WORDS = (
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
 WARNING = re.compile(
-    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
+    r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |^W: |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
     r"|\[TRT\] \[W\]|^WARNING"
     r"|^\[!\] |Retrying \(Retry|UserWarning"
 )
@@ -125,6 +125,7 @@ NOT_A_FAILURE = re.compile(
     r"pip's dependency resolver does not currently take into account|which is incompatible\.$"
     r"|^(?:error_file|error_)|0 errors?\b|Looking for incompatible packages|CUDA kernel errors might"
     r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
+    r"|^[-*•] (?:[`\"'“]|\w{1,60}(?:Error|Exception): )|^\W{0,4}[Ii]f (?:you|it) "
 )
 ERROR = re.compile(
     r"""^(?:[^\s:]{1,300}:\s?(?:\d{1,7}:){0,2}\s?)?(?:fatal|internal|catastrophic)?\s?(?:error|Error|ERROR)\b[^:\n]{0,40}:
@@ -134,7 +135,7 @@ ERROR = re.compile(
       | ^fatal: | ^E:[ ] | ^E\d{4}[ ] | ^\[E\d{0,4}[ :] | ^\[E\] | \[TRT\][ ]\[E\] | \[E\][ ]\[TRT\]
       | ^CMake[ ]Error | ^(?:\S{0,200}/)?ld:[ ] | ^make(?:\[\d+\])?:[ ]\*\*\*
       | :[ ]command[ ]not[ ]found$ | :[ ]Permission[ ]denied | :[ ]No[ ]such[ ]file[ ]or[ ]directory$ | :[ ]not[ ]found$
-      | (?:^|[ :\d])
+      | (?:^|[ :\d\]])
         (?:Segmentation[ ]fault|Bus[ ]error|Aborted|Illegal[ ]instruction|Floating[ ]point[ ]exception|Killed)
         (?:[ ]\(core[ ]dumped\))?$
       | ^terminate[ ]called | ^curl:[ ]\(\d+\) | export[ ]failure | ^×[ ] | ^FAILED[ ] | ^panic: | panicked[ ]at[ ]
@@ -164,7 +165,7 @@ WRAPPER = re.compile(
     r"|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process"
     r"|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
     r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$"
-    r"|Complete output|exit code: \d"
+    r"|Complete output|exit code: \d|Failed to parse (?:the )?ONNX (?:model|file)|local_elastic_agent"
 )
 """Who started the program that failed says so: what failed is said before it, or after it."""
 AFTERMATH = re.compile(
@@ -206,7 +207,12 @@ RUNNING = re.compile(
 )
 WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
-    r"|^(?:Done|Finished|Results saved)"
+    r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
+    r"|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
-SUCCESS = re.compile(r"^Successfully (?:installed|built)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d")
+SUCCESS = re.compile(
+    r"^Successfully (?:installed|built|tagged)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d"
+    r"|^Submodule path '[^'\n]{1,300}': checked out|^HEAD is now at [0-9a-f]{7}|^Already up to date"
+    r"|^Resolving deltas: 100%|^=+ \d+ passed|saved \[\d+/\d+\]$"
+)

@@ -27,6 +27,7 @@ class Context:
         on_request: protocols wanted beside the usual ones.
         cache: the folder that keeps vectors cut from maps.
         truth_2d: a COCO file with the ground truth of boxes in images, if there is one.
+        truth_map: MapTR's file with the ground truth of map elements, where it is not cut from the map expansion.
         official: whether the official code is asked too, so that accumulators keep what it needs.
         metadata: of each record read so far, in the run's order.
         following: how many samples after the run's ones annotations are needed of.
@@ -37,6 +38,7 @@ class Context:
     cache: Path
     on_request: frozenset[str] = frozenset()
     truth_2d: Path | None = None
+    truth_map: Path | None = None
     official: bool = False
     metadata: list[Metadata] = field(default_factory=list)
     following: int = 0

@@ -70,6 +70,7 @@ def evaluate_run(
     say: Say,
     official: bool = False,
     truth_2d: Path | None = None,
+    truth_map: Path | None = None,
     protocols: Collection[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
@@ -82,6 +83,7 @@ def evaluate_run(
         official: compute the metrics with the official code as well, where there is some, each in its own environment:
             `official` in the result has its numbers, `official_not_run` what could not be asked.
         truth_2d: a COCO file with the ground truth of boxes in images.
+        truth_map: MapTR's file with the ground truth of map elements, in place of vectors cut from the map expansion.
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
 
     Raises:
@@ -99,6 +101,7 @@ def evaluate_run(
         cache=layout.repository / CACHE,
         on_request=_catalogued_protocols(run, layout).union(protocols),
         truth_2d=truth_2d,
+        truth_map=truth_map,
         official=official,
     )
     if not layout.is_checkout:
@@ -158,11 +161,13 @@ def _check_wishes(
     if context.truth_2d is not None:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
         asked += [(key, str(context.truth_2d), "--boxes-2d") for key in keys]
+    if context.truth_map is not None:
+        asked.append(("map_elements", str(context.truth_map), "--map-truth"))
     for key, what, option in asked:
         if key not in outputs.tasks:
             name = context.run.header.run
             raise UsageError(
-                f"{what} {'is ground truth of' if option == '--boxes-2d' else 'measures'} {key}; "
+                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {key}; "
                 f"the records of run {name} hold {_list(outputs.tasks)}",
                 hint=f"admlops evaluate {name}   # without {option}",
             )
@@ -170,6 +175,8 @@ def _check_wishes(
 
 def _why_not(evaluation: Evaluation, context: Context) -> str | None:
     """Say what an evaluation lacks before any record is read."""
+    if evaluation.needs.key is None and context.run.header.is_submission:
+        return "nothing ran here"
     if evaluation.needs.truth_2d and context.truth_2d is None:
         return "it needs a file with ground truth: --boxes-2d FILE"
     lacking = [name for name in evaluation.needs.data if name not in context.capabilities]
@@ -203,7 +210,7 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
 
 def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> list[NotEvaluated]:
     """List the protocols of tasks in the records whose ground truth the data set does not have."""
-    name, model = context.run.header.run, context.run.header.model
+    name = context.run.header.run
     found = []
     for one in evaluations:
         why = _why_not(one, context)
@@ -211,10 +218,17 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
         if why is not None and usual and one.needs.key in outputs.tasks and _is_own_task(one, evaluations):
             error = UsageError(
                 f"the records of run {name} hold {one.needs.key}, and {why}",
-                hint=f"admlops run {model} --data DIR   # with a data set that has {', '.join(one.needs.data)}",
+                hint=_other_data(context, one.needs.data),
             )
             found.append(NotEvaluated(evaluation=one, error=error))
     return found
+
+
+def _other_data(context: Context, needed: Collection[str]) -> str:
+    header = context.run.header
+    if header.is_submission:
+        return f"pass --data with a data set that has {', '.join(needed)}"
+    return f"admlops run {header.model} --data DIR   # with a data set that has {', '.join(needed)}"
 
 
 def _is_own_task(one: Evaluation, evaluations: Sequence[Evaluation]) -> bool:

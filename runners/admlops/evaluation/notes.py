@@ -29,6 +29,7 @@ def list_notes(
     notes = [] if is_whole(context) else [_incomplete_note(context)]
     if header.random_weights:
         notes.append(f"the weights are random ({header.random_weights}): these numbers compare with no others")
+    notes += header.options.get("notes", []) if header.is_submission else []
     if context.truth_2d is None:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
         notes += [f"{key} is in the records and is not evaluated: {NEEDS_COCO}" for key in keys if key in outputs.tasks]

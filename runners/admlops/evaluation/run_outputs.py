@@ -10,29 +10,36 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from admlops.catalog.registries import EVALUATIONS
+from admlops.catalog.registries import DATA_KINDS, EVALUATIONS
 from admlops.core.errors import AdmlopsError, DataError, RecordError
-from admlops.datasets.base import Dataset
+from admlops.core.processes import die_with_parent
+from admlops.datasets.base import DataKind, Dataset
 from admlops.evaluation.base import Accumulator, Evaluation, Joinable
 from admlops.evaluation.context import Context
 from admlops.results.derived_structs import Selection, merge
+from admlops.results.reading_order import lines_in_order
 from admlops.results.record import Metadata, PartialRecord, partial_decoder, task_keys
 from admlops.results.run_folder import RunFolder
 
 WORTH_A_PROCESS_BYTES = 64 << 20
-"""From about here on a second process saves more time than it takes to start."""
+"""From about here on another process saves more time than it takes to start."""
+MOST_PROCESSES = 4
+"""Each holds some frames of records, and an interpreter with NumPy and SciPy."""
 
-Place = tuple[Metadata, str]
+Where = tuple[Metadata, str]
 """A record, and `file:line`."""
 
 
@@ -54,39 +61,51 @@ class RunOutputs:
 def read_outputs(context: Context, evaluations: Sequence[Evaluation]) -> RunOutputs:
     """Read every record of the run's complete scenes; `context.metadata` is filled on the way.
 
-    Many records are read by two processes, half each, where every accumulator that they fill can be joined.
+    Many records are read by several processes, each its own part, where every accumulator that they fill can be joined.
 
     Raises:
         RecordError: a line is not a standard record, a sample has two records, or one with status ok does not answer a
             task that others answer.
     """
-    scenes = context.run.complete_scenes()
-    if not _is_worth_a_process(context.run) or not _joins(context, evaluations, scenes):
+    if context.run.order_path.exists():
         reading = _Pass(context, evaluations)
-        reading.read(scenes)
+        for record, where in read_in_order(context.run, reading.decode):
+            reading.take(record, where)
         return reading.finish()
-    half = len(scenes) // 2
-    with tempfile.TemporaryDirectory() as folder:
-        helper = _start_helper(context, evaluations, scenes[half:], Path(folder))
-        reading = _Pass(context, evaluations)
-        reading.read(scenes[:half])
-        helper.join()
-        if helper.exitcode == 0:
-            reading.join(Path(folder))
-        else:
-            reading.read(scenes[half:])  # what went wrong there is found again here, and said in full
+    own, *others = _deal_scenes(context, evaluations)
+    reading = _Pass(context, evaluations)
+    with tempfile.TemporaryDirectory() as folder, _start_helpers(context, evaluations, others, Path(folder)) as helpers:
+        reading.read(own)
+        for scenes, helper in zip(others, helpers, strict=True):
+            helper.process.join()
+            if helper.process.exitcode == 0:
+                reading.join(helper.folder)
+            else:
+                reading.read(scenes)  # what went wrong there is found again here, and said in full
     return reading.finish()
 
 
-def _is_worth_a_process(run: RunFolder) -> bool:
-    return (os.cpu_count() or 1) >= 2 and run.records_bytes() >= WORTH_A_PROCESS_BYTES
+def _deal_scenes(context: Context, evaluations: Sequence[Evaluation]) -> list[list[str]]:
+    """Return which scenes each process reads, about as many bytes each; those of this one come first."""
+    scenes = context.run.complete_scenes()
+    sizes = [context.run.size_of(scene) for scene in scenes]
+    processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, 1 + sum(sizes) // WORTH_A_PROCESS_BYTES, len(scenes))
+    if processes < 2 or not _joins(context, evaluations, scenes):
+        return [scenes]
+    parts: list[list[str]] = [[] for _ in range(processes)]
+    ends = accumulate(sizes)
+    for scene, size, end in zip(scenes, sizes, ends, strict=True):
+        parts[min(int((end - size / 2) * processes / sum(sizes)), processes - 1)].append(scene)
+    return [part for part in parts if part]
 
 
 def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence[str]) -> bool:
     """Tell from the first record whether the accumulators that will be filled can be joined."""
+    if context.official:  # accumulators keep more for the official code
+        return False
     decode = partial_decoder({})
     first = next((line for scene in scenes for line in context.run.lines_of(scene)), None)
-    if first is None or len(scenes) < 2:
+    if first is None:
         return False
     record = decode(*first)
     filled = (one for one in evaluations if one.needs.key is None or getattr(record, one.needs.key, UNSET) is not UNSET)
@@ -103,35 +122,92 @@ class _Part(msgspec.Struct):
     filled: list[str]
 
 
-def _start_helper(
-    context: Context, evaluations: Sequence[Evaluation], scenes: Sequence[str], folder: Path
-) -> BaseProcess:
+class _Helper(NamedTuple):
+    """A process that reads some scenes, and where it leaves what it kept of them."""
+
+    process: BaseProcess
+    folder: Path
+
+
+@contextmanager
+def _start_helpers(
+    context: Context, evaluations: Sequence[Evaluation], parts: Sequence[Sequence[str]], folder: Path
+) -> Iterator[list[_Helper]]:
+    """Start a process for each part; on the way out none of them goes on."""
     names = [one.id for one in evaluations]
-    helper = get_context("spawn").Process(
-        target=_read_half, args=(context.run.path, names, list(scenes), folder), daemon=True
-    )
-    helper.start()
-    return helper
+    data = _Root(kind=context.data.kind, root=context.data.root, version=context.data.version)
+    helpers = []
+    try:
+        for index, scenes in enumerate(parts):
+            own = folder / str(index)
+            own.mkdir()
+            arguments = (context.run.path, data, names, list(scenes), own)
+            process = get_context("spawn").Process(target=_read_part, args=arguments, daemon=True)
+            process.start()
+            helpers.append(_Helper(process, own))
+        yield helpers
+    finally:
+        for helper in helpers:
+            helper.process.kill()
+            helper.process.join()
 
 
-def _read_half(path: Path, names: Sequence[str], scenes: Sequence[str], folder: Path) -> None:
+class _Root(NamedTuple):
+    """Where a data set is."""
+
+    kind: str
+    root: Path
+    version: str
+
+
+class _OpenedLater:
+    """A data set that is opened where something is first asked of it; boxes ask nothing while records are read."""
+
+    def __init__(self, place: _Root) -> None:
+        self._place = place
+
+    @cached_property
+    def _opened(self) -> Dataset:
+        kind: DataKind = DATA_KINDS.get(self._place.kind)
+        return kind.open(self._place.root, self._place.version)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opened, name)
+
+
+def _read_part(path: Path, data: _Root, names: Sequence[str], scenes: Sequence[str], folder: Path) -> None:
     """Read some scenes in a process of its own, and leave what was kept in files: no objects cross."""
-    run = RunFolder.open(path)
-    context = Context(run=run, data=cast("Dataset", None), cache=folder)
+    die_with_parent()
+    context = Context(run=RunFolder.open(path), data=cast("Dataset", _OpenedLater(data)), cache=folder)
     try:
         reading = _Pass(context, [cast("Evaluation", EVALUATIONS.get(name)) for name in names])
-        reading.read(scenes)
+        for scene in scenes:
+            reading.read([scene])
+            if reading.has_failed:
+                sys.exit(1)
         reading.leave(folder)
     except AdmlopsError:
         sys.exit(1)  # the reader that started this process will come upon it again
 
 
 def read_records(run: RunFolder, keys: Mapping[str, Selection]) -> Iterator[PartialRecord]:
-    """Read chosen keys of every record of the run's complete scenes. Raises RecordError as `read_outputs`."""
-    decode = partial_decoder(keys)
-    for scene in run.complete_scenes():
-        for record, _ in read_scene(run, scene, decode):
-            yield record
+    """Read chosen keys of every record of the run's complete scenes, in the order in which it is evaluated.
+
+    Raises RecordError as `read_outputs`.
+    """
+    for record, _ in read_in_order(run, partial_decoder(keys)):
+        yield record
+
+
+def read_in_order(run: RunFolder, decode: Callable[[bytes, str], PartialRecord]) -> Iterator[tuple[PartialRecord, str]]:
+    """Read records, each with its `file:line`, in the order that decides between equal scores."""
+    lines = lines_in_order(run)
+    if lines is None:
+        for scene in run.complete_scenes():
+            yield from read_scene(run, scene, decode)
+        return
+    for scene, line, where in lines:
+        yield _of_scene(decode(line, where), scene, where, run), where
 
 
 def read_scene(
@@ -139,13 +215,16 @@ def read_scene(
 ) -> Iterator[tuple[PartialRecord, str]]:
     """Read the records of one scene, each with its `file:line`. Raises RecordError as `read_outputs`."""
     for line, where in run.lines_of(scene):
-        record: PartialRecord = decode(line, where)
-        if record.metadata.scene != scene:
-            raise RecordError(
-                f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
-                hint=f"admlops results verify {run.header.run}",
-            )
-        yield record, where
+        yield _of_scene(decode(line, where), scene, where, run), where
+
+
+def _of_scene(record: PartialRecord, scene: str, where: str, run: RunFolder) -> PartialRecord:
+    if record.metadata.scene != scene:
+        raise RecordError(
+            f"{where} is a record of scene {record.metadata.scene}, in the file of {scene}",
+            hint=f"admlops results verify {run.header.run}",
+        )
+    return record
 
 
 class _Bare:
@@ -175,7 +254,7 @@ class _Pass:
         own = [evaluation.needs.key for evaluation in evaluations if evaluation.needs.key is not None]
         self._keys = tuple(dict.fromkeys([*task_keys(), *own]))
         self._evaluated = frozenset(own)
-        self._without: dict[str, Place] = {}
+        self._without: dict[str, Where] = {}
         self._tokens: set[str] = set()
         self._places: list[str] = []
         self._feeding: list[Accumulator] = []
@@ -187,6 +266,11 @@ class _Pass:
         for scene in scenes:
             for record, where in read_scene(self._context.run, scene, self.decode):
                 self.take(record, where)
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether some ground truth could not be read."""
+        return bool(self._failed)
 
     def finish(self) -> RunOutputs:
         """Check what only the whole run tells, and return what was kept."""

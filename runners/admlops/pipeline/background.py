@@ -17,7 +17,8 @@ from admlops.execution.cancel import CancelToken
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.scene_job import RunEvent, Summary
 from admlops.pipeline.default_data import ensure_data
-from admlops.pipeline.run import RunRequest, run_model
+from admlops.pipeline.run import run_model
+from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import Selection
 from admlops.results.run_folder import RunFolder
 

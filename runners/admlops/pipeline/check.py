@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from admlops.catalog import Model, load_model
+from admlops.catalog import Model, list_models, load_model
 from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError
 from admlops.core.paths import Layout
-from admlops.core.types import Say, Watch
+from admlops.core.types import Planned, Say, Watch
 from admlops.datasets.base import Dataset, find_kind, open_data
 from admlops.environments.integrity import verification
 from admlops.environments.inventory import InstalledEnvironment, locked_base, locked_python, select
@@ -23,10 +23,12 @@ from admlops.execution.deadlines import DEFAULT_DEADLINES
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import RANDOM_WEIGHTS, ShowProgress
-from admlops.pipeline.default_data import ensure_data, lacks_weights
+from admlops.pipeline.default_data import ensure_data, lacks_weights, plan_data
+from admlops.pipeline.preview import preview_run
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import RunRequest, run_model
+from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.pipeline.run_request import RunRequest
 from admlops.results.run_folder import RunFolder
 from admlops.sources.checkouts import find_problems, list_sources
 
@@ -107,6 +109,41 @@ def plan_comparison(
     others = [model.reads[0] for model in can_run if own_kind not in model.reads]
     second = also or next((ensure_data(layout, kind, say=say) for kind in others), None)
     return ComparisonPlan(data=chosen, also=second, limit=SAMPLES if networks and _on_cpu(device) else None)
+
+
+def preview_check(
+    layout: Layout, names: Sequence[str], *, make_request: MakeRequest, data: Path | None, also: Path | None
+) -> list[Planned]:
+    """Say what a check of these models would run; without names, what a comparison of all would build and run.
+
+    Raises:
+        AdmlopsError: a name or the data set is wrong.
+    """
+    steps: dict[str, Planned] = {}
+    for model in (load_model(layout, name) for name in names or list_models(layout)):
+        readiness = find_readiness(layout, model, weights=False)
+        is_built = not names and not model.traits.needs_setup and readiness.lacks == "environment"
+        if not (readiness.ready or is_built):
+            steps[model.name] = Planned(action="leave out", target=model.name, detail=str(readiness))
+            continue
+        own = next((one for one in (data, also) if one is not None and find_kind(one).id in model.reads), data)
+        root, made = (own, None) if own is not None else plan_data(layout, model.reads[0])
+        if made is not None:
+            steps[str(root)] = made
+            steps[model.name] = Planned(action="run", target=model.name, detail=f"on {root}")
+            continue
+        for step in preview_run(layout, _as_asked(layout, model, make_request(model.name, root)), say=_unsaid):
+            steps[f"{model.name} {step.action} {step.target}"] = step
+    return list(steps.values())
+
+
+def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
+    """The request with random weights where the model's own are missing, as a check takes them."""
+    return replace(request, weights=RANDOM_WEIGHTS) if lacks_weights(layout, model) else request
+
+
+def _unsaid(_: str) -> None:
+    """Say nothing."""
 
 
 def networks_here(layout: Layout, models: Iterable[Model]) -> list[Model]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from admlops.catalog import Model, load_model
+from admlops.catalog.model import Claim
 from admlops.catalog.protocols import headlines_of
 from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
@@ -24,9 +25,12 @@ from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
+from admlops.health.machine import describe_machine
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import OnProgress, RunPlan, RunRequest, prepare, run_plan
+from admlops.pipeline.run import OnProgress, RunPlan, check_request, prepare, run_plan
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
+from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.selection import select
 from admlops.results.header import find_difference
 from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
@@ -54,15 +58,27 @@ class Shortcoming:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One row of a comparison: a model that ran, or the reason why it did not."""
+    """One row of a comparison: a model that ran, the reason why it did not, or a submission, which has no model."""
 
-    model: Model
+    model: Model | None
     outcome: Outcome
     reason: str = ""
     hint: str = ""
     run: RunFolder | None = None
     metrics: Mapping[str, Any] | None = None
     shortcomings: tuple[Shortcoming, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The model's name; of a submission the run's, because two may be of one model."""
+        if self.model is not None:
+            return self.model.name
+        return "" if self.run is None else self.run.header.run
+
+    @property
+    def claims(self) -> Sequence[Claim]:
+        """What the model's authors published."""
+        return () if self.model is None else self.model.published
 
     @property
     def failed(self) -> bool:
@@ -131,6 +147,7 @@ def compare_models(
     show_progress: ShowProgress,
     random_weights: bool = False,
     also: Path | None = None,
+    submissions: Sequence[RunFolder] = (),
 ) -> Comparison:
     """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
@@ -144,6 +161,8 @@ def compare_models(
         random_weights: a model that lacks only its weights runs with random ones. Such a row is `degraded`, and its
             scores are ranked with no others.
         also: a second data set, for models that do not read the first.
+        submissions: runs of results files made elsewhere, which are evaluated again and stand beside the models; what
+            is of another protocol or of other samples is ranked apart.
 
     Raises:
         AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
@@ -152,13 +171,38 @@ def compare_models(
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
     data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
     require_writable(target)
+    refuse_impossible(models, request, data[0])
+    there = [(run, open_data(Path(run.header.data.root), run.header.data.version)) for run in submissions]
     checked = [_check(layout, model, data, request, random_weights, say) for model in models]
     rows = [
         one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
     ]
+    rows += [_compare_submission(layout, run, own, say) for run, own in there]
     summary = _summarize(rows, data[0])
     write_atomically(target / SUMMARY_FILE, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     return Comparison(rows=tuple(rows), data=tuple(data), summary=summary, summary_path=target / SUMMARY_FILE)
+
+
+def refuse_impossible(models: Sequence[Model], request: RunRequest, data: Dataset | None) -> None:
+    """Refuse what no model can have, and samples that the data set does not have, before anything is made or run.
+
+    Args:
+        data: the data set, if there is one yet.
+
+    Raises:
+        AdmlopsError: the first model's reason.
+    """
+    machine = describe_machine()
+    refusals: list[AdmlopsError] = []
+    for model in models:
+        try:
+            check_request(model, replace(request, model=model.name), machine, say=lambda _: None)
+        except AdmlopsError as error:
+            refusals.append(error)
+    if refusals and len(refusals) == len(models):
+        raise refusals[0]
+    if data is not None and any(data.kind in model.reads for model in models):
+        select(data, request.selection)
 
 
 def _check(
@@ -213,6 +257,17 @@ def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_prog
         return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint)
     shortcomings = tuple(find_shortcomings(model, run, metrics))
     return Compared(model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings)
+
+
+def _compare_submission(layout: Layout, run: RunFolder, data: Dataset, say: Say) -> Compared:
+    try:
+        with run.lock():
+            metrics = evaluate_run(run, data, layout=layout, say=say)
+            run.write_manifest()
+    except AdmlopsError as error:
+        say(f"{run.header.run}: {error}")
+        return Compared(model=None, outcome="failed", reason=error.message, hint=error.hint, run=run)
+    return Compared(model=None, outcome="complete", run=run, metrics=metrics)
 
 
 def _run(
@@ -277,15 +332,13 @@ def _find_run(layout: Layout, plan: RunPlan) -> RunFolder | None:
 
 def _row_data(row: Compared) -> RunData:
     if row.run is None:
-        return missing_model(
-            row.model.name, status=row.state, hint=f"{row.reason}. Next: {row.hint}", claims=row.model.published
-        )
+        return missing_model(row.name, status=row.state, hint=f"{row.reason}. Next: {row.hint}", claims=row.claims)
     return load_run_data(row.run, model=row.model)
 
 
 def _summarize(rows: Sequence[Compared], data: Dataset) -> dict[str, Any]:
     measured: dict[str, list[Metric]] = {
-        row.model.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
+        row.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
     }
     return {
         "schema": SUMMARY_SCHEMA,
@@ -299,12 +352,12 @@ def _summarize(rows: Sequence[Compared], data: Dataset) -> dict[str, Any]:
 
 def _compare_pairs(rows: Sequence[Compared]) -> list[dict[str, Any]]:
     """The headlines of every two models that share a protocol over the same samples, b - a."""
-    runs = [read_evaluated(row.judged) for row in rows if row.judged is not None]
+    runs = [(row.name, read_evaluated(row.judged)) for row in rows if row.judged is not None]
     pairs = []
-    for a, b in combinations(runs, 2):
+    for (first, a), (second, b) in combinations(runs, 2):
         if _shares(a, b):
             pairs += [
-                {"models": [a.model, b.model], **one.to_json()}
+                {"models": [first, second], **one.to_json()}
                 for one in compare_evaluated(a, b)
                 if one.metric in headlines_of(one.protocol)
             ]
@@ -318,9 +371,9 @@ def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
 
 
 def _summarize_row(row: Compared) -> dict[str, Any]:
-    published = [claim.model_dump(exclude_none=True) for claim in row.model.published]
+    published = [claim.model_dump(exclude_none=True) for claim in row.claims]
     summary: dict[str, Any] = {
-        "model": row.model.name,
+        "model": row.name,
         "state": row.state,
         "status": row.status,
         "why": row.why,

@@ -11,7 +11,7 @@ from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
 from admlops.core.paths import Layout
 from admlops.core.registry import resolve
-from admlops.core.types import Say
+from admlops.core.types import Planned, Say
 from admlops.datasets.base import DataKind
 
 
@@ -23,6 +23,16 @@ class Missing:
     name: str
     models: tuple[str, ...]
     how: str
+
+
+def plan_data(layout: Layout, kind: str) -> tuple[Path, Planned | None]:
+    """Return the root that `ensure_data` would return, and what it would make, None if it is there."""
+    facts: DataKind = DATA_KINDS.get(kind)
+    folders = [layout.data / name for name in facts.folders]
+    found = next((folder for folder in folders if _is_set_up(facts, folder)), None)
+    if found is not None:
+        return found, None
+    return folders[-1], Planned(action="make", target=str(folders[-1]), detail="synthetic scenes")
 
 
 def ensure_data(layout: Layout, kind: str, *, say: Say) -> Path:
@@ -44,6 +54,12 @@ def ensure_data(layout: Layout, kind: str, *, say: Say) -> Path:
     say(f"{folders[0]} holds no data set; making synthetic scenes in {folders[-1]}")
     resolve(facts.make_small)(folders[-1], say)
     return folders[-1]
+
+
+def has_data(layout: Layout, kind: str) -> bool:
+    """Tell whether a data set of this kind is set up, real or synthetic."""
+    facts: DataKind = DATA_KINDS.get(kind)
+    return any(_is_set_up(facts, layout.data / name) for name in facts.folders)
 
 
 def _is_set_up(kind: DataKind, root: Path) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from admlops.catalog import Model
-from admlops.core.errors import CatalogError
 from admlops.core.paths import Layout
 from admlops.environments import find_model
 
@@ -45,12 +44,7 @@ def find_readiness(layout: Layout, model: Model, variant: str | None = None, *, 
     Raises:
         CatalogError: the model has no such variant.
     """
-    chosen = variant or model.default_variant
-    if chosen not in model.variants:
-        raise CatalogError(
-            f'{model.name} has no variant "{chosen}" (it has {", ".join(model.variants)})',
-            hint=f"admlops models show {model.name}",
-        )
+    chosen = model.choose_variant(variant)
     set_up = f"make setup-{model.name}"
     if not model.variants[chosen].requirements.is_file():
         lock = f"admlops env lock {model.name} --variant {chosen}"

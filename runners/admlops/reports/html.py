@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens from disk, asks the network for nothing and runs no script."""
+"""The report: one HTML file that opens from disk and asks the network for nothing; its LiDAR view alone is a script."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
 from admlops.reports.bird_eye import BIRD_EYE_STYLE, OVERLAY_STYLE, bird_eye_svg
 from admlops.reports.camera_view import CameraPicture, draw_cameras
+from admlops.reports.lidar_view import draw_lidar
 from admlops.reports.part_tables import group_parts
 from admlops.reports.scene_view import Samples, SceneView, view_sample
+from admlops.results.record import Record
 
 PICTURE_BUDGET_BYTES = 6_000_000
 MAX_SAMPLES_SHOWN = 12
@@ -46,9 +48,14 @@ class SampleCard:
     rank: int
     label: str
     view: SceneView
+    record: Record
     worst: Mapping[str, Any]
     bird_eye: Markup
     cameras: Sequence[CameraPicture]
+
+    @property
+    def title(self) -> str:
+        return f"{self.label}, number {self.rank}: {self.view.scene}"
 
 
 def write_report(
@@ -109,6 +116,7 @@ def render_report(
         telemetry_charts=[(label, found) for i, (label, run) in enumerate(ran) if (found := _draw_telemetry(run, i))],
         curves=_draw_curves(ran),
         cards=cards,
+        lidar=draw_lidar(cards),
         left_out=left_out,
         failures=[group for label, run in ran for group in page.group_failures(label, run)],
         provenance=[(label, page.list_provenance(run)) for label, run in ran],
@@ -236,6 +244,7 @@ def _draw_worst(
                     rank=rank,
                     label=label,
                     view=view,
+                    record=record,
                     worst=entries.get(record.metadata.sample_token, {}),
                     bird_eye=Markup(bird_eye_svg(view)),  # noqa: S704 - it escapes what it takes in
                     cameras=cameras,

@@ -15,6 +15,7 @@ from admlops.evaluation.latency.summary import Distribution, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.pipeline.run_data import NOT_SET_UP, RunData
+from admlops.results.header import RunHeader, Submission
 from admlops.worker.precision import AUTHORS
 
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
@@ -256,7 +257,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("run", header.run),
         ("model, variant", f"{header.model}, {header.variant}"),
         ("started", header.created),
-        ("environment", f"{header.environment.name} ({header.environment.backend})"),
+        *_list_source(header),
         ("environment digest", header.environment.digest),
         ("environment's Python", _text(run.worker.get("python") or header.environment.python)),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))),
@@ -275,6 +276,14 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("manifest sha256", run.manifest_sha256 or "none yet"),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _list_source(header: RunHeader) -> list[tuple[str, str]]:
+    """Say what the records come from: an environment, or a results file."""
+    if not isinstance(header.submission, Submission):
+        return [("environment", f"{header.environment.name} ({header.environment.backend})")]
+    source = header.submission
+    return [("results file", f"{source.file} ({source.format})"), ("results file sha256", source.sha256)]
 
 
 def number(value: float | None, *, digits: int = 3) -> str:

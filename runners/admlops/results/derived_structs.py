@@ -16,6 +16,7 @@ from msgspec import NODEFAULT, UNSET, Struct, UnsetType
 from msgspec.structs import FieldInfo
 
 Kind = TypeVar("Kind", bound=type[Struct])
+_NONE: Mapping[Any, Any] = types.MappingProxyType({})
 
 
 class Take(Enum):
@@ -33,9 +34,18 @@ Selection = Take | Mapping[str, "Selection"] | type
 """How much of a key is decoded: `Take`, its own keys, or a type of one's own for a key the schema does not have."""
 
 
-def forbid_unknown(struct: Kind) -> Kind:
-    """Return a subclass of `struct` that refuses unknown keys, at every level."""
-    fields = [_field(field, _map_structs(field.type, forbid_unknown)) for field in msgspec.structs.fields(struct)]
+def forbid_unknown(struct: Kind, *, narrower: Mapping[Any, Any] | None = None) -> Kind:
+    """Return a subclass of `struct` that refuses unknown keys, at every level.
+
+    Args:
+        narrower: types of fields that are replaced by others, which take less.
+    """
+    types_ = narrower or {}
+
+    def change(inner: type[Struct]) -> type[Struct]:
+        return forbid_unknown(inner, narrower=types_)
+
+    fields = [_field(field, _map_structs(field.type, change, types_)) for field in msgspec.structs.fields(struct)]
     config = struct.__struct_config__
     derived = msgspec.defstruct(
         struct.__name__,
@@ -98,16 +108,18 @@ def _all_keys(struct: type[Struct]) -> dict[str, Selection]:
     return {field.encode_name: Take.WHOLE for field in msgspec.structs.fields(struct)}
 
 
-def _map_structs(kind: Any, change: Callable[[type[Struct]], Any]) -> Any:
-    """Return a type with every struct in it changed."""
+def _map_structs(kind: Any, change: Callable[[type[Struct]], Any], others: Mapping[Any, Any] = _NONE) -> Any:
+    """Return a type with every struct in it changed, and what is a key of `others` replaced."""
+    if others and kind in others:
+        return others[kind]
     if isinstance(kind, type) and issubclass(kind, Struct):
         return change(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is None or origin is Literal:
         return kind
     if origin is Annotated:
-        return Annotated[(_map_structs(arguments[0], change), *arguments[1:])]
-    mapped = tuple(_map_structs(one, change) for one in arguments)
+        return Annotated[(_map_structs(arguments[0], change, others), *arguments[1:])]
+    mapped = tuple(_map_structs(one, change, others) for one in arguments)
     return Union[mapped] if origin in (Union, types.UnionType) else origin[mapped]  # noqa: UP007
 
 

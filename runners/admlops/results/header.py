@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from admlops.core.errors import RecordError
 from admlops.results.record import schema_of
@@ -68,12 +68,25 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     config_sha256: str | None = None
 
 
+class Submission(Struct, frozen=True, forbid_unknown_fields=True):
+    """The results file, made elsewhere, that the records of a run were read from.
+
+    `format` is an id of `catalog.registries.SUBMISSION_FORMATS`. `sha256` and `size_bytes` are those of the file as it
+    lay there, packed or not.
+    """
+
+    file: str
+    format: str
+    sha256: str
+    size_bytes: int
+
+
 class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     """`run.json`. `scenes` maps each scene to its number of samples, in the run's order.
 
     `adapter` is the sha256 over the adapter's code. `settings` go to the adapter and decide the records; `options` is
     the rest of the command line, kept for reading. `runtime` executes the network. `device` is None in runs from
-    before it was recorded: `settings.device` names it there.
+    before it was recorded: `settings.device` names it there. `submission` is there only where no model ran here.
     """
 
     run: str
@@ -91,6 +104,12 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
     state: RunState = "running"
     schema: Literal[1] = RUN_SCHEMA_VERSION
+    submission: Submission | UnsetType = UNSET
+
+    @property
+    def is_submission(self) -> bool:
+        """Tell whether the records were read from a results file: they say what it says, and nothing was timed."""
+        return self.submission is not UNSET
 
     @property
     def random_weights(self) -> str | None:
@@ -134,6 +153,8 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
 
     def _command(self, option: str) -> str:
         begun = shlex.split(str(self.options.get("command", "")))
+        if self.is_submission:
+            return shlex.join(begun)
         command = begun if begun[:2] == ["admlops", "run"] else ["admlops", "run", self.model]
         if not any(word == "--run" or word.startswith("--run=") for word in command):
             command = [*command, "--run", self.run]

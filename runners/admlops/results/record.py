@@ -23,11 +23,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from admlops.catalog.registries import TASKS
 from admlops.core.errors import RecordError
 from admlops.results.derived_structs import Selection, Take, forbid_unknown, select
+from admlops.results.relations import Confidence, Relation, find_fault
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Confidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
-Length = Annotated[float, Meta(gt=0.0)]
+WorkerConfidence = Annotated[float, Meta(ge=0.0, le=1.0, description="Confidence, 0 to 1.")]
+Length = Annotated[float, Meta(description="A model's is above 0.")]
+WorkerLength = Annotated[float, Meta(gt=0.0)]
 Interval = Annotated[float, Meta(gt=0.0, description="Time between two waypoints [s].")]
 Seconds = Annotated[float, Meta(ge=0.0)]
 Megabytes = Annotated[float, Meta(ge=0.0)]
@@ -82,6 +84,13 @@ class Detection3D(Struct, frozen=True, omit_defaults=True):
     confidence: Confidence
     bbox_3d: Box3D
     attribute: Annotated[str, Meta(description="nuScenes attribute, such as vehicle.moving; empty if none.")] = ""
+    global_center: (
+        Annotated[
+            Point3,
+            Meta(description="The centre in a submission [m], global frame; moving it to the ego frame rounds."),
+        ]
+        | UnsetType
+    ) = UNSET
     trajectories: Annotated[list[Trajectory], Meta(description="Possible futures.")] | UnsetType = UNSET
 
 
@@ -133,24 +142,22 @@ class TrafficElement(Struct, frozen=True):
 
 
 class LaneGraph(Struct, frozen=True):
-    """Lanes, traffic elements, and the confidence of each relation."""
+    """Lanes, traffic elements, and the confidence of each relation: as a matrix, or its likely entries alone."""
 
     lanes: list[Lane]
     traffic_elements: list[TrafficElement]
-    lane_to_lane: Annotated[
-        list[list[Confidence]], Meta(description="lanes × lanes: the row's lane runs into the column's.")
-    ]
+    lane_to_lane: Annotated[Relation, Meta(description="lanes × lanes: the row's lane runs into the column's.")]
     lane_to_traffic: Annotated[
-        list[list[Confidence]], Meta(description="lanes × traffic elements: the element governs the lane.")
+        Relation, Meta(description="lanes × traffic elements: the column's element governs the row's lane.")
     ]
 
     def __post_init__(self) -> None:
         rows = len(self.lanes)
         columns = {"lane_to_lane": len(self.lanes), "lane_to_traffic": len(self.traffic_elements)}
         for name, width in columns.items():
-            matrix = getattr(self, name)
-            if len(matrix) != rows or any(len(row) != width for row in matrix):
-                raise ValueError(f"{name} is not {rows} × {width}")
+            fault = find_fault(getattr(self, name), rows, width)
+            if fault is not None:
+                raise ValueError(f"{name} {fault}")
 
 
 class Plan(Struct, frozen=True):
@@ -179,7 +186,7 @@ class Outputs(Struct, frozen=True, omit_defaults=True):
 
 
 if not TYPE_CHECKING:
-    Outputs = forbid_unknown(Outputs)
+    Outputs = forbid_unknown(Outputs, narrower={Confidence: WorkerConfidence, Length: WorkerLength})
 
 
 class Failure(Struct, frozen=True, rename={"kind": "class"}):

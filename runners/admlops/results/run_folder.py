@@ -4,9 +4,11 @@
 run.json                    the header, rewritten in one piece
 records/<scene>.jsonl       one record a line; there only when the scene is whole
 records/<scene>.jsonl.part  a scene in progress: never read, written again on resume
+order.json                  where the samples stand in the file that a submission came from, if not in this order
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
+tags.json                   what a person calls it; no part of the run
 ```
 """
 
@@ -36,7 +38,10 @@ from admlops.results.scene_writer import SceneWriter
 
 LOCK_S = 0.3
 """How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
-UNLISTED = frozenset({"manifest.json", "run.lock"})
+READ_AT_ONCE_BYTES = 4 << 20
+"""A record of a lane graph has a megabyte or more: read in the usual 8 KiB it is put together of hundreds of pieces."""
+TAGS_FILE = "tags.json"
+UNLISTED = frozenset({"manifest.json", "run.lock", TAGS_FILE})
 
 
 class _Status(msgspec.Struct):
@@ -163,6 +168,11 @@ class RunFolder:
     def manifest_path(self) -> Path:
         return self.path / "manifest.json"
 
+    @property
+    def order_path(self) -> Path:
+        """The order in which records are read where that is not the scenes' own; see `results.reading_order`."""
+        return self.path / "order.json"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for writing; a killed process lets go by itself.
@@ -211,11 +221,11 @@ class RunFolder:
 
     def scene_writer(self, scene: str) -> SceneWriter:
         """A context in which the records of one scene are written, from its first sample."""
-        return SceneWriter(self._scene_path(scene))
+        return SceneWriter(self.scene_path(scene))
 
     def complete_scenes(self) -> list[str]:
         """The scenes whose records are all here, in the run's order."""
-        return [scene for scene in self.header.scenes if self._scene_path(scene).exists()]
+        return [scene for scene in self.header.scenes if self.scene_path(scene).exists()]
 
     def records(self) -> Iterator[Record]:
         """Every record, one scene after the other in the run's order; scenes that are not whole are left out.
@@ -237,17 +247,17 @@ class RunFolder:
         Raises:
             RecordError: the file cannot be read.
         """
-        path = self._scene_path(scene)
+        path = self.scene_path(scene)
         try:
-            with path.open("rb") as file:
+            with path.open("rb", buffering=READ_AT_ONCE_BYTES) as file:
                 for number, line in enumerate(file, start=1):
                     yield line, f"{path}:{number}"
         except OSError as error:
             raise RecordError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path.parent}") from error
 
-    def records_bytes(self) -> int:
-        """The size of the records of the complete scenes."""
-        return sum(self._scene_path(scene).stat().st_size for scene in self.complete_scenes())
+    def size_of(self, scene: str) -> int:
+        """The size of the records of a complete scene [bytes]."""
+        return self.scene_path(scene).stat().st_size
 
     def count_statuses(self) -> Counter[str]:
         """Count the samples that are `ok` and `failed`, without validating the records. Raises RecordError."""
@@ -267,7 +277,7 @@ class RunFolder:
         return None
 
     def _metadata_of(self, scene: str) -> Iterator[tuple[bytes, _Status]]:
-        path = self._scene_path(scene)
+        path = self.scene_path(scene)
         try:
             for line in path.read_bytes().splitlines(keepends=True):
                 yield line, _decode_status(line).metadata
@@ -327,7 +337,8 @@ class RunFolder:
             if str(name) not in UNLISTED and name.suffix != ".part" and not name.name.startswith(".")
         )
 
-    def _scene_path(self, scene: str) -> Path:
+    def scene_path(self, scene: str) -> Path:
+        """Return the file of a scene's records."""
         name = quote(scene, safe=" ")
         return self.records_path / f"{'%2E' + name[1:] if name.startswith('.') else name}.jsonl"
 

@@ -71,12 +71,14 @@ def synthesize_openlane(
     on_progress: Watch | None = None,
     force: bool = False,
     workers: int | None = None,
+    dry_run: bool = False,
 ) -> bool:
     """Write a synthetic data set in the layout of OpenLane-V2's subset A to `target`.
 
     The worlds, drives and traffic are those that `writer.synthesize` records for the same seed; direction signs are
     added. The first two scenes are the split `val`, the others `train`. The same options give the same bytes. Returns
-    False, and does nothing, if `target` already holds exactly this data set.
+    False, and does nothing, if `target` already holds exactly this data set; with `dry_run` it does nothing either, and
+    returns what it would.
 
     Raises:
         UsageError: an option is out of range, or `target` holds another synthetic data set and `force` is not
@@ -102,7 +104,7 @@ def synthesize_openlane(
             listed.setdefault(split, {})[segment] = [f"{stamp}.json" for stamp in stamps]
         write_json(folder / f"data_dict_{VERSION}.json", listed)
 
-    return place_data_set(target, marker, write, force=force)
+    return place_data_set(target, marker, write, force=force, dry_run=dry_run)
 
 
 def name_segment(spec: SceneSpec) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from admlops import __version__
 from admlops.core.errors import UsageError
+from admlops.core.processes import die_with_parent
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Watch
 from admlops.synthetic.map_expansion import make_map_expansion
@@ -50,11 +51,13 @@ def synthesize(
     on_progress: Watch | None = None,
     force: bool = False,
     workers: int | None = None,
+    dry_run: bool = False,
 ) -> bool:
     """Write a synthetic data set in the nuScenes layout to `target`.
 
     The same options give the same bytes, whatever `workers` (processes, at most one a scene) is. `on_progress` gets
-    key frames done and in all. Returns False, and does nothing, if `target` already holds exactly this data set.
+    key frames done and in all. Returns False, and does nothing, if `target` already holds exactly this data set; with
+    `dry_run` it does nothing either, and returns what it would.
 
     Raises:
         UsageError: an option is out of range, or `target` holds another synthetic data set and `force` is not
@@ -63,14 +66,21 @@ def synthesize(
     """
     options.check()
     return place_data_set(
-        target, _marker(options), lambda folder: _write(folder, options, on_progress, workers), force=force
+        target,
+        _marker(options),
+        lambda folder: _write(folder, options, on_progress, workers),
+        force=force,
+        dry_run=dry_run,
     )
 
 
-def place_data_set(target: Path, marker: dict[str, Any], write: Callable[[Path], None], *, force: bool) -> bool:
+def place_data_set(
+    target: Path, marker: dict[str, Any], write: Callable[[Path], None], *, force: bool, dry_run: bool = False
+) -> bool:
     """Let `write` fill an empty folder, mark it, and rename it to `target`, whole or not at all.
 
-    Returns False, and does nothing, if `target` already has this marker and `force` is not given.
+    Returns False, and does nothing, if `target` already has this marker and `force` is not given. With `dry_run` it
+    does nothing either, and returns what it would.
 
     Raises:
         UsageError: `target` holds another synthetic data set and `force` is not given, or something that is not one.
@@ -80,6 +90,8 @@ def place_data_set(target: Path, marker: dict[str, Any], write: Callable[[Path],
     if read_marker(target) == marker and not force:
         return False
     _refuse_foreign(target, force=force)
+    if dry_run:
+        return True
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -196,7 +208,7 @@ def _record_together(
 ) -> list[Recorded]:
     """One scene a task; fresh processes, so that nothing but the arguments can matter."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as pool:
         futures = [pool.submit(record, spec, _no_tick) for spec in specs]
         recordings = []
         for number, future in enumerate(futures, 1):

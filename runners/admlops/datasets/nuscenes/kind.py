@@ -30,5 +30,6 @@ KIND = DataKind(
     default_split=_default_split,
     how_to_get="register at https://www.nuscenes.org/nuscenes, accept its licence (not for commercial use), and unpack "
     "v1.0-mini or v1.0-trainval, the map expansion 1.3 (into maps/) and the CAN bus expansion to {folder}",
+    versions=list_versions,
     make_small="admlops.synthetic.small:make_nuscenes",
 )

@@ -152,13 +152,18 @@ class NuScenes:
         samples = tuple(self._tables.samples_of_scene(name))
         return Scene(name=name, token=row["token"], location=self._tables.location(name), samples=samples)
 
+    def splits(self) -> dict[str, int]:
+        """How many scenes of each split are here; splits without any are left out."""
+        with _explained(self.root, self.version):
+            known = set(self._tables.scene_names())
+            counts = {
+                name: len(known.intersection(scenes))
+                for name, scenes in (self._official_splits() | self._custom_splits()).items()
+            }
+        return {name: count for name, count in counts.items() if count}
+
     def _split_names(self, split: str) -> tuple[str, ...]:
-        official: dict[str, tuple[str, ...]] = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
-        if self.version == "v1.0-trainval":
-            rest = tuple(name for name in self._tables.scene_names() if name not in VAL)
-            official |= {"train": rest, "val": VAL}
-        elif self.version == "v1.0-test":
-            official = {"test": tuple(self._tables.scene_names())}
+        official = self._official_splits()
         known = {**official, **self._custom_splits()}
         if split not in known:
             raise DataError(
@@ -166,6 +171,15 @@ class NuScenes:
                 hint=f"pass --split {[*official][-1]}, --split all, --scene NAME or --tokens FILE",
             )
         return known[split]
+
+    def _official_splits(self) -> dict[str, tuple[str, ...]]:
+        if self.version == "v1.0-test":
+            return {"test": tuple(self._tables.scene_names())}
+        official: dict[str, tuple[str, ...]] = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
+        if self.version == "v1.0-trainval":
+            rest = tuple(name for name in self._tables.scene_names() if name not in VAL)
+            official |= {"train": rest, "val": VAL}
+        return official
 
     def _custom_splits(self) -> dict[str, tuple[str, ...]]:
         """The splits of `splits.json`, {split: [scene, …]}, which may lie beside the tables."""

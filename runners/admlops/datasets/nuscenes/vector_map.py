@@ -153,12 +153,6 @@ def sample_vectors(
     return local_vectors(maps_root, location, translation=pose.translation, yaw=pose.yaw, centerlines=centerlines)
 
 
-def vectors_in_ego(maps_root: Path, location: str, sample: Mapping[str, Any]) -> list[MapVector]:
-    """`sample_vectors` in the record's ego frame (x forward, y left), for drawing beside a record."""
-    vectors = sample_vectors(maps_root, location, sample)
-    return [MapVector(type=vector.type, points=patch_to_ego(vector.points, sample)) for vector in vectors]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """The geometries of one layer in file order, with an index over their bounds."""

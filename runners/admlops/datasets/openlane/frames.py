@@ -93,6 +93,10 @@ class OpenLaneV2:
             )
         return self.scenes(f"{split}-{segment}" for segment in self._frames.splits[split])
 
+    def splits(self) -> dict[str, int]:
+        """How many scenes of each split are here; splits without any are left out."""
+        return {name: len(segments) for name, segments in self._frames.splits.items() if segments}
+
     def sample(self, token: str) -> dict[str, Any]:
         """Return what an adapter gets for one frame; see docs/architecture.md."""
         with self._explained():

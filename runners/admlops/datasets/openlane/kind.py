@@ -24,5 +24,6 @@ KIND = DataKind(
     open=OpenLaneV2,
     default_split=lambda root, version: "val",
     how_to_get="accept its terms at https://github.com/OpenDriveLab/OpenLane-V2 and unpack it to {folder}",
+    versions=lambda root: list_versions(str(root)),
     make_small="admlops.synthetic.small:make_openlane",
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, user_path
 
 CACHE_VARIABLE = "ADMLOPS_CACHE"
 
@@ -17,4 +17,4 @@ CACHE_VARIABLE = "ADMLOPS_CACHE"
 def cache_folder(layout: Layout) -> Path:
     """Give the folder for downloads that are checked against a lock each time they are used."""
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser().resolve() if named else layout.repository / "cache"
+    return user_path(named).resolve() if named else layout.repository / "cache"

@@ -16,6 +16,7 @@ from admlops.core.errors import EnvError, StorageError
 from admlops.core.paths import Layout
 from admlops.core.types import Device, Say
 from admlops.environments.spec.requirements import LockedPackage
+from admlops.health.disks import find_file_system
 from admlops.health.gpus import Gpu, detect_gpus, lost_gpus, missing_gpu, runs_on
 from admlops.health.machine import available_memory_bytes
 
@@ -168,7 +169,7 @@ def _check_disk(
                 f"{where} has {free / 1e9:.1f} GB free; this needs about {needed / 1e9:.1f} GB",
                 hint=f"df -h {where}   # admlops env gc frees some; or export ADMLOPS_ENVIRONMENTS=/a/larger/disk",
             )
-    kind = _file_system(folder)
+    kind = find_file_system(folder)
     if kind in SLOW_FILE_SYSTEMS or kind.startswith("fuse."):
         say(
             f"{folder} is on a network disk ({kind}): Python starts slowly from there. "
@@ -178,21 +179,6 @@ def _check_disk(
 
 def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def _file_system(folder: Path) -> str:
-    """The type of the file system that holds a folder, as /proc/mounts names it; "" where that cannot be read."""
-    found, kind = Path(), ""
-    try:
-        lines = Path("/proc/mounts").read_text().splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        _, where, type_, *_ = line.split(" ")
-        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), where))
-        if folder.resolve().is_relative_to(point) and len(point.parts) >= len(found.parts):
-            found, kind = point, type_
-    return kind
 
 
 def _check_memory(wanted: BuildRequirements, compiles: Sequence[str]) -> None:

@@ -3,7 +3,8 @@
 nuScenes annotates boxes in space. Their projections are no ground truth of boxes in images: they frame a cuboid, not
 what is seen of an object, and an object behind a wall has one too. So the boxes come from a file in COCO's form, such
 as nuImages' or one made with an annotation tool: `images` (id, file_name), `categories` (id, name) and `annotations`
-(image_id, category_id, bbox as x, y, width, height [pixels of the original image], iscrowd). An image belongs to the
+(image_id, category_id, bbox as x, y, width, height [pixels of the original image], iscrowd, and area [pixels²] where an
+object is no rectangle). An image belongs to the
 camera whose picture of the data set has the same file name; folders do not count.
 """
 
@@ -38,6 +39,7 @@ class _Annotation(msgspec.Struct, gc=False):
     category_id: int | str
     bbox: tuple[float, float, float, float]
     iscrowd: int = 0
+    area: float | None = None
 
 
 class _File(msgspec.Struct):
@@ -48,15 +50,21 @@ class _File(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class CocoTruth:
-    """The images of a run that the file has, by sample token and camera, in the file's order.
+    """The images of a run that the file has, by sample token and camera, in the order of their ids.
+
+    That order decides between equal scores in pycocotools.
 
     Attributes:
+        places: for each image of the file, by its id, its sample and camera; None where it is no picture of the run's.
+        categories: the file's categories by id.
         classes: the file's categories.
         cameras: how many pictures the run's samples have in all.
         sha256: of the file, which is part of what numbers are comparable by.
     """
 
     images: Mapping[Image, ImageTruth]
+    places: Mapping[int | str, Image | None]
+    categories: Mapping[int | str, str]
     classes: tuple[str, ...]
     cameras: int
     sha256: str
@@ -89,8 +97,11 @@ def read_coco(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> CocoTruth
             f"{path} has none of the {len(places)} pictures of the run's samples",
             hint="check that file_name in `images` ends in the name of the picture, as in the data set's samples/",
         )
+    order = sorted(found, key=lambda number: (isinstance(number, str), number))
     return CocoTruth(
-        images=_by_image(path, file, found),
+        images=_by_image(path, file, {number: found[number] for number in order}),
+        places={image.id: found.get(image.id) for image in file.images},
+        categories={category.id: category.name for category in file.categories},
         classes=tuple(category.name for category in file.categories),
         cameras=len(places),
         sha256=file_sha256(path),
@@ -124,6 +135,7 @@ def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict
             boxes=np.array([(x, y, x + w, y + h) for x, y, w, h in (one.bbox for one in own)]).reshape(-1, 4),
             classes=tuple(names[one.category_id] for one in own),
             crowd=np.array([bool(one.iscrowd) for one in own], dtype=np.bool_),
+            areas=np.array([one.bbox[2] * one.bbox[3] if one.area is None else one.area for one in own], dtype=float),
         )
         for image, own in listed.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL
 from admlops.evaluation.detection_2d.scores import (
     NOTHING,
     Boxes2DEvaluation,
-    Image,
     ImagePrediction,
     ImageTruth,
     evaluate_boxes_2d,
@@ -83,10 +82,9 @@ def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageR
     assert context.truth_2d is not None, "an evaluation that needs a COCO file was begun without one"
     path = context.truth_2d
     truth = context.share("detection_2d.truth", lambda: read_coco(path, context.samples))
-    pairs = context.share("detection_2d.pairs", lambda: _pair(table, truth, context.tokens))
     number = {token: index for index, token in enumerate(context.tokens)}
-    # As `_pair` gives them: sample after sample.
-    sample = np.array(sorted(number[token] for token, _ in truth.images), dtype=np.int64)
+    pairs = context.share("detection_2d.pairs", lambda: _pair(table, truth, number))
+    sample = np.array([number[token] for token, _ in truth.images], dtype=np.int64)
     evaluation: Boxes2DEvaluation | CountingEvaluation
     if protocol == COCO_PROTOCOL:
         evaluation = evaluate_boxes_2d(pairs, classes=truth.classes)
@@ -95,13 +93,6 @@ def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageR
     return ImageResult(evaluation=evaluation, truth=truth, sample=sample)
 
 
-def _pair(table: ImageTable, truth: CocoTruth, tokens: Sequence[str]) -> list[tuple[ImageTruth, ImagePrediction]]:
-    """Return each image's ground truth with what was found in it, in the order of the records."""
-    by_sample: dict[str, list[Image]] = {}
-    for image in truth.images:
-        by_sample.setdefault(image[0], []).append(image)
-    return [
-        (truth.images[image], found.get(image[1], NOTHING))
-        for token, found in zip(tokens, table.records, strict=True)
-        for image in by_sample.get(token, ())
-    ]
+def _pair(table: ImageTable, truth: CocoTruth, number: Mapping[str, int]) -> list[tuple[ImageTruth, ImagePrediction]]:
+    """Return each image's ground truth with what was found in it, in the order of the images' ids."""
+    return [(own, table.records[number[token]].get(camera, NOTHING)) for (token, camera), own in truth.images.items()]

@@ -33,11 +33,15 @@ Image = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTruth:
-    """The objects in an image: boxes (G, 4), x1 y1 x2 y2 [pixels], classes, and which are crowds (absent: none)."""
+    """The objects in an image: boxes (G, 4), x1 y1 x2 y2 [pixels], classes, and which are crowds (absent: none).
+
+    `areas` (G,) [pixels²] say whether an object is small or large; absent: the boxes'.
+    """
 
     boxes: Boxes
     classes: Sequence[str]
     crowd: NDArray[np.bool_] | None = None
+    areas: Boxes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,9 @@ def _tables(
         for box, name, is_crowd in zip(np.asarray(truth.boxes).tolist(), truth.classes, crowd.tolist(), strict=True):
             entry = _entry(box, numbers, name, count)
             truths.append({**entry, "id": len(truths) + 1, "iscrowd": int(is_crowd)})
+        if truth.areas is not None:
+            for entry, area in zip(truths[len(truths) - len(truth.areas) :], truth.areas.tolist(), strict=True):
+                entry["area"] = area
         if not np.isfinite(found.confidences).all():
             raise RecordError("a confidence of a 2D box is not a number", hint="mend convert() in the adapter")
         scores = np.asarray(found.confidences, dtype=float).tolist()

@@ -83,20 +83,25 @@ EMPTY: Mapping[str, NDArray[Any]] = {
     "geometry": np.zeros((0, 12)),
     "score": np.zeros(0),
     "attribute": np.zeros(0, np.int8),
+    "given": np.zeros((0, 3)),
 }
 """The columns: the record's position in the run, the class, the box's id in its record, its geometry in the ego frame
-(centre, width, length and height [m], quaternion w x y z, velocity [m/s], NaN where unknown), confidence, attribute."""
+(centre, width, length and height [m], quaternion w x y z, velocity [m/s], NaN where unknown), confidence, attribute,
+and of submissions the centre in the global frame that the file gave, NaN where the record has none."""
 
 
 class BoxTable:
     """The boxes of a run, one row a box, in the order of the records.
 
     Attributes:
+        verbatim: whether the boxes are a submission's, which are taken as they are: a velocity that is not known stays
+            so, no attribute is made up, no box is dropped.
         records: how many records it has seen.
         dropped: boxes left out because a sample had more than 500; the most confident stay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbatim: bool = False) -> None:
+        self.verbatim = verbatim
         self.records = 0
         self.dropped = 0
         self._parts: list[tuple[NDArray[Any], ...]] = []
@@ -110,9 +115,10 @@ class BoxTable:
         """
         found = record.detections_3d
         if found is not UNSET and found:
-            kept = most_confident(found)
+            kept = found if self.verbatim else most_confident(found)
             self.dropped += len(found) - len(kept)
-            self._parts.append(_to_arrays(record, kept, self.records))
+            columns = _to_arrays(record, kept, self.records)
+            self._parts.append((*columns, _given_centers(kept) if self.verbatim else EMPTY["given"]))
         self.records += 1
 
     def notes(self, context: Context) -> list[str]:
@@ -163,8 +169,19 @@ class BoxTable:
     def attribute(self) -> NDArray[np.int8]:
         return self._columns["attribute"]
 
+    @property
+    def given(self) -> Floats:
+        return self._columns["given"]
+
+    def velocities(self) -> Floats:
+        """Return (N, 2) [m/s], ego frame: zero where a model does not know it, NaN where a submission does not."""
+        velocity = self.geometry[:, 10:]
+        return velocity if self.verbatim else np.nan_to_num(velocity, nan=0.0)
+
     def filled_attributes(self) -> NDArray[np.int8]:
-        """Return the attributes; where a box has none, the one that its class and speed suggest."""
+        """Return the attributes; where a model's box has none, the one that its class and speed suggest."""
+        if self.verbatim:
+            return self.attribute
         velocity = np.nan_to_num(self.geometry[:, 10:], nan=0.0)
         chosen = np.array(
             [[ATTRIBUTE_INDEX[choose_attribute(name, limit)] for limit in (0.0, 2 * MOVING_M_S)] for name in CLASSES],
@@ -178,16 +195,18 @@ class BoxTable:
         """Move the boxes by the ego pose of their sample; `truth.samples` are the run's samples in their order.
 
         An unknown velocity is zero, and a box without an attribute gets one, as in a submission
-        (`nuscenes_submission`).
+        (`nuscenes_submission`); of a submission both stay as they are.
         """
-        center, size, quaternion, velocity = np.split(self.geometry, [3, 6, 10], axis=1)
-        velocity = np.nan_to_num(velocity, nan=0.0)
+        center, size, quaternion, _ = np.split(self.geometry, [3, 6, 10], axis=1)
+        velocity = self.velocities()
         rotation = rotations(truth.rotation)
         unit = truth.rotation / np.linalg.norm(truth.rotation, axis=1, keepdims=True)
         moved, drift = np.empty_like(center), np.empty_like(velocity)
         for index, start, end in groups(self.sample):
             moved[start:end] = center[start:end] @ rotation[index].T + truth.ego[index]
             drift[start:end] = velocity[start:end] @ rotation[index, :2, :2].T
+        if self.verbatim:
+            moved = np.where(np.isnan(self.given), moved, self.given)
         return Boxes(
             sample=self.sample,
             label=self.label,
@@ -213,7 +232,9 @@ _pose = attrgetter("center", "size_wlh", "rotation_wxyz")
 _box, _velocity = attrgetter("bbox_3d"), attrgetter("velocity")
 _name, _attribute = attrgetter("class_name"), attrgetter("attribute")
 _id, _confidence = attrgetter("id"), attrgetter("confidence")
+_global_center = attrgetter("global_center")
 _UNKNOWN = (np.nan, np.nan)
+_NO_CENTER = (np.nan, np.nan, np.nan)
 
 
 def _to_arrays(record: PartialRecord, kept: Sequence[Any], index: int) -> tuple[NDArray[Any], ...]:
@@ -232,6 +253,11 @@ def _to_arrays(record: PartialRecord, kept: Sequence[Any], index: int) -> tuple[
     number = np.fromiter(map(_id, kept), np.int32, n)
     score = np.fromiter(map(_confidence, kept), np.float64, n)
     return np.full(n, index, np.int32), label, number, geometry, score, attribute
+
+
+def _given_centers(kept: Sequence[Any]) -> Floats:
+    centers = [_NO_CENTER if own is UNSET else own for own in map(_global_center, kept)]
+    return np.fromiter(_flat(centers), np.float64, 3 * len(kept)).reshape(-1, 3)
 
 
 def _check_geometry(record: PartialRecord, kept: Sequence[Any], geometry: Floats) -> None:

@@ -136,13 +136,6 @@ def empty_boxes() -> Boxes:
     )
 
 
-def no_racks() -> Racks:
-    """No bicycle racks."""
-    return Racks(
-        sample=np.zeros(0, np.int32), center=np.zeros((0, 3)), size=np.zeros((0, 3)), rotation=np.zeros((0, 3, 3))
-    )
-
-
 def yaws(quaternions: Floats) -> Floats:
     """The heading [rad] of the x axis turned by quaternions w x y z, (N, 4), of any length but zero."""
     w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T

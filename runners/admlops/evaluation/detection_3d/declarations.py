@@ -24,7 +24,7 @@ class DetectionEvaluation(Declared):
         """Return the table of the run's boxes, which all protocols share."""
         from admlops.evaluation.detection_3d.box_table import BoxTable
 
-        return context.share("detection_3d.boxes", BoxTable)
+        return context.share("detection_3d.boxes", lambda: BoxTable(verbatim=context.run.header.is_submission))
 
     def finish(self, accumulator: Accumulator, context: Context) -> DetectionResult:
         """Match the boxes with nuScenes' annotations."""

@@ -17,6 +17,7 @@ from admlops.evaluation.detection_3d.error_analysis import BoxErrors, classify_r
 from admlops.evaluation.detection_3d.filters import submitted
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.protocols import ERROR_NAMES, DetectionProtocol
+from admlops.evaluation.detection_3d.refusals import refuse_as_devkit
 from admlops.evaluation.detection_3d.resampling import Resampled, resample_scores
 from admlops.evaluation.detection_3d.scores import Matching, Score, match_boxes, score
 from admlops.evaluation.detection_3d.slices import slice_detections
@@ -87,13 +88,17 @@ def evaluate_table(table: BoxTable, context: Context, protocol: DetectionProtoco
 
     Raises:
         DataError: the annotations are missing or damaged.
+        UsageError: the boxes are a submission that the official code refuses.
     """
     annotations = context.share("annotated", lambda: context.annotations.first(table.records))
     truth = context.share("detection_3d.truth", lambda: make_ground_truth(annotations))
     boxes = context.share("detection_3d.global", lambda: table.in_global_frame(truth))
     if protocol.window_m is not None or protocol.min_score:
         boxes = boxes.take(submitted(table.geometry[:, :3], table.score, protocol))
-    return evaluate_detections(boxes, truth, annotations.scenes, protocol)
+    result = evaluate_detections(boxes, truth, annotations.scenes, protocol)
+    if table.verbatim:
+        refuse_as_devkit(result.matching, result.score, context)
+    return result
 
 
 def evaluate_detections(

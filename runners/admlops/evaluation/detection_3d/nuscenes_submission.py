@@ -2,7 +2,8 @@
 
 What the format has no word for is settled as the authors of the models settle it: a box without an attribute gets the
 one that its class and speed suggest (mmdet3d, `NuScenesDataset._format_bbox`), an unknown velocity is zero, and of more
-than 500 boxes the most confident stay. A failed sample has no boxes.
+than 500 boxes the most confident stay. A failed sample has no boxes. What a run took from a submission goes back as it
+came.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ def make_submission(boxes: BoxTable, metadata: Sequence[Metadata], samples: Mapp
 def _to_global(
     boxes: BoxTable, attribute: Any, rows: slice, token: str, pose: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    center, size, quaternion, velocity = np.split(boxes.geometry[rows], [3, 6, 10], axis=1)
+    center, size, quaternion, _ = np.split(boxes.geometry[rows], [3, 6, 10], axis=1)
     unit = np.asarray([pose["rotation_wxyz"]], dtype=np.float64)
     (rotation,) = rotations(unit)
     # mmdet3d calls an unknown velocity zero; the devkit would leave such a box out of mAVE, and so flatter the model.
-    drift = np.nan_to_num(velocity, nan=0.0) @ rotation[:2, :2].T
+    drift = boxes.velocities()[rows] @ rotation[:2, :2].T
+    placed = center @ rotation.T + pose["translation"]
+    if boxes.verbatim:
+        placed = np.where(np.isnan(boxes.given[rows]), placed, boxes.given[rows])
     moved = multiply(np.broadcast_to(unit / np.linalg.norm(unit), quaternion.shape), quaternion)
     columns = (
-        (center @ rotation.T + pose["translation"]).tolist(),
+        placed.tolist(),
         size.tolist(),
         moved.tolist(),
         drift.tolist(),

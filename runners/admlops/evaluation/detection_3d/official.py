@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -82,7 +83,8 @@ def evaluate_submission(
         EnvError: the evaluator failed; the message ends with what it said last.
     """
     predictions, tokens = folder / "nuscenes_detection.json", folder / "nuscenes_tokens.json"
-    write_atomically(predictions, msgspec.json.encode({"meta": META, "results": results}))
+    # Not by msgspec, which writes null for NaN, a velocity that is not known.
+    write_atomically(predictions, json.dumps({"meta": META, "results": results}).encode())
     write_atomically(tokens, msgspec.json.encode(list(results)))
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
     command: list[str | Path] = [environment.python, program, "--dataroot", dataroot, "--version", version]

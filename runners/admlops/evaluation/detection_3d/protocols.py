@@ -38,7 +38,7 @@ COLUMNS = (
 )
 BOX_KEYS: Mapping[str, Selection] = {
     "detections_3d": {
-        **dict.fromkeys(("id", "class_name", "confidence", "attribute"), Take.WHOLE),
+        **dict.fromkeys(("id", "class_name", "confidence", "attribute", "global_center"), Take.WHOLE),
         "bbox_3d": dict.fromkeys(("center", "size_wlh", "rotation_wxyz", "velocity"), Take.WHOLE),
     }
 }

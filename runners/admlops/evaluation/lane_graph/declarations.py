@@ -33,7 +33,7 @@ def _declare(identifier: str, protocol: str, *, listed: bool) -> LaneGraphDeclar
         id=identifier,
         task="lane_graph",
         protocol=protocol,
-        needs=Needs(key="lane_graph", record=LANE_KEYS, data=("lanes",)),
+        needs=Needs(key="lane_graph", record=LANE_KEYS, data=("lanes",), joins=True),
         metrics=tuple(MetricSpec(name) for name in METRICS),
         columns=tuple(Column(name) for name in METRICS),
         headlines={"OLS": "OLS" if listed else "OLS 1.0"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,11 +91,20 @@ class FrameTable:
             DataError: its frame is not in the data set, or has no annotation.
             RecordError: a relation does not have the shape of its lanes and traffic elements.
         """
-        frame = self._truth_of(record.metadata.sample_token), prediction_of(record)
+        found = prediction_of(record, bounded=not self._run.header.is_submission)
+        frame = self._truth_of(record.metadata.sample_token), found
         if self.frames is not None:
             frame = frame[0], in_arrays(frame[1])
             self.frames.append(frame)
         self._scores.add(frame)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what the scores need, for `extend` in another process."""
+        return self._scores.to_arrays()
+
+    def extend(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append what a table of the records after these kept."""
+        self._scores.extend(arrays)
 
     def finish(self, protocol: str) -> LaneResult:
         """Return the values of a protocol over all frames."""

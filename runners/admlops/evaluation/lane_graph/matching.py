@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from admlops.evaluation.lane_graph.lanes import Floats, LanePrediction, LaneTruth
 
@@ -92,6 +92,37 @@ class Matches:
         return frames
 
 
+def join_matches(parts: Sequence[Matches]) -> Matches:
+    """The frames of several matches, one after another; at least one."""
+    plain: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("confidences", "nearest", "attributes", "truth_attributes")
+    }
+    return Matches(
+        **plain,
+        first=_join_ends([part.first for part in parts]),
+        truth_first=_join_ends([part.truth_first for part in parts]),
+        hits=tuple(map(np.concatenate, zip(*(part.hits for part in parts), strict=True))),
+        ambiguous=tuple(map(np.concatenate, zip(*(part.ambiguous for part in parts), strict=True))),
+    )
+
+
+def _join_ends(ends: Sequence[Indices]) -> Indices:
+    """Where each frame begins, of parts that each begin at 0 and end with their total."""
+    return np.concatenate([np.zeros(1, np.intp), np.cumsum(np.concatenate([np.diff(own) for own in ends]))])
+
+
+def matches_to_arrays(matches: Matches) -> dict[str, NDArray[Any]]:
+    """What travels between processes, for `matches_from_arrays`."""
+    return {name: np.stack(value) if isinstance(value, tuple) else value for name, value in vars(matches).items()}
+
+
+def matches_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Matches:
+    """The matches that `matches_to_arrays` gave."""
+    fields: dict[str, Any] = {name: tuple(value) if value.ndim == 2 else value for name, value in arrays.items()}
+    return Matches(**fields)
+
+
 def match_lanes(
     truths: Sequence[LaneTruth], predictions: Sequence[LanePrediction], thresholds_m: Sequence[float]
 ) -> Matches:
@@ -120,9 +151,8 @@ def _near_lanes(truth: LaneTruth, prediction: LanePrediction, limit_m: float) ->
     closest = np.array([np.sqrt((lane.astype(float) ** 2).sum(axis=1).min()) for lane in truth.lanes])
     relaxation = np.maximum(0.5, 1 - 5e-3 * closest)
     reach = limit_m / relaxation
-    near = cdist(gt_ends[:, 0], pred_ends[:, 0]) < reach[:, np.newaxis]
-    near &= cdist(gt_ends[:, 1], pred_ends[:, 1]) < reach[:, np.newaxis]
-    i, j = np.nonzero(near)
+    step = gt_ends[:, np.newaxis].astype(float) - pred_ends
+    i, j = np.nonzero((np.sqrt((step**2).sum(axis=3)) < reach[:, np.newaxis, np.newaxis]).all(axis=2))
     return i, j, relaxation
 
 

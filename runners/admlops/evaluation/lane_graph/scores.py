@@ -28,7 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.evaluation.lane_graph.lanes import LanePrediction, LaneTruth
-from admlops.evaluation.lane_graph.matching import ATTRIBUTES, Matches, match_elements, match_lanes
+from admlops.evaluation.lane_graph.matching import (
+    ATTRIBUTES,
+    Matches,
+    join_matches,
+    match_elements,
+    match_lanes,
+    matches_from_arrays,
+    matches_to_arrays,
+)
 from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.lane_graph.topology import TopologyScore
 from admlops.evaluation.metrics import Metric
@@ -106,7 +114,8 @@ class LaneScores:
         for protocol in protocols:
             if protocol not in PROTOCOLS:
                 raise ValueError(f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
-        self._scores = {protocol: _Scores(averaged=protocol == OPENLANE_1_0) for protocol in protocols}
+        self._kept = _Kept()
+        self._scores = {protocol: _Scores(kept=self._kept, averaged=protocol == OPENLANE_1_0) for protocol in protocols}
         self._waiting: list[Frame] = []
 
     def add(self, frame: Frame) -> None:
@@ -117,15 +126,42 @@ class LaneScores:
 
     def finish(self, protocol: str) -> LaneGraphEvaluation:
         """Return the values of a protocol over all frames."""
-        if self._waiting:
-            self._compare()
+        self._compare()
         return self._scores[protocol].finish(protocol)
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what was kept of the frames, for `extend` in another process."""
+        self._compare()
+        arrays: dict[str, NDArray[Any]] = {"frames": np.array(self._kept.frames)}
+        for name, parts in self._kept.matches().items():
+            own = matches_to_arrays(join_matches(parts)) if parts else {}
+            arrays |= {f"{name}.{key}": value for key, value in own.items()}
+        for protocol, score in self._scores.items():
+            arrays |= {f"{protocol}.{name}": one.table for name, one in score.topologies().items()}
+        return arrays
+
+    def extend(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Append what other scores, of the same protocols, kept of the frames after these."""
+        self._compare()
+        first, frames = self._kept.frames, int(arrays["frames"])
+        for name, parts in self._kept.matches().items():
+            begin = f"{name}."
+            if frames:
+                own = {key.removeprefix(begin): arrays[key] for key in arrays if key.startswith(begin)}
+                parts.append(matches_from_arrays(own))
+        for protocol, score in self._scores.items():
+            for name, one in score.topologies().items():
+                one.extend(arrays[f"{protocol}.{name}"], first=first)
+        self._kept.frames += frames
+
     def _compare(self) -> None:
+        if not self._waiting:
+            return
         chunk, self._waiting = self._waiting, []
         matches = _match_chunk(chunk)
         for score in self._scores.values():
             score.add(chunk, matches)
+        self._kept.add(matches, len(chunk))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,45 +183,60 @@ def _match_chunk(chunk: Sequence[Frame]) -> _ChunkMatches:
 
 
 @dataclass
-class _Scores:
-    """What stays of the frames: hits and confidences, and sums of the topology scores."""
+class _Kept:
+    """What stays of the frames under every protocol: hits and confidences."""
 
-    averaged: bool
     frames: int = 0
     lanes: list[Matches] = field(default_factory=list)
     elements: list[Matches] = field(default_factory=list)
+
+    def add(self, matches: _ChunkMatches, frames: int) -> None:
+        self.frames += frames
+        self.lanes.append(matches.lanes)
+        self.elements.append(matches.elements)
+
+    def matches(self) -> dict[str, list[Matches]]:
+        return {"lanes": self.lanes, "elements": self.elements}
+
+
+@dataclass
+class _Scores:
+    """One protocol's sums of the topology scores, beside what is kept under every one."""
+
+    kept: _Kept
+    averaged: bool
     lane_topology: TopologyScore = field(default_factory=TopologyScore)
     element_topology: TopologyScore = field(default_factory=TopologyScore)
 
+    def topologies(self) -> dict[str, TopologyScore]:
+        return {"lane_topology": self.lane_topology, "element_topology": self.element_topology}
+
     def add(self, chunk: Sequence[Frame], matches: _ChunkMatches) -> None:
-        lanes, elements, any_element = matches.lanes, matches.elements, matches.any_element
+        elements = matches.any_element.by_frame(0, averaged=self.averaged)
         for index in range(len(THRESHOLDS_FRECHET_M)):
-            by_frame = lanes.by_frame(index, averaged=self.averaged)
-            elements_by_frame = any_element.by_frame(0, averaged=self.averaged)
+            lanes = matches.lanes.by_frame(index, averaged=self.averaged)
             self.lane_topology.add(
                 [(t.lane_to_lane, p.lane_to_lane) for t, p in chunk],
-                by_frame,
-                by_frame,
+                lanes,
+                lanes,
                 averaged=self.averaged,
-                first=self.frames,
+                first=self.kept.frames,
             )
             self.element_topology.add(
                 [(t.lane_to_traffic, p.lane_to_traffic) for t, p in chunk],
-                by_frame,
-                elements_by_frame,
+                lanes,
+                elements,
                 averaged=self.averaged,
-                first=self.frames,
+                first=self.kept.frames,
             )
-        self.frames += len(chunk)
-        self.lanes.append(lanes)
-        self.elements.append(elements)
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """The five numbers in resamples of scenes."""
         lanes = [
-            self._resample_ap(self.lanes, index, None, scenes, weights) for index in range(len(THRESHOLDS_FRECHET_M))
+            self._resample_ap(self.kept.lanes, index, None, scenes, weights)
+            for index in range(len(THRESHOLDS_FRECHET_M))
         ]
-        elements = [self._resample_ap(self.elements, 0, attribute, scenes, weights) for attribute in ATTRIBUTES]
+        elements = [self._resample_ap(self.kept.elements, 0, attribute, scenes, weights) for attribute in ATTRIBUTES]
         parts = {
             "DET_l": np.mean(lanes, axis=0),
             "DET_t": np.mean(elements, axis=0),
@@ -215,20 +266,22 @@ class _Scores:
         )
 
     def finish(self, protocol: str) -> LaneGraphEvaluation:
-        lane_aps = [_average_precision(self.lanes, index, attribute=None) for index in range(len(THRESHOLDS_FRECHET_M))]
-        element_aps = [_average_precision(self.elements, 0, attribute=attribute) for attribute in ATTRIBUTES]
+        lane_aps = [
+            _average_precision(self.kept.lanes, index, attribute=None) for index in range(len(THRESHOLDS_FRECHET_M))
+        ]
+        element_aps = [_average_precision(self.kept.elements, 0, attribute=attribute) for attribute in ATTRIBUTES]
         low, value, high = (
             self._values([ap[k] for ap in lane_aps], [ap[k] for ap in element_aps], k) for k in range(3)
         )
         return LaneGraphEvaluation(
             protocol=protocol,
-            frames=self.frames,
+            frames=self.kept.frames,
             scores=self,
             values=value,
             tie_ranges={name: (low[name], high[name]) for name in value},
             lane_ap={t: float(ap[1]) for t, ap in zip(THRESHOLDS_FRECHET_M, lane_aps, strict=True)},
             element_ap={a: float(ap[1]) for a, ap in zip(ATTRIBUTES, element_aps, strict=True)},
-            matches=tuple(self.lanes),
+            matches=tuple(self.kept.lanes),
         )
 
     def _values(self, lanes: list[np.float32], elements: list[np.float32], which: int) -> dict[str, float]:

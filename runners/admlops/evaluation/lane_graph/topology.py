@@ -10,8 +10,9 @@ over.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +38,27 @@ class _Graph:
     ambiguous: bool
 
 
-@dataclass
 class TopologyScore:
     """Sums over vertices: of the lowest AP, of the AP and of the highest one that orders of equal confidences give."""
 
-    low: float = 0.0
-    value: float = 0.0
-    high: float = 0.0
-    vertices: int = 0
-    by_frame: dict[int, tuple[float, int]] = field(default_factory=dict)
-    """Of each frame with vertices, by its number: the sum of their AP, and how many they are."""
+    def __init__(self) -> None:
+        self._parts: list[Floats] = []
+
+    @property
+    def table(self) -> Floats:
+        """Return a row for each graph: its frame's number, the three sums over its vertices, and how many they are."""
+        self._parts = [np.concatenate([np.zeros((0, 5)), *self._parts])]
+        return self._parts[0]
+
+    def extend(self, table: Floats, *, first: int) -> None:
+        """Append the rows of another score; `first` is the number of the frame that is 0 there."""
+        self._parts.append(table + np.array([first, 0, 0, 0, 0]))
 
     def mean(self) -> tuple[float, float, float]:
         """The lowest value, the value, the highest; 0 without any vertex."""
-        count = max(self.vertices, 1)
-        return self.low / count, self.value / count, self.high / count
+        low, value, high, vertices = self.table[:, 1:].sum(axis=0).tolist()
+        count = max(vertices, 1.0)
+        return low / count, value / count, high / count
 
     def add(
         self,
@@ -74,31 +81,18 @@ class TopologyScore:
         if not numbered:
             return
         graphs = [graph for _, graph in numbered]
-        sides = [graphs, [_transposed(graph) for graph in graphs]]
-        for side in sides:
-            aps = _vertex_aps(side)
-            weight = np.repeat([graph.weight for graph in side], [len(graph.truth) for graph in side])
-            self._add_by_frame(
-                [(number, len(graph.truth)) for (number, _), graph in zip(numbered, side, strict=True)],
-                aps[1] * weight,
-                weight,
-            )
-            low, value, high = (float((ap * weight).sum()) for ap in aps)
-            self.low, self.value, self.high = self.low + low, self.value + value, self.high + high
-            self.vertices += int(weight.sum())
-
-    def _add_by_frame(self, sizes: Sequence[tuple[int, int]], value: Floats, weight: NDArray[np.int64]) -> None:
-        """Add vertices, `sizes` of them one after another for each frame's number."""
-        ends = np.cumsum([size for _, size in sizes])[:-1]
-        for (number, _), own, counts in zip(sizes, np.split(value, ends), np.split(weight, ends), strict=True):
-            total, vertices = self.by_frame.get(number, (0.0, 0))
-            self.by_frame[number] = total + float(own.sum()), vertices + int(counts.sum())
+        for side in (graphs, [_transposed(graph) for graph in graphs]):
+            sizes = np.array([len(graph.truth) for graph in side])
+            weights = np.repeat([graph.weight for graph in side], sizes)
+            vertices = np.stack([*_vertex_aps(side), np.ones(len(weights))]) * weights
+            sums = np.add.reduceat(vertices, np.cumsum(sizes) - sizes, axis=1)
+            self._parts.append(np.column_stack([[number for number, _ in numbered], sums.T]))
 
     def resample(self, scenes: Scenes, weights: Weights) -> Values:
         """The mean in resamples of scenes, (R,); `scenes` holds the scene of each frame."""
-        frames = np.array(list(self.by_frame), dtype=np.int64)
-        sums = np.array(list(self.by_frame.values()), dtype=np.float64).reshape(-1, 2)
-        ratios = resample_ratios(sums[:, :1], sums[:, 1:], scenes[frames], weights)
+        frames, _, value, _, vertices = self.table.T
+        of_graph = scenes[frames.astype(np.intp)]
+        ratios = resample_ratios(value[:, np.newaxis], vertices[:, np.newaxis], of_graph, weights)
         return np.nan_to_num(ratios[:, 0], nan=0.0)
 
 
@@ -111,59 +105,45 @@ def _graphs(truth: Matrix, predicted: Matrix, row: FrameMatch, column: FrameMatc
     edges = as_array(truth, width=0)
     if 0 in edges.shape:
         return []
+    whole = _taken_confidences(edges, predicted, row, column)
     ambiguous = row.ambiguous or column.ambiguous
     if not averaged:
-        everything = np.ones(len(row.truth), bool), np.ones(len(column.truth), bool)
-        return [_graph(edges, predicted, row, column, *everything, lowest=LOWEST_EDGE, ambiguous=ambiguous)]
-    kept = [(_above(row, level), _above(column, level)) for level in range(LEVELS)]
-    counts: dict[tuple[bytes, bytes], int] = {}
-    for rows, columns in kept:
-        key = rows.tobytes(), columns.tobytes()
-        counts[key] = counts.get(key, 0) + 1
-    return [
-        _graph(
-            edges,
-            predicted,
-            row,
-            column,
-            np.frombuffer(rows, bool),
-            np.frombuffer(columns, bool),
-            lowest=1.0,
-            ambiguous=ambiguous,
-            weight=count,
-        )
-        for (rows, columns), count in counts.items()
-    ]
+        return [_graph(edges, whole, lowest=LOWEST_EDGE, ambiguous=ambiguous)]
+    left_out = np.concatenate([_left_out(row), _left_out(column)], axis=1)
+    graphs = []
+    for key, weight in Counter(level.tobytes() for level in left_out).items():
+        rows, columns = np.split(np.frombuffer(key, bool), [len(row.truth)])
+        kept = whole.copy()
+        kept[row.truth[rows]] = np.nan
+        kept[:, column.truth[columns]] = np.nan
+        graphs.append(_graph(edges, kept, lowest=1.0, ambiguous=ambiguous, weight=weight))
+    return graphs
 
 
-def _above(match: FrameMatch, level: int) -> Bools:
-    """Which of the taken ground truths stay at one of devkit 1.0's confidences."""
+def _taken_confidences(truth: NDArray[np.generic], predicted: Matrix, row: FrameMatch, column: FrameMatch) -> Floats:
+    """The confidence (R, C) of each edge between ground truths that were taken; not a number elsewhere."""
+    confidence = np.full(truth.shape, np.nan)
+    if len(row.truth) and len(column.truth):
+        found = take(predicted, row.prediction.tolist(), column.prediction.tolist())
+        confidence[np.ix_(row.truth, column.truth)] = found
+    return confidence
+
+
+def _left_out(match: FrameMatch) -> Bools:
+    """Which of the taken ground truths are not taken at each of devkit 1.0's confidences, (LEVELS, taken)."""
     if not len(match.least):
-        return np.zeros(len(match.truth), bool)
-    kept: Bools = match.confidence[match.prediction] >= match.least[level]
-    return kept
+        return np.ones((LEVELS, len(match.truth)), bool)
+    left: Bools = match.confidence[match.prediction] < match.least[:, np.newaxis]
+    return left
 
 
 def _graph(
-    truth: NDArray[np.generic],
-    predicted: Matrix,
-    row: FrameMatch,
-    column: FrameMatch,
-    rows: Bools,
-    columns: Bools,
-    *,
-    lowest: float,
-    ambiguous: bool,
-    weight: int = 1,
+    truth: NDArray[np.generic], confidence: Floats, *, lowest: float, ambiguous: bool, weight: int = 1
 ) -> _Graph:
-    edges = truth.astype(bool)
-    confidence = (1.0 - truth.astype(np.float64)) * lowest
-    i, j = row.truth[rows], column.truth[columns]
-    if len(i) and len(j):
-        chosen = take(predicted, row.prediction[rows].tolist(), column.prediction[columns].tolist())
-        # Not a number is the devkit's mark of "not taken", so it stands for a false edge here as well.
-        confidence[np.ix_(i, j)] = np.where(np.isnan(chosen), confidence[np.ix_(i, j)], chosen)
-    return _Graph(truth=edges, predicted=confidence, weight=weight, ambiguous=ambiguous)
+    """A graph of confidences; not a number is the devkit's mark of "not taken", and predicts an edge where none is."""
+    false_edge = (1.0 - truth.astype(np.float64)) * lowest
+    predicted = np.where(np.isnan(confidence), false_edge, confidence)
+    return _Graph(truth=truth.astype(bool), predicted=predicted, weight=weight, ambiguous=ambiguous)
 
 
 def _vertex_aps(graphs: Sequence[_Graph]) -> tuple[Floats, Floats, Floats]:

@@ -35,7 +35,7 @@ class OfficialMap(msgspec.Struct):
 def run_maptr(asked: Asked, result: Result) -> Official:
     """Ask MapTR's evaluator about the run's elements."""
     context = asked.context
-    (protocol,) = (one for one in PROTOCOLS if one.name == result.protocol)
+    (protocol,) = (one for one in PROTOCOLS if one.name == result.protocol.partition("@")[0])
     table = context.share("vector_map.elements", ElementTable)
     environment = asked.environment(OFFICIAL_NAME)
     theirs = official_map(

@@ -19,7 +19,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,15 @@ from admlops.evaluation.vector_map.curves import PrecisionRecall, SampleMatch, p
 from admlops.evaluation.vector_map.element_table import ElementTable, Predictions, read_all_predictions
 from admlops.evaluation.vector_map.error_analysis import class_match
 from admlops.evaluation.vector_map.polylines import Batch, buffer_iou, nearest_lines, resample
-from admlops.evaluation.vector_map.protocols import CHAMFER, CHAMFER_WITH_CENTERLINES, PROTOCOLS, MapProtocol
+from admlops.evaluation.vector_map.protocols import CHAMFER, CHAMFER_WITH_CENTERLINES, MapProtocol
+from admlops.evaluation.vector_map.ready_truth import ReadyTruth, read_map_truth
 from admlops.results.record import PartialRecord, Record
 
 SAMPLES_AT_ONCE = 256
 """Samples evaluated in one go: some 20 MB of resampled lines a class."""
+
+DIGITS = 12
+"""Of a file's sha256, where it is part of a protocol."""
 
 THREADS = min(2, os.cpu_count() or 1)
 
@@ -63,7 +67,14 @@ class MapEvaluation:
     samples: int
     curves: Mapping[str, Mapping[float, PrecisionRecall]]
     matches: Mapping[str, Sequence[SampleMatch]]
-    protocol: str = CHAMFER.name
+    definition: MapProtocol = CHAMFER
+    truth_sha256: str | None = None
+    """Of the file with the ground truth, where it was not cut from the map expansion."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol; with the digest of a file with ground truth, because others compare with other numbers."""
+        return self.definition.name + ("" if self.truth_sha256 is None else f"@{self.truth_sha256[:DIGITS]}")
 
     def find_errors(self, ran: NDArray[np.bool_]) -> MatchedRun:
         """Classify every element; `ran` (S,) says which samples have outputs."""
@@ -100,7 +111,6 @@ class MapEvaluation:
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples of scenes; `scenes` holds the scene of each sample."""
-        (protocol,) = (one for one in PROTOCOLS if one.name == self.protocol)
         aps = {}
         for name, matches in self.matches.items():
             confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
@@ -109,7 +119,7 @@ class MapEvaluation:
             truth = np.bincount(scenes, weights=there, minlength=weights.shape[1]).astype(np.int64)
             areas = [
                 resample_area(confidences, true_positives_of(matches, limit), scene, truth, weights)
-                for limit in protocol.limits
+                for limit in self.definition.limits
             ]
             aps[f"AP_{name}"] = np.mean(areas, axis=0)
         return {"mAP": np.mean(list(aps.values()), axis=0), **aps}
@@ -130,7 +140,8 @@ class MapEvaluation:
             for name, curves in self.curves.items()
         }
         ranges = {name: list(ends) for name, ends in self.tie_ranges().items()}
-        return {"classes": classes, "curves": thinned, "tie_ranges": ranges}
+        file = {} if self.truth_sha256 is None else {"truth_sha256": self.truth_sha256}
+        return {**file, "classes": classes, "curves": thinned, "tie_ranges": ranges}
 
 
 def evaluate_table(table: ElementTable, context: Context, protocol: MapProtocol) -> MapEvaluation:
@@ -141,7 +152,9 @@ def evaluate_table(table: ElementTable, context: Context, protocol: MapProtocol)
         RecordError: a coordinate is too large to be measured.
     """
     truth = map_truth(context, centerlines=table.has_centerlines)
-    return evaluate_elements(predictions_of(table, context, protocol), truth, protocol=protocol)
+    found = evaluate_elements(predictions_of(table, context, protocol), truth, protocol=protocol)
+    ready = _ready_truth(context)
+    return found if ready is None else replace(found, truth_sha256=ready.sha256)
 
 
 def predictions_of(table: ElementTable, context: Context, protocol: MapProtocol) -> dict[str, dict[str, Predictions]]:
@@ -153,7 +166,14 @@ def predictions_of(table: ElementTable, context: Context, protocol: MapProtocol)
 
 
 def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVector]]:
-    """Return by token the vectors of the map around a sample; cut once, and kept."""
+    """Return by token the vectors of the map around a sample, of a file if one was named; else cut once, and kept.
+
+    Raises:
+        DataError: a map or the file is missing or damaged.
+    """
+    ready = _ready_truth(context)
+    if ready is not None:
+        return {token: list(ready.vectors[token]) for token in context.tokens}
     lines = centerlines or CHAMFER_WITH_CENTERLINES.name in context.on_request
     data = context.data
     assert isinstance(data, HasMap), "an evaluation that needs maps runs on data with maps"
@@ -163,6 +183,13 @@ def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVecto
         return cached_vectors(data.root / "maps", places, cache=context.cache, centerlines=lines)
 
     return context.share("vector_map.truth", cut)
+
+
+def _ready_truth(context: Context) -> ReadyTruth | None:
+    path = context.truth_map
+    if path is None:
+        return None
+    return context.share("vector_map.ready", lambda: read_map_truth(path, context.tokens))
 
 
 def evaluate_map(
@@ -214,7 +241,7 @@ def evaluate_elements(
             matches[name].extend(part)
     pairs = tuple(zip(protocol.thresholds, protocol.limits, strict=True))
     curves = {name: {t: precision_recall(matches[name], limit) for t, limit in pairs} for name in protocol.classes}
-    return MapEvaluation(samples=len(tokens), curves=curves, matches=matches, protocol=protocol.name)
+    return MapEvaluation(samples=len(tokens), curves=curves, matches=matches, definition=protocol)
 
 
 def match_sample(

@@ -7,6 +7,7 @@ written last. Parts are named by their content: those that are there already nee
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from blake3 import blake3
 
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.file_lock import hold
+from admlops.core.paths import user_path
 from admlops.core.storage import explain_os_error, write_atomically
 from admlops.core.types import Watch
 from admlops.environments.reuse.packs.manifest import (
@@ -54,8 +56,10 @@ class Listing(msgspec.Struct, frozen=True):
     manifest: Part
 
 
-def open_store(target: str) -> ObjectStore:
+def open_store(target: str, *, make: bool = False) -> ObjectStore:
     """The store that a folder, or an address such as `s3://bucket/packs`, names; keys come from `AWS_*` variables.
+
+    A folder that is not there is made if `make` says so.
 
     Raises:
         UsageError: the address is of no kind that is known, or not complete.
@@ -66,7 +70,12 @@ def open_store(target: str) -> ObjectStore:
     scheme = urlsplit(target).scheme
     try:
         if not scheme:
-            return LocalStore(Path(target).expanduser().absolute(), mkdir=True)
+            folder = user_path(target)
+            if not make and not folder.is_dir():
+                raise UsageError(
+                    f"{folder} is no folder that holds packs", hint=f"admlops env push MODEL --to {shlex.quote(target)}"
+                )
+            return LocalStore(folder, mkdir=make)
         if scheme not in SCHEMES:
             raise UsageError(
                 f"{target!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
@@ -89,7 +98,7 @@ def push(pack: Pack, target: str, *, on_progress: Watch | None = None) -> int:
         UsageError: the address cannot be used.
         EnvError: the store cannot be reached or refuses.
     """
-    store = open_store(target)
+    store = open_store(target, make=True)
     name = name_of(pack.archive)
     manifest = pack.manifest_path.read_bytes()
     total = pack.archive.stat().st_size + len(manifest)

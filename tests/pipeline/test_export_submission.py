@@ -13,7 +13,7 @@ from msgspec import UNSET
 from admlops.core.errors import DataError, UsageError
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.pipeline.submission import export_submission
+from admlops.pipeline.export_submission import export_submission
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Failure, Metadata, Outputs, make_record
 from admlops.results.run_folder import RunFolder
@@ -61,7 +61,7 @@ def test_boxes_are_in_the_global_frame(layout: Layout, synthetic_data: NuScenes,
     run = _make_run(layout, synthetic_data, DECODE_OUTPUTS(json.dumps({"detections_3d": [CAR]}).encode()))
     out = tmp_path / "submission.json"
     tokens = synthetic_data.scenes()[0].samples
-    assert export_submission(run, out) == len(tokens)
+    assert export_submission(run, "nuscenes", out) == len(tokens)
     results = json.loads(out.read_text())["results"]
     assert list(results) == list(tokens)
     assert results[tokens[-1]] == []
@@ -78,11 +78,11 @@ def test_a_run_without_detections_is_refused(layout: Layout, synthetic_data: NuS
     divider = {"id": 0, "type": "divider", "points": [[0.0, 0.0], [1.0, 0.0]], "confidence": 0.5}
     run = _make_run(layout, synthetic_data, DECODE_OUTPUTS(json.dumps({"map_elements": [divider]}).encode()))
     with pytest.raises(UsageError, match="has no detections: Tiny does not do that task"):
-        export_submission(run, tmp_path / "submission.json")
+        export_submission(run, "nuscenes", tmp_path / "submission.json")
     assert list(tmp_path.glob("submission.json")) == []
 
 
 def test_the_data_set_must_be_there(layout: Layout, synthetic_data: NuScenes, tmp_path: Path) -> None:
     run = _make_run(layout, synthetic_data, DECODE_OUTPUTS(json.dumps({"detections_3d": [CAR]}).encode()))
     with pytest.raises(DataError, match="is not a folder"):
-        export_submission(run, tmp_path / "submission.json", data=tmp_path / "nowhere")
+        export_submission(run, "nuscenes", tmp_path / "submission.json", data=tmp_path / "nowhere")

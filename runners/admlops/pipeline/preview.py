@@ -1,0 +1,120 @@
+"""What a run would do, from the same checks that a run begins with; nothing is built, indexed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from admlops.catalog import Model, load_model
+from admlops.catalog.registries import RUNTIMES
+from admlops.core.errors import AdmlopsError, EnvError, StorageError, UsageError
+from admlops.core.paths import Layout, user_path
+from admlops.core.types import Planned, Say
+from admlops.datasets.base import Dataset, HasContext, default_split, open_data
+from admlops.environments import find_model
+from admlops.health.machine import describe_machine
+from admlops.pipeline.compare import SUMMARY_FILE, request_for
+from admlops.pipeline.options import check_options, check_precision
+from admlops.pipeline.readiness import find_readiness
+from admlops.pipeline.run import (
+    check_data_kind,
+    check_set_up,
+    choose_executor,
+    name_devices,
+)
+from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.selection import select
+from admlops.results.run_folder import RunFolder
+from admlops.results.runs import find_run
+
+
+def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset | None = None) -> list[Planned]:
+    """Say what `run_model` would do with a request.
+
+    Raises:
+        AdmlopsError: what the run itself would refuse before it begins; an own file of weights is not inspected.
+    """
+    model = load_model(layout, request.model)
+    RUNTIMES.get(request.runtime or model.runtime)
+    executor, devices = choose_executor(request, describe_machine(), say=say)
+    data = data or open_data(request.data, request.version, wanted=model.reads)
+    check_data_kind(model, data, request)
+    check_set_up(layout, model, request.variant)
+    scenes = select(data, request.selection, temporal=model.temporal)
+    check_options(model, request.model_options)
+    check_precision(model, request.precision, device=devices[0].kind)
+    _check_weights(layout, model, request)
+    count = sum(len(scene.samples) for scene in scenes)
+    steps = [*_preparations(layout, model, request, data)]
+    detail = f"{count} samples of {len(scenes)} scenes of {data.root}, on {name_devices(executor)}"
+    return [*steps, *_run_steps(layout, model, request, detail)]
+
+
+def preview_comparison(
+    layout: Layout, names: Sequence[str], request: RunRequest, *, target: Path, random_weights: bool, also: Path | None
+) -> list[Planned]:
+    """Say what `compare_models` would do: a run for each model that is set up, unless a finished one fits."""
+    from dataclasses import replace
+
+    models = [load_model(layout, name) for name in dict.fromkeys(names)]
+    roots = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    steps: list[Planned] = []
+    for model in models:
+        own = next((one for one in roots if one.kind in model.reads), None)
+        if own is None:
+            steps.append(Planned(action="leave out", target=model.name, detail=f"it reads {' or '.join(model.reads)}"))
+            continue
+        asked = request_for(layout, model, request, random_weights)
+        if own is not roots[0]:
+            selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
+            asked = replace(asked, data=own.root, version=own.version, selection=selection)
+        try:
+            steps += preview_run(layout, asked, say=lambda _: None, data=own)
+        except AdmlopsError as error:
+            steps.append(Planned(action="leave out", target=model.name, detail=error.message))
+    return [*steps, *(Planned(action="write", target=str(target / name)) for name in (SUMMARY_FILE, "report.html"))]
+
+
+def _preparations(layout: Layout, model: Model, request: RunRequest, data: Dataset) -> Iterator[Planned]:
+    if model.traits.needs_context and isinstance(data, HasContext) and not data.has_context:
+        yield Planned(action="index", target=str(data.root), detail=f"{data.version}: {model.name} looks back")
+    if find_model(layout, model, request.variant) is None:
+        variant = request.variant or model.default_variant
+        yield Planned(action="build", target=f"the environment {model.name}-{variant}")
+
+
+def _run_steps(layout: Layout, model: Model, request: RunRequest, detail: str) -> Iterator[Planned]:
+    if request.resume or request.retry_failed:
+        run = find_run(layout, str(request.name))
+        failed = run.count_statuses()["failed"]
+        done = len(run.complete_scenes())
+        state = f"{done} of {len(run.header.scenes)} scenes are whole, {failed} samples failed"
+        verb = "do the failed samples again of" if request.retry_failed else "go on with"
+        yield Planned(action=verb, target=str(run.path), detail=state)
+        return
+    path = layout.runs / (request.name or f"{model.name}-…")
+    if request.name is not None and (path / "run.json").exists():
+        hint = f"{RunFolder.open(path).header.resume_command}   # or choose another --run NAME"
+        raise StorageError(f"{path} already holds a run", hint=hint)
+    yield Planned(action="run", target=model.name, detail=detail)
+    yield Planned(action="write", target=str(path))
+
+
+def _check_weights(layout: Layout, model: Model, request: RunRequest) -> None:
+    from admlops.checkpoints import find_problem
+
+    chosen = request.checkpoint or model.default_checkpoint
+    if request.weights is not None or chosen is None:
+        return
+    if chosen not in model.checkpoints:
+        if not user_path(chosen).is_file():
+            raise UsageError(
+                f"--checkpoint {chosen} is neither a file nor a name of the catalogue",
+                hint=f"admlops checkpoints list {model.name}",
+            )
+        return
+    problem = find_problem(layout, model, chosen)
+    if problem is not None:
+        readiness = find_readiness(layout, model, request.variant)
+        hint = readiness.hint or f"admlops checkpoints fetch {model.name} {chosen}"
+        raise EnvError(f"{model.name} {chosen}: {problem}", hint=hint)

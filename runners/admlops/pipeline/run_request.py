@@ -1,0 +1,77 @@
+"""What a user asks of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from admlops.core.errors import UsageError
+from admlops.execution.cancel import CancelToken
+from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
+from admlops.pipeline.selection import Selection
+from admlops.worker.precision import AUTHORS
+
+RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """The user's request. `config` and `checkpoint` are names in the catalogue or paths of files.
+
+    `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
+    `off_distribution` allows data that the model was not made for; its numbers then have a protocol of their own.
+    `model_options` are those that its catalogue entry lists. `device` is `auto`, `cpu`, `all` or a list such as
+    `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
+    `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
+    is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
+    `precision` is one of `admlops.worker.precision.PRECISIONS`.
+    """
+
+    model: str
+    data: Path
+    version: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    variant: str | None = None
+    device: str = "auto"
+    workers: int = 1
+    config: str | None = None
+    checkpoint: str | None = None
+    weights: str | None = None
+    model_options: Mapping[str, str] = field(default_factory=dict)
+    off_distribution: bool = False
+    precision: str = AUTHORS
+    gpu_memory_limit_mb: float | None = None
+    gpu_memory_share: float | None = None
+    executor: str = "local"
+    runtime: str | None = None
+    deadlines: Deadlines = DEFAULT_DEADLINES
+    name: str | None = None
+    resume: bool = False
+    retry_failed: bool = False
+    command: str = ""
+    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise UsageError(f"--workers {self.workers} leaves no worker", hint="pass --workers 1 or more")
+        for option, given in (("--resume", self.resume), ("--retry-failed", self.retry_failed)):
+            if given and self.name is None:
+                raise UsageError(
+                    f"{option} needs the run's name", hint="pass --run NAME; admlops results list shows names"
+                )
+        if self.name is not None and not RUN_NAME.fullmatch(self.name):
+            raise UsageError(
+                f"--run {self.name!r} is no name for a folder: letters, digits and . _ - are taken, and it begins with "
+                "a letter or a digit",
+                hint="pass --run first   # or leave it out: a name is made from the model and the time",
+            )
+        if self.weights is not None:
+            self._check_weights(self.weights)
+
+    def _check_weights(self, weights: str) -> None:
+        if not re.fullmatch(r"random:\d{1,9}", weights):
+            raise UsageError(f"--weights {weights} is not random:SEED", hint="pass --weights random:0")
+        if self.checkpoint is not None:
+            raise UsageError("--weights and --checkpoint exclude each other", hint="leave one of them out")

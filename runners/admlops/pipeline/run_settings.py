@@ -1,0 +1,127 @@
+"""What the adapter of a run is told: its configuration, its weights, its options, its share of a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from admlops.catalog import Model
+from admlops.core.errors import UsageError
+from admlops.core.paths import Layout, user_path
+from admlops.core.types import Say
+from admlops.health.devices import ComputeDevice
+from admlops.pipeline.fixes import needed_fixes
+from admlops.pipeline.options import check_options
+from admlops.pipeline.run_request import RunRequest
+
+if TYPE_CHECKING:
+    from admlops.checkpoints import Usable
+
+
+def adapter_settings(
+    layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say
+) -> dict[str, Any]:
+    """Return what the adapter is told; all of it decides the records, so it goes into the run's header."""
+    return {
+        "config": _config(layout, model, request.config or config_of_checkpoint(layout, model, checkpoint, say=say)),
+        "checkpoint": None if checkpoint is None else str(checkpoint.path),
+        "precision": request.precision,
+        "options": _options(model, request, checkpoint, say=say),
+    }
+
+
+def _options(model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say) -> dict[str, Any]:
+    """The adapter's options: the user's, random weights, and the fixes that the weights need."""
+    check_options(model, request.model_options)
+    options: dict[str, Any] = dict(request.model_options)
+    if request.weights is not None:
+        options["weights"] = request.weights
+    random = request.weights is not None
+    asked = None if "fixes" in model.options else options.pop("fixes", None)
+    fixes = needed_fixes(model, checkpoint=checkpoint, config=request.config, random=random, asked=asked)
+    if fixes:
+        say(f"corrections that these weights need: {', '.join(fixes)} (admlops models show {model.name})")
+        options["fixes"] = fixes
+    if request.off_distribution:
+        options["off_distribution"] = True
+    return options
+
+
+def _config(layout: Layout, model: Model, asked: str | None) -> str | None:
+    if asked is None:
+        return None
+    if asked in model.configs:
+        return str(working_folder(layout, model) / model.configs[asked])
+    return _existing_file("--config", asked, model, tuple(model.configs))
+
+
+def config_of_checkpoint(layout: Layout, model: Model, checkpoint: Usable | None, *, say: Say) -> str | None:
+    """The configuration that weights were trained with, by what they are; the default one where nothing tells.
+
+    The worker refuses weights that do not fit it, and names the one that they fit.
+    """
+    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
+    if checkpoint is None:
+        return usual
+    if checkpoint.name is not None:
+        return model.checkpoints[checkpoint.name].config
+    from admlops.checkpoints import find_config  # as below
+
+    found = find_config(layout, model, checkpoint.weights) if checkpoint.weights else None
+    if found is not None:
+        say(f"config {found.name}: {found.reason}")
+        return found.name
+    if usual is not None and len(model.configs) > 1:
+        say(f"config {usual}, the default one: {checkpoint.path} does not say which it is for; --config chooses")
+    return usual
+
+
+def chosen_weights(layout: Layout, model: Model, request: RunRequest, *, say: Say) -> Usable | None:
+    """The weights, hashed and inspected; None for a model that has none, and for random ones."""
+    if request.weights is not None:
+        if not model.traits.needs_weights:
+            raise UsageError(f"{model.name} has no weights, so none can be random", hint="leave --weights out")
+        say(f"{request.weights}: the weights are random, so the results say nothing about {model.name}")
+        return None
+    chosen = request.checkpoint or model.default_checkpoint
+    if chosen is None:
+        return None
+    from admlops.checkpoints import ensure_usable  # loads the libraries that download
+
+    return ensure_usable(layout, model, chosen, say=say)
+
+
+def catalogue_name(model: Model, request: RunRequest, checkpoint: Usable | None) -> str | None:
+    """Return the weights' name in the catalogue, None for a person's own or random ones."""
+    chosen = request.checkpoint or model.default_checkpoint
+    return chosen if checkpoint is not None and chosen in model.checkpoints else None
+
+
+def gpu_memory_limit_mb(request: RunRequest, device: ComputeDevice) -> float | None:
+    """Return the limit in megabytes [MB, 10⁶ bytes]; a share is one of the GPU's whole memory."""
+    if request.gpu_memory_share is None or device.kind == "cpu":
+        return request.gpu_memory_limit_mb
+    if device.memory_mb is None:
+        raise UsageError(
+            f"{device.id} ({device.name}) does not say how much memory it has, so no share of it can be taken",
+            hint="pass --gpu-memory-limit 20GB, for example",
+        )
+    return round(request.gpu_memory_share * device.memory_mb, 1)
+
+
+def _existing_file(option: str, asked: str, model: Model, names: tuple[str, ...]) -> str:
+    path = user_path(asked).resolve()
+    if not path.is_file():
+        known = f"{model.name} knows {', '.join(names)}" if names else f"{model.name} knows none by name"
+        raise UsageError(
+            f"{option} {asked} is neither a file nor a name of the catalogue; {known}",
+            hint=f"admlops models show {model.name}",
+        )
+    return str(path)
+
+
+def working_folder(layout: Layout, model: Model) -> Path:
+    """Return the adapter's working folder: the root of the model's source, because plugins import relative to it."""
+    if model.source.kind == "embedded":
+        return model.folder
+    return layout.submodules / (model.source.folder or model.name)
