@@ -14,6 +14,7 @@ from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.results_list import list_, summarise, unread
 from admlops.cli.results_manage import remove, tag
+from admlops.cli.results_table import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,7 @@ def results() -> None:
 results.add_command(list_)
 results.add_command(remove)
 results.add_command(tag)
+results.add_command(table)
 
 
 @results.command(short_help="Show one run.")
@@ -152,59 +154,6 @@ def compare(first: str, second: str, as_json: bool) -> None:
     print_table(("metric", "A", "B", "B - A", "95 % interval", "p", "protocol"), rows)
     for reason in dict.fromkeys(one.reason for one in differences if one.reason):
         say(f"no interval and no p-value: {reason}")
-
-
-@results.command(short_help="Write metrics as a table for a paper.")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option(
-    "--format", "form", type=click.Choice(["md", "latex", "csv", "json"]), default="md", show_default=True, help="How."
-)
-@click.option(
-    "--by",
-    type=click.Choice(["class", "scene", "distance", "visibility", "light", "weather"]),
-    help="A row for each of these instead of each run.",
-)
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric (may be repeated).")
-@click.option("--protocol", "protocols", multiple=True, metavar="ID", help="Show this protocol (may be repeated).")
-@click.option("--digits", type=click.IntRange(0, 9), help="Digits after the point.  [default: 3; 1 with --percent]")
-@click.option("--percent", is_flag=True, help="Show scores in percent; errors stay as they are.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def table(
-    runs: tuple[str, ...],
-    form: str,
-    by: str | None,
-    metrics: tuple[str, ...],
-    protocols: tuple[str, ...],
-    digits: int | None,
-    percent: bool,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Write the metrics of evaluated runs as tables: one for each protocol and set of samples.
-
-    The caption says data and n, the best value of comparable runs is bold, intervals are 95 % over scenes. LaTeX needs
-    booktabs alone. With --by and several runs, columns are the runs under each protocol's main metric.
-
-    \b
-    Example:
-      admlops results table first second --format latex --by distance --out distance.tex
-    """
-    from admlops.core.paths import find_layout
-    from admlops.core.storage import write_atomically
-    from admlops.reports.table_text import FORMATS
-    from admlops.reports.tables import Style, make_tables, read_sources
-    from admlops.results.runs import find_run
-
-    layout = find_layout()
-    sources = read_sources([find_run(layout, run) for run in runs])
-    style = Style(metrics=metrics, protocols=protocols, digits=digits, percent=percent)
-    text = FORMATS["json" if as_json else form](make_tables(sources, by=by, style=style))
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        write_atomically(out, text.encode())
-        click.echo(f"table: {out}", err=True)
 
 
 @results.command(short_help="Write records in another form.")

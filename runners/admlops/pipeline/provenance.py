@@ -16,8 +16,8 @@ from admlops.worker.serve import source_digest
 def describe_commit(layout: Layout) -> str | None:
     """The checkout's commit, with `+changes` if tracked files differ from it; None outside a git checkout."""
     try:
-        head = run(["git", "-C", layout.root, "rev-parse", "HEAD"], timeout_s=20)
-        status = run(["git", "-C", layout.root, "status", "--porcelain", "--untracked-files=no"], timeout_s=60)
+        head = run(["git", "-C", layout.checkout, "rev-parse", "HEAD"], timeout_s=20)
+        status = run(["git", "-C", layout.checkout, "status", "--porcelain", "--untracked-files=no"], timeout_s=60)
     except AdmlopsError:
         return None  # no git, or a checkout on a disk that does not answer: provenance says so by None
     if head.returncode or status.returncode:
