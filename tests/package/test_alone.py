@@ -62,8 +62,10 @@ def test_a_run_is_evaluated_reported_compared_and_exported(alone: Alone, tmp_pat
         ["results", "export", first, "--format", "csv", "--out", rows],
         ["results", "verify", first],
         ["results", "list"],
+        ["info"],
+        ["doctor"],
     )
-    assert [one.code for one in answers] == [0] * 7, answers
+    assert [one.code for one in answers] == [0] * 9, answers
     assert "NDS" in answers[0].out
     assert "--protocol" in answers[0].err, "what the catalogue would have asked for is said"
     assert "NDS" in answers[2].out

@@ -47,8 +47,10 @@ def test_from_an_empty_environment_to_a_table(tmp_path: Path) -> None:
         return done.stdout + done.stderr
 
     assert "evaluate" in type_in("admlops", "--help")
-    # `admlops evaluate FILE` for a submission's file goes here, once there is one.
     assert "NDS" in type_in("admlops", "evaluate", "near")
+    # The same boxes as a file for the official evaluation server, as somebody else's framework writes it.
+    type_in("admlops", "results", "export", "near", "--format", "nuscenes", "--out", "theirs.json")
+    assert "NDS" in type_in("admlops", "evaluate", "theirs.json", "--data", data.root)
     assert "report: " in type_in("admlops", "report", "near", "--figures", "figures")
     assert (run / "report.html").stat().st_size > 10_000
     assert (home / "figures" / "latency.pdf").is_file()

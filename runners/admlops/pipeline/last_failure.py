@@ -85,7 +85,7 @@ def _failed_runs(layout: Layout) -> Iterator[LastFailure]:
 
 
 def _failed_builds(layout: Layout) -> Iterator[LastFailure]:
-    for one in list_installed(layout):
+    for one in list_installed(layout) if layout.is_checkout else ():
         if one.state == "broken":
             yield _failed_build(one)
 

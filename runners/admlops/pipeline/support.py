@@ -58,7 +58,7 @@ def describe_installation(layout: Layout) -> dict[str, Any]:
         "disks": [_disk(what, folder) for what, folder in _folders(layout).items()],
         "programs": {name: _program_version(name) for name in PROGRAMS},
         "packages": _packages(),
-        "environments": [_environment(one) for one in list_installed(layout)],
+        "environments": [_environment(one) for one in (list_installed(layout) if layout.is_checkout else ())],
         "runs": len(list_runs(layout)[0]),
         "variables": dict(sorted(select_variables(os.environ).items())),
     }
@@ -79,7 +79,7 @@ def select_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 def _folders(layout: Layout) -> dict[str, Path]:
     return {
-        "checkout": layout.root,
+        "checkout": layout.root,  # or the package, where it is installed alone
         "repository": layout.repository,
         "environments": layout.environments,
         "temporary files": Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108  only looked at
