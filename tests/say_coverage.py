@@ -1,7 +1,7 @@
 """Say in a line what share of the code a test run covered: `python -m tests.say_coverage FILE`.
 
-The worker's files are met under two names, `runners/worker` and the link `runners/admlops/worker`: a line counts once, and
-is covered if it ran under either.
+The worker's files are met under two names, `runners/worker` and the link `runners/admlops/worker`: a line counts once,
+and is covered if it ran under either.
 """
 
 from __future__ import annotations
