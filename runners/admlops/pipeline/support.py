@@ -46,7 +46,8 @@ VARIABLES = (
 def describe_installation(layout: Layout, *, configuration: Iterable[str] = ()) -> dict[str, Any]:
     """Return versions, machine, disks, programs, environments, runs and settings, ready for JSON.
 
-    Of `configuration`, the files in force, only the paths are told. The home folder is written `~`; users, passwords and signatures in addresses are left out.
+    Of `configuration`, the files in force, only the paths are told. The home folder is written `~`; users, passwords
+    and signatures in addresses are left out.
     """
     facts: dict[str, Any] = {
         "admlops": {"version": __version__, "commit": describe_commit(layout), "folder": str(layout.root)},
