@@ -26,7 +26,7 @@ def test_the_notebook_runs(noisy_runs: NoisyRuns, tmp_path: Path, monkeypatch: p
         ("JUPYTER_RUNTIME_DIR", "j"),
     ):
         monkeypatch.setenv(variable, str(tmp_path / place))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
@@ -37,6 +37,6 @@ def test_the_notebook_runs(noisy_runs: NoisyRuns, tmp_path: Path, monkeypatch: p
 
 def test_the_notebook_is_small_and_has_no_outputs_of_somebodys_machine() -> None:
     assert NOTEBOOK.stat().st_size < MAX_BYTES
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
