@@ -26,7 +26,11 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.mark.parametrize("task", CLASSES)
+def test_every_template_is_tried() -> None:
+    assert set(CLASSES) == {"detection_3d", "vector_map"}
+
+
+@pytest.mark.parametrize("task", ["detection_3d", pytest.param("vector_map", marks=pytest.mark.full)])
 def test_a_new_model_works_as_it_is(typed: Typed, checkout: Path, synthetic_root: Path, task: str) -> None:
     made = typed("models", "new", "my-Net", "--task", task)
     assert (made.code, "next: admlops env install my-Net" in made.out) == (0, True)

@@ -19,6 +19,7 @@ from admlops.cli.conventions import Manner, asks_for_json, decide_color
 from admlops.cli.install_progress import show_installation
 from admlops.cli.main import cli
 from admlops.cli.progress import show_progress
+from admlops.core.paths import find_layout
 from admlops.core.types import Progress
 from admlops.execution.failures import WorkerFailure
 from admlops.execution.scene_job import RunEvent
@@ -107,11 +108,15 @@ def test_colours_where_they_are_asked_for_and_nowhere_else(typed: Typed) -> None
     assert "\x1b[31m" in typed("models", "show", "Nothing", "--color", "always").err
 
 
-def test_a_table_on_a_terminal_without_colour_has_rules_and_no_codes() -> None:
+def on_a_terminal(program: str, **variables: str) -> str:
+    """What a program prints on a terminal."""
     ours, theirs = pty.openpty()
-    variables = {**os.environ, "COLUMNS": "160", "TERM": "xterm", "NO_COLOR": "1"}
     with subprocess.Popen(
-        [sys.executable, "-m", "admlops", "models", "list"], stdout=theirs, stdin=theirs, env=variables
+        [sys.executable, "-c", program],
+        stdout=theirs,
+        stdin=theirs,
+        env={**os.environ, "TERM": "xterm", **variables},
+        cwd=find_layout().root,
     ) as listing:
         os.close(theirs)
         shown = b""
@@ -122,8 +127,33 @@ def test_a_table_on_a_terminal_without_colour_has_rules_and_no_codes() -> None:
             pass  # Linux says so when the other side of a terminal is closed
         os.close(ours)
     assert listing.returncode == 0
-    assert "┃" in shown.decode()
-    assert b"\x1b[" not in shown
+    return shown.decode()
+
+
+LISTING = """
+from admlops.cli.tables import print_table
+rows = [("GroundPlane-20260102-030405-a1b2c3", "complete", "admlops evaluate GroundPlane-20260102-030405-a1b2c3"),
+        ("x", "not set up: no source", "")]
+print_table(("run", "state", "next"), rows)
+"""
+
+
+def test_a_table_on_a_terminal_without_colour_has_rules_and_no_codes() -> None:
+    shown = on_a_terminal(LISTING, COLUMNS="160", NO_COLOR="1")
+    assert "┃" in shown
+    assert "\x1b[" not in shown
+    assert "\x1b[32mcomplete" in on_a_terminal(LISTING, COLUMNS="160")
+
+
+def test_a_table_that_would_cut_words_becomes_lines_that_can_be_copied() -> None:
+    shown = on_a_terminal(LISTING, COLUMNS="60", NO_COLOR="1").splitlines()
+    assert shown == [
+        "GroundPlane-20260102-030405-a1b2c3",
+        "  state  complete",
+        "  next   admlops evaluate GroundPlane-20260102-030405-a1b2c3",
+        "x",
+        "  state  not set up: no source",
+    ]
 
 
 def test_the_forms_of_a_table(typed: Typed) -> None:

@@ -75,7 +75,9 @@ def compare(
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if dry_run:
         request = make_request(layout, model=chosen[0], options=options)
-        steps = preview_comparison(layout, chosen, request, target=target, random_weights=random_weights, also=also)
+        steps = preview_comparison(
+            layout, chosen, request, target=target, fresh=fresh, random_weights=random_weights, also=also
+        )
         show_plan(steps, as_json=as_json)
         return
     with cancel_on_signals() as cancel:

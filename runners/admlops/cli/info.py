@@ -17,10 +17,11 @@ def info(as_json: bool) -> None:
     It is what a bug report needs. Nothing secret is in it: of the variables only those that admlops and CUDA read, of
     addresses no user and no password, for your home folder ~.
     """
+    from admlops.cli.config_files import find_files
     from admlops.core.paths import find_layout
     from admlops.pipeline.support import describe_installation
 
-    facts = describe_installation(find_layout())
+    facts = describe_installation(find_layout(), configuration=find_files())
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
@@ -37,6 +38,7 @@ def _sections(facts: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
             ("commit", own["commit"] or "not a git checkout"),
             ("folder", own["folder"]),
             ("runs", str(facts["runs"])),
+            ("configuration", ", ".join(facts["configuration"]) or "no file"),
         ],
         "Machine": [
             ("system", f"{machine['system']}, {machine['distribution'] or 'unknown distribution'}"),

@@ -93,11 +93,35 @@ def _print_plain(columns: Sequence[str], rows: Rows) -> None:
         click.echo(click.style(text, bold=True) if colored and number == 0 else text)
 
 
+def _print_records(columns: Sequence[str], rows: Rows) -> None:
+    """Print each row as lines of its own: names and commands stay whole where a table would cut them."""
+    colored = uses_color(sys.stdout)
+    width = max(len(column) for column in columns)
+    for row in rows:
+        click.echo(click.style(row[0], bold=True) if colored else row[0])
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            if cell:
+                color = _color_of(cell) if colored else None
+                click.echo(f"  {column:<{width}}  {click.style(cell, fg=color) if color else cell}")
+
+
+def _least_width(columns: Sequence[str], rows: Rows) -> int:
+    """The narrowest a table with rules can be without a word that is cut."""
+    cells = [[line[index] for line in (columns, *rows)] for index in range(len(columns))]
+    words = [max((len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    return sum(words) + 3 * len(columns) + 1
+
+
 def _print_rich(columns: Sequence[str], rows: Rows, *, narrow: bool) -> None:
     from rich.box import HEAVY_HEAD, SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
+    colored = uses_color(sys.stdout)
+    console = Console(color_system="auto" if colored else None, no_color=not colored, force_terminal=True)
+    if not narrow and _least_width(columns, rows) > console.width:
+        _print_records(columns, rows)
+        return
     table = Table(header_style="bold", box=SIMPLE_HEAD if narrow else HEAVY_HEAD, pad_edge=not narrow)
     table.padding = (0, 1, 0, 0) if narrow else (0, 1)
     for index, column in enumerate(columns):
@@ -105,12 +129,15 @@ def _print_rich(columns: Sequence[str], rows: Rows, *, narrow: bool) -> None:
         table.add_column(column, overflow="fold", min_width=widest)
     for row in rows:
         table.add_row(*(_style(cell) for cell in row))
-    colored = uses_color(sys.stdout)
-    Console(color_system="auto" if colored else None, no_color=not colored, force_terminal=True).print(table)
+    console.print(table)
 
 
 def _style(cell: str) -> Text:
     from rich.text import Text
 
-    color = STATE_COLORS.get(re.split(r"[\s,:;]", cell, maxsplit=1)[0])
-    return Text(cell) if color is None else Text(cell, style=color)
+    return Text(cell, style=_color_of(cell) or "")
+
+
+def _color_of(cell: str) -> str | None:
+    """The colour of a state, None for any other cell."""
+    return STATE_COLORS.get(re.split(r"[\s,:;]", cell, maxsplit=1)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from admlops.catalog import Model, load_model
@@ -51,11 +52,16 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
 
 
 def preview_comparison(
-    layout: Layout, names: Sequence[str], request: RunRequest, *, target: Path, random_weights: bool, also: Path | None
+    layout: Layout,
+    names: Sequence[str],
+    request: RunRequest,
+    *,
+    target: Path,
+    fresh: bool,
+    random_weights: bool,
+    also: Path | None,
 ) -> list[Planned]:
     """Say what `compare_models` would do: a run for each model that is set up, unless a finished one fits."""
-    from dataclasses import replace
-
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
     roots = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
     steps: list[Planned] = []
@@ -69,10 +75,18 @@ def preview_comparison(
             selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
             asked = replace(asked, data=own.root, version=own.version, selection=selection)
         try:
-            steps += preview_run(layout, asked, say=lambda _: None, data=own)
+            planned = preview_run(layout, asked, say=lambda _: None, data=own)
+            steps += planned if fresh else [_unless_it_is_there(one) for one in planned]
         except AdmlopsError as error:
             steps.append(Planned(action="leave out", target=model.name, detail=error.message))
     return [*steps, *(Planned(action="write", target=str(target / name)) for name in (SUMMARY_FILE, "report.html"))]
+
+
+def _unless_it_is_there(step: Planned) -> Planned:
+    """Say of a run that a comparison takes a finished one of the same samples and settings in its place."""
+    if step.action != "run":
+        return step
+    return replace(step, detail=f"{step.detail}; unless a finished run of these is there")
 
 
 def _preparations(layout: Layout, model: Model, request: RunRequest, data: Dataset) -> Iterator[Planned]:

@@ -43,10 +43,11 @@ VARIABLES = (
 """The variables that are shown beside those that begin with ADMLOPS_; no other is, whatever its name."""
 
 
-def describe_installation(layout: Layout) -> dict[str, Any]:
+def describe_installation(layout: Layout, *, configuration: Iterable[str] = ()) -> dict[str, Any]:
     """Return versions, machine, disks, programs, environments, runs and settings, ready for JSON.
 
-    The home folder is written `~`; users, passwords and signatures in addresses are left out.
+    Of `configuration`, the files in force, only the paths are told. The home folder is written `~`; users, passwords
+    and signatures in addresses are left out.
     """
     facts: dict[str, Any] = {
         "admlops": {"version": __version__, "commit": describe_commit(layout), "folder": str(layout.root)},
@@ -60,6 +61,7 @@ def describe_installation(layout: Layout) -> dict[str, Any]:
         "packages": _packages(),
         "environments": [_environment(one) for one in (list_installed(layout) if layout.is_checkout else ())],
         "runs": len(list_runs(layout)[0]),
+        "configuration": list(configuration),
         "variables": dict(sorted(select_variables(os.environ).items())),
     }
     hidden: dict[str, Any] = _hide_home(facts, str(home_folder()))
