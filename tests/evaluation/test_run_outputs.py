@@ -85,7 +85,7 @@ def test_at_most_500_boxes_and_the_most_confident_stay(data: NuScenes, tokens: l
             b'"attribute":"vehicle.flying"',
             "nuScenes has no attribute 'vehicle.flying'",
         ),
-        (b'"confidence":1.0', b'"confidence":1.5', "not a standard record"),
+        (b'"confidence":1.0', b'"confidence":1.5', "confidence 1.5 is not 0 to 1"),
         (b'"schema":1', b'"schema":9', "record schema 9"),
         (b'"rotation_wxyz":[', b'"rotation_wxyz":[3', "not a unit quaternion"),
         (b'"confidence":1.0', b'"confidence":NaN', "NaN and infinity are not numbers of JSON"),

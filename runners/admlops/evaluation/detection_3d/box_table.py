@@ -118,6 +118,8 @@ class BoxTable:
             kept = found if self.verbatim else most_confident(found)
             self.dropped += len(found) - len(kept)
             columns = _to_arrays(record, kept, self.records)
+            if not self.verbatim:
+                _check_bounds(record, kept, geometry=columns[3], score=columns[4])
             self._parts.append((*columns, _given_centers(kept) if self.verbatim else EMPTY["given"]))
         self.records += 1
 
@@ -253,6 +255,16 @@ def _to_arrays(record: PartialRecord, kept: Sequence[Any], index: int) -> tuple[
     number = np.fromiter(map(_id, kept), np.int32, n)
     score = np.fromiter(map(_confidence, kept), np.float64, n)
     return np.full(n, index, np.int32), label, number, geometry, score, attribute
+
+
+def _check_bounds(record: PartialRecord, kept: Sequence[Any], *, geometry: Floats, score: Floats) -> None:
+    """Refuse what only a submission may say."""
+    wrong = np.flatnonzero(~((score >= 0) & (score <= 1)))
+    if len(wrong):
+        raise _complain(record, kept[int(wrong[0])], f"confidence {score[wrong[0]]} is not 0 to 1")
+    wrong = np.flatnonzero((geometry[:, 3:6] <= 0).any(axis=1))
+    if len(wrong):
+        raise _complain(record, kept[int(wrong[0])], f"size_wlh {geometry[wrong[0], 3:6].tolist()} is not above 0")
 
 
 def _given_centers(kept: Sequence[Any]) -> Floats:

@@ -32,7 +32,7 @@ class MapElementEvaluation(Declared):
         """Return the table of the run's elements, which all protocols share."""
         from admlops.evaluation.vector_map.element_table import ElementTable
 
-        return context.share("vector_map.elements", ElementTable)
+        return context.share("vector_map.elements", lambda: ElementTable(verbatim=context.run.header.is_submission))
 
     def finish(self, accumulator: Accumulator, context: Context) -> MapEvaluation:
         """Match the elements with vectors cut from the map."""

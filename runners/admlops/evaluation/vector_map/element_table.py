@@ -50,15 +50,28 @@ class Predictions:
 
 
 class ElementTable:
-    """The map elements of a run, record after record."""
+    """The map elements of a run, record after record; verbatim those of a submission, with confidences of any size."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbatim: bool = False) -> None:
+        self._verbatim = verbatim
         self.records: list[Elements] = []
         self.has_centerlines = False
 
     def add(self, record: PartialRecord) -> None:
-        """Take the next record. Raises RecordError: an element has a type that no protocol knows."""
+        """Take the next record.
+
+        Raises:
+            RecordError: an element has a type that no protocol knows, or a model's confidence is not 0 to 1.
+        """
         elements = read_elements(record)
+        sure = elements.confidences
+        if not self._verbatim and not ((sure >= 0) & (sure <= 1)).all():
+            meta = record.metadata
+            raise RecordError(
+                f"the record of sample {meta.sample_token} ({meta.scene}) has a map element whose confidence is not "
+                "0 to 1",
+                hint=f"mend convert() in the adapter of {meta.model_name} and run it again",
+            )
         self.has_centerlines |= bool((elements.types == TYPE_INDEX[CENTERLINE]).any())
         self.records.append(elements)
 
