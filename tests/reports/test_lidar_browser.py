@@ -78,8 +78,9 @@ def opened(browser: Browser, report: Path) -> Iterator[tuple[Tab, list[str]]]:
 
 @pytest.fixture
 def tab(opened: tuple[Tab, list[str]]) -> Iterator[Tab]:
-    """The page, and after the test the view as it was."""
+    """The page with the picture in the middle, and after the test the view as it was."""
     tab, _ = opened
+    tab.locator(".lidar-stage").evaluate("stage => stage.scrollIntoView({block: 'center'})")
     yield tab
     part(tab, "scene").select_option(index=0)
     for name in ("truth", "prediction", "lines"):
@@ -217,6 +218,7 @@ def test_pointing_at_a_box_names_it(tab: Tab) -> None:
     # Half the height is tan(25°) · 82 m: the cone is 7 m ahead and 3 m to the left.
     metre = box["height"] / 2 / (np.tan(0.436) * 82)
     tab.mouse.move(box["x"] + box["width"] / 2 - 3 * metre, box["y"] + box["height"] / 2 - 7 * metre)
+    part(tab, "hover").wait_for()
     assert part(tab, "hover").inner_text() == "traffic_cone 0.44, prediction, false alarm"
 
 

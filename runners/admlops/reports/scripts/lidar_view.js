@@ -249,6 +249,7 @@
       const { clientWidth: width, clientHeight: height } = this.canvas;
       let best = null;
       let least = PICK_PIXELS;
+      this.camera.updateMatrixWorld(); // the picture may not be drawn anew yet
       for (const one of this.shown.boxes) {
         const centre = new THREE.Vector3(one.pose[0], one.pose[1], one.pose[2]).project(this.camera);
         const gap = Math.hypot(((centre.x + 1) / 2) * width - x, ((1 - centre.y) / 2) * height - y);
