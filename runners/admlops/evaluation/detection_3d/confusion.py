@@ -56,11 +56,12 @@ def confuse(*, right: Boxes, wrong: Boxes, missed: Boxes, distance_m: float) -> 
     named = np.flatnonzero(partners != NO_PARTNER)
     is_missed = np.ones(len(there), np.bool_)
     is_missed[partners[named]] = False
-    counts = np.zeros((len(CLASSES) + 1, len(CLASSES) + 1), np.int64)
+    size = len(CLASSES)
+    counts = np.zeros((size + 1, size + 1), np.int64)
     np.add.at(counts, (right.label, right.label), 1)
     np.add.at(counts, (missed.label[partners[named]], wrong.label[named]), 1)
-    np.add.at(counts, (missed.label[is_missed], len(CLASSES)), 1)
-    np.add.at(counts, (len(CLASSES), wrong.label[partners == NO_PARTNER]), 1)
+    counts[:-1, -1] = np.bincount(missed.label[is_missed], minlength=size)
+    counts[-1, :-1] = np.bincount(wrong.label[partners == NO_PARTNER], minlength=size)
     return ConfusionMatrix(counts=counts, distance_m=distance_m)
 
 
