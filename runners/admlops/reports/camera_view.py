@@ -32,7 +32,7 @@ from admlops.reports.geometry import (
 from admlops.reports.scene_view import Box, Line, SceneView
 
 CAMERA_ORDER = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
-PICTURE_WIDTH = 480
+PICTURE_WIDTH = 640
 JPEG_QUALITY = 70
 FARTHEST_PIXEL = 1e5
 """Projections beyond this are of no use to a picture and upset renderers."""
@@ -55,13 +55,26 @@ class CameraPicture:
         return self.camera.removeprefix("CAM_").replace("_", " ").lower()
 
 
-def draw_cameras(view: SceneView, *, width: int = PICTURE_WIDTH) -> list[CameraPicture]:
-    """The pictures of a sample's cameras in the order of a mosaic; empty without a sample."""
+def camera_names(view: SceneView) -> list[str]:
+    """The cameras of a sample in the order of a mosaic; empty without a sample."""
     if view.sample is None:
         return []
     cameras = view.sample["cameras"]
-    names = [name for name in CAMERA_ORDER if name in cameras] + sorted(set(cameras) - set(CAMERA_ORDER))
-    return [_draw_camera(view, name, width) for name in names]
+    return [name for name in CAMERA_ORDER if name in cameras] + sorted(set(cameras) - set(CAMERA_ORDER))
+
+
+def draw_cameras(view: SceneView, *, width: int = PICTURE_WIDTH) -> list[CameraPicture]:
+    """The pictures of a sample's cameras in the order of a mosaic; empty without a sample."""
+    return [_draw_camera(view, name, width) for name in camera_names(view)]
+
+
+def draw_overlay(view: SceneView, name: str) -> Markup:
+    """Boxes and lines over the picture of one camera; nothing where its calibration is of no use."""
+    assert view.sample is not None
+    try:
+        return Markup(_overlay(view, view.sample["cameras"][name], view.sample["ego2global"]))  # noqa: S704 - it escapes
+    except AdmlopsError:  # `draw_cameras` says so in the picture's note
+        return Markup()
 
 
 def load_picture(path: Path, width: int) -> Image.Image:
