@@ -24,11 +24,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from playwright.sync_api import sync_playwright  # noqa: E402
-from tests.reports.generated_comparison import generate_comparison  # noqa: E402
+from playwright.sync_api import sync_playwright
+from tests.reports.generated_comparison import generate_comparison
 
-from admlops.core.paths import find_layout  # noqa: E402
-from admlops.reports import write_report  # noqa: E402
+from admlops.core.paths import find_layout
+from admlops.reports import write_report
 
 REPEATS = 5
 STEP = """() => {

@@ -120,9 +120,7 @@ def _spoil(metadata: Metadata, data: NuScenes, number: int, clutter: int, chance
     return Record(schema=1, metadata=metadata, detections_3d=detections, **elements)
 
 
-def _seen(
-    truth: list[GroundTruthBox], number: int, chance: np.random.Generator
-) -> Iterator[tuple[str, float, Box3D]]:
+def _seen(truth: list[GroundTruthBox], number: int, chance: np.random.Generator) -> Iterator[tuple[str, float, Box3D]]:
     for box in truth:
         distance = math.hypot(*box.center[:2])
         if chance.random() < 0.04 * (number + 1) + distance / 120:

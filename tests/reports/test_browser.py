@@ -49,7 +49,9 @@ def test_the_page_opens_without_trouble_on_every_screen(
         assert page.evaluate(OVER_THE_EDGE) <= 0
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert page.evaluate(CUT_OFF) == []
-        heights = page.evaluate("[...document.querySelectorAll('svg.chart')].map(s => s.getBoundingClientRect().height)")
+        heights = page.evaluate(
+            "[...document.querySelectorAll('svg.chart')].map(s => s.getBoundingClientRect().height)"
+        )
         assert len(heights) > 15
         assert min(heights) > 80
         headings = page.locator("h2").all_inner_texts()
@@ -94,7 +96,7 @@ def test_paper_shows_what_the_screen_hides(browser: Browser, report: Path) -> No
         assert hidden.is_visible()
         lost = page.evaluate(
             """() => [...document.querySelectorAll('main td, main th, main dd, main summary, main svg.chart, main img')]
-                .filter(one => !one.closest('.explorer, .filters, dialog') && !one.getClientRects().length)
+                .filter(one => !one.closest('.explorer, .filters, .tools, dialog') && !one.getClientRects().length)
                 .map(one => one.outerHTML.slice(0, 80))"""
         )
         assert lost == []

@@ -120,7 +120,9 @@ def draw_speed_score(chart: SpeedScore, *, name: str) -> str:
         room = 0.15 * (high - low) or 0.1 * abs(high) or 0.1
         plot.set_ylim(max(0.0, low - room) if low >= 0 else low - room, high + room)
         better = "higher" if chart.higher_is_better else "lower"
-        plot.set(xlabel="median time of the model call [ms], lower is better", ylabel=f"{chart.metric}, {better} is better")
+        plot.set(
+            xlabel="median time of the model call [ms], lower is better", ylabel=f"{chart.metric}, {better} is better"
+        )
         longest = max(len(point.label) for point in chart.points)
         figure.legend(loc="outside lower center", ncols=2 if longest <= MAX_NAME_OF_TWO else 1)
         words = "; ".join(f"{p.label} {p.score:.3f} at {p.time_ms:.1f} ms" for p in chart.points)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ ERROR_COLUMNS = {
     "attr_err": ("AAE", ""),
 }
 """Name in metrics.json → the paper's name and unit."""
+
+GROUND_TRUTH = "Ground truth"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,11 @@ class ClassTable:
     label: str
     columns: tuple[ClassColumn, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+    def is_empty(self, cells: Sequence[Cell]) -> bool:
+        """Tell whether a class has no ground truth: its values say nothing."""
+        names = [column.name for column in self.columns]
+        return GROUND_TRUTH in names and cells[names.index(GROUND_TRUTH)].value == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +110,22 @@ def _side_by_side(
     protocol: str, dataset: str, n: int, runs: Sequence[tuple[int, str, Mapping[str, Any]]]
 ) -> ClassTable:
     names = list(dict.fromkeys(name for _, _, classes in runs for name in classes))
-    counts = {name: next((c[name]["ground_truth"] for _, _, c in runs if "ground_truth" in c.get(name, {})), None) for name in names}
+    counts = {
+        name: next((c[name]["ground_truth"] for _, _, c in runs if "ground_truth" in c.get(name, {})), None)
+        for name in names
+    }
     has_counts = any(count is not None for count in counts.values())
     rows = []
     for name in names:
         values = [_mean_ap(classes.get(name, {})) for _, _, classes in runs]
         known = [value for value in values if value is not None]
         best = max(known, default=None) if len(set(known)) > 1 else None
-        cells = [
-            Cell(text=number(value), value=value, is_best=value is not None and value == best) for value in values
-        ]
+        cells = [Cell(text=number(value), value=value, is_best=value is not None and value == best) for value in values]
         first = [_count(counts[name])] if has_counts else []
         rows.append((name, (*first, *cells)))
-    columns = [ClassColumn(name="Ground truth")] if has_counts else []
+    columns = [ClassColumn(name=GROUND_TRUTH)] if has_counts else []
     columns += [ClassColumn(name=label, number=index) for index, label, _ in runs]
-    return ClassTable(
-        protocol=protocol, dataset=dataset, n=n, label="", columns=tuple(columns), rows=tuple(rows)
-    )
+    return ClassTable(protocol=protocol, dataset=dataset, n=n, label="", columns=tuple(columns), rows=tuple(rows))
 
 
 def _by_threshold(protocol: str, dataset: str, n: int, label: str, classes: Mapping[str, Any]) -> ClassTable:
@@ -129,7 +135,7 @@ def _by_threshold(protocol: str, dataset: str, n: int, label: str, classes: Mapp
     columns = [ClassColumn(name="AP")] if len(thresholds) != 1 else []
     columns += [ClassColumn(name=f"AP@{at}") for at in thresholds]
     columns += [ClassColumn(name=ERROR_COLUMNS[name][0], unit=ERROR_COLUMNS[name][1]) for name in errors]
-    columns += [ClassColumn(name={"ground_truth": "Ground truth", "predictions": "Predictions"}[key]) for key in counts]
+    columns += [ClassColumn(name={"ground_truth": GROUND_TRUTH, "predictions": "Predictions"}[key]) for key in counts]
     rows = []
     for name, own in classes.items():
         values = [_mean_ap(own)] if len(thresholds) != 1 else []
@@ -162,20 +168,28 @@ def _protocol_of(run: RunData, task: str) -> str:
 
 
 def list_confusions(ran: Sequence[tuple[str, RunData]]) -> list[ConfusionTable]:
-    """The matrix of every run that was evaluated with one."""
-    return [
-        _confusion(label, index, run, own)
+    """The matrix of every run that was evaluated with one; all show the classes that any of them has."""
+    having = [
+        (label, index, run, own)
         for index, (label, run) in enumerate(ran)
         for own in [(run.metrics or {}).get("confusion", {}).get("detection")]
         if own
     ]
+    shown = {name for *_, own in having for name in _present(own)}
+    return [_confusion(label, index, run, own, shown) for label, index, run, own in having]
 
 
-def _confusion(label: str, index: int, run: RunData, own: Mapping[str, Any]) -> ConfusionTable:
-    """Classes that are neither there nor predicted are left out."""
+def _present(own: Mapping[str, Any]) -> list[str]:
+    """The classes that are there or predicted."""
+    matrix, missed, wrong = own["matrix"], own["missed"], own["false_alarms"]
+    counts = [sum(matrix[i]) + sum(row[i] for row in matrix) + missed[i] + wrong[i] for i in range(len(missed))]
+    return [name for name, count in zip(own["classes"], counts, strict=True) if count]
+
+
+def _confusion(label: str, index: int, run: RunData, own: Mapping[str, Any], shown: Set[str]) -> ConfusionTable:
     matrix, missed, wrong = own["matrix"], own["missed"], own["false_alarms"]
     columns = [sum(row[i] for row in matrix) + wrong[i] for i in range(len(wrong))]
-    kept = [i for i in range(len(missed)) if sum(matrix[i]) + missed[i] + columns[i]]
+    kept = [i for i, name in enumerate(own["classes"]) if name in shown]
     names = [own["classes"][i] for i in kept]
 
     def rows() -> Iterator[tuple[str, int, tuple[ConfusionCell, ...], ConfusionCell]]:

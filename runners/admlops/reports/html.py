@@ -86,17 +86,24 @@ def render_report(
         data_sets=list(dict.fromkeys(page.describe_data(run) for _, run in report.ran)),
         synthetic=any(run.header is not None and run.header.data.synthetic for run in runs),
         random_weights=[run.header.run for run in runs if run.header is not None and run.header.random_weights],
-        notes=[(label, note) for label, run in report.pairs for note in run.notes],
+        notes=_group_notes(report),
         overlay_style=Markup(OVERLAY_STYLE + BIRD_EYE_STYLE),  # noqa: S704 - our own constant
     )
 
 
-def _render(
-    environment: jinja2.Environment, report: Report, section: Section, values: Mapping[str, Any]
-) -> Rendered:
+def _render(environment: jinja2.Environment, report: Report, section: Section, values: Mapping[str, Any]) -> Rendered:
     template = environment.get_template(f"sections/{section.template}")
     body = Markup(template.render({**values, "report": report}))  # noqa: S704 - the template escapes
     return Rendered(id=section.id, title=str(values.get("title", section.title)), body=body)
+
+
+def _group_notes(report: Report) -> list[tuple[str, str]]:
+    """(labels of the runs, note), once for all runs that have it; the labels are empty where all have."""
+    found: dict[str, list[str]] = {}
+    for label, run in report.pairs:
+        for note in run.notes:
+            found.setdefault(note, []).append(label)
+    return [("" if len(own) == len(report.runs) else ", ".join(own), note) for note, own in found.items()]
 
 
 def _read_script(name: str) -> Script:

@@ -5,8 +5,8 @@ prediction carries its partner, an index into the sample's ground truth, and the
 the cut: ground truth whose partner is hidden is then missed.
 
 Numbers are 16-bit integers, little-endian, in base64. A box is BOX_FIELDS of them: class, centre x y z and width,
-length, height [cm, ego frame], quaternion w x y z [1/QUATERNION_SCALE], confidence [1/CONFIDENCE_SCALE], partner. A line
-is kind, confidence, partner, how many points, and x y z of each [cm, ego frame].
+length, height [cm, ego frame], quaternion w x y z [1/QUATERNION_SCALE], confidence [1/CONFIDENCE_SCALE], partner. A
+line is kind, confidence, partner, how many points, and x y z of each [cm, ego frame].
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def pack_truth(truth: Truth, names: Names) -> Packed:
         if box.token in counted
     ]
     lines = [
-        value
-        for kind, points in _truth_lines(truth)
-        for value in _line_row(names.index(kind), points, 0.0, NO_PARTNER)
+        value for kind, points in _truth_lines(truth) for value in _line_row(names.index(kind), points, 0.0, NO_PARTNER)
     ]
     return Packed(boxes=_encode(value for row in boxes for value in row), lines=_encode(lines))
 
@@ -153,7 +151,9 @@ def _lines(record: Record, truth: Truth, names: Names, limits: Mapping[str, floa
     if not isinstance(record.map_elements, UnsetType):
         partners = _element_partners(record, truth)
         found += [
-            (one.confidence, one.type, one.points, partners[one.id]) for one in record.map_elements if one.id in partners
+            (one.confidence, one.type, one.points, partners[one.id])
+            for one in record.map_elements
+            if one.id in partners
         ]
     if not isinstance(record.lane_graph, UnsetType):
         lanes = record.lane_graph.lanes
@@ -176,7 +176,8 @@ def _element_partners(record: Record, truth: Truth) -> dict[int, int]:
         predictions = read_predictions(record, truth.sample)
     except AdmlopsError:  # the view of the sample says so in a note
         return {}
-    token, partners = record.metadata.sample_token, {}
+    token = record.metadata.sample_token
+    partners: dict[int, int] = {}
     for name in MAP_CLASSES:
         partners |= _partners(class_match(match_sample(token, predictions[name], name, truth.vectors)))
     return partners
@@ -185,7 +186,7 @@ def _element_partners(record: Record, truth: Truth) -> dict[int, int]:
 def _lane_partners(record: Record, truth: Truth) -> dict[int, int]:
     assert not isinstance(record.lane_graph, UnsetType)
     if truth.lanes is None:
-        return {index: NOT_JUDGED for index in range(len(record.lane_graph.lanes))}
+        return dict.fromkeys(range(len(record.lane_graph.lanes)), NOT_JUDGED)
     match = match_frame(LaneTruth(**vars(truth.lanes)), prediction_of(record))[LANE]
     first = 0 if truth.vectors is None else len(truth.vectors)
     return {number: place + first if place >= 0 else place for number, place in _partners(match).items()}

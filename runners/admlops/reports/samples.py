@@ -177,7 +177,7 @@ class SampleSet:
         metrics = run.metrics or {}
         view = view_record(record, truth, cutoffs=metrics.get("operating_points"))
         token = record.metadata.sample_token
-        entry = next((one for one in metrics.get("worst", ()) if one["sample_token"] == token), {})
+        entry: Mapping[str, Any] = next((one for one in metrics.get("worst", ()) if one["sample_token"] == token), {})
         return CardView(
             label=label,
             number=number,
@@ -189,7 +189,7 @@ class SampleSet:
 
     @cached_property
     def packed(self) -> Markup:
-        """The packed samples as JSON for a script element; `scripts/samples.js` reads it. Empty where there are none."""
+        """The packed samples as JSON for a script element, which `scripts/samples.js` reads; empty without any."""
         if not self.packed_places:
             return Markup()
         names, used, pictures = Names(), 0, 0

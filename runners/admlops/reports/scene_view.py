@@ -128,12 +128,12 @@ def load_truth(token: str, data: Samples | None, *, with_map: bool) -> Truth:
         return Truth(notes=(note,))
     found = Truth()
     try:
-        found = replace(found, sample=data.sample(token))
-        assert found.sample is not None
+        sample = data.sample(token)
+        found = replace(found, sample=sample)
         if isinstance(data, HasBoxes3D):
             found = replace(found, boxes=data.ground_truth(token))
         if isinstance(data, HasMap) and with_map:
-            found = replace(found, vectors=sample_vectors(data.root / "maps", data.location(token), found.sample))
+            found = replace(found, vectors=sample_vectors(data.root / "maps", data.location(token), sample))
         if isinstance(data, HasLanes):
             found = replace(found, lanes=data.lane_annotation(token))
     except AdmlopsError as error:

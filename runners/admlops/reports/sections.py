@@ -72,9 +72,14 @@ def _parts(report: Report) -> Values | None:
 
 def _samples(report: Report) -> Values:
     cards, left_out = report.samples.cards
-    title = "Samples" if cards or report.samples.packed else "Worst samples"
-    packed = report.samples.packed
-    return {"cards": cards, "left_out": left_out, "are_worst": report.samples.are_worst, "packed": packed, "title": title}
+    worst, packed = report.samples.are_worst, report.samples.packed
+    return {
+        "cards": cards,
+        "left_out": left_out,
+        "are_worst": report.samples.are_worst,
+        "packed": packed,
+        "title": title,
+    }
 
 
 def _latency(report: Report) -> Values:
@@ -123,7 +128,9 @@ SECTIONS: list[Section] = [
     Section(id="parts", title="Parts of the data", template="parts.html.j2", values=_parts, scripts=("tables.js",)),
     Section(id="latency", title="Latency", template="latency.html.j2", values=_latency),
     Section(id="resources", title="Memory and utilisation", template="resources.html.j2", values=_resources),
-    Section(id="claims", title="Claimed and measured", template="claims.html.j2", values=_claims, scripts=("tables.js",)),
+    Section(
+        id="claims", title="Claimed and measured", template="claims.html.j2", values=_claims, scripts=("tables.js",)
+    ),
     Section(id="failures", title="Failures", template="failures.html.j2", values=_failures, scripts=("tables.js",)),
     Section(id="provenance", title="Provenance", template="provenance.html.j2", values=_provenance),
 ]

@@ -170,7 +170,7 @@
     const sample = packed.samples[index];
     const place = view.shown.indexOf(index);
     if (place >= 0) control.at.value = place;
-    control["cut-value"].value = control.points.checked ? "best F1 of each class" : Number(control.cut.value).toFixed(2);
+    control["cut-value"].value = control.points.checked ? "best F1" : Number(control.cut.value).toFixed(2);
     const title = `${sample.scene}, key frame ${sample.index}`;
     control.at.setAttribute("aria-valuetext", title);
     const heading = document.getElementById("stage-title");
@@ -196,11 +196,11 @@
       figure.append(caption);
       return figure;
     });
-    stage.style.setProperty("--runs", Math.min(drawn.length, 6));
     stage.replaceChildren(...drawn);
     const pictures = drawCameras(sample, title);
     document.getElementById("stage-cameras").replaceChildren(...pictures);
     root.classList.toggle("single", !several);
+    root.classList.toggle("many", packed.runs.length > 3);
     document.getElementById("stage-cameras").hidden = !pictures.length;
   }
 
