@@ -72,14 +72,8 @@ def _parts(report: Report) -> Values | None:
 
 def _samples(report: Report) -> Values:
     cards, left_out = report.samples.cards
-    worst, packed = report.samples.are_worst, report.samples.packed
-    return {
-        "cards": cards,
-        "left_out": left_out,
-        "are_worst": report.samples.are_worst,
-        "packed": packed,
-        "title": title,
-    }
+    packed, are_worst = report.samples.packed, report.samples.are_worst
+    return {"cards": cards, "left_out": left_out, "are_worst": are_worst, "packed": packed}
 
 
 def _latency(report: Report) -> Values:
