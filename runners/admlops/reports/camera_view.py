@@ -72,7 +72,7 @@ def draw_overlay(view: SceneView, name: str) -> Markup:
     """Boxes and lines over the picture of one camera; nothing where its calibration is of no use."""
     assert view.sample is not None
     try:
-        return Markup(_overlay(view, view.sample["cameras"][name], view.sample["ego2global"]))  # noqa: S704 - it escapes
+        return Markup(_overlay(view, view.sample["cameras"][name]))  # noqa: S704 - it escapes
     except AdmlopsError:  # `draw_cameras` says so in the picture's note
         return Markup()
 
@@ -136,7 +136,7 @@ def _draw_camera(view: SceneView, name: str, width: int) -> CameraPicture:
     except DataError as error:
         notes.append(error.message)
     try:
-        overlay = Markup(_overlay(view, camera, view.sample["ego2global"]))  # noqa: S704 - it escapes what it takes in
+        overlay = Markup(_overlay(view, camera))  # noqa: S704 - it escapes what it takes in
     except AdmlopsError as error:
         notes.append(error.message)
     return CameraPicture(
@@ -155,7 +155,10 @@ def _encode(image: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _overlay(view: SceneView, camera: Mapping[str, Any], ego2global: Mapping[str, Any]) -> str:
+def _overlay(view: SceneView, camera: Mapping[str, Any]) -> str:
+    if view.sample is None or not (view.boxes or view.lines):
+        return ""  # pictures without calibration have nothing in space to draw
+    ego2global = view.sample["ego2global"]
     layers = []
     for name, is_truth in (("truth", True), ("prediction", False)):
         lines = ((line, project_line(line, camera, ego2global)) for line in view.lines if line.is_truth is is_truth)

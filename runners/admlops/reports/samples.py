@@ -248,13 +248,13 @@ class SampleSet:
         camera = sample["cameras"][names[0]]
         try:
             image = load_picture(Path(camera["path"]), FRONT_WIDTH)
-            matrix = _matrix(sample, names[0])
+            projection = _projection(sample, names[0])
         except DataError:  # the card of the sample, or the missing picture itself, says so
             return None
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=FRONT_QUALITY, optimize=True)
         jpeg = base64.b64encode(buffer.getvalue()).decode("ascii")
-        return {"name": names[0], "jpeg": jpeg, **matrix}
+        return {"name": names[0], "jpeg": jpeg, **projection}
 
 
 def _cameras(truth: Truth) -> dict[str, Any]:
@@ -264,17 +264,24 @@ def _cameras(truth: Truth) -> dict[str, Any]:
     found = {}
     for name in truth.sample["cameras"]:
         try:
-            found[name] = _matrix(truth.sample, name)
+            found[name] = _projection(truth.sample, name)
         except AdmlopsError:  # the picture's note says so
             continue
     return found
 
 
-def _matrix(sample: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _projection(sample: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A camera's picture size and its projection; the latter is None for pictures without calibration.
+
+    Raises:
+        DataError: the calibration is of no use.
+    """
     camera = sample["cameras"][name]
+    size = [int(camera["width"]), int(camera["height"])]
+    if "ego2global" not in sample or "intrinsic" not in camera:
+        return {"matrix": None, "size": size}
     matrix = projection_matrix(ego2global=sample["ego2global"], camera=camera)
-    rows = [float(f"{value:.8g}") for value in np.ravel(matrix)]
-    return {"matrix": rows, "size": [int(camera["width"]), int(camera["height"])]}
+    return {"matrix": [float(f"{value:.8g}") for value in np.ravel(matrix)], "size": size}
 
 
 def _tasks(record: Record) -> Iterator[tuple[str, bool]]:

@@ -239,7 +239,7 @@
       const image = make("img", { src: source, alt: `Camera ${said}, ${title}`, width: size[0], height: size[1] });
       const frame = make("div", { className: "frame" }, image);
       const label = `${packed.runs[number].label} over camera ${said}`;
-      if (camera) frame.insertAdjacentHTML("beforeend", overCamera(things, camera, label));
+      if (camera?.matrix) frame.insertAdjacentHTML("beforeend", overCamera(things, camera, label));
       const caption = make("figcaption", {}, said);
       return make("figure", { className: "camera" }, frame, caption);
     });
