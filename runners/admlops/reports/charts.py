@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -70,7 +70,9 @@ def draw_radar(axes: Sequence[Axis], runs: Sequence[Series], *, name: str) -> st
             plot.plot([*angles, angles[0]], [*values, values[0]], **style)
             plot.fill([*angles, angles[0]], [*values, values[0]], color=series_colour(index), alpha=0.08)
         plot.set_xticks(angles, [_axis_label(axis) for axis in shared])
-        plot.tick_params(axis="x", pad=11)
+        plot.tick_params(axis="x", pad=7)
+        for text, angle in zip(plot.get_xticklabels(), angles, strict=True):  # so that no name lies over the rim
+            text.set_horizontalalignment(_side(float(np.sin(angle))))
         plot.set_ylim(0, 1)
         plot.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
         plot.spines["polar"].set_color(GRID)
@@ -253,6 +255,12 @@ def thin_curve(
     count = min(len(recall), len(precision))
     kept = sorted({round(i) for i in np.linspace(0, count - 1, min(points, count))}) if count else []
     return [recall[i] for i in kept], [precision[i] for i in kept]
+
+
+def _side(to_the_right: float) -> Literal["left", "center", "right"]:
+    if abs(to_the_right) < 0.1:
+        return "center"
+    return "left" if to_the_right > 0 else "right"
 
 
 def _axis_label(axis: Axis) -> str:

@@ -7,14 +7,21 @@
   const RANGE = /^(-?[\d.]+)\s*\.\.\s*(-?[\d.]+)$/;
 
   for (const table of document.querySelectorAll("table.data[id]")) enhance(table);
+  addEventListener("click", (event) => closeMenus(event.target));
+  addEventListener("keydown", (event) => event.key === "Escape" && closeMenus(null));
+
+  /** Close the menus of columns but the one that holds `target`. */
+  function closeMenus(target) {
+    for (const menu of document.querySelectorAll(".columns[open]")) if (!menu.contains(target)) menu.open = false;
+  }
 
   function enhance(table) {
     const heads = [...table.querySelectorAll("thead [data-col]")].sort((a, b) => a.dataset.col - b.dataset.col);
     const rows = [...table.tBodies[0].rows];
     if (rows.length < FEW_ROWS && heads.length < 6) return;
     const view = { sorted: -1, falling: false, hidden: new Set(), filters: new Map() };
-    const names = heads.map((head) => nameOf(head));
     const groups = findGroups(table, heads);
+    const names = nameColumns(heads, groups);
     const tools = { boxes: [], inputs: [] };
 
     if (rows.length >= FEW_ROWS) heads.forEach((head, column) => addSortButton(head, () => sortBy(column)));
@@ -169,6 +176,16 @@
     button.append(...head.childNodes);
     button.addEventListener("click", onClick);
     head.append(button);
+  }
+
+  /** The columns' headings; where two are the same, with the heading over them. */
+  function nameColumns(heads, groups) {
+    const short = heads.map(nameOf);
+    return short.map((name, column) => {
+      const group = groups.find((one) => one.columns.includes(column));
+      const isUnique = short.filter((other) => other === name).length === 1;
+      return isUnique || !group ? name : `${name}, ${nameOf(group.head)}`;
+    });
   }
 
   function nameOf(head) {
