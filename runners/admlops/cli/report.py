@@ -25,15 +25,17 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
     rows = [load_run_data(folder, model=load_model(layout, folder.header.model)) for folder in folders]
-    header = folders[0].header
-    opened = None
-    try:
-        opened = open_data(data or Path(header.data.root), header.data.version)
-    except DataError as error:
-        if data is not None:
-            raise
-        click.echo(f"pictures are left out: {error.message}", err=True)
-    path = write_report(out or folders[0].report_path, rows, None, data=opened)
+    roots = {data or Path(one.header.data.root): one.header.data.version for one in reversed(folders)}
+    opened = {}
+    for root, version in reversed(roots.items()):
+        try:
+            opened[root] = open_data(root, version)
+        except DataError as error:
+            if data is not None:
+                raise
+            click.echo(f"pictures are left out: {error.message}", err=True)
+    first = opened.pop(data or Path(folders[0].header.data.root), None)
+    path = write_report(out or folders[0].report_path, rows, None, data=first, also=tuple(opened.values()))
     if out is None:
         with folders[0].lock():
             folders[0].write_manifest()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from admlops.catalog.protocols import LATENCY, headlines_of
 from admlops.pipeline.run_data import RunData
-from admlops.reports.summary import SHORT_DIGEST
+from admlops.reports.summary import SHORT_DIGEST, machine_of
 
 MEDIAN = 0.5
 
@@ -48,7 +48,7 @@ def list_speed_scores(ran: Sequence[tuple[str, RunData]]) -> list[SpeedScore]:
         time_s = _median(run)
         if time_s is None:
             continue
-        device = str(run.worker.get("device_name") or "an unnamed device")
+        device = machine_of(run) or "an unnamed device"
         precision = (run.latency.precision if run.latency else None) or "unknown precision"
         for metric in run.measured:
             headlines = headlines_of(metric.protocol)

@@ -105,7 +105,7 @@ def _make_table(dataset: str, runs: Sequence[tuple[int, str, RunData]]) -> Summa
         )
         for index, label, run in runs
     ]
-    alike = len({(_device(run), run.latency.precision if run.latency else None) for _, _, run in runs}) == 1
+    alike = len({(machine_of(run), run.latency.precision if run.latency else None) for _, _, run in runs}) == 1
     trained = [row.state != "random weights" for row in rows]
     marked = [_mark_best(column, [row.cells[i] for row in rows], trained, alike) for i, column in enumerate(columns)]
     return SummaryTable(
@@ -179,7 +179,7 @@ def _other_cells(run: RunData) -> Iterator[Cell]:
     yield _percentile(end_to_end, 0.5)
     rate = latency.inference_fps if latency else None
     yield Cell(text=quantity(rate), value=rate, n=inference.n if inference and rate is not None else None)
-    yield Cell(text=_device(run) or "—")
+    yield Cell(text=device_of(run) or "—")
     yield Cell(text=(latency.precision if latency else None) or "—")
     yield _peak([meta.gpu_memory_used for meta in run.samples])
     yield _peak([reading.worker_memory_mb for reading in run.telemetry])
@@ -217,10 +217,19 @@ def _mark_best(column: Column, cells: Sequence[Cell], trained: Sequence[bool], a
     ]
 
 
-def _device(run: RunData) -> str:
+def device_of(run: RunData) -> str:
+    """What the network ran on, as its worker or the run's settings name it; empty where nobody does."""
     named = run.worker.get("device_name")
     settings: Mapping[str, object] = {} if run.header is None else run.header.settings
     return str(named or settings.get("device") or "")
+
+
+def machine_of(run: RunData) -> str:
+    """What times depend on: the device, and for a processor the machine that it is in."""
+    device = device_of(run)
+    if run.header is None or run.header.provenance.gpus:
+        return device
+    return ", ".join(part for part in (device, run.header.provenance.host) if part)
 
 
 def _with_interval(metric: Metric) -> str:
