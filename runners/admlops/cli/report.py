@@ -1,19 +1,41 @@
-"""`admlops report`: one self-contained page."""
+"""`admlops report`: one self-contained page, and a recording for the Rerun viewer."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from admlops.datasets.base import Dataset
+    from admlops.pipeline.run_data import RunData
+    from admlops.reports.rerun_recording import Recorded
+    from admlops.results.run_folder import RunFolder
 
-@click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html")
+
+@click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html --rerun run.rrd")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: report.html in the first run]")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
+@click.option(
+    "--rerun",
+    metavar="FILE.rrd",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every sample of the run for the Rerun viewer, too: pictures, LiDAR points, boxes, lines, the path.",
+)
+@click.option("--scene", "scenes", multiple=True, metavar="NAME", help="With --rerun: only this scene; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: bool) -> None:
+def report(
+    runs: tuple[str, ...],
+    out: Path | None,
+    data: Path | None,
+    rerun: Path | None,
+    scenes: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Write one page about RUN..., which opens from disk and needs no network."""
     from admlops.catalog import load_model
     from admlops.core.errors import DataError
@@ -22,6 +44,7 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
     from admlops.reports import load_run_data, write_report
     from admlops.results.runs import find_run
 
+    _check_rerun(runs, rerun, scenes)
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
     rows = [load_run_data(folder, model=load_model(layout, folder.header.model)) for folder in folders]
@@ -31,12 +54,47 @@ def report(runs: tuple[str, ...], out: Path | None, data: Path | None, as_json: 
         try:
             opened[root] = open_data(root, version)
         except DataError as error:
-            if data is not None:
+            if data is not None or rerun is not None:
                 raise
             click.echo(f"pictures are left out: {error.message}", err=True)
     first = opened.pop(data or Path(folders[0].header.data.root), None)
+    written = {}
+    if rerun is not None and first is not None:
+        written["rerun"] = str(_record(rerun, folders[0], rows[0], first, scenes, as_json=as_json).path)
     path = write_report(out or folders[0].report_path, rows, None, data=first, also=tuple(opened.values()))
     if out is None:
         with folders[0].lock():
             folders[0].write_manifest()
-    click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
+    written = {"report": str(path), **written}
+    click.echo(json.dumps(written) if as_json else "\n".join(f"{kind}: {file}" for kind, file in written.items()))
+
+
+def _check_rerun(runs: tuple[str, ...], rerun: Path | None, scenes: tuple[str, ...]) -> None:
+    """Say what cannot be before anything is read or written."""
+    from admlops.core.errors import UsageError
+
+    if rerun is None:
+        if scenes:
+            raise UsageError("--scene chooses what --rerun writes", hint=f"admlops report {runs[0]} --rerun run.rrd")
+        return
+    if len(runs) > 1:
+        raise UsageError("--rerun takes one run at a time", hint=f"admlops report {runs[0]} --rerun {rerun}")
+    from admlops.reports.rerun_recording import load_rerun
+
+    load_rerun()
+
+
+def _record(
+    target: Path, run: RunFolder, row: RunData, data: Dataset, scenes: tuple[str, ...], *, as_json: bool
+) -> Recorded:
+    from admlops.reports.rerun_recording import write_recording
+
+    total = sum(count for scene, count in run.header.scenes.items() if not scenes or scene in scenes)
+    cutoffs = (row.metrics or {}).get("operating_points")
+    with click.progressbar(length=total, label=f"write {target}", file=sys.stderr, hidden=as_json) as bar:
+        done = write_recording(
+            target, run, data, scenes=scenes, cutoffs=cutoffs, watch=lambda count: bar.update(count - bar.pos)
+        )
+    for note in done.notes:
+        click.echo(note, err=True)
+    return done

@@ -1,6 +1,7 @@
 """Reports: charts, pictures and one HTML page, from what a run left in its folder.
 
-It may import every room but cli. Begin with `html.py`, then `page.py` (what it says) and `scene_view.py`.
+It may import every room but cli. Begin with `html.py`, then `page.py` (what it says) and `scene_view.py`;
+`lidar_view.py` and `rerun_recording.py` show samples in 3D.
 """
 
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model

@@ -107,7 +107,8 @@ def _group_notes(report: Report) -> list[tuple[str, str]]:
 
 
 def _read_script(name: str) -> Script:
-    text = resources.files("admlops.reports").joinpath("scripts", name).read_text("utf-8")
+    folder = resources.files("admlops.reports")
+    text = (folder / name if "/" in name else folder / "scripts" / name).read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return Script(text=Markup(text), digest=digest)  # noqa: S704 - our own file
 

@@ -75,7 +75,7 @@ class Section:
         title: its heading, and its name in the contents; a `title` among the values replaces it.
         template: below `templates/sections/`.
         values: what the template is given beside `report`; None leaves the section out.
-        scripts: files of `scripts/` that it needs.
+        scripts: files of `scripts/` that it needs, or of `vendor/` with that folder's name before theirs.
     """
 
     id: str

@@ -9,6 +9,7 @@ from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
 from admlops.reports.class_tables import group_classes, list_confusions
 from admlops.reports.drawn import Chart, draw_curves, draw_latency, draw_scores, draw_telemetry, drawn
+from admlops.reports.lidar_section import lidar_section
 from admlops.reports.part_tables import group_parts
 from admlops.reports.section import Report, Section
 from admlops.reports.speed_score import list_speed_scores
@@ -117,6 +118,13 @@ SECTIONS: list[Section] = [
         template="samples.html.j2",
         values=_samples,
         scripts=("drawing.js", "samples.js", "pictures.js"),
+    ),
+    Section(
+        id="lidar",
+        title="LiDAR view",
+        template="lidar.html.j2",
+        values=lidar_section,
+        scripts=("vendor/three.min.js", "lidar_view.js"),
     ),
     Section(id="curves", title="Precision and recall", template="curves.html.j2", values=_curves),
     Section(id="parts", title="Parts of the data", template="parts.html.j2", values=_parts, scripts=("tables.js",)),
