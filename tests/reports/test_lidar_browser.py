@@ -82,7 +82,7 @@ def opened(browser: Browser, report: Path) -> Iterator[tuple[Tab, list[str]]]:
 def tab(opened: tuple[Tab, list[str]]) -> Iterator[Tab]:
     """The page with the picture in the middle, and after the test the view as it was."""
     tab, _ = opened
-    tab.locator(".lidar-stage").evaluate("stage => stage.scrollIntoView({block: 'center'})")
+    tab.locator(".lidar-stage").evaluate("stage => stage.scrollIntoView({block: 'center', behavior: 'instant'})")
     yield tab
     part(tab, "scene").select_option(index=0)
     for name in ("truth", "prediction", "lines"):
