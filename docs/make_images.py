@@ -22,23 +22,22 @@ from admlops.reports import draw_sample, view_sample
 from admlops.results.runs import find_run
 
 IMAGES = Path(__file__).parent / "images"
-PAGE_SIZE = {"width": 1180, "height": 900}
-WIDTH = 900
+PAGE_SIZE = {"width": 1440, "height": 1000}
+WIDTH = 1000
 
 
 def draw_report(page_path: Path) -> None:
-    """The page's summary and its first worst sample, one below the other."""
+    """The page's summary and its walk through the samples, one below the other."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=PAGE_SIZE, color_scheme="light")  # type: ignore[arg-type]
         page.goto(page_path.resolve().as_uri())
-        shots = [page.locator(f"#{name}").screenshot() for name in ("summary", "worst")]
+        shots = [page.locator(name).screenshot() for name in ("#summary", "#explorer")]
         browser.close()
-    summary, worst = (Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots)
-    worst = worst.crop((0, 0, worst.width, min(worst.height, 720)))
-    sheet = Image.new("RGB", (summary.width, summary.height + worst.height + 12), "white")
+    summary, walk = (Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots)
+    sheet = Image.new("RGB", (max(summary.width, walk.width), summary.height + walk.height + 12), "white")
     sheet.paste(summary, (0, 0))
-    sheet.paste(worst, (0, summary.height + 12))
+    sheet.paste(walk, ((summary.width - walk.width) // 2, summary.height + 12))
     _save(sheet, "report.png")
 
 

@@ -95,6 +95,10 @@ def test_a_run_of_both_tasks(
     assert set(worst[0]["missed"]) <= truth
     assert worst[0]["misses"] == len(worst[0]["missed"]) > 0
     assert set(metrics["operating_points"]["detection"]) >= {"car", "pedestrian"}
+    confusion = metrics["confusion"]["detection"]
+    renamed = sum(map(sum, confusion["matrix"])) - sum(row[i] for i, row in enumerate(confusion["matrix"]))
+    assert renamed + sum(confusion["missed"]) == sum(entry["misses"] for entry in worst) > 0
+    assert renamed + sum(confusion["false_alarms"]) == sum(entry["false_alarms"] for entry in worst) > 0
     assert any("official" in line for line in said)
     assert (run.predictions_path / "nuscenes_detection.json").is_file()
     assert "too few scenes to resample: 2" in metrics["intervals"]["reason"]

@@ -187,7 +187,7 @@ def test_wrong_lanes_are_listed_and_drawn(data: OpenLaneV2, layout: Layout, tmp_
     with Image.open(io.BytesIO(draw_sample(view, width=800))) as image:
         assert image.width == 800
     page = render_report([load_run_data(run)], None, data=data)
-    assert page.count("data:image/jpeg;base64") == 7
+    assert page.count('src="data:image/jpeg;base64') == 7
     assert "ring front center" in page
 
 

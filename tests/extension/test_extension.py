@@ -101,7 +101,8 @@ def test_an_extension_runs_evaluates_compares_and_reports(extended: Extended, tm
 
     extended.admlops("report", "first")
     page = (run / "report.html").read_text()
-    assert "lights.accuracy, n = 6" in page
+    assert ">lights.accuracy</th>" in page
+    assert "n 6<br>" in page
     assert "0.833" in page
 
 

@@ -1,109 +1,120 @@
-"""The page in a real browser: it opens from disk, asks for nothing, fits a phone and hides its layers."""
+"""The page in a real browser: it opens from disk, asks for nothing, fits every screen, and anyone can use it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from playwright.sync_api import Page as Tab
-from tests.reports.fabricate import make_claims, make_data, make_run
-
-from admlops.reports import missing_model, write_report
+from playwright.sync_api import Browser, Page
+from tests.reports.browser import find_violations, open_tab
 
 pytestmark = pytest.mark.browser
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+
+Scheme = Literal["light", "dark"]
+QUICK = {(390, "light", True), (1920, "dark", True), (1280, "light", False)}
+"""What the quick tests look at; the long ones look at all sizes, schemes and with script on and off."""
+
+WAYS = [
+    pytest.param(
+        width,
+        scheme,
+        script,
+        id=f"{width}-{scheme}-{'script' if script else 'still'}",
+        marks=() if (width, scheme, script) in QUICK else pytest.mark.full,
+    )
+    for width in (390, 1280, 1920)
+    for scheme in ("light", "dark")
+    for script in (True, False)
+]
+
+CUT_OFF = """() => [...document.querySelectorAll('svg.chart')].flatMap(svg => {
+    const frame = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll('text')].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.width && (box.left < frame.left - 2 || box.right > frame.right + 2
+            || box.top < frame.top - 2 || box.bottom > frame.bottom + 2);
+    }).map(text => svg.getAttribute('aria-label').slice(0, 40) + ': ' + text.textContent);
+})"""
+OVER_THE_EDGE = "() => document.documentElement.scrollWidth - window.innerWidth"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"needs one of {', '.join(NAMES)} on PATH: run install/browser.sh")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=found, args=["--headless", "--no-sandbox", "--disable-gpu"]
+@pytest.mark.parametrize(("width", "scheme", "script"), WAYS)
+def test_the_page_opens_without_trouble_on_every_screen(
+    browser: Browser, report: Path, width: int, scheme: Scheme, script: bool
+) -> None:
+    with open_tab(browser, report, width=width, scheme=scheme, script=script) as tab:
+        page = tab.page
+        page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        assert page.evaluate(OVER_THE_EDGE) <= 0
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert page.evaluate(CUT_OFF) == []
+        heights = page.evaluate(
+            "[...document.querySelectorAll('svg.chart')].map(s => s.getBoundingClientRect().height)"
         )
-        yield launched
-        launched.close()
+        assert len(heights) > 15
+        assert min(heights) > 80
+        headings = page.locator("h2").all_inner_texts()
+        assert (headings[0], headings[-1]) == ("Summary", "Provenance")
+        assert page.locator("#explorer").is_visible() is script
+        if width == 1920:
+            widths = page.evaluate("[...document.querySelectorAll('main > section')].map(s => s.clientWidth)")
+            assert min(widths) > 1400
+        if script:
+            assert find_violations(page) == []
+        assert tab.trouble == []
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    absent = missing_model("VAD", hint="not set up. Next: admlops models show VAD", claims=make_claims())
-    runs = [make_run(), make_run("MapTR", failed=3, seed=2, better=0.1), absent]
-    return write_report(folder / "report.html", runs, {}, data=make_data(folder / "data"))
+def test_without_script_everything_that_matters_is_there(browser: Browser, report: Path) -> None:
+    with open_tab(browser, report, script=False) as tab:
+        page = tab.page
+        card = page.locator("details.sample").first
+        assert card.locator("svg.bird-eye").count() == 2
+        assert card.locator("img").count() == 6
+        layer = card.locator(".camera .over-0 g.truth").nth(1)
+        assert layer.is_visible()
+        card.get_by_label("MapTR", exact=True).check()
+        assert not layer.is_visible()
+        assert card.locator(".camera .over-1 g.truth").nth(1).is_visible()
+        card.get_by_label("ground truth", exact=True).uncheck()
+        assert not card.locator(".camera .over-1 g.truth").nth(1).is_visible()
+        assert not card.locator("svg.bird-eye g.truth").first.is_visible()
+        assert card.locator("svg.bird-eye g.prediction").first.is_visible()
+        assert page.locator("#summary-0 tbody tr").count() == 2
+        assert tab.trouble == []
 
 
-@pytest.fixture(params=[(360, "light"), (360, "dark"), (768, "light"), (1400, "light"), (1400, "dark")], ids=str)
-def opened(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Tab, list[str]]]:
-    """The page at one width in one scheme, and everything that went wrong or over the network."""
-    width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    tab, trouble = context.new_page(), list[str]()
-    tab.on("console", lambda message: trouble.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-    tab.on("requestfailed", lambda asked: trouble.append(f"failed: {asked.url[:80]}"))
-    tab.on("request", lambda asked: trouble.extend([] if asked.url.startswith(("file:", "data:")) else [asked.url]))
-    tab.goto(report.as_uri())
-    yield tab, trouble
-    context.close()
+def test_paper_shows_what_the_screen_hides(browser: Browser, report: Path) -> None:
+    """A hidden column, a filtered row, folded details: all are there again, within an A4 page's width."""
+    address = "#?summary-0.hide=2,3&summary-0.filter=" + '[[0,"nothing like it"]]'.replace('"', "%22")
+    with open_tab(browser, report, width=1280, address=address) as tab:
+        page = tab.page
+        hidden = page.locator("#summary-0 tbody tr").first
+        assert not hidden.is_visible()
+        page.set_viewport_size({"width": 1047, "height": 718})  # A4 across, less its margins, at 96 dpi
+        page.emulate_media(media="print")
+        assert hidden.is_visible()
+        lost = page.evaluate(
+            """() => [...document.querySelectorAll('main td, main th, main dd, main summary, main svg.chart, main img')]
+                .filter(one => !one.closest('.explorer, .filters, .tools, dialog') && !one.getClientRects().length)
+                .map(one => one.outerHTML.slice(0, 80))"""
+        )
+        assert lost == []
+        assert page.evaluate(OVER_THE_EDGE) <= 0
+        assert tab.trouble == []
 
 
-def test_the_page_opens_without_trouble_and_fits(opened: tuple[Tab, list[str]]) -> None:
-    tab, trouble = opened
-    tab.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    assert tab.evaluate(FITS)
-    pictures = tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
-    assert len(pictures) == 24
-    assert all(pictures)
-    headings = tab.locator("h2").all_inner_texts()
-    assert headings[0] == "Summary"
-    assert headings[-1] == "Provenance"
-    assert trouble == []
-
-
-def test_no_text_is_cut_off_and_no_chart_is_empty(opened: tuple[Tab, list[str]]) -> None:
-    tab, _ = opened
-    outside = """[...document.querySelectorAll('svg.chart')].flatMap(svg => {
-        const frame = svg.getBoundingClientRect();
-        return [...svg.querySelectorAll('text')].filter(text => {
-            const box = text.getBoundingClientRect();
-            return box.width && (box.left < frame.left - 2 || box.right > frame.right + 2
-                || box.top < frame.top - 2 || box.bottom > frame.bottom + 2);
-        }).map(text => svg.getAttribute('aria-label').slice(0, 40) + ': ' + text.textContent);
-    })"""
-    assert tab.evaluate(outside) == []
-    sizes = tab.evaluate("[...document.querySelectorAll('svg.chart')].map(s => s.getBoundingClientRect().height)")
-    assert len(sizes) > 15
-    assert min(sizes) > 80
-
-
-def test_layers_can_be_hidden_one_by_one(opened: tuple[Tab, list[str]]) -> None:
-    tab, _ = opened
-    sample, other = tab.locator("article.sample").first, tab.locator("article.sample").last
-    truth, predictions = sample.locator("svg.bird-eye g.truth"), sample.locator("svg.bird-eye g.prediction")
-    on_camera = sample.locator(".camera g.truth").nth(1)
-    assert truth.is_visible()
-    sample.get_by_label("ground truth", exact=True).uncheck()
-    assert not truth.is_visible()
-    assert not on_camera.is_visible()
-    assert predictions.is_visible()
-    assert other.locator("svg.bird-eye g.truth").is_visible()
-    sample.get_by_label("predictions", exact=True).uncheck()
-    assert not predictions.is_visible()
-    sample.get_by_label("ground truth", exact=True).check()
-    assert truth.is_visible()
-
-
-def test_text_stands_out_from_its_background(opened: tuple[Tab, list[str]]) -> None:
+def test_text_stands_out_from_its_background(browser: Browser, report: Path) -> None:
     """WCAG's contrast ratio of at least 4.5 for ink and muted text, 3 for lines, in both schemes."""
-    tab, _ = opened
-    ratios = tab.evaluate(
+    for scheme in ("light", "dark"):
+        with open_tab(browser, report, scheme=scheme) as tab:
+            ratios = _measure_contrast(tab.page)
+        assert ratios["text"] >= 4.5
+        assert ratios["lines"] >= 3
+
+
+def _measure_contrast(page: Page) -> dict[str, float]:
+    found: dict[str, float] = page.evaluate(
         """() => {
         const probe = document.body.appendChild(document.createElement('i'));
         const light = name => {
@@ -120,5 +131,4 @@ def test_text_stands_out_from_its_background(opened: tuple[Tab, list[str]]) -> N
         return {text: Math.min(...text, ...chips), lines: Math.min(...lines)};
     }"""
     )
-    assert ratios["text"] >= 4.5
-    assert ratios["lines"] >= 3
+    return found

@@ -30,7 +30,7 @@ def draw_all() -> dict[str, str | None]:
     telemetry = make_run().telemetry
     return {
         "radar": charts.draw_radar(THREE, BOTH, name="radar"),
-        "scores": charts.draw_scores(THREE, "A", name="scores"),
+        "scores": charts.draw_scores(THREE, charts.Series(label="A", index=0), name="scores"),
         "histogram": charts.draw_latency_histogram(TIMES, name="histogram"),
         "ecdf": charts.draw_latency_ecdf(TIMES, name="ecdf"),
         "timeline": charts.draw_timeline(SAMPLES, name="timeline", series=SERIES),
@@ -90,7 +90,7 @@ def test_a_radar_needs_three_axes_and_two_models() -> None:
 
 
 def test_nothing_to_draw_is_none() -> None:
-    assert charts.draw_scores(THREE, "C", name="x") is None
+    assert charts.draw_scores(THREE, charts.Series(label="C", index=2), name="x") is None
     assert charts.draw_latency_histogram({"A": []}, name="x") is None
     assert charts.draw_latency_ecdf({}, name="x") is None
     assert charts.draw_timeline([], name="x", series=SERIES) is None

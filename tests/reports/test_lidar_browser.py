@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Playwright, sync_playwright
 from playwright.sync_api import Page as Tab
+from tests.reports.browser import NAMES, find_violations
 from tests.reports.fabricate import make_run
 from tests.reports.lidar_scene import make_lidar_data
-from tests.reports.test_browser import FITS, NAMES
 
 from admlops.reports import write_report
 
@@ -30,6 +31,7 @@ COLOURS = {
     "prediction": (0x63, 0xC3, 0xFF),
     "false_alarm": (0xFF, 0x86, 0xDA),
 }
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 Pixels = NDArray[np.int16]
@@ -147,10 +149,10 @@ def test_the_least_confidence_decides_which_predictions_are_drawn(tab: Tab) -> N
     assert "boxes: 4 true, 4 predicted" in part(tab, "status").inner_text()
     follow = "detail => document.dispatchEvent(new CustomEvent('admlops:sample', {detail}))"
     tab.evaluate(follow, {"sample": {"token": "token-001"}, "cut": 0.7})
-    assert part(tab, "scene").input_value() == "GroundPlane, number 2: scene-0103"
+    assert part(tab, "scene").input_value() == "scene-0103, key frame 1"
     assert "boxes: 4 true, 2 predicted" in part(tab, "status").inner_text()
     tab.evaluate(follow, {"sample": {"token": "one that is not shown"}, "cut": 0.7})
-    assert part(tab, "scene").input_value() == "GroundPlane, number 2: scene-0103"
+    assert part(tab, "scene").input_value() == "scene-0103, key frame 1"
     part(tab, "reset").click()
     assert "3 predicted" in part(tab, "status").inner_text()
     assert part(tab, "reset").is_disabled()
@@ -168,10 +170,11 @@ def test_viewpoints_colours_and_samples_can_be_chosen(tab: Tab) -> None:
     assert differ(look(tab), top)
     assert part(tab, "high").inner_text() == "60"
     part(tab, "next").click()
-    assert part(tab, "scene").input_value() == "GroundPlane, number 2: scene-0103"
+    assert part(tab, "scene").input_value() == "scene-0103, key frame 1"
     assert part(tab, "next").is_disabled()
-    tab.locator("#sample-0-1 .lidar-open").click()
-    assert part(tab, "scene").input_value() == "GroundPlane, number 1: scene-0103"
+    tab.locator("#sample-0 summary").click()
+    tab.locator("#sample-0 .lidar-open").click()
+    assert part(tab, "scene").input_value() == "scene-0103, key frame 0"
 
 
 def test_forward_is_up_from_above_and_left_is_left(tab: Tab) -> None:
@@ -258,3 +261,24 @@ def test_without_scripts_the_section_says_so(browser: Browser, report: Path) -> 
     assert part(tab, "viewer").is_hidden()
     assert tab.locator("svg.bird-eye").count() == 2
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_anyone_can_use_it(browser: Browser, report: Path, scheme: Literal["light", "dark"]) -> None:
+    tab = browser.new_page(color_scheme=scheme)
+    tab.goto(report.as_uri())
+    assert part(tab, "viewer").is_visible()
+    assert find_violations(tab) == []
+    tab.close()
+
+
+def test_it_follows_the_walk_through_the_samples(tab: Tab) -> None:
+    tab.locator("#explorer [name=next]").click()
+    assert part(tab, "scene").input_value() == "scene-0103, key frame 1"
+    tab.locator("#explorer [name=points]").uncheck()
+    tab.locator("#explorer [name=cut]").fill("0.8")
+    assert "predictions from 0.80 on" in part(tab, "status").inner_text()
+    tab.locator("#explorer [name=points]").check()
+    tab.locator("#explorer [name=previous]").click()
+    assert part(tab, "scene").input_value() == "scene-0103, key frame 0"
+    assert "each class's operating point" in part(tab, "status").inner_text()

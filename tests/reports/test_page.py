@@ -6,9 +6,10 @@ from dataclasses import replace as replaced
 
 import pytest
 from msgspec.structs import replace
-from tests.reports.fabricate import DETECTION, MAP, make_claims, make_header, make_run
+from tests.reports.fabricate import DETECTION, MAP, make_claims, make_header, make_metadata, make_run
 
 from admlops.catalog.model import Claim
+from admlops.evaluation.latency.summary import summarize
 from admlops.pipeline.run_data import RunData
 from admlops.reports import missing_model, page
 
@@ -92,57 +93,21 @@ def test_two_runs_of_one_model_are_labelled_by_their_runs() -> None:
     assert page.label_runs(runs) == ["first", "second", "B"]
 
 
-def test_a_percentile_stands_only_where_the_samples_carry_it() -> None:
-    row = page.make_row("A", make_run("A"), [])
-    (p50, why50), (p90, why90), (p99, why99) = row.percentiles
-    assert (why50, why90) == ("", "")
-    assert 40 < float(p50) < float(p90)
-    assert (p99, why99) == ("—", "needs 662 samples, has 78")
-
-
-def test_the_summary_row_says_failures_memory_and_energy() -> None:
-    row = page.make_row("A", make_run("A", failed=3), page.find_columns([make_run("A")]))
-    assert (row.state, row.failures) == ("failed samples", "3 of 80")
-    assert row.gpu_memory == "2\u2009079"
-    assert float(row.energy) == pytest.approx(180 * 29.5 / 77, abs=0.05)
-    assert row.metrics[:2] == ("0.310", "0.380")
-
-
 def test_runs_of_one_verdict_share_its_sentence() -> None:
     runs = [make_run("A"), make_run("B"), make_run("C", failed=3), replaced(make_run("D"), latency=None)]
-    (fine, valid, why), (failed, _, reasons) = page.group_verdicts(["A", "B", "C", "D"], runs)
-    assert (fine, valid, why) == (["A", "B"], "VALID", "every sample was timed, and there are enough of them.")
-    assert failed == ["C"]
-    assert reasons.startswith("3 samples failed and have no time")
+    fine, bad = page.group_verdicts(["A", "B", "C", "D"], runs)
+    assert (fine.labels, fine.verdict, fine.advice) == (("A", "B"), "VALID", "")
+    assert fine.why == "every sample was timed, and there are enough of them."
+    assert bad.labels == ("C",)
+    assert bad.why.startswith("3 samples failed and have no time")
+    assert bad.advice == f"Next: admlops run C --run {runs[2].name} --retry-failed"
 
 
-def test_random_weights_are_marked_in_their_row() -> None:
-    run = make_run("A")
-    assert run.header is not None
-    header = replace(run.header, settings={"options": {"weights": "random:0"}})
-    columns = page.find_columns([run])
-    assert page.make_row("A", run, columns).state == "complete"
-    assert page.make_row("A", replaced(run, header=header), columns).state == "random weights"
-
-
-def test_columns_of_one_protocol_stand_together() -> None:
-    a, b = make_run("A"), make_run("B")
-    assert b.metrics is not None
-    b = replaced(b, metrics={**b.metrics, "metrics": list(reversed(b.metrics["metrics"]))})
-    groups = page.group_columns(page.find_columns([b, a]))
-    assert [(heading, count) for heading, _, count in groups] == [(f"{MAP}, n = 80", 1), (f"{DETECTION}, n = 80", 7)]
-
-
-def test_values_over_other_samples_never_share_a_column() -> None:
-    whole, part = make_run("A"), make_run("B")
-    assert part.metrics is not None
-    data = {**part.metrics["data"], "samples_sha256": "0" * 64}
-    part = replaced(part, metrics={**part.metrics, "data": data})
-    columns = page.find_columns([whole, part])
-    assert len(columns) == 2 * len(page.find_columns([whole]))
-    for run, other in ((whole, "0" * 64), (part, whole.measured[0].dataset)):
-        cells = page.make_row(run.model, run, columns).metrics
-        assert {cell for cell, column in zip(cells, columns, strict=True) if column.dataset == other} == {"—"}
+def test_too_few_times_are_told_how_many_would_do() -> None:
+    samples = make_metadata("A", samples=20)
+    few = replaced(make_run("A"), samples=samples, latency=summarize(samples))
+    (verdict,) = page.group_verdicts(["A"], [few])
+    assert verdict.advice == "Next: admlops run A --limit 65"
 
 
 @pytest.mark.parametrize(
@@ -150,17 +115,6 @@ def test_values_over_other_samples_never_share_a_column() -> None:
 )
 def test_a_quantity_never_rounds_to_nothing(value: float, shown: str) -> None:
     assert page.quantity(value) == shown
-
-
-def test_of_a_plan_the_mean_over_time_has_a_column() -> None:
-    metrics = [
-        {"name": name, "protocol": "stp3.planning", "value": 0.5, "n": 40, "interval": None}
-        for name in ("L2_1s", "L2_3s", "L2_avg", "collision_avg")
-    ]
-    run = make_run("A")
-    assert run.metrics is not None
-    columns = page.find_columns([replaced(run, metrics={**run.metrics, "metrics": metrics})])
-    assert [(column.name, column.unit) for column in columns] == [("L2_avg", "m"), ("collision_avg", "")]
 
 
 def test_failures_are_grouped_by_class() -> None:

@@ -64,24 +64,26 @@ def report(
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
     rows = [load_run_data(folder, model=find_known(layout, folder.header.model)) for folder in folders]
-    header = folders[0].header
-    opened = None
-    try:
-        opened = open_data(data or Path(header.data.root), header.data.version)
-    except DataError as error:
-        if data is not None or rerun is not None:
-            raise
-        say(f"pictures are left out: {error.message}")
+    roots = {data or Path(one.header.data.root): one.header.data.version for one in reversed(folders)}
+    opened = {}
+    for root, version in reversed(roots.items()):
+        try:
+            opened[root] = open_data(root, version)
+        except DataError as error:
+            if data is not None or rerun is not None:
+                raise
+            say(f"pictures are left out: {error.message}")
     target = out or folders[0].report_path
     if dry_run:
         detail = f"about {', '.join(folder.path.name for folder in folders)}"
         files = [one for one in (target, figures, rerun) if one is not None]
         show_plan([Planned(action="write", target=str(one), detail=detail) for one in files], as_json=as_json)
         return
+    first = opened.pop(data or Path(folders[0].header.data.root), None)
     written: dict[str, str] = {}
-    if rerun is not None and opened is not None:
-        written["rerun"] = str(_record(rerun, folders[0], rows[0], opened, scenes, as_json=as_json).path)
-    path = write_report(target, rows, None, data=opened)
+    if rerun is not None and first is not None:
+        written["rerun"] = str(_record(rerun, folders[0], rows[0], first, scenes, as_json=as_json).path)
+    path = write_report(target, rows, None, data=first, also=tuple(opened.values()))
     if out is None:
         with folders[0].lock():
             folders[0].write_manifest()

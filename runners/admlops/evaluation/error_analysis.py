@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,21 @@ class RunErrors(Protocol):
 
     def of_sample(self, sample: int) -> TaskErrors:
         """Return the outputs of one sample, classified."""
+
+
+class Confusion(Protocol):
+    """Which class was taken for which."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in metrics.json."""
+
+
+@runtime_checkable
+class HasConfusion(Protocol):
+    """The errors of a task that can say which class was taken for which."""
+
+    def confusion(self) -> Confusion:
+        """Count it over the run, at the operating points."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from admlops.core.types import Say
 from admlops.datasets.base import Dataset
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
-from admlops.evaluation.error_analysis import RunErrors, rank_samples
+from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
@@ -301,7 +301,11 @@ def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dic
         },
         "worst": [entry.to_json() for entry in worst],
     }
+    confusion = {
+        section: own.confusion().to_json() for section, (_, own) in errors.items() if isinstance(own, HasConfusion)
+    }
     optional = {
+        "confusion": confusion or None,
         "random_weights": header.random_weights,
         "official": [one.beside(evaluated.metrics) for one in evaluated.official] or None,
         "official_not_run": [one.to_json() for one in evaluated.not_asked] or None,

@@ -6,7 +6,7 @@ Reading is apart from drawing: `load_run_data` touches the disk, everything else
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -51,6 +51,7 @@ class RunData:
         samples: the metadata of every record, in the run's order.
         worst: full records of the samples that `metrics["worst"]` names, the worst first.
         first: full records of the first samples, where there is no `metrics.json` that names the worst.
+        records: every full record in the run's order, read anew each time: a run of a whole data set fills the memory.
         metrics: `metrics.json`, or None before `admlops evaluate`.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
         checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
@@ -65,6 +66,7 @@ class RunData:
     samples: Sequence[Metadata] = ()
     worst: Sequence[Record] = ()
     first: Sequence[Record] = ()
+    records: Iterable[Record] = ()
     metrics: Mapping[str, Any] | None = None
     telemetry: Sequence[Reading] = ()
     latency: Latency | None = None
@@ -100,6 +102,16 @@ class RunData:
         if len(known) < 2:
             return None
         return sum((after[0] - before[0]) * (after[1] + before[1]) / 2 for before, after in pairwise(known))
+
+
+class _Records:
+    """The records of a run's folder, read anew each time."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._run.records()
 
 
 def missing_model(model: str, *, hint: str, claims: Sequence[Claim] = (), status: str = NOT_SET_UP) -> RunData:
@@ -139,6 +151,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         samples=samples,
         worst=[kept[rank] for rank in sorted(kept)],
         first=first,
+        records=_Records(run),
         metrics=metrics,
         telemetry=_read_telemetry(run.telemetry_path, notes),
         latency=_summarize(samples, notes),
@@ -187,7 +200,8 @@ def _number(line: Mapping[str, Any], key: str) -> float | None:
 def _read_metrics(run: RunFolder, notes: list[str]) -> Mapping[str, Any] | None:
     command = f"admlops evaluate {run.header.run}"
     try:
-        metrics = json.loads(run.metrics_path.read_bytes())
+        # A value that is no number is undefined: JSON has none, but other programs write it.
+        metrics = json.loads(run.metrics_path.read_bytes(), parse_constant=lambda _: None)
         metrics_of(metrics)
     except FileNotFoundError:
         notes.append(f"The run is not evaluated yet, so scores are missing. Next: {command}")

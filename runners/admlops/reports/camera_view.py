@@ -32,7 +32,7 @@ from admlops.reports.geometry import (
 from admlops.reports.scene_view import Box, Line, SceneView
 
 CAMERA_ORDER = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
-PICTURE_WIDTH = 480
+PICTURE_WIDTH = 640
 JPEG_QUALITY = 70
 FARTHEST_PIXEL = 1e5
 """Projections beyond this are of no use to a picture and upset renderers."""
@@ -55,13 +55,26 @@ class CameraPicture:
         return self.camera.removeprefix("CAM_").replace("_", " ").lower()
 
 
-def draw_cameras(view: SceneView, *, width: int = PICTURE_WIDTH) -> list[CameraPicture]:
-    """The pictures of a sample's cameras in the order of a mosaic; empty without a sample."""
+def camera_names(view: SceneView) -> list[str]:
+    """The cameras of a sample in the order of a mosaic; empty without a sample."""
     if view.sample is None:
         return []
     cameras = view.sample["cameras"]
-    names = [name for name in CAMERA_ORDER if name in cameras] + sorted(set(cameras) - set(CAMERA_ORDER))
-    return [_draw_camera(view, name, width) for name in names]
+    return [name for name in CAMERA_ORDER if name in cameras] + sorted(set(cameras) - set(CAMERA_ORDER))
+
+
+def draw_cameras(view: SceneView, *, width: int = PICTURE_WIDTH) -> list[CameraPicture]:
+    """The pictures of a sample's cameras in the order of a mosaic; empty without a sample."""
+    return [_draw_camera(view, name, width) for name in camera_names(view)]
+
+
+def draw_overlay(view: SceneView, name: str) -> Markup:
+    """Boxes and lines over the picture of one camera; nothing where its calibration is of no use."""
+    assert view.sample is not None
+    try:
+        return Markup(_overlay(view, view.sample["cameras"][name]))  # noqa: S704 - it escapes
+    except AdmlopsError:  # `draw_cameras` says so in the picture's note
+        return Markup()
 
 
 def load_picture(path: Path, width: int) -> Image.Image:
@@ -123,7 +136,7 @@ def _draw_camera(view: SceneView, name: str, width: int) -> CameraPicture:
     except DataError as error:
         notes.append(error.message)
     try:
-        overlay = Markup(_overlay(view, camera, view.sample["ego2global"]))  # noqa: S704 - it escapes what it takes in
+        overlay = Markup(_overlay(view, camera))  # noqa: S704 - it escapes what it takes in
     except AdmlopsError as error:
         notes.append(error.message)
     return CameraPicture(
@@ -142,7 +155,10 @@ def _encode(image: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _overlay(view: SceneView, camera: Mapping[str, Any], ego2global: Mapping[str, Any]) -> str:
+def _overlay(view: SceneView, camera: Mapping[str, Any]) -> str:
+    if view.sample is None or not (view.boxes or view.lines):
+        return ""  # pictures without calibration have nothing in space to draw
+    ego2global = view.sample["ego2global"]
     layers = []
     for name, is_truth in (("truth", True), ("prediction", False)):
         lines = ((line, project_line(line, camera, ego2global)) for line in view.lines if line.is_truth is is_truth)

@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
 from admlops.evaluation.statistics.ranking import Axis
@@ -29,10 +29,15 @@ from admlops.reports.figures import (
     series_dashes,
     to_page_svg,
 )
+from admlops.reports.speed_score import SpeedScore
 from admlops.results.record import Metadata
 
 CHART, WIDE, SMALL = (350, 250), (760, 250), (220, 200)
 MAX_BINS = 40
+LOGARITHMIC_FROM = 10
+"""The ratio of times from which on an axis is logarithmic."""
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+"""Runs differ by mark as well as by colour."""
 MAX_NAMED_SCENES = 12
 MAX_NAME_OF_TWO = 16
 """Longer names do not fit side by side under a chart."""
@@ -65,7 +70,9 @@ def draw_radar(axes: Sequence[Axis], runs: Sequence[Series], *, name: str) -> st
             plot.plot([*angles, angles[0]], [*values, values[0]], **style)
             plot.fill([*angles, angles[0]], [*values, values[0]], color=series_colour(index), alpha=0.08)
         plot.set_xticks(angles, [_axis_label(axis) for axis in shared])
-        plot.tick_params(axis="x", pad=11)
+        plot.tick_params(axis="x", pad=7)
+        for text, angle in zip(plot.get_xticklabels(), angles, strict=True):  # so that no name lies over the rim
+            text.set_horizontalalignment(_side(float(np.sin(angle))))
         plot.set_ylim(0, 1)
         plot.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
         plot.spines["polar"].set_color(GRID)
@@ -74,16 +81,16 @@ def draw_radar(axes: Sequence[Axis], runs: Sequence[Series], *, name: str) -> st
         return to_page_svg(figure, name=name, label=f"Radar chart. {words}")
 
 
-def draw_scores(axes: Sequence[Axis], label: str, *, name: str) -> str | None:
+def draw_scores(axes: Sequence[Axis], run: Series, *, name: str) -> str | None:
     """One model's scores as bars: what stands where a radar chart would need more models or more axes."""
-    own = [axis for axis in axes if label in axis.values]
+    own = [axis for axis in axes if run.label in axis.values]
     if not own:
         return None
-    values = [axis.values[label] for axis in own]
+    values = [axis.values[run.label] for axis in own]
     with page_style():
         figure = new_figure(350, 60 + 26 * len(own))
         plot = figure.add_subplot()
-        plot.barh(range(len(own)), values, color=series_colour(0), height=0.55)
+        plot.barh(range(len(own)), values, color=series_colour(run.index), height=0.55)
         for row, value in enumerate(values):
             plot.text(min(value, 0.86) + 0.02, row, f"{value:.3f}", va="center")
         plot.set_yticks(range(len(own)), [_axis_label(axis) for axis in own])
@@ -91,7 +98,37 @@ def draw_scores(axes: Sequence[Axis], label: str, *, name: str) -> str | None:
         plot.set_xlim(0, 1)
         plot.grid(visible=False, axis="y")
         words = ", ".join(f"{axis.name} {value:.3f}" for axis, value in zip(own, values, strict=True))
-        return to_page_svg(figure, name=name, label=f"Scores of {label}: {words}")
+        return to_page_svg(figure, name=name, label=f"Scores of {run.label}: {words}")
+
+
+def draw_speed_score(chart: SpeedScore, *, name: str) -> str:
+    """Scores over median times, a mark a run; times that differ by more than an order stand on a logarithmic axis."""
+    times = [point.time_ms for point in chart.points]
+    is_wide = max(times) > LOGARITHMIC_FROM * min(times)
+    with page_style():
+        figure = new_figure(420, 320)
+        plot = figure.add_subplot()
+        for point in chart.points:
+            marker = MARKERS[point.index % len(MARKERS)]
+            style: dict[str, Any] = {"color": series_colour(point.index), "marker": marker, "markersize": 9}
+            plot.plot([point.time_ms], [point.score], linestyle="", label=point.label, **style)
+        if is_wide:
+            plot.set_xscale("log")
+            plot.xaxis.set_major_formatter(ScalarFormatter())
+            plot.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            plot.set_xlim(0, 1.12 * max(times))
+        low, high = min(p.score for p in chart.points), max(p.score for p in chart.points)
+        room = 0.15 * (high - low) or 0.1 * abs(high) or 0.1
+        plot.set_ylim(max(0.0, low - room) if low >= 0 else low - room, high + room)
+        better = "higher" if chart.higher_is_better else "lower"
+        plot.set(
+            xlabel="median time of the model call [ms], lower is better", ylabel=f"{chart.metric}, {better} is better"
+        )
+        longest = max(len(point.label) for point in chart.points)
+        figure.legend(loc="outside lower center", ncols=2 if longest <= MAX_NAME_OF_TWO else 1)
+        words = "; ".join(f"{p.label} {p.score:.3f} at {p.time_ms:.1f} ms" for p in chart.points)
+        return to_page_svg(figure, name=name, label=f"{chart.metric} over median time. {words}")
 
 
 def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:
@@ -218,6 +255,12 @@ def thin_curve(
     count = min(len(recall), len(precision))
     kept = sorted({round(i) for i in np.linspace(0, count - 1, min(points, count))}) if count else []
     return [recall[i] for i in kept], [precision[i] for i in kept]
+
+
+def _side(to_the_right: float) -> Literal["left", "center", "right"]:
+    if abs(to_the_right) < 0.1:
+        return "center"
+    return "left" if to_the_right > 0 else "right"
 
 
 def _axis_label(axis: Axis) -> str:

@@ -62,6 +62,20 @@ def project(points_in_camera: Points, intrinsic: ArrayLike) -> Points:
     return pixels
 
 
+def projection_matrix(*, ego2global: Mapping[str, Any], camera: Mapping[str, Any]) -> Points:
+    """The matrix (3, 4) that takes (x, y, z, 1) of the key frame's ego frame [m] to (u·d, v·d, d): d is the depth.
+
+    Raises:
+        DataError: a pose or the intrinsic matrix is of no use.
+    """
+    axes = np.vstack([np.zeros((1, 3)), np.eye(3)])
+    inside = to_camera(axes, ego2global=ego2global, camera=camera)
+    project(np.array([[0.0, 0.0, 1.0]]), camera["intrinsic"])  # refuses an intrinsic matrix without a focal length
+    rigid = np.column_stack([(inside[1:] - inside[0]).T, inside[0]])
+    matrix: Points = np.asarray(camera["intrinsic"], dtype=np.float64) @ rigid
+    return matrix
+
+
 def clip_segment(start: Points, end: Points, *, near_m: float = NEAR_M) -> tuple[Points, Points] | None:
     """The part of a segment in the camera frame that is at least `near_m` in front of the camera, or None."""
     if start[2] < near_m and end[2] < near_m:

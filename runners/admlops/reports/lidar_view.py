@@ -8,11 +8,8 @@ travel as whole centimetres; a sweep that several runs show travels once. `scrip
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,15 +53,13 @@ class ShownSample(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LidarSection:
-    """What the page's section needs: `script` may run under `policy`; both are empty where no sweep could be read."""
+    """What the page's section needs; `sweeps` is 0 where no sweep could be read."""
 
     sweeps: int
     left_out: int
     titles: tuple[str, ...]
     notes: tuple[str, ...]
     data: Markup
-    script: Markup
-    policy: str
 
 
 def draw_lidar(shown: Sequence[ShownSample]) -> LidarSection | None:
@@ -85,15 +80,12 @@ def draw_lidar(shown: Sequence[ShownSample]) -> LidarSection | None:
             except DataError as error:
                 notes.append(f"{error.message}. Next: {error.hint}")
     scenes = [_embed_scene(one) for one in chosen if one.view.token in sweeps]
-    script = _script() if scenes else ""
     return LidarSection(
         sweeps=len(sweeps),
         left_out=left_out,
         titles=tuple(str(scene["title"]) for scene in scenes),
         notes=tuple(dict.fromkeys(notes)),
         data=htmlsafe_json_dumps({"ego": _EGO, "sweeps": sweeps, "scenes": scenes}, separators=(",", ":")),
-        script=Markup(script),  # noqa: S704 - our own files
-        policy=f"'sha256-{_digest(script)}'" if scenes else "",
     )
 
 
@@ -221,16 +213,3 @@ def _describe(thing: Box | Line, confidence: float | None, *, shown: bool) -> di
 
 
 _EGO = {"length": EGO_LENGTH_M, "width": EGO_WIDTH_M, "height": EGO_HEIGHT_M, "rear": EGO_REAR_M}
-
-
-@cache
-def _script() -> str:
-    """three.js, then what draws with it: the text of one script element."""
-    folder = resources.files("admlops.reports")
-    files = (folder / "vendor" / "three.min.js", folder / "scripts" / "lidar_view.js")
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
-
-
-def _digest(script: str) -> str:
-    """The digest that a Content-Security-Policy names a script by."""
-    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")

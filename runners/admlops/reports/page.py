@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 from admlops.catalog.model import Claim
-from admlops.catalog.protocols import LATENCY, find_metric, headlines_of
-from admlops.evaluation.latency.summary import Distribution, samples_needed
+from admlops.catalog.protocols import LATENCY, headlines_of
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ranking import Axis, Ranking, radar_axes, rankings
 from admlops.pipeline.run_data import NOT_SET_UP, RunData
 from admlops.results.header import RunHeader, Submission
 from admlops.worker.precision import AUTHORS
 
-SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
 PUBLISHED_SPLIT = "val"
 """The split of nuScenes and OpenLane-V2 that published numbers are measured on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A metric of the summary table, over the samples with the digest `dataset`, of which there are `n`."""
-
-    name: str
-    protocol: str
-    unit: str
-    dataset: str
-    n: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One run in the summary table; a cell is text, "—" where there is nothing."""
-
-    label: str
-    run: RunData
-    state: str
-    metrics: tuple[str, ...]
-    percentiles: tuple[tuple[str, str], ...]
-    end_to_end: tuple[str, str]
-    fps: str
-    precision: str
-    gpu_memory: str
-    host_memory: str
-    energy: str
-    failures: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +42,7 @@ class Scores:
 
     protocol: str
     dataset: str
+    n: int
     rankings: tuple[Ranking, ...]
     axes: tuple[Axis, ...]
     labels: tuple[str, ...]
@@ -95,67 +65,39 @@ def label_runs(runs: Sequence[RunData]) -> list[str]:
     return [run.model if count[run.model] == 1 else run.name for run in runs]
 
 
-def find_columns(runs: Sequence[RunData]) -> list[Column]:
-    """The metrics that any run has, in order of first appearance; those of single classes and moments stay out."""
-    seen: dict[tuple[str, str, str], Column] = {}
-    for metric in (metric for run in runs for metric in run.measured):
-        if ("_" not in metric.name or metric.name.endswith("_avg")) and metric.protocol != LATENCY:
-            column = Column(
-                name=metric.name,
-                protocol=metric.protocol,
-                unit=spec.unit if (spec := find_metric(metric.protocol, metric.name)) else "",
-                dataset=metric.dataset,
-                n=metric.n,
-            )
-            seen.setdefault((metric.name, metric.protocol, metric.dataset), column)
-    order = list(dict.fromkeys((protocol, dataset) for _, protocol, dataset in seen))
-    return sorted(seen.values(), key=lambda column: order.index((column.protocol, column.dataset)))
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict on the latency of the runs with these labels: why, and what to do where it is INVALID."""
+
+    labels: tuple[str, ...]
+    verdict: str
+    why: str
+    advice: str = ""
 
 
-def group_columns(columns: Sequence[Column]) -> list[tuple[str, str, int]]:
-    """Neighbouring columns of one protocol on one set of samples: (heading, the samples' digest, how many)."""
+def group_verdicts(labels: Sequence[str], runs: Sequence[RunData]) -> list[Verdict]:
+    """The verdicts on the runs' latency, in order of appearance; runs with the same reasons share one."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        if run.latency is not None:
+            found.setdefault((run.latency.verdict, _why_verdict(run), _advise(run)), []).append(label)
     return [
-        (f"{protocol}, n = {n}", dataset, len(list(group)))
-        for (protocol, dataset, n), group in groupby(columns, key=lambda one: (one.protocol, one.dataset, one.n))
+        Verdict(labels=tuple(names), verdict=verdict, why=why, advice=advice)
+        for (verdict, why, advice), names in found.items()
     ]
 
 
-def make_row(label: str, run: RunData, columns: Sequence[Column]) -> Row:
-    """The summary of one run."""
-    values = {(metric.name, metric.protocol, metric.dataset): metric for metric in run.measured}
-    latency = run.latency
-    memory = [meta.gpu_memory_used for meta in run.samples if meta.gpu_memory_used is not None]
-    worker = [r.worker_memory_mb for r in run.telemetry if r.worker_memory_mb is not None]
-    return Row(
-        label=label,
-        run=run,
-        state=_state(run),
-        metrics=tuple(_with_interval(values.get((column.name, column.protocol, column.dataset))) for column in columns),
-        percentiles=tuple(_percentile(latency.inference if latency else None, p) for p in SHOWN_PERCENTILES),
-        end_to_end=_percentile(latency.end_to_end if latency else None, 0.5),
-        fps=quantity(latency.inference_fps if latency else None),
-        precision=(latency.precision if latency else None) or "—",
-        gpu_memory=number(max(memory, default=None), digits=0),
-        host_memory=number(max(worker, default=None), digits=0),
-        energy=_energy(run),
-        failures="—" if run.header is None else f"{len(run.failed)} of {len(run.samples)}",
-    )
-
-
-def _with_interval(metric: Metric | None) -> str:
-    """A value, and its 95 % interval over scenes where there is one."""
-    if metric is None or metric.value is None or metric.interval is None:
-        return number(None if metric is None else metric.value)
-    return f"{number(metric.value)} ({number(metric.interval[0])} to {number(metric.interval[1])})"
-
-
-def group_verdicts(labels: Sequence[str], runs: Sequence[RunData]) -> list[tuple[list[str], str, str]]:
-    """(labels of the runs, verdict on their latency, why) for each verdict that runs have, in order of appearance."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for label, run in zip(labels, runs, strict=True):
-        if run.latency is not None:
-            found.setdefault((run.latency.verdict, _why_verdict(run)), []).append(label)
-    return [(names, verdict, why) for (verdict, why), names in found.items()]
+def _advise(run: RunData) -> str:
+    """What makes an INVALID latency VALID; empty for a valid one."""
+    if run.latency is None or run.latency.verdict == "VALID":
+        return ""
+    steps = []
+    if run.failed:
+        steps.append(f"admlops run {run.model} --run {run.name} --retry-failed")
+    wanted = run.latency.suggested_samples
+    if wanted > len(run.samples):
+        steps.append(f"admlops run {run.model} --limit {wanted}")
+    return f"Next: {'; then '.join(steps)}" if steps else f"Next: admlops run {run.model}"
 
 
 def warn_of_precisions(labels: Sequence[str], runs: Sequence[RunData]) -> str:
@@ -195,6 +137,7 @@ def group_scores(labels: Sequence[str], runs: Sequence[RunData]) -> list[Scores]
         Scores(
             protocol=protocol,
             dataset=dataset,
+            n=max(metric.n for own in metrics.values() for metric in own),
             rankings=tuple(r for r in rankings(metrics) if r.name in headlines_of(r.protocol)),
             axes=tuple(radar_axes(metrics)),
             labels=tuple(metrics),
@@ -287,8 +230,8 @@ def _list_source(header: RunHeader) -> list[tuple[str, str]]:
 
 
 def number(value: float | None, *, digits: int = 3) -> str:
-    """A number for a cell, with thin spaces between thousands; "—" for none."""
-    return "—" if value is None else f"{value:,.{digits}f}".replace(",", "\u2009")
+    """A number for a cell, with thin spaces between thousands; "—" for none, and for what is no number."""
+    return "—" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}".replace(",", "\u2009")
 
 
 def quantity(value: float | None) -> str:
@@ -306,29 +249,6 @@ def moment(text: str) -> str:
         return text
     zone = "" if at.tzinfo is None else f" {at.tzname()}"
     return f"{at.day} {at:%B %Y, %H:%M}{zone}"
-
-
-def _state(run: RunData) -> str:
-    if run.status != "complete":
-        return run.status
-    if run.failed:
-        return "failed samples"
-    return "random weights" if run.header is not None and run.header.random_weights else "complete"
-
-
-def _percentile(times: Distribution | None, percentile: float) -> tuple[str, str]:
-    """(milliseconds, why there is none)."""
-    if times is None:
-        return "—", ""
-    found = next((entry for entry in times.percentiles if entry.percentile == percentile), None)
-    if found is None:
-        return "—", f"needs {samples_needed(percentile)} samples, has {times.n}"
-    return quantity(1e3 * found.value_s), ""
-
-
-def _energy(run: RunData) -> str:
-    energy, done = run.energy_j, len(run.samples) - len(run.failed)
-    return "—" if energy is None or not done else number(energy / done, digits=1)
 
 
 def _compare_claim(label: str, run: RunData, claim: Claim) -> ClaimRow:

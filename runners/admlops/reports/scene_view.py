@@ -104,29 +104,56 @@ class SceneView:
         return sum(thing.role == role and not (role == "hit" and thing.is_truth) for thing in things)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What a data set has of one sample; None where it has none, or where it is out of reach: `notes` says why.
+
+    Attributes:
+        sample: as docs/architecture.md shows it.
+        boxes, lanes: in the ego frame.
+        vectors: map elements in the patch frame.
+    """
+
+    sample: dict[str, Any] | None = None
+    boxes: Sequence[GroundTruthBox] | None = None
+    vectors: Sequence[MapVector] | None = None
+    lanes: LaneAnnotation | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_truth(token: str, data: Samples | None, *, with_map: bool) -> Truth:
+    """Read a sample and its ground truth; what the data set cannot give is left out and said in `notes`."""
+    if data is None:
+        note = "The data set is not at hand, so pictures and ground truth are missing. Next: pass --data ROOT."
+        return Truth(notes=(note,))
+    found = Truth()
+    try:
+        sample = data.sample(token)
+        found = replace(found, sample=sample)
+        if isinstance(data, HasBoxes3D):
+            found = replace(found, boxes=data.ground_truth(token))
+        if isinstance(data, HasMap) and with_map:
+            found = replace(found, vectors=sample_vectors(data.root / "maps", data.location(token), sample))
+        if isinstance(data, HasLanes):
+            found = replace(found, lanes=data.lane_annotation(token))
+    except AdmlopsError as error:
+        found = replace(found, notes=(f"Ground truth is missing: {error.message}. Next: {error.hint}",))
+    return found
+
+
 def view_sample(record: Record, data: Samples | None, *, cutoffs: Cutoffs | None = None) -> SceneView:
     """The view of one record; what the data set cannot give is left out and said in `notes`."""
-    token = record.metadata.sample_token
-    notes: list[str] = []
-    sample: dict[str, Any] | None = None
-    boxes: list[GroundTruthBox] | None = None
-    vectors: list[MapVector] | None = None
-    lanes: LaneAnnotation | None = None
-    if data is None:
-        notes.append("The data set is not at hand, so pictures and ground truth are missing. Next: pass --data ROOT.")
-    else:
-        try:
-            sample = data.sample(token)
-            if isinstance(data, HasBoxes3D):
-                boxes = data.ground_truth(token)
-            if isinstance(data, HasMap) and not isinstance(record.map_elements, UnsetType):
-                vectors = sample_vectors(data.root / "maps", data.location(token), sample)
-            if isinstance(data, HasLanes):
-                lanes = data.lane_annotation(token)
-        except AdmlopsError as error:
-            notes.append(f"Ground truth is missing: {error.message}. Next: {error.hint}")
-    view = compose_view(record, sample=sample, truth=boxes, vectors=vectors, notes=notes, cutoffs=cutoffs or {})
-    return replace(view, lines=(*view.lines, *_view_lanes(record, lanes, (cutoffs or {}).get("map", {}))))
+    with_map = not isinstance(record.map_elements, UnsetType)
+    return view_record(record, load_truth(record.metadata.sample_token, data, with_map=with_map), cutoffs=cutoffs)
+
+
+def view_record(record: Record, truth: Truth, *, cutoffs: Cutoffs | None = None) -> SceneView:
+    """The view of one record against the ground truth of its sample."""
+    limits = cutoffs or {}
+    view = compose_view(
+        record, sample=truth.sample, truth=truth.boxes, vectors=truth.vectors, notes=truth.notes, cutoffs=limits
+    )
+    return replace(view, lines=(*view.lines, *_view_lanes(record, truth.lanes, limits.get("map", {}))))
 
 
 def compose_view(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from admlops.core.nuscenes_classes import CLASSES
 from admlops.datasets.nuscenes.tables import GroundTruthBox
 from admlops.evaluation.detection_3d.boxes import Integers, Mask
+from admlops.evaluation.detection_3d.confusion import ConfusionMatrix, confuse
 from admlops.evaluation.detection_3d.scores import ERROR_COLUMN, Matching
 from admlops.evaluation.error_analysis import UNMATCHED, ClassMatch, TaskErrors, best_confidence
 from admlops.results.record import Detection3D
@@ -42,6 +43,16 @@ class BoxErrors:
     wrong: Integers
     right: Integers
     missed: Integers
+
+    def confusion(self) -> ConfusionMatrix:
+        """Count which class was taken for which, over all samples."""
+        boxes = self.matching.predictions
+        return confuse(
+            right=boxes.take(self.right),
+            wrong=boxes.take(self.wrong),
+            missed=self.matching.truth.boxes.take(self.missed),
+            distance_m=MATCH_DISTANCE_M,
+        )
 
     def of_sample(self, sample: int) -> TaskErrors:
         """Return the boxes of one sample, classified."""
