@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from admlops.results.run_folder import RunFolder
 
 
-@click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
+@click.command(
+    epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c, or "
+    "admlops evaluate results_nusc.json --data DIR --split val"
+)
 @click.argument("run", metavar="RUN|FILE")
 @click.option(
     "--data",

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.catalog.registries import SUBMISSION_FORMATS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -167,7 +165,13 @@ def compare(first: str, second: str, as_json: bool) -> None:
 
 @results.command(short_help="Write records in another form.")
 @click.argument("run")
-@click.option("--format", "form", type=click.Choice([*TABLES, *SUBMISSION_FORMATS.ids()]), required=True)
+@click.option(
+    "--format",
+    "form",
+    metavar="FORM",
+    required=True,
+    help="jsonl, csv, parquet; or a submission: nuscenes, maptr, openlanev2, vad, coco.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
     "--table",
@@ -199,11 +203,15 @@ def export(
     Example:
       admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
     """
+    from admlops.catalog.registries import SUBMISSION_FORMATS
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
 
+    if form not in TABLES and form not in SUBMISSION_FORMATS:
+        forms = ", ".join((*TABLES, *SUBMISSION_FORMATS.ids()))
+        raise UsageError(f"--format {form} is none of {forms}", hint="admlops results export --help")
     folder = find_run(find_layout(), run)
     if out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
