@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from admlops.results.run_folder import RunFolder
 
 
-@click.command(epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c")
+@click.command(
+    epilog="Example: admlops evaluate GroundPlane-20260101-120000-0a1b2c, or "
+    "admlops evaluate results_nusc.json --data DIR --split val"
+)
 @click.argument("run", metavar="RUN|FILE", shell_complete=complete_runs)
 @click.option(
     "--data",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admlops.catalog.registries import SUBMISSION_FORMATS
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.results_list import list_, summarise, unread
@@ -158,7 +157,13 @@ def compare(first: str, second: str, as_json: bool) -> None:
 
 @results.command(short_help="Write records in another form.")
 @click.argument("run", shell_complete=complete_runs)
-@click.option("--format", "form", type=click.Choice([*TABLES, *SUBMISSION_FORMATS.ids()]), required=True)
+@click.option(
+    "--format",
+    "form",
+    metavar="FORM",
+    required=True,
+    help="jsonl, csv, parquet; or a submission: nuscenes, maptr, openlanev2, vad, coco.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option(
     "--table",
@@ -199,6 +204,7 @@ def export(
     Example:
       admlops results export GroundPlane-20260102-030405-a1b2c3 --format csv --table detections --out boxes.csv
     """
+    from admlops.catalog.registries import SUBMISSION_FORMATS
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
@@ -207,6 +213,9 @@ def export(
     from admlops.results import export as exporting
     from admlops.results.runs import find_run
 
+    if form not in TABLES and form not in SUBMISSION_FORMATS:
+        forms = ", ".join((*TABLES, *SUBMISSION_FORMATS.ids()))
+        raise UsageError(f"--format {form} is none of {forms}", hint="admlops results export --help")
     folder = find_run(find_layout(), run)
     if data is not None:
         find_kind(data)  # a wrong one is told even where the form needs none
