@@ -255,19 +255,13 @@ def make_metrics(run: str, *, better: float = 0.0, worst: int = 2) -> dict[str, 
         },
         "operating_points": {"detection": {"car": 0.5, "traffic_cone": 0.3}, "map": {"divider": 0.4}},
         "confusion": {"detection": _confusion()},
-        "worst": [
-            {
-                "sample_token": f"token-{index:03d}",
-                "scene": "scene-0103",
-                "cost": 5.0,
-                "misses": 2,
-                "false_alarms": 1,
-                "map_misses": 2,
-                "map_false_alarms": 1,
-            }
-            for index in range(worst)
-        ],
+        "worst": [_worst(index) for index in range(worst)],
     }
+
+
+def _worst(index: int) -> dict[str, Any]:
+    counts = {"cost": 5.0, "misses": 2, "false_alarms": 1, "map_misses": 2, "map_false_alarms": 1}
+    return {"sample_token": f"token-{index:03d}", "scene": "scene-0103", **counts}
 
 
 def _confusion() -> dict[str, Any]:
