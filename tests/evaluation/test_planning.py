@@ -202,6 +202,25 @@ def test_fills_the_cells_that_opencv_fills(seed: int, width: float, tmp_path: Pa
 
 
 @pytest.mark.full
+def test_vads_square_roots_are_rounded_correctly_on_any_processor() -> None:
+    """In double precision and rounded once they are right; MKL's own code is not on some processors."""
+    layout = find_layout()
+    try:
+        environment = ensure_official(layout, "vad", say=print)
+    except EnvError as error:
+        pytest.skip(f"VAD's metrics cannot be installed: {error}")
+    folder = str(layout.envs / "official" / "vad")
+    program = (
+        f"import sys; sys.path.insert(0, {folder!r}); import evaluate, numpy as np, torch; "
+        "given = torch.rand(100000, generator=torch.Generator().manual_seed(0)) * 50; "
+        "right = np.sqrt(given.numpy().astype(np.float64)).astype(np.float32); "
+        "print((torch.sqrt(given).numpy() != right).sum())"
+    )
+    done = subprocess.run([environment.python, "-c", program], capture_output=True, text=True, check=True, timeout=600)
+    assert done.stdout == "0\n"
+
+
+@pytest.mark.full
 def test_equal_to_vad_and_uniad_themselves(tmp_path: Path) -> None:
     vad, uniad = checkout_or_skip("VAD"), checkout_or_skip("UniAD")
     layout = find_layout()

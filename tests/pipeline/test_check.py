@@ -315,6 +315,15 @@ def test_weights_that_were_fetched_are_taken(project: Project, monkeypatch: pyte
     assert [one.name for one in missing] == ["nuScenes"]
 
 
+def test_the_quota_of_a_host_is_named_where_weights_come_from_it(layout: Layout) -> None:
+    missing = find_missing(layout, [load_model(layout, name) for name in ("MapTR", "TopoMLP", "VAD")])
+    weights = {one.models: one.how for one in missing if one.kind == "weights"}
+    assert set(weights) == {("MapTR", "VAD"), ("TopoMLP",)}
+    assert "Google Drive" in weights["MapTR", "VAD"]
+    assert "admlops checkpoints fetch TopoMLP" in weights["TopoMLP",]
+    assert "Google Drive" not in weights["TopoMLP",]
+
+
 @pytest.fixture
 def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("SCENES", 1), ("SAMPLES", 4), ("SCALE", 0.1)):

@@ -39,6 +39,33 @@ class Network(torch.nn.Module):  # type: ignore[misc]
         return self.head(features) * self.scale, self.reference_points.weight
 
 
+class Head(torch.nn.Module):  # type: ignore[misc]
+    """A head with a hook like that of mmdet's AnchorFreeHead: keys without a version are very old ones, and renamed."""
+
+    _version = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 1), torch.nn.BatchNorm2d(2))
+
+    def _load_from_state_dict(self, state: Any, prefix: str, facts: Any, *others: Any) -> None:
+        if facts.get("version") is None:
+            for key in [key for key in state if key.startswith(prefix + "old_")]:
+                state[prefix + "cls." + key[len(prefix + "old_") :]] = state.pop(key)
+            for key in [key for key in state if key.startswith(prefix + "cls.") and self.strays]:
+                state[key.replace("cls.", "conv_cls.")] = state.pop(key)
+        super()._load_from_state_dict(state, prefix, facts, *others)
+
+    strays = True
+    """Whether the present name is one of those that the hook renames, as in a head that inherits mmdet's."""
+
+
+class OldHead(Head):
+    """A head whose old files it can still read."""
+
+    strays = False
+
+
 class Mode(enum.Enum):
     """A class of one's own."""
 
@@ -69,7 +96,7 @@ def main(folder: Path) -> None:
     source = network(1)
     image = torch.randn(1, 3, 8, 8)
     wanted = source(image)
-    results: Dict[str, Any] = {"versions": [torch.__version__, sys.version]}
+    results: Dict[str, Any] = {"libraries": [torch.__version__, sys.version]}
     for name, write in forms(source).items():
         path = folder / "{}.bin".format(name.replace(" ", "-"))
         write(path)
@@ -83,6 +110,7 @@ def main(folder: Path) -> None:
     results["fitting"] = said_fitting(folder)
     results["seeded"] = initial_values() == initial_values()
     results["random"] = drawn(folder).report.fits
+    results["versions"] = with_versions_lost(folder)
     print(json.dumps(results))
 
 
@@ -191,6 +219,23 @@ def drawn(folder: Path) -> Loaded:
     target = network(2)
     save_random(target, 0, str(folder / "random.pth"))
     return load_into(target, str(folder / "random.pth"))
+
+
+def with_versions_lost(folder: Path) -> Dict[str, bool]:
+    """Whether heads are loaded whole: with random weights, and from files that do not say their keys' versions."""
+    source = torch.nn.ModuleDict({"head": Head()})
+    save_random(source, 0, str(folder / "head.pth"))
+    state = collections.OrderedDict(source.state_dict().items())
+    files = {"plain": state, "without counters": {key: value for key, value in state.items() if "tracked" not in key}}
+    files["old"] = {key.replace("head.cls.", "head.old_"): value for key, value in state.items()}
+    found = {"random": load_into(source, str(folder / "head.pth")).report.fits}
+    for name, content in files.items():
+        torch.save({"state_dict": content}, str(folder / "lost.pth"))
+        target = torch.nn.ModuleDict({"head": OldHead() if name == "old" else Head()})
+        found[name] = load_into(target, str(folder / "lost.pth")).report.fits
+        kept = target.state_dict()
+        found[name] = found[name] and all(torch.equal(kept[key], value) for key, value in state.items())
+    return found
 
 
 def equal(found: Any, wanted: Any) -> bool:

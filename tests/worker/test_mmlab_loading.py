@@ -62,6 +62,7 @@ def test_every_form_under_torch(tmp_path: Path) -> None:
         assert found["fitting"].endswith("It has 11 tensors")
         assert found["seeded"] is True
         assert found["random"] is True
+        assert found["versions"] == dict.fromkeys(("random", "plain", "without counters", "old"), True)
 
 
 FITTING = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ from admlops.core.paths import find_layout
 from worker.mmlab import checkpoint_file
 from worker.mmlab.catalogue import read_configs, read_table
 from worker.mmlab.state_dict import find_state, fit_keys
-from worker.mmlab.v1.weights import CONSTANTS, WeightsError, compare_keys, parse_random, random_array
+from worker.mmlab.v1.weights import (
+    CONSTANTS,
+    WeightsError,
+    _guess_version,
+    compare_keys,
+    parse_random,
+    random_array,
+)
 
 MODEL = {f"layer{i}.weight": (4, 4) for i in range(200)}
 
@@ -142,6 +150,30 @@ def test_a_seed_is_wanted(text: str) -> None:
     with pytest.raises(WeightsError, match="random:SEED"):
         parse_random(text)
     assert parse_random("random:7") == 7
+
+
+@pytest.mark.parametrize(
+    ("absent", "version"),
+    [
+        ((), {"version": 1}),
+        (("head.norm.num_batches_tracked",), {"version": 1}),
+        (("head.cls.weight",), {}),
+        (("other.weight",), {"version": 1}),
+    ],
+)
+def test_a_file_without_versions_has_the_present_one_where_its_keys_are_the_present_ones(
+    absent: tuple[str, ...], version: dict[str, int]
+) -> None:
+    """As in safetensors: mmdet's heads rename what ends in `cls` where no version is given."""
+    own = ["head.cls.weight", "head.norm.weight", "head.norm.num_batches_tracked", "other.weight"]
+    state = dict.fromkeys((key for key in own if key not in absent), 0)
+    assert _guess_version(SimpleNamespace(_version=1), "head.", state, own) == version
+
+
+def test_what_a_modules_own_hook_fills_in_is_not_taken_for_present() -> None:
+    """Torch adds the counter of a normalisation to files older than it."""
+    own = ["norm.weight", "norm.num_batches_tracked"]
+    assert _guess_version(SimpleNamespace(_version=2), "norm.", {"norm.weight": 0}, own) == {}
 
 
 class _Evil:

@@ -78,15 +78,28 @@ def find_missing(layout: Layout, models: Iterable[Model]) -> list[Missing]:
         if readers and kind.how_to_get and not _is_set_up(kind, folder):
             how = kind.how_to_get.format(folder=folder)
             found.append(Missing(kind="data", name=kind.title, models=readers, how=how))
-    lacking = tuple(model.name for model in chosen if lacks_weights(layout, model))
-    if lacking:
-        how = (
-            "Google Drive lets a file be downloaded only so often a day and some networks not at all: run "
-            f"'admlops checkpoints fetch {lacking[0]}' tomorrow, or download in a browser and "
-            f"'admlops checkpoints add {lacking[0]} NAME FILE' (admlops checkpoints list {lacking[0]})"
-        )
-        found.append(Missing(kind="weights", name="published weights", models=lacking, how=how))
+    lacking = [model for model in chosen if lacks_weights(layout, model)]
+    for from_drive in (True, False):
+        names = tuple(model.name for model in lacking if _is_on_drive(model) is from_drive)
+        if names:
+            found.append(
+                Missing(kind="weights", name="published weights", models=names, how=_how_to_fetch(names[0], from_drive))
+            )
     return found
+
+
+def _is_on_drive(model: Model) -> bool:
+    """Tell whether the model's default weights are fetched from Google Drive."""
+    return model.checkpoints[str(model.default_checkpoint)].google_drive is not None
+
+
+def _how_to_fetch(name: str, from_drive: bool) -> str:
+    fetch = f"'admlops checkpoints fetch {name}'"
+    by_hand = f"download in a browser and 'admlops checkpoints add {name} NAME FILE' (admlops checkpoints list {name})"
+    if from_drive:
+        often = "Google Drive lets a file be downloaded only so often a day and some networks not at all"
+        return f"{often}: run {fetch} tomorrow, or {by_hand}"
+    return f"run {fetch} where the network reaches them, or {by_hand}"
 
 
 def lacks_weights(layout: Layout, model: Model) -> bool:

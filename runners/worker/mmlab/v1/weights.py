@@ -174,8 +174,10 @@ def random_state(model: Any, seed: int) -> "collections.OrderedDict[str, Any]":
     torch = load_library("torch")
     layers = ("weight", "bias", "running_mean", "running_var")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    own = model.state_dict()
     state: "collections.OrderedDict[str, Any]" = collections.OrderedDict()
-    for key, tensor in model.state_dict().items():
+    state._metadata = own._metadata  # type: ignore[attr-defined]  # without versions mmdet takes keys for old ones
+    for key, tensor in own.items():
         drawn = key in trained or key.endswith(layers)
         if drawn and tensor.dtype.is_floating_point:
             state[key] = torch.as_tensor(random_array(key, tuple(tensor.shape), seed)).to(tensor.dtype)
@@ -204,7 +206,7 @@ def load_into(
     state, notes = read_state(path, ema=ema)
     own = model.state_dict()
     renamed = _rename(state, own)
-    _fill_modules(model, renamed)
+    _fill_modules(model, renamed, own)
     report = compare_keys(_shapes(own), _shapes(renamed), tolerated=tolerated)
     if not report.fits:
         report.check(path, fitting=fitting(state) if fitting is not None else None)
@@ -262,20 +264,34 @@ def _rename(state: Any, own: Mapping[str, Any]) -> Any:
     return renamed
 
 
-def _fill_modules(model: Any, state: Any) -> None:
+def _fill_modules(model: Any, state: Any, own: Iterable[str]) -> None:
     """Fill every module as torch and mmcv do; hooks of theirs rename keys of older versions in `state`.
 
     A tensor that is missing or of another shape does not raise here: the report names them all at once.
     """
     metadata = getattr(state, "_metadata", None) or {}
+    keys = list(own)
 
     def fill(module: Any, prefix: str) -> None:
-        module._load_from_state_dict(state, prefix, metadata.get(prefix[:-1], {}), False, [], [], [])
+        facts = metadata.get(prefix[:-1]) or _guess_version(module, prefix, state, keys)
+        module._load_from_state_dict(state, prefix, facts, False, [], [], [])
         for name, child in module._modules.items():
             if child is not None:
                 fill(child, prefix + name + ".")
 
     fill(model, "")
+
+
+def _guess_version(module: Any, prefix: str, state: Mapping[str, Any], own: Iterable[str]) -> Dict[str, Any]:
+    """The version of a module's keys where the file does not say it, as safetensors and plain dictionaries do not.
+
+    It is the present one if all keys are there under their present names. Hooks take no version for a very old one, and
+    would rename them: mmdet's `AnchorFreeHead`, every key of a head that ends in `cls` or `reg`. A child's constants
+    may be absent; the module's own may not, because a hook fills them in.
+    """
+    parts = (key for key in own if key.startswith(prefix))
+    wanted = (key for key in parts if "." not in key[len(prefix) :] or not key.endswith(tuple(CONSTANTS)))
+    return {"version": module._version} if all(key in state for key in wanted) else {}
 
 
 def _check_values(path: str, model: Any, state: Mapping[str, Any]) -> List[str]:
