@@ -198,9 +198,11 @@ def _distinct(findings: list[Finding]) -> list[Finding]:
 
 
 def _ends_well(plain: Sequence[str], failure: Failure) -> bool:
+    ends = [at for at, line in enumerate(plain) if line][-3:]
+    if len(ends) == 3 and ends[0] > failure.last and all(wording.PROGRESS.search(plain[at]) for at in ends):
+        return True
     if any(one.kind == "raise" and one.traced for one in failure.said):
         return False
-    ends = [at for at, line in enumerate(plain) if line][-3:]
     return any(at > failure.last and wording.SUCCESS.search(plain[at]) for at in ends)
 
 

@@ -242,6 +242,7 @@ def _stops(line: str) -> bool:
         or wording.WRAPPER.search(line)
         or wording.AFTERMATH.search(line)
         or wording.WARNING.search(line)
+        or wording.PROGRESS.search(line)
     )
 
 

@@ -14,9 +14,12 @@ from admlops.doctor.rules import PHASES, Phase, Rule
 
 CONTEXT_BEFORE = 300
 CONTEXT_AFTER = 30
+WITHIN_BEFORE = 15
 PHASE_BEFORE = 120
 PHASE_AFTER = 20
 """So many lines around a failure tell what the program was doing."""
+LEFT_BEHIND = {1: 6, 2: 6, 3: 60, 4: 60}
+"""By a rule's specificity: an error so many lines after the rule's, which no rule knows, is the failure itself."""
 WARNINGS_FROM = 6_000
 """So many lines from the end are searched for warnings, where nothing failed."""
 
@@ -73,7 +76,7 @@ class Matcher:
         phases = self.phases or self._phases_of(failure, until)
         rules = [rule for rule in self.rules if phases.intersection(rule.phases)]
         for group in _in_order(failure):
-            hits = [hit for one in group for hit in self._hits(one, failure, rules)]
+            hits = [hit for one in group for hit in self._hits(one, failure, rules) if not self._left_behind(hit, group)]
             for hit in sorted(hits, key=lambda one: -one.rule.specificity):
                 probed = self._probe(hit)
                 if probed is not None:
@@ -114,7 +117,7 @@ class Matcher:
                 found = rule.says_pattern.search(named)
                 if found is not None and not one.name and found.start() > len(named.split("\n", 1)[0]):
                     found = None  # it is another line's
-            if found is None or not self._fits(rule, one, failure):
+            if found is None or not self._fits(rule, one, failure) or not self._stands_in(rule, one, failure):
                 continue
             where = self._context(rule, failure)
             if where is not None:
@@ -125,6 +128,20 @@ class Matcher:
             return True
         own = "\n".join(self.lines[max(one.start, failure.first) : one.last + 1])
         return not rule.unless_pattern.search(f"{one.text}\n{own}")
+
+    def _stands_in(self, rule: Rule, one: Statement, failure: Failure) -> bool:
+        """Tell whether the failure itself, its traceback or a tool's lines, says what the rule wants `within` it."""
+        if rule.within_pattern is None:
+            return True
+        first = one.start if one.traced else max(0, failure.first - WITHIN_BEFORE)
+        return rule.within_pattern.search("\n".join(self.lines[first : one.last + 1])) is not None
+
+    def _left_behind(self, hit: Hit, group: Sequence[Statement]) -> bool:
+        """Tell whether a tool said an error after the rule's words that no rule knows."""
+        last = group[-1]
+        if last.kind != "line" or self.known[last.first]:
+            return False
+        return last.first - hit.lines[-1] > LEFT_BEHIND[hit.rule.specificity]
 
     def _context(self, rule: Rule, failure: Failure) -> tuple[int, ...] | None:
         """The line that gives a rule its context; none for a rule that wants none; None where it is missing."""
@@ -176,7 +193,9 @@ def phases_of(lines: Sequence[str], *, raised: bool) -> frozenset[Phase]:
     if wording.INSTALLER.search(text) and not wording.RUNNING.search(text):
         return frozenset({"install", "compile"})
     if not raised:
-        return frozenset(PHASES)
+        progress = list(wording.PROGRESS.finditer(text))
+        trains = bool(progress) and not wording.BUILDING.search(text, progress[-1].end())
+        return frozenset({"start", "run"} if trains else PHASES)
     phases: set[Phase] = set()
     if wording.BUILDING.search(text) or wording.INSTALLING.search(text):
         phases |= {"install", "compile"}

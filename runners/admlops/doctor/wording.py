@@ -121,10 +121,16 @@ WARNING = re.compile(
     r"|\[TRT\] \[W\]|^WARNING"
     r"|^\[!\] |Retrying \(Retry|UserWarning"
 )
+PROGRESS = re.compile(
+    r"(?m)\bEpoch ?(?:\(\w{1,10}\) ?)?\[|^Iter(?:ation)? ?(?:\(\w{1,10}\) ?)?\[|\d(?:it/s|s/it)\b|\bloss: ?\d"
+)
+"""How a run that goes on counts its epochs and steps."""
 NOT_A_FAILURE = re.compile(
     r"pip's dependency resolver does not currently take into account|which is incompatible\.$"
     r"|^(?:error_file|error_)|0 errors?\b|Looking for incompatible packages|CUDA kernel errors might"
     r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
+    r"|- (?:INFO|DEBUG) - |^\[?(?:INFO|DEBUG)\b(?!:torch\.distributed)|\bNCCL INFO\b|\[I\] "
+    r"|\b[Rr]etrying\b|\bwill retry\b|[Tt]rying again|cannot be preloaded .{1,80}: ignored"
     r"|^[-*•] (?:[`\"'“]|\w{1,60}(?:Error|Exception): )|^\W{0,4}[Ii]f (?:you|it) "
 )
 ERROR = re.compile(
