@@ -133,8 +133,8 @@ class Matcher:
         """Tell whether the failure itself, its traceback or a tool's lines, says what the rule wants `within` it."""
         if rule.within_pattern is None:
             return True
-        first = one.start if one.traced else max(0, failure.first - WITHIN_BEFORE)
-        return rule.within_pattern.search("\n".join(self.lines[first : one.last + 1])) is not None
+        first = failure.first if one.traced else max(0, failure.first - WITHIN_BEFORE)
+        return rule.within_pattern.search("\n".join(self.lines[first : failure.last + 1])) is not None
 
     def _left_behind(self, hit: Hit, group: Sequence[Statement]) -> bool:
         """Tell whether a tool said an error after the rule's words that no rule knows."""
