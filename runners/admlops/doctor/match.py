@@ -133,7 +133,7 @@ class Matcher:
         """Tell whether the failure itself, its traceback or a tool's lines, says what the rule wants `within` it."""
         if rule.within_pattern is None:
             return True
-        first = failure.first if one.traced else max(0, failure.first - WITHIN_BEFORE)
+        first = failure.first if one.start < one.first else max(0, failure.first - WITHIN_BEFORE)
         return rule.within_pattern.search("\n".join(self.lines[first : failure.last + 1])) is not None
 
     def _left_behind(self, hit: Hit, group: Sequence[Statement]) -> bool:
