@@ -22,6 +22,8 @@ LEFT_BEHIND = {1: 6, 2: 6, 3: 60, 4: 60}
 """By a rule's specificity: an error so many lines after the rule's, which no rule knows, is the failure itself."""
 WARNINGS_FROM = 6_000
 """So many lines from the end are searched for warnings, where nothing failed."""
+WARNING_LINES = 4
+"""So many lines a warning may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,9 @@ class Matcher:
         rules = [rule for rule in self.rules if rule.warning]
         for at in range(len(self.lines) - 1, max(-1, len(self.lines) - WARNINGS_FROM), -1):
             for rule in rules if is_loud(self.lines[at]) else ():
-                found = rule.says_pattern.search(self.lines[at])
+                found = rule.says_pattern.search("\n".join(self.lines[at : at + WARNING_LINES]))
+                if found is not None and found.start() > len(self.lines[at]):
+                    continue  # it is another line's
                 hit = None if found is None else self._probe(Hit(rule=rule, found=found, lines=(at,)))
                 if hit is not None:
                     return hit
