@@ -112,7 +112,7 @@ WORDS = (
         "empty",
         "unles",
     ),
-    *("stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root", "initialized"),
+    *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root", "initialized"),
 )
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
@@ -169,7 +169,7 @@ WRAPPER = re.compile(
     r"|legacy-install-failure"
     r"|RayTaskError|CondaEnvException|executor failed running|^##\[error\]Process completed"
     r"|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process"
-    r"|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
+    r"|^fatal: clone of '|^Failed to clone '|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
     r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$"
     r"|Complete output|exit code: \d|Failed to parse (?:the )?ONNX (?:model|file)|local_elastic_agent"
 )
@@ -179,11 +179,11 @@ AFTERMATH = re.compile(
     r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer"
     r"|exited unexpectedly"
     r"|Watchdog caught collective|watchdog got stuck|leaked semaphore|Some NCCL operations have failed"
-    r"|taking the entire process down"
+    r"|taking the entire process down|^srun: (?:error|launch)|slurmstepd: error: [^\n]{0,200}CANCELLED AT (?!.{0,80}DUE TO)"
     r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError"
     r"|DistStoreError|store->get"
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
-    r"|Connection refused|fatal: not a git repository|(?:^|[ :\d])Killed$"
+    r"|Connection refused|fatal: [Nn]ot a git repository|(?:^|[ :\d])Killed$"
 )
 """What other processes, or the same one on its way out, say once something has failed; a failure where nothing has."""
 
@@ -220,5 +220,5 @@ WELL = re.compile(
 SUCCESS = re.compile(
     r"^Successfully (?:installed|built|tagged)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d"
     r"|^Submodule path '[^'\n]{1,300}': checked out|^HEAD is now at [0-9a-f]{7}|^Already up to date"
-    r"|^Resolving deltas: 100%|^=+ \d+ passed|saved \[\d+/\d+\]$"
+    r"|^Resolving deltas: 100%|^=+ \d+ passed|saved \[\d+(?:/\d+)?\]$|^Downloaded: \d+ files"
 )
