@@ -131,6 +131,7 @@ NOT_A_FAILURE = re.compile(
     r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
     r"|- (?:INFO|DEBUG) - |^\[?(?:INFO|DEBUG)\b(?!:torch\.distributed)|\bNCCL INFO\b|\[I\] "
     r"|\b[Rr]etrying\b|\bwill retry\b|[Tt]rying again|cannot be preloaded .{1,80}: ignored"
+    r"|^\| .{1,400} \|$"
     r"|^[-*•] (?:[`\"'“]|\w{1,60}(?:Error|Exception): )|^\W{0,4}[Ii]f (?:you|it) "
 )
 ERROR = re.compile(
@@ -178,7 +179,7 @@ AFTERMATH = re.compile(
     r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
     r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer"
     r"|exited unexpectedly"
-    r"|Watchdog caught collective|watchdog got stuck|leaked semaphore|Some NCCL operations have failed"
+    r"|Watchdog caught collective|detected by watchdog|watchdog got stuck|leaked semaphore|Some NCCL operations have failed"
     r"|taking the entire process down|^srun: (?:error|launch)|slurmstepd: error: [^\n]{0,200}CANCELLED AT (?!.{0,80}DUE TO)"
     r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError"
     r"|DistStoreError|store->get"
