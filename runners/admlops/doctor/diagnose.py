@@ -223,7 +223,9 @@ def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str
 
 
 def _reads_well(line: str) -> bool:
-    return wording.WELL.search(line) is not None or wording.WARNING.search(line) is not None
+    if wording.WELL.search(line) is not None:
+        return True
+    return wording.WARNING.search(line) is not None and wording.FAINT.search(line) is None
 
 
 def _is_faint(line: str) -> bool:

@@ -78,7 +78,8 @@ class Matcher:
         phases = self.phases or self._phases_of(failure, until)
         rules = [rule for rule in self.rules if phases.intersection(rule.phases)]
         for group in _in_order(failure):
-            hits = [hit for one in group for hit in self._hits(one, failure, rules) if not self._left_behind(hit, group)]
+            hits = [hit for one in group for hit in self._hits(one, failure, rules)]
+            hits = [hit for hit in hits if not self._left_behind(hit, group)]
             for hit in sorted(hits, key=lambda one: -one.rule.specificity):
                 probed = self._probe(hit)
                 if probed is not None:

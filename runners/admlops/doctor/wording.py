@@ -112,7 +112,8 @@ WORDS = (
         "empty",
         "unles",
     ),
-    *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root", "initialized"),
+    *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root"),
+    *("initialized",),
 )
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
@@ -126,7 +127,7 @@ PROGRESS = re.compile(
 )
 """How a run that goes on counts its epochs and steps."""
 NOT_A_FAILURE = re.compile(
-    r"pip's dependency resolver does not currently take into account|which is incompatible\.$"
+    r"After October 2020 you may experience errors|pip's dependency resolver does not currently take into account|which is incompatible\.$"
     r"|^(?:error_file|error_)|0 errors?\b|Looking for incompatible packages|CUDA kernel errors might"
     r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
     r"|- (?:INFO|DEBUG) - |^\[?(?:INFO|DEBUG)\b(?!:torch\.distributed)|\bNCCL INFO\b|\[I\] "
@@ -170,7 +171,8 @@ WRAPPER = re.compile(
     r"|legacy-install-failure"
     r"|RayTaskError|CondaEnvException|executor failed running|^##\[error\]Process completed"
     r"|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process"
-    r"|^fatal: clone of '|^Failed to clone '|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
+    r"|^fatal: clone of '|^Failed to clone '"
+    r"|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
     r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$"
     r"|Complete output|exit code: \d|Failed to parse (?:the )?ONNX (?:model|file)|local_elastic_agent"
 )
@@ -179,8 +181,10 @@ AFTERMATH = re.compile(
     r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
     r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer"
     r"|exited unexpectedly"
-    r"|Watchdog caught collective|detected by watchdog|watchdog got stuck|leaked semaphore|Some NCCL operations have failed"
-    r"|taking the entire process down|^srun: (?:error|launch)|slurmstepd: error: [^\n]{0,200}CANCELLED AT (?!.{0,80}DUE TO)"
+    r"|Watchdog caught collective|detected by watchdog|watchdog got stuck"
+    r"|leaked semaphore|Some NCCL operations have failed"
+    r"|taking the entire process down|^srun: (?:error|launch)"
+    r"|slurmstepd: error: [^\n]{0,200}CANCELLED AT (?!.{0,80}DUE TO)"
     r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError"
     r"|DistStoreError|store->get"
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
@@ -215,6 +219,7 @@ RUNNING = re.compile(
 WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
     r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
+    r"|^(?:Downloading|Collecting|Using cached) \S|which is (?:incompatible|not installed)\.?$"
     r"|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
