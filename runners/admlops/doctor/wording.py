@@ -127,7 +127,8 @@ PROGRESS = re.compile(
 )
 """How a run that goes on counts its epochs and steps."""
 NOT_A_FAILURE = re.compile(
-    r"After October 2020 you may experience errors|pip's dependency resolver does not currently take into account|which is incompatible\.$"
+    r"After October 2020 you may experience errors|pip's dependency resolver does not currently take into account"
+    r"|which is incompatible\.$"
     r"|^(?:error_file|error_)|0 errors?\b|Looking for incompatible packages|CUDA kernel errors might"
     r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
     r"|- (?:INFO|DEBUG) - |^\[?(?:INFO|DEBUG)\b(?!:torch\.distributed)|\bNCCL INFO\b|\[I\] "
