@@ -62,7 +62,8 @@ def test_no_expression_runs_away(hostile: str) -> None:
     matcher = Matcher(load_rules(), [hostile], phases=None, site=None)
     assert len(matcher.known) == 1
     for rule in load_rules():
-        for pattern in (rule.says_pattern, rule.raised_pattern, rule.context_pattern, rule.unless_pattern):
+        others = (rule.raised_pattern, rule.context_pattern, rule.within_pattern, rule.unless_pattern)
+        for pattern in (rule.says_pattern, *others):
             if pattern is not None:
                 pattern.search(hostile)
 

@@ -198,9 +198,11 @@ def _distinct(findings: list[Finding]) -> list[Finding]:
 
 
 def _ends_well(plain: Sequence[str], failure: Failure) -> bool:
+    ends = [at for at, line in enumerate(plain) if line][-3:]
+    if len(ends) == 3 and ends[0] > failure.last and all(wording.PROGRESS.search(plain[at]) for at in ends):
+        return True
     if any(one.kind == "raise" and one.traced for one in failure.said):
         return False
-    ends = [at for at, line in enumerate(plain) if line][-3:]
     return any(at > failure.last and wording.SUCCESS.search(plain[at]) for at in ends)
 
 
@@ -221,7 +223,9 @@ def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str
 
 
 def _reads_well(line: str) -> bool:
-    return wording.WELL.search(line) is not None or wording.WARNING.search(line) is not None
+    if wording.WELL.search(line) is not None:
+        return True
+    return wording.WARNING.search(line) is not None and wording.FAINT.search(line) is None
 
 
 def _is_faint(line: str) -> bool:

@@ -167,13 +167,24 @@ def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | N
         return None
     raised = raised or wording.RAISE_WITHIN.match(line)
     if raised is not None:
-        return _raised(lines, at, raised, start=at, traced=False)
+        return _raised(lines, at, raised, start=_first_frame(lines, at), traced=False)
     if known[at] or wording.ERROR.search(line) or wording.WRAPPER.search(line):
         return Statement(kind=_kind(line, "line"), first=at, last=at, start=at, text="\n".join(lines[at : at + 4]))
     return (
         wording.AFTERMATH.search(line)
         and Statement(kind="aftermath", first=at, last=at, start=at, text="\n".join(lines[at : at + 4]))
     ) or None
+
+
+def _first_frame(lines: Sequence[str], at: int) -> int:
+    """The line where the frames right above an exception begin: people cut the head of a traceback off."""
+    start = at
+    for line in range(at - 1, max(-1, at - APART), -1):
+        if wording.FRAME.match(lines[line]):
+            start = line
+        elif not any(wording.FRAME.match(above) for above in lines[max(0, line - 2) : line]):
+            break
+    return start
 
 
 def _traced(lines: Sequence[str], begin: int) -> tuple[Statement | None, int]:
@@ -242,6 +253,7 @@ def _stops(line: str) -> bool:
         or wording.WRAPPER.search(line)
         or wording.AFTERMATH.search(line)
         or wording.WARNING.search(line)
+        or wording.PROGRESS.search(line)
     )
 
 

@@ -14,11 +14,16 @@ from admlops.doctor.rules import PHASES, Phase, Rule
 
 CONTEXT_BEFORE = 300
 CONTEXT_AFTER = 30
+WITHIN_BEFORE = 15
 PHASE_BEFORE = 120
 PHASE_AFTER = 20
 """So many lines around a failure tell what the program was doing."""
+LEFT_BEHIND = {1: 6, 2: 6, 3: 60, 4: 60}
+"""By a rule's specificity: an error so many lines after the rule's, which no rule knows, is the failure itself."""
 WARNINGS_FROM = 6_000
 """So many lines from the end are searched for warnings, where nothing failed."""
+WARNING_LINES = 4
+"""So many lines a warning may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,7 @@ class Matcher:
         rules = [rule for rule in self.rules if phases.intersection(rule.phases)]
         for group in _in_order(failure):
             hits = [hit for one in group for hit in self._hits(one, failure, rules)]
+            hits = [hit for hit in hits if not self._left_behind(hit, group)]
             for hit in sorted(hits, key=lambda one: -one.rule.specificity):
                 probed = self._probe(hit)
                 if probed is not None:
@@ -85,7 +91,9 @@ class Matcher:
         rules = [rule for rule in self.rules if rule.warning]
         for at in range(len(self.lines) - 1, max(-1, len(self.lines) - WARNINGS_FROM), -1):
             for rule in rules if is_loud(self.lines[at]) else ():
-                found = rule.says_pattern.search(self.lines[at])
+                found = rule.says_pattern.search("\n".join(self.lines[at : at + WARNING_LINES]))
+                if found is not None and found.start() > len(self.lines[at]):
+                    continue  # it is another line's
                 hit = None if found is None else self._probe(Hit(rule=rule, found=found, lines=(at,)))
                 if hit is not None:
                     return hit
@@ -114,7 +122,7 @@ class Matcher:
                 found = rule.says_pattern.search(named)
                 if found is not None and not one.name and found.start() > len(named.split("\n", 1)[0]):
                     found = None  # it is another line's
-            if found is None or not self._fits(rule, one, failure):
+            if found is None or not self._fits(rule, one, failure) or not self._stands_in(rule, one, failure):
                 continue
             where = self._context(rule, failure)
             if where is not None:
@@ -125,6 +133,20 @@ class Matcher:
             return True
         own = "\n".join(self.lines[max(one.start, failure.first) : one.last + 1])
         return not rule.unless_pattern.search(f"{one.text}\n{own}")
+
+    def _stands_in(self, rule: Rule, one: Statement, failure: Failure) -> bool:
+        """Tell whether the failure itself, its traceback or a tool's lines, says what the rule wants `within` it."""
+        if rule.within_pattern is None:
+            return True
+        first = failure.first if one.start < one.first else max(0, failure.first - WITHIN_BEFORE)
+        return rule.within_pattern.search("\n".join(self.lines[first : failure.last + 1])) is not None
+
+    def _left_behind(self, hit: Hit, group: Sequence[Statement]) -> bool:
+        """Tell whether a tool said an error after the rule's words that no rule knows."""
+        last = group[-1]
+        if last.kind != "line" or self.known[last.first]:
+            return False
+        return last.first - hit.lines[-1] > LEFT_BEHIND[hit.rule.specificity]
 
     def _context(self, rule: Rule, failure: Failure) -> tuple[int, ...] | None:
         """The line that gives a rule its context; none for a rule that wants none; None where it is missing."""
@@ -176,7 +198,9 @@ def phases_of(lines: Sequence[str], *, raised: bool) -> frozenset[Phase]:
     if wording.INSTALLER.search(text) and not wording.RUNNING.search(text):
         return frozenset({"install", "compile"})
     if not raised:
-        return frozenset(PHASES)
+        progress = list(wording.PROGRESS.finditer(text))
+        trains = bool(progress) and not wording.BUILDING.search(text, progress[-1].end())
+        return frozenset({"start", "run"} if trains else PHASES)
     phases: set[Phase] = set()
     if wording.BUILDING.search(text) or wording.INSTALLING.search(text):
         phases |= {"install", "compile"}

@@ -27,6 +27,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     says: str | None = None
     raised: str | None = None
     context: str | None = None
+    within: str | None = None
     unless: str | None = None
     specificity: Literal[1, 2, 3, 4] = 2
     signal: str | None = None
@@ -55,6 +56,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     @cached_property
     def context_pattern(self) -> re.Pattern[str] | None:
         return None if self.context is None else compile_pattern(self.context)
+
+    @cached_property
+    def within_pattern(self) -> re.Pattern[str] | None:
+        return None if self.within is None else compile_pattern(self.within)
 
     @cached_property
     def unless_pattern(self) -> re.Pattern[str] | None:
@@ -91,7 +96,7 @@ def _read(path: Path) -> list[Rule]:
     return convert(rules, list[Rule])
 
 
-_FORM = {"says", "context", "signal", "warning"}
+_FORM = {"says", "context", "within", "signal", "warning"}
 """Keys that belong to one form of a failure; another form takes over the rest, and `raised = ""` drops that."""
 
 

@@ -112,7 +112,8 @@ WORDS = (
         "empty",
         "unles",
     ),
-    *("stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root", "initialized"),
+    *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root"),
+    *("initialized",),
 )
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
@@ -121,10 +122,18 @@ WARNING = re.compile(
     r"|\[TRT\] \[W\]|^WARNING"
     r"|^\[!\] |Retrying \(Retry|UserWarning"
 )
+PROGRESS = re.compile(
+    r"(?m)\bEpoch ?(?:\(\w{1,10}\) ?)?\[|^Iter(?:ation)? ?(?:\(\w{1,10}\) ?)?\[|\d(?:it/s|s/it)\b|\bloss: ?\d"
+)
+"""How a run that goes on counts its epochs and steps."""
 NOT_A_FAILURE = re.compile(
-    r"pip's dependency resolver does not currently take into account|which is incompatible\.$"
+    r"After October 2020 you may experience errors|pip's dependency resolver does not currently take into account"
+    r"|which is incompatible\.$"
     r"|^(?:error_file|error_)|0 errors?\b|Looking for incompatible packages|CUDA kernel errors might"
     r"|^\s*(?:if|raise|except|return|assert|def|with|for) "
+    r"|- (?:INFO|DEBUG) - |^\[?(?:INFO|DEBUG)\b(?!:torch\.distributed)|\bNCCL INFO\b|\[I\] "
+    r"|\b[Rr]etrying\b|\bwill retry\b|[Tt]rying again|cannot be preloaded .{1,80}: ignored"
+    r"|^\| .{1,400} \|$"
     r"|^[-*•] (?:[`\"'“]|\w{1,60}(?:Error|Exception): )|^\W{0,4}[Ii]f (?:you|it) "
 )
 ERROR = re.compile(
@@ -163,6 +172,7 @@ WRAPPER = re.compile(
     r"|legacy-install-failure"
     r"|RayTaskError|CondaEnvException|executor failed running|^##\[error\]Process completed"
     r"|exited with code \d|Main process exited|^FAILED \S{1,200}::|failed to solve: process"
+    r"|^fatal: clone of '|^Failed to clone '"
     r"|Failed to spawn|Encountered error while (?:generating|trying)|fetch-pack: invalid|Could not deserialize"
     r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$"
     r"|Complete output|exit code: \d|Failed to parse (?:the )?ONNX (?:model|file)|local_elastic_agent"
@@ -172,12 +182,14 @@ AFTERMATH = re.compile(
     r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
     r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer"
     r"|exited unexpectedly"
-    r"|Watchdog caught collective|watchdog got stuck|leaked semaphore|Some NCCL operations have failed"
-    r"|taking the entire process down"
+    r"|Watchdog caught collective|detected by watchdog|watchdog got stuck"
+    r"|leaked semaphore|Some NCCL operations have failed"
+    r"|taking the entire process down|^srun: (?:error|launch)"
+    r"|slurmstepd: error: [^\n]{0,200}CANCELLED AT (?!.{0,80}DUE TO)"
     r"|exception not rethrown|remote process exited or there was a network error|ncclRemoteError"
     r"|DistStoreError|store->get"
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
-    r"|Connection refused|fatal: not a git repository|(?:^|[ :\d])Killed$"
+    r"|Connection refused|fatal: [Nn]ot a git repository|(?:^|[ :\d])Killed$"
 )
 """What other processes, or the same one on its way out, say once something has failed; a failure where nothing has."""
 
@@ -208,11 +220,12 @@ RUNNING = re.compile(
 WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
     r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
+    r"|^(?:Downloading|Collecting|Using cached) \S|which is (?:incompatible|not installed)\.?$"
     r"|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
 SUCCESS = re.compile(
     r"^Successfully (?:installed|built|tagged)|^Installed \d+ packages?|^done$|Saving checkpoint|^Audited \d"
     r"|^Submodule path '[^'\n]{1,300}': checked out|^HEAD is now at [0-9a-f]{7}|^Already up to date"
-    r"|^Resolving deltas: 100%|^=+ \d+ passed|saved \[\d+/\d+\]$"
+    r"|^Resolving deltas: 100%|^=+ \d+ passed|saved \[\d+(?:/\d+)?\]$|^Downloaded: \d+ files"
 )
