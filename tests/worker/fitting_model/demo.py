@@ -30,8 +30,8 @@ class Config(dict):  # type: ignore[type-arg]
     __getattr__ = dict.__getitem__
 
 
-def build(config: Any, *, device: str) -> Any:
-    """The network of a configuration: its queries differ, and one has a part more."""
+def build(config: Any, *, device: str, **arithmetic: Any) -> Any:
+    """The network of a configuration: its queries differ, and one has a part more. It knows float32 alone."""
     if config["queries"] < 0:
         raise RuntimeError("bev_pool_ext is a compiled operation that this environment does not have")
     parts = {"backbone": torch.nn.Linear(4, 4), "reference_points": torch.nn.Embedding(config["queries"], 3)}
