@@ -84,6 +84,7 @@ class ForkedCommands:
 
 
 def serve() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     _import_everything()
     gc.collect()
     gc.freeze()
