@@ -17,6 +17,13 @@ from tests.cli.forked_command import Command, Stream
 
 from admlops.cli.main import cli
 
+NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "data_words")}
+"""Filters, which take any word: no run may have it."""
+
+
+def _long(option: click.Option) -> str:
+    return next((name for name in option.opts if name.startswith("--")), option.opts[0])
+
 
 @dataclass
 class Generator:
@@ -55,15 +62,15 @@ class Generator:
         cases = []
         for path, command in self.commands.items():
             for one in command.params:
-                if isinstance(one, click.Option) and one.is_flag:
+                if isinstance(one, click.Option) and (one.is_flag or one.count):
                     cases.append(self._flag_with_value(path, command, one))
-                elif one.name != "command":
+                elif one.name != "command" and (path, one.name) not in NO_WRONG_VALUE:
                     value, named = self._wrong_value(path, one)
                     cases.append(self._case(path, command, one, value, named))
         return cases
 
     def _flag_with_value(self, path: tuple[str, ...], command: click.Command, option: click.Option) -> Case:
-        words = (*path, *self._right(command, None), f"{option.opts[0]}=yes")
+        words = (*path, *self._right(command, None), f"{_long(option)}=yes")
         return Case(command=Command(words=words), mistake="a flag with a value", named=(option.opts[0],))
 
     def _case(
@@ -98,10 +105,12 @@ class Generator:
             "name": "tiny" if command.name == "add" else "GroundPlane",
             "model_name": "VAD" if command.name == "add" else "GroundPlane",
         }
-        runs = {"run", "runs", "first", "second"}
-        return "r" if one.name in runs else names.get(str(one.name), "GroundPlane")
+        is_run = one.name in {"run", "runs", "first", "second"} or (one.metavar or "").startswith("RUN")
+        return "r" if is_run else names.get(str(one.name), "GroundPlane")
 
     def _right_option(self, one: click.Parameter) -> str:
+        if one.name in {"form", "tracker"}:
+            return "jsonl" if one.name == "form" else "mlflow"
         if isinstance(one.type, click.Choice):
             return str(one.type.choices[0])
         return str(self.places.folder / "out") if isinstance(one.type, click.Path) else "GroundPlane"
@@ -113,7 +122,7 @@ class Generator:
             return self._wrong_number(one), label
         if isinstance(one.type, click.Path):
             value, named = self._wrong_path(str(one.name))
-            return value, (*named, *(label if not value else ()), *(self._second(path)))
+            return value, (*named, *label, *(self._second(path)))
         if path == ("run",) and one.name == "name":  # any other name is a new run's
             return self.random.choice([f"../{MARK}", f"{MARK}/x", f"/{MARK}"]), (MARK,)
         value = self.random.choice(
@@ -129,12 +138,16 @@ class Generator:
                 *([""] if one.required else []),
             ]
         )
-        return value, (MARK, *self._second(path)) if value else (*label, "''", "no ", "empty", *self._second(path))
+        told_of_option = label if path in {("evaluate",), ("report",)} else ()  # one that does not go with the others
+        named = (MARK, *told_of_option) if value else (*label, "''", "no ", "empty")
+        return value, (*named, *self._second(path))
 
     def _second(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """Other mistakes that may be told first: nothing is built in the sandbox, and its weights are none."""
         if path[0] == "env":
             return ("not set up", "make setup", "no environment", "no ready")
+        if path in {("results", "table"), ("track",)}:
+            return ("is not evaluated",)
         return (self.places.checkpoint.name,) if path == ("checkpoints", "extract") else ()
 
     def _wrong_number(self, one: click.Parameter) -> str:
@@ -184,7 +197,7 @@ class Generator:
             cases.append(Case(command=Command(words=words), mistake="a mistyped command", named=(typed,)))
             options = [one for one in command.params if isinstance(one, click.Option)]
             if options:
-                typed = self._mistype(self.random.choice(options).opts[0])
+                typed = self._mistype(_long(self.random.choice(options)))
                 words = (*path, *self._right(command, None), typed)
                 cases.append(Case(command=Command(words=words), mistake="a mistyped option", named=(typed,)))
             required = [one for one in command.params if one.required]

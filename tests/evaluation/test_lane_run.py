@@ -258,7 +258,7 @@ def test_damaged_entries_are_named(data: OpenLaneV2, layout: Layout, tmp_path: P
         ({"columns": [*entries["columns"][:-1], lanes]}, f"has an entry in column {lanes}"),
         ({name: [*entries[name], entries[name][0]] for name in ("rows", "columns", "confidences")}, "has 2 entries"),
         ({"confidences": entries["confidences"][1:]}, "has .* not equally many"),
-        ({"confidences": [1.5] * len(entries["rows"])}, "is neither a matrix nor its likely entries"),
+        ({"confidences": [1.5] * len(entries["rows"])}, "has an entry whose confidence is not 0 to 1"),
         ({"columns": ["a"] * len(entries["rows"])}, "is neither a matrix nor its likely entries"),
     ):
         lines[1]["lane_graph"]["lane_to_lane"] = {**entries, **spoil}

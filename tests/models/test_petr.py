@@ -35,8 +35,8 @@ from tests.models.petr_proof import (
 from admlops.catalog import load_model
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.worker.samples.nuscenes import DataError
 from admlops.worker.samples.sample_index import SampleIndex
+from worker.samples.errors import DataError
 
 full = pytest.mark.full
 

@@ -245,7 +245,7 @@ def test_the_commands(admlops: Admlops, make_run: MakeRun, tmp_path: Path) -> No
             ("export", "first", "--format", "jsonl", "--out", "/nowhere/x.jsonl"),
             "/nowhere/x.jsonl could not be written",
         ),
-        (("export", "first", "--format", "xml", "--out", "x.xml"), "'xml' is not one of"),
+        (("export", "first", "--format", "xml", "--out", "x.xml"), "--format xml is none of jsonl, csv"),
     ],
 )
 def test_mistakes_end_in_two_lines_and_code_2(

@@ -152,6 +152,8 @@ def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: i
     matrix = _spread_out(relation, rows, width)
     if matrix is None:
         raise _complain(meta, f"{name} {find_fault(relation, rows, width)}")
+    if bounded and not ((matrix >= 0.0) & (matrix <= 1.0)).all():
+        raise _complain(meta, f"{name} has an entry whose confidence is not 0 to 1")
     return matrix
 
 
