@@ -220,7 +220,7 @@ def test_pointing_at_a_box_names_it(tab: Tab) -> None:
     assert box is not None
     # Half the height is tan(25°) · 82 m: the cone is 7 m ahead and 3 m to the left.
     metre = box["height"] / 2 / (np.tan(0.436) * 82)
-    tab.mouse.move(box["x"] + box["width"] / 2 - 3 * metre, box["y"] + box["height"] / 2 - 7 * metre)
+    part(tab, "canvas").hover(position={"x": box["width"] / 2 - 3 * metre, "y": box["height"] / 2 - 7 * metre})
     part(tab, "hover").wait_for()
     assert part(tab, "hover").inner_text() == "traffic_cone 0.44, prediction, false alarm"
 
