@@ -18,6 +18,8 @@ from admlops.doctor.rules import Phase, Rule, load_rules
 State = Literal["known", "unknown", "none"]
 QUOTED_LINES = 8
 QUOTED_CHARACTERS = 300
+SUSPECTED_LINES = 25
+"""Where nothing is known to have failed, the words of so many last lines are looked at."""
 _UNNAMED = "what the message names"
 _MODEL = re.compile(r"\bMODEL\b")
 _WHOSE = re.compile(r"/environments/(?P<model>[A-Za-z]\w{1,40})-[\w.]{1,40}-[0-9a-f]{12}/")
@@ -212,14 +214,22 @@ def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str
         at = hit.lines[-1]
         found = Finding(line=at + 1, quoted=(_cut(lines[at]),), diagnosis=_describe(hit, lines, model))
         return Explanation(state="known", findings=(found,), warning=True)
-    ends = [at for at, line in enumerate(plain) if line][-QUOTED_LINES:]
+    ends = _last(plain, QUOTED_LINES)
     well = any(wording.SUCCESS.search(plain[at]) for at in ends[-3:])
-    quiet = not any(_is_faint(plain[at]) for at in ends)
+    faint = [at for at in _last(plain, SUSPECTED_LINES) if _is_faint(plain[at])]
+    if ends and _is_faint(wording.LEVEL.sub("", plain[ends[-1]])):
+        faint.append(ends[-1])  # whatever the level at which a program says its last words
+    quiet = not faint or wording.PROGRESS.search(plain[ends[-1]]) is not None
     if well or not ends or (quiet and (_reads_well(plain[ends[-1]]) or not any(is_loud(plain[at]) for at in ends))):
         return Explanation(state="none")
-    first = next((at for at in ends if _is_faint(plain[at])), ends[0])
-    quoted = tuple(_cut(lines[at]) for at in range(first, ends[-1] + 1) if plain[at])
+    first = min(faint, default=ends[0])
+    quoted = tuple(_cut(lines[at]) for at in range(first, ends[-1] + 1) if plain[at])[:QUOTED_LINES]
     return Explanation(state="unknown", findings=(Finding(line=first + 1, quoted=quoted, diagnosis=None),))
+
+
+def _last(plain: Sequence[str], count: int) -> list[int]:
+    """The last lines that are not empty."""
+    return [at for at, line in enumerate(plain) if line][-count:]
 
 
 def _reads_well(line: str) -> bool:

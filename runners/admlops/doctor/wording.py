@@ -113,7 +113,7 @@ WORDS = (
         "unles",
     ),
     *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root"),
-    *("initialized",),
+    *("initialized", "crash", "giv", "gave up", "but got", "but found", "using all", "no such"),
 )
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
@@ -153,9 +153,15 @@ ERROR = re.compile(
 )
 """A line by which a tool or a program says that it failed."""
 FAINT = re.compile(
-    r"(?i)\b(?:error|fail(?:ed|ure|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't|unable to|refused|denied)\b"
+    r"(?i)\b(?:error|fail(?:ed|ure|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't|could(?: not|n't)|unable to|refused"
+    r"|denied|crash(?:ed|es)?|died|killed|dumped|giv(?:e|es|en|ing) up|gave up|no such|not found|missing|invalid|illegal"
+    r"|unsupported|undefined|mismatch(?:es|ed)?|corrupt(?:ed)?|timed out|out of memory|(?:but|instead) (?:got|found)"
+    r"|using all available|segmentation|unexpectedly|terminated)\b"
 )
 """Words that make the end of a log suspicious where nothing else does."""
+
+LEVEL = re.compile(r"^.{0,80}?\b(?:INFO|DEBUG)\b\W*")
+"""What a logger puts before a line that it takes for no failure."""
 
 WRAPPER = re.compile(
     r"ChildFailedError|CalledProcessError|ninja: build stopped|Error compiling objects for extension"
