@@ -153,10 +153,10 @@ ERROR = re.compile(
 )
 """A line by which a tool or a program says that it failed."""
 FAINT = re.compile(
-    r"(?i)\b(?:error|fail(?:ed|ure|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't|could(?: not|n't)|unable to|refused"
-    r"|denied|crash(?:ed|es)?|died|killed|dumped|giv(?:e|es|en|ing) up|gave up|no such|not found|missing|invalid|illegal"
-    r"|unsupported|undefined|mismatch(?:es|ed)?|corrupt(?:ed)?|timed out|out of memory|(?:but|instead) (?:got|found)"
-    r"|using all available|segmentation|unexpectedly|terminated)\b"
+    r"(?i)\b(?:error|fail(?:ed|ure|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't|could(?: not|n't)|unable to"
+    r"|refused|denied|crash(?:ed|es)?|died|killed|dumped|giv(?:e|es|en|ing) up|gave up|no such|not found|missing"
+    r"|invalid|illegal|unsupported|undefined|mismatch(?:es|ed)?|corrupt(?:ed)?|timed out|out of memory"
+    r"|(?:but|instead) (?:got|found)|using all available|segmentation|unexpectedly|terminated)\b"
 )
 """Words that make the end of a log suspicious where nothing else does."""
 
