@@ -158,7 +158,7 @@ def _statements(lines: Sequence[str], loud: Sequence[bool], known: Sequence[bool
 def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | None:
     """Return what the line says, if it says that something failed; a warning alone does not."""
     line = lines[at]
-    if wording.FRAME.match(line) and line.count('File "') < 2:
+    if wording.FRAME.match(line) and line.count('File "') < 2 and not wording.RAISE_WITHIN.match(line):
         return None
     raised = wording.RAISE.match(line)
     if raised is None and wording.WARNING.search(line):
