@@ -65,13 +65,14 @@ class Failure:
 
 
 def bare(line: str) -> str:
-    """A line without what a launcher or a service put before it, and without its indentation."""
+    """A line without what a launcher, a service or a quotation put around it, and without its indentation."""
     for _ in range(4):
         found = wording.PREFIX.match(line)
         if found is None:
             break
         line = line[found.end() :]
-    return unframe(line).strip()
+    line = unframe(line).strip()
+    return line.strip("*`") if line.startswith(("**", "`")) else line
 
 
 def shape_of(line: str) -> str:
