@@ -228,7 +228,7 @@ WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
     r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
     r"|^(?:Downloading|Collecting|Using cached) \S|which is (?:incompatible|not installed)\.?$"
-    r"|^(?:[\w ]{1,24} )?[Tt]ime: ?[\d.]+ ?s|^# +\$ conda (?:de)?activate"
+    r"|^\w{1,40}(?:\s{1,8}(?:\d\.\d{1,6}|nan)){4,}$|^(?:[\w ]{1,24} )?[Tt]ime: ?[\d.]+ ?s|^# +\$ conda (?:de)?activate"
     r"|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
