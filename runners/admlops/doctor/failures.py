@@ -72,6 +72,8 @@ def bare(line: str) -> str:
             break
         line = line[found.end() :]
     line = unframe(line).strip()
+    if line.startswith('"') and line.endswith('"') and line.count('"') == 2:
+        line = line.strip('"')
     return line.strip("*`") if line.startswith(("**", "`")) else line
 
 
