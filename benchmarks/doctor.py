@@ -97,13 +97,13 @@ def main() -> int:
 
 def _print_tables(verdicts: list[Verdict]) -> None:
     parts = list(dict.fromkeys(one.part for one in verdicts))
-    print(f"{'part':10}{'family':14}{'logs':>6}" + "".join(f"{name:>9}" for name in VERDICTS) + f"{'right':>9}")
+    print(f"{'part':12}{'family':14}{'logs':>6}" + "".join(f"{name:>9}" for name in VERDICTS) + f"{'right':>9}")
     for part in parts:
         families = sorted({one.family for one in verdicts if one.part == part})
         for family in [*(families if len(families) > 1 else []), "all"]:
             _print_row(part, family, [one for one in verdicts if one.part == part and family in {one.family, "all"}])
     print("\nconfusion: the label, and what was answered")
-    print(f"{'part':10}{'label':10}{'logs':>6}{'the same':>10}{'unknown':>9}{'none':>9}{'another rule':>14}")
+    print(f"{'part':12}{'label':10}{'logs':>6}{'the same':>10}{'unknown':>9}{'none':>9}{'another rule':>14}")
     for part in parts:
         for kind in KINDS:
             _print_confusion(part, kind, [one for one in verdicts if one.part == part and _kind(one.expected) == kind])
@@ -112,7 +112,7 @@ def _print_tables(verdicts: list[Verdict]) -> None:
 def _print_row(part: str, family: str, verdicts: list[Verdict]) -> None:
     counts = Counter(one.verdict for one in verdicts)
     print(
-        f"{part:10}{family:14}{len(verdicts):6}"
+        f"{part:12}{family:14}{len(verdicts):6}"
         + "".join(f"{counts[name]:9}" for name in VERDICTS)
         + f"{counts['right'] / max(len(verdicts), 1):9.1%}"
     )
@@ -121,7 +121,7 @@ def _print_row(part: str, family: str, verdicts: list[Verdict]) -> None:
 def _print_confusion(part: str, kind: str, verdicts: list[Verdict]) -> None:
     counts = Counter("the same" if one.verdict == "right" else _kind(one.answered) for one in verdicts)
     print(
-        f"{part:10}{kind:10}{len(verdicts):6}{counts['the same']:10}{counts['unknown']:9}{counts['none']:9}"
+        f"{part:12}{kind:10}{len(verdicts):6}{counts['the same']:10}{counts['unknown']:9}{counts['none']:9}"
         f"{counts['a rule']:14}"
     )
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from admlops.doctor import wording
-from admlops.doctor.failures import Failure, bare, find_failures, is_loud
+from admlops.doctor.failures import Failure, bare, find_failures
 from admlops.doctor.log import KEPT_BYTES, clean
-from admlops.doctor.match import Hit, Matcher
+from admlops.doctor.match import WARNING_LINES, Hit, Matcher
 from admlops.doctor.probes import PROBES, REFUTED, Site
 from admlops.doctor.rules import Phase, Rule, load_rules
 
 State = Literal["known", "unknown", "none"]
 QUOTED_LINES = 8
 QUOTED_CHARACTERS = 300
+SUSPECTED_LINES = 25
+"""Where nothing is known to have failed, the words of so many last lines are looked at."""
 _UNNAMED = "what the message names"
 _MODEL = re.compile(r"\bMODEL\b")
 _WHOSE = re.compile(r"/environments/(?P<model>[A-Za-z]\w{1,40})-[\w.]{1,40}-[0-9a-f]{12}/")
@@ -203,23 +205,40 @@ def _ends_well(plain: Sequence[str], failure: Failure) -> bool:
         return True
     if any(one.kind == "raise" and one.traced for one in failure.said):
         return False
-    return any(at > failure.last and wording.SUCCESS.search(plain[at]) for at in ends)
+    fine = [at for at in ends if at > failure.last and wording.SUCCESS.search(plain[at])]
+    return bool(fine) and not any(_is_faint(plain[at]) for at in ends if at > fine[-1])
 
 
 def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str], model: str | None) -> Explanation:
+    """What is told where no failure was found: that nothing failed only if the log says so by how it ends."""
+    faint = [at for at in _last(plain, SUSPECTED_LINES) if _is_faint(plain[at])]
     hit = matcher.warning()
-    if hit is not None:
+    if hit is not None and max(faint, default=0) <= hit.lines[-1] + WARNING_LINES:
         at = hit.lines[-1]
         found = Finding(line=at + 1, quoted=(_cut(lines[at]),), diagnosis=_describe(hit, lines, model))
         return Explanation(state="known", findings=(found,), warning=True)
-    ends = [at for at, line in enumerate(plain) if line][-QUOTED_LINES:]
-    well = any(wording.SUCCESS.search(plain[at]) for at in ends[-3:])
-    quiet = not any(_is_faint(plain[at]) for at in ends)
-    if well or not ends or (quiet and (_reads_well(plain[ends[-1]]) or not any(is_loud(plain[at]) for at in ends))):
+    ends = _last(plain, QUOTED_LINES)
+    if not ends or _went_well(plain, ends, faint):
         return Explanation(state="none")
-    first = next((at for at in ends if _is_faint(plain[at])), ends[0])
-    quoted = tuple(_cut(lines[at]) for at in range(first, ends[-1] + 1) if plain[at])
+    first = min(faint, default=ends[0])
+    quoted = tuple(_cut(lines[at]) for at in range(first, ends[-1] + 1) if plain[at])[:QUOTED_LINES]
     return Explanation(state="unknown", findings=(Finding(line=first + 1, quoted=quoted, diagnosis=None),))
+
+
+def _went_well(plain: Sequence[str], ends: Sequence[int], faint: Sequence[int]) -> bool:
+    """Tell whether the last lines of a log say that all is well; `faint` are those that sound like a failure."""
+    last = plain[ends[-1]]
+    if any(wording.SUCCESS.search(plain[at]) and at > max(faint, default=-1) for at in ends[-3:]):
+        return True
+    if wording.PROGRESS.search(last) is not None:
+        return True
+    bad = bool(faint) or _is_faint(wording.LEVEL.sub("", last))  # whatever the level of the last words
+    return not bad and _reads_well(last)
+
+
+def _last(plain: Sequence[str], count: int) -> list[int]:
+    """The last lines that are not empty."""
+    return [at for at, line in enumerate(plain) if line][-count:]
 
 
 def _reads_well(line: str) -> bool:

@@ -65,13 +65,16 @@ class Failure:
 
 
 def bare(line: str) -> str:
-    """A line without what a launcher or a service put before it, and without its indentation."""
+    """A line without what a launcher, a service or a quotation put around it, and without its indentation."""
     for _ in range(4):
         found = wording.PREFIX.match(line)
         if found is None:
             break
         line = line[found.end() :]
-    return unframe(line).strip()
+    line = unframe(line).strip()
+    if line.startswith('"') and line.endswith('"') and line.count('"') == 2:
+        line = line.strip('"')
+    return line.strip("*`") if line.startswith(("**", "`")) else line
 
 
 def shape_of(line: str) -> str:
@@ -158,7 +161,7 @@ def _statements(lines: Sequence[str], loud: Sequence[bool], known: Sequence[bool
 def _said(lines: Sequence[str], at: int, known: Sequence[bool]) -> Statement | None:
     """Return what the line says, if it says that something failed; a warning alone does not."""
     line = lines[at]
-    if wording.FRAME.match(line) and line.count('File "') < 2:
+    if wording.FRAME.match(line) and line.count('File "') < 2 and not wording.RAISE_WITHIN.match(line):
         return None
     raised = wording.RAISE.match(line)
     if raised is None and wording.WARNING.search(line):

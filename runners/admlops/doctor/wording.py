@@ -113,14 +113,14 @@ WORDS = (
         "unles",
     ),
     *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root"),
-    *("initialized",),
+    *("initialized", "crash", "giv", "gave up", "but got", "but found", "using all", "no such", "unmet", "is to be"),
 )
 """A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
 
 WARNING = re.compile(
     r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |^W: |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
     r"|\[TRT\] \[W\]|^WARNING"
-    r"|^\[!\] |Retrying \(Retry|UserWarning"
+    r"|^\[!\] |Retrying \(Retry|UserWarning|^warnings\.warn\("
 )
 PROGRESS = re.compile(
     r"(?m)\bEpoch ?(?:\(\w{1,10}\) ?)?\[|^Iter(?:ation)? ?(?:\(\w{1,10}\) ?)?\[|\d(?:it/s|s/it)\b|\bloss: ?\d"
@@ -153,9 +153,16 @@ ERROR = re.compile(
 )
 """A line by which a tool or a program says that it failed."""
 FAINT = re.compile(
-    r"(?i)\b(?:error|fail(?:ed|ure|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't|unable to|refused|denied)\b"
+    r"(?i)\b(?:error|fail(?:ed|ure(?! to do)|s)?|exception|abort(?:ed|ing)?|fatal|cannot|can't"
+    r"|could(?: not|n't)|unable to|unmet|held broken|not going to be|not installable"
+    r"|refused|denied|crash(?:ed|es)?|died|killed|dumped|giv(?:e|es|en|ing) up|gave up|no such|not found|missing"
+    r"|invalid|illegal|unsupported|undefined|mismatch(?:es|ed)?|corrupt(?:ed)?|timed out|out of memory"
+    r"|(?:but|instead) (?:got|found)|using all available|segmentation|unexpectedly|terminated)\b"
 )
 """Words that make the end of a log suspicious where nothing else does."""
+
+LEVEL = re.compile(r"^.{0,80}?\b(?:INFO|DEBUG)\b\W*")
+"""What a logger puts before a line that it takes for no failure."""
 
 WRAPPER = re.compile(
     r"ChildFailedError|CalledProcessError|ninja: build stopped|Error compiling objects for extension"
@@ -221,6 +228,7 @@ WELL = re.compile(
     r"- INFO -|^\[?INFO\b|\bINFO\b|Epoch|^\W*\d{1,3}%|\d+/\d+|\bit/s|^m[A-Z]{2,3}: |^NDS|^loss"
     r"|^(?:Done|Finished|Results saved)|^[+|].*[+|]$|^\{'"
     r"|^(?:Downloading|Collecting|Using cached) \S|which is (?:incompatible|not installed)\.?$"
+    r"|^\w{1,40}(?:\s{1,8}(?:\d\.\d{1,6}|nan)){4,}$|^(?:[\w ]{1,24} )?[Tt]ime: ?[\d.]+ ?s|^# +\$ conda (?:de)?activate"
     r"|^#\d+ (?:DONE|naming to|exporting)|^(?:Setting up|Processing triggers for) \S+ \("
 )
 """How the end of a log reads where nothing failed."""
