@@ -39,7 +39,9 @@ def test_a_failure_that_is_not_known_keeps_its_class_advice(bench: Bench) -> Non
 def test_the_log_of_a_crash_is_looked_at() -> None:
     failure = diagnosed("crash", detail=f"Traceback …\n{LIBGL}", starting=True)
     assert "libgl1" in failure.hint
-    assert failure.for_record().message.endswith("which opencv-python wants and opencv-python-headless does not")
+    assert failure.for_record().message.endswith(
+        "which whatever draws windows wants (opencv-python; opencv-python-headless does not)"
+    )
     assert failure.for_record().hint == failure.hint
 
 
@@ -68,7 +70,7 @@ def test_the_command_explains_the_last_failed_run(bench: Bench, admlops: Admlops
     for arguments in ((), ("run",)):
         said = admlops("doctor", *arguments, variables=variables).stdout
         assert "run: a worker of StandIn failed (model)" in said
-        assert "no_such_module_anywhere is not in the environment (rule module-missing)" in said
+        assert "(rule module-missing)" in said
         assert "→ admlops env verify StandIn" in said
     found = json.loads(admlops("doctor", "--json", variables=variables).stdout)
     assert found["diagnosis"]["rule"] == "module-missing"
