@@ -6,14 +6,14 @@ import io
 import json
 import pickle
 import struct
-import sys
-import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.stand_in_modules import stand_in
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -51,24 +51,8 @@ def torch_names() -> Iterator[None]:
         "torch": {"FloatStorage": FloatStorage},
         "torch._utils": {"_rebuild_tensor_v2": _rebuild_tensor_v2},
     }
-    before = {name: sys.modules.get(name) for name in modules}
-    origins: dict[Any, str] = {FloatStorage: FloatStorage.__module__, _rebuild_tensor_v2: _rebuild_tensor_v2.__module__}
-    for name, values in modules.items():
-        module = types.ModuleType(name)
-        module.__dict__.update(values)
-        sys.modules[name] = module
-        for value in values.values():
-            value.__module__ = name
-    try:
+    with stand_in(modules):
         yield
-    finally:
-        for name, module_before in before.items():
-            if module_before is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module_before
-        for value, origin in origins.items():
-            value.__module__ = origin
 
 
 class _Pickler(pickle.Pickler):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import sys
-import types
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.stand_in_modules import stand_in
 
 MAGIC = 0x1950A86A20F9469CFC6C
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
@@ -97,24 +96,8 @@ def names() -> Iterator[None]:
         "mmdet3d.core.bbox.structures": {},
         "mmdet3d.core.bbox.structures.lidar_box3d": {"LiDARInstance3DBoxes": LiDARInstance3DBoxes},
     }
-    before = {name: sys.modules.get(name) for name in modules}
-    origins = {value: value.__module__ for values in modules.values() for value in values.values()}
-    for name, values in modules.items():
-        module = types.ModuleType(name)
-        module.__dict__.update(values)
-        sys.modules[name] = module
-        for value in values.values():
-            value.__module__ = name
-    try:
+    with stand_in(modules):
         yield
-    finally:
-        for name, own in before.items():
-            if own is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = own
-        for value, origin in origins.items():
-            value.__module__ = origin
 
 
 def dumps(content: object, protocol: int = 4) -> bytes:

@@ -15,6 +15,7 @@ from admlops.cli.lazy import LazyChoice
 
 if TYPE_CHECKING:
     from admlops.core.types import Planned
+    from admlops.datasets.base import Dataset
     from admlops.evaluation.slice_tables import SliceTable
     from admlops.results.run_folder import RunFolder
 
@@ -116,10 +117,7 @@ def evaluate(
                2  nothing could be evaluated
     """
     from admlops.cli.dry_run import show_plan
-    from admlops.cli.tables import print_table
-    from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
-    from admlops.datasets.base import open_data
     from admlops.evaluation.evaluate import evaluate_run
     from admlops.results.runs import find_run
 
@@ -133,14 +131,7 @@ def evaluate(
     else:
         _refuse_options(run, of_file)
         folder = find_run(layout, run)
-    header = folder.header
-    try:
-        opened = open_data(data or Path(header.data.root), header.data.version)
-    except DataError as error:
-        raise DataError(
-            f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
-            hint=f"admlops evaluate {run} --data DIR   # where that data set is",
-        ) from error
+    opened = _open_data(folder, data, run)
     if dry_run:
         show_plan(_plan(folder, official=official), as_json=as_json)
         return
@@ -159,12 +150,33 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(_summary(metrics)))
     else:
-        planned = sum(header.scenes.values())
-        note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
-        print_table(*_table(metrics))
-        _print_slices(metrics["details"], kinds)
-        note(f"written to {folder.metrics_path}")
+        _print(folder, metrics, kinds)
     _end(metrics, official=official)
+
+
+def _open_data(folder: RunFolder, data: Path | None, run: str) -> Dataset:
+    """Open the data set of a run, or the one in `data`; `run` is what the user called the run."""
+    from admlops.core.errors import DataError
+    from admlops.datasets.base import open_data
+
+    header = folder.header
+    try:
+        return open_data(data or Path(header.data.root), header.data.version)
+    except DataError as error:
+        raise DataError(
+            f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
+            hint=f"admlops evaluate {run} --data DIR   # where that data set is",
+        ) from error
+
+
+def _print(folder: RunFolder, metrics: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
+    from admlops.cli.tables import print_table
+
+    planned = sum(folder.header.scenes.values())
+    note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
+    print_table(*_table(metrics))
+    _print_slices(metrics["details"], kinds)
+    note(f"written to {folder.metrics_path}")
 
 
 def _take(
