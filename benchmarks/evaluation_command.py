@@ -3,7 +3,7 @@
 Both sides begin with files and end with numbers; what makes their files does not count. Ours computes every protocol of
 its task, with intervals, slices and worst samples; the official side is one script and computes one protocol.
 
-Boxes: `evaluation_detection.py`. Map elements: `evaluation_map_command.py`. Lane graphs: a run as it was always written,
+Boxes: `evaluation_detection.py`. Map elements: `evaluation_map_command.py`. Lane graphs: a run as it always was,
 with whole matrices of relations, and the same run with the likely entries alone. The devkits run on the first frames:
 what they say of their own time is scaled, their start and reading are counted once.
 """
