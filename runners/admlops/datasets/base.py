@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -28,6 +28,10 @@ LANES = "lanes"
 LIDAR = "lidar"
 CAN_BUS = "can_bus"
 CONTEXT = "context"
+COUNTS = "counts"
+
+IMAGE = "IMAGE"
+"""The one camera of a sample that is a single picture."""
 
 MAX_LISTED = 200
 """Folders of a root that are looked into for a data set one folder deeper."""
@@ -75,6 +79,22 @@ class LaneAnnotation:
     lane_to_traffic: NDArray[np.int8]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageAnnotation:
+    """The annotated objects of one picture.
+
+    `boxes` (N, 4) are x1, y1, x2, y2 [pixels of the original picture, turned upright], x2 and y2 exclusive. `classes`
+    (N,) are their names. `ignore` (N,) marks boxes in which nothing counts as found or as missed: COCO's crowds, KITTI's
+    DontCare. `areas` (N,) [pixels²] say whether an object is small or large: of its outline where the data set has one,
+    else of its box.
+    """
+
+    boxes: NDArray[np.float64]
+    classes: tuple[str, ...]
+    ignore: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+
+
 class Dataset(Protocol):
     """A data set root and version, as the pipeline sees it: scenes in order, each an ordered list of samples."""
 
@@ -87,7 +107,7 @@ class Dataset(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What it can give beside its samples: BOXES_3D, BOXES_2D, MAP, LANES, LIDAR, CAN_BUS, CONTEXT, or others."""
+        """What it can give beside its samples: BOXES_3D, BOXES_2D, COUNTS, MAP, LANES, CONTEXT, …, or others."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -135,6 +155,33 @@ class HasBoxes3D(Protocol):
 
     def ground_truth(self, token: str) -> list[GroundTruthBox]:
         """The annotated boxes of a sample, in its ego frame."""
+
+
+@runtime_checkable
+class HasBoxes2D(Protocol):
+    """Capability BOXES_2D: annotated objects in pictures."""
+
+    def image_annotations(self, token: str) -> Mapping[str, ImageAnnotation]:
+        """The annotations of a sample's pictures, by camera. A picture that nobody annotated is not there; one that was
+        looked at and holds nothing has no boxes.
+
+        Raises:
+            DataError: an annotation cannot be read, or is not what its form says.
+        """
+
+    def classes_2d(self) -> tuple[str, ...]:
+        """The classes that annotations may have, in the data set's order. Raises DataError as `image_annotations`."""
+
+    def truth_sha256(self) -> str:
+        """The sha256 over the content of all annotations, which is part of what numbers are comparable by."""
+
+
+@runtime_checkable
+class HasCounts(Protocol):
+    """Capability COUNTS: how many objects a picture holds, without where they are."""
+
+    def object_counts(self, token: str) -> Mapping[str, int] | None:
+        """The number of objects of a sample by class; None where nobody counted."""
 
 
 @runtime_checkable
