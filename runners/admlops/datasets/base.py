@@ -32,6 +32,8 @@ COUNTS = "counts"
 
 IMAGE = "IMAGE"
 """The one camera of a sample that is a single picture."""
+ANY_CLASS = "*"
+"""The class of a region that is ignored for every class."""
 
 MAX_LISTED = 200
 """Folders of a root that are looked into for a data set one folder deeper."""
@@ -83,10 +85,11 @@ class LaneAnnotation:
 class ImageAnnotation:
     """The annotated objects of one picture.
 
-    `boxes` (N, 4) are x1, y1, x2, y2 [pixels of the original picture, turned upright], x2 and y2 exclusive. `classes`
-    (N,) are their names. `ignore` (N,) marks boxes in which nothing counts as found or as missed: COCO's crowds, KITTI's
-    DontCare. `areas` (N,) [pixels²] say whether an object is small or large: of its outline where the data set has one,
-    else of its box.
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 [pixels of the original picture, turned upright]; x2 and y2 are exclusive.
+        classes: (N,) names; that of a region which holds for every class, as KITTI's DontCare, is `ANY_CLASS`.
+        ignore: (N,) where a box is a region in which nothing counts as found or as missed: COCO's crowds, DontCare.
+        areas: (N,) [pixels²] of an object's outline where the data set has one, else of its box.
     """
 
     boxes: NDArray[np.float64]
@@ -174,6 +177,14 @@ class HasBoxes2D(Protocol):
 
     def truth_sha256(self) -> str:
         """The sha256 over the content of all annotations, which is part of what numbers are comparable by."""
+
+
+@runtime_checkable
+class HasPictureNames(Protocol):
+    """A data set whose samples may name a copy of a picture, turned upright or fetched."""
+
+    def picture_name(self, token: str, camera: str) -> str:
+        """The original's path relative to the data set, or its address: what files with ground truth call it."""
 
 
 @runtime_checkable
