@@ -15,7 +15,7 @@ from admlops.cli.conventions import dry_run_option, note, say, shows_progress, w
 
 @click.group()
 def data() -> None:
-    """Data sets in the layout of nuScenes or OpenLane-V2: list them, make synthetic ones, check and index any.
+    """Data sets, such as nuScenes, OpenLane-V2 or pictures: list them, make synthetic ones, check, measure, index.
 
     \b
     Example:
@@ -69,14 +69,25 @@ def list_(all_files: bool, as_json: bool) -> None:
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["nuscenes", "openlane-v2"]),
+    type=click.Choice(["nuscenes", "openlane-v2", "images"]),
     default="nuscenes",
     show_default=True,
-    help="The layout: nuScenes v1.0-mini, or OpenLane-V2's subset A (lanes, traffic elements, seven cameras).",
+    help="The layout: nuScenes v1.0-mini; OpenLane-V2's subset A (lanes, traffic elements, seven cameras); or single "
+    "pictures with COCO's JSON.",
 )
-@click.option("--samples", default=20, show_default=True, help="Key frames of each scene, two a second; at most 60.")
+@click.option(
+    "--samples",
+    default=None,
+    type=int,
+    help="Key frames of each scene, two a second; at most 60. [default: 20; of pictures 2]",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed and options give the same bytes.")
-@click.option("--scale", default=1.0, show_default=True, help="Image size as a factor of 1600x900, or 2048x1550.")
+@click.option(
+    "--scale",
+    default=None,
+    type=float,
+    help="Image size as a factor of 1600x900, or 2048x1550. [default: 1; of pictures 0.5]",
+)
 @click.option("--lidar-sweeps", default=3, show_default=True, help="LiDAR sweeps between two key frames; at most 9.")
 @click.option(
     "--camera-sweeps", default=1, show_default=True, help="Pictures a camera between two key frames; at most 5."
@@ -89,9 +100,9 @@ def synthesize(
     target: Path,
     scenes: int,
     layout: str,
-    samples: int,
+    samples: int | None,
     seed: int,
-    scale: float,
+    scale: float | None,
     lidar_sweeps: int,
     camera_sweeps: int,
     workers: int | None,
@@ -101,21 +112,30 @@ def synthesize(
 ) -> None:
     """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
 
-    With --format openlane-v2 the same worlds in OpenLane-V2's layout, which has no sweeps.
+    With --format openlane-v2 the same worlds in OpenLane-V2's layout, which has no sweeps. With --format images single
+    pictures of them, each with the boxes that are seen in it.
 
     \b
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
       admlops data synthesize lanes --format openlane-v2 --samples 4 --scale 0.5
+      admlops data synthesize cars --format images --seed 1
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.types import Planned
+    from admlops.synthetic.images_writer import ImageOptions, synthesize_images
     from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
     from admlops.synthetic.options import SynthesisOptions
     from admlops.synthetic.writer import synthesize as synthesize_nuscenes
 
-    options: OpenLaneOptions | SynthesisOptions
-    if layout == "openlane-v2":
+    is_images = layout == "images"
+    samples = samples if samples is not None else 2 if is_images else 20
+    scale = scale if scale is not None else 0.5 if is_images else 1.0
+    options: OpenLaneOptions | SynthesisOptions | ImageOptions
+    if is_images:
+        options = ImageOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
+        write = partial(synthesize_images, target, options)
+    elif layout == "openlane-v2":
         options = OpenLaneOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
         write = partial(synthesize_openlane, target, options)
     else:
