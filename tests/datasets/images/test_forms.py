@@ -166,7 +166,7 @@ def test_the_devkit_reads_the_same_nuimages(official_environment: Environment, t
         "keys = [one['filename'] for one in nuim.sample_data if one['is_key_frame']]\n"
         "print(json.dumps([rows, keys]))"
     )
-    command = [official_environment.python, "-c", script, tmp_path, version]
+    command: list[str | Path] = [official_environment.python, "-c", script, tmp_path, version]
     done = run(command, variables=official_environment.variables, timeout_s=120)
     assert done.returncode == 0, done.stderr
     rows, keys = json.loads(done.stdout.splitlines()[-1])
