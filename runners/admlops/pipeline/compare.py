@@ -19,18 +19,20 @@ from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, default_split, open_data
+from admlops.datasets.base import Dataset
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
+from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import OnProgress, RunPlan, check_request, prepare, run_plan
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import select
+from admlops.results.data_set import open_run_data
 from admlops.results.header import find_difference
 from admlops.results.record import Failure
 from admlops.results.run_folder import RunFolder
@@ -169,10 +171,10 @@ def compare_models(
         StoppedError: the comparison was cancelled.
     """
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
-    data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    data = open_for(models, request, also)
     require_writable(target)
     refuse_impossible(models, request, data[0])
-    there = [(run, open_data(Path(run.header.data.root), run.header.data.version)) for run in submissions]
+    there = [(run, open_run_data(run.header.data)) for run in submissions]
     checked = [_check(layout, model, data, request, random_weights, say) for model in models]
     rows = [
         one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
@@ -213,10 +215,7 @@ def _check(
     if own is None:
         reason = f"{data[0].kind}: it reads {' or '.join(model.reads)}"
         return Compared(model=model, outcome="not for", reason=reason, hint="pass its data set with --also DIR")
-    asked = request_for(layout, model, request, random_weights)
-    if own is not data[0]:
-        selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
-        asked = replace(asked, data=own.root, version=own.version, selection=selection)
+    asked = request_on(own, data[0], request_for(layout, model, request, random_weights))
     if model.traits.needs_setup:
         wants_weights = asked.checkpoint is None and asked.weights is None
         readiness = find_readiness(layout, model, asked.variant, weights=wants_weights)
