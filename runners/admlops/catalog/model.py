@@ -225,6 +225,7 @@ class Model(_Part):
         None, description='"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
     )
     temporal: bool = Field(description="true if the model carries state from sample to sample")
+    batches: bool = Field(False, description="true if its adapter takes several samples at once (forward_batch)")
     needs_weights: bool | None = Field(None, description="true if it runs with weights only")
     needs_setup: bool | None = Field(None, description="true if a person sets it up before it runs")
     needs_context: bool | None = Field(None, description="true if its samples carry neighbouring frames and CAN bus")
