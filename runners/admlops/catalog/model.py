@@ -16,6 +16,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+HashBegin = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,63}$")]
 Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
@@ -88,6 +89,9 @@ class Checkpoint(_Part):
     google_drive: DriveId | None = Field(None, description="the file's Google Drive id")
     size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the file's size in bytes")
     sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
+    sha256_begins: HashBegin | None = Field(
+        None, description="the first digits of the sha256, 8 to 63 of them, where the publisher gives no more"
+    )
     sha256_from: Literal["publisher", "first download"] | None = Field(
         None, description='who vouches for the hash: "publisher" or "first download"'
     )
@@ -160,6 +164,7 @@ class Model(_Part):
         (), description='a list of the data kinds that it can run on with --off-distribution, such as ["nuscenes"]'
     )
     license: Text = Field(description="the SPDX identifier of the model's code")
+    weights_license: Text | None = Field(None, description="the SPDX identifier of the published weights")
     source: Source = Field(description="a [source] table")
     frame: Literal["lidar", "ego"] | None = Field(
         None, description='the frame of the network\'s output: "lidar" or "ego"'
