@@ -178,6 +178,9 @@ class Model(_Part):
     needs_context: bool | None = Field(None, description="true if its samples carry neighbouring frames and CAN bus")
     made_for_gpu: bool | None = Field(None, description="true if times on a CPU say nothing about it")
     runtime: Name = Field("torch", description='the id of the runtime that executes it, such as "torch"')
+    checkpoint_form: Literal["tensors", "network", "arrays"] = Field(
+        "tensors", description='what its authors save as weights: "tensors", the whole "network", or NumPy "arrays"'
+    )
     default_variant: Name = Field(description="the name of one of the variants")
     default_checkpoint: Name | None = Field(None, description="the name of one of the checkpoints")
     variants: dict[Name, Variant] = Field(min_length=1, description="at least one [variants.<name>] table")
