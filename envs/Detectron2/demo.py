@@ -32,6 +32,9 @@ class Detectron2(PictureAdapter):
     library_names = ("torch", "torchvision", "numpy", "PIL", "detectron2")
     # Numbers of the configuration that older checkpoints hold as buffers: the pixels' mean, and the anchors' corners.
     tolerated_keys = (*PIXELS, *(f"cell_anchors.{level}" for level in range(5)))
+    # Nothing scales the pixels down: drawn as large as the others, the layers that place boxes would place none inside
+    # the picture. The constructor draws them small.
+    kept_keys = (r"\.rpn_head\.", r"\.box_predictor\.")
 
     def build(self, config: str) -> Any:
         """The network of one of the source tree's configurations."""

@@ -40,6 +40,12 @@ class YOLOv5(PictureAdapter):
     # The biases of the head are the prior that an anchor shows an object: drawn at random, every anchor would be a box.
     kept_keys = (r"\.m\.\d+\.bias$",)
 
+    def libraries(self) -> Dict[str, str]:
+        """The libraries that decide the result; the worker asks for them before it loads the network."""
+        set_switches()
+        with keep_settings():
+            return super().libraries()
+
     def build(self, config: str) -> Any:
         """The network of one of the repository's configurations."""
         set_switches()

@@ -39,6 +39,12 @@ class YOLOv8(PictureAdapter):
     # drawn at random, every anchor would be a box.
     kept_keys = (r"\.dfl\.conv\.weight$", r"\.cv3\.\d+\.2\.bias$")
 
+    def libraries(self) -> Dict[str, str]:
+        """The libraries that decide the result; the worker asks for them before it loads the network."""
+        set_switches()
+        with keep_settings():
+            return super().libraries()
+
     def build(self, config: str) -> Any:
         """The network of a configuration that the library brings, by its file's name."""
         set_switches()
@@ -67,6 +73,8 @@ class YOLOv8(PictureAdapter):
             self._predictor.setup_model(network.eval(), verbose=False)
             checks = load_library("ultralytics.utils.checks")
             self._predictor.imgsz = checks.check_imgsz(chosen["imgsz"], stride=self._predictor.model.stride, min_dim=2)
+            # As the library does before its first picture: non-maximum suppression is then torchvision's, not its own.
+            self._predictor.model.warmup(imgsz=(1, 3, INPUT_SIZE, INPUT_SIZE))
         self._limit = NmsLimit(load_library("ultralytics.utils").LOGGER)
         return self._predictor.model
 

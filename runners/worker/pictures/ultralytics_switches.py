@@ -4,7 +4,8 @@ Nothing of ultralytics is imported here. Its switches are variables that it read
 
 - `YOLO_AUTOINSTALL=0`: else it installs what it misses, by name, into the locked environment.
 - `YOLO_OFFLINE=1`: no probe of the network, no download of weights, no usage statistics.
-- `YOLO_CONFIG_DIR`: else it writes its settings, which switch the statistics on, into the user's home.
+- `YOLO_CONFIG_DIR`: else it writes its settings, which switch the statistics on, into the user's home; YOLOv5's
+  repository has a variable of its own, `YOLOV5_CONFIG_DIR`, and makes a folder there.
 - `ULTRALYTICS_SAFE_LOAD=1`: its own loader takes no class that it does not know. The adapters never call it.
 - `OMP_NUM_THREADS`: unset, the import sets it to 1, and a comparison on a CPU is unfair.
 """
@@ -21,28 +22,34 @@ from typing import Any, Dict, Iterator
 from ..mmlab.common.libraries import load_library
 
 SWITCHES = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0", "ULTRALYTICS_SAFE_LOAD": "1"}
-FOLDER = "YOLO_CONFIG_DIR"
+FOLDERS = ("YOLO_CONFIG_DIR", "YOLOV5_CONFIG_DIR")
 THREADS = "OMP_NUM_THREADS"
 LEFT_ALONE = (THREADS, "CUBLAS_WORKSPACE_CONFIG")
 """Variables that it sets as it is imported and used; the second slows other code on a GPU."""
 TIME_LIMIT = "NMS time limit"
 """The begin of its warning that boxes were dropped because non-maximum suppression took too long."""
 
+_chosen: Dict[str, str] = {}
+
 
 def set_switches() -> Dict[str, str]:
     """Set every switch in this process's environment, and return them; a count of threads that is set is kept.
 
+    A second call changes nothing.
+
     Raises:
         RuntimeError: ultralytics is imported already, so that it would not see them.
     """
+    if _chosen:
+        return dict(_chosen)
     if "ultralytics" in sys.modules:
         raise RuntimeError("ultralytics was imported before its switches were set")
     folder = tempfile.mkdtemp(prefix="admlops-ultralytics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     threads = os.environ.get(THREADS) or str(len(os.sched_getaffinity(0)))
-    chosen = {**SWITCHES, FOLDER: folder, THREADS: threads}
-    os.environ.update(chosen)
-    return chosen
+    _chosen.update({**SWITCHES, **dict.fromkeys(FOLDERS, folder), THREADS: threads})
+    os.environ.update(_chosen)
+    return dict(_chosen)
 
 
 @contextmanager
