@@ -46,11 +46,12 @@ class ImageTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePrediction:
-    """What was found in an image: boxes (P, 4), x1 y1 x2 y2 [pixels], classes and confidences."""
+    """What was found in an image: boxes (P, 4), x1 y1 x2 y2 [pixels], classes, confidences, and ids in the record."""
 
     boxes: Boxes
     classes: Sequence[str]
     confidences: NDArray[np.floating]
+    ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +227,7 @@ def predictions_by_camera(record: PartialRecord | Record) -> dict[str, ImagePred
             boxes=np.array([one.bbox_xyxy for one in found], dtype=float),
             classes=tuple(one.class_name for one in found),
             confidences=np.array([one.confidence for one in found], dtype=float),
+            ids=tuple(one.id for one in found),
         )
         for camera, found in own.items()
     }
