@@ -29,6 +29,12 @@ LANES = "lanes"
 LIDAR = "lidar"
 CAN_BUS = "can_bus"
 CONTEXT = "context"
+COUNTS = "counts"
+
+IMAGE = "IMAGE"
+"""The one camera of a sample that is a single picture."""
+ANY_CLASS = "*"
+"""The class of a region that is ignored for every class."""
 
 MAX_LISTED = 200
 """Folders of a root that are looked into for a data set one folder deeper."""
@@ -76,6 +82,23 @@ class LaneAnnotation:
     lane_to_traffic: NDArray[np.int8]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageAnnotation:
+    """The annotated objects of one picture.
+
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 [pixels of the original picture, turned upright]; x2 and y2 are exclusive.
+        classes: (N,) names; that of a region which holds for every class, as KITTI's DontCare, is `ANY_CLASS`.
+        ignore: (N,) where a box is a region in which nothing counts as found or as missed: COCO's crowds, DontCare.
+        areas: (N,) [pixels²] of an object's outline where the data set has one, else of its box.
+    """
+
+    boxes: NDArray[np.float64]
+    classes: tuple[str, ...]
+    ignore: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+
+
 class Dataset(Protocol):
     """A data set root and version, as the pipeline sees it: scenes in order, each an ordered list of samples."""
 
@@ -88,7 +111,7 @@ class Dataset(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What it can give beside its samples: BOXES_3D, BOXES_2D, MAP, LANES, LIDAR, CAN_BUS, CONTEXT, or others."""
+        """What it can give beside its samples: BOXES_3D, BOXES_2D, COUNTS, MAP, LANES, CONTEXT, …, or others."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -149,6 +172,41 @@ class HasBoxes3D(Protocol):
 
     def sample_scenes(self) -> Mapping[str, SampleScene]:
         """Every scene by its name, as its annotators described it. Raises DataError."""
+
+
+@runtime_checkable
+class HasBoxes2D(Protocol):
+    """Capability BOXES_2D: annotated objects in pictures."""
+
+    def image_annotations(self, token: str) -> Mapping[str, ImageAnnotation]:
+        """The annotations of a sample's pictures, by camera. A picture that nobody annotated is not there; one that was
+        looked at and holds nothing has no boxes.
+
+        Raises:
+            DataError: an annotation cannot be read, or is not what its form says.
+        """
+
+    def classes_2d(self) -> tuple[str, ...]:
+        """The classes that annotations may have, in the data set's order. Raises DataError as `image_annotations`."""
+
+    def truth_sha256(self) -> str:
+        """The sha256 over the content of all annotations, which is part of what numbers are comparable by."""
+
+
+@runtime_checkable
+class HasPictureNames(Protocol):
+    """A data set whose samples may name a copy of a picture, turned upright or fetched."""
+
+    def picture_name(self, token: str, camera: str) -> str:
+        """The original's path relative to the data set, or its address: what files with ground truth call it."""
+
+
+@runtime_checkable
+class HasCounts(Protocol):
+    """Capability COUNTS: how many objects a picture holds, without where they are."""
+
+    def object_counts(self, token: str) -> Mapping[str, int] | None:
+        """The number of objects of a sample by class; None where nobody counted."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from admlops.core.types import Say
 from admlops.datasets.base import Dataset
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
+from admlops.evaluation.detection_2d.truth import has_truth
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.notes import is_whole, list_notes
@@ -177,7 +178,7 @@ def _why_not(evaluation: Evaluation, context: Context) -> str | None:
     """Say what an evaluation lacks before any record is read."""
     if evaluation.needs.key is None and context.run.header.is_submission:
         return "nothing ran here"
-    if evaluation.needs.truth_2d and context.truth_2d is None:
+    if evaluation.needs.truth_2d and not has_truth(context):
         return "it needs a file with ground truth: --boxes-2d FILE"
     lacking = [name for name in evaluation.needs.data if name not in context.capabilities]
     return f"{context.data.kind} has none to compare them with ({', '.join(lacking)})" if lacking else None

@@ -1,7 +1,8 @@
-"""A run's boxes in images against COCO ground truth: average precision, and how well the model counts."""
+"""A run's boxes in images against ground truth: average precision, and how well the model counts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.errors import DataError
 from admlops.evaluation.context import Context
-from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
+from admlops.evaluation.detection_2d.coco_truth import CocoTruth
 from admlops.evaluation.detection_2d.counting import CountingEvaluation, evaluate_counting
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL
 from admlops.evaluation.detection_2d.scores import (
@@ -21,6 +23,7 @@ from admlops.evaluation.detection_2d.scores import (
     evaluate_boxes_2d,
     predictions_by_camera,
 )
+from admlops.evaluation.detection_2d.truth import has_truth, list_truth_notes, read_truth
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 from admlops.results.record import PartialRecord
@@ -29,13 +32,14 @@ COUNTED = "car"
 """The class whose objects are counted; without it, every class of the ground truth."""
 
 DIGITS = 12
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
     """One protocol over the images; `sample` (images,) is the index of each one's sample in the run.
 
-    The ground truth is not the data set's but a file's, so the file's digest is part of the protocol.
+    The ground truth may be a file's instead of the data set's, so its digest is part of the protocol.
     """
 
     evaluation: Boxes2DEvaluation | CountingEvaluation
@@ -71,17 +75,28 @@ class ImageTable:
         """Take the next record. Raises RecordError: a box is inside out."""
         self.records.append(predictions_by_camera(record))
 
+    def notes(self, context: Context) -> list[str]:
+        """Say how many pictures are not annotated, and how many boxes are of classes that nobody annotated."""
+        if not has_truth(context) or not any(self.records):
+            return []
+        try:
+            truth = read_truth(context)
+        except DataError:
+            return []  # that it is not evaluated, and why, is said elsewhere
+        known = frozenset(truth.classes)
+        beside = Counter(
+            name for record in self.records for found in record.values() for name in found.classes if name not in known
+        )
+        return [*list_truth_notes(context), *([_name_beside(beside)] if beside else [])]
+
 
 def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageResult:
-    """Evaluate boxes under a protocol; pictures that the file does not have are left out.
+    """Evaluate boxes under a protocol; pictures and classes that the ground truth does not have are left out.
 
     Raises:
-        DataError: see `coco_truth.read_coco`.
-        RecordError: a class is not one of the file's.
+        DataError: see `truth.read_truth`.
     """
-    assert context.truth_2d is not None, "an evaluation that needs a COCO file was begun without one"
-    path = context.truth_2d
-    truth = context.share("detection_2d.truth", lambda: read_coco(path, context.samples))
+    truth = read_truth(context)
     number = {token: index for index, token in enumerate(context.tokens)}
     pairs = context.share("detection_2d.pairs", lambda: _pair(table, truth, number))
     sample = np.array([number[token] for token, _ in truth.images], dtype=np.int64)
@@ -93,6 +108,30 @@ def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageR
     return ImageResult(evaluation=evaluation, truth=truth, sample=sample)
 
 
+def _name_beside(beside: Counter[str]) -> str:
+    named = ", ".join(name for name, _ in beside.most_common(MAX_NAMED))
+    more = f" and {len(beside) - MAX_NAMED} more" if len(beside) > MAX_NAMED else ""
+    return f"{beside.total()} boxes are of classes that the ground truth lacks and are left out: {named}{more}"
+
+
 def _pair(table: ImageTable, truth: CocoTruth, number: Mapping[str, int]) -> list[tuple[ImageTruth, ImagePrediction]]:
-    """Return each image's ground truth with what was found in it, in the order of the images' ids."""
-    return [(own, table.records[number[token]].get(camera, NOTHING)) for (token, camera), own in truth.images.items()]
+    """Return each image's ground truth with what was found in it, in the order of the images' ids.
+
+    What was found of classes that are not annotated is neither right nor wrong: it is left out.
+    """
+    known = frozenset(truth.classes)
+    return [
+        (own, _keep(table.records[number[token]].get(camera, NOTHING), known))
+        for (token, camera), own in truth.images.items()
+    ]
+
+
+def _keep(found: ImagePrediction, known: frozenset[str]) -> ImagePrediction:
+    kept = np.array([name in known for name in found.classes], dtype=np.bool_)
+    if kept.all():
+        return found
+    return ImagePrediction(
+        boxes=found.boxes[kept],
+        classes=tuple(name for name in found.classes if name in known),
+        confidences=found.confidences[kept],
+    )
