@@ -11,7 +11,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from admlops.catalog.model import Model, Variant
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
 from admlops.catalog.registries import DATA_KINDS, INSTALLERS, RUNTIMES, TASKS
-from admlops.catalog.tasks import Task
+from admlops.catalog.tasks import DETECTION_2D, Task
 
 
 class Problem(NamedTuple):
@@ -34,6 +34,7 @@ def check_model(model: Model) -> Iterator[Problem]:
     tasks = [TASKS.get(task) for task in model.tasks if task in TASKS]
     yield from _check_frames(model, tasks)
     yield from _check_classes(model, tasks)
+    yield from _check_detection_2d(model)
     yield from _check_checkpoints(model)
     yield from _check_protocols(model)
     yield from _check_claims(model)
@@ -132,6 +133,20 @@ def _check_classes(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:
         known = TASKS.get(name).class_names if name in TASKS else None
         for unknown in sorted(set(classes) - set(known)) if known is not None else ():
             yield Problem(key, f'names "{unknown}", which is none of {", ".join(known or ())}')
+
+
+def _check_detection_2d(model: Model) -> Iterator[Problem]:
+    """A threshold below what the model gives would mean boxes that nobody has."""
+    stated = model.detection_2d
+    if stated is None:
+        return
+    if DETECTION_2D.id not in model.tasks:
+        yield Problem("detection_2d", f'must be absent: "{DETECTION_2D.id}" is not among the tasks')
+    if stated.operating_threshold < stated.min_confidence:
+        yield Problem(
+            "detection_2d.operating_threshold",
+            f"must be at least min_confidence ({stated.min_confidence:g}), not {stated.operating_threshold:g}",
+        )
 
 
 def _check_checkpoints(model: Model) -> Iterator[Problem]:

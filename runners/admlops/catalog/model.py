@@ -101,6 +101,25 @@ class Option(_Part):
     values: tuple[Text, ...] = Field(min_length=1, description='a list of what it may be, such as ["left", "right"]')
 
 
+Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class Detection2D(_Part):
+    """How a detector in images is read, for the task `detection_2d`.
+
+    Scores of different detectors do not mean the same: one says 0.35 where another says 0.8. So each names the
+    confidence from which on its boxes are meant, fixed on other pictures than those that it is judged on.
+    """
+
+    operating_threshold: Confidence = Field(
+        description="the confidence from which on a box is meant, such as 0.35; counts and F1 are taken there"
+    )
+    nms_iou: Confidence | None = Field(
+        None, description="the IoU above which its non-maximum suppression drops the weaker box; absent: it has none"
+    )
+    min_confidence: Confidence = Field(0.0, description="the confidence below which it gives no box")
+
+
 class Claim(_Part):
     """A published number, with the protocol that says what it can be compared with."""
 
@@ -178,6 +197,9 @@ class Model(_Part):
     variants: dict[Name, Variant] = Field(min_length=1, description="at least one [variants.<name>] table")
     classes: dict[Name, tuple[Text, ...]] = Field(
         default_factory=dict, description="task = a list of its class names, label 0 first"
+    )
+    detection_2d: Detection2D | None = Field(
+        None, description="a [detection_2d] table: the operating threshold of a detector in images"
     )
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
