@@ -112,6 +112,8 @@ REFUSED = [
     (_nest(-0.001, "metadata", "inference_time"), ">= 0.0"),
     (_nest("done", "metadata", "status"), "Invalid enum value 'done'"),
     (_nest(None, "map_elements"), "got `null`"),
+    (_nest([{"camera": "CAM_FRONT", "score": 1.5}], "car_presence"), "<= 1.0"),
+    (_nest([{"score": 0.5}], "car_presence"), "missing required field `camera`"),
 ]
 
 

@@ -23,6 +23,7 @@ TASKS: Registry[Task] = Registry(
         "planning": "admlops.catalog.tasks:PLANNING",
         "motion": "admlops.catalog.tasks:MOTION",
         "detection_2d": "admlops.catalog.tasks:DETECTION_2D",
+        "car_presence": "admlops.catalog.tasks:CAR_PRESENCE",
     },
 )
 

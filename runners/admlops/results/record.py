@@ -112,6 +112,15 @@ class Detection2D(Struct, frozen=True):
             raise ValueError(f"bbox_xyxy {self.bbox_xyxy} is not x1, y1, x2, y2 with x1 ≤ x2 and y1 ≤ y2")
 
 
+class CarPresence(Struct, frozen=True):
+    """What a classifier says of one camera's image: is there a car in it."""
+
+    camera: Annotated[Name, Meta(description="The camera's channel, such as CAM_FRONT.")]
+    score: Annotated[
+        float, Meta(ge=0.0, le=1.0, description="The share of the classifier's probability on its car classes.")
+    ]
+
+
 class MapElement(Struct, frozen=True):
     """One vector map element, as a polyline. A crossing's or a boundary's outline may be closed: first point = last."""
 
@@ -172,6 +181,9 @@ Detections = Annotated[list[Detection3D], Meta(description="Objects; empty: look
 Detections2D = Annotated[
     list[Detection2D], Meta(description="Objects in images; empty: looked, found none; absent: no such task.")
 ]
+CarPresences = Annotated[
+    list[CarPresence], Meta(description="One entry a camera that was looked at; absent: no such task.")
+]
 MapElements = Annotated[list[MapElement], Meta(description="Map elements; empty: found none; absent: no such task.")]
 
 
@@ -180,6 +192,7 @@ class Outputs(Struct, frozen=True, omit_defaults=True):
 
     detections_3d: Detections | UnsetType = UNSET
     detections_2d: Detections2D | UnsetType = UNSET
+    car_presence: CarPresences | UnsetType = UNSET
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
@@ -249,6 +262,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     metadata: Metadata
     detections_3d: Detections | UnsetType = UNSET
     detections_2d: Detections2D | UnsetType = UNSET
+    car_presence: CarPresences | UnsetType = UNSET
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
