@@ -83,8 +83,9 @@ def coco_ap50(pairs: Pairs, classes: ClassSet) -> float | None:
                 one = {"id": len(truths) + 1, "image_id": number, "category_id": 1, "iscrowd": int(crowd)}
                 truths.append({**one, **size})
         for confidence, (x1, y1, x2, y2) in chosen(prediction, classes):
-            one = {"image_id": number, "category_id": 1, "score": confidence}
-            found.append({**one, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+            found.append(
+                {"image_id": number, "category_id": 1, "score": confidence, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            )
     if not truths or not found:
         return 0.0 if any(not one["iscrowd"] for one in truths) else None
     with contextlib.redirect_stdout(io.StringIO()):

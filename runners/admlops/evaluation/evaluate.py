@@ -11,13 +11,13 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from admlops.catalog import find_known
+from admlops.catalog import Model, find_known
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset
+from admlops.datasets.base import COUNTS, Dataset
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.truth import has_truth
@@ -96,11 +96,13 @@ def evaluate_run(
     _check_data(run, data)
     if official:
         _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
+    model = _find_model(run, layout)
     context = Context(
         run=run,
         data=data,
         cache=layout.repository / CACHE,
-        on_request=_catalogued_protocols(run, layout).union(protocols),
+        on_request=_catalogued_protocols(model).union(protocols),
+        thresholds=_operating_thresholds(model),
         truth_2d=truth_2d,
         truth_map=truth_map,
         official=official,
@@ -158,17 +160,17 @@ def _check_wishes(
     context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation], protocols: Collection[str]
 ) -> None:
     """Return what is asked for beside the usual must be something that the records do."""
-    asked = [(one.needs.key, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
+    asked = [(one.needs.keys, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
     if context.truth_2d is not None:
-        keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
-        asked += [(key, str(context.truth_2d), "--boxes-2d") for key in keys]
+        keys = dict.fromkeys(key for one in evaluations if one.needs.truth_2d for key in one.needs.keys)
+        asked.append((tuple(keys), str(context.truth_2d), "--boxes-2d"))
     if context.truth_map is not None:
-        asked.append(("map_elements", str(context.truth_map), "--map-truth"))
-    for key, what, option in asked:
-        if key not in outputs.tasks:
+        asked.append((("map_elements",), str(context.truth_map), "--map-truth"))
+    for own, what, option in asked:
+        if not outputs.tasks.intersection(key for key in own if key is not None):
             name = context.run.header.run
             raise UsageError(
-                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {key}; "
+                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {own[0]}; "
                 f"the records of run {name} hold {_list(outputs.tasks)}",
                 hint=f"admlops evaluate {name}   # without {option}",
             )
@@ -178,7 +180,8 @@ def _why_not(evaluation: Evaluation, context: Context) -> str | None:
     """Say what an evaluation lacks before any record is read."""
     if evaluation.needs.key is None and context.run.header.is_submission:
         return "nothing ran here"
-    if evaluation.needs.truth_2d and not has_truth(context):
+    has_counts = evaluation.needs.counts_do and COUNTS in context.capabilities
+    if evaluation.needs.truth_2d and not has_truth(context) and not has_counts:
         return "it needs a file with ground truth: --boxes-2d FILE"
     lacking = [name for name in evaluation.needs.data if name not in context.capabilities]
     return f"{context.data.kind} has none to compare them with ({', '.join(lacking)})" if lacking else None
@@ -264,13 +267,23 @@ def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]
     return metric if values is None else replace(metric, interval=interval(values))
 
 
-def _catalogued_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
-    """Those that the model's catalogue names, and those that its published numbers follow."""
+def _find_model(run: RunFolder, layout: Layout) -> Model | None:
+    """Return the run's model in the catalogue; None where it has no entry, or a broken one."""
     try:
-        model = find_known(layout, run.header.model)
+        return find_known(layout, run.header.model)
     except CatalogError:
-        model = None  # its entry is broken: its runs can be evaluated all the same
+        return None  # its runs can be evaluated all the same
+
+
+def _catalogued_protocols(model: Model | None) -> frozenset[str]:
+    """Those that the model's catalogue names, and those that its published numbers follow."""
     return frozenset() if model is None else frozenset(model.protocols).union(one.protocol for one in model.published)
+
+
+def _operating_thresholds(model: Model | None) -> dict[str, float]:
+    """By task the confidence from which on the model's outputs are meant."""
+    stated = None if model is None else model.detection_2d
+    return {} if stated is None else {"detection_2d": stated.operating_threshold}
 
 
 def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dict[str, Any]:

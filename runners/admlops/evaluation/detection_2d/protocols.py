@@ -49,3 +49,4 @@ VEHICLES = ClassSet(names=("car", "truck", "bus"), nms_iou=0.6)
 
 COUNT_PROTOCOL = "car_count.car"
 """Against a number of cars for each picture, and no boxes."""
+COUNT_METRICS = ("count_score", "count_error", "F1_bound")

@@ -73,6 +73,10 @@ class Boxes2DEvaluation:
             for name, value in named.items()
         ]
 
+    def details(self) -> dict[str, Any]:
+        """Return nothing: the metrics say it all."""
+        return {}
+
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples of scenes; `scenes` holds the scene of each image."""
         return resample_coco(self.matches, scenes, weights) if self.matches else {}
