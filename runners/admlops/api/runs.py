@@ -15,10 +15,12 @@ from admlops.core.types import Say
 from admlops.datasets.base import open_data
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
+from admlops.evaluation.statistics.battle import Battle
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
 from admlops.execution.cancel import CancelToken
 from admlops.execution.scene_job import RunEvent
 from admlops.pipeline.background import BackgroundRun, RunOptions, make_request
+from admlops.pipeline.battle import battle_runs
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.frames import Library, make_frame
@@ -287,6 +289,23 @@ def compare(*runs: AnyRun) -> Comparison:
         Pair(first=a.name, second=b.name, differences=tuple(compare_evaluated(a, b))) for a, b in combinations(read, 2)
     )
     return Comparison(runs=tuple(one.name for one in own), pairs=pairs)
+
+
+def battle(first: AnyRun, second: AnyRun, *, metric: str | None = None) -> Battle:
+    """Put two evaluated runs over the same samples against each other.
+
+    `verdict` is `winner`, `tie`, `not decided` or `not comparable`, and `winner` names the model, or the run where both
+    are of one model. `primary` says by which metric and with what interval, `further` judges speed, memory and energy.
+
+    Args:
+        metric: the primary metric, such as `AP50` or `nuscenes.detection_cvpr_2019/NDS`; None for the first headline
+            that both have.
+
+    Raises:
+        RecordError: a run is not evaluated.
+        UsageError: neither run has the metric; the hint names those that both have.
+    """
+    return battle_runs(as_run(first).folder, as_run(second).folder, metric=metric)
 
 
 def run(

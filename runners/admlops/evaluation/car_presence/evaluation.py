@@ -48,7 +48,8 @@ class PresenceTable:
 class PresenceResult:
     """The evaluation over pictures; `sample` (I,) is the index of each one's sample in the run.
 
-    `truth_sha256` is that of the boxes, None where numbers of cars are the truth; `scored_by` says what gave the scores.
+    `truth_sha256` is that of the boxes, None where numbers of cars are the truth; `scored_by` is a classifier or the
+    surest car of a detector.
     """
 
     evaluation: PresenceEvaluation
