@@ -86,16 +86,20 @@ def read_outputs(context: Context, evaluations: Sequence[Evaluation]) -> RunOutp
 
 
 def _deal_scenes(context: Context, evaluations: Sequence[Evaluation]) -> list[list[str]]:
-    """Return which scenes each process reads, about as many bytes each; those of this one come first."""
+    """Return which scenes each process reads, so that all end at about the same time; those of this one come first."""
     scenes = context.run.complete_scenes()
     sizes = [context.run.size_of(scene) for scene in scenes]
     processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, 1 + sum(sizes) // WORTH_A_PROCESS_BYTES, len(scenes))
     if processes < 2 or not _joins(context, evaluations, scenes):
         return [scenes]
     parts: list[list[str]] = [[] for _ in range(processes)]
+    head = WORTH_A_PROCESS_BYTES // 2  # what this process reads while the others start
+    share = (sum(sizes) + (processes - 1) * head) / processes
     ends = accumulate(sizes)
     for scene, size, end in zip(scenes, sizes, ends, strict=True):
-        parts[min(int((end - size / 2) * processes / sum(sizes)), processes - 1)].append(scene)
+        past = end - size / 2 - share
+        others = 1 + int(past / (share - head))
+        parts[0 if past < 0 else min(others, processes - 1)].append(scene)
     return [part for part in parts if part]
 
 
