@@ -12,7 +12,6 @@ from admlops.catalog import find_known
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.types import Say
-from admlops.datasets.base import open_data
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
 from admlops.evaluation.statistics.battle import Battle
@@ -23,6 +22,7 @@ from admlops.pipeline.background import BackgroundRun, RunOptions, make_request
 from admlops.pipeline.battle import battle_runs
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.results.data_set import open_run_data
 from admlops.results.frames import Library, make_frame
 from admlops.results.header import RunHeader
 from admlops.results.index import read_metrics
@@ -258,7 +258,7 @@ def evaluate(
     layout = find_layout()
     own = as_run(run)
     header = own.header
-    opened = open_data(Path(header.data.root) if data is None else Path(data), header.data.version)
+    opened = open_run_data(header.data, None if data is None else Path(data))
     with own.folder.lock():
         evaluate_run(
             own.folder,

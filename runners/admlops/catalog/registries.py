@@ -32,6 +32,7 @@ DATA_KINDS: Registry[Any] = Registry(
     {
         "nuscenes": "admlops.datasets.nuscenes.kind:KIND",
         "openlanev2": "admlops.datasets.openlane.kind:KIND",
+        "images": "admlops.datasets.images.kind:KIND",
     },
 )
 """Of `datasets.base.DataKind`, which types them."""

@@ -138,8 +138,8 @@ def _compare(
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.storage import require_writable
-    from admlops.datasets.base import open_data
     from admlops.pipeline.compare import compare_models, take_runs, write_comparison
+    from admlops.results.data_set import open_run_data
 
     if models:
         request = _request(layout, models, runs, options)
@@ -148,7 +148,7 @@ def _compare(
             return compare_models(layout, models, request, say=say, show_progress=show_progress, runs=runs, **more)
     require_writable(more["target"])
     rows = take_runs(layout, runs, say)
-    data = [open_data(Path(run.header.data.root), run.header.data.version) for run in runs]
+    data = [open_run_data(run.header.data) for run in runs]
     return write_comparison(rows, data, target=more["target"], metric=more["metric"])
 
 

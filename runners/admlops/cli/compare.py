@@ -12,7 +12,7 @@ import click
 
 from admlops.cli.completion import complete_model_lists
 from admlops.cli.conventions import dry_run_option, note, say, with_format
-from admlops.cli.options import FOLDER, selection_options
+from admlops.cli.options import DATA, selection_options
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
-@click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
+@click.option("--also", type=DATA, help="A second data set, for models that --data is not for.")
 @click.option("--metric", help="Primary metric of the battles, such as AP50.  [default: the first that both have]")
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")

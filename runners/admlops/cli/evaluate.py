@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN|FILE", shell_complete=complete_runs)
 @click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="The data set's root. [default: the run's; for a file the one in data/]",
 )
 @click.option("--official", is_flag=True, help="Run the official code as well, in environments of its own.")
@@ -157,11 +157,11 @@ def evaluate(
 def _open_data(folder: RunFolder, data: Path | None, run: str) -> Dataset:
     """Open the data set of a run, or the one in `data`; `run` is what the user called the run."""
     from admlops.core.errors import DataError
-    from admlops.datasets.base import open_data
+    from admlops.results.data_set import open_run_data
 
     header = folder.header
     try:
-        return open_data(data or Path(header.data.root), header.data.version)
+        return open_run_data(header.data, data)
     except DataError as error:
         raise DataError(
             f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",

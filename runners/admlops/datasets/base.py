@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
+from admlops.core.types import Say
 from admlops.datasets.annotations import Annotations, SampleScene
 
 BOXES_3D = "boxes_3d"
@@ -194,6 +195,23 @@ class HasBoxes2D(Protocol):
 
 
 @runtime_checkable
+class HasFilesRoot(Protocol):
+    """A data set whose root is not the folder that holds its files."""
+
+    @property
+    def files_root(self) -> Path:
+        """That folder."""
+
+
+@runtime_checkable
+class HasRemoteFiles(Protocol):
+    """A data set that names files by their addresses."""
+
+    def fetch(self, say: Say) -> None:
+        """Fetch those that are not here, and tell how far it is. Raises DownloadError, StorageError."""
+
+
+@runtime_checkable
 class HasPictureNames(Protocol):
     """A data set whose samples may name a copy of a picture, turned upright or fetched."""
 
@@ -243,6 +261,9 @@ class DataKind:
         versions: the versions that a root holds; None where a root holds one without a name.
         make_small: "module:function" that writes two short synthetic scenes to a folder and tells how far it is; None
             where nothing makes any.
+        takes_files: whether a root may be a file, such as a list of pictures.
+        is_general: whether it takes what other kinds describe more closely: where another kind recognises the root too,
+            this one must be asked for by a model that reads it.
     """
 
     id: str
@@ -256,6 +277,8 @@ class DataKind:
     how_to_get: str = ""
     versions: Callable[[Path], list[str]] | None = None
     make_small: str | None = None
+    takes_files: bool = False
+    is_general: bool = False
 
 
 def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
@@ -272,7 +295,7 @@ def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
     if not recognised:
         first: DataKind = DATA_KINDS.get(preferred[0] if preferred else "nuscenes")
         return first
-    return min(recognised, key=lambda kind: kind.id not in preferred)
+    return min(recognised, key=lambda kind: (kind.id not in preferred, kind.is_general))
 
 
 def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
@@ -285,9 +308,12 @@ def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
     try:
         if not root.exists():
             return []
+        if not root.is_dir():
+            return _recognise_file([kind for kind in kinds if kind.takes_files], root)
         recognised = [kind for kind in kinds if kind.recognise(root)]
         below = [] if recognised else [path for path in sorted(root.iterdir())[:MAX_LISTED] if path.is_dir()]
-        deeper = [(path, kind) for path in below for kind in kinds if kind.recognise(path)]
+        special = [kind for kind in kinds if not kind.is_general]
+        deeper = [(path, kind) for path in below for kind in special if kind.recognise(path)]
     except OSError as error:
         raise DataError(
             f"the data set root {root} cannot be read: {error.strerror}", hint=f"ls -ld {root}   # whose is it?"
@@ -296,6 +322,28 @@ def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
         path, kind = deeper[0]
         raise DataError(f"{root} is no data set, but {path} is {kind.title}", hint=f"pass --data {path}")
     return recognised
+
+
+def _recognise_file(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
+    """The kinds that take a file for theirs. Raises DataError: there is none."""
+    recognised = [kind for kind in kinds if kind.recognise(root)]
+    if not recognised:
+        raise DataError(
+            f"{root} is a file, and not one of a data set that is known",
+            hint=f"pass --data {root.parent}   # or a list of pictures, COCO's JSON or YOLO's data.yaml: docs/data.md",
+        )
+    return recognised
+
+
+def files_root(data: Dataset) -> Path:
+    """The folder that paths of a sample's files are relative to on the wire: the root, if the data set names none."""
+    return data.files_root if isinstance(data, HasFilesRoot) else data.root
+
+
+def fetch_files(data: Dataset, say: Say) -> None:
+    """Fetch what the data set names by an address and is not here. Raises DownloadError, StorageError."""
+    if isinstance(data, HasRemoteFiles):
+        data.fetch(say)
 
 
 def open_data(root: Path, version: str | None = None, *, wanted: Iterable[str] = ()) -> Dataset:
@@ -307,9 +355,9 @@ def open_data(root: Path, version: str | None = None, *, wanted: Iterable[str] =
     return find_kind(root, wanted).open(root, version)
 
 
-def default_split(root: Path, version: str | None = None) -> str:
-    """The split to take where none is named: the one that models are judged on."""
-    return find_kind(root).default_split(root, version)
+def default_split(root: Path, version: str | None = None, *, wanted: Iterable[str] = ()) -> str:
+    """The split to take where none is named: the one that models are judged on; for `wanted` see `find_kind`."""
+    return find_kind(root, wanted).default_split(root, version)
 
 
 def check_scene_names(names: Iterable[str], known: Iterable[str], where: Path) -> None:

@@ -15,18 +15,20 @@ from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, default_split, open_data
+from admlops.datasets.base import Dataset
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
 from admlops.pipeline.battle import check_metric
 from admlops.pipeline.compared import Compared, Shortcoming
+from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.comparison_summary import summarize
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import OnProgress, RunPlan, check_request, prepare, run_plan
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import select
+from admlops.results.data_set import open_run_data
 from admlops.results.header import find_difference
 from admlops.results.index import read_metrics
 from admlops.results.run_folder import RunFolder
@@ -100,10 +102,10 @@ def compare_models(
     """
     check_metric(metric)
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
-    data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    data = open_for(models, request, also)
     require_writable(target)
     refuse_impossible(models, request, data[0])
-    there = [(run, open_data(Path(run.header.data.root), run.header.data.version)) for run in submissions]
+    there = [(run, open_run_data(run.header.data)) for run in submissions]
     checked = [_check(layout, model, data, request, random_weights, say) for model in models]
     rows = [
         one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
@@ -152,10 +154,7 @@ def _check(
     if own is None:
         reason = f"{data[0].kind}: it reads {' or '.join(model.reads)}"
         return Compared(model=model, outcome="not for", reason=reason, hint="pass its data set with --also DIR")
-    asked = request_for(layout, model, request, random_weights)
-    if own is not data[0]:
-        selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
-        asked = replace(asked, data=own.root, version=own.version, selection=selection)
+    asked = request_on(own, data[0], request_for(layout, model, request, random_weights))
     if model.traits.needs_setup:
         wants_weights = asked.checkpoint is None and asked.weights is None
         readiness = find_readiness(layout, model, asked.variant, weights=wants_weights)
@@ -227,8 +226,7 @@ def _take_run(layout: Layout, run: RunFolder, say: Say, label: str) -> Compared:
     metrics = read_metrics(run)
     if metrics is None:
         with run.lock():
-            data = open_data(Path(run.header.data.root), run.header.data.version)
-            metrics = evaluate_run(run, data, layout=layout, say=say)
+            metrics = evaluate_run(run, open_run_data(run.header.data), layout=layout, say=say)
             run.write_manifest()
     model = None if run.header.is_submission else find_known(layout, run.header.model)
     shortcomings = () if model is None else tuple(find_shortcomings(model, run, metrics))

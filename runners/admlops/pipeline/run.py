@@ -15,7 +15,7 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, Scene, open_data
+from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment, ensure_model, find_model
 from admlops.execution.coordinator import execute
@@ -100,7 +100,7 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         settings={name: value for name, value in plan.header.settings.items() if name != "device"},
         scenes=scenes,
         samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
-        data_root=str(plan.data.root),
+        data_root=str(files_root(plan.data)),
         runtime={"id": runtime.id, "file": str(runtime.file)},
         expected=expect_outputs(plan.model),
         temporal=plan.model.temporal,
@@ -152,6 +152,7 @@ def prepare(
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
+    fetch_files(data, say)
     scenes = select(data, request.selection, temporal=model.temporal)
     checkpoint = chosen_weights(layout, model, request, say=say)
     settings = {

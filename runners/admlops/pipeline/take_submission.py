@@ -166,7 +166,7 @@ def _read(
     request: SubmissionRequest, form: SubmissionFormat, file: ResultsFile, data: Dataset
 ) -> tuple[str, list[Scene], Predictions]:
     """Open what the file says of a split: the one that was named, or else the one whose samples it has."""
-    asked = request.split or default_split(data.root, data.version)
+    asked = request.split or default_split(data.root, data.version, wanted=[data.kind])
     try:
         scenes = data.scenes_of_split(asked)
     except DataError:
@@ -351,6 +351,7 @@ def _describe_data(data: Dataset, scenes: Sequence[Scene], split: str) -> DataIn
         synthetic=data.is_synthetic,
         whole=f"split {split}",
         whole_samples=len(samples),
+        kind=data.kind,
     )
 
 
