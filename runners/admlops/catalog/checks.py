@@ -155,8 +155,8 @@ def _check_checkpoints(model: Model) -> Iterator[Problem]:
         yield from _one_of(f"{key}.config", checkpoint.config, model.configs, "a config")
         for fix in checkpoint.fixes:
             yield from _one_of(f"{key}.fixes", fix, model.fixes, "a fix")
-        if (checkpoint.url is None) == (checkpoint.google_drive is None):
-            yield Problem(key, "must have exactly one of url and google_drive")
+        if sum(one is not None for one in (checkpoint.url, checkpoint.google_drive, checkpoint.npm)) != 1:
+            yield Problem(key, "must have exactly one of url, google_drive and npm")
         if checkpoint.sha256 is None and checkpoint.sha256_from != "first download":
             yield Problem(f"{key}.sha256", 'is missing; if nobody published it, write sha256_from = "first download"')
         if checkpoint.sha256 is not None and checkpoint.sha256_from is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
@@ -19,6 +20,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
+NpmName = Annotated[str, StringConstraints(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")]
 DriveId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,}$")]
 
 
@@ -79,19 +81,55 @@ class Fix(_Part):
     )
 
 
+class PackedGraph(_Part):
+    """A graph model of TensorFlow.js inside a package of npm.
+
+    `graph` is its JSON file in the package; the files with its weights lie beside it. The package is found by the npm
+    client, wherever the user's settings of it say, and only taken with this hash.
+    """
+
+    package: NpmName = Field(description="the package's name, such as @scope/name")
+    version: Name = Field(description="the package's exact version")
+    sha256: Sha256 = Field(description="the sha256 of the package's archive, 64 lower-case hexadecimal digits")
+    size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the archive's size in bytes")
+    graph: Text = Field(description="the graph's JSON file in the package, such as models/net.json")
+
+    @property
+    def specifier(self) -> str:
+        """What npm calls the package: `@scope/name@1.2.3`."""
+        return f"{self.package}@{self.version}"
+
+    @property
+    def archive_name(self) -> str:
+        """What `npm pack` calls the archive: `scope-name-1.2.3.tgz`."""
+        return f"{self.package.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
 class Checkpoint(_Part):
-    """Published weights: exactly one of `url` and `google_drive`; `sha256` once a download has shown it."""
+    """Published weights: exactly one of `url`, `google_drive` and `npm`; `sha256` once a download has shown it.
+
+    Those out of a package of npm are stored as one safetensors file, with the graph among its metadata: `sha256` and
+    `size_bytes` are that file's.
+    """
 
     config: Name = Field(description="the name of a config of this model")
     file: Name = Field(description="the file's name under checkpoints/<Model>/")
     url: HttpsUrl | None = Field(None, description="an https address")
     google_drive: DriveId | None = Field(None, description="the file's Google Drive id")
+    npm: PackedGraph | None = Field(None, description="a table: the package of npm that holds the weights")
     size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the file's size in bytes")
     sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
     sha256_from: Literal["publisher", "first download"] | None = Field(
         None, description='who vouches for the hash: "publisher" or "first download"'
     )
     fixes: tuple[Name, ...] = Field((), description="names of fixes of this model that these weights need")
+
+    @property
+    def host(self) -> str:
+        """Who is asked for the file, as a person says it: a host's name, Google Drive or npm."""
+        if self.npm is not None:
+            return "npm"
+        return urlsplit(self.url).hostname or "" if self.url else "Google Drive"
 
 
 class Option(_Part):
