@@ -17,7 +17,7 @@ from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordErr
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import COUNTS, Dataset
+from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.truth import has_truth
@@ -27,7 +27,14 @@ from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
 from admlops.evaluation.run_outputs import RunOutputs, read_outputs
 from admlops.evaluation.slices import slice_scenes
-from admlops.evaluation.statistics.bootstrap import Resampling, Values, interval, resample_scenes
+from admlops.evaluation.statistics.bootstrap import (
+    Resampling,
+    Scenes,
+    Values,
+    interval,
+    number_units,
+    resample_scenes,
+)
 from admlops.results.run_folder import RunFolder
 
 METRICS_SCHEMA = 1
@@ -188,8 +195,8 @@ def _why_not(evaluation: Evaluation, context: Context) -> str | None:
 
 
 def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> _Evaluated:
-    names = sorted({entry.scene for entry in context.metadata})
-    evaluated = _Evaluated(resampling=resample_scenes(len(names)))
+    scenes, resampling = _resample(context)
+    evaluated = _Evaluated(resampling=resampling)
     begun = outputs.accumulators
     wanted = [one for one in evaluations if one.id in begun and one.is_wanted(context, begun[one.id])]
     context.following = max((one.needs.following for one in wanted), default=0)
@@ -202,14 +209,24 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
         except DataError as error:
             evaluated.without.append(NotEvaluated(evaluation=evaluation, error=error))
     _require_any(context, outputs, evaluations, evaluated)
-    number = {name: index for index, name in enumerate(names)}
-    scenes = np.array([number[entry.scene] for entry in context.metadata], dtype=np.int64)
     for evaluation, result in evaluated.results:
         evaluated.metrics += result.metrics(context.dataset)
         if evaluated.resampling.weights is not None and evaluation.resampled:
             evaluated.resamples[result.protocol] = result.resample(scenes, evaluated.resampling.weights)
     evaluated.metrics = [_with_interval(metric, evaluated.resamples) for metric in evaluated.metrics]
     return evaluated
+
+
+def _resample(context: Context) -> tuple[Scenes, Resampling]:
+    """Return the number of each sample's scene, or of what else is drawn as one, and the resamples of them."""
+    if isinstance(context.data, HasResamplingUnits):
+        scenes, count = number_units([context.data.resampling_unit(token) for token in context.tokens])
+        grouped = count < len(set(context.tokens))
+        return scenes, resample_scenes(count, unit="groups of pictures" if grouped else "pictures")
+    names = sorted({entry.scene for entry in context.metadata})
+    number = {name: index for index, name in enumerate(names)}
+    scenes = np.array([number[entry.scene] for entry in context.metadata], dtype=np.int64)
+    return scenes, resample_scenes(len(names))
 
 
 def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> list[NotEvaluated]:

@@ -79,7 +79,7 @@ class CarDetectionEvaluation:
     def details(self) -> dict[str, Any]:
         """The thresholds, and the counts over all images at each of them."""
         shape: dict[str, Any] = {
-            "classes": list(self.classes.names),
+            "class_set": list(self.classes.names),
             "nms_iou": self.classes.nms_iou,
             "operating_threshold": self.threshold,
             "best_threshold": self.best_threshold,
