@@ -21,6 +21,8 @@ from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.truth import has_truth
+from admlops.evaluation.energy.carbon import Carbon
+from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.notes import is_whole, list_notes
@@ -80,6 +82,7 @@ def evaluate_run(
     truth_2d: Path | None = None,
     truth_map: Path | None = None,
     protocols: Collection[str] = (),
+    carbon: Carbon | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
@@ -93,6 +96,7 @@ def evaluate_run(
         truth_2d: a COCO file with the ground truth of boxes in images.
         truth_map: MapTR's file with the ground truth of map elements, in place of vectors cut from the map expansion.
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
+        carbon: where the run's energy came from, for grams of CO₂ equivalents.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
@@ -129,6 +133,8 @@ def evaluate_run(
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
         say(f"{run.header.run}: {line}")
     metrics = _shape(context, evaluated, notes)
+    if not run.header.is_submission:
+        metrics["energy"] = describe_run(context, metrics, carbon)
     content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
     _write_resamples(context, evaluated)
     write_atomically(run.metrics_path, content.encode())

@@ -208,7 +208,7 @@ def _energy_side(name: str, run: RunData, conditions: Mapping[str, str | None]) 
     energy: Mapping[str, Any] = (run.metrics or {}).get("energy") or {}
     value = energy.get("j_per_sample")
     why_not = str(energy.get("reason") or "no energy was measured")
-    own = conditions if value is None else {**conditions, "way of measuring": str(energy.get("method"))}
+    own = conditions if value is None else {**conditions, "way of measuring": f"{energy['method']}, {energy['basis']}"}
     return Side(name=name, value=value, conditions=own, why_not=why_not)
 
 
