@@ -12,6 +12,7 @@ from admlops.catalog import find_known
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.types import Say
+from admlops.evaluation.energy.carbon import choose_carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
 from admlops.evaluation.statistics.battle import Battle
@@ -47,6 +48,9 @@ class EvaluateOptions(TypedDict, total=False):
     official: bool
     boxes_2d: str | Path | None
     protocols: Sequence[str]
+    country: str | None
+    intensity: float | None
+    pue: float | None
     say: Say | None
 
 
@@ -241,6 +245,9 @@ def evaluate(
     official: bool = False,
     boxes_2d: str | Path | None = None,
     protocols: Sequence[str] = (),
+    country: str | None = None,
+    intensity: float | None = None,
+    pue: float | None = None,
     say: Say | None = None,
 ) -> Run:
     """Compute a run's official metrics, write its `metrics.json`, and return the run.
@@ -250,6 +257,8 @@ def evaluate(
         official: run the official packages as well; needs a checkout.
         boxes_2d: a COCO file with ground truth of boxes in images.
         protocols: evaluate by these on-request protocols as well.
+        country, intensity, pue: where the run's energy came from, for grams of CO2e: a code such as `FRA`, or the
+            grid's kg CO2e/kWh, and the computing centre's power usage effectiveness.
         say: takes remarks, a line each.
 
     Raises:
@@ -268,6 +277,7 @@ def evaluate(
             official=official,
             truth_2d=None if boxes_2d is None else Path(boxes_2d),
             protocols=protocols,
+            carbon=choose_carbon(country, intensity, pue),
         )
         own.folder.write_manifest()
     return own

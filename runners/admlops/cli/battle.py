@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_models, complete_runs
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import selection_options
@@ -37,6 +38,7 @@ def complete_contenders(
 @click.option("--fresh", is_flag=True, help="Run models again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@carbon_options
 @dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the battle as JSON.")
@@ -66,6 +68,7 @@ def battle(
     from admlops.pipeline.battle import check_metric
 
     check_metric(metric)
+    carbon = take_carbon(options)
     layout = find_layout()
     sides = [_find_side(layout, name) for name in (first, second)]
     _check_sides(first, second)
@@ -75,9 +78,8 @@ def battle(
     if dry_run:
         show_plan(_preview(layout, models, runs, options, target, fresh, random_weights), as_json=as_json)
         return
-    done = _compare(
-        layout, models, runs, options, target=target, fresh=fresh, random_weights=random_weights, metric=metric
-    )
+    settings = {"fresh": fresh, "random_weights": random_weights, "metric": metric, "carbon": carbon}
+    done = _compare(layout, models, runs, options, target=target, **settings)
     page = _write_page(done)
     fought = done.summary["battles"]
     if not fought:
@@ -147,7 +149,7 @@ def _compare(
             request = replace(request, cancel=cancel)
             return compare_models(layout, models, request, say=say, show_progress=show_progress, runs=runs, **more)
     require_writable(more["target"])
-    rows = take_runs(layout, runs, say)
+    rows = take_runs(layout, runs, say, carbon=more["carbon"])
     data = [open_run_data(run.header.data) for run in runs]
     return write_comparison(rows, data, target=more["target"], metric=more["metric"])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_model_lists
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import DATA, selection_options
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--metric", help="Primary metric of the battles, such as AP50.  [default: the first that both have]")
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@carbon_options
 @dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -70,6 +72,7 @@ def compare(
     from admlops.pipeline.compare import compare_models
     from admlops.pipeline.preview import preview_comparison
 
+    carbon = take_carbon(options)
     check_metric(metric)
     layout = find_layout()
     named = [name.strip() for text in names for name in text.split(",") if name.strip()]
@@ -98,6 +101,7 @@ def compare(
             also=also,
             submissions=given,
             metric=metric,
+            carbon=carbon,
         )
     show_comparison(done, as_json=as_json)
 

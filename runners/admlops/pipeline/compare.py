@@ -16,6 +16,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset
+from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
@@ -78,6 +79,7 @@ def compare_models(
     submissions: Sequence[RunFolder] = (),
     metric: str | None = None,
     runs: Sequence[RunFolder] = (),
+    carbon: Carbon | None = None,
 ) -> Comparison:
     """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
@@ -95,6 +97,7 @@ def compare_models(
             is of another protocol or of other samples is ranked apart.
         metric: the primary metric of battles; None for the first headline that both of a pair have.
         runs: finished runs that stand beside the models, as they are.
+        carbon: where the energy of runs that are evaluated now came from.
 
     Raises:
         AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
@@ -107,11 +110,14 @@ def compare_models(
     refuse_impossible(models, request, data[0])
     there = [(run, open_run_data(run.header.data)) for run in submissions]
     checked = [_check(layout, model, data, request, random_weights, say) for model in models]
-    rows = [
-        one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
-    ]
+    rows: list[Compared] = []
+    for one in checked:
+        if isinstance(one, _Planned):
+            rows.append(_compare_one(layout, one, fresh, say, show_progress, carbon))
+        else:
+            rows.append(one)
     rows += [_compare_submission(layout, run, own, say) for run, own in there]
-    rows += take_runs(layout, runs, say, taken=[row.name for row in rows])
+    rows += take_runs(layout, runs, say, taken=[row.name for row in rows], carbon=carbon)
     return write_comparison(rows, data, target=target, metric=metric)
 
 
@@ -177,7 +183,9 @@ def request_for(layout: Layout, model: Model, request: RunRequest, random_weight
     return replace(own, weights=RANDOM_WEIGHTS) if lacks == "weights" else own
 
 
-def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress) -> Compared:
+def _compare_one(
+    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress, carbon: Carbon | None
+) -> Compared:
     model = one.model
     try:
         run, summary = _run(layout, one, fresh, say, show_progress)
@@ -186,7 +194,7 @@ def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_prog
             reason = f"{failure.kind}: {failure.summary}"
             return Compared(model=model, outcome=summary.state, reason=reason, hint=failure.hint, run=run)
         with run.lock():
-            metrics = evaluate_run(run, one.data, layout=layout, say=say)
+            metrics = evaluate_run(run, one.data, layout=layout, say=say, carbon=carbon)
             run.write_manifest()
     except StoppedError:
         raise
@@ -208,7 +216,14 @@ def _compare_submission(layout: Layout, run: RunFolder, data: Dataset, say: Say)
     return Compared(model=None, outcome="complete", run=run, metrics=metrics)
 
 
-def take_runs(layout: Layout, runs: Sequence[RunFolder], say: Say, *, taken: Sequence[str] = ()) -> list[Compared]:
+def take_runs(
+    layout: Layout,
+    runs: Sequence[RunFolder],
+    say: Say,
+    *,
+    taken: Sequence[str] = (),
+    carbon: Carbon | None = None,
+) -> list[Compared]:
     """Return the rows of runs that are there, called by their models where no other row is; `taken` are names of rows.
 
     A run that is not evaluated is evaluated now.
@@ -217,16 +232,15 @@ def take_runs(layout: Layout, runs: Sequence[RunFolder], say: Say, *, taken: Seq
         AdmlopsError: it cannot be evaluated.
     """
     named = Counter([*taken, *(run.header.model for run in runs)])
-    return [
-        _take_run(layout, run, say, run.header.model if named[run.header.model] == 1 else run.path.name) for run in runs
-    ]
+    labels = [run.header.model if named[run.header.model] == 1 else run.path.name for run in runs]
+    return [_take_run(layout, run, say, label, carbon) for run, label in zip(runs, labels, strict=True)]
 
 
-def _take_run(layout: Layout, run: RunFolder, say: Say, label: str) -> Compared:
+def _take_run(layout: Layout, run: RunFolder, say: Say, label: str, carbon: Carbon | None) -> Compared:
     metrics = read_metrics(run)
     if metrics is None:
         with run.lock():
-            metrics = evaluate_run(run, open_run_data(run.header.data), layout=layout, say=say)
+            metrics = evaluate_run(run, open_run_data(run.header.data), layout=layout, say=say, carbon=carbon)
             run.write_manifest()
     model = None if run.header.is_submission else find_known(layout, run.header.model)
     shortcomings = () if model is None else tuple(find_shortcomings(model, run, metrics))

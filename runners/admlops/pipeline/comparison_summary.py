@@ -92,6 +92,7 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
             "worker_peak_mb": max(host_mb, default=None),
         },
         "energy_j": loaded.energy_j,
+        "energy": None if row.metrics is None else row.metrics.get("energy"),
         "failures": dict(failures),
     }
     return summary
