@@ -31,7 +31,8 @@ def cars_of(index: int) -> list[Box]:
 def write_pictures(root: Path, count: int) -> Dataset:
     """A folder of pictures with labels in COCO's form: category 3 is car, 8 truck."""
     (root / "images").mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index in range(count):
         pixels = np.full((SIZE[1], SIZE[0], 3), 120 + index % 100, np.uint8)
         for x1, y1, x2, y2 in cars_of(index):

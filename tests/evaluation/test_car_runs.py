@@ -39,7 +39,7 @@ def evaluate(run: RunFolder, data: Dataset) -> dict[str, Any]:
     return metrics
 
 
-def values(metrics: dict[str, Any]) -> dict[tuple[str, str], float | None]:
+def values(metrics: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {(one["protocol"].partition("@")[0], one["name"]): one["value"] for one in metrics["metrics"]}
 
 
