@@ -249,6 +249,14 @@ class HasCounts(Protocol):
 
 
 @runtime_checkable
+class HasResamplingUnits(Protocol):
+    """A data set whose scenes need not be sequences: single pictures in a folder say nothing of each other."""
+
+    def resampling_unit(self, token: str) -> str:
+        """What is drawn with a sample when samples are resampled: its scene, or the sample itself."""
+
+
+@runtime_checkable
 class HasMap(Protocol):
     """Capability MAP: the root's `maps/` holds vector maps."""
 

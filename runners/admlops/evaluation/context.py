@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ class Context:
         truth_map: MapTR's file with the ground truth of map elements, where it is not cut from the map expansion.
         official: whether the official code is asked too, so that accumulators keep what it needs.
         metadata: of each record read so far, in the run's order.
+        thresholds: by task, the confidence from which on the model's outputs are meant, as its catalogue entry says.
         following: how many samples after the run's ones annotations are needed of.
     """
 
@@ -40,6 +41,7 @@ class Context:
     truth_map: Path | None = None
     official: bool = False
     metadata: list[Metadata] = field(default_factory=list)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     following: int = 0
     _shared: dict[Any, Any] = field(default_factory=dict)
 

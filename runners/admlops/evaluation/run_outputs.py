@@ -112,8 +112,12 @@ def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence
     if first is None:
         return False
     record = decode(*first)
-    filled = (one for one in evaluations if one.needs.key is None or getattr(record, one.needs.key, UNSET) is not UNSET)
+    filled = (one for one in evaluations if any(_has(record, key) for key in one.needs.keys))
     return all(one.needs.joins for one in filled)
+
+
+def _has(record: PartialRecord, key: str | None) -> bool:
+    return key is None or getattr(record, key, UNSET) is not UNSET
 
 
 class _Part(msgspec.Struct):
@@ -255,7 +259,7 @@ class _Pass:
         for evaluation in evaluations:
             chosen = merge(chosen, evaluation.needs.record)
         self.decode = partial_decoder(cast("Mapping[str, Selection]", chosen))
-        own = [evaluation.needs.key for evaluation in evaluations if evaluation.needs.key is not None]
+        own = [key for evaluation in evaluations for key in evaluation.needs.keys if key is not None]
         self._keys = tuple(dict.fromkeys([*task_keys(), *own]))
         self._evaluated = frozenset(own)
         self._without: dict[str, Where] = {}
@@ -350,7 +354,7 @@ class _Pass:
     def _begin(self, key: str | None) -> None:
         """Begin the evaluations of a task; of the records before this one they see the metadata alone."""
         for evaluation in self._evaluations:
-            if evaluation.needs.key != key:
+            if key not in evaluation.needs.keys or evaluation.id in self.outputs.accumulators:
                 continue
             accumulator = evaluation.begin(self._context)
             self.outputs.accumulators[evaluation.id] = accumulator

@@ -25,7 +25,8 @@ from admlops.execution.executors import EXECUTORS
 from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
-from admlops.health.machine import TelemetrySampler, describe_machine
+from admlops.health.machine import describe_machine
+from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.options import check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_header import make_header
@@ -86,7 +87,7 @@ def run_plan(
         if request.retry_failed:
             _forget_evaluation(run, say=say)
         job = _make_job(layout, request, plan, run, scenes)
-        with _telemetry(run, on_progress) as watch:
+        with _telemetry(run, plan, request, on_progress) as watch:
             summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
@@ -286,15 +287,31 @@ def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
 
 
 @contextmanager
-def _telemetry(run: RunFolder, on_progress: OnProgress) -> Iterator[Callable[[RunEvent], None]]:
-    """Sample the machine while the block runs; the function it gives learns the workers' pids from the progress."""
+def _telemetry(
+    run: RunFolder, plan: RunPlan, request: RunRequest, on_progress: OnProgress
+) -> Iterator[Callable[[RunEvent], None]]:
+    """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
+
+    Before that it measures how much energy the machine takes while nothing runs.
+    """
     pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
+    done = 0
 
     def watch(event: RunEvent) -> None:
+        nonlocal done
         if event.kind == "worker" and event.pid is not None:
             pids[event.worker] = event.pid
+        done += event.samples
+        if (event.kind in ("sample", "retry") and event.failure is None) or event.kind == "retry":
+            sampler.count(event.samples)
+        if done >= total:
+            sampler.enter("end")
         on_progress(event, total)
 
-    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values())):
+    devices = {slot.device.id: slot.device for slot in plan.executor.slots()}.values()
+    uuids = [one.uuid for one in devices if one.kind == "cuda"]
+    used = None if None in uuids else [str(one) for one in uuids]
+    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used) as sampler:
+        sampler.measure_idle(cancelled=lambda: request.cancel.is_cancelled)
         yield watch
