@@ -1,6 +1,6 @@
 """Running a model by an exported file: the adapter's own `prepare` and `convert`, and the file in between."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict
 
 from .adapter import Adapter, Settings
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, check_feed, load_network

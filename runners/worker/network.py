@@ -104,9 +104,7 @@ class Network:
         """Return the carried inputs at a scene's first sample: zeros, unless the network says otherwise."""
         numpy = import_module("numpy")
         wanted = set(self.carried.values())
-        return {
-            one.name: numpy.zeros(one.concrete({}), dtype=one.dtype) for one in self.inputs() if one.name in wanted
-        }
+        return {one.name: numpy.zeros(one.concrete({}), dtype=one.dtype) for one in self.inputs() if one.name in wanted}
 
     def example(self, axes: Mapping[str, int]) -> Arrays:
         """Return inputs to trace with, of these lengths of dynamic axes; drawn from a seed, or the first state.

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional
 
 
 class Session:
