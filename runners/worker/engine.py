@@ -1,6 +1,6 @@
 """Running a model by an exported file: the adapter's own `prepare` and `convert`, and the file in between."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Mapping
 
 from .adapter import Adapter, Settings
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, check_feed, load_network
@@ -21,7 +21,7 @@ class EngineAdapter(Adapter):
         self._network = network
         self._session = session
         self._precision = precision
-        self._state = {}  # type: Arrays
+        self._state: Arrays = {}
         self._checked = False
 
     def start_scene(self, scene: str) -> None:
@@ -73,8 +73,7 @@ def open_engine(adapter: Adapter, settings: Settings, runtime: Runtime) -> Adapt
         NetworkError: the file's inputs and outputs are not those of the model's network.
         RuntimeError: the runtime cannot open it on the device, or only on another one.
     """
-    engine = settings.engine  # type: Mapping[str, Any] | None
-    assert engine is not None, "no engine was asked for"
+    engine: Mapping[str, Any] = settings.engine or {}
     network = load_network(adapter, str(engine.get("form") or DEFAULT_FORM))
     session = runtime.open(str(engine["file"]), device=settings.device)
     require_names(network, session, where=str(engine["file"]))
@@ -86,7 +85,7 @@ def require_names(network: Network, session: Session, *, where: str) -> None:
     pairs = (("input", network.inputs(), session.inputs), ("output", network.outputs(), session.outputs))
     for what, specs, own in pairs:
         wanted = [one.name for one in specs]
-        problems = ["lacks the {} {}".format(what, name) for name in wanted if name not in own]  # type: List[str]
+        problems: List[str] = ["lacks the {} {}".format(what, name) for name in wanted if name not in own]
         problems += ["has the unknown {} {}".format(what, name) for name in own if name not in wanted]
         if problems:
             raise NetworkError("{} {}: it is no export of this model's network".format(where, ", ".join(problems)))

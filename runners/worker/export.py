@@ -6,7 +6,7 @@ nothing is said, and it writes another opset than asked, or a file that no check
 
 import os
 from importlib import import_module
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 from .adapter import Adapter, Settings
 from .jobs import tell
@@ -133,11 +133,5 @@ def _described(spec: TensorSpec) -> Dict[str, Any]:
 
 
 def _versions() -> Dict[str, str]:
-    names = ("torch", "numpy", "onnx", "onnxslim", "onnxruntime")  # type: Tuple[str, ...]
-    found = {}
-    for name in names:
-        try:
-            found[name] = str(import_module(name).__version__)
-        except ImportError:
-            continue
-    return found
+    names: Tuple[str, ...] = ("torch", "numpy", "onnx", "onnxslim", "onnxruntime")
+    return {name: str(import_module(name).__version__) for name in names}

@@ -49,8 +49,8 @@ def tell(text: str) -> None:
 def _run(adapter: Type[Adapter], job: Dict[str, Any]) -> Dict[str, Any]:
     given = job.get("settings") or {}
     settings = Settings(**{name: given[name] for name in Settings._fields if name in given})
-    done = _load(job["program"]).run(adapter(), settings, job.get("request") or {})  # type: Dict[str, Any]
-    return done  # noqa: RET504  the comment is its type
+    done: Dict[str, Any] = _load(job["program"]).run(adapter(), settings, job.get("request") or {})
+    return done
 
 
 def _load(program: str) -> Any:

@@ -25,6 +25,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type, Union
 
 from .adapter import Adapter
@@ -68,7 +69,7 @@ class Network:
     With `Settings.engine` set the adapter has loaded no weights: then everything but `build` works.
     """
 
-    carried = {}  # type: Mapping[str, str]
+    carried: Mapping[str, str] = MappingProxyType({})
     """Output → the input that it is at the next sample of the scene."""
 
     def __init__(self, adapter: Any) -> None:
@@ -141,11 +142,12 @@ def network_forms(adapter: Adapter) -> Mapping[str, Type[Network]]:
         raise NetworkError("{} cannot leave PyTorch: it has no {}".format(adapter.name, FILE_NAME))
     name = "{}_network".format(adapter.name)
     spec = spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None, file
+    if spec is None or spec.loader is None:
+        raise NetworkError("{} is not a Python file".format(file))
     module = module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    forms = getattr(module, "NETWORKS", None)  # type: Mapping[str, Type[Network]] | None
+    forms: Mapping[str, Type[Network]] = getattr(module, "NETWORKS", {})
     if not forms:
         raise NetworkError("{} names no class in NETWORKS".format(file))
     return forms
@@ -157,7 +159,7 @@ def check_feed(feed: Mapping[str, Any], specs: Sequence[TensorSpec], *, what: st
     for name in feed:
         if name not in wanted:
             raise NetworkError("{}: there is no tensor called {}; there are {}".format(what, name, ", ".join(wanted)))
-    lengths = {}  # type: Dict[str, int]
+    lengths: Dict[str, int] = {}
     for name, spec in wanted.items():
         if name not in feed:
             raise NetworkError("{}: {} is missing".format(what, name))

@@ -2,7 +2,7 @@
 
 import os
 from importlib import import_module
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 from .network import TensorSpec
 
@@ -32,7 +32,7 @@ def check_file(
     own = next((declared[domain] for domain in DOMAINS if domain in declared), None)
     if own != opset:
         raise FileError("the file declares opset {}, and {} was asked for".format(own, opset))
-    counts = {}  # type: Dict[str, int]
+    counts: Dict[str, int] = {}
     for graph in graphs(model.graph):
         for node in graph.node:
             if node.domain not in DOMAINS:
@@ -67,9 +67,7 @@ def find_float64(model: Any) -> Optional[str]:
                 return "the tensor {}".format(value.name)
         for node in graph.node:
             for attribute in node.attribute:
-                if attribute.t.data_type == double or (
-                    node.op_type == "Cast" and attribute.name == "to" and attribute.i == double
-                ):
+                if attribute.t.data_type == double or (attribute.name in ("to", "dtype") and attribute.i == double):
                     return "{} ({})".format(node.name or node.output[0], node.op_type)
     return None
 
@@ -91,10 +89,9 @@ def float64_to_float32(model: Any) -> int:
         for node in graph.node:
             for attribute in node.attribute:
                 changed += _round_tensor(attribute.t, double, node.name or node.output[0])
-                if node.op_type in ("Cast", "RandomNormal", "EyeLike") and attribute.name in ("to", "dtype"):
-                    if attribute.i == double:
-                        attribute.i = single
-                        changed += 1
+                if attribute.name in ("to", "dtype") and attribute.i == double:
+                    attribute.i = single
+                    changed += 1
         for value in graph.value_info:
             if value.type.tensor_type.elem_type == double:
                 value.type.tensor_type.elem_type = single
@@ -145,7 +142,7 @@ def save(model: Any, path: str) -> None:
 
 
 def _require_names(graph: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-    constants = {tensor.name for tensor in graph.initializer}  # type: Set[str]
+    constants: Set[str] = {tensor.name for tensor in graph.initializer}
     there = {value.name for value in graph.input} - constants
     used = {name for inner in graphs(graph) for node in inner.node for name in node.input}
     for spec in inputs:

@@ -3,14 +3,14 @@
 import importlib.util
 import os
 import sys
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 
 class Session:
     """A network that a runtime has opened from a file."""
 
-    inputs = ()  # type: Sequence[str]
-    outputs = ()  # type: Sequence[str]
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
     provider = ""
     """What of the runtime executes it, such as CUDAExecutionProvider."""
 
@@ -74,8 +74,8 @@ def load_runtime(described: Optional[Mapping[str, Any]]) -> Runtime:
     runtime = getattr(_import_file(file, name), "RUNTIME", None)
     if runtime is None:
         raise ImportError("{} defines no class RUNTIME".format(file))
-    loaded = runtime()  # type: Runtime
-    return loaded  # noqa: RET504  the comment is its type
+    loaded: Runtime = runtime()
+    return loaded
 
 
 def _import_file(file: str, name: str) -> Any:
