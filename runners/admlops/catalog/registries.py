@@ -119,7 +119,10 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
     },
 )
 
-RUNTIMES: Registry[Runtime] = Registry("runtime", {"torch": "admlops.catalog.runtimes:TORCH"})
+RUNTIMES: Registry[Runtime] = Registry(
+    "runtime",
+    {"torch": "admlops.catalog.runtimes:TORCH", "onnxruntime": "admlops.catalog.runtimes:ONNXRUNTIME"},
+)
 """What executes a network."""
 
 
