@@ -12,7 +12,7 @@ from PIL import Image
 from worker.adapter import DataError
 from worker.samples.miscalibration import Miscalibration
 
-HEIGHT, WIDTH = 96, 160
+HEIGHT, WIDTH = 64, 112
 """Pixels of the input: the picture is scaled to it, its shape included."""
 CHANNELS = 5
 MAX_DEPTH_M = 128.0

@@ -70,6 +70,11 @@ _OPTIONS = (
         help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
     ),
     click.option(
+        "--engine",
+        metavar="onnx|…|FILE",
+        help="What executes the network in PyTorch's place: onnx, onnx:fp16, or an exported file.",
+    ),
+    click.option(
         "--batch",
         type=SamplesAtOnce(),
         default="1",
@@ -128,6 +133,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         device=options["device"],
         precision=options["precision"],
         batch=options["batch"],
+        engine=options["engine"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,

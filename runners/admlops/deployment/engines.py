@@ -13,7 +13,6 @@ from admlops.core.paths import user_path
 AUTO = "auto"
 PRECISIONS = (AUTO, "fp32", "fp32_tf32", "fp16", "int8")
 """`auto` and `fp32_tf32` are the exported float32 file with TF32 allowed, `fp32` the same without it."""
-FLOAT32_FILES = (AUTO, "fp32", "fp32_tf32")
 AT = "@"
 """Between a model's name and an engine, as in `MapTR@onnx`."""
 

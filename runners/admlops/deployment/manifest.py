@@ -57,8 +57,8 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """`manifest.json`, beside the file that it speaks of.
 
-    `precision` is that of the file: `auto` and `fp32` are float32 throughout. `verdicts` are those of the export itself:
-    the checker's, what was slimmed, the largest difference from PyTorch for the example that was traced.
+    `precision` is that of the file: `auto` and `fp32` are float32 throughout. `verdicts` are those of the export
+    itself: the checker's, what was slimmed, the largest difference from PyTorch for the example that was traced.
     """
 
     model: str

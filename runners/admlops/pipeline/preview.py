@@ -24,6 +24,7 @@ from admlops.pipeline.run import (
     choose_executor,
     name_devices,
 )
+from admlops.pipeline.run_engine import find_engine
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import choose_batch
 from admlops.pipeline.selection import select
@@ -47,7 +48,8 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     check_options(model, request.model_options)
     check_precision(model, request.precision, device=devices[0].kind)
     choose_batch(model, request, say=say)
-    _check_weights(layout, model, request)
+    if find_engine(layout, model, request, say=say) is None:
+        _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
     detail = f"{count} samples of {len(scenes)} scenes of {data.root}, on {name_devices(executor)}"
