@@ -92,7 +92,7 @@ def _read_picture(path: str) -> Tuple[np.ndarray, Tuple[int, int]]:
             size = opened.size
             scaled = opened.convert("RGB").resize((WIDTH, HEIGHT), Image.BILINEAR)
     except OSError as error:
-        raise DataError("the image {} cannot be read: {}".format(path, error.strerror or error)) from error
+        raise DataError(f"the image {path} cannot be read: {error.strerror or error}") from error
     return np.asarray(scaled, np.float32)[:, :, ::-1].transpose(2, 0, 1), size
 
 
@@ -100,9 +100,9 @@ def _read_sweep(path: str) -> np.ndarray:
     try:
         values = np.fromfile(path, np.float32)
     except OSError as error:
-        raise DataError("the sweep {} cannot be read: {}".format(path, error.strerror or error)) from error
+        raise DataError(f"the sweep {path} cannot be read: {error.strerror or error}") from error
     if len(values) % COLUMNS:
-        raise DataError("the sweep {} does not hold whole points of {} numbers".format(path, COLUMNS))
+        raise DataError(f"the sweep {path} does not hold whole points of {COLUMNS} numbers")
     return values.reshape(-1, COLUMNS)
 
 

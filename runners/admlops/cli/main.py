@@ -33,6 +33,8 @@ COMMANDS = {
     "doctor": ("admlops.cli.doctor:doctor", "Explain a failed build or run, and name the remedy."),
     "env": ("admlops.cli.env:env", "Lock, install, verify, use and pack environments."),
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
+    "export": ("admlops.cli.export:export", "Write a model's network as a file for other runtimes."),
+    "exported": ("admlops.cli.exported:exported", "List and remove exported networks."),
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
     "models": ("admlops.cli.models:models", "List, show and validate models; begin a new one."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),

@@ -1,4 +1,4 @@
-"""The engine of a run: which exported file executes the network, with which packages, and what the header says of it."""
+"""The engine of a run: which exported file executes the network, with which packages, and what its header says."""
 
 from __future__ import annotations
 
