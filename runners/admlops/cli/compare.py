@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="A,B,…",
     shell_complete=complete_model_lists,
-    help="Names of the catalogue, or all (may repeat).",
+    help="Names of the catalogue, also with an engine as in MapTR@onnx, or all (may repeat).",
 )
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 @click.option("--variant", shell_complete=complete_variants, help="The set of pins. [default: the model's]")
 @click.option("--option", "own", multiple=True, metavar="NAME=VALUE", help="An option of MODEL's (may be repeated).")
 @click.option("--opset", type=int, default=17, show_default=True, help="The version of ONNX's operators.")
-@click.option(
-    "--form", default="default", show_default=True, help="Which of MODEL's networks, if it has several."
-)
+@click.option("--form", default="default", show_default=True, help="Which of MODEL's networks, if it has several.")
 @click.option("--axis", "axes", multiple=True, metavar="NAME=LENGTH", help="The length of a dynamic axis in the trace.")
 @click.option("--fresh", is_flag=True, help="Export again what was exported alike.")
 @dry_run_option

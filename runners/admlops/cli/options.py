@@ -109,6 +109,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.catalog import load_model
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
+    from admlops.deployment.engines import split_contender
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
@@ -116,6 +117,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     timeout_s = options["timeout"]
     if timeout_s is not None and not timeout_s > 0:
         raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
+    model, _ = split_contender(model)
     reads = load_model(layout, model).reads
     data = options["data"] or default_data(layout, reads)
     return RunRequest(

@@ -82,6 +82,8 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
         "run": row.run.header.run,
         "variant": row.run.header.variant,
         "random_weights": row.run.header.random_weights,
+        "engine": row.run.header.engine,
+        "unverified_engine": row.run.header.unverified_engine,
         "precision": None if loaded.latency is None else loaded.latency.precision,
         "samples": len(loaded.samples),
         "samples_sha256": row.run.header.data.samples_sha256,
