@@ -361,8 +361,7 @@ def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = Fa
 def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usable:
     """The checkpoint that `--checkpoint` names, which is a name of the catalogue or a file, if a worker may load it.
 
-    A file of the catalogue must be recorded and unchanged. A file of the user's own is inspected and hashed here, every
-    time, because nothing is known of it.
+    One of the catalogue must be recorded and unchanged. A user's own is inspected and hashed here, every time.
 
     Raises:
         CheckpointError: it is missing, changed, damaged, or would run code.

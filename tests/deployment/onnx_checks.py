@@ -1,0 +1,127 @@
+"""Makes ONNX files with one thing wrong each and says what `worker.onnx_file` makes of them; runs in tools/onnx.
+
+Usage: onnx_checks.py RUNNERS_FOLDER OUT_FOLDER. Prints JSON: case → the error's text, or the verdict.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from worker.network import TensorSpec
+from worker.onnx_file import FileError, check_file, float64_to_float32, save, slim
+from worker.runtimes.base import load_runtime
+
+IN = (TensorSpec("image", "float32", ("batch", 4)), TensorSpec("lidar2img", "float32", (4, 4)))
+OUT = (TensorSpec("found", "float32", ("batch", 4)),)
+
+
+def value(name, kind, shape):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def model(*, nodes=None, inputs=None, initializers=(), opset=17, domains=()):
+    nodes = nodes or [helper.make_node("MatMul", ["image", "lidar2img"], ["found"])]
+    inputs = inputs or [value("image", TensorProto.FLOAT, ["batch", 4]), value("lidar2img", TensorProto.FLOAT, [4, 4])]
+    graph = helper.make_graph(nodes, "g", inputs, [value("found", TensorProto.FLOAT, ["batch", 4])], initializers)
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def said(made):
+    try:
+        return check_file(made, inputs=IN, outputs=OUT, opset=17)
+    except FileError as error:
+        return str(error)
+
+
+def constant(array, name="rig"):
+    return numpy_helper.from_array(array, name)
+
+
+def baked_in():
+    """The rig is a constant: what a trace leaves of a matrix that was no input."""
+    nodes = [helper.make_node("MatMul", ["image", "rig"], ["found"])]
+    inputs = [value("image", TensorProto.FLOAT, ["batch", 4])]
+    return model(nodes=nodes, inputs=inputs, initializers=[constant(np.eye(4, dtype=np.float32))])
+
+
+def unused():
+    """The rig is an input, and nothing depends on it."""
+    return model(
+        nodes=[helper.make_node("MatMul", ["image", "rig"], ["found"])],
+        initializers=[constant(np.eye(4, dtype=np.float32))],
+    )
+
+
+def with_float64(array):
+    """A float64 constant that is cast to float32 where it is used."""
+    nodes = [
+        helper.make_node("Cast", ["rig"], ["single"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["lidar2img", "single"], ["turned"]),
+        helper.make_node("MatMul", ["image", "turned"], ["found"]),
+    ]
+    return model(nodes=nodes, initializers=[constant(array)])
+
+
+def custom():
+    return model(
+        nodes=[helper.make_node("BevPool", ["image", "lidar2img"], ["found"], domain="autoware")], domains=["autoware"]
+    )
+
+
+def slimmed(folder):
+    """A file with an Identity that can go: the outputs stay as they are, to the bit."""
+    nodes = [
+        helper.make_node("Identity", ["image"], ["same"]),
+        helper.make_node("MatMul", ["same", "lidar2img"], ["found"]),
+    ]
+    made, file = model(nodes=nodes), str(folder / "slim.onnx")
+    save(made, file)
+    runtime = load_runtime({"id": "onnxruntime", "file": str(Path(sys.argv[1]) / "worker/runtimes/onnxruntime.py")})
+    example = {
+        "image": np.arange(8, dtype=np.float32).reshape(2, 4),
+        "lidar2img": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32),
+    }
+    before = runtime.open(file, device="cpu").run(example)
+    return slim(made, example, before, runtime.open, folder=str(folder))[1]
+
+
+def no_gpu(folder):
+    """What a session says that was asked for a GPU and has a CPU's package."""
+    file = str(folder / "gpu.onnx")
+    save(model(), file)
+    runtime = load_runtime({"id": "onnxruntime", "file": str(Path(sys.argv[1]) / "worker/runtimes/onnxruntime.py")})
+    try:
+        runtime.open(file, device="cuda:0")
+    except RuntimeError as error:
+        return str(error)
+
+
+def main():
+    folder = Path(sys.argv[2])
+    rounded = with_float64(np.eye(4))
+    found = {
+        "right": said(model()),
+        "opset": said(model(opset=18)),
+        "baked in": said(baked_in()),
+        "unused": said(unused()),
+        "float64": said(with_float64(np.eye(4))),
+        "rounded": [float64_to_float32(rounded), said(rounded)],
+        "custom": said(custom()),
+        "slimmed": slimmed(folder),
+        "no gpu": no_gpu(folder),
+    }
+    try:
+        float64_to_float32(with_float64(np.full((4, 4), 1e300)))
+    except FileError as error:
+        found["too large"] = str(error)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
