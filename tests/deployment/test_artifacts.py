@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.typed import Typed
 
 from admlops.catalog import load_model
 from admlops.core.errors import RecordError, UsageError
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, find_layout
 from admlops.deployment.artifacts import (
     Artifact,
     add_verification,
@@ -138,3 +140,39 @@ def test_a_contender_is_a_model_with_an_engine() -> None:
     assert split_contender("MapTR") == ("MapTR", None)
     with pytest.raises(UsageError, match="names no engine"):
         split_contender("MapTR@")
+
+
+def test_removing_is_previewed_and_done(typed: Typed, tmp_path: Path) -> None:
+    layout = replace(find_layout(), repository=tmp_path / "repository")
+    kept = keep(layout, make_manifest("aaaa000000000000"))
+    assert f"would remove {kept.folder}" in typed("exported", "remove", "aaaa", "--dry-run").out
+    assert "CalibrationStatus/aaaa000000000000" in typed("exported", "list").out
+    assert typed("exported", "remove", "aaaa").out == "removed CalibrationStatus/aaaa000000000000\n"
+    assert list_artifacts(layout) == []
+    assert not any(folder.name.startswith(".") for folder in (layout.exported / "CalibrationStatus").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("GroundPlane",), "has no network.py"),
+        (("CalibrationStatus", "--opset", "9"), "--opset 9 is not one of 16 to 20"),
+        (("CalibrationStatus", "--precision", "int8"), "only float32 files are written yet"),
+        (("CalibrationStatus", "--to", "caffe"), "networks are exported to onnx"),
+        (("CalibrationStatus", "--axis", "batch"), "is not NAME=LENGTH"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_at_once(typed: Typed, options: tuple[str, ...], words: str) -> None:
+    refused = typed("export", *options)
+    assert (refused.code, words in refused.err) == (2, True), refused.err
+
+
+@pytest.mark.usefixtures("calibration_environment")
+def test_training_and_exporting_are_previewed(typed: Typed, synthetic_root: Path) -> None:
+    """A variant without PyTorch is enough for a preview."""
+    said = typed("export", "CalibrationStatus", "--variant", "onnx", "--weights", "random:0", "--dry-run")
+    assert "would export CalibrationStatus: random:0, opset 17, precision auto" in said.out, said.err
+    same = typed(
+        "checkpoints", "train", "CalibrationStatus", "--data", synthetic_root, "--split", "mini_val", "--dry-run"
+    )
+    assert (same.code, "share 2 scenes" in same.err or "not set up" in same.err) == (2, True), same.err

@@ -146,6 +146,7 @@ def _is_read(root: Path, model: Model) -> bool:
 
 def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
     """The request with random weights where the model's own are missing, as a check takes them."""
+    request = replace(request, engine=None)  # what it runs is exported on the way
     return replace(request, weights=RANDOM_WEIGHTS) if lacks_weights(layout, model) else request
 
 
