@@ -47,6 +47,7 @@ def test_a_data_set_with_truth(root: Path) -> None:
     assert data.classes_2d()[0] == "car"
 
 
+@pytest.mark.full
 def test_the_same_options_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
     assert synthesize_images(tmp_path / "again", OPTIONS, workers=1)
     files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())

@@ -251,7 +251,8 @@ class Images:
 
 def make_token(picture: Picture) -> str:
     """Return a picture's token: a readable beginning, and a digest over its name and the size of its file."""
-    stem = re.sub(r"[^0-9a-zA-Z_.-]+", "-", Path(picture.name.partition("?")[0]).stem).strip("-")[:MAX_STEM]
+    file = picture.name.partition("?")[0].rpartition("/")[2]
+    stem = re.sub(r"[^0-9a-zA-Z_.-]+", "-", file.rpartition(".")[0] or file).strip("-")[:MAX_STEM]
     content = f"{picture.name}\0{picture.sha256 or picture.size_bytes}"
     digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
     return f"{stem}-{digest}" if stem else digest
