@@ -21,8 +21,9 @@ from admlops.evaluation import run_outputs
 from admlops.evaluation.detection_3d.protocols import VAD
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.vector_map.protocols import CHAMFER_WITH_CENTERLINES, IOU
-from admlops.results import record as record_module
-from admlops.results.record import Outputs, Plan, Record, make_record
+from admlops.results import record_json as record_module
+from admlops.results.record import Outputs, Plan, Record
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 EVERY_PROTOCOL = (VAD.name, IOU.name, CHAMFER_WITH_CENTERLINES.name)
