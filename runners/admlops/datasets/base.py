@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +21,7 @@ from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
 from admlops.core.types import Say, Watch
+from admlops.datasets.annotations import Annotations, SampleScene
 
 BOXES_3D = "boxes_3d"
 BOXES_2D = "boxes_2d"
@@ -181,6 +182,19 @@ class HasBoxes3D(Protocol):
     def ground_truth(self, token: str) -> list[GroundTruthBox]:
         """The annotated boxes of a sample, in its ego frame."""
 
+    def annotations(self, tokens: Sequence[str], *, following: int = 0) -> Annotations:
+        """The annotated objects of the samples `tokens`, in that order, in the global frame.
+
+        Args:
+            following: also those of so many samples after each; samples that are not in `tokens` come last.
+
+        Raises:
+            DataError: an annotation is missing or damaged, or a token is of no sample.
+        """
+
+    def sample_scenes(self) -> Mapping[str, SampleScene]:
+        """Every scene by its name, as its annotators described it. Raises DataError."""
+
 
 @runtime_checkable
 class HasBoxes2D(Protocol):
@@ -241,6 +255,14 @@ class HasCounts(Protocol):
 
     def object_counts(self, token: str) -> Mapping[str, int] | None:
         """The number of objects of a sample by class; None where nobody counted."""
+
+
+@runtime_checkable
+class HasResamplingUnits(Protocol):
+    """A data set whose scenes need not be sequences: single pictures in a folder say nothing of each other."""
+
+    def resampling_unit(self, token: str) -> str:
+        """What is drawn with a sample when samples are resampled: its scene, or the sample itself."""
 
 
 @runtime_checkable

@@ -179,6 +179,17 @@ class Images:
         """The number of objects by class; None where nobody counted."""
         return (self.contents.counts or {}).get(self.picture(token).name)
 
+    def resampling_unit(self, token: str) -> str:
+        """The scene of a picture that is one of a sequence, such as a video's frames; else the picture itself."""
+        scene = self._find(token)[1]
+        return scene if scene in self._sequences else token
+
+    @cached_property
+    def _sequences(self) -> frozenset[str]:
+        """The scenes whose pictures have times of their own."""
+        scenes = self.contents.scenes.items()
+        return frozenset(name for name, own in scenes if len({picture.timestamp_us for picture in own}) > 1)
+
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
         """Count boxes, or the objects that a list counts, and the pictures that have them.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 from admlops.core.errors import DataError
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth
-from admlops.evaluation.detection_2d.counting import CountingEvaluation, evaluate_counting
+from admlops.evaluation.detection_2d.counting import evaluate_counting
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL
 from admlops.evaluation.detection_2d.scores import (
     NOTHING,
-    Boxes2DEvaluation,
     ImagePrediction,
     ImageTruth,
     evaluate_boxes_2d,
@@ -35,6 +33,17 @@ DIGITS = 12
 MAX_NAMED = 5
 
 
+class ImageScores(Protocol):
+    """The values of one protocol over images."""
+
+    @property
+    def protocol(self) -> str: ...
+    def metrics(self, dataset: str) -> list[Metric]: ...
+    def details(self) -> dict[str, Any]: ...
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each image."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
     """One protocol over the images; `sample` (images,) is the index of each one's sample in the run.
@@ -42,7 +51,7 @@ class ImageResult:
     The ground truth may be a file's instead of the data set's, so its digest is part of the protocol.
     """
 
-    evaluation: Boxes2DEvaluation | CountingEvaluation
+    evaluation: ImageScores
     truth: CocoTruth
     sample: NDArray[np.int64]
 
@@ -56,9 +65,8 @@ class ImageResult:
 
     def details(self) -> dict[str, Any]:
         """Return what was compared: the file, how many of the run's pictures it has, and counts."""
-        details = self.evaluation.details() if isinstance(self.evaluation, CountingEvaluation) else {}
         images = {"images": len(self.truth.images), "pictures": self.truth.cameras}
-        return {"truth_sha256": self.truth.sha256, **images, **details}
+        return {"truth_sha256": self.truth.sha256, **images, **self.evaluation.details()}
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples; `scenes` holds the scene of each sample of the run."""
@@ -97,10 +105,9 @@ def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageR
         DataError: see `truth.read_truth`.
     """
     truth = read_truth(context)
-    number = {token: index for index, token in enumerate(context.tokens)}
-    pairs = context.share("detection_2d.pairs", lambda: _pair(table, truth, number))
-    sample = np.array([number[token] for token, _ in truth.images], dtype=np.int64)
-    evaluation: Boxes2DEvaluation | CountingEvaluation
+    pairs = context.share("detection_2d.pairs", lambda: _keep_known(pair_pictures(table, truth, context), truth))
+    sample = samples_of(truth, context)
+    evaluation: ImageScores
     if protocol == COCO_PROTOCOL:
         evaluation = evaluate_boxes_2d(pairs, classes=truth.classes)
     else:
@@ -114,16 +121,24 @@ def _name_beside(beside: Counter[str]) -> str:
     return f"{beside.total()} boxes are of classes that the ground truth lacks and are left out: {named}{more}"
 
 
-def _pair(table: ImageTable, truth: CocoTruth, number: Mapping[str, int]) -> list[tuple[ImageTruth, ImagePrediction]]:
-    """Return each image's ground truth with what was found in it, in the order of the images' ids.
+def samples_of(truth: CocoTruth, context: Context) -> NDArray[np.int64]:
+    """The index of each image's sample in the run, (images,)."""
+    number = {token: index for index, token in enumerate(context.tokens)}
+    return np.array([number[token] for token, _ in truth.images], dtype=np.int64)
 
-    What was found of classes that are not annotated is neither right nor wrong: it is left out.
-    """
+
+def pair_pictures(table: ImageTable, truth: CocoTruth, context: Context) -> list[tuple[ImageTruth, ImagePrediction]]:
+    """Return each image's ground truth with what was found in it, in the order of the images' ids."""
+    number = {token: index for index, token in enumerate(context.tokens)}
+    return [(own, table.records[number[token]].get(camera, NOTHING)) for (token, camera), own in truth.images.items()]
+
+
+def _keep_known(
+    pairs: list[tuple[ImageTruth, ImagePrediction]], truth: CocoTruth
+) -> list[tuple[ImageTruth, ImagePrediction]]:
+    """Leave out what was found of classes that are not annotated: it is neither right nor wrong."""
     known = frozenset(truth.classes)
-    return [
-        (own, _keep(table.records[number[token]].get(camera, NOTHING), known))
-        for (token, camera), own in truth.images.items()
-    ]
+    return [(own, _keep(found, known)) for own, found in pairs]
 
 
 def _keep(found: ImagePrediction, known: frozenset[str]) -> ImagePrediction:
