@@ -29,7 +29,8 @@ class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
-    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set.
+    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
+    many the first of them has: its cameras.
     """
 
     root: str
@@ -39,6 +40,7 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     synthetic: bool
     whole: str | None = None
     whole_samples: int | None = None
+    pictures: int | None = None
 
 
 class DeviceInfo(Struct, frozen=True, forbid_unknown_fields=True):
