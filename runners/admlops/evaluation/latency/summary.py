@@ -144,7 +144,7 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None) -> La
         end_to_end_fps=_rate(end_to_end),
         verdict="INVALID" if reasons else "VALID",
         reasons=reasons,
-        suggested_samples=needed + len(everything) - len(steady),
+        suggested_samples=len(everything) if batches else needed + len(everything) - len(steady),
         precision="; ".join(precisions) or None,
         throughput=_throughput(steady, pictures),
     )
