@@ -4,7 +4,6 @@ Three threads. The main one runs the adapter and writes results. One reads reque
 is seen while a sample runs. One says `alive` every two seconds, which tells a long call from a frozen process.
 """
 
-import ctypes
 import fcntl
 import gc
 import hashlib
@@ -22,6 +21,7 @@ from .adapter import Adapter, Settings
 from .batches import BatchSize, run_batch, takes_batches
 from .failures import classify, describe
 from .measure import Step, encode_result, run_sample
+from .parent import die_with_parent
 from .precision import require
 from .runtimes.base import Runtime, load_runtime
 from .samples.form import make_paths_absolute
@@ -46,7 +46,6 @@ from .wire import (
 )
 
 ALIVE_INTERVAL_S = 2.0
-PR_SET_PDEATHSIG = 1
 FIRST_OWN_DESCRIPTOR = 100
 EXIT_FAILED = 4
 """The worker said `failed` about something that leaves it of no further use."""
@@ -246,7 +245,7 @@ def serve(adapter: Type[Adapter], *, read_fd: int, write_fd: int) -> int:
     if read_fd < 0 or write_fd < 0:
         sys.stderr.write("--serve is for the host: it needs --read-fd and --write-fd\n")
         return 2
-    die_with_parent()
+    die_with_parent()  # beside the end of the request pipe, which nobody reads while a C call hangs
     try:
         return Server(adapter, Channel(read_fd, write_fd)).run()
     except ProtocolError as error:
@@ -263,14 +262,6 @@ def source_digest(folder: Path) -> str:
         name = path.relative_to(folder).as_posix()
         digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the host dies, even where Python no longer runs (a hung C call)."""
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (OSError, AttributeError):
-        return  # not Linux: the end of the request pipe says the same, later
 
 
 def _die() -> None:

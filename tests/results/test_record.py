@@ -14,7 +14,8 @@ from tests.documents import key_paths
 
 from admlops.core.errors import RecordError
 from admlops.core.paths import find_layout
-from admlops.results.record import Outputs, decode_record, encode_record, make_record, record_schema, task_keys
+from admlops.results.record import Outputs
+from admlops.results.record_json import decode_record, encode_record, make_record, record_schema, task_keys
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 
@@ -112,6 +113,8 @@ REFUSED = [
     (_nest(-0.001, "metadata", "inference_time"), ">= 0.0"),
     (_nest("done", "metadata", "status"), "Invalid enum value 'done'"),
     (_nest(None, "map_elements"), "got `null`"),
+    (_nest([{"camera": "CAM_FRONT", "score": 1.5}], "car_presence"), "<= 1.0"),
+    (_nest([{"score": 0.5}], "car_presence"), "missing required field `camera`"),
 ]
 
 

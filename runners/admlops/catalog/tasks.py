@@ -66,3 +66,4 @@ DETECTION_2D = Task(
     lists_classes=True,
     names_in=lambda detections: (detection.class_name for detection in detections),
 )
+CAR_PRESENCE = Task(id="car_presence", output="car_presence", title="whether a picture shows a car")

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+DATA = click.Path(path_type=Path)
+"""A data set's root: a folder, or a file with a list of pictures or with labels."""
 
 _OPTIONS = (
-    click.option("--data", type=FOLDER, help="The data set's root. [default: the one in data/ that MODEL reads]"),
+    click.option(
+        "--data",
+        type=DATA,
+        help="The data set's root, or a list of pictures. [default: the one in data/ that MODEL reads]",
+    ),
     click.option(
         "--version",
         shell_complete=complete_versions,
@@ -106,13 +111,14 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     timeout_s = options["timeout"]
     if timeout_s is not None and not timeout_s > 0:
         raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
-    data = options["data"] or default_data(layout, load_model(layout, model).reads)
+    reads = load_model(layout, model).reads
+    data = options["data"] or default_data(layout, reads)
     return RunRequest(
         model=model,
         data=data,
         version=options["version"],
         selection=Selection(
-            split=options["split"] or default_split(data, options["version"]),
+            split=options["split"] or default_split(data, options["version"], wanted=reads),
             scenes=options["scenes"],
             tokens=options["tokens"],
             limit=options["limit"],

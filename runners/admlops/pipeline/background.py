@@ -70,12 +70,13 @@ def make_request(
         raise UsageError(f"a run has no option {', '.join(unknown)}", hint=f"use some of: {there}")
     more: dict[str, Any] = {**options}
     data, split, tokens = (more.pop(name, None) for name in ("data", "split", "tokens"))
-    root = ensure_data(layout, load_model(layout, model).reads[0], say=say) if data is None else user_path(data)
+    reads = load_model(layout, model).reads
+    root = ensure_data(layout, reads[0], say=say) if data is None else user_path(data)
     return RunRequest(
         model=model,
         data=root,
         selection=Selection(
-            split=split or default_split(root, more.get("version")),
+            split=split or default_split(root, more.get("version"), wanted=reads),
             scenes=tuple(more.pop("scenes", ())),
             tokens=None if tokens is None else user_path(tokens),
             limit=more.pop("limit", None),

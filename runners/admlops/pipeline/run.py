@@ -15,7 +15,7 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, Scene, open_data
+from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment, ensure_model, find_model
 from admlops.execution.batches import LARGEST_AUTO, Batch
@@ -25,7 +25,8 @@ from admlops.execution.executors import EXECUTORS
 from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
-from admlops.health.machine import TelemetrySampler, describe_machine
+from admlops.health.machine import describe_machine
+from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.options import check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_header import make_header
@@ -86,7 +87,7 @@ def run_plan(
         if request.retry_failed:
             _forget_evaluation(run, say=say)
         job = _make_job(layout, request, plan, run, scenes)
-        with _telemetry(run, on_progress) as watch:
+        with _telemetry(run, plan, request, on_progress) as watch:
             summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
@@ -102,7 +103,7 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         settings={name: value for name, value in plan.header.settings.items() if name != "device"},
         scenes=scenes,
         samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
-        data_root=str(plan.data.root),
+        data_root=str(files_root(plan.data)),
         runtime={"id": runtime.id, "file": str(runtime.file)},
         expected=expect_outputs(plan.model),
         temporal=plan.model.temporal,
@@ -163,6 +164,7 @@ def prepare(
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
+    fetch_files(data, say)
     scenes = select(data, request.selection, temporal=model.temporal)
     checkpoint = chosen_weights(layout, model, request, say=say)
     settings = {
@@ -285,15 +287,31 @@ def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
 
 
 @contextmanager
-def _telemetry(run: RunFolder, on_progress: OnProgress) -> Iterator[Callable[[RunEvent], None]]:
-    """Sample the machine while the block runs; the function it gives learns the workers' pids from the progress."""
+def _telemetry(
+    run: RunFolder, plan: RunPlan, request: RunRequest, on_progress: OnProgress
+) -> Iterator[Callable[[RunEvent], None]]:
+    """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
+
+    Before that it measures how much energy the machine takes while nothing runs.
+    """
     pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
+    done = 0
 
     def watch(event: RunEvent) -> None:
+        nonlocal done
         if event.kind == "worker" and event.pid is not None:
             pids[event.worker] = event.pid
+        done += event.samples
+        if (event.kind in ("sample", "retry") and event.failure is None) or event.kind == "retry":
+            sampler.count(event.samples)
+        if done >= total:
+            sampler.enter("end")
         on_progress(event, total)
 
-    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values())):
+    devices = {slot.device.id: slot.device for slot in plan.executor.slots()}.values()
+    uuids = [one.uuid for one in devices if one.kind == "cuda"]
+    used = None if None in uuids else [str(one) for one in uuids]
+    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used) as sampler:
+        sampler.measure_idle(cancelled=lambda: request.cancel.is_cancelled)
         yield watch

@@ -88,6 +88,7 @@ def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene])
         whole=whole,
         whole_samples=samples,
         pictures=_count_pictures(data, scenes),
+        kind=data.kind,
     )
 
 

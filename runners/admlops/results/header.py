@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from admlops.core.errors import RecordError
-from admlops.results.record import schema_of
+from admlops.results.record_json import schema_of
 
 RUN_SCHEMA_VERSION: Literal[1] = 1
 RunState = Literal["running", "complete", "failed", "cancelled"]
@@ -30,7 +30,8 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
     They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
-    many the first of them has: its cameras.
+    many the first of them has: its cameras. `kind` is the id of its data kind; empty in runs from before it was
+    recorded, of which no root was of two kinds.
     """
 
     root: str
@@ -41,6 +42,12 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     whole: str | None = None
     whole_samples: int | None = None
     pictures: int | None = None
+    kind: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind to open the root as, for `datasets.base.open_data`; empty where it is not known."""
+        return (self.kind,) if self.kind else ()
 
 
 class DeviceInfo(Struct, frozen=True, forbid_unknown_fields=True):
