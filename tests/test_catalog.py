@@ -149,6 +149,38 @@ MISTAKES = [
     (_set("published", 0, "value", to="0.5"), "published[0].value", 'not "0.5"'),
 ]
 
+DETECTOR_MISTAKES = [
+    (_drop("detection_2d", "operating_threshold"), "detection_2d.operating_threshold", "is missing: the confidence"),
+    (_set("detection_2d", "operating_threshold", to=35), "detection_2d.operating_threshold", "not 35"),
+    (_set("detection_2d", "nms_iou", to=-0.1), "detection_2d.nms_iou", "not -0.1"),
+    (_set("detection_2d", "min_confidence", to=0.5), "detection_2d.operating_threshold", "min_confidence (0.5)"),
+    (_set("detection_2d", "threshold", to=0.5), "detection_2d.threshold", "known are operating_threshold, nms_iou"),
+    (_set("tasks", to=["planning"]), "detection_2d", 'must be absent: "detection_2d" is not among the tasks'),
+]
+
+
+def _with_boxes_in_images(document: dict[str, Any]) -> dict[str, Any]:
+    document["tasks"].append("detection_2d")
+    document["classes"]["detection_2d"] = ["car"]
+    document["detection_2d"] = {"operating_threshold": 0.35, "nms_iou": 0.6, "min_confidence": 0.001}
+    return document
+
+
+def test_a_detector_in_images_states_its_operating_threshold(tmp_path: Path) -> None:
+    stated = read_model(_write(tmp_path, _with_boxes_in_images(_document()))).detection_2d
+    assert stated is not None
+    assert (stated.operating_threshold, stated.nms_iou, stated.min_confidence) == (0.35, 0.6, 0.001)
+
+
+@pytest.mark.parametrize(("change", "key", "expected"), DETECTOR_MISTAKES, ids=[key for _, key, _ in DETECTOR_MISTAKES])
+def test_a_mistake_in_a_detectors_table_is_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], key: str, expected: str
+) -> None:
+    document = _with_boxes_in_images(_document())
+    change(document)
+    problems = find_problems(_write(tmp_path, document))
+    assert expected in next(problem.expected for problem in problems if problem.key == key)
+
 
 @pytest.mark.parametrize(
     ("change", "key", "expected"), MISTAKES, ids=[f"{key}-{i}" for i, (_, key, _) in enumerate(MISTAKES)]

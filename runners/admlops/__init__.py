@@ -14,6 +14,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "AdmlopsError",
+    "Battle",
     "CancelToken",
     "Comparison",
     "Metric",
@@ -23,6 +24,7 @@ __all__ = [
     "RunEvent",
     "RunningRun",
     "__version__",
+    "battle",
     "compare",
     "evaluate",
     "list_runs",

@@ -1,5 +1,6 @@
 from admlops.api import (
     AdmlopsError,
+    Battle,
     CancelToken,
     Comparison,
     Metric,
@@ -8,6 +9,7 @@ from admlops.api import (
     Run,
     RunEvent,
     RunningRun,
+    battle,
     compare,
     evaluate,
     list_runs,
@@ -25,6 +27,7 @@ from admlops.api import (
 __version__: str
 __all__ = [
     "AdmlopsError",
+    "Battle",
     "CancelToken",
     "Comparison",
     "Metric",
@@ -34,6 +37,7 @@ __all__ = [
     "RunEvent",
     "RunningRun",
     "__version__",
+    "battle",
     "compare",
     "evaluate",
     "list_runs",

@@ -4,7 +4,6 @@ Three threads. The main one runs the adapter and writes results. One reads reque
 is seen while a sample runs. One says `alive` every two seconds, which tells a long call from a frozen process.
 """
 
-import ctypes
 import fcntl
 import gc
 import hashlib
@@ -16,16 +15,19 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, List, Optional, Type
 
 from .adapter import Adapter, Settings
+from .batches import BatchSize, run_batch, takes_batches
 from .failures import classify, describe
 from .measure import Step, encode_result, run_sample
+from .parent import die_with_parent
 from .precision import require
 from .runtimes.base import Runtime, load_runtime
 from .samples.form import make_paths_absolute
 from .wire import (
     ALIVE,
+    BATCH,
     FAILED,
     HELLO,
     LOAD,
@@ -44,7 +46,6 @@ from .wire import (
 )
 
 ALIVE_INTERVAL_S = 2.0
-PR_SET_PDEATHSIG = 1
 FIRST_OWN_DESCRIPTOR = 100
 EXIT_FAILED = 4
 """The worker said `failed` about something that leaves it of no further use."""
@@ -83,6 +84,8 @@ class Server:
         self._adapter = adapter()
         self._runtime = Runtime()
         self._data_root = ""
+        self._asked = None  # type: Optional[Dict[str, Any]]
+        self._size = BatchSize(auto=False, most=1)
         self._channel = channel
         self._requests = queue.Queue()  # type: queue.Queue[Frame]
         self._stopping = threading.Event()
@@ -149,13 +152,45 @@ class Server:
         except Exception as error:  # noqa: BLE001  as above
             self._report(error, None, classify(error))
             return False
+        samples = [make_paths_absolute(sample, self._data_root) for sample in samples]
+        if not self._run_samples(samples, request.get("batch")):
+            return False
+        self._channel.send(SCENE_DONE, {"scene": scene, "samples": len(samples)})
+        return True
+
+    def _run_samples(self, samples: List[Dict[str, Any]], batch: Optional[Dict[str, Any]]) -> bool:
+        """Answer for each sample in order, one by one or in batches. False after a failure of FATAL."""
+        if batch is not None and takes_batches(self._adapter):
+            return self._run_batches(samples, batch)
         for sample in samples:
             if self._stopping.is_set():
                 raise Stopped
-            if self._run_sample(make_paths_absolute(sample, self._data_root)) in FATAL:
+            if self._run_sample(sample) in FATAL:
                 return False
-        self._channel.send(SCENE_DONE, {"scene": scene, "samples": len(samples)})
         return True
+
+    def _run_batches(self, samples: List[Dict[str, Any]], batch: Dict[str, Any]) -> bool:
+        """What was learned of sizes lasts from scene to scene, until the host asks for another."""
+        if batch != self._asked:
+            self._asked, self._size = batch, BatchSize(auto=bool(batch["auto"]), most=int(batch["most"]))
+        done = 0
+        while done < len(samples):
+            if self._stopping.is_set():
+                raise Stopped
+            together = samples[done : done + self._size.current]
+            for outcome in run_batch(self._adapter, together, self._size, self._runtime, begin=self._begin_batch):
+                done += 1
+                if outcome.payload is not None:
+                    self._channel.send_bytes(frame_bytes(RESULT, outcome.payload))
+                    continue
+                assert outcome.error is not None, "neither a result nor an error"
+                self._report(outcome.error, outcome.sample["sample_token"], outcome.kind)
+                if outcome.kind in FATAL:
+                    return False
+        return True
+
+    def _begin_batch(self, samples: int) -> None:
+        self._channel.send(BATCH, {"samples": samples})
 
     def _run_sample(self, sample: Dict[str, Any]) -> Optional[str]:
         """Send the sample's result, or why there is none; returns the failure class or None."""
@@ -210,7 +245,7 @@ def serve(adapter: Type[Adapter], *, read_fd: int, write_fd: int) -> int:
     if read_fd < 0 or write_fd < 0:
         sys.stderr.write("--serve is for the host: it needs --read-fd and --write-fd\n")
         return 2
-    die_with_parent()
+    die_with_parent()  # beside the end of the request pipe, which nobody reads while a C call hangs
     try:
         return Server(adapter, Channel(read_fd, write_fd)).run()
     except ProtocolError as error:
@@ -227,14 +262,6 @@ def source_digest(folder: Path) -> str:
         name = path.relative_to(folder).as_posix()
         digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the host dies, even where Python no longer runs (a hung C call)."""
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (OSError, AttributeError):
-        return  # not Linux: the end of the request pipe says the same, later
 
 
 def _die() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from tests.evaluation.generated_boxes import VERSION
 
 from admlops.core.nuscenes_classes import CLASSES
-from admlops.datasets.nuscenes.annotations import Annotations
+from admlops.datasets.annotations import Annotations
 from admlops.datasets.nuscenes.tables import tokens_digest
 from admlops.evaluation.detection_3d.boxes import ATTRIBUTES, Boxes, GroundTruth, multiply, rotations
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader

@@ -16,9 +16,11 @@ from admlops.core.errors import ComparabilityError, DataError, UsageError
 from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.detection_2d.coco_truth import read_coco
+from admlops.evaluation.detection_2d.truth import name_pictures
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
-from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
+from admlops.results.record import Detection2D, Metadata, Outputs, Record
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 CAMERA, OTHER = "CAM_FRONT", "CAM_BACK"
@@ -180,4 +182,4 @@ def test_a_file_that_is_none_is_explained(
     spoil(content)
     file = write(tmp_path / "truth.json", content)
     with pytest.raises(DataError, match=said):
-        read_coco(file, {token: synthetic_data.sample(token) for token in tokens})
+        read_coco(file, name_pictures(synthetic_data, {token: synthetic_data.sample(token) for token in tokens}))

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+from scipy.special import bdtr
 
-from admlops.evaluation.latency.summary import PERCENTILES, distribution, samples_needed, summarize
+from admlops.evaluation.latency.summary import PERCENTILES, binomial_cdf, distribution, samples_needed, summarize
 from admlops.results.record import Metadata, Precision
 
 
@@ -57,6 +58,15 @@ def test_the_counts_are_the_smallest(percentile: float) -> None:
 
     n = samples_needed(percentile)
     assert chance(n) <= 0.01 < chance(n - 1)
+
+
+@pytest.mark.parametrize("share", [1 - percentile for percentile in PERCENTILES])
+@pytest.mark.parametrize("n", [1, 2, 11, 64, 662, 6019, 50_000])
+def test_the_binomial_is_that_of_scipy(n: int, share: float) -> None:
+    spread = math.sqrt(n * share * (1 - share))
+    around = {round(n * share + far * spread) for far in (-40, -6, -2.3, -1, 0, 1, 3, 20)} | {0, 1, n - 1, n}
+    for most in sorted(k for k in around if 0 <= k <= n):
+        assert binomial_cdf(most, n, share) == pytest.approx(float(bdtr(most, n, share)), rel=1e-8, abs=1e-290)
 
 
 def test_percentiles_appear_with_their_counts() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tests.evaluation.generated_boxes import VERSION, no_racks, predict, tokens_of, write_tables
 
-from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
+from admlops.datasets.annotations import SampleScene
+from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.evaluation.detection_3d import resampling as nuscenes_resampling
 from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, join
 from admlops.evaluation.detection_3d.evaluation import evaluate_detections

@@ -17,7 +17,8 @@ from tests.evaluation.test_ap_resampling import generate_images
 from tests.evaluation.test_map_ap import evaluate
 
 from admlops.core.paths import Layout
-from admlops.datasets.nuscenes.annotations import SampleScene, read_annotations
+from admlops.datasets.annotations import SampleScene
+from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.base import Result
 from admlops.evaluation.detection_2d.counting import evaluate_counting

@@ -126,9 +126,35 @@ def test_a_cut_suppression_fails_the_sample() -> None:
     limit.check()
 
 
-@pytest.mark.parametrize("name", AGPL)
-def test_each_picture_is_fed_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No call of the network gets more than one picture: a companion of another size would move the boxes."""
+@pytest.mark.parametrize("name", DETECTORS)
+def test_its_thresholds_are_those_of_the_catalogue(name: str) -> None:
+    demo, stated = load_module(name), load_model(LAYOUT, name).detection_2d
+    assert stated is not None
+    assert (stated.nms_iou, stated.min_confidence) == (demo.NMS_IOU, demo.MIN_CONFIDENCE)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_pictures_of_one_size_are_looked_at_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A companion of another size would move the boxes; each answer comes back to its own sample and camera."""
+    monkeypatch.setattr(
+        "worker.pictures.adapter.load_library", lambda _: types.SimpleNamespace(inference_mode=nullcontext)
+    )
+    adapter = getattr(load_module(name), name)()
+    asked: list[list[str]] = []
+
+    def call_together(given: list[str]) -> list[str]:
+        asked.append(given)
+        return [one.upper() for one in given]
+
+    adapter.call_together, adapter.size_of = call_together, lambda given: (len(given),)
+    samples = [{"A": "a", "B": "bb"}, {"A": "cc", "B": "d"}]
+    assert adapter.forward_batch(samples) == [{"A": "A", "B": "BB"}, {"A": "CC", "B": "D"}]
+    assert asked == [["a", "d"], ["bb", "cc"]]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_a_batch_each_picture_is_fed_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call of the network gets more than one picture."""
     stand_in = types.SimpleNamespace(inference_mode=nullcontext)
     monkeypatch.setattr("worker.pictures.adapter.load_library", lambda _: stand_in)
     adapter = getattr(load_module(name), name)()

@@ -24,7 +24,8 @@ from admlops.catalog import load_model
 from admlops.core.errors import StoppedError
 from admlops.core.paths import Layout
 from admlops.execution.scene_job import Summary
-from admlops.pipeline.compare import Compared, compare_models, find_shortcomings, request_for
+from admlops.pipeline.compare import compare_models, find_shortcomings, request_for
+from admlops.pipeline.compared import Compared
 from admlops.pipeline.readiness import Part, Readiness
 from admlops.pipeline.run import RunPlan
 from admlops.pipeline.run_request import RunRequest

@@ -6,17 +6,19 @@ whose text ends with the next step. docs/api.md shows it in use, docs/notebook.i
 It may import every room but cli. Begin with `runs.py` (a run, and what can be done with one).
 """
 
-from admlops.api.runs import Run, RunningRun, compare, evaluate, list_runs, open_run, run, start
+from admlops.api.runs import Run, RunningRun, battle, compare, evaluate, list_runs, open_run, run, start
 from admlops.api.values import Comparison, Metrics
 from admlops.api.views import make_tables, plot_latency, plot_parts, plot_precision_recall, plot_scores, report
 from admlops.core.errors import AdmlopsError
 from admlops.evaluation.metrics import Metric
+from admlops.evaluation.statistics.battle import Battle
 from admlops.execution.cancel import CancelToken
 from admlops.execution.scene_job import RunEvent
 from admlops.results.record import Record
 
 __all__ = [
     "AdmlopsError",
+    "Battle",
     "CancelToken",
     "Comparison",
     "Metric",
@@ -25,6 +27,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "RunningRun",
+    "battle",
     "compare",
     "evaluate",
     "list_runs",

@@ -12,15 +12,18 @@ from admlops.catalog import find_known
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.types import Say
-from admlops.datasets.base import open_data
+from admlops.evaluation.energy.carbon import choose_carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
+from admlops.evaluation.statistics.battle import Battle
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
 from admlops.execution.cancel import CancelToken
 from admlops.execution.scene_job import RunEvent
 from admlops.pipeline.background import BackgroundRun, RunOptions, make_request
+from admlops.pipeline.battle import battle_runs
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.results.data_set import open_run_data
 from admlops.results.frames import Library, make_frame
 from admlops.results.header import RunHeader
 from admlops.results.index import read_metrics
@@ -45,6 +48,9 @@ class EvaluateOptions(TypedDict, total=False):
     official: bool
     boxes_2d: str | Path | None
     protocols: Sequence[str]
+    country: str | None
+    intensity: float | None
+    pue: float | None
     say: Say | None
 
 
@@ -239,6 +245,9 @@ def evaluate(
     official: bool = False,
     boxes_2d: str | Path | None = None,
     protocols: Sequence[str] = (),
+    country: str | None = None,
+    intensity: float | None = None,
+    pue: float | None = None,
     say: Say | None = None,
 ) -> Run:
     """Compute a run's official metrics, write its `metrics.json`, and return the run.
@@ -248,6 +257,8 @@ def evaluate(
         official: run the official packages as well; needs a checkout.
         boxes_2d: a COCO file with ground truth of boxes in images.
         protocols: evaluate by these on-request protocols as well.
+        country, intensity, pue: where the run's energy came from, for grams of CO2e: a code such as `FRA`, or the
+            grid's kg CO2e/kWh, and the computing centre's power usage effectiveness.
         say: takes remarks, a line each.
 
     Raises:
@@ -256,7 +267,7 @@ def evaluate(
     layout = find_layout()
     own = as_run(run)
     header = own.header
-    opened = open_data(Path(header.data.root) if data is None else Path(data), header.data.version)
+    opened = open_run_data(header.data, None if data is None else Path(data))
     with own.folder.lock():
         evaluate_run(
             own.folder,
@@ -266,6 +277,7 @@ def evaluate(
             official=official,
             truth_2d=None if boxes_2d is None else Path(boxes_2d),
             protocols=protocols,
+            carbon=choose_carbon(country, intensity, pue),
         )
         own.folder.write_manifest()
     return own
@@ -287,6 +299,23 @@ def compare(*runs: AnyRun) -> Comparison:
         Pair(first=a.name, second=b.name, differences=tuple(compare_evaluated(a, b))) for a, b in combinations(read, 2)
     )
     return Comparison(runs=tuple(one.name for one in own), pairs=pairs)
+
+
+def battle(first: AnyRun, second: AnyRun, *, metric: str | None = None) -> Battle:
+    """Put two evaluated runs over the same samples against each other.
+
+    `verdict` is `winner`, `tie`, `not decided` or `not comparable`, and `winner` names the model, or the run where both
+    are of one model. `primary` says by which metric and with what interval, `further` judges speed, memory and energy.
+
+    Args:
+        metric: the primary metric, such as `AP50` or `nuscenes.detection_cvpr_2019/NDS`; None for the first headline
+            that both have.
+
+    Raises:
+        RecordError: a run is not evaluated.
+        UsageError: neither run has the metric; the hint names those that both have.
+    """
+    return battle_runs(as_run(first).folder, as_run(second).folder, metric=metric)
 
 
 def run(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack, overload
 
 from admlops.api.runs import AnyRun, Run, as_run
 from admlops.core.errors import AdmlopsError, UsageError
-from admlops.datasets.base import open_data
 from admlops.pipeline.run_data import RunData
+from admlops.results.data_set import open_run_data
 
 Runs: TypeAlias = AnyRun | Sequence[AnyRun]
 """One run or several, each itself, by name, or by the path of its folder."""
@@ -31,7 +31,7 @@ def report(runs: Runs, out: str | Path, *, data: str | Path | None = None) -> Pa
     own = _list(runs)
     header = own[0].header
     try:
-        opened = open_data(Path(header.data.root) if data is None else Path(data), header.data.version)
+        opened = open_run_data(header.data, None if data is None else Path(data))
     except AdmlopsError:
         if data is not None:
             raise

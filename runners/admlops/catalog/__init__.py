@@ -3,7 +3,7 @@
 It may import core. Begin with `model.py` (the shape of the file), then `registries.py` (what can be added).
 """
 
-from admlops.catalog.model import Checkpoint, Claim, Fix, Model, Source, Traits, Variant
+from admlops.catalog.model import Checkpoint, Claim, Detection2D, Fix, Model, PackedGraph, Source, Traits, Variant
 from admlops.catalog.protocols import PROTOCOLS
 from admlops.catalog.reading import describe, find_known, find_problems, list_models, load_model, read_model
 
@@ -11,8 +11,10 @@ __all__ = [
     "PROTOCOLS",
     "Checkpoint",
     "Claim",
+    "Detection2D",
     "Fix",
     "Model",
+    "PackedGraph",
     "Source",
     "Traits",
     "Variant",

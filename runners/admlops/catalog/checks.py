@@ -11,7 +11,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from admlops.catalog.model import Model, Variant
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
 from admlops.catalog.registries import DATA_KINDS, INSTALLERS, RUNTIMES, TASKS
-from admlops.catalog.tasks import Task
+from admlops.catalog.tasks import DETECTION_2D, Task
 
 
 class Problem(NamedTuple):
@@ -34,6 +34,9 @@ def check_model(model: Model) -> Iterator[Problem]:
     tasks = [TASKS.get(task) for task in model.tasks if task in TASKS]
     yield from _check_frames(model, tasks)
     yield from _check_classes(model, tasks)
+    yield from _check_detection_2d(model)
+    if model.batches and model.temporal:
+        yield Problem("batches", "must be absent: a temporal model's samples depend on those before them")
     yield from _check_checkpoints(model)
     yield from _check_protocols(model)
     yield from _check_claims(model)
@@ -134,14 +137,28 @@ def _check_classes(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:
             yield Problem(key, f'names "{unknown}", which is none of {", ".join(known or ())}')
 
 
+def _check_detection_2d(model: Model) -> Iterator[Problem]:
+    """A threshold below what the model gives would mean boxes that nobody has."""
+    stated = model.detection_2d
+    if stated is None:
+        return
+    if DETECTION_2D.id not in model.tasks:
+        yield Problem("detection_2d", f'must be absent: "{DETECTION_2D.id}" is not among the tasks')
+    if stated.operating_threshold < stated.min_confidence:
+        yield Problem(
+            "detection_2d.operating_threshold",
+            f"must be at least min_confidence ({stated.min_confidence:g}), not {stated.operating_threshold:g}",
+        )
+
+
 def _check_checkpoints(model: Model) -> Iterator[Problem]:
     for name, checkpoint in model.checkpoints.items():
         key = f"checkpoints.{name}"
         yield from _one_of(f"{key}.config", checkpoint.config, model.configs, "a config")
         for fix in checkpoint.fixes:
             yield from _one_of(f"{key}.fixes", fix, model.fixes, "a fix")
-        if (checkpoint.url is None) == (checkpoint.google_drive is None):
-            yield Problem(key, "must have exactly one of url and google_drive")
+        if sum(one is not None for one in (checkpoint.url, checkpoint.google_drive, checkpoint.npm)) != 1:
+            yield Problem(key, "must have exactly one of url, google_drive and npm")
         if checkpoint.sha256 is None and checkpoint.sha256_from != "first download":
             yield Problem(f"{key}.sha256", 'is missing; if nobody published it, write sha256_from = "first download"')
         if checkpoint.sha256 is not None and checkpoint.sha256_from is None:

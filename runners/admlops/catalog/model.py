@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
@@ -20,6 +21,7 @@ HashBegin = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,63}$")]
 Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
+NpmName = Annotated[str, StringConstraints(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")]
 DriveId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,}$")]
 
 
@@ -80,13 +82,42 @@ class Fix(_Part):
     )
 
 
+class PackedGraph(_Part):
+    """A graph model of TensorFlow.js inside a package of npm.
+
+    `graph` is its JSON file in the package; the files with its weights lie beside it. The package is found by the npm
+    client, wherever the user's settings of it say, and only taken with this hash.
+    """
+
+    package: NpmName = Field(description="the package's name, such as @scope/name")
+    version: Name = Field(description="the package's exact version")
+    sha256: Sha256 = Field(description="the sha256 of the package's archive, 64 lower-case hexadecimal digits")
+    size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the archive's size in bytes")
+    graph: Text = Field(description="the graph's JSON file in the package, such as models/net.json")
+
+    @property
+    def specifier(self) -> str:
+        """What npm calls the package: `@scope/name@1.2.3`."""
+        return f"{self.package}@{self.version}"
+
+    @property
+    def archive_name(self) -> str:
+        """What `npm pack` calls the archive: `scope-name-1.2.3.tgz`."""
+        return f"{self.package.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
 class Checkpoint(_Part):
-    """Published weights: exactly one of `url` and `google_drive`; `sha256` once a download has shown it."""
+    """Published weights: exactly one of `url`, `google_drive` and `npm`; `sha256` once a download has shown it.
+
+    Those out of a package of npm are stored as one safetensors file, with the graph among its metadata: `sha256` and
+    `size_bytes` are that file's.
+    """
 
     config: Name = Field(description="the name of a config of this model")
     file: Name = Field(description="the file's name under checkpoints/<Model>/")
     url: HttpsUrl | None = Field(None, description="an https address")
     google_drive: DriveId | None = Field(None, description="the file's Google Drive id")
+    npm: PackedGraph | None = Field(None, description="a table: the package of npm that holds the weights")
     size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the file's size in bytes")
     sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
     sha256_begins: HashBegin | None = Field(
@@ -97,12 +128,38 @@ class Checkpoint(_Part):
     )
     fixes: tuple[Name, ...] = Field((), description="names of fixes of this model that these weights need")
 
+    @property
+    def host(self) -> str:
+        """Who is asked for the file, as a person says it: a host's name, Google Drive or npm."""
+        if self.npm is not None:
+            return "npm"
+        return urlsplit(self.url).hostname or "" if self.url else "Google Drive"
+
 
 class Option(_Part):
     """What a user may choose for a run of the model: `--option NAME=VALUE`."""
 
     description: Text = Field(description="what it changes, and what holds without it")
     values: tuple[Text, ...] = Field(min_length=1, description='a list of what it may be, such as ["left", "right"]')
+
+
+Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class Detection2D(_Part):
+    """How a detector in images is read, for the task `detection_2d`.
+
+    Scores of different detectors do not mean the same: one says 0.35 where another says 0.8. So each names the
+    confidence from which on its boxes are meant, fixed on other pictures than those that it is judged on.
+    """
+
+    operating_threshold: Confidence = Field(
+        description="the confidence from which on a box is meant, such as 0.35; counts and F1 are taken there"
+    )
+    nms_iou: Confidence | None = Field(
+        None, description="the IoU above which its non-maximum suppression drops the weaker box; absent: it has none"
+    )
+    min_confidence: Confidence = Field(0.0, description="the confidence below which it gives no box")
 
 
 class Claim(_Part):
@@ -173,6 +230,7 @@ class Model(_Part):
         None, description='"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
     )
     temporal: bool = Field(description="true if the model carries state from sample to sample")
+    batches: bool = Field(False, description="true if its adapter takes several samples at once (forward_batch)")
     needs_weights: bool | None = Field(None, description="true if it runs with weights only")
     needs_setup: bool | None = Field(None, description="true if a person sets it up before it runs")
     needs_context: bool | None = Field(None, description="true if its samples carry neighbouring frames and CAN bus")
@@ -186,6 +244,9 @@ class Model(_Part):
     variants: dict[Name, Variant] = Field(min_length=1, description="at least one [variants.<name>] table")
     classes: dict[Name, tuple[Text, ...]] = Field(
         default_factory=dict, description="task = a list of its class names, label 0 first"
+    )
+    detection_2d: Detection2D | None = Field(
+        None, description="a [detection_2d] table: the operating threshold of a detector in images"
     )
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)

@@ -32,6 +32,7 @@ DATA_KINDS: Registry[Any] = Registry(
     {
         "nuscenes": "admlops.datasets.nuscenes.kind:KIND",
         "openlanev2": "admlops.datasets.openlane.kind:KIND",
+        "images": "admlops.datasets.images.kind:KIND",
     },
 )
 """Of `datasets.base.DataKind`, which types them."""
@@ -108,8 +109,12 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
         "plan_uniad": "admlops.evaluation.planning.declarations:PLAN_UNIAD",
         "lane_graph": "admlops.evaluation.lane_graph.declarations:LANE_GRAPH",
         "lane_graph_1_0": "admlops.evaluation.lane_graph.declarations:LANE_GRAPH_1_0",
+        "cars": "admlops.evaluation.detection_2d.declarations:CARS",
+        "cars_merged": "admlops.evaluation.detection_2d.declarations:CARS_MERGED",
         "boxes_2d": "admlops.evaluation.detection_2d.declarations:BOXES_2D",
         "counting": "admlops.evaluation.detection_2d.declarations:COUNTING",
+        "car_count": "admlops.evaluation.detection_2d.declarations:CAR_COUNT",
+        "car_presence": "admlops.evaluation.car_presence.declarations:PRESENCE",
         "latency": "admlops.evaluation.latency.declarations:LATENCY",
     },
 )

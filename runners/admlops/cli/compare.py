@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_model_lists
 from admlops.cli.conventions import dry_run_option, note, say, with_format
-from admlops.cli.options import FOLDER, selection_options
+from admlops.cli.options import DATA, selection_options
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
-@click.option("--also", type=FOLDER, help="A second data set, for models that --data is not for.")
+@click.option("--also", type=DATA, help="A second data set, for models that --data is not for.")
+@click.option("--metric", help="Primary metric of the battles, such as AP50.  [default: the first that both have]")
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@carbon_options
 @dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -44,6 +47,7 @@ def compare(
     fresh: bool,
     random_weights: bool,
     also: Path | None,
+    metric: str | None,
     submissions: tuple[str, ...],
     out: Path | None,
     dry_run: bool,
@@ -53,6 +57,7 @@ def compare(
     """Run what is missing, evaluate, and put models side by side.
 
     Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
+    Every two models also battle: by --metric one wins, they tie, or it is not decided; admlops battle says it for two.
     --submission puts results made elsewhere beside the models: admlops evaluate FILE makes a run of each.
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
@@ -63,9 +68,12 @@ def compare(
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
+    from admlops.pipeline.battle import check_metric
     from admlops.pipeline.compare import compare_models
     from admlops.pipeline.preview import preview_comparison
 
+    carbon = take_carbon(options)
+    check_metric(metric)
     layout = find_layout()
     named = [name.strip() for text in names for name in text.split(",") if name.strip()]
     chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
@@ -92,6 +100,8 @@ def compare(
             random_weights=random_weights,
             also=also,
             submissions=given,
+            metric=metric,
+            carbon=carbon,
         )
     show_comparison(done, as_json=as_json)
 
@@ -176,6 +186,20 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))
+    print_battles(summary.get("battles", ()))
+
+
+def print_battles(battles: Sequence[Mapping[str, Any]]) -> None:
+    """A line a battle: who, by which metric, and the verdict."""
+    if not battles:
+        return
+    note("\nbattles, each by its primary metric")
+    for battle in battles:
+        first, second = battle["models"]
+        metric = battle["primary"]["metric"]
+        by = f" by {metric}" if metric else ""
+        outcome = f"{battle['winner']} wins" if battle["verdict"] == "winner" else battle["verdict"]
+        note(f"  {first} : {second}{by}: {outcome}; {battle['reason']}")
 
 
 def _find_columns(models: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str, str]]:

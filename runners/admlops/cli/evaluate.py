@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.carbon import carbon_options, make_carbon
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, say
 from admlops.cli.lazy import LazyChoice
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN|FILE", shell_complete=complete_runs)
 @click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="The data set's root. [default: the run's; for a file the one in data/]",
 )
 @click.option("--official", is_flag=True, help="Run the official code as well, in environments of its own.")
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 @click.option("--version", help="The tables' folder, or OpenLane-V2's subset, for FILE. [default: the only one]")
 @click.option("--run", "name", metavar="NAME", help="The run to make of FILE. [default: of its name and content]")
 @click.option("--model", metavar="NAME", help="What tables call FILE. [default: its name]")
+@carbon_options
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all slices.")
 def evaluate(
@@ -102,6 +104,7 @@ def evaluate(
     kinds: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
+    **place: Any,
 ) -> None:
     """Compute the official metrics of RUN (a name or a folder) and keep them beside its records.
 
@@ -121,7 +124,7 @@ def evaluate(
     from admlops.evaluation.evaluate import evaluate_run
     from admlops.results.runs import find_run
 
-    layout = find_layout()
+    layout, carbon = find_layout(), make_carbon(place)
     of_file = {"form": form, "split": split, "version": version, "name": name, "model": model}
     if Path(run).is_file():
         taken = _take(layout, run, data, boxes_2d, {**of_file, "dry_run": dry_run, "as_json": as_json})
@@ -145,6 +148,7 @@ def evaluate(
             truth_2d=boxes_2d,
             truth_map=map_truth,
             protocols=protocols,
+            carbon=carbon,
         )
         folder.write_manifest()
     if as_json:
@@ -157,11 +161,11 @@ def evaluate(
 def _open_data(folder: RunFolder, data: Path | None, run: str) -> Dataset:
     """Open the data set of a run, or the one in `data`; `run` is what the user called the run."""
     from admlops.core.errors import DataError
-    from admlops.datasets.base import open_data
+    from admlops.results.data_set import open_run_data
 
     header = folder.header
     try:
-        return open_data(data or Path(header.data.root), header.data.version)
+        return open_run_data(header.data, data)
     except DataError as error:
         raise DataError(
             f"run {header.run} was made on {header.data.version} in {header.data.root}: {error.message}",
@@ -175,6 +179,7 @@ def _print(folder: RunFolder, metrics: Mapping[str, Any], kinds: tuple[str, ...]
     planned = sum(folder.header.scenes.values())
     note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
     print_table(*_table(metrics))
+    _print_energy(metrics.get("energy"))
     _print_slices(metrics["details"], kinds)
     note(f"written to {folder.metrics_path}")
 
@@ -222,7 +227,7 @@ def _plan(folder: RunFolder, *, official: bool) -> list[Planned]:
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ["run", "model", "samples", "failed_samples", "notes", "metrics", "intervals", "official"]
+    keys = ["run", "model", "samples", "failed_samples", "notes", "metrics", "energy", "intervals", "official"]
     keys += ["official_not_run", "not_evaluated"]
     slices = {task: own["breakdowns"] for task, own in metrics["details"].items() if "breakdowns" in own}
     return {**{key: metrics[key] for key in keys if key in metrics}, "breakdowns": slices}
@@ -256,6 +261,19 @@ def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str,
         spelled = "-" if between is None else f"{between[0]:.4f} to {between[1]:.4f}"
         rows.append((*row, spelled, _count(entry["n"], metrics), entry["protocol"]))
     return columns, rows
+
+
+def _print_energy(energy: Mapping[str, Any] | None) -> None:
+    """A line about energy, and one about carbon, where they were measured."""
+    if not energy or energy["j_per_sample"] is None:
+        return
+    how = "; ".join(part for part in (f"{energy['method']}, {energy['scope']}", energy["reason"]) if part)
+    note(f"energy {energy['j_per_sample']:.4g} J/sample, {energy['basis']} ({how})")
+    carbon = energy["carbon"]
+    if carbon is not None:
+        place = f"{carbon['place']} {carbon['year'] or ''}".strip()
+        grid = f"{carbon['intensity_kg_per_kwh']:g} kg/kWh, {carbon['source']}, PUE {carbon['pue']:g}"
+        note(f"carbon {carbon['g_per_1000_samples']:.4g} g CO2e for 1000 samples ({place}: {grid})")
 
 
 def _count(n: int, metrics: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from admlops.cli.conventions import with_format
 from admlops.cli.models_new import new
 
 if TYPE_CHECKING:
-    from admlops.catalog import Claim, Model
+    from admlops.catalog import Claim, Detection2D, Model
     from admlops.core.paths import Layout
 
 
@@ -144,6 +144,8 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
     if model.frame is not None:
         boxes = "" if model.box_convention is None else f", box convention {model.box_convention}"
         click.echo(f"outputs   {model.frame} frame{boxes}; records are in the ego frame")
+    if model.detection_2d is not None:
+        click.echo(f"boxes     {_describe_boxes(model.detection_2d)}")
     _print_section("Variants")
     variants = [
         (name + (" (default)" if name == model.default_variant else ""), one.python, ", ".join(one.arch), status[name])
@@ -165,6 +167,14 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
         _print_section("Notes")
         for note in model.notes:
             click.echo(f"- {note}")
+
+
+def _describe_boxes(stated: Detection2D) -> str:
+    """How a detector in images is read, in one line."""
+    nms = (
+        "no non-maximum suppression" if stated.nms_iou is None else f"non-maximum suppression at IoU {stated.nms_iou:g}"
+    )
+    return f"meant from confidence {stated.operating_threshold:g} on, given from {stated.min_confidence:g} on; {nms}"
 
 
 def _claim_row(claim: Claim) -> tuple[str, ...]:

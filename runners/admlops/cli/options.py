@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from admlops.cli.completion import complete_scenes, complete_splits, complete_variants, complete_versions
-from admlops.cli.quantities import GpuMemory
+from admlops.cli.quantities import GpuMemory, SamplesAtOnce
 from admlops.worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+DATA = click.Path(path_type=Path)
+"""A data set's root: a folder, or a file with a list of pictures or with labels."""
 
 _OPTIONS = (
-    click.option("--data", type=FOLDER, help="The data set's root. [default: the one in data/ that MODEL reads]"),
+    click.option(
+        "--data",
+        type=DATA,
+        help="The data set's root, or a list of pictures. [default: the one in data/ that MODEL reads]",
+    ),
     click.option(
         "--version",
         shell_complete=complete_versions,
@@ -64,6 +69,13 @@ _OPTIONS = (
         default=AUTHORS,
         show_default=True,
         help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
+    ),
+    click.option(
+        "--batch",
+        type=SamplesAtOnce(),
+        default="1",
+        show_default=True,
+        help="Samples that a worker takes at once, for models that can; auto: as many as pay. Latency wants 1.",
     ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
     click.option(
@@ -113,13 +125,14 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         deadlines = deadlines.with_call(options["timeout"])
     if options["start_timeout"] is not None:
         deadlines = deadlines.with_start(options["start_timeout"])
-    data = options["data"] or default_data(layout, load_model(layout, model).reads)
+    reads = load_model(layout, model).reads
+    data = options["data"] or default_data(layout, reads)
     return RunRequest(
         model=model,
         data=data,
         version=options["version"],
         selection=Selection(
-            split=options["split"] or default_split(data, options["version"]),
+            split=options["split"] or default_split(data, options["version"], wanted=reads),
             scenes=options["scenes"],
             tokens=options["tokens"],
             limit=options["limit"],
@@ -128,6 +141,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         variant=options["variant"],
         device=options["device"],
         precision=options["precision"],
+        batch=options["batch"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,

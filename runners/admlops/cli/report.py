@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html --rerun run.rrd")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: report.html in the first run]")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where the data set is, if it moved.")
+@click.option("--data", type=click.Path(path_type=Path), help="Where the data set is, if it moved.")
 @click.option(
     "--figures", type=click.Path(file_okay=False, path_type=Path), help="Write figures for papers there: SVG and PDF."
 )
@@ -56,19 +56,19 @@ def report(
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned
-    from admlops.datasets.base import open_data
     from admlops.reports import load_run_data, write_report
+    from admlops.results.data_set import open_run_data
     from admlops.results.runs import find_run
 
     _check_rerun(runs, rerun, scenes)
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
     rows = [load_run_data(folder, model=find_known(layout, folder.header.model)) for folder in folders]
-    roots = {data or Path(one.header.data.root): one.header.data.version for one in reversed(folders)}
+    roots = {data or Path(one.header.data.root): one.header.data for one in reversed(folders)}
     opened = {}
-    for root, version in reversed(roots.items()):
+    for root, described in reversed(roots.items()):
         try:
-            opened[root] = open_data(root, version)
+            opened[root] = open_run_data(described, root)
         except DataError as error:
             if data is not None or rerun is not None:
                 raise

@@ -6,7 +6,6 @@ deadlines of their own, and takes only `process_environment` and `signal_of` fro
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -21,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from admlops.core.errors import EnvError
+from admlops.worker import parent as parent_link
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
 WATCH_INTERVAL_S = 1.0
 KILL_TIMEOUT_S = 10.0
 """A process that waits for a disk that does not answer cannot be killed before it does."""
@@ -166,10 +165,7 @@ def die_with_parent() -> None:
     For processes of `multiprocessing`, which otherwise work on, and then wait for ever, when their parent is killed.
     """
     parent = multiprocessing.parent_process()
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (OSError, AttributeError):
-        return  # not Linux
+    parent_link.die_with_parent()
     if parent is not None and not parent.is_alive():
         os._exit(1)
 

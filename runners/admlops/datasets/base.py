@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
+from admlops.core.types import Say, Watch
+from admlops.datasets.annotations import Annotations, SampleScene
 
 BOXES_3D = "boxes_3d"
 BOXES_2D = "boxes_2d"
@@ -28,6 +30,12 @@ LANES = "lanes"
 LIDAR = "lidar"
 CAN_BUS = "can_bus"
 CONTEXT = "context"
+COUNTS = "counts"
+
+IMAGE = "IMAGE"
+"""The one camera of a sample that is a single picture."""
+ANY_CLASS = "*"
+"""The class of a region that is ignored for every class."""
 
 MAX_LISTED = 200
 """Folders of a root that are looked into for a data set one folder deeper."""
@@ -75,6 +83,23 @@ class LaneAnnotation:
     lane_to_traffic: NDArray[np.int8]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageAnnotation:
+    """The annotated objects of one picture.
+
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 [pixels of the original picture, turned upright]; x2 and y2 are exclusive.
+        classes: (N,) names; that of a region which holds for every class, as KITTI's DontCare, is `ANY_CLASS`.
+        ignore: (N,) where a box is a region in which nothing counts as found or as missed: COCO's crowds, DontCare.
+        areas: (N,) [pixels²] of an object's outline where the data set has one, else of its box.
+    """
+
+    boxes: NDArray[np.float64]
+    classes: tuple[str, ...]
+    ignore: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+
+
 class Dataset(Protocol):
     """A data set root and version, as the pipeline sees it: scenes in order, each an ordered list of samples."""
 
@@ -87,7 +112,7 @@ class Dataset(Protocol):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What it can give beside its samples: BOXES_3D, BOXES_2D, MAP, LANES, LIDAR, CAN_BUS, CONTEXT, or others."""
+        """What it can give beside its samples: BOXES_3D, BOXES_2D, COUNTS, MAP, LANES, CONTEXT, …, or others."""
 
     @property
     def is_synthetic(self) -> bool:
@@ -117,6 +142,27 @@ class HasSplits(Protocol):
         """How many scenes of each split are here; splits without any are left out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something wrong with a file or its labels: its name in the data set, what kind of problem, and what exactly.
+
+    What is no error is only to be known, such as two equal pictures.
+    """
+
+    name: str
+    kind: str
+    what: str
+    is_error: bool
+
+
+@runtime_checkable
+class HasProblems(Protocol):
+    """A data set that looks into its files; `admlops data check` shows what it finds."""
+
+    def problems(self, watch: Watch) -> Iterator[Problem]:
+        """Give every problem; `watch` gets files done and in all."""
+
+
 @runtime_checkable
 class HasContext(Protocol):
     """Capability CONTEXT: what lies around a sample, for models that look back."""
@@ -135,6 +181,79 @@ class HasBoxes3D(Protocol):
 
     def ground_truth(self, token: str) -> list[GroundTruthBox]:
         """The annotated boxes of a sample, in its ego frame."""
+
+    def annotations(self, tokens: Sequence[str], *, following: int = 0) -> Annotations:
+        """The annotated objects of the samples `tokens`, in that order, in the global frame.
+
+        Args:
+            following: also those of so many samples after each; samples that are not in `tokens` come last.
+
+        Raises:
+            DataError: an annotation is missing or damaged, or a token is of no sample.
+        """
+
+    def sample_scenes(self) -> Mapping[str, SampleScene]:
+        """Every scene by its name, as its annotators described it. Raises DataError."""
+
+
+@runtime_checkable
+class HasBoxes2D(Protocol):
+    """Capability BOXES_2D: annotated objects in pictures."""
+
+    def image_annotations(self, token: str) -> Mapping[str, ImageAnnotation]:
+        """The annotations of a sample's pictures, by camera. A picture that nobody annotated is not there; one that was
+        looked at and holds nothing has no boxes.
+
+        Raises:
+            DataError: an annotation cannot be read, or is not what its form says.
+        """
+
+    def classes_2d(self) -> tuple[str, ...]:
+        """The classes that annotations may have, in the data set's order. Raises DataError as `image_annotations`."""
+
+    def truth_sha256(self) -> str:
+        """The sha256 over the content of all annotations, which is part of what numbers are comparable by."""
+
+
+@runtime_checkable
+class HasFilesRoot(Protocol):
+    """A data set whose root is not the folder that holds its files."""
+
+    @property
+    def files_root(self) -> Path:
+        """That folder."""
+
+
+@runtime_checkable
+class HasRemoteFiles(Protocol):
+    """A data set that names files by their addresses."""
+
+    def fetch(self, say: Say) -> None:
+        """Fetch those that are not here, and tell how far it is. Raises DownloadError, StorageError."""
+
+
+@runtime_checkable
+class HasPictureNames(Protocol):
+    """A data set whose samples may name a copy of a picture, turned upright or fetched."""
+
+    def picture_name(self, token: str, camera: str) -> str:
+        """The original's path relative to the data set, or its address: what files with ground truth call it."""
+
+
+@runtime_checkable
+class HasCounts(Protocol):
+    """Capability COUNTS: how many objects a picture holds, without where they are."""
+
+    def object_counts(self, token: str) -> Mapping[str, int] | None:
+        """The number of objects of a sample by class; None where nobody counted."""
+
+
+@runtime_checkable
+class HasResamplingUnits(Protocol):
+    """A data set whose scenes need not be sequences: single pictures in a folder say nothing of each other."""
+
+    def resampling_unit(self, token: str) -> str:
+        """What is drawn with a sample when samples are resampled: its scene, or the sample itself."""
 
 
 @runtime_checkable
@@ -171,6 +290,9 @@ class DataKind:
         versions: the versions that a root holds; None where a root holds one without a name.
         make_small: "module:function" that writes two short synthetic scenes to a folder and tells how far it is; None
             where nothing makes any.
+        takes_files: whether a root may be a file, such as a list of pictures.
+        is_general: whether it takes what other kinds describe more closely: where another kind recognises the root too,
+            this one must be asked for by a model that reads it.
     """
 
     id: str
@@ -184,6 +306,8 @@ class DataKind:
     how_to_get: str = ""
     versions: Callable[[Path], list[str]] | None = None
     make_small: str | None = None
+    takes_files: bool = False
+    is_general: bool = False
 
 
 def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
@@ -200,7 +324,7 @@ def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
     if not recognised:
         first: DataKind = DATA_KINDS.get(preferred[0] if preferred else "nuscenes")
         return first
-    return min(recognised, key=lambda kind: kind.id not in preferred)
+    return min(recognised, key=lambda kind: (kind.id not in preferred, kind.is_general))
 
 
 def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
@@ -213,9 +337,12 @@ def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
     try:
         if not root.exists():
             return []
+        if not root.is_dir():
+            return _recognise_file([kind for kind in kinds if kind.takes_files], root)
         recognised = [kind for kind in kinds if kind.recognise(root)]
         below = [] if recognised else [path for path in sorted(root.iterdir())[:MAX_LISTED] if path.is_dir()]
-        deeper = [(path, kind) for path in below for kind in kinds if kind.recognise(path)]
+        special = [kind for kind in kinds if not kind.is_general]
+        deeper = [(path, kind) for path in below for kind in special if kind.recognise(path)]
     except OSError as error:
         raise DataError(
             f"the data set root {root} cannot be read: {error.strerror}", hint=f"ls -ld {root}   # whose is it?"
@@ -224,6 +351,28 @@ def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
         path, kind = deeper[0]
         raise DataError(f"{root} is no data set, but {path} is {kind.title}", hint=f"pass --data {path}")
     return recognised
+
+
+def _recognise_file(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
+    """The kinds that take a file for theirs. Raises DataError: there is none."""
+    recognised = [kind for kind in kinds if kind.recognise(root)]
+    if not recognised:
+        raise DataError(
+            f"{root} is a file, and not one of a data set that is known",
+            hint=f"pass --data {root.parent}   # or a list of pictures, COCO's JSON or YOLO's data.yaml: docs/data.md",
+        )
+    return recognised
+
+
+def files_root(data: Dataset) -> Path:
+    """The folder that paths of a sample's files are relative to on the wire: the root, if the data set names none."""
+    return data.files_root if isinstance(data, HasFilesRoot) else data.root
+
+
+def fetch_files(data: Dataset, say: Say) -> None:
+    """Fetch what the data set names by an address and is not here. Raises DownloadError, StorageError."""
+    if isinstance(data, HasRemoteFiles):
+        data.fetch(say)
 
 
 def open_data(root: Path, version: str | None = None, *, wanted: Iterable[str] = ()) -> Dataset:
@@ -235,9 +384,9 @@ def open_data(root: Path, version: str | None = None, *, wanted: Iterable[str] =
     return find_kind(root, wanted).open(root, version)
 
 
-def default_split(root: Path, version: str | None = None) -> str:
-    """The split to take where none is named: the one that models are judged on."""
-    return find_kind(root).default_split(root, version)
+def default_split(root: Path, version: str | None = None, *, wanted: Iterable[str] = ()) -> str:
+    """The split to take where none is named: the one that models are judged on; for `wanted` see `find_kind`."""
+    return find_kind(root, wanted).default_split(root, version)
 
 
 def check_scene_names(names: Iterable[str], known: Iterable[str], where: Path) -> None:

@@ -75,10 +75,12 @@ class Needs:
     Attributes:
         key: the key of a record that holds the outputs of its task; where no record has it, there is nothing to do.
             None for what measures the metadata alone: its details stand under its id in metrics.json, beside `details`.
+        other_keys: keys that answer the same question where `key` is not there.
         record: how much of a record's keys it decodes.
         data: capabilities of the data set, such as `boxes_3d`.
         following: how many samples after each one it needs annotations of.
         truth_2d: whether it needs a COCO file with the ground truth.
+        counts_do: whether the data set's numbers of objects do, where there is no such file.
         joins: whether its accumulator is `Joinable`, so that several processes may read the records.
     """
 
@@ -88,6 +90,13 @@ class Needs:
     following: int = 0
     truth_2d: bool = False
     joins: bool = False
+    counts_do: bool = False
+    other_keys: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str | None, ...]:
+        """The keys of a record of which any is enough; None for what measures the metadata alone."""
+        return (self.key, *self.other_keys)
 
 
 class Accumulator(Protocol):

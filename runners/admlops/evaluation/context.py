@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from admlops.core.errors import DataError
-from admlops.datasets.base import Dataset
-from admlops.datasets.nuscenes.annotations import Annotations, SampleScene, read_annotations, read_scenes
-from admlops.datasets.nuscenes.tables import tokens_digest
+from admlops.datasets.annotations import Annotations, SampleScene
+from admlops.datasets.base import Dataset, HasBoxes3D, tokens_digest
 from admlops.results.record import Metadata
 from admlops.results.run_folder import RunFolder
 
@@ -30,6 +29,7 @@ class Context:
         truth_map: MapTR's file with the ground truth of map elements, where it is not cut from the map expansion.
         official: whether the official code is asked too, so that accumulators keep what it needs.
         metadata: of each record read so far, in the run's order.
+        thresholds: by task, the confidence from which on the model's outputs are meant, as its catalogue entry says.
         following: how many samples after the run's ones annotations are needed of.
     """
 
@@ -41,6 +41,7 @@ class Context:
     truth_map: Path | None = None
     official: bool = False
     metadata: list[Metadata] = field(default_factory=list)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     following: int = 0
     _shared: dict[Any, Any] = field(default_factory=dict)
 
@@ -83,12 +84,21 @@ class Context:
 
     @cached_property
     def annotations(self) -> Annotations:
-        """nuScenes' annotations of the run's samples, and of those after them that are needed."""
-        return read_annotations(self.data.root, self.data.version, self.tokens, following=self.following)
+        """The annotated objects of the run's samples, and of those after them that are needed.
+
+        Raises:
+            DataError: the data set has none.
+        """
+        if not isinstance(self.data, HasBoxes3D):
+            raise DataError(
+                f"{self.data.root} is of kind {self.data.kind}, which gives no annotated boxes in space",
+                hint="pass --data ROOT of a data set that has them, such as nuScenes",
+            )
+        return self.data.annotations(self.tokens, following=self.following)
 
     @cached_property
     def scenes(self) -> list[SampleScene]:
-        """The scene of each sample; data sets other than nuScenes describe none."""
-        known = read_scenes(self.data.root, self.data.version) if "boxes_3d" in self.capabilities else {}
+        """The scene of each sample, with its description where the data set has one."""
+        known = self.data.sample_scenes() if isinstance(self.data, HasBoxes3D) else {}
         names = (entry.scene for entry in self.metadata)
         return [known.get(name) or SampleScene(name=name, description="", location="") for name in names]

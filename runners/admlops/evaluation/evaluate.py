@@ -11,22 +11,32 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from admlops.catalog import find_known
+from admlops.catalog import Model, find_known
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset
+from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
+from admlops.evaluation.detection_2d.truth import has_truth
+from admlops.evaluation.energy.carbon import Carbon
+from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
 from admlops.evaluation.run_outputs import RunOutputs, read_outputs
 from admlops.evaluation.slices import slice_scenes
-from admlops.evaluation.statistics.bootstrap import Resampling, Values, interval, resample_scenes
+from admlops.evaluation.statistics.bootstrap import (
+    Resampling,
+    Scenes,
+    Values,
+    interval,
+    number_units,
+    resample_scenes,
+)
 from admlops.results.run_folder import RunFolder
 
 METRICS_SCHEMA = 1
@@ -72,6 +82,7 @@ def evaluate_run(
     truth_2d: Path | None = None,
     truth_map: Path | None = None,
     protocols: Collection[str] = (),
+    carbon: Carbon | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
@@ -85,6 +96,7 @@ def evaluate_run(
         truth_2d: a COCO file with the ground truth of boxes in images.
         truth_map: MapTR's file with the ground truth of map elements, in place of vectors cut from the map expansion.
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
+        carbon: where the run's energy came from, for grams of CO₂ equivalents.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
@@ -95,11 +107,13 @@ def evaluate_run(
     _check_data(run, data)
     if official:
         _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
+    model = _find_model(run, layout)
     context = Context(
         run=run,
         data=data,
         cache=layout.repository / CACHE,
-        on_request=_catalogued_protocols(run, layout).union(protocols),
+        on_request=_catalogued_protocols(model).union(protocols),
+        thresholds=_operating_thresholds(model),
         truth_2d=truth_2d,
         truth_map=truth_map,
         official=official,
@@ -119,6 +133,8 @@ def evaluate_run(
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
         say(f"{run.header.run}: {line}")
     metrics = _shape(context, evaluated, notes)
+    if not run.header.is_submission:
+        metrics["energy"] = describe_run(context, metrics, carbon)
     content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
     _write_resamples(context, evaluated)
     write_atomically(run.metrics_path, content.encode())
@@ -157,17 +173,17 @@ def _check_wishes(
     context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation], protocols: Collection[str]
 ) -> None:
     """Return what is asked for beside the usual must be something that the records do."""
-    asked = [(one.needs.key, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
+    asked = [(one.needs.keys, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
     if context.truth_2d is not None:
-        keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
-        asked += [(key, str(context.truth_2d), "--boxes-2d") for key in keys]
+        keys = dict.fromkeys(key for one in evaluations if one.needs.truth_2d for key in one.needs.keys)
+        asked.append((tuple(keys), str(context.truth_2d), "--boxes-2d"))
     if context.truth_map is not None:
-        asked.append(("map_elements", str(context.truth_map), "--map-truth"))
-    for key, what, option in asked:
-        if key not in outputs.tasks:
+        asked.append((("map_elements",), str(context.truth_map), "--map-truth"))
+    for own, what, option in asked:
+        if not outputs.tasks.intersection(key for key in own if key is not None):
             name = context.run.header.run
             raise UsageError(
-                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {key}; "
+                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {own[0]}; "
                 f"the records of run {name} hold {_list(outputs.tasks)}",
                 hint=f"admlops evaluate {name}   # without {option}",
             )
@@ -177,15 +193,16 @@ def _why_not(evaluation: Evaluation, context: Context) -> str | None:
     """Say what an evaluation lacks before any record is read."""
     if evaluation.needs.key is None and context.run.header.is_submission:
         return "nothing ran here"
-    if evaluation.needs.truth_2d and context.truth_2d is None:
+    has_counts = evaluation.needs.counts_do and COUNTS in context.capabilities
+    if evaluation.needs.truth_2d and not has_truth(context) and not has_counts:
         return "it needs a file with ground truth: --boxes-2d FILE"
     lacking = [name for name in evaluation.needs.data if name not in context.capabilities]
     return f"{context.data.kind} has none to compare them with ({', '.join(lacking)})" if lacking else None
 
 
 def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> _Evaluated:
-    names = sorted({entry.scene for entry in context.metadata})
-    evaluated = _Evaluated(resampling=resample_scenes(len(names)))
+    scenes, resampling = _resample(context)
+    evaluated = _Evaluated(resampling=resampling)
     begun = outputs.accumulators
     wanted = [one for one in evaluations if one.id in begun and one.is_wanted(context, begun[one.id])]
     context.following = max((one.needs.following for one in wanted), default=0)
@@ -198,14 +215,24 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
         except DataError as error:
             evaluated.without.append(NotEvaluated(evaluation=evaluation, error=error))
     _require_any(context, outputs, evaluations, evaluated)
-    number = {name: index for index, name in enumerate(names)}
-    scenes = np.array([number[entry.scene] for entry in context.metadata], dtype=np.int64)
     for evaluation, result in evaluated.results:
         evaluated.metrics += result.metrics(context.dataset)
         if evaluated.resampling.weights is not None and evaluation.resampled:
             evaluated.resamples[result.protocol] = result.resample(scenes, evaluated.resampling.weights)
     evaluated.metrics = [_with_interval(metric, evaluated.resamples) for metric in evaluated.metrics]
     return evaluated
+
+
+def _resample(context: Context) -> tuple[Scenes, Resampling]:
+    """Return the number of each sample's scene, or of what else is drawn as one, and the resamples of them."""
+    if isinstance(context.data, HasResamplingUnits):
+        scenes, count = number_units([context.data.resampling_unit(token) for token in context.tokens])
+        grouped = count < len(set(context.tokens))
+        return scenes, resample_scenes(count, unit="groups of pictures" if grouped else "pictures")
+    names = sorted({entry.scene for entry in context.metadata})
+    number = {name: index for index, name in enumerate(names)}
+    scenes = np.array([number[entry.scene] for entry in context.metadata], dtype=np.int64)
+    return scenes, resample_scenes(len(names))
 
 
 def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> list[NotEvaluated]:
@@ -263,13 +290,23 @@ def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]
     return metric if values is None else replace(metric, interval=interval(values))
 
 
-def _catalogued_protocols(run: RunFolder, layout: Layout) -> frozenset[str]:
-    """Those that the model's catalogue names, and those that its published numbers follow."""
+def _find_model(run: RunFolder, layout: Layout) -> Model | None:
+    """Return the run's model in the catalogue; None where it has no entry, or a broken one."""
     try:
-        model = find_known(layout, run.header.model)
+        return find_known(layout, run.header.model)
     except CatalogError:
-        model = None  # its entry is broken: its runs can be evaluated all the same
+        return None  # its runs can be evaluated all the same
+
+
+def _catalogued_protocols(model: Model | None) -> frozenset[str]:
+    """Those that the model's catalogue names, and those that its published numbers follow."""
     return frozenset() if model is None else frozenset(model.protocols).union(one.protocol for one in model.published)
+
+
+def _operating_thresholds(model: Model | None) -> dict[str, float]:
+    """By task the confidence from which on the model's outputs are meant."""
+    stated = None if model is None else model.detection_2d
+    return {} if stated is None else {"detection_2d": stated.operating_threshold}
 
 
 def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dict[str, Any]:

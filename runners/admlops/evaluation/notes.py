@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from admlops.evaluation.base import Evaluation
 from admlops.evaluation.context import Context
+from admlops.evaluation.detection_2d.truth import NEEDS_BOXES, has_truth
 from admlops.evaluation.run_outputs import RunOutputs
-
-NEEDS_COCO = "give its ground truth, a COCO file, with --boxes-2d FILE (projected 3D boxes are not valid ground truth)"
 
 
 def is_whole(context: Context) -> bool:
@@ -30,9 +29,11 @@ def list_notes(
     if header.random_weights:
         notes.append(f"the weights are random ({header.random_weights}): these numbers compare with no others")
     notes += header.options.get("notes", []) if header.is_submission else []
-    if context.truth_2d is None:
+    if not has_truth(context):
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
-        notes += [f"{key} is in the records and is not evaluated: {NEEDS_COCO}" for key in keys if key in outputs.tasks]
+        notes += [
+            f"{key} is in the records and is not evaluated: {NEEDS_BOXES}" for key in keys if key in outputs.tasks
+        ]
     seen: list[object] = []
     for accumulator in outputs.accumulators.values():
         if all(one is not accumulator for one in seen):

@@ -31,7 +31,8 @@ from admlops.evaluation.base import Accumulator, Evaluation, Joinable
 from admlops.evaluation.context import Context
 from admlops.results.derived_structs import Selection, merge
 from admlops.results.reading_order import lines_in_order
-from admlops.results.record import Metadata, PartialRecord, partial_decoder, task_keys
+from admlops.results.record import Metadata, PartialRecord
+from admlops.results.record_json import partial_decoder, task_keys
 from admlops.results.run_folder import RunFolder
 
 WORTH_A_PROCESS_BYTES = 64 << 20
@@ -86,16 +87,20 @@ def read_outputs(context: Context, evaluations: Sequence[Evaluation]) -> RunOutp
 
 
 def _deal_scenes(context: Context, evaluations: Sequence[Evaluation]) -> list[list[str]]:
-    """Return which scenes each process reads, about as many bytes each; those of this one come first."""
+    """Return which scenes each process reads, so that all end at about the same time; those of this one come first."""
     scenes = context.run.complete_scenes()
     sizes = [context.run.size_of(scene) for scene in scenes]
     processes = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, 1 + sum(sizes) // WORTH_A_PROCESS_BYTES, len(scenes))
     if processes < 2 or not _joins(context, evaluations, scenes):
         return [scenes]
     parts: list[list[str]] = [[] for _ in range(processes)]
+    head = WORTH_A_PROCESS_BYTES // 2  # what this process reads while the others start
+    share = (sum(sizes) + (processes - 1) * head) / processes
     ends = accumulate(sizes)
     for scene, size, end in zip(scenes, sizes, ends, strict=True):
-        parts[min(int((end - size / 2) * processes / sum(sizes)), processes - 1)].append(scene)
+        past = end - size / 2 - share
+        others = 1 + int(past / (share - head))
+        parts[0 if past < 0 else min(others, processes - 1)].append(scene)
     return [part for part in parts if part]
 
 
@@ -108,8 +113,12 @@ def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence
     if first is None:
         return False
     record = decode(*first)
-    filled = (one for one in evaluations if one.needs.key is None or getattr(record, one.needs.key, UNSET) is not UNSET)
+    filled = (one for one in evaluations if any(_has(record, key) for key in one.needs.keys))
     return all(one.needs.joins for one in filled)
+
+
+def _has(record: PartialRecord, key: str | None) -> bool:
+    return key is None or getattr(record, key, UNSET) is not UNSET
 
 
 class _Part(msgspec.Struct):
@@ -251,7 +260,7 @@ class _Pass:
         for evaluation in evaluations:
             chosen = merge(chosen, evaluation.needs.record)
         self.decode = partial_decoder(cast("Mapping[str, Selection]", chosen))
-        own = [evaluation.needs.key for evaluation in evaluations if evaluation.needs.key is not None]
+        own = [key for evaluation in evaluations for key in evaluation.needs.keys if key is not None]
         self._keys = tuple(dict.fromkeys([*task_keys(), *own]))
         self._evaluated = frozenset(own)
         self._without: dict[str, Where] = {}
@@ -346,7 +355,7 @@ class _Pass:
     def _begin(self, key: str | None) -> None:
         """Begin the evaluations of a task; of the records before this one they see the metadata alone."""
         for evaluation in self._evaluations:
-            if evaluation.needs.key != key:
+            if key not in evaluation.needs.keys or evaluation.id in self.outputs.accumulators:
                 continue
             accumulator = evaluation.begin(self._context)
             self.outputs.accumulators[evaluation.id] = accumulator

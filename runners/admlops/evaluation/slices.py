@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes.annotations import SampleScene
+from admlops.datasets.annotations import SampleScene
 from admlops.evaluation.base import Result
 
 UNDESCRIBED = "the scenes have no description, which says whether it is night or rains"

@@ -1,26 +1,20 @@
-"""Describing the machine, and sampling its CPU, memory and GPUs while a run goes on.
+"""Describing the machine, and reading its GPUs.
 
 GPU numbers are device totals from NVML: inside a container NVML's per-process memory reads zero.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import threading
-import time
-from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
 from admlops.core.cgroups import ROOT, memory_left_bytes
-from admlops.core.storage import explain_os_error
 
 MEGABYTE = 1e6
 
@@ -34,6 +28,7 @@ class GpuReading:
     memory_mb: float | None
     power_w: float | None
     energy_j: float | None
+    uuid: str | None = None
 
 
 NOT_LOADED, NO_LIBRARY = 9, 12
@@ -113,6 +108,7 @@ class Gpus:
             memory_mb=None if memory is None else memory.used / MEGABYTE,
             power_w=None if power_mw is None else power_mw / 1e3,
             energy_j=None if energy_mj is None else energy_mj / 1e3,
+            uuid=self._ask("nvmlDeviceGetUUID", handle),
         )
 
     def _slices(self, handle: Any) -> list[Any]:
@@ -144,56 +140,6 @@ def _says_no_driver(error: Exception) -> bool:
     return code == NO_LIBRARY or "Shared Library Not Found" in text
 
 
-class TelemetrySampler:
-    """Appends one JSON line every `interval_s` to a file while the block runs, from a thread of its own.
-
-    `worker_pids` tells which processes are workers now; their memory is the sum over them and their children.
-    """
-
-    def __init__(self, path: Path, *, worker_pids: Callable[[], Iterable[int]], interval_s: float = 0.5) -> None:
-        self._path = path
-        self._worker_pids = worker_pids
-        self._interval_s = interval_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample_until_stopped, name="telemetry", daemon=True)
-        self._gpus = Gpus()
-
-    def __enter__(self) -> Self:
-        try:
-            self._file = self._path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise explain_os_error(error, self._path) from error
-        self._begun = time.monotonic()
-        psutil.cpu_percent()  # the first call only sets the point to measure from
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        with suppress(OSError):  # a full disk has ended the run already; its error is the one to show
-            self._file.close()
-
-    def _sample_until_stopped(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            try:
-                self._file.write(json.dumps(self._reading()) + "\n")
-                self._file.flush()
-            except OSError:
-                return  # a full disk: the run itself meets it and says so
-
-    def _reading(self) -> dict[str, Any]:
-        return {
-            "t": round(time.monotonic() - self._begun, 3),
-            "cpu_percent": psutil.cpu_percent(),
-            "host_memory_mb": round(psutil.virtual_memory().used / MEGABYTE, 1),
-            "worker_memory_mb": round(sum(_tree_memory_mb(pid) for pid in self._worker_pids()), 1),
-            "gpus": [asdict(reading) for reading in self._gpus.read()],
-        }
-
-
 def describe_machine() -> dict[str, Any]:
     """Describe what a run is measured on: operating system, CPU, memory, GPUs; no name that could tell who owns it."""
     return {
@@ -219,13 +165,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _tree_memory_mb(pid: int) -> float:
-    total = 0.0
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                total += member.memory_info().rss / MEGABYTE
-    return total

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from admlops.catalog import load_model
 from admlops.core.errors import UsageError
@@ -42,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     model_options: Mapping[str, str]
     off_distribution: bool
     precision: str
+    batch: int | Literal["auto"]
     gpu_memory_limit_mb: float | None
     gpu_memory_share: float | None
     executor: str
@@ -69,12 +70,13 @@ def make_request(
         raise UsageError(f"a run has no option {', '.join(unknown)}", hint=f"use some of: {there}")
     more: dict[str, Any] = {**options}
     data, split, tokens = (more.pop(name, None) for name in ("data", "split", "tokens"))
-    root = ensure_data(layout, load_model(layout, model).reads[0], say=say) if data is None else user_path(data)
+    reads = load_model(layout, model).reads
+    root = ensure_data(layout, reads[0], say=say) if data is None else user_path(data)
     return RunRequest(
         model=model,
         data=root,
         selection=Selection(
-            split=split or default_split(root, more.get("version")),
+            split=split or default_split(root, more.get("version"), wanted=reads),
             scenes=tuple(more.pop("scenes", ())),
             tokens=None if tokens is None else user_path(tokens),
             limit=more.pop("limit", None),

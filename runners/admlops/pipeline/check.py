@@ -14,7 +14,7 @@ from admlops.catalog import Model, list_models, load_model
 from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError
 from admlops.core.paths import Layout
 from admlops.core.types import Planned, Say, Watch
-from admlops.datasets.base import Dataset, find_kind, open_data
+from admlops.datasets.base import Dataset, find_kind
 from admlops.environments.integrity import verification
 from admlops.environments.inventory import InstalledEnvironment, locked_base, locked_python, select
 from admlops.environments.probing import probe
@@ -29,6 +29,7 @@ from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.pipeline.run_request import RunRequest
+from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
 from admlops.sources.checkouts import find_problems, list_sources
 
@@ -104,9 +105,8 @@ def plan_comparison(
     models = [load_model(layout, name) for name in names]
     networks = networks_here(layout, models)
     chosen = data or ensure_data(layout, "nuscenes", say=say)
-    own_kind = find_kind(chosen).id
     can_run = [*networks, *(model for model in models if not model.traits.needs_setup)]
-    others = [model.reads[0] for model in can_run if own_kind not in model.reads]
+    others = [model.reads[0] for model in can_run if not _is_read(chosen, model)]
     second = also or next((ensure_data(layout, kind, say=say) for kind in others), None)
     return ComparisonPlan(data=chosen, also=second, limit=SAMPLES if networks and _on_cpu(device) else None)
 
@@ -126,7 +126,7 @@ def preview_check(
         if not (readiness.ready or is_built):
             steps[model.name] = Planned(action="leave out", target=model.name, detail=str(readiness))
             continue
-        own = next((one for one in (data, also) if one is not None and find_kind(one).id in model.reads), data)
+        own = next((one for one in (data, also) if one is not None and _is_read(one, model)), data)
         root, made = (own, None) if own is not None else plan_data(layout, model.reads[0])
         if made is not None:
             steps[str(root)] = made
@@ -135,6 +135,11 @@ def preview_check(
         for step in preview_run(layout, _as_asked(layout, model, make_request(model.name, root)), say=_unsaid):
             steps[f"{model.name} {step.action} {step.target}"] = step
     return list(steps.values())
+
+
+def _is_read(root: Path, model: Model) -> bool:
+    """Tell whether a data set is of a kind that the model reads, or can be read as one."""
+    return find_kind(root, model.reads).id in model.reads
 
 
 def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
@@ -295,7 +300,7 @@ class _Check:
 
     def evaluate(self) -> str:
         """Evaluate what can be: two samples without a map or annotations are no fault of the model's."""
-        self.opened: Dataset = open_data(Path(self.run.header.data.root), self.run.header.data.version)
+        self.opened: Dataset = open_run_data(self.run.header.data)
         try:
             with self.run.lock():
                 metrics = evaluate_run(self.run, self.opened, layout=self.layout, say=self.say)

@@ -6,110 +6,39 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from itertools import combinations
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from admlops.catalog import Model, load_model
-from admlops.catalog.model import Claim
-from admlops.catalog.protocols import headlines_of
+from admlops.catalog import Model, find_known, load_model
 from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, default_split, open_data
+from admlops.datasets.base import Dataset
+from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.evaluation.metrics import Metric, metrics_of
-from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated, read_evaluated
-from admlops.evaluation.statistics.ranking import rankings
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
+from admlops.pipeline.battle import check_metric
+from admlops.pipeline.compared import Compared, Shortcoming
+from admlops.pipeline.comparison_data import open_for, request_on
+from admlops.pipeline.comparison_summary import summarize
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import OnProgress, RunPlan, check_request, prepare, run_plan
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import select
+from admlops.results.data_set import open_run_data
 from admlops.results.header import find_difference
-from admlops.results.record import Failure
+from admlops.results.index import read_metrics
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 
-SUMMARY_SCHEMA = 1
 SUMMARY_FILE = "comparison_summary.json"
 RANDOM_WEIGHTS = "random:0"
 
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
-Outcome = Literal["complete", "failed", "cancelled", "running", "not set up", "not for"]
-"""What became of a model; all but `complete` have a reason. `not for`: the data set is of a kind it does not read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shortcoming:
-    """Why a complete run does not show its model as it is to be judged, and what to do about it."""
-
-    reason: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        return " → ".join(part for part in (self.reason, self.hint) if part)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """One row of a comparison: a model that ran, the reason why it did not, or a submission, which has no model."""
-
-    model: Model | None
-    outcome: Outcome
-    reason: str = ""
-    hint: str = ""
-    run: RunFolder | None = None
-    metrics: Mapping[str, Any] | None = None
-    shortcomings: tuple[Shortcoming, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The model's name; of a submission the run's, because two may be of one model."""
-        if self.model is not None:
-            return self.model.name
-        return "" if self.run is None else self.run.header.run
-
-    @property
-    def claims(self) -> Sequence[Claim]:
-        """What the model's authors published."""
-        return () if self.model is None else self.model.published
-
-    @property
-    def failed(self) -> bool:
-        """Tell whether the model was set up for this data and yet gave no complete, evaluated run."""
-        return self.metrics is None and self.outcome not in ("not set up", "not for")
-
-    @property
-    def state(self) -> str:
-        """`ready`; `degraded`: random weights, failed samples, or CPU times; else what became of it."""
-        if self.metrics is not None:
-            return "degraded" if self.shortcomings else "ready"
-        return f"not for {self.reason.partition(':')[0]}" if self.outcome == "not for" else self.outcome
-
-    @property
-    def status(self) -> str:
-        """Return what became of the model and why, in one line."""
-        if self.outcome == "not for":
-            return f"not for {self.reason}"
-        return f"{self.outcome}: {self.reason}" if self.reason else self.outcome
-
-    @property
-    def why(self) -> str:
-        """Return what keeps the model from being ready, and what to do; empty for one that is."""
-        if self.metrics is not None:
-            return "; ".join(str(one) for one in self.shortcomings)
-        return " → ".join(part for part in (self.reason, self.hint) if part)
-
-    @property
-    def judged(self) -> RunFolder | None:
-        """The evaluated run, if its scores say how good the model is: random weights' do not."""
-        return None if self.run is None or self.metrics is None or self.run.header.random_weights else self.run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +77,9 @@ def compare_models(
     random_weights: bool = False,
     also: Path | None = None,
     submissions: Sequence[RunFolder] = (),
+    metric: str | None = None,
+    runs: Sequence[RunFolder] = (),
+    carbon: Carbon | None = None,
 ) -> Comparison:
     """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
@@ -163,22 +95,37 @@ def compare_models(
         also: a second data set, for models that do not read the first.
         submissions: runs of results files made elsewhere, which are evaluated again and stand beside the models; what
             is of another protocol or of other samples is ranked apart.
+        metric: the primary metric of battles; None for the first headline that both of a pair have.
+        runs: finished runs that stand beside the models, as they are.
+        carbon: where the energy of runs that are evaluated now came from.
 
     Raises:
         AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
         StoppedError: the comparison was cancelled.
     """
+    check_metric(metric)
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
-    data = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    data = open_for(models, request, also)
     require_writable(target)
     refuse_impossible(models, request, data[0])
-    there = [(run, open_data(Path(run.header.data.root), run.header.data.version)) for run in submissions]
+    there = [(run, open_run_data(run.header.data)) for run in submissions]
     checked = [_check(layout, model, data, request, random_weights, say) for model in models]
-    rows = [
-        one if isinstance(one, Compared) else _compare_one(layout, one, fresh, say, show_progress) for one in checked
-    ]
+    rows: list[Compared] = []
+    for one in checked:
+        if isinstance(one, _Planned):
+            rows.append(_compare_one(layout, one, fresh, say, show_progress, carbon))
+        else:
+            rows.append(one)
     rows += [_compare_submission(layout, run, own, say) for run, own in there]
-    summary = _summarize(rows, data[0])
+    rows += take_runs(layout, runs, say, taken=[row.name for row in rows], carbon=carbon)
+    return write_comparison(rows, data, target=target, metric=metric)
+
+
+def write_comparison(
+    rows: Sequence[Compared], data: Sequence[Dataset], *, target: Path, metric: str | None
+) -> Comparison:
+    """Write `comparison_summary.json` about finished rows into `target`; `data` are their data sets."""
+    summary = summarize(rows, data[0], metric=metric)
     write_atomically(target / SUMMARY_FILE, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     return Comparison(rows=tuple(rows), data=tuple(data), summary=summary, summary_path=target / SUMMARY_FILE)
 
@@ -213,10 +160,7 @@ def _check(
     if own is None:
         reason = f"{data[0].kind}: it reads {' or '.join(model.reads)}"
         return Compared(model=model, outcome="not for", reason=reason, hint="pass its data set with --also DIR")
-    asked = request_for(layout, model, request, random_weights)
-    if own is not data[0]:
-        selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
-        asked = replace(asked, data=own.root, version=own.version, selection=selection)
+    asked = request_on(own, data[0], request_for(layout, model, request, random_weights))
     if model.traits.needs_setup:
         wants_weights = asked.checkpoint is None and asked.weights is None
         readiness = find_readiness(layout, model, asked.variant, weights=wants_weights)
@@ -239,7 +183,9 @@ def request_for(layout: Layout, model: Model, request: RunRequest, random_weight
     return replace(own, weights=RANDOM_WEIGHTS) if lacks == "weights" else own
 
 
-def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress) -> Compared:
+def _compare_one(
+    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress, carbon: Carbon | None
+) -> Compared:
     model = one.model
     try:
         run, summary = _run(layout, one, fresh, say, show_progress)
@@ -248,7 +194,7 @@ def _compare_one(layout: Layout, one: _Planned, fresh: bool, say: Say, show_prog
             reason = f"{failure.kind}: {failure.summary}"
             return Compared(model=model, outcome=summary.state, reason=reason, hint=failure.hint, run=run)
         with run.lock():
-            metrics = evaluate_run(run, one.data, layout=layout, say=say)
+            metrics = evaluate_run(run, one.data, layout=layout, say=say, carbon=carbon)
             run.write_manifest()
     except StoppedError:
         raise
@@ -268,6 +214,37 @@ def _compare_submission(layout: Layout, run: RunFolder, data: Dataset, say: Say)
         say(f"{run.header.run}: {error}")
         return Compared(model=None, outcome="failed", reason=error.message, hint=error.hint, run=run)
     return Compared(model=None, outcome="complete", run=run, metrics=metrics)
+
+
+def take_runs(
+    layout: Layout,
+    runs: Sequence[RunFolder],
+    say: Say,
+    *,
+    taken: Sequence[str] = (),
+    carbon: Carbon | None = None,
+) -> list[Compared]:
+    """Return the rows of runs that are there, called by their models where no other row is; `taken` are names of rows.
+
+    A run that is not evaluated is evaluated now.
+
+    Raises:
+        AdmlopsError: it cannot be evaluated.
+    """
+    named = Counter([*taken, *(run.header.model for run in runs)])
+    labels = [run.header.model if named[run.header.model] == 1 else run.path.name for run in runs]
+    return [_take_run(layout, run, say, label, carbon) for run, label in zip(runs, labels, strict=True)]
+
+
+def _take_run(layout: Layout, run: RunFolder, say: Say, label: str, carbon: Carbon | None) -> Compared:
+    metrics = read_metrics(run)
+    if metrics is None:
+        with run.lock():
+            metrics = evaluate_run(run, open_run_data(run.header.data), layout=layout, say=say, carbon=carbon)
+            run.write_manifest()
+    model = None if run.header.is_submission else find_known(layout, run.header.model)
+    shortcomings = () if model is None else tuple(find_shortcomings(model, run, metrics))
+    return Compared(model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings, label=label)
 
 
 def _run(
@@ -334,72 +311,3 @@ def _row_data(row: Compared) -> RunData:
     if row.run is None:
         return missing_model(row.name, status=row.state, hint=f"{row.reason}. Next: {row.hint}", claims=row.claims)
     return load_run_data(row.run, model=row.model)
-
-
-def _summarize(rows: Sequence[Compared], data: Dataset) -> dict[str, Any]:
-    measured: dict[str, list[Metric]] = {
-        row.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
-    }
-    return {
-        "schema": SUMMARY_SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"root": str(data.root), "version": data.version, "synthetic": data.is_synthetic},
-        "models": [_summarize_row(row) for row in rows],
-        "rankings": [asdict(ranking) for ranking in rankings(measured)],
-        "paired": _compare_pairs(rows),
-    }
-
-
-def _compare_pairs(rows: Sequence[Compared]) -> list[dict[str, Any]]:
-    """The headlines of every two models that share a protocol over the same samples, b - a."""
-    runs = [(row.name, read_evaluated(row.judged)) for row in rows if row.judged is not None]
-    pairs = []
-    for (first, a), (second, b) in combinations(runs, 2):
-        if _shares(a, b):
-            pairs += [
-                {"models": [first, second], **one.to_json()}
-                for one in compare_evaluated(a, b)
-                if one.metric in headlines_of(one.protocol)
-            ]
-    return pairs
-
-
-def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
-    keys = [{metric.key for metric in run.metrics if metric.name in headlines_of(metric.protocol)} for run in (a, b)]
-    same_samples = {metric.dataset for metric in a.metrics} == {metric.dataset for metric in b.metrics}
-    return same_samples and bool(keys[0] & keys[1])
-
-
-def _summarize_row(row: Compared) -> dict[str, Any]:
-    published = [claim.model_dump(exclude_none=True) for claim in row.claims]
-    summary: dict[str, Any] = {
-        "model": row.name,
-        "state": row.state,
-        "status": row.status,
-        "why": row.why,
-        "hint": row.hint,
-        "published": published,
-    }
-    if row.run is None:
-        return summary
-    loaded = load_run_data(row.run)
-    failures = Counter(meta.failure.kind for meta in loaded.samples if isinstance(meta.failure, Failure))
-    gpu_mb = [meta.gpu_memory_used for meta in loaded.samples if meta.gpu_memory_used is not None]
-    host_mb = [reading.worker_memory_mb for reading in loaded.telemetry if reading.worker_memory_mb is not None]
-    summary |= {
-        "run": row.run.header.run,
-        "variant": row.run.header.variant,
-        "random_weights": row.run.header.random_weights,
-        "precision": None if loaded.latency is None else loaded.latency.precision,
-        "samples": len(loaded.samples),
-        "samples_sha256": row.run.header.data.samples_sha256,
-        "metrics": [] if row.metrics is None else row.metrics["metrics"],
-        "latency": None if loaded.latency is None else loaded.latency.to_json(),
-        "memory": {
-            "gpu_peak_mb": max(gpu_mb, default=None),
-            "worker_peak_mb": max(host_mb, default=None),
-        },
-        "energy_j": loaded.energy_j,
-        "failures": dict(failures),
-    }
-    return summary

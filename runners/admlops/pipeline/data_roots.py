@@ -50,7 +50,7 @@ def list_data(layout: Layout, *, count_all: bool = False) -> list[KnownData]:
         root = Path(run.header.data.root)
         used[root.resolve()] = used.get(root.resolve(), 0) + 1
     inside = [path for path in sorted(layout.data.glob("*")) if path.is_dir() and not path.name.startswith(".")]
-    there = {path.resolve(): path for path in [*(root for root in used if root.is_dir()), *inside]}
+    there = {path.resolve(): path for path in [*(root for root in used if root.exists()), *inside]}
     limit = None if count_all else COUNTED_FILES
     return [one for path in sorted(there.values()) for one in _describe(path, used.get(path.resolve(), 0), limit)]
 
@@ -58,7 +58,8 @@ def list_data(layout: Layout, *, count_all: bool = False) -> list[KnownData]:
 def _describe(root: Path, runs: int, limit: int | None) -> Iterator[KnownData]:
     size, whole = measure_bytes(root, limit)
     kinds: Iterator[DataKind] = DATA_KINDS.values()
-    kind = next((one for one in kinds if _recognises(one, root)), None)
+    recognised = [one for one in kinds if (one.takes_files or root.is_dir()) and _recognises(one, root)]
+    kind = min(recognised, key=lambda one: one.is_general, default=None)
     versions: list[str | None] = [None]
     if kind is not None and kind.versions is not None:
         versions = [*kind.versions(root)] or [None]
@@ -96,10 +97,12 @@ def _open(kind: DataKind | None, root: Path, version: str | None) -> tuple[dict[
 
 
 def measure_bytes(root: Path, limit: int | None = None) -> tuple[int, bool]:
-    """Return the size of the files below a folder, and whether all were counted; stops after `limit` files.
+    """Return the size of a file, or of those below a folder, and whether all were counted; stops after `limit` files.
 
     Links below it are not followed; a folder that cannot be read counts nothing.
     """
+    if root.is_file():
+        return root.stat().st_size, True
     size = count = 0
     for folder, _, names in os.walk(root.resolve()):
         for name in names:

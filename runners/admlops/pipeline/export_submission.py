@@ -7,8 +7,8 @@ from typing import cast
 
 from admlops.catalog.registries import SUBMISSION_FORMATS
 from admlops.core.errors import UsageError
-from admlops.datasets.base import open_data
 from admlops.evaluation.submissions.base import SubmissionFormat
+from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
 
 
@@ -33,7 +33,7 @@ def export_submission(
             f"no run is written as {chosen.title}: no official server takes such a file",
             hint=f"admlops results export {run.path.name} --format nuscenes --out {out.with_suffix('.json')}",
         )
-    opened = open_data(data or Path(run.header.data.root), run.header.data.version)
+    opened = open_run_data(run.header.data, data)
     if opened.kind not in chosen.kinds:
         raise UsageError(
             f"{run.path.name} is a run over {opened.kind}, and {chosen.title} is about {' or '.join(chosen.kinds)}",

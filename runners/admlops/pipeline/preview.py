@@ -11,10 +11,11 @@ from admlops.catalog.registries import RUNTIMES
 from admlops.core.errors import AdmlopsError, EnvError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.types import Planned, Say
-from admlops.datasets.base import Dataset, HasContext, default_split, open_data
+from admlops.datasets.base import Dataset, HasContext, open_data
 from admlops.environments import find_model
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import SUMMARY_FILE, request_for
+from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.options import check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import (
@@ -24,6 +25,7 @@ from admlops.pipeline.run import (
     name_devices,
 )
 from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_settings import choose_batch
 from admlops.pipeline.selection import select
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import find_run
@@ -44,6 +46,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     scenes = select(data, request.selection, temporal=model.temporal)
     check_options(model, request.model_options)
     check_precision(model, request.precision, device=devices[0].kind)
+    choose_batch(model, request, say=say)
     _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
@@ -63,17 +66,14 @@ def preview_comparison(
 ) -> list[Planned]:
     """Say what `compare_models` would do: a run for each model that is set up, unless a finished one fits."""
     models = [load_model(layout, name) for name in dict.fromkeys(names)]
-    roots = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    roots = open_for(models, request, also)
     steps: list[Planned] = []
     for model in models:
         own = next((one for one in roots if one.kind in model.reads), None)
         if own is None:
             steps.append(Planned(action="leave out", target=model.name, detail=f"it reads {' or '.join(model.reads)}"))
             continue
-        asked = request_for(layout, model, request, random_weights)
-        if own is not roots[0]:
-            selection = replace(request.selection, split=default_split(own.root), scenes=(), tokens=None)
-            asked = replace(asked, data=own.root, version=own.version, selection=selection)
+        asked = request_on(own, roots[0], request_for(layout, model, request, random_weights))
         try:
             planned = preview_run(layout, asked, say=lambda _: None, data=own)
             steps += planned if fresh else [_unless_it_is_there(one) for one in planned]

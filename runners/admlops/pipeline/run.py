@@ -15,23 +15,26 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, Scene, open_data
+from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment, ensure_model, find_model
+from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
 from admlops.execution.executor import Executor, ExecutorOptions
 from admlops.execution.executors import EXECUTORS
 from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
-from admlops.health.machine import TelemetrySampler, describe_machine
+from admlops.health.machine import describe_machine
+from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.options import check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_header import make_header
-from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
 from admlops.pipeline.run_settings import (
     adapter_settings,
     catalogue_name,
+    choose_batch,
     chosen_weights,
     gpu_memory_limit_mb,
     working_folder,
@@ -84,7 +87,7 @@ def run_plan(
         if request.retry_failed:
             _forget_evaluation(run, say=say)
         job = _make_job(layout, request, plan, run, scenes)
-        with _telemetry(run, on_progress) as watch:
+        with _telemetry(run, plan, request, on_progress) as watch:
             summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
@@ -100,13 +103,22 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         settings={name: value for name, value in plan.header.settings.items() if name != "device"},
         scenes=scenes,
         samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
-        data_root=str(plan.data.root),
+        data_root=str(files_root(plan.data)),
         runtime={"id": runtime.id, "file": str(runtime.file)},
         expected=expect_outputs(plan.model),
         temporal=plan.model.temporal,
+        batch=_batch(plan.header),
         retry_failed=request.retry_failed,
         deadlines=request.deadlines,
     )
+
+
+def _batch(header: RunHeader) -> Batch | None:
+    """How many samples a worker may take at once, as the run's header has it; None: one, without any of it."""
+    chosen = header.settings.get("batch", 1)
+    if chosen == AUTO_BATCH:
+        return Batch(most=LARGEST_AUTO, auto=True)
+    return None if chosen == 1 else Batch(most=int(chosen))
 
 
 def _gets_context(model: Model, data: Dataset) -> bool:
@@ -152,6 +164,7 @@ def prepare(
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
+    fetch_files(data, say)
     scenes = select(data, request.selection, temporal=model.temporal)
     checkpoint = chosen_weights(layout, model, request, say=say)
     settings = {
@@ -200,6 +213,7 @@ def check_request(
     RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
     executor, devices = choose_executor(request, machine, say=say)
     check_precision(model, request.precision, device=devices[0].kind)
+    choose_batch(model, request, say=say)
     model.choose_variant(request.variant)
     return executor, devices
 
@@ -273,15 +287,31 @@ def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
 
 
 @contextmanager
-def _telemetry(run: RunFolder, on_progress: OnProgress) -> Iterator[Callable[[RunEvent], None]]:
-    """Sample the machine while the block runs; the function it gives learns the workers' pids from the progress."""
+def _telemetry(
+    run: RunFolder, plan: RunPlan, request: RunRequest, on_progress: OnProgress
+) -> Iterator[Callable[[RunEvent], None]]:
+    """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
+
+    Before that it measures how much energy the machine takes while nothing runs.
+    """
     pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
+    done = 0
 
     def watch(event: RunEvent) -> None:
+        nonlocal done
         if event.kind == "worker" and event.pid is not None:
             pids[event.worker] = event.pid
+        done += event.samples
+        if (event.kind in ("sample", "retry") and event.failure is None) or event.kind == "retry":
+            sampler.count(event.samples)
+        if done >= total:
+            sampler.enter("end")
         on_progress(event, total)
 
-    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values())):
+    devices = {slot.device.id: slot.device for slot in plan.executor.slots()}.values()
+    uuids = [one.uuid for one in devices if one.kind == "cuda"]
+    used = None if None in uuids else [str(one) for one in uuids]
+    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used) as sampler:
+        sampler.measure_idle(cancelled=lambda: request.cancel.is_cancelled)
         yield watch

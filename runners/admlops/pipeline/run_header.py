@@ -93,4 +93,5 @@ def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene])
         synthetic=data.is_synthetic,
         whole=whole,
         whole_samples=samples,
+        kind=data.kind,
     )

@@ -7,14 +7,14 @@ from typing import Any
 
 from admlops.catalog import Model
 from admlops.catalog.registries import TASKS
-from admlops.datasets.base import Dataset, HasContext, Scene
+from admlops.datasets.base import Dataset, HasContext, Scene, files_root
 from admlops.execution.output_check import ExpectedOutputs, Vocabulary
 from admlops.execution.scene_job import SampleRef, SceneJob
 from admlops.worker.samples.form import make_paths_relative
 
 
 class DataSetSamples:
-    """The samples of a data set, with their context for models that look back. Paths are relative to its root."""
+    """The samples of a data set, with their context for models that look back. Paths are relative to `files_root`."""
 
     def __init__(self, data: Dataset, *, with_context: bool) -> None:
         self._data = data
@@ -26,7 +26,7 @@ class DataSetSamples:
         if self._with_context:
             assert isinstance(self._data, HasContext), "checked before the run"
             sample = sample | {"context": self._data.context(token)}
-        return make_paths_relative(sample, str(self._data.root))
+        return make_paths_relative(sample, str(files_root(self._data)))
 
 
 def list_scene_jobs(data: Dataset, scenes: Iterable[Scene]) -> Iterator[SceneJob]:

@@ -32,7 +32,8 @@ from admlops.evaluation.submissions.results_file import ResultsFile
 from admlops.pipeline.provenance import describe_commit
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader, Submission
 from admlops.results.reading_order import write_order
-from admlops.results.record import Metadata, make_record
+from admlops.results.record import Metadata
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 AUTO = "auto"
@@ -166,7 +167,7 @@ def _read(
     request: SubmissionRequest, form: SubmissionFormat, file: ResultsFile, data: Dataset
 ) -> tuple[str, list[Scene], Predictions]:
     """Open what the file says of a split: the one that was named, or else the one whose samples it has."""
-    asked = request.split or default_split(data.root, data.version)
+    asked = request.split or default_split(data.root, data.version, wanted=[data.kind])
     try:
         scenes = data.scenes_of_split(asked)
     except DataError:
@@ -351,6 +352,7 @@ def _describe_data(data: Dataset, scenes: Sequence[Scene], split: str) -> DataIn
         synthetic=data.is_synthetic,
         whole=f"split {split}",
         whole_samples=len(samples),
+        kind=data.kind,
     )
 
 

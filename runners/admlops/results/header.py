@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from admlops.core.errors import RecordError
-from admlops.results.record import schema_of
+from admlops.results.record_json import schema_of
 
 RUN_SCHEMA_VERSION: Literal[1] = 1
 RunState = Literal["running", "complete", "failed", "cancelled"]
@@ -29,7 +29,8 @@ class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
-    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set.
+    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `kind` is the id of
+    its data kind; empty in runs from before it was recorded, of which no root was of two kinds.
     """
 
     root: str
@@ -39,6 +40,12 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     synthetic: bool
     whole: str | None = None
     whole_samples: int | None = None
+    kind: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind to open the root as, for `datasets.base.open_data`; empty where it is not known."""
+        return (self.kind,) if self.kind else ()
 
 
 class DeviceInfo(Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,11 @@ def make_camera(sensor: Row, *, width: int, height: int, intrinsic: Any) -> Row:
     return {**sensor, "width": width, "height": height, "intrinsic": intrinsic}
 
 
+def make_picture(path: str, timestamp_us: int, *, width: int, height: int) -> Row:
+    """Return a camera's file of which no calibration is known: a single picture with its size [pixels]."""
+    return {"path": path, "timestamp_us": timestamp_us, "width": width, "height": height}
+
+
 def make_sample(
     token: str,
     *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from admlops.core.errors import DataError
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.core.paths import user_path
+from admlops.datasets.annotations import Annotations, SampleScene
 from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, check_scene_names
 from admlops.datasets.base import GroundTruthBox as GroundTruthBox
 from admlops.datasets.base import Scene as Scene
 from admlops.datasets.base import tokens_digest as tokens_digest
+from admlops.datasets.nuscenes.annotations import read_annotations, read_scenes
 from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.datasets.nuscenes.versions import is_version, list_versions
 from admlops.worker.samples import nuscenes as tables
@@ -142,6 +144,14 @@ class NuScenes:
             for row in self._annotations_of_sample.get(token, ())
             if (name := CATEGORY_CLASSES.get(self._category_of_instance[row["instance_token"]])) is not None
         ]
+
+    def annotations(self, tokens: Sequence[str], *, following: int = 0) -> Annotations:
+        """The annotated objects of the samples `tokens`, and of `following` samples after each; see `HasBoxes3D`."""
+        return read_annotations(self.root, self.version, tokens, following=following)
+
+    def sample_scenes(self) -> Mapping[str, SampleScene]:
+        """Every scene by its name, as its annotators described it."""
+        return read_scenes(self.root, self.version)
 
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
         """Count the annotations of each kind in these samples."""

@@ -18,8 +18,8 @@ def list_versions(root: Path) -> list[str]:
 
 
 def is_version(folder: Path) -> bool:
-    """Tell whether a folder holds nuScenes' tables."""
-    return (folder / "sample.json").is_file()
+    """Tell whether a folder holds nuScenes' tables; nuImages has some of the same names."""
+    return (folder / "sample.json").is_file() and not (folder / "object_ann.json").is_file()
 
 
 def choose_version(root: Path) -> str:

@@ -5,7 +5,8 @@ what is seen of an object, and an object behind a wall has one too. So the boxes
 as nuImages' or one made with an annotation tool: `images` (id, file_name), `categories` (id, name) and `annotations`
 (image_id, category_id, bbox as x, y, width, height [pixels of the original image], iscrowd, and area [pixels²] where an
 object is no rectangle). An image belongs to the
-camera whose picture of the data set has the same file name; folders do not count.
+camera whose picture of the data set has the same file name; of several with that name, to the one whose path ends as
+`file_name` does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -70,23 +70,19 @@ class CocoTruth:
     sha256: str
 
 
-def read_coco(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> CocoTruth:
-    """Read the ground truth of `samples`: by token, each in the shape of docs/architecture.md.
+def read_coco(path: Path, names: Mapping[Image, str]) -> CocoTruth:
+    """Read the ground truth of pictures: by sample token and camera, the path or the name of each.
 
     Raises:
         DataError: the file cannot be read, is not COCO's form, refers to what it does not have, names a picture twice,
             or has none of the pictures.
     """
     file = _read(path)
-    places = {
-        Path(camera["path"]).name: (token, name)
-        for token, sample in samples.items()
-        for name, camera in sample["cameras"].items()
-    }
+    pictures = Pictures(names)
     found: dict[int | str, Image] = {}
     taken: set[Image] = set()
     for image in file.images:
-        place = places.get(Path(image.file_name).name)
+        place = pictures.find(image.file_name, where=path)
         if place is not None and place in taken:
             raise _wrong(path, f"the picture {image.file_name} is there twice")
         if place is not None:
@@ -94,7 +90,7 @@ def read_coco(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> CocoTruth
             taken.add(place)
     if not found:
         raise DataError(
-            f"{path} has none of the {len(places)} pictures of the run's samples",
+            f"{path} has none of the {len(names)} pictures of the run's samples",
             hint="check that file_name in `images` ends in the name of the picture, as in the data set's samples/",
         )
     order = sorted(found, key=lambda number: (isinstance(number, str), number))
@@ -103,9 +99,46 @@ def read_coco(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> CocoTruth
         places={image.id: found.get(image.id) for image in file.images},
         categories={category.id: category.name for category in file.categories},
         classes=tuple(category.name for category in file.categories),
-        cameras=len(places),
+        cameras=len(names),
         sha256=file_sha256(path),
     )
+
+
+class Pictures:
+    """The pictures of samples, found by the end of their paths."""
+
+    def __init__(self, names: Mapping[Image, str]) -> None:
+        self._by_name: dict[str, list[tuple[tuple[str, ...], Image]]] = {}
+        for image, name in names.items():
+            parts = Path(name).parts
+            self._by_name.setdefault(parts[-1] if parts else "", []).append((parts, image))
+
+    def find(self, file_name: str, *, where: Path) -> Image | None:
+        """Return the picture of that name; of several, the one that has most of its folders; None where there is none.
+
+        Raises:
+            DataError: several have as many of them.
+        """
+        parts = Path(file_name).parts
+        there = self._by_name.get(parts[-1] if parts else "", [])
+        if len(there) < 2:
+            return there[0][1] if there else None
+        shared = [(_count_shared(parts, own), image) for own, image in there]
+        most = max(count for count, _ in shared)
+        best = [image for count, image in shared if count == most]
+        if len(best) > 1:
+            raise _wrong(where, f"{len(best)} of the pictures are called {file_name}; name their folders as well")
+        return best[0]
+
+
+def _count_shared(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    """Count the parts that two paths have in common at their ends."""
+    count = 0
+    for one, other in zip(reversed(first), reversed(second), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 def _read(path: Path) -> _File:

@@ -1,26 +1,27 @@
-"""A run's boxes in images against COCO ground truth: average precision, and how well the model counts."""
+"""A run's boxes in images against ground truth: average precision, and how well the model counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.errors import DataError
 from admlops.evaluation.context import Context
-from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
-from admlops.evaluation.detection_2d.counting import CountingEvaluation, evaluate_counting
+from admlops.evaluation.detection_2d.coco_truth import CocoTruth
+from admlops.evaluation.detection_2d.counting import evaluate_counting
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL
 from admlops.evaluation.detection_2d.scores import (
     NOTHING,
-    Boxes2DEvaluation,
     ImagePrediction,
     ImageTruth,
     evaluate_boxes_2d,
     predictions_by_camera,
 )
+from admlops.evaluation.detection_2d.truth import has_truth, list_truth_notes, read_truth
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 from admlops.results.record import PartialRecord
@@ -29,16 +30,28 @@ COUNTED = "car"
 """The class whose objects are counted; without it, every class of the ground truth."""
 
 DIGITS = 12
+MAX_NAMED = 5
+
+
+class ImageScores(Protocol):
+    """The values of one protocol over images."""
+
+    @property
+    def protocol(self) -> str: ...
+    def metrics(self, dataset: str) -> list[Metric]: ...
+    def details(self) -> dict[str, Any]: ...
+    def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
+        """By metric the values in resamples of scenes; `scenes` holds the scene of each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
     """One protocol over the images; `sample` (images,) is the index of each one's sample in the run.
 
-    The ground truth is not the data set's but a file's, so the file's digest is part of the protocol.
+    The ground truth may be a file's instead of the data set's, so its digest is part of the protocol.
     """
 
-    evaluation: Boxes2DEvaluation | CountingEvaluation
+    evaluation: ImageScores
     truth: CocoTruth
     sample: NDArray[np.int64]
 
@@ -52,9 +65,8 @@ class ImageResult:
 
     def details(self) -> dict[str, Any]:
         """Return what was compared: the file, how many of the run's pictures it has, and counts."""
-        details = self.evaluation.details() if isinstance(self.evaluation, CountingEvaluation) else {}
         images = {"images": len(self.truth.images), "pictures": self.truth.cameras}
-        return {"truth_sha256": self.truth.sha256, **images, **details}
+        return {"truth_sha256": self.truth.sha256, **images, **self.evaluation.details()}
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples; `scenes` holds the scene of each sample of the run."""
@@ -71,21 +83,31 @@ class ImageTable:
         """Take the next record. Raises RecordError: a box is inside out."""
         self.records.append(predictions_by_camera(record))
 
+    def notes(self, context: Context) -> list[str]:
+        """Say how many pictures are not annotated, and how many boxes are of classes that nobody annotated."""
+        if not has_truth(context) or not any(self.records):
+            return []
+        try:
+            truth = read_truth(context)
+        except DataError:
+            return []  # that it is not evaluated, and why, is said elsewhere
+        known = frozenset(truth.classes)
+        beside = Counter(
+            name for record in self.records for found in record.values() for name in found.classes if name not in known
+        )
+        return [*list_truth_notes(context), *([_name_beside(beside)] if beside else [])]
+
 
 def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageResult:
-    """Evaluate boxes under a protocol; pictures that the file does not have are left out.
+    """Evaluate boxes under a protocol; pictures and classes that the ground truth does not have are left out.
 
     Raises:
-        DataError: see `coco_truth.read_coco`.
-        RecordError: a class is not one of the file's.
+        DataError: see `truth.read_truth`.
     """
-    assert context.truth_2d is not None, "an evaluation that needs a COCO file was begun without one"
-    path = context.truth_2d
-    truth = context.share("detection_2d.truth", lambda: read_coco(path, context.samples))
-    number = {token: index for index, token in enumerate(context.tokens)}
-    pairs = context.share("detection_2d.pairs", lambda: _pair(table, truth, number))
-    sample = np.array([number[token] for token, _ in truth.images], dtype=np.int64)
-    evaluation: Boxes2DEvaluation | CountingEvaluation
+    truth = read_truth(context)
+    pairs = context.share("detection_2d.pairs", lambda: _keep_known(pair_pictures(table, truth, context), truth))
+    sample = samples_of(truth, context)
+    evaluation: ImageScores
     if protocol == COCO_PROTOCOL:
         evaluation = evaluate_boxes_2d(pairs, classes=truth.classes)
     else:
@@ -93,6 +115,38 @@ def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageR
     return ImageResult(evaluation=evaluation, truth=truth, sample=sample)
 
 
-def _pair(table: ImageTable, truth: CocoTruth, number: Mapping[str, int]) -> list[tuple[ImageTruth, ImagePrediction]]:
+def _name_beside(beside: Counter[str]) -> str:
+    named = ", ".join(name for name, _ in beside.most_common(MAX_NAMED))
+    more = f" and {len(beside) - MAX_NAMED} more" if len(beside) > MAX_NAMED else ""
+    return f"{beside.total()} boxes are of classes that the ground truth lacks and are left out: {named}{more}"
+
+
+def samples_of(truth: CocoTruth, context: Context) -> NDArray[np.int64]:
+    """The index of each image's sample in the run, (images,)."""
+    number = {token: index for index, token in enumerate(context.tokens)}
+    return np.array([number[token] for token, _ in truth.images], dtype=np.int64)
+
+
+def pair_pictures(table: ImageTable, truth: CocoTruth, context: Context) -> list[tuple[ImageTruth, ImagePrediction]]:
     """Return each image's ground truth with what was found in it, in the order of the images' ids."""
+    number = {token: index for index, token in enumerate(context.tokens)}
     return [(own, table.records[number[token]].get(camera, NOTHING)) for (token, camera), own in truth.images.items()]
+
+
+def _keep_known(
+    pairs: list[tuple[ImageTruth, ImagePrediction]], truth: CocoTruth
+) -> list[tuple[ImageTruth, ImagePrediction]]:
+    """Leave out what was found of classes that are not annotated: it is neither right nor wrong."""
+    known = frozenset(truth.classes)
+    return [(own, _keep(found, known)) for own, found in pairs]
+
+
+def _keep(found: ImagePrediction, known: frozenset[str]) -> ImagePrediction:
+    kept = np.array([name in known for name in found.classes], dtype=np.bool_)
+    if kept.all():
+        return found
+    return ImagePrediction(
+        boxes=found.boxes[kept],
+        classes=tuple(name for name in found.classes if name in known),
+        confidences=found.confidences[kept],
+    )

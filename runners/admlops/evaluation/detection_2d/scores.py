@@ -46,11 +46,12 @@ class ImageTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePrediction:
-    """What was found in an image: boxes (P, 4), x1 y1 x2 y2 [pixels], classes and confidences."""
+    """What was found in an image: boxes (P, 4), x1 y1 x2 y2 [pixels], classes, confidences, and ids in the record."""
 
     boxes: Boxes
     classes: Sequence[str]
     confidences: NDArray[np.floating]
+    ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,10 @@ class Boxes2DEvaluation:
             Metric(name=name, protocol=COCO_PROTOCOL, value=value, n=self.images, dataset=dataset)
             for name, value in named.items()
         ]
+
+    def details(self) -> dict[str, Any]:
+        """Return nothing: the metrics say it all."""
+        return {}
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """By metric the values in resamples of scenes; `scenes` holds the scene of each image."""
@@ -226,6 +231,7 @@ def predictions_by_camera(record: PartialRecord | Record) -> dict[str, ImagePred
             boxes=np.array([one.bbox_xyxy for one in found], dtype=float),
             classes=tuple(one.class_name for one in found),
             confidences=np.array([one.confidence for one in found], dtype=float),
+            ids=tuple(one.id for one in found),
         )
         for camera, found in own.items()
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from admlops.datasets.nuscenes.annotations import SampleScene
+from admlops.datasets.annotations import SampleScene
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_3d.box_table import BoxTable
 from admlops.evaluation.detection_3d.boxes import Boxes, GroundTruth, Mask

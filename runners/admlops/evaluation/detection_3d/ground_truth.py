@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES
-from admlops.datasets.nuscenes.annotations import Annotations
+from admlops.datasets.annotations import Annotations
 from admlops.evaluation.detection_3d.boxes import (
     ATTRIBUTE_INDEX,
     CLASS_INDEX,

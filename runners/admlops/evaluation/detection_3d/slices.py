@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admlops.datasets.nuscenes.annotations import SampleScene
+from admlops.datasets.annotations import SampleScene
 from admlops.evaluation.detection_3d.boxes import Floats, Integers, Mask
 from admlops.evaluation.detection_3d.filters import DISTANCES_M
 from admlops.evaluation.detection_3d.matching import NO_PARTNER

@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from admlops.core.errors import RecordError
-from admlops.results.record import Metadata, PartialRecord, Record
+from admlops.core.json_numbers import NotNumbersError, read_columns, read_numbers, read_polylines
+from admlops.results.record import Metadata, PartialRecord, Polyline3, Record
 from admlops.results.relations import SparseRelation, find_fault
 
 Floats = NDArray[np.floating]
 _decode_row = msgspec.json.Decoder(list[float]).decode
 _decode_sparse = msgspec.json.Decoder(SparseRelation).decode
+_decode_line = msgspec.json.Decoder(Polyline3).decode
 _BEFORE_ROW = b"[, \t\r\n"
+SHORTEST_LINE = 2
+"""A record's lane has at least so many points; `Polyline3` says the same."""
 
 
 class JsonMatrix:
@@ -57,14 +61,21 @@ class JsonMatrix:
         return np.array([self._parsed[index] for index in wanted]).reshape(len(wanted), self._width)
 
     def _parse(self, index: int) -> NDArray[np.float64]:
+        text = b"[%b]" % self._rows[index].lstrip(_BEFORE_ROW)
         try:
-            found = np.array(_decode_row(b"[" + self._rows[index].lstrip(_BEFORE_ROW) + b"]"))
-        except msgspec.DecodeError as error:
-            raise self._complain(f"has a row {index} that is no list of confidences: {error}") from error
+            found = read_numbers(text)
+        except NotNumbersError:
+            found = self._explain(text, index)
         outside = self._bounded and not ((found >= 0.0) & (found <= 1.0)).all()
         if len(found) != self._width or outside:
             raise self._complain(f"is not {len(self)} × {self._width}: row {index} is not {self._width} confidences")
         return found
+
+    def _explain(self, text: bytes, index: int) -> NDArray[np.float64]:
+        try:
+            return np.array(_decode_row(text))
+        except msgspec.DecodeError as error:
+            raise self._complain(f"has a row {index} that is no list of confidences: {error}") from error
 
 
 Matrix = Floats | NDArray[np.integer] | Sequence[Sequence[float]] | JsonMatrix
@@ -108,7 +119,7 @@ def prediction_of(record: PartialRecord | Record, *, bounded: bool = True) -> La
     lanes = graph.lanes if graph else []
     elements = graph.traffic_elements if graph else []
     return LanePrediction(
-        lanes=_lines(lanes),
+        lanes=_lines(record, lanes),
         elements=np.array([element.bbox_xyxy for element in elements], dtype=float).reshape(-1, 4),
         attributes=np.array([element.attribute for element in elements], dtype=np.intp),
         lane_to_lane=_read_matrix(record, graph, "lane_to_lane", len(lanes), bounded) if graph else [],
@@ -118,13 +129,34 @@ def prediction_of(record: PartialRecord | Record, *, bounded: bool = True) -> La
     )
 
 
-def _lines(lanes: Sequence[Any]) -> Sequence[Floats] | Floats:
+def _lines(record: PartialRecord | Record, lanes: Sequence[Any]) -> Sequence[Floats] | Floats:
     """Return the points of lanes: one array where all have as many, because making one for each takes longer."""
+    if lanes and isinstance(lanes[0].points, msgspec.Raw):
+        return _parse_lines(record.metadata, [bytes(lane.points) for lane in lanes])
     sizes = {len(lane.points) for lane in lanes}
     if len(sizes) != 1:
         return [np.array(lane.points) for lane in lanes]
     flat = chain.from_iterable(chain.from_iterable(lane.points for lane in lanes))
     return np.fromiter(flat, np.float64, 3 * len(lanes) * sizes.pop()).reshape(len(lanes), -1, 3)
+
+
+def _parse_lines(meta: Metadata, texts: Sequence[bytes]) -> Sequence[Floats] | Floats:
+    try:
+        points, counts = read_polylines(texts, width=3)
+    except NotNumbersError:
+        counts = [0]
+    if min(counts) < SHORTEST_LINE:
+        return [_parse_line(meta, index, text) for index, text in enumerate(texts)]
+    if min(counts) == max(counts):
+        return points.reshape(len(counts), -1, 3)
+    return np.split(points, np.cumsum(counts)[:-1])
+
+
+def _parse_line(meta: Metadata, index: int, text: bytes) -> Floats:
+    try:
+        return np.array(_decode_line(text))
+    except msgspec.DecodeError as error:
+        raise _complain(meta, f"lane {index} has points that are no line: {error}") from error
 
 
 def in_arrays(prediction: LanePrediction) -> LanePrediction:
@@ -143,13 +175,12 @@ def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: i
         text = bytes(relation)
         if not text.startswith(b"{"):
             return JsonMatrix(text, rows, width, lambda what: _complain(meta, f"{name} {what}"), bounded=bounded)
-        try:
-            relation = _decode_sparse(text)
-        except msgspec.DecodeError as error:
-            raise _complain(meta, f"{name} is neither a matrix nor its likely entries: {error}") from error
-    if not isinstance(relation, SparseRelation):
+        matrix = _read_entries(text, rows, width)
+        relation = _decode_entries(meta, name, text) if matrix is None else relation
+    elif isinstance(relation, SparseRelation):
+        matrix = _spread_out(_columns_of(relation), rows, width)
+    else:
         return cast("Matrix", relation)
-    matrix = _spread_out(relation, rows, width)
     if matrix is None:
         raise _complain(meta, f"{name} {find_fault(relation, rows, width)}")
     if bounded and not ((matrix >= 0.0) & (matrix <= 1.0)).all():
@@ -157,14 +188,36 @@ def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: i
     return matrix
 
 
-def _spread_out(relation: SparseRelation, rows: int, width: int) -> NDArray[np.float64] | None:
+def _read_entries(text: bytes, rows: int, width: int) -> NDArray[np.float64] | None:
+    """Return the whole matrix of likely entries; None where their text or an entry is at fault."""
+    try:
+        found = read_columns(text, numbers=("floor",), floats=("confidences",), integers=("rows", "columns"))
+    except NotNumbersError:
+        return None
+    return _spread_out(found, rows, width)
+
+
+def _decode_entries(meta: Metadata, name: str, text: bytes) -> SparseRelation:
+    try:
+        return _decode_sparse(text)
+    except msgspec.DecodeError as error:
+        raise _complain(meta, f"{name} is neither a matrix nor its likely entries: {error}") from error
+
+
+def _columns_of(relation: SparseRelation) -> dict[str, NDArray[Any]]:
+    indices = {key: np.array(getattr(relation, key), dtype=np.intp) for key in ("rows", "columns")}
+    return {**indices, "confidences": np.array(relation.confidences)}
+
+
+def _spread_out(relation: Mapping[str, NDArray[Any]], rows: int, width: int) -> NDArray[np.float64] | None:
     """Return the whole matrix, 0 where no entry is: scores count edges above a confidence of 0.5 alone.
 
     None where `find_fault` finds one: with arrays that is known in a tenth of the time.
     """
-    row, column = np.array(relation.rows, dtype=np.intp), np.array(relation.columns, dtype=np.intp)
-    confidence = np.array(relation.confidences)
-    if not len(row) == len(column) == len(confidence) or (len(row) and (row.max() >= rows or column.max() >= width)):
+    row, column, confidence = relation["rows"], relation["columns"], relation["confidences"]
+    if not len(row) == len(column) == len(confidence):
+        return None
+    if len(row) and (min(row.min(), column.min()) < 0 or row.max() >= rows or column.max() >= width):
         return None
     place, there = row * width + column, np.zeros(rows * width, dtype=np.bool_)
     there[place] = True

@@ -13,8 +13,9 @@ METRICS = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
 
 LANE_KEYS: Mapping[str, Selection] = {
     "lane_graph": {
-        **dict.fromkeys(("lanes", "traffic_elements"), Take.WHOLE),
+        "lanes": {"points": Take.RAW, "confidence": Take.WHOLE},
+        "traffic_elements": Take.WHOLE,
         **dict.fromkeys(("lane_to_lane", "lane_to_traffic"), Take.RAW),
     }
 }
-"""What is decoded of a lane graph: its relations are parsed row by row, where a score looks."""
+"""What is decoded of a lane graph: points become arrays at once, relations row by row, where a score looks."""

@@ -20,9 +20,9 @@ Frames come one after another and are let go, so that memory does not grow with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ FRAMES_AT_ONCE = 64
 
 Range = tuple[float, float]
 Floats = NDArray[np.float64]
+Known = TypeVar("Known")
 Frame = tuple[LaneTruth, LanePrediction]
 
 
@@ -189,6 +190,31 @@ class _Kept:
     frames: int = 0
     lanes: list[Matches] = field(default_factory=list)
     elements: list[Matches] = field(default_factory=list)
+    _known: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, compute: Callable[[], Known]) -> Known:
+        """Return what `compute` gives, computed once for all protocols as long as no frames are added."""
+        key = (self.frames, key)
+        if key not in self._known:
+            self._known[key] = compute()
+        return cast("Known", self._known[key])
+
+    def average_precision(
+        self, name: str, index: int, attribute: int | None
+    ) -> tuple[np.float32, np.float32, np.float32]:
+        """The AP of `lanes` or `elements` at threshold `index`: lowest, value, highest."""
+        parts = self.matches()[name]
+        return self.once((name, index, attribute), lambda: _average_precision(parts, index, attribute=attribute))
+
+    def resample_ap(
+        self, name: str, index: int, attribute: int | None, draws: tuple[Scenes, Weights, Hashable]
+    ) -> Values:
+        """The same in resamples of scenes; the last of `draws` tells them from others."""
+        scenes, weights, drawn = draws
+        parts = self.matches()[name]
+        return self.once(
+            (name, index, attribute, drawn), lambda: _resample_ap(parts, index, attribute, scenes, weights)
+        )
 
     def add(self, matches: _ChunkMatches, frames: int) -> None:
         self.frames += frames
@@ -232,11 +258,9 @@ class _Scores:
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
         """The five numbers in resamples of scenes."""
-        lanes = [
-            self._resample_ap(self.kept.lanes, index, None, scenes, weights)
-            for index in range(len(THRESHOLDS_FRECHET_M))
-        ]
-        elements = [self._resample_ap(self.kept.elements, 0, attribute, scenes, weights) for attribute in ATTRIBUTES]
+        draws = (scenes, weights, (scenes.tobytes(), weights.tobytes()))
+        lanes = [self.kept.resample_ap("lanes", index, None, draws) for index in range(len(THRESHOLDS_FRECHET_M))]
+        elements = [self.kept.resample_ap("elements", 0, attribute, draws) for attribute in ATTRIBUTES]
         parts = {
             "DET_l": np.mean(lanes, axis=0),
             "DET_t": np.mean(elements, axis=0),
@@ -245,31 +269,9 @@ class _Scores:
         }
         return {"OLS": _score(parts), **parts}
 
-    def _resample_ap(
-        self, matches: Sequence[Matches], index: int, attribute: int | None, scenes: Scenes, weights: Weights
-    ) -> Values:
-        """AP at threshold `index` in resamples of scenes."""
-        ours = [part.select(index, attribute) for part in matches]
-        frames, truths = (
-            np.concatenate([np.zeros(0, np.int64), *(part.frames_of(attribute)[side] for part in matches)])
-            for side in (0, 1)
-        )
-        starts = np.cumsum([0, *(len(part.first) - 1 for part in matches)])[:-1]
-        found = np.repeat(starts, [len(confidence) for confidence, _, _ in ours]) + frames
-        there = np.repeat(starts, [count for _, _, count in ours]) + truths
-        return resample_eleven_points(
-            np.concatenate([np.zeros(0, np.float32), *(confidence for confidence, _, _ in ours)]),
-            np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in ours)]),
-            scenes[found],
-            np.bincount(scenes[there], minlength=weights.shape[1]),
-            weights,
-        )
-
     def finish(self, protocol: str) -> LaneGraphEvaluation:
-        lane_aps = [
-            _average_precision(self.kept.lanes, index, attribute=None) for index in range(len(THRESHOLDS_FRECHET_M))
-        ]
-        element_aps = [_average_precision(self.kept.elements, 0, attribute=attribute) for attribute in ATTRIBUTES]
+        lane_aps = [self.kept.average_precision("lanes", index, None) for index in range(len(THRESHOLDS_FRECHET_M))]
+        element_aps = [self.kept.average_precision("elements", 0, attribute) for attribute in ATTRIBUTES]
         low, value, high = (
             self._values([ap[k] for ap in lane_aps], [ap[k] for ap in element_aps], k) for k in range(3)
         )
@@ -300,6 +302,27 @@ def _score(parts: Mapping[str, Any]) -> Any:
     return np.mean([part**0.5 if name.startswith("TOP") else part for name, part in parts.items()], axis=0)
 
 
+def _resample_ap(
+    matches: Sequence[Matches], index: int, attribute: int | None, scenes: Scenes, weights: Weights
+) -> Values:
+    """AP at threshold `index` in resamples of scenes."""
+    ours = [part.select(index, attribute) for part in matches]
+    frames, truths = (
+        np.concatenate([np.zeros(0, np.int64), *(part.frames_of(attribute)[side] for part in matches)])
+        for side in (0, 1)
+    )
+    starts = np.cumsum([0, *(len(part.first) - 1 for part in matches)])[:-1]
+    found = np.repeat(starts, [len(confidence) for confidence, _, _ in ours]) + frames
+    there = np.repeat(starts, [count for _, _, count in ours]) + truths
+    return resample_eleven_points(
+        np.concatenate([np.zeros(0, np.float32), *(confidence for confidence, _, _ in ours)]),
+        np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in ours)]),
+        scenes[found],
+        np.bincount(scenes[there], minlength=weights.shape[1]),
+        weights,
+    )
+
+
 def _average_precision(
     matches: Sequence[Matches], index: int, *, attribute: int | None
 ) -> tuple[np.float32, np.float32, np.float32]:
@@ -311,12 +334,12 @@ def _average_precision(
     if not truth and not len(positive):
         return (np.float32(1),) * 3
     descending = -confidences
-    orders = (
-        np.lexsort((positive, descending)),
-        np.argsort(descending, kind="stable"),
-        np.lexsort((~positive, descending)),
-    )
-    low, value, high = (_eleven_points(positive[order], truth) for order in orders)
+    order = np.argsort(descending, kind="stable")
+    value = _eleven_points(positive[order], truth)
+    ranked = descending[order]
+    if not (ranked[1:] == ranked[:-1]).any():
+        return value, value, value
+    low, high = (_eleven_points(positive[np.lexsort((last, descending))], truth) for last in (positive, ~positive))
     return low, value, high
 
 

@@ -46,8 +46,13 @@ class TopologyScore:
 
     @property
     def table(self) -> Floats:
-        """Return a row for each graph: its frame's number, the three sums over its vertices, and how many they are."""
-        self._parts = [np.concatenate([np.zeros((0, 5)), *self._parts])]
+        """Return a row for each graph: its frame's number, the three sums over its vertices, and how many they are.
+
+        Rows are in the order of frames, so that sums over them do not depend on which frames were compared together.
+        """
+        if len(self._parts) != 1:
+            rows = np.concatenate([np.zeros((0, 5)), *self._parts])
+            self._parts = [rows[np.argsort(rows[:, 0], kind="stable")]]
         return self._parts[0]
 
     def extend(self, table: Floats, *, first: int) -> None:

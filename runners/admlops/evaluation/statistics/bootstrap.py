@@ -10,11 +10,15 @@ Source: B. Efron and R. Tibshirani, *An Introduction to the Bootstrap*, 1993, ch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+MAX_UNITS = 200
+"""Single pictures are drawn in at most so many random groups, which costs little precision and much less time."""
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -29,16 +33,20 @@ Scenes = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How intervals were made. `weights` is (R, S): how often each resample has each scene; None if `reason` is set."""
+    """How intervals were made. `weights` is (R, S): how often each resample has each scene; None if `reason` is set.
+
+    `unit` names what is drawn: scenes, pictures, or groups of pictures.
+    """
 
     scenes: int
     weights: Weights | None
     reason: str | None
+    unit: str = "scenes"
 
     def to_json(self) -> dict[str, Any]:
         """The form in `metrics.json`."""
         return {
-            "method": "percentile bootstrap over scenes",
+            "method": f"percentile bootstrap over {self.unit}",
             "level": LEVEL,
             "resamples": 0 if self.weights is None else len(self.weights),
             "seed": SEED,
@@ -47,14 +55,24 @@ class Resampling:
         }
 
 
-def resample_scenes(scenes: int) -> Resampling:
-    """The resamples of so many scenes, the same at every call."""
+def resample_scenes(scenes: int, *, unit: str = "scenes") -> Resampling:
+    """The resamples of so many scenes, or other units, the same at every call."""
     if scenes < MIN_SCENES:
-        reason = f"no intervals: too few scenes to resample: {scenes}, at least {MIN_SCENES} are needed"
-        return Resampling(scenes=scenes, weights=None, reason=reason)
+        reason = f"no intervals: too few {unit} to resample: {scenes}, at least {MIN_SCENES} are needed"
+        return Resampling(scenes=scenes, weights=None, reason=reason, unit=unit)
     generator = np.random.default_rng(SEED)
     weights = generator.multinomial(scenes, np.full(scenes, 1 / scenes), size=RESAMPLES)
-    return Resampling(scenes=scenes, weights=weights.astype(np.int32), reason=None)
+    return Resampling(scenes=scenes, weights=weights.astype(np.int32), reason=None, unit=unit)
+
+
+def number_units(units: Sequence[str]) -> tuple[Scenes, int]:
+    """The number of each sample's unit, (S,), and how many there are; many units stand in MAX_UNITS random groups."""
+    names = sorted(set(units))
+    places = np.arange(len(names))
+    if len(names) > MAX_UNITS:
+        places = np.random.default_rng(SEED).permutation(len(names)) % MAX_UNITS
+    number = dict(zip(names, places.tolist(), strict=True))
+    return np.array([number[unit] for unit in units], dtype=np.int64), min(len(names), MAX_UNITS)
 
 
 def resample_ratios(sums: Values, counts: Values, scenes: Scenes, weights: Weights) -> Values:

@@ -98,10 +98,11 @@ def compare_evaluated(a: EvaluatedRun, b: EvaluatedRun) -> list[Difference]:
         )
     for own, other in shared:
         require_comparable(own, other)
-    return [_compare(own, other, a, b) for own, other in shared]
+    return [compare_metric(own, other, a, b) for own, other in shared]
 
 
-def _compare(own: Metric, other: Metric, a: EvaluatedRun, b: EvaluatedRun) -> Difference:
+def compare_metric(own: Metric, other: Metric, a: EvaluatedRun, b: EvaluatedRun) -> Difference:
+    """Return one comparable metric of two runs, b - a."""
     key = (own.protocol, own.name)
     difference = None if own.value is None or other.value is None else other.value - own.value
     resamples = a.resamples.get(key), b.resamples.get(key)

@@ -20,6 +20,7 @@ from msgspec import UNSET
 from admlops.core.errors import UsageError
 from admlops.datasets.base import Dataset
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
+from admlops.evaluation.detection_2d.truth import name_pictures
 from admlops.evaluation.run_outputs import read_records
 from admlops.evaluation.submissions.base import Predictions, Sample, SubmissionFormat, Target, refuse
 from admlops.evaluation.submissions.results_file import ResultsFile
@@ -92,7 +93,7 @@ def _read(file: ResultsFile, target: Target) -> Predictions:
             "its images and categories are numbers of the ground truth's file, which is not given", f"pass {TRUTH}"
         )
     samples = {token: target.data.sample(token) for token in target.tokens}
-    return CocoPredictions(file, target, read_coco(target.truth_2d, samples))
+    return CocoPredictions(file, target, read_coco(target.truth_2d, name_pictures(target.data, samples)))
 
 
 def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
@@ -115,7 +116,7 @@ def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None
             hint=f"admlops results show {run.path.name}",
         )
     samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
-    known = read_coco(truth_2d, samples)
+    known = read_coco(truth_2d, name_pictures(data, samples))
     images = {place: number for number, place in known.places.items() if place is not None}
     names = {name: number for number, name in known.categories.items()}
     results = [
@@ -143,7 +144,7 @@ FORMAT = SubmissionFormat(
     id="coco",
     title="COCO results (JSON)",
     looks_for='[{"image_id": …, "category_id": …, "bbox": …, "score": …}, …]',
-    kinds=("nuscenes", "openlanev2"),
+    kinds=("nuscenes", "openlanev2", "images"),
     recognise=_recognise,
     read=_read,
     write=write,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES
-from admlops.datasets.nuscenes.annotations import Annotations
+from admlops.datasets.annotations import Annotations
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_3d.boxes import multiply, rotations, yaws
 from admlops.evaluation.trajectories.arrays import (

@@ -1,0 +1,98 @@
+"""What `comparison_summary.json` says: the rows, rankings, differences of every two models, and their battles."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import Any
+
+from admlops.catalog.protocols import headlines_of
+from admlops.datasets.base import Dataset
+from admlops.evaluation.metrics import Metric, metrics_of
+from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated
+from admlops.evaluation.statistics.ranking import rankings
+from admlops.pipeline.battle import Contender, battle_all, load_contender
+from admlops.pipeline.compared import Compared
+from admlops.pipeline.run_data import load_run_data
+from admlops.results.record import Failure
+
+SUMMARY_SCHEMA = 1
+
+
+def _is_random(one: Contender) -> bool:
+    return one.data.header is not None and one.data.header.random_weights is not None
+
+
+def summarize(rows: Sequence[Compared], data: Dataset, *, metric: str | None) -> dict[str, Any]:
+    """Return the content of `comparison_summary.json`; `metric` is the primary metric of battles."""
+    contenders = [load_contender(row.name, row.run) for row in rows if row.run is not None and row.metrics is not None]
+    measured: dict[str, list[Metric]] = {
+        row.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
+    }
+    return {
+        "schema": SUMMARY_SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"root": str(data.root), "version": data.version, "synthetic": data.is_synthetic},
+        "models": [_summarize_row(row) for row in rows],
+        "rankings": [asdict(ranking) for ranking in rankings(measured)],
+        "paired": _compare_pairs([one for one in contenders if not _is_random(one)]),
+        "battles": [one.to_json() for one in battle_all(contenders, metric=metric)],
+    }
+
+
+def _compare_pairs(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
+    """The headlines of every two models that share a protocol over the same samples, b - a."""
+    pairs = []
+    for a, b in combinations(contenders, 2):
+        if _shares(a.evaluated, b.evaluated):
+            pairs += [
+                {"models": [a.name, b.name], **one.to_json()}
+                for one in compare_evaluated(a.evaluated, b.evaluated)
+                if one.metric in headlines_of(one.protocol)
+            ]
+    return pairs
+
+
+def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
+    keys = [{metric.key for metric in run.metrics if metric.name in headlines_of(metric.protocol)} for run in (a, b)]
+    same_samples = {metric.dataset for metric in a.metrics} == {metric.dataset for metric in b.metrics}
+    return same_samples and bool(keys[0] & keys[1])
+
+
+def _summarize_row(row: Compared) -> dict[str, Any]:
+    published = [claim.model_dump(exclude_none=True) for claim in row.claims]
+    summary: dict[str, Any] = {
+        "model": row.name,
+        "state": row.state,
+        "status": row.status,
+        "why": row.why,
+        "hint": row.hint,
+        "published": published,
+    }
+    if row.run is None:
+        return summary
+    loaded = load_run_data(row.run)
+    failures = Counter(meta.failure.kind for meta in loaded.samples if isinstance(meta.failure, Failure))
+    gpu_mb = [meta.gpu_memory_used for meta in loaded.samples if meta.gpu_memory_used is not None]
+    host_mb = [reading.worker_memory_mb for reading in loaded.telemetry if reading.worker_memory_mb is not None]
+    summary |= {
+        "run": row.run.header.run,
+        "variant": row.run.header.variant,
+        "random_weights": row.run.header.random_weights,
+        "precision": None if loaded.latency is None else loaded.latency.precision,
+        "samples": len(loaded.samples),
+        "samples_sha256": row.run.header.data.samples_sha256,
+        "metrics": [] if row.metrics is None else row.metrics["metrics"],
+        "latency": None if loaded.latency is None else loaded.latency.to_json(),
+        "memory": {
+            "gpu_peak_mb": max(gpu_mb, default=None),
+            "worker_peak_mb": max(host_mb, default=None),
+        },
+        "energy_j": loaded.energy_j,
+        "energy": None if row.metrics is None else row.metrics.get("energy"),
+        "failures": dict(failures),
+    }
+    return summary
