@@ -94,7 +94,7 @@ def test_the_switches_are_set_before_the_import(monkeypatch: pytest.MonkeyPatch)
     for name in (*switches.SWITCHES, *switches.FOLDERS, switches.THREADS):
         monkeypatch.setenv(name, "")
     chosen = switches.set_switches()
-    expected = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "ULTRALYTICS_SAFE_LOAD": "1"}
+    expected = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "YOLO_VERBOSE": "1", "ULTRALYTICS_SAFE_LOAD": "1"}
     assert expected.items() <= chosen.items()
     folder = Path(chosen["YOLO_CONFIG_DIR"])
     assert folder.is_dir()
@@ -150,6 +150,23 @@ def test_only_pictures_of_one_size_are_looked_at_together(name: str, monkeypatch
     samples = [{"A": "a", "B": "bb"}, {"A": "cc", "B": "d"}]
     assert adapter.forward_batch(samples) == [{"A": "A", "B": "BB"}, {"A": "CC", "B": "D"}]
     assert asked == [["a", "d"], ["bb", "cc"]]
+
+
+def test_a_batch_that_took_too_long_is_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's limit is for the whole batch; a picture that is too slow by itself still fails."""
+    stand_in = types.SimpleNamespace(inference_mode=nullcontext)
+    monkeypatch.setattr("worker.pictures.adapter.load_library", lambda _: stand_in)
+    adapter = load_module("YOLOv5").YOLOv5()
+
+    def call_together(given: list[str]) -> list[str]:
+        if len(given) > 1 or given == ["slow"]:
+            raise TimeoutError("NMS time limit 0.600s exceeded")
+        return [one.upper() for one in given]
+
+    adapter.call_together, adapter.size_of = call_together, lambda given: (1,)
+    assert adapter.forward_batch([{"A": "a"}, {"A": "b"}]) == [{"A": "A"}, {"A": "B"}]
+    with pytest.raises(TimeoutError):
+        adapter.forward_batch([{"A": "a"}, {"A": "slow"}])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -289,6 +306,7 @@ def test_a_detector_equals_its_librarys_own_call_to_the_last_bit(name: str, tmp_
     assert share_found_again(ours) > 0.95, "a picture's boxes do not depend on its companions, but for rounding"
     assert ours["threads"] == ours["cores"]
     assert ours["after"]["CUBLAS_WORKSPACE_CONFIG"] == ours["before"]["CUBLAS_WORKSPACE_CONFIG"]
+    assert ours["heard"] == (name in AGPL)
     if name in AGPL:
         together = [[row[:5] for row in rows] for rows in theirs["together"]]
         assert together != [[row[:5] for row in rows] for rows in theirs["rows"]], "companions move the boxes"
