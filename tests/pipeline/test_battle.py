@@ -52,7 +52,7 @@ def test_the_command_says_who_wins_and_writes_summary_and_page(make: MakeRun, ad
     shown = admlops("battle", "worse", "better", "--metric", "NDS", "--out", out)
     assert shown.stdout.splitlines()[0] == "worse : better: better wins"
     assert "excludes 0" in shown.stdout
-    assert "chosen by --metric" in shown.stdout
+    assert "named by --metric" in shown.stdout
     summary = json.loads((out / "comparison_summary.json").read_text())
     (battle,) = summary["battles"]
     assert (battle["verdict"], battle["winner"], battle["named"]) == ("winner", "better", "--metric")

@@ -25,7 +25,7 @@ from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, read_ev
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.run_folder import RunFolder
 
-DEFAULT = "the first protocol of the registry that both have"
+DEFAULT = "default"
 ASKED = "--metric"
 
 
