@@ -31,7 +31,7 @@ demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scen
 	@./runners/quick_test.sh --models GroundPlane
 
 # Slipcover takes its probes out of lines that have run; a tracer costs a quarter of the tests' own time.
-COVERED = -m slipcover --source runners/admlops,runners/worker --json --out .coverage.json
+COVERED = -m slipcover --immediate --source runners/admlops,runners/worker --json --out .coverage.json
 
 test: bootstrap ## Run the tests, and say how much of the code they ran
 	@.venv/bin/python $(COVERED) -m pytest $(PYTEST_OPTIONS) -m "not full" tests

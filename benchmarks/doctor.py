@@ -62,13 +62,15 @@ def answer(log: Mapping[str, Any]) -> str:
     return last.rule if last is not None else told.state
 
 
-def judge(logs: Path = LOGS, held_out: Path = HELD_OUT) -> Iterator[Verdict]:
-    """The doctor's answer about every log of both folders."""
+def judge(logs: Path = LOGS, held_out: Path = HELD_OUT, *, part: str | None = None) -> Iterator[Verdict]:
+    """The doctor's answer about every log of both folders, or about those of one part."""
     for path in [*sorted(logs.glob("*.toml")), *sorted(held_out.glob("*.toml"))]:
         for name, one in tomllib.loads(path.read_text()).items():
-            part = path.stem if path.parent == held_out else "held out" if one.get("held_out") else "open"
+            own = path.stem if path.parent == held_out else "held out" if one.get("held_out") else "open"
+            if part not in {None, own}:
+                continue
             yield Verdict(
-                part=part,
+                part=own,
                 family=path.stem,
                 name=name,
                 expected=one["kind"],
@@ -84,7 +86,7 @@ def main() -> int:
     parser.add_argument("--part", help="this part alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    verdicts = [one for one in judge() if options.part in {None, one.part}]
+    verdicts = list(judge(part=options.part))
     if options.json:
         print(json.dumps([{**asdict(one), "verdict": one.verdict} for one in verdicts], indent=2))
     else:

@@ -3,9 +3,9 @@
 Both sides begin with files and end with numbers; what makes their files does not count. Ours computes every protocol of
 its task, with intervals, slices and worst samples; the official side is one script and computes one protocol.
 
-Boxes: `evaluation_detection.py`. Lane graphs: a run as it was always written, with whole matrices of relations, and the
-same run with the likely entries alone. The devkits run on the first frames: what they say of their own time is scaled,
-their start and reading are counted once.
+Boxes: `evaluation_detection.py`. Map elements: `evaluation_map_command.py`. Lane graphs: a run as it always was,
+with whole matrices of relations, and the same run with the likely entries alone. The devkits run on the first frames:
+what they say of their own time is scaled, their start and reading are counted once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from benchmarks import evaluation_detection
+from benchmarks import evaluation_detection, evaluation_map_command
 from benchmarks.evaluation_lanes import FRAMES, OFFICIAL_FRAMES, SAMPLES, SEED, Frame
 from benchmarks.evaluation_row import Row, Timing, describe_share
 from benchmarks.whole_process import time_process
@@ -48,10 +48,12 @@ RUNS = {"whole": "whole matrices", "likely": "likely entries"}
 
 
 def run(samples: int, folder: Path, *, official: bool = True, official_samples: int | None = None) -> Iterator[Row]:
-    """Boxes, then lane graphs; data sets, runs and what the official sides take go to `folder`."""
-    boxes = folder / "boxes"
+    """Boxes, map elements, then lane graphs; data sets, runs and what the official sides take go to `folder`."""
+    boxes, maps = folder / "boxes", folder / "maps"
     boxes.mkdir(exist_ok=True)
+    maps.mkdir(exist_ok=True)
     yield evaluation_detection.run(samples, boxes, official=official)[-1]
+    yield evaluation_map_command.run(samples, maps, official_samples=official_samples if official else 0)
     yield from _lanes(max(1, round(samples * FRAMES / SAMPLES)), folder, official_samples if official else 0)
 
 

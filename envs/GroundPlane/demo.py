@@ -10,12 +10,15 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from groundplane.geometry import Camera, read_camera  # noqa: E402
+from groundplane.outlines import outlines  # noqa: E402
 from groundplane.perception import Memory, Perception, View, perceive  # noqa: E402
-from groundplane.records import detection_record, element_record  # noqa: E402
+from groundplane.records import box_record, detection_record, element_record  # noqa: E402
 
 from worker.adapter import Adapter, DataError, Settings  # noqa: E402
 from worker.main import main  # noqa: E402
 
+STANDING = {"translation": [0.0, 0.0, 0.0], "rotation_wxyz": [1.0, 0.0, 0.0, 0.0]}
+"""The pose of a sample that states none: single pictures, each by itself."""
 WORKING_WIDTH = 800  # pixels; wider images are reduced to it, which halves the cost of nuScenes' 1600
 
 
@@ -49,9 +52,10 @@ class GroundPlane(Adapter):
         """Read the images and the calibration of the cameras that the sample has."""
         if not sample["cameras"]:
             raise DataError("sample {} has no camera".format(sample["sample_token"]))
-        views = [self._read_view(name, entry, sample) for name, entry in sample["cameras"].items()]
-        lidar = np.array(sample["lidar"]["sensor2ego"]["translation"], dtype=float)
-        return Inputs(views, lidar[:2], sample["ego2global"], 1e-6 * sample["timestamp_us"])
+        pose = sample.get("ego2global") or STANDING
+        views = [self._read_view(name, entry, pose) for name, entry in sample["cameras"].items()]
+        lidar = sample["lidar"]["sensor2ego"]["translation"] if sample.get("lidar") else (0.0, 0.0)
+        return Inputs(views, np.array(lidar[:2], dtype=float), pose, 1e-6 * sample["timestamp_us"])
 
     def forward(self, inputs: Inputs) -> Perception:
         """Find objects and map elements."""
@@ -59,8 +63,12 @@ class GroundPlane(Adapter):
 
     def convert(self, raw: Perception, sample: Dict[str, Any]) -> Dict[str, Any]:
         """Standard records; the baseline works in their frame, so nothing is turned or shifted."""
+        cameras = sample["cameras"]
+        sizes = {name: (int(entry["width"]), int(entry["height"])) for name, entry in cameras.items()}
+        boxes = [box for sight in raw.sights for box in outlines(sight, sizes[sight.camera.name])]
         return {
             "detections_3d": [detection_record(index, item) for index, item in enumerate(raw.objects)],
+            "detections_2d": [box_record(index, item) for index, item in enumerate(boxes)],
             "map_elements": [element_record(index, item) for index, item in enumerate(raw.elements)],
         }
 
@@ -68,10 +76,14 @@ class GroundPlane(Adapter):
         """NumPy and OpenCV decide the last digits of the result."""
         return {"numpy": np.__version__, "opencv": cv2.__version__}
 
-    def _read_view(self, name: str, entry: Dict[str, Any], sample: Dict[str, Any]) -> View:
+    def _read_view(self, name: str, entry: Dict[str, Any], pose: Dict[str, Any]) -> View:
         """One image at the working width, with its camera."""
+        lacking = [key for key in ("intrinsic", "sensor2ego") if not entry.get(key)]
+        if lacking:
+            text = "the camera {} has no {}: without calibration GroundPlane cannot tell where the ground is"
+            raise DataError(text.format(name, " and no ".join(lacking)))
         try:
-            camera = read_camera(name, entry, sample["ego2global"])
+            camera = read_camera(name, {"ego2global": pose, **entry}, pose)
         except ValueError as error:
             raise DataError(str(error)) from error
         image = _read_image(entry["path"])

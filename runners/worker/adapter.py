@@ -69,6 +69,15 @@ class Adapter:
         """Call the model, and do nothing else: this is what `inference_time` measures."""
         raise NotImplementedError
 
+    def forward_batch(self, inputs: List[Any]) -> List[Any]:
+        """Call the model once for several samples, and return what `forward` would for each, in their order.
+
+        Only a model whose samples do not depend on each other overrides this, and says `batches = true` in its
+        model.toml. Each sample is prepared and converted by itself. What it gives for a sample must not depend on the
+        others in the batch.
+        """
+        raise NotImplementedError
+
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """Return the standard record's outputs, one key a task: `{"detections_3d": [...], "map_elements": [...]}`.
 

@@ -15,9 +15,10 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, List, Optional, Type
 
 from .adapter import Adapter, Settings
+from .batches import BatchSize, run_batch, takes_batches
 from .failures import classify, describe
 from .measure import Step, encode_result, run_sample
 from .parent import die_with_parent
@@ -26,6 +27,7 @@ from .runtimes.base import Runtime, load_runtime
 from .samples.form import make_paths_absolute
 from .wire import (
     ALIVE,
+    BATCH,
     FAILED,
     HELLO,
     LOAD,
@@ -82,6 +84,8 @@ class Server:
         self._adapter = adapter()
         self._runtime = Runtime()
         self._data_root = ""
+        self._asked = None  # type: Optional[Dict[str, Any]]
+        self._size = BatchSize(auto=False, most=1)
         self._channel = channel
         self._requests = queue.Queue()  # type: queue.Queue[Frame]
         self._stopping = threading.Event()
@@ -148,13 +152,45 @@ class Server:
         except Exception as error:  # noqa: BLE001  as above
             self._report(error, None, classify(error))
             return False
+        samples = [make_paths_absolute(sample, self._data_root) for sample in samples]
+        if not self._run_samples(samples, request.get("batch")):
+            return False
+        self._channel.send(SCENE_DONE, {"scene": scene, "samples": len(samples)})
+        return True
+
+    def _run_samples(self, samples: List[Dict[str, Any]], batch: Optional[Dict[str, Any]]) -> bool:
+        """Answer for each sample in order, one by one or in batches. False after a failure of FATAL."""
+        if batch is not None and takes_batches(self._adapter):
+            return self._run_batches(samples, batch)
         for sample in samples:
             if self._stopping.is_set():
                 raise Stopped
-            if self._run_sample(make_paths_absolute(sample, self._data_root)) in FATAL:
+            if self._run_sample(sample) in FATAL:
                 return False
-        self._channel.send(SCENE_DONE, {"scene": scene, "samples": len(samples)})
         return True
+
+    def _run_batches(self, samples: List[Dict[str, Any]], batch: Dict[str, Any]) -> bool:
+        """What was learned of sizes lasts from scene to scene, until the host asks for another."""
+        if batch != self._asked:
+            self._asked, self._size = batch, BatchSize(auto=bool(batch["auto"]), most=int(batch["most"]))
+        done = 0
+        while done < len(samples):
+            if self._stopping.is_set():
+                raise Stopped
+            together = samples[done : done + self._size.current]
+            for outcome in run_batch(self._adapter, together, self._size, self._runtime, begin=self._begin_batch):
+                done += 1
+                if outcome.payload is not None:
+                    self._channel.send_bytes(frame_bytes(RESULT, outcome.payload))
+                    continue
+                assert outcome.error is not None, "neither a result nor an error"
+                self._report(outcome.error, outcome.sample["sample_token"], outcome.kind)
+                if outcome.kind in FATAL:
+                    return False
+        return True
+
+    def _begin_batch(self, samples: int) -> None:
+        self._channel.send(BATCH, {"samples": samples})
 
     def _run_sample(self, sample: Dict[str, Any]) -> Optional[str]:
         """Send the sample's result, or why there is none; returns the failure class or None."""

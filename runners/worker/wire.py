@@ -13,7 +13,7 @@ MAGIC = b"ADM1"
 HEADER = struct.Struct(">4sBI")
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 
-HELLO, LOAD, READY, SCENE, RESULT, FAILED, SCENE_DONE, ALIVE, STOP = range(1, 10)
+HELLO, LOAD, READY, SCENE, RESULT, FAILED, SCENE_DONE, ALIVE, STOP, BATCH = range(1, 11)
 KIND_NAMES = {
     HELLO: "hello",
     LOAD: "load",
@@ -24,6 +24,7 @@ KIND_NAMES = {
     SCENE_DONE: "scene_done",
     ALIVE: "alive",
     STOP: "stop",
+    BATCH: "batch",
 }
 
 

@@ -26,6 +26,8 @@ from admlops.datasets.nuscenes.tables import NuScenes
 CASES = 500
 SEED = 20_261
 CHUNKS = 10
+QUICK_CHUNKS = 3
+"""So many of the chunks are asked in the quick tests."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -99,7 +101,9 @@ def cases(sandbox: Sandbox) -> list[Case]:
     return Generator(sandbox.places, SEED).cases(CASES)
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize(
+    "chunk", [pytest.param(chunk, marks=() if chunk < QUICK_CHUNKS else pytest.mark.full) for chunk in range(CHUNKS)]
+)
 def test_every_wrong_command_is_answered_and_damages_nothing(sandbox: Sandbox, cases: list[Case], chunk: int) -> None:
     size = CASES // CHUNKS
     wrong: list[str] = []

@@ -28,7 +28,7 @@ Frame = dict[str, Any]
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("openlane") / "data"
-    synthesize_openlane(target, OpenLaneOptions(scenes=4, samples=3, seed=3, scale=0.4))
+    synthesize_openlane(target, OpenLaneOptions(scenes=4, samples=2, seed=3, scale=0.4))
     return target
 
 

@@ -258,6 +258,7 @@ json.dump(answers, sys.stdout)
 """
 
 
+@pytest.mark.full
 def test_conda_lock_itself_reads_our_locks_and_computes_our_hashes(conda_lock_python: Path, tmp_path: Path) -> None:
     envs = find_layout().envs
     machine = envs / "common" / "virtual-packages.yml"
@@ -281,6 +282,7 @@ def test_conda_lock_itself_reads_our_locks_and_computes_our_hashes(conda_lock_py
             assert sorted(names) == sorted(package.name for package in locked.packages)
 
 
+@pytest.mark.full
 def test_conda_lock_renders_our_lock_and_finds_it_current(conda_lock_python: Path, tmp_path: Path) -> None:
     variant = find_layout().envs / "MapTR" / "classic"
     conda = tmp_path / "conda"

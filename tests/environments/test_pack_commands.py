@@ -21,7 +21,7 @@ def packs(small: SmallCheckout) -> list[Path]:
     return sorted(path for path in small.layout.packs.glob("*") if path.suffix in (".tar", ".zst"))
 
 
-@pytest.mark.parametrize("variant", ["conda", "modern"])
+@pytest.mark.parametrize("variant", [pytest.param("conda", marks=pytest.mark.full), "modern"])
 def test_an_environment_comes_back_from_its_pack(small: SmallCheckout, variant: str) -> None:
     chosen = ("Tiny", "--variant", variant)
     small.admlops("env", "install", *chosen)

@@ -79,6 +79,7 @@ class Bench:
         options: Mapping[str, Any] | None = None,
         *,
         raw: str | None = None,
+        adapter: str = "stand_in.py",
         workers: int = 1,
         deadlines: Deadlines = PATIENT,
         python: Path = Path(sys.executable),
@@ -87,7 +88,7 @@ class Bench:
         cancel: CancelToken | None = None,
         **more: Any,
     ) -> Summary:
-        """Execute with a stand-in that has `options`, or with the raw worker that behaves as `raw` says."""
+        """Execute with the stand-in `adapter` that has `options`, or with the raw worker that behaves as `raw` says."""
         run = self.run if self.path.exists() else RunFolder.create(self.path, make_header(self.shape))
         job = Job(
             run=run,
@@ -95,7 +96,7 @@ class Bench:
             variant="plain",
             command=WorkerCommand(
                 python=python,
-                adapter=WORKERS / ("raw.py" if raw else "stand_in.py"),
+                adapter=WORKERS / ("raw.py" if raw else adapter),
                 cwd=self.folder,
                 variables=process_environment({"BEHAVIOUR": raw}),
             ),

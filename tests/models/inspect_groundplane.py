@@ -128,6 +128,8 @@ def bad_input(folder: Path) -> dict[str, str]:
     for name, change in wrong.items():
         cameras = dict(sample["cameras"], CAM_FRONT=dict(front, **change))
         said[name] = _complaint(adapter, dict(sample, cameras=cameras))
+    bare = {key: front[key] for key in ("path", "timestamp_us", "width", "height")}
+    said["uncalibrated"] = _complaint(adapter, dict(sample, cameras={"IMAGE": bare}))
     said["none"] = _complaint(adapter, dict(sample, cameras={}))
     return said
 
@@ -139,7 +141,30 @@ def street(folder: Path) -> dict[str, Any]:
         drawn.add_box(box, colour)
     sample = drawn.render(folder)
     front = dict(sample, cameras={"CAM_FRONT": sample["cameras"]["CAM_FRONT"]})
-    return {"all": _outputs(sample), "again": _outputs(sample), "front": _outputs(front)}
+    return {
+        "all": _outputs(sample),
+        "again": _outputs(sample),
+        "front": _outputs(front),
+        "drawn": _drawn_boxes(sample["cameras"]["CAM_FRONT"]),
+        "alone": _outputs({"sample_token": "picture", "scene": "s", "timestamp_us": 0, "cameras": front["cameras"]}),
+    }
+
+
+def _drawn_boxes(entry: dict[str, Any]) -> list[list[float]]:
+    """The outlines x1, y1, x2, y2 [pixels] of the boxes before the front camera, by each corner of theirs."""
+    camera = geometry.read_camera("CAM_FRONT", entry, pictures.POSE)
+    drawn = []
+    for (x, y, yaw, width, length, height), _ in pictures.BOXES:
+        corners = [
+            [x + a * math.cos(yaw) - b * math.sin(yaw), y + a * math.sin(yaw) + b * math.cos(yaw), c]
+            for a in (-length / 2, length / 2)
+            for b in (-width / 2, width / 2)
+            for c in (0.0, height)
+        ]
+        pixels, depth = geometry.project(camera, np.array(corners))
+        if depth.min() > 0:
+            drawn.append([*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist()])
+    return drawn
 
 
 def _outputs(sample: dict[str, Any]) -> dict[str, Any]:

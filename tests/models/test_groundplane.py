@@ -111,6 +111,25 @@ def test_cars_are_found_where_they_stand(street: dict[str, Any]) -> None:
     assert len(cars) <= 5
 
 
+def test_cars_are_boxes_in_the_pictures_that_show_them(street: dict[str, Any]) -> None:
+    """In each camera's own pixels; and from one picture with its calibration and nothing else."""
+    ahead, beside = (np.clip(drawn, 0, [800, 450, 800, 450]) for drawn in street["drawn"])
+    for outputs, there in ((street["all"], (ahead, beside)), (street["alone"], (ahead,))):
+        boxes = [box["bbox_xyxy"] for box in outputs["detections_2d"] if box["camera"] == "CAM_FRONT"]
+        assert len(boxes) == len(there)
+        for drawn in there:
+            assert max(_iou(drawn, box) for box in boxes) > 0.8
+        assert all(0 <= x1 < x2 <= 800 and 0 <= y1 < y2 <= 450 for x1, y1, x2, y2 in boxes)
+    assert {box["camera"] for box in street["all"]["detections_2d"]} >= {"CAM_FRONT", "CAM_BACK"}
+    assert {box["class_name"] for box in street["all"]["detections_2d"]} == {"car"}
+
+
+def _iou(a: np.ndarray, second: list[float]) -> float:
+    b = np.array(second)
+    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
+    return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
+
+
 def test_lines_and_kerbs_are_where_they_were_painted(street: dict[str, Any]) -> None:
     elements = street["all"]["map_elements"]
     for kind, offset in (("divider", 0.0), ("divider", 3.5), ("divider", -3.5), ("boundary", 7.3), ("boundary", -7.3)):
@@ -142,6 +161,7 @@ def test_bad_input_is_named(ask: Ask) -> None:
     assert "singular" in said["zeros"]
     assert "CAM_FRONT" in said["rotation"]
     assert "1600x900" in said["size"]
+    assert "IMAGE has no intrinsic and no sensor2ego" in said["uncalibrated"]
     assert "no camera" in said["none"]
 
 

@@ -21,7 +21,7 @@ from tests.reports.lidar_scene import make_lidar_data
 
 from admlops.reports import write_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.full]
 SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WITHOUT_WEBGL = ("--disable-gpu", "--disable-3d-apis")
 BACKGROUND = (0x0F, 0x13, 0x18)

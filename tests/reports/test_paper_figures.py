@@ -92,6 +92,7 @@ def test_there_is_no_figure_where_there_is_nothing_to_show(runs: list[RunData]) 
     assert plot_scores(runs, "no.such-protocol") is None
 
 
+@pytest.mark.full
 def test_the_command_writes_them_beside_the_page(noisy_runs: NoisyRuns, admlops: Admlops, tmp_path: Path) -> None:
     shown = admlops("report", noisy_runs.near.path, "--out", tmp_path / "page.html", "--figures", tmp_path / "figures")
     assert "figures: " in shown.stdout

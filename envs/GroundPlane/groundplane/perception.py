@@ -10,6 +10,7 @@ from .birdseye import Grid, Warp, join, pixel_density, unwarp, warp
 from .ground import View, balance, ground_ranges, road_colours, upright_masks
 from .markings import paint_mask
 from .objects import find_objects, merge
+from .outlines import Sight
 from .records import Element, Object3D
 from .road import Directions, Pavement
 from .tracking import Memory
@@ -30,6 +31,7 @@ class Perception(NamedTuple):
 
     objects: List[Object3D]
     elements: List[Element]
+    sights: List[Sight]
 
 
 def perceive(
@@ -51,12 +53,12 @@ def perceive(
     reading = read_map(plan, road.bins, Window.around(float(lidar[0]), float(lidar[1])))
     pavement = _wide_pavement(views, upright, road.painted)
     directions = Directions(reading.heading, reading.elements)
-    found = [
-        item
+    sights = [
+        Sight(view.camera, find_objects(view, mask, ground, directions, pavement))
         for view, mask, ground in zip(views, upright, ranges)
-        for item in find_objects(view, mask, ground, directions, pavement)
     ]
-    return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements)
+    found = [item for sight in sights for item in sight.found]
+    return Perception(memory.observe(merge(found), ego2global, timestamp_s), reading.elements, sights)
 
 
 def _wide_pavement(views: Sequence[View], upright: Sequence[np.ndarray], road_bins: np.ndarray) -> Pavement:

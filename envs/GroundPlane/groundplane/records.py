@@ -26,6 +26,15 @@ class Element(NamedTuple):
     confidence: float
 
 
+class Box2D(NamedTuple):
+    """A box in one camera's image: x1, y1, x2, y2 [pixels of the original image], inside it."""
+
+    camera: str
+    class_name: str
+    confidence: float
+    corners: Tuple[float, float, float, float]
+
+
 MOVING_M_S = 0.6  # slower is taken to stand still: matches between frames are no better than this
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle")
 CYCLES = ("bicycle", "motorcycle")
@@ -44,6 +53,17 @@ def detection_record(index: int, item: Object3D) -> Dict[str, Any]:
             "rotation_wxyz": [round(math.cos(item.yaw / 2), 9), 0.0, 0.0, round(math.sin(item.yaw / 2), 9)],
             "velocity": [round(float(value), 4) for value in item.velocity],
         },
+    }
+
+
+def box_record(index: int, item: Box2D) -> Dict[str, Any]:
+    """One entry of `detections_2d`."""
+    return {
+        "id": index,
+        "camera": item.camera,
+        "class_name": item.class_name,
+        "bbox_xyxy": [round(float(value), 2) for value in item.corners],
+        "confidence": _confidence(item.confidence),
     }
 
 

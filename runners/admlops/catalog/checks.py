@@ -35,6 +35,8 @@ def check_model(model: Model) -> Iterator[Problem]:
     yield from _check_frames(model, tasks)
     yield from _check_classes(model, tasks)
     yield from _check_detection_2d(model)
+    if model.batches and model.temporal:
+        yield Problem("batches", "must be absent: a temporal model's samples depend on those before them")
     yield from _check_checkpoints(model)
     yield from _check_protocols(model)
     yield from _check_claims(model)

@@ -17,6 +17,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+HashBegin = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,63}$")]
 Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
@@ -119,6 +120,9 @@ class Checkpoint(_Part):
     npm: PackedGraph | None = Field(None, description="a table: the package of npm that holds the weights")
     size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the file's size in bytes")
     sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
+    sha256_begins: HashBegin | None = Field(
+        None, description="the first digits of the sha256, 8 to 63 of them, where the publisher gives no more"
+    )
     sha256_from: Literal["publisher", "first download"] | None = Field(
         None, description='who vouches for the hash: "publisher" or "first download"'
     )
@@ -217,6 +221,7 @@ class Model(_Part):
         (), description='a list of the data kinds that it can run on with --off-distribution, such as ["nuscenes"]'
     )
     license: Text = Field(description="the SPDX identifier of the model's code")
+    weights_license: Text | None = Field(None, description="the SPDX identifier of the published weights")
     source: Source = Field(description="a [source] table")
     frame: Literal["lidar", "ego"] | None = Field(
         None, description='the frame of the network\'s output: "lidar" or "ego"'
@@ -225,11 +230,15 @@ class Model(_Part):
         None, description='"mmdet3d_0.17", "mmdet3d_1.0" or "standard"'
     )
     temporal: bool = Field(description="true if the model carries state from sample to sample")
+    batches: bool = Field(False, description="true if its adapter takes several samples at once (forward_batch)")
     needs_weights: bool | None = Field(None, description="true if it runs with weights only")
     needs_setup: bool | None = Field(None, description="true if a person sets it up before it runs")
     needs_context: bool | None = Field(None, description="true if its samples carry neighbouring frames and CAN bus")
     made_for_gpu: bool | None = Field(None, description="true if times on a CPU say nothing about it")
     runtime: Name = Field("torch", description='the id of the runtime that executes it, such as "torch"')
+    checkpoint_form: Literal["tensors", "network", "arrays"] = Field(
+        "tensors", description='what its authors save as weights: "tensors", the whole "network", or NumPy "arrays"'
+    )
     default_variant: Name = Field(description="the name of one of the variants")
     default_checkpoint: Name | None = Field(None, description="the name of one of the checkpoints")
     variants: dict[Name, Variant] = Field(min_length=1, description="at least one [variants.<name>] table")

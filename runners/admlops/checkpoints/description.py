@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from admlops.catalog import Model
+from admlops.checkpoints.forms import Form
 from admlops.checkpoints.identity import config_of_name, find_name
-from admlops.checkpoints.inspection import inspect
+from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.register import read_register
 from admlops.checkpoints.store import require_file
 from admlops.checkpoints.weights import Weights
+from admlops.core.errors import CheckpointError
 from admlops.core.paths import Layout
 from admlops.core.storage import file_sha256
 
@@ -24,11 +27,12 @@ def describe(layout: Layout, models: Iterable[Model], file: Path) -> dict[str, A
         CheckpointError: it is no checkpoint, or would run code when it is loaded.
     """
     require_file(file, f"ls -l {file.parent}")
-    seen = inspect(file, whole=True)
+    seen, form = _inspect_any(file)
     weights, sha256 = seen.weights, file_sha256(file)
     known = [(model, find_name(layout, model, sha256, seen)) for model in models]
     return {
         "format": seen.format,
+        "form": form,
         "size_bytes": seen.size_bytes,
         "sha256": sha256,
         "tensors": seen.tensors,
@@ -43,6 +47,22 @@ def describe(layout: Layout, models: Iterable[Model], file: Path) -> dict[str, A
         "is": [f"{model.name} {name}" for model, name in known if name is not None],
         "fits": [one for model, _ in known for one in _fitting(layout, model, weights)],
     }
+
+
+def _inspect_any(file: Path) -> tuple[Inspection, Form]:
+    """Inspect a file in the form that it has, the usual one first; some models' authors save others.
+
+    Raises:
+        CheckpointError: it is of none of them; says why it is not of the usual one.
+    """
+    try:
+        return inspect(file, whole=True), "tensors"
+    except CheckpointError as error:
+        others: tuple[Form, ...] = ("network", "arrays")
+        for form in others:
+            with suppress(CheckpointError):
+                return inspect(file, whole=True, form=form), form
+        raise error from None
 
 
 def _fitting(layout: Layout, model: Model, weights: Weights) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from admlops.checkpoints.forms import flatten
 from admlops.checkpoints.inspection import explain_refusals, inspect, open_saved
 from admlops.checkpoints.names import TAKEN_APART
 from admlops.checkpoints.pickles import Machine, read_pickle
@@ -21,10 +22,6 @@ from admlops.checkpoints.values import Contents, Global, Instance, Items, Opaque
 from admlops.checkpoints.weights import ReadStorage, find_weights, tensor_bytes
 from admlops.core.errors import CheckpointError, UsageError
 from admlops.core.storage import explain_os_error
-
-_PARTS = ("_parameters", "_buffers", "_modules")
-"""Where torch.nn.Module keeps its tensors and its modules."""
-_MOST_NESTED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +48,7 @@ def extract(file: Path, target: Path, *, dry_run: bool = False) -> Extracted:
         raise UsageError(f"{target} is there already", hint=f"choose another name than {target.name}")
     with explain_refusals(file), file.open("rb") as stream:
         saved = open_saved(stream, file.stat().st_size, whole=True, unpickle=_read_anything)
-        weights = find_weights(_flatten(saved.contents.value))
+        weights = find_weights(flatten(saved.contents.value))
         if isinstance(weights, str):
             raise CheckpointError(
                 f"{file} has no weights to extract: {weights}", hint=f"admlops checkpoints inspect {file}"
@@ -87,43 +84,6 @@ def _write(target: Path, tensors: Mapping[str, Tensor], read: ReadStorage) -> No
         raise explain_os_error(error, target) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _flatten(value: object, depth: int = 0, seen: dict[int, object] | None = None) -> object:
-    """The value with every network in it as the dictionary that its `state_dict` would give."""
-    seen = {} if seen is None else seen
-    if depth > _MOST_NESTED or not isinstance(value, Pairs):
-        return value
-    if id(value) in seen:
-        return seen[id(value)]
-    if _is_network(value):
-        flat = Pairs()
-        seen[id(value)] = flat
-        flat.pairs.extend(_tensors_of(value, "", 0))
-        return flat
-    result = Pairs()
-    seen[id(value)] = result
-    result.pairs.extend((key, _flatten(one, depth + 1, seen)) for key, one in value.pairs)
-    return result
-
-
-def _is_network(value: object) -> bool:
-    return isinstance(value, Pairs) and set(_PARTS) <= set(value.texts())
-
-
-def _tensors_of(network: Pairs, prefix: str, depth: int) -> list[tuple[object, object]]:
-    """(key, tensor) of every parameter and buffer, with its modules' names before it."""
-    parts = network.texts()
-    found: list[tuple[object, object]] = []
-    for part in _PARTS[:2]:
-        held = parts[part]
-        tensors = held.texts() if isinstance(held, Pairs) else {}
-        found.extend((prefix + name, one) for name, one in tensors.items() if isinstance(one, Tensor))
-    modules = parts["_modules"]
-    for name, module in (modules.texts() if isinstance(modules, Pairs) else {}).items():
-        if isinstance(module, Pairs) and _is_network(module) and depth < _MOST_NESTED:
-            found.extend(_tensors_of(module, f"{prefix}{name}.", depth + 1))
-    return found
 
 
 def _read_anything(stream: BinaryIO) -> Contents:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from admlops.checkpoints.forms import UNPICKLE, Form, flatten, read_arrays
 from admlops.checkpoints.kinds import AGAIN, EXPORT, TENSORS, Kind, OtherKindError, recognise
 from admlops.checkpoints.pickles import LARGEST_PICKLE_BYTES, read_pickle
 from admlops.checkpoints.safetensors import is_safetensors, read_tensors
@@ -67,16 +68,17 @@ class Inspection:
     tensors_sha256: str = ""
 
 
-def inspect(path: Path, *, whole: bool = False, named: object = None) -> Inspection:
+def inspect(path: Path, *, whole: bool = False, named: object = None, form: Form = "tensors") -> Inspection:
     """Inspect a checkpoint. `whole` also reads every byte: an archive's CRCs are checked and the tensors hashed.
 
-    `named` is what errors call the file, where it is a copy of the user's.
+    `named` is what errors call the file, where it is a copy of the user's. `form` is what the model's authors save: a
+    whole network and a pickle of arrays are taken only where they save that.
 
     Raises:
         CheckpointError: it cannot be read, is no checkpoint, is damaged, or would run code when it is loaded.
     """
     with explain_refusals(path if named is None else named), path.open("rb") as file:
-        return _inspect(file, path.stat().st_size, whole=whole)
+        return _inspect(file, path.stat().st_size, whole=whole, form=form)
 
 
 @contextmanager
@@ -99,12 +101,30 @@ def explain_refusals(shown: object) -> Iterator[None]:
         raise CheckpointError(f"{shown} cannot be read: {error.strerror}", hint=f"ls -l {shown}") from error
 
 
-def _inspect(file: BinaryIO, size_bytes: int, *, whole: bool) -> Inspection:
+def _inspect(file: BinaryIO, size_bytes: int, *, whole: bool, form: Form) -> Inspection:
     begin = file.read(9)
     file.seek(0)
     if begin[:4] != _ZIP_MAGIC and is_safetensors(begin):
         return _inspect_safetensors(file, size_bytes, whole=whole)
-    return _summarise(open_saved(file, size_bytes, whole=whole), size_bytes, whole=whole)
+    if form == "arrays" and begin[:4] != _ZIP_MAGIC:
+        saved = _open_arrays(file, size_bytes)
+    else:
+        saved = open_saved(file, size_bytes, whole=whole, unpickle=UNPICKLE.get(form, read_pickle))
+    return _summarise(saved, size_bytes, whole=whole)
+
+
+def _open_arrays(file: BinaryIO, size_bytes: int) -> Saved:
+    """Read a pickle of NumPy arrays; a file of torch.save is read as such."""
+    kind = recognise(file, size_bytes)
+    if kind is not None:
+        raise OtherKindError(kind)
+    contents, held = read_arrays(file)
+    if contents.value == _LEGACY_MAGIC:
+        file.seek(0)
+        return open_saved(file, size_bytes, whole=False)
+    if file.read(1):
+        raise DamagedError("something follows the pickle of its arrays")
+    return Saved("NumPy pickle", contents, contents.globals, lambda storage: held[storage.key])
 
 
 class Saved(NamedTuple):
@@ -339,7 +359,7 @@ def _inspect_safetensors(file: BinaryIO, size_bytes: int, *, whole: bool) -> Ins
 
 def _summarise(saved: Saved, size_bytes: int, *, whole: bool) -> Inspection:
     """Raises OtherKindError for a checkpoint without weights: an empty one, an optimizer's, a list."""
-    weights = find_weights(saved.contents.value)
+    weights = find_weights(flatten(saved.contents.value))
     if isinstance(weights, str):
         raise OtherKindError(Kind(f"a file of torch.save without weights: {weights}", _NO_WEIGHTS_HINT))
     return Inspection(

@@ -61,7 +61,10 @@ def _ask_npm(packed: PackedGraph) -> str:
     address = answer.stdout.strip()
     if answer.returncode != 0 or not address.startswith(("https://", "http://")):
         said = " ".join((answer.stderr or answer.stdout).split())[:300]
-        raise DownloadError(f"npm does not say where {packed.specifier} lies: {said or 'it knows no such package'}")
+        raise DownloadError(
+            f"npm does not say where {packed.specifier} lies: {said or 'it knows no such package'}",
+            hint="npm ping   # does npm reach its registry at all?",
+        )
     return address
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from admlops.catalog import Checkpoint, Model, PackedGraph
 from admlops.checkpoints.drive import download_from_drive, page_address
+from admlops.checkpoints.forms import Form
 from admlops.checkpoints.identity import find_name, find_owner
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.packed_graphs import fetch_packed, is_archive, unpack
@@ -94,14 +95,15 @@ def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Downlo
             return Stored(path=path, entry=entry, new=False)
         known = checkpoint.sha256 or (entry.sha256 if entry is not None else None)
         if path.is_file() and known is not None and file_sha256(path) == known:
-            return _place(path, path, sha256=known, origin=_origin(checkpoint))
+            return _place(path, path, sha256=known, origin=_origin(checkpoint), form=model.checkpoint_form)
         incoming = path.parent / ".incoming" / path.name
         try:
             done = _download(checkpoint, incoming, known, say, progress)
         except DownloadError as error:
             raise _by_hand(error, checkpoint, model, name) from error
         try:
-            return _place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint))
+            _check_begin(done.path, done.sha256, checkpoint.sha256_begins)
+            return _place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint), form=model.checkpoint_form)
         except CheckpointError as error:
             raise _not_what_was_published(error, model, name, checkpoint) from error
 
@@ -181,7 +183,7 @@ def add(
     require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
     if checkpoint.npm is not None and is_archive(file):
         return _add_archive(checkpoint.npm, path, file, say=say)
-    inspect(file)  # before gigabytes are copied; the copy is what counts
+    inspect(file, form=model.checkpoint_form)  # before gigabytes are copied; the copy is what counts
     with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         entry = read_register(path.parent).get(path.name)
         known = checkpoint.sha256 or (entry.sha256 if entry is not None and not replace else None)
@@ -194,7 +196,9 @@ def add(
             if source != path:
                 source.unlink(missing_ok=True)
             _check_hash(file, sha256, known)
-        inspection = _inspect_or_remove(source, path, named=file)
+        if source != path:
+            _check_begin(source, sha256, checkpoint.sha256_begins, named=file)
+        inspection = _inspect_or_remove(source, path, named=file, form=model.checkpoint_form)
         if known is None and not replace:
             _refuse_other_weights(layout, model, name, file, inspection, source=source, path=path)
         return _place(source, path, sha256=sha256, origin="added by hand", inspection=inspection)
@@ -235,10 +239,10 @@ def _copy(file: Path, target: Path, progress: DownloadWatch | None) -> str:
     return digest.hexdigest()
 
 
-def _inspect_or_remove(source: Path, path: Path, *, named: object) -> Inspection:
+def _inspect_or_remove(source: Path, path: Path, *, named: object, form: Form) -> Inspection:
     """Inspect what came; what is refused is removed, unless it lay in its place."""
     try:
-        return inspect(source, whole=True, named=path if source == path else named)
+        return inspect(source, whole=True, named=path if source == path else named, form=form)
     except CheckpointError:
         if source != path:
             source.unlink(missing_ok=True)
@@ -287,10 +291,18 @@ def require_file(file: Path, hint: str) -> None:
         raise UsageError(f"{file} is no file", hint=hint)
 
 
-def _place(source: Path, path: Path, *, sha256: str, origin: str, inspection: Inspection | None = None) -> Stored:
+def _place(
+    source: Path,
+    path: Path,
+    *,
+    sha256: str,
+    origin: str,
+    inspection: Inspection | None = None,
+    form: Form = "tensors",
+) -> Stored:
     """Inspect, make read-only, rename into its place, record; what is refused is removed, unless it lay there."""
     if inspection is None:
-        inspection = _inspect_or_remove(source, path, named=f"what came from {origin}")
+        inspection = _inspect_or_remove(source, path, named=f"what came from {origin}", form=form)
     try:
         source.chmod(0o444)
         source.replace(path)
@@ -306,6 +318,16 @@ def _check_hash(path: Path, found: str, wanted: str | None) -> None:
         raise CheckpointError(
             f"{path} is another file than the recorded one: its sha256 is {found}, not {wanted}",
             hint="use the file that was recorded, or, if the authors replaced it: admlops checkpoints add … --replace",
+        )
+
+
+def _check_begin(path: Path, found: str, begin: str | None, *, named: object = None) -> None:
+    """Hold a hash to the digits that its publisher gives; a file that has others is removed."""
+    if begin is not None and not found.startswith(begin):
+        path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{named or path} is not the published file: its sha256 is {found}, and the published one begins {begin}",
+            hint="download it again; if the authors replaced it, change sha256_begins in model.toml",
         )
 
 
@@ -325,7 +347,7 @@ def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = Fa
     if found != entry.sha256:
         return f"changed since it was recorded: its sha256 is {found}, not {entry.sha256}"
     try:
-        inspection = inspect(path, whole=True)
+        inspection = inspect(path, whole=True, form=model.checkpoint_form)
     except CheckpointError as error:
         return error.message
     record(path.parent, path.name, make_entry(path, sha256=found, origin=entry.origin, inspection=inspection))
@@ -359,7 +381,7 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
         )
     require_file(path, f"admlops models show {model.name}")
     say(f"inspecting {path}")
-    inspection = inspect(path, whole=True)
+    inspection = inspect(path, whole=True, form=model.checkpoint_form)
     sha256 = file_sha256(path)
     name = find_name(layout, model, sha256, inspection)
     if name is not None:

@@ -253,7 +253,7 @@ def _plan_add(layout: Layout, model: Model, name: str, file: Path) -> list[Plann
 
     find_checkpoint(model, name)
     require_file(file, f"admlops checkpoints list {model.name}   # shows which file belongs to {name}")
-    inspect(file)
+    inspect(file, form=model.checkpoint_form)
     target, size = path_of(layout, model, name), file.stat().st_size
     verb = "replace" if target.exists() else "copy to"
     return [Planned(action=verb, target=str(target), detail=f"{size / 1e6:.1f} MB of {file}")]

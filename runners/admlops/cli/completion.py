@@ -85,6 +85,13 @@ def complete_versions(ctx: click.Context, _param: click.Parameter, incomplete: s
     return _matching((version for root in _roots(ctx) for version in _versions(root)), incomplete)
 
 
+def complete_kinds(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the data kinds."""
+    from admlops.catalog.registries import DATA_KINDS
+
+    return _matching(DATA_KINDS.ids(), incomplete)
+
+
 def complete_scenes(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the scenes of the data set that --data names, or of those in the repository's data/."""
     return _matching((scene for root in _roots(ctx) for scene in _scenes(root)), incomplete)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from admlops.cli.completion import complete_versions
+from admlops.cli.completion import complete_kinds, complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+
+if TYPE_CHECKING:
+    from admlops.core.types import Watch
+    from admlops.datasets.base import Dataset, Problem
+    from admlops.datasets.statistics import Statistics
+
+MAX_SIZES = 5
+"""Sizes of pictures that `data stats` names."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group()
 def data() -> None:
-    """Data sets in the layout of nuScenes or OpenLane-V2: list them, make synthetic ones, check and index any.
+    """Data sets, such as nuScenes, OpenLane-V2 or pictures: list them, make synthetic ones, check, measure, index.
 
     \b
     Example:
@@ -69,14 +82,25 @@ def list_(all_files: bool, as_json: bool) -> None:
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["nuscenes", "openlane-v2"]),
+    type=click.Choice(["nuscenes", "openlane-v2", "images"]),
     default="nuscenes",
     show_default=True,
-    help="The layout: nuScenes v1.0-mini, or OpenLane-V2's subset A (lanes, traffic elements, seven cameras).",
+    help="The layout: nuScenes v1.0-mini; OpenLane-V2's subset A (lanes, traffic elements, seven cameras); or single "
+    "pictures with COCO's JSON.",
 )
-@click.option("--samples", default=20, show_default=True, help="Key frames of each scene, two a second; at most 60.")
+@click.option(
+    "--samples",
+    default=None,
+    type=int,
+    help="Key frames of each scene, two a second; at most 60. [default: 20; of pictures 2]",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed and options give the same bytes.")
-@click.option("--scale", default=1.0, show_default=True, help="Image size as a factor of 1600x900, or 2048x1550.")
+@click.option(
+    "--scale",
+    default=None,
+    type=float,
+    help="Image size as a factor of 1600x900, or 2048x1550. [default: 1; of pictures 0.5]",
+)
 @click.option("--lidar-sweeps", default=3, show_default=True, help="LiDAR sweeps between two key frames; at most 9.")
 @click.option(
     "--camera-sweeps", default=1, show_default=True, help="Pictures a camera between two key frames; at most 5."
@@ -89,9 +113,9 @@ def synthesize(
     target: Path,
     scenes: int,
     layout: str,
-    samples: int,
+    samples: int | None,
     seed: int,
-    scale: float,
+    scale: float | None,
     lidar_sweeps: int,
     camera_sweeps: int,
     workers: int | None,
@@ -101,21 +125,30 @@ def synthesize(
 ) -> None:
     """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
 
-    With --format openlane-v2 the same worlds in OpenLane-V2's layout, which has no sweeps.
+    With --format openlane-v2 the same worlds in OpenLane-V2's layout, which has no sweeps. With --format images single
+    pictures of them, each with the boxes that are seen in it.
 
     \b
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20 --scale 0.5
       admlops data synthesize lanes --format openlane-v2 --samples 4 --scale 0.5
+      admlops data synthesize cars --format images --seed 1
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.types import Planned
+    from admlops.synthetic.images_writer import ImageOptions, synthesize_images
     from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
     from admlops.synthetic.options import SynthesisOptions
     from admlops.synthetic.writer import synthesize as synthesize_nuscenes
 
-    options: OpenLaneOptions | SynthesisOptions
-    if layout == "openlane-v2":
+    is_images = layout == "images"
+    samples = samples if samples is not None else 2 if is_images else 20
+    scale = scale if scale is not None else 0.5 if is_images else 1.0
+    options: OpenLaneOptions | SynthesisOptions | ImageOptions
+    if is_images:
+        options = ImageOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
+        write = partial(synthesize_images, target, options)
+    elif layout == "openlane-v2":
         options = OpenLaneOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
         write = partial(synthesize_openlane, target, options)
     else:
@@ -150,40 +183,150 @@ def synthesize(
         click.echo(f"{target} already holds exactly this data set; nothing was done")
 
 
+def _opening_options(command: Command) -> Command:
+    """Add the options that say how a root is read."""
+    kinds = click.option(
+        "--kind", shell_complete=complete_kinds, help="Read it as this kind, such as images of nuScenes' cameras."
+    )
+    version = click.option(
+        "--version",
+        shell_complete=complete_versions,
+        help="The tables' folder, OpenLane-V2's subset, or the file with labels. [default: the only one, or v1.0-mini]",
+    )
+    return kinds(version(command))
+
+
+def _open(root: Path, version: str | None, kind: str | None) -> Dataset:
+    """Open a root as what it is, or as a kind; what it names by an address is fetched."""
+    from admlops.catalog.registries import DATA_KINDS
+    from admlops.datasets.base import fetch_files, open_data
+
+    if kind is not None:
+        DATA_KINDS.get(kind)  # says which there are
+    opened = open_data(root, version, wanted=() if kind is None else (kind,))
+    fetch_files(opened, say)
+    return opened
+
+
+@contextmanager
+def _watching(label: str, *, hidden: bool) -> Iterator[Watch]:
+    """A function that shows how much is done on standard error."""
+    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=hidden or not shows_progress()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield show
+
+
 @data.command(short_help="Check that a data set is whole.")
-@click.argument("root", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--version",
-    shell_complete=complete_versions,
-    help="The tables' folder, or OpenLane-V2's subset. [default: the only one, or v1.0-mini]",
-)
+@click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
+@_opening_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def check(root: Path, version: str | None, as_json: bool) -> None:
-    """Say whether the data set in DIR is whole: its tables or frames, and every key frame's files.
+def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
+    """Say whether the data set in ROOT is whole: its tables or frames, and every key frame's files.
+
+    Of pictures every file is decoded and every label read: what is missing, broken, there twice, turned by EXIF, not of
+    8 bits and RGB, or has boxes that are empty or outside, is named.
 
     \b
     Example:
       admlops data check /workspace/nuscenes --version v1.0-mini
+      admlops data check pictures/
     """
-    from admlops.core.errors import DifferencesError
-    from admlops.datasets.base import open_data
+    from dataclasses import asdict
 
-    opened = open_data(root, version)
+    from admlops.core.errors import DifferencesError
+    from admlops.datasets.base import HasProblems
+
+    opened = _open(root, version, kind)
     scenes = opened.scenes()
     samples = [token for scene in scenes for token in scene.samples]
     missing = [path for token in samples for path in opened.missing_files(token)]
     counts = opened.count_annotations(samples)
+    problems: list[Problem] = []
+    if isinstance(opened, HasProblems):
+        with _watching("check", hidden=as_json) as watch:
+            problems = list(opened.problems(watch))
     facts = {"data": str(opened.root), "scenes": len(scenes), "samples": len(samples), **counts}
     if as_json:
-        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, "missing": [str(path) for path in missing]}))
+        found = {"missing": [str(path) for path in missing], "problems": [asdict(one) for one in problems]}
+        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, **found}))
     else:
-        counted = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items())
-        click.echo(f"{opened.root / opened.version}: {len(scenes)} scenes, {len(samples)} samples, {counted}")
-    if missing:
+        counted = "".join(f", {number} {name.replace('_', ' ')}" for name, number in counts.items())
+        click.echo(f"{opened.root / opened.version}: {len(scenes)} scenes, {len(samples)} samples{counted}")
+        _print_problems(problems)
+    errors = [one for one in problems if one.is_error]
+    if missing and not errors:
         raise DifferencesError(
             f"{len(missing)} files of key frames are missing or empty, first {missing[0]}",
             hint="unpack the archives that hold the pictures again, then repeat the check",
         )
+    if errors:
+        raise DifferencesError(
+            f"{len(errors)} problems, first {errors[0].name}: {errors[0].kind}: {errors[0].what}",
+            hint="mend or remove these files, then repeat the check; a run gives such pictures a failed sample",
+        )
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    from admlops.cli.tables import print_table
+
+    if problems:
+        rows = [("error" if one.is_error else "to know", one.kind, one.name, one.what) for one in problems]
+        print_table(("", "kind", "picture", "what"), rows)
+
+
+@data.command(short_help="Count what a data set holds.")
+@click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
+@_opening_options
+@with_format
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def stats(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
+    """Count scenes, pictures by size, and objects by class with the sizes of their boxes.
+
+    Small, medium and large are COCO's: below 32², below 96², and from there on, in square pixels.
+
+    \b
+    Example:
+      admlops data stats pictures/data.yaml
+    """
+    from admlops.datasets.statistics import measure
+
+    opened = _open(root, version, kind)
+    with _watching("stats", hidden=as_json) as watch:
+        found = measure(opened, watch)
+    if as_json:
+        facts = {"data": str(opened.root), "kind": opened.kind, "version": opened.version}
+        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, **found.to_json()}, indent=2))
+        return
+    _print_statistics(found, f"{opened.root / opened.version} ({opened.kind})")
+
+
+def _print_statistics(found: Statistics, name: str) -> None:
+    from admlops.cli.tables import print_table
+
+    note(f"{name}: {found.scenes} scenes, {found.samples} samples, {found.pictures} pictures")
+    if found.unreadable:
+        note(f"{found.unreadable} pictures cannot be read")
+    if found.classes or found.annotated:
+        note(f"{found.annotated} pictures are annotated, {found.without_objects} of them hold no object")
+    if found.counts:
+        counted = ", ".join(f"{number} {name}" for name, number in found.counts.items())
+        note(f"{found.counted} pictures are counted: {counted}")
+    sizes = [f"{count} of {size}" for size, count in found.sizes.items()]
+    note(f"pixels: {', '.join(sizes[:MAX_SIZES])}{f', {len(sizes) - MAX_SIZES} more sizes' * (len(sizes) > MAX_SIZES)}")
+    rows = [
+        (
+            name,
+            *(str(number) for number in (own.objects, own.small, own.medium, own.large, own.ignored, own.pictures)),
+            f"{own.width_px['p50']:g}x{own.height_px['p50']:g}" if own.width_px else "",
+        )
+        for name, own in found.classes.items()
+    ]
+    if rows:
+        print_table(("class", "objects", "small", "medium", "large", "ignored", "pictures", "median px"), rows)
 
 
 @data.command(

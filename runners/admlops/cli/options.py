@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from admlops.cli.completion import complete_scenes, complete_splits, complete_variants, complete_versions
-from admlops.cli.quantities import GpuMemory
+from admlops.cli.quantities import GpuMemory, SamplesAtOnce
 from admlops.worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ _OPTIONS = (
         show_default=True,
         help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
     ),
+    click.option(
+        "--batch",
+        type=SamplesAtOnce(),
+        default="1",
+        show_default=True,
+        help="Samples that a worker takes at once, for models that can; auto: as many as pay. Latency wants 1.",
+    ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
     click.option(
         "--gpu-memory-limit",
@@ -120,6 +127,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         variant=options["variant"],
         device=options["device"],
         precision=options["precision"],
+        batch=options["batch"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,

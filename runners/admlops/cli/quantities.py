@@ -67,3 +67,18 @@ def read_level(text: str) -> str | None:
     if word.lstrip("-").isdigit():
         return min(LEVELS, key=lambda level: abs(LEVELS[level] - int(word)))
     return word if word in LEVELS else OTHER_LEVELS.get(word)
+
+
+class SamplesAtOnce(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A number of samples, 1 or more, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number or `auto`; any other text is a mistake that the message explains."""
+        if value == "auto":
+            return "auto"
+        text = str(value).strip()
+        if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+            self.fail(f"{value!r} is no number of samples: write 1 or more, or auto (option --batch)", param, ctx)
+        return int(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
-from admlops.core.types import Say
+from admlops.core.types import Say, Watch
 from admlops.datasets.annotations import Annotations, SampleScene
 
 BOXES_3D = "boxes_3d"
@@ -140,6 +140,27 @@ class HasSplits(Protocol):
 
     def splits(self) -> dict[str, int]:
         """How many scenes of each split are here; splits without any are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something wrong with a file or its labels: its name in the data set, what kind of problem, and what exactly.
+
+    What is no error is only to be known, such as two equal pictures.
+    """
+
+    name: str
+    kind: str
+    what: str
+    is_error: bool
+
+
+@runtime_checkable
+class HasProblems(Protocol):
+    """A data set that looks into its files; `admlops data check` shows what it finds."""
+
+    def problems(self, watch: Watch) -> Iterator[Problem]:
+        """Give every problem; `watch` gets files done and in all."""
 
 
 @runtime_checkable

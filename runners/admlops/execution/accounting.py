@@ -31,12 +31,20 @@ class Accounting:
         The run's last retry gone, `stopped_by` is set.
         """
         self._failures.setdefault(failure.kind, failure)
-        if tries[failure.kind] >= POLICIES[failure.kind].retries:
+        if tries[failure.kind] >= POLICIES[failure.kind].retries or not self.allow_another(failure):
             return False
+        tries[failure.kind] += 1
+        return True
+
+    def allow_another(self, failure: WorkerFailure) -> bool:
+        """Count a retry of the run that is none of the scene's own: it is done again in smaller batches.
+
+        The run's last retry gone, `stopped_by` is set.
+        """
+        self._failures.setdefault(failure.kind, failure)
         if self._retries >= self._job.retry_limit:
             self.stopped_by = self.stopped_by or failure
             return False
-        tries[failure.kind] += 1
         self._retries += 1
         return True
 

@@ -194,7 +194,7 @@ class RunCoordinator:
         else:
             attempt.open(slot.ready)
             self._write_unreadable(slot)
-            request = SceneRequest(scene=attempt.scene.name, samples=attempt.samples)
+            request = SceneRequest(scene=attempt.scene.name, samples=attempt.samples, batch=attempt.batch)
             self._executor.run_scene(slot.number, request)
 
     def _next_attempt(self, slot: _SlotState) -> SceneAttempt | None:
@@ -305,6 +305,12 @@ class RunCoordinator:
         failure = self._diagnose(failure)
         # A little patience even now: a model may have files to close.
         self._stop_worker(slot, grace_s=min(PATIENCE_S, self._job.grace_s))
+        smaller = None if attempt.batch is None else attempt.batch.after(failure)
+        if smaller is not None and self._accounting.allow_another(failure):
+            self._note_failure(slot, failure, "retry")
+            self._tell(slot, "retry", samples=-attempt.done, failure=failure)
+            attempt.begin_again(shrink=False, batch=smaller)
+            return
         if self._accounting.allow_retry(failure, attempt.tries):
             self._note_failure(slot, failure, "retry")
             self._tell(slot, "retry", samples=-attempt.done, failure=failure)

@@ -69,6 +69,7 @@ class DeadlineClock:
         self._began = self._last_sign = self._call_began = now
         self._limit_s = deadlines.start_s
         self._looked: tuple[float, float] | None = None
+        self._samples = 1
         self._is_ready = False
 
     def note_sign(self, now: float) -> None:
@@ -80,11 +81,16 @@ class DeadlineClock:
         self._is_ready = True
         self.begin_call(now)
 
-    def begin_call(self, now: float) -> None:
-        """Give the process `call_s` for its next answer."""
+    def begin_call(self, now: float, *, samples: int = 1) -> None:
+        """Give the process `call_s` for its next answer, or for each of several samples that it does together."""
         self._call_began = now
-        self._limit_s = self._deadlines.call_s
+        self._samples = samples
+        self._limit_s = self._call_s
         self._looked = None
+
+    @property
+    def _call_s(self) -> float:
+        return self._deadlines.call_s * self._samples
 
     def overdue(self, now: float) -> str | None:
         """Return which deadline has passed, in words, or None."""
@@ -103,9 +109,10 @@ class DeadlineClock:
         limits = self._deadlines
         if not self._is_ready:
             return f"the model was not loaded within {limits.start_s:g} s (the start deadline)"
-        busy = "" if self._limit_s == limits.call_s else f", extended to {self._limit_s:g} s while it computed"
+        together = "" if self._samples == 1 else f", {limits.call_s:g} s for each of {self._samples} samples"
+        busy = "" if self._limit_s == self._call_s else f", extended to {self._limit_s:g} s while it computed"
         return (
-            f"no result within {limits.call_s:g} s (the call deadline){busy}; "
+            f"no result within {self._call_s:g} s (the call deadline{together}){busy}; "
             "INFERENCE_TIMEOUT sets the seconds that a sample may take"
         )
 
@@ -120,9 +127,9 @@ class DeadlineClock:
         since, used_s = self._looked
         self._looked = self._look(now)
         is_busy = self._looked[1] - used_s > BUSY_SHARE * (now - since)
-        if not is_busy or self._limit_s + limits.call_s > BUSY_CALLS * limits.call_s:
+        if not is_busy or self._limit_s + self._call_s > BUSY_CALLS * self._call_s:
             return False
-        self._limit_s += limits.call_s
+        self._limit_s += self._call_s
         return True
 
 

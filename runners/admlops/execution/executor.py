@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from admlops.execution.batches import Batch
 from admlops.execution.cancel import CancelToken
 from admlops.execution.failures import WorkerFailure
 from admlops.execution.messages import Failed, Hello, Ready, Result
@@ -39,10 +40,14 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRequest:
-    """A scene for a worker: its samples in order, in the form of docs/architecture.md, with relative paths."""
+    """A scene for a worker: its samples in order, in the form of docs/architecture.md, with relative paths.
+
+    `batch` says how many of them it may take at once; None: one.
+    """
 
     scene: str
     samples: Sequence[Mapping[str, Any]]
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,8 @@ FAILING_FROM_THE_START = 5
 class WorkerFailure:
     """One failure as the host saw it. `detail` is for people: a traceback, the last lines of the log.
 
-    `message` says the same in every run that fails in the same way, because it goes into the records.
+    `message` says the same in every run that fails in the same way, because it goes into the records. `batch` is how
+    many samples were in the works together when the worker ended.
     """
 
     kind: FailureClass
@@ -79,6 +80,7 @@ class WorkerFailure:
     detail: str = ""
     starting: bool = False
     signal: str | None = None
+    batch: int = 1
     diagnosis: Diagnosis | None = None
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds, outputs_class
-from admlops.worker.wire import FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
+from admlops.worker.wire import BATCH, FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 
 class Hello(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,13 +38,17 @@ NOT_LOADED = Ready(fixes=[], device_name="")
 
 
 class Result(Struct, frozen=True, forbid_unknown_fields=True):
-    """One sample done: seconds, megabytes, and the outputs of the standard record."""
+    """One sample done: seconds, megabytes, and the outputs of the standard record.
+
+    `batch` is how many samples went through the network with it, itself included; absent where no batch was asked for.
+    """
 
     sample_token: Name
     inference_time: Seconds
     end_to_end_time: Seconds
     gpu_memory_used: Megabytes | None
     outputs: Outputs
+    batch: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
 
 
 class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):
@@ -56,6 +60,12 @@ class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "c
     traceback: str
 
 
+class BatchBegun(Struct, frozen=True, forbid_unknown_fields=True):
+    """The next samples are in the works together: no answer comes before all of them are done."""
+
+    samples: Annotated[int, Meta(ge=1)]
+
+
 class SceneDone(Struct, frozen=True, forbid_unknown_fields=True):
     """Every sample of the scene has been answered."""
 
@@ -63,10 +73,10 @@ class SceneDone(Struct, frozen=True, forbid_unknown_fields=True):
     samples: int
 
 
-Message = Hello | Ready | Result | Failed | SceneDone
+Message = Hello | Ready | Result | Failed | BatchBegun | SceneDone
 
 _KINDS: Mapping[int, type[Message]] = MappingProxyType(
-    {HELLO: Hello, READY: Ready, RESULT: Result, FAILED: Failed, SCENE_DONE: SceneDone}
+    {HELLO: Hello, READY: Ready, RESULT: Result, FAILED: Failed, BATCH: BatchBegun, SCENE_DONE: SceneDone}
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.core.errors import DataError
+from admlops.execution.batches import Batch
 from admlops.execution.failures import WorkerFailure
 from admlops.execution.messages import Ready
 from admlops.execution.scene_job import Job, SampleSource, SceneJob
@@ -16,7 +17,7 @@ from admlops.results.record import FailureClass
 
 
 class SceneAttempt:
-    """A scene that is being done; `tries` and `shrink` last from one attempt to the next.
+    """A scene that is being done; `tries`, `shrink` and `batch` last from one attempt to the next.
 
     `kept` are records from before that stay as they are; `unreadable` the samples that the data set does not hold
     whole; `samples` what a worker is asked for.
@@ -26,6 +27,7 @@ class SceneAttempt:
         self.scene = scene
         self.tries: Counter[FailureClass] = Counter()
         self.shrink = 0
+        self.batch = job.batch
         self.unreadable: dict[str, WorkerFailure] = {}
         self.samples: Sequence[Mapping[str, Any]] = ()
         self._job = job
@@ -63,11 +65,12 @@ class SceneAttempt:
     def open(self, ready: Ready) -> None:
         """Begin the scene's file, unless it is open."""
         if self._recorder is None:
-            self._recorder = SceneRecorder(self._job, self.scene, kept=self._kept, ready=ready)
+            self._recorder = SceneRecorder(self._job, self.scene, kept=self._kept, ready=ready, shrink=self.shrink)
 
-    def begin_again(self, *, shrink: bool) -> None:
-        """Forget this attempt; the next one asks for less GPU memory if `shrink`."""
+    def begin_again(self, *, shrink: bool, batch: Batch | None = None) -> None:
+        """Forget this attempt; the next one asks for less GPU memory if `shrink`, and for `batch` if that is given."""
         self.close()
+        self.batch = batch or self.batch
         self._recorder = None
         self.shrink += shrink
 

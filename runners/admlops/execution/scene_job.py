@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from admlops.execution.batches import Batch
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.failures import WorkerFailure
 from admlops.execution.output_check import ExpectedOutputs
@@ -50,7 +51,7 @@ class Job:
     `data_root` is where workers find the data set, `runtime` the id and the module's path of what executes the network.
     Records are held against `expected` when they are written. Scenes that the run folder already holds are left out;
     with `retry_failed` those with failed samples are done again: whole scenes of a `temporal` model, else the failed
-    samples alone.
+    samples alone. `batch` says how many samples a worker may take at once; None: one.
     """
 
     run: RunFolder
@@ -64,6 +65,7 @@ class Job:
     runtime: Mapping[str, str] | None = None
     expected: ExpectedOutputs | None = None
     temporal: bool = True
+    batch: Batch | None = None
     retry_failed: bool = False
     deadlines: Deadlines = DEFAULT_DEADLINES
     grace_s: float = 5.0

@@ -20,13 +20,15 @@ class SceneRecorder:
         scene: the scene.
         kept: records from before by token, written as they are; the worker is not asked for them.
         ready: how the worker's model was loaded: with which corrections, in which arithmetic.
+        shrink: how often the scene ran out of GPU memory, so that the model lowered what it could.
     """
 
-    def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes], ready: Ready) -> None:
+    def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes], ready: Ready, shrink: int = 0) -> None:
         self.scene = scene
         self.done = 0
         self.failed = 0
         self.ready = ready
+        self._shrink = shrink
         self._job = job
         self._kept = kept
         self._next = 0
@@ -51,6 +53,7 @@ class SceneRecorder:
             "inference_time": result.inference_time,
             "end_to_end_time": result.end_to_end_time,
             "gpu_memory_used": result.gpu_memory_used,
+            "batch": result.batch,
         }
         self._write(facts, result.outputs)
 
@@ -87,6 +90,7 @@ class SceneRecorder:
             index_in_scene=sample.index_in_scene,
             fixes=self.ready.fixes,
             precision=self.ready.precision,
+            shrink=self._shrink,
             **facts,
         )
         self._writer.append(make_record(metadata, outputs))

@@ -107,7 +107,7 @@ class SceneRunner:
         if self._is_asked_to_stop():
             return
         assert self._worker is not None, "a scene for a slot without a worker"
-        for answer in self._worker.run_scene(request.scene, request.samples):
+        for answer in self._worker.run_scene(request.scene, request.samples, batch=request.batch):
             if self._is_asked_to_stop():
                 return
             self._emit(SampleAnswered(slot=self._slot.number, answer=answer))

@@ -6,13 +6,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from admlops.execution.batches import Batch
 from admlops.execution.deadlines import DeadlineClock, Deadlines
 from admlops.execution.failures import WorkerError, WorkerFailure
-from admlops.execution.messages import Failed, Hello, Message, Ready, Result, SceneDone, decode_message
+from admlops.execution.messages import BatchBegun, Failed, Hello, Message, Ready, Result, SceneDone, decode_message
 from admlops.execution.pipe import FramePipe
 from admlops.execution.process import Ending, Program, SupervisedProcess
 from admlops.execution.process_log import ProcessLog
@@ -72,6 +73,7 @@ class Worker:
     ) -> None:
         self._is_cancelled = is_cancelled
         self._has_greeted = self._is_ready = False
+        self._together = 1
         self._process, self._pipe = _spawn(command, log, title)
         self._clock = DeadlineClock(
             deadlines, time.monotonic(), processor_s=self._process.processor_s if on_cpu else None
@@ -102,9 +104,15 @@ class Worker:
         self._clock.note_ready(time.monotonic())
         return hello, ready
 
-    def run_scene(self, scene: str, samples: Sequence[Mapping[str, Any]]) -> Iterator[Result | Failed]:
-        """Yield one answer a sample, in order. A `Failed` among them has cost its sample and no more."""
-        self._pipe.send(self._encode_scene(scene, samples))
+    def run_scene(
+        self, scene: str, samples: Sequence[Mapping[str, Any]], *, batch: Batch | None = None
+    ) -> Iterator[Result | Failed]:
+        """Yield one answer a sample, in order. A `Failed` among them has cost its sample and no more.
+
+        With `batch` the worker takes several samples at once, if its adapter can.
+        """
+        self._together = 1
+        self._pipe.send(self._encode_scene(scene, samples, batch))
         for sample in samples:
             self._clock.begin_call(time.monotonic())
             yield self._answer(str(sample["sample_token"]))
@@ -133,15 +141,22 @@ class Worker:
         if self._pipe.ended:
             time.sleep(timeout_s / 2)
 
-    def _encode_scene(self, scene: str, samples: Sequence[Mapping[str, Any]]) -> bytes:
+    def _encode_scene(self, scene: str, samples: Sequence[Mapping[str, Any]], batch: Batch | None) -> bytes:
+        request: dict[str, Any] = {"scene": scene, "samples": list(samples)}
+        if batch is not None:
+            request["batch"] = {"auto": batch.auto, "most": batch.most}
         try:
-            return encode_frame(SCENE, {"scene": scene, "samples": list(samples)})
+            return encode_frame(SCENE, request)
         except ProtocolError as error:
             place = find_non_finite([dict(sample) for sample in samples], f"{scene}: samples")
             raise self._failure("data", f"{place} is not a finite number" if place else f"{scene}: {error}") from error
 
     def _answer(self, token: str) -> Result | Failed:
         message = self._receive()
+        while isinstance(message, BatchBegun):
+            self._together = message.samples
+            self._clock.begin_call(time.monotonic(), samples=self._together)
+            message = self._receive()
         if not isinstance(message, Result | Failed):
             raise self._protocol_error(f"{type(message).__name__} where the answer for sample {token} was due")
         if isinstance(message, Failed) and (message.sample_token is None or message.kind in FATAL):
@@ -209,7 +224,7 @@ class Worker:
         return self._failure("crash", f"the worker ended by itself with exit code {code}")
 
     def _reported(self, message: Failed) -> WorkerError:
-        return WorkerError(reported_failure(message, starting=not self._is_ready))
+        return WorkerError(replace(reported_failure(message, starting=not self._is_ready), batch=self._together))
 
     def _protocol_error(self, message: str) -> WorkerError:
         return self._failure("protocol", message)
@@ -217,7 +232,9 @@ class Worker:
     def _failure(self, kind: FailureClass, message: str, *, killed_by: str | None = None) -> WorkerError:
         starting, detail = not self._is_ready, self.log_tail()
         return WorkerError(
-            WorkerFailure(kind=kind, message=message, detail=detail, starting=starting, signal=killed_by)
+            WorkerFailure(
+                kind=kind, message=message, detail=detail, starting=starting, signal=killed_by, batch=self._together
+            )
         )
 
 

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from admlops.catalog import load_model
 from admlops.core.errors import UsageError
@@ -42,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     model_options: Mapping[str, str]
     off_distribution: bool
     precision: str
+    batch: int | Literal["auto"]
     gpu_memory_limit_mb: float | None
     gpu_memory_share: float | None
     executor: str

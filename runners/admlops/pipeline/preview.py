@@ -25,6 +25,7 @@ from admlops.pipeline.run import (
     name_devices,
 )
 from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_settings import choose_batch
 from admlops.pipeline.selection import select
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import find_run
@@ -45,6 +46,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     scenes = select(data, request.selection, temporal=model.temporal)
     check_options(model, request.model_options)
     check_precision(model, request.precision, device=devices[0].kind)
+    choose_batch(model, request, say=say)
     _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]

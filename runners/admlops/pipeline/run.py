@@ -18,6 +18,7 @@ from admlops.core.types import Say
 from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment, ensure_model, find_model
+from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
 from admlops.execution.executor import Executor, ExecutorOptions
 from admlops.execution.executors import EXECUTORS
@@ -29,10 +30,11 @@ from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.options import check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_header import make_header
-from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
 from admlops.pipeline.run_settings import (
     adapter_settings,
     catalogue_name,
+    choose_batch,
     chosen_weights,
     gpu_memory_limit_mb,
     working_folder,
@@ -105,9 +107,18 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         runtime={"id": runtime.id, "file": str(runtime.file)},
         expected=expect_outputs(plan.model),
         temporal=plan.model.temporal,
+        batch=_batch(plan.header),
         retry_failed=request.retry_failed,
         deadlines=request.deadlines,
     )
+
+
+def _batch(header: RunHeader) -> Batch | None:
+    """How many samples a worker may take at once, as the run's header has it; None: one, without any of it."""
+    chosen = header.settings.get("batch", 1)
+    if chosen == AUTO_BATCH:
+        return Batch(most=LARGEST_AUTO, auto=True)
+    return None if chosen == 1 else Batch(most=int(chosen))
 
 
 def _gets_context(model: Model, data: Dataset) -> bool:
@@ -202,6 +213,7 @@ def check_request(
     RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
     executor, devices = choose_executor(request, machine, say=say)
     check_precision(model, request.precision, device=devices[0].kind)
+    choose_batch(model, request, say=say)
     model.choose_variant(request.variant)
     return executor, devices
 

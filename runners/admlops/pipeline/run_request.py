@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from admlops.core.errors import UsageError
 from admlops.execution.cancel import CancelToken
@@ -13,6 +14,7 @@ from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.pipeline.selection import Selection
 from admlops.worker.precision import AUTHORS
 
+AUTO_BATCH: Literal["auto"] = "auto"
 RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
@@ -26,7 +28,8 @@ class RunRequest:
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
-    `precision` is one of `admlops.worker.precision.PRECISIONS`.
+    `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
+    AUTO_BATCH for as many as pay.
     """
 
     model: str
@@ -42,6 +45,7 @@ class RunRequest:
     model_options: Mapping[str, str] = field(default_factory=dict)
     off_distribution: bool = False
     precision: str = AUTHORS
+    batch: int | Literal["auto"] = 1
     gpu_memory_limit_mb: float | None = None
     gpu_memory_share: float | None = None
     executor: str = "local"
@@ -54,6 +58,8 @@ class RunRequest:
     cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.batch != AUTO_BATCH and self.batch < 1:
+            raise UsageError(f"--batch {self.batch} leaves no sample", hint="pass --batch 1 or more, or --batch auto")
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers} leaves no worker", hint="pass --workers 1 or more")
         for option, given in (("--resume", self.resume), ("--retry-failed", self.retry_failed)):

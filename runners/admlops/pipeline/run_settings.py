@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
@@ -12,7 +12,7 @@ from admlops.core.types import Say
 from admlops.health.devices import ComputeDevice
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
-from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
@@ -22,12 +22,32 @@ def adapter_settings(
     layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say
 ) -> dict[str, Any]:
     """Return what the adapter is told; all of it decides the records, so it goes into the run's header."""
-    return {
+    settings = {
         "config": _config(layout, model, request.config or config_of_checkpoint(layout, model, checkpoint, say=say)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
         "precision": request.precision,
         "options": _options(model, request, checkpoint, say=say),
     }
+    batch = choose_batch(model, request, say=say)
+    return settings if batch == 1 else {**settings, "batch": batch}
+
+
+def choose_batch(model: Model, request: RunRequest, *, say: Say) -> int | Literal["auto"]:
+    """Return how many samples a worker is to take at once; 1 for `auto` where the model takes no more.
+
+    Raises:
+        UsageError: the model takes one at a time.
+    """
+    if request.batch == 1 or model.batches:
+        return request.batch
+    reason = "each of its samples depends on those before it" if model.temporal else "its adapter has no forward_batch"
+    if request.batch == AUTO_BATCH:
+        say(f"--batch auto: {model.name} takes one sample at a time, for {reason}")
+        return 1
+    raise UsageError(
+        f"{model.name} takes one sample at a time, not --batch {request.batch}: {reason}",
+        hint="leave --batch out, or pass --batch auto",
+    )
 
 
 def _options(model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say) -> dict[str, Any]:

@@ -248,6 +248,25 @@ class Metadata(Struct, frozen=True, omit_defaults=True):
     precision: (
         Annotated[Precision, Meta(description="The arithmetic in force; absent in older records.")] | UnsetType
     ) = UNSET
+    batch: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Samples that went through the network together with this one, itself included. The times "
+                "are then its share of the batch's. Absent: the run took one sample at a time.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    shrink: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How often the scene ran out of GPU memory; the model lowered what it could, such as its "
+            "input's size.",
+        ),
+    ] = 0
     failure: Failure | UnsetType = UNSET
 
 
@@ -276,9 +295,9 @@ class PartialRecord(Protocol):
     def __getattr__(self, key: str) -> Any: ...
 
 
-REPORTED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used", "precision")
-"""The metadata that does not count in the digest of records, besides `run`: what was measured, and the arithmetic that
-the worker says is in force, which the header's settings decide."""
+REPORTED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used", "precision", "batch")
+"""The metadata that does not count in the digest of records, besides `run`: what was measured, and what the header's
+settings decide: the arithmetic that the worker says is in force, and how many samples it took at once."""
 
 _NOT_A_NUMBER = re.compile(rb"[\[:,]\s*-?(NaN|Infinity)\b")
 _encode = msgspec.json.Encoder().encode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,30 +155,43 @@ def _into(pose: Array, point: Array) -> Array:
 def _paint_mesh(
     draw: ImageDraw.ImageDraw, thing: Placed, distance: float, camera: Sensor, to_world: Array, light: Light
 ) -> None:
-    mesh, pose = thing.mesh, thing.pose
-    eye = np.append(_into(pose, to_world[:2, 3]), to_world[2, 3])
+    faces = find_facing(thing, to_world)
+    colours = _shade(thing.mesh, faces, thing.pose[2], haze_share(distance), light)
+    for place, outline in project_faces(thing, faces, camera, to_world):
+        draw.polygon(outline, fill=colours[place])
+
+
+def find_facing(thing: Placed, to_world: Array) -> NDArray[np.int64]:
+    """The faces of a mesh that show their front to the camera, those that lie behind first."""
+    mesh = thing.mesh
+    eye = np.append(_into(thing.pose, to_world[:2, 3]), to_world[2, 3])
     facing = ((eye - mesh.vertices[mesh.starts]) * mesh.normals).sum(axis=1) > 0
     visible = np.flatnonzero(facing | mesh.double)
-    if not len(visible):
-        return
     rank = np.empty(len(mesh.part_layer), dtype=np.int64)
     rank[np.lexsort((-np.linalg.norm(mesh.part_center - eye, axis=1), mesh.part_layer))] = np.arange(len(rank))
-    visible = visible[np.argsort(rank[mesh.part[visible]], kind="stable")]
-    colours = _shade(mesh, visible, pose[2], haze_share(distance), light)
-    in_camera = _to_camera(mesh.vertices, pose, to_world)
+    return visible[np.argsort(rank[mesh.part[visible]], kind="stable")]
+
+
+def project_faces(
+    thing: Placed, faces: NDArray[np.int64], camera: Sensor, to_world: Array
+) -> Iterator[tuple[int, list[float]]]:
+    """Give the place of each face in `faces` with its outline x, y, x, y, … [pixels at SUPERSAMPLING].
+
+    Faces behind the near plane are left out.
+    """
+    mesh = thing.mesh
+    in_camera = _to_camera(mesh.vertices, thing.pose, to_world)
     intrinsic = np.array(camera.intrinsic) * SUPERSAMPLING
     whole = in_camera[:, 2].min() > NEAR_PLANE
-    if whole:
-        pixels = _project(in_camera, intrinsic)
-        flat = pixels.ravel().tolist()
-    for face, colour in zip(visible.tolist(), colours, strict=True):
+    flat = _project(in_camera, intrinsic).ravel().tolist() if whole else []
+    for place, face in enumerate(faces.tolist()):
         start, count = int(mesh.starts[face]), int(mesh.counts[face])
         if whole:
-            draw.polygon(flat[2 * start : 2 * (start + count)], fill=colour)
+            yield place, flat[2 * start : 2 * (start + count)]
             continue
         clipped = clip_near(in_camera[start : start + count])
         if len(clipped) >= 3:
-            draw.polygon(_project(clipped, intrinsic).ravel().tolist(), fill=colour)
+            yield place, _project(clipped, intrinsic).ravel().tolist()
 
 
 def _to_camera(vertices: Array, pose: Array, to_world: Array) -> Array:

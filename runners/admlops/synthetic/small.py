@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from admlops.core.types import Say, Watch
+from admlops.synthetic.images_writer import ImageOptions, synthesize_images
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.synthetic.options import SynthesisOptions
 from admlops.synthetic.writer import synthesize
 
 SCENES, SAMPLES, SCALE, SEED = 2, 12, 0.5, 1
 """The same on every machine, so that numbers on them can be compared."""
+IMAGE_SAMPLES = 2
+"""Moments of each scene, seen by six cameras: 24 pictures."""
 
 
 def make_nuscenes(target: Path, say: Say) -> None:
@@ -28,6 +31,12 @@ def make_openlane(target: Path, say: Say) -> None:
     """Write the scenes in OpenLane-V2's layout; errors as `make_nuscenes`."""
     options = OpenLaneOptions(scenes=SCENES, samples=SAMPLES, scale=SCALE, seed=SEED)
     synthesize_openlane(target, options, on_progress=_quarters(say))
+
+
+def make_images(target: Path, say: Say) -> None:
+    """Write single pictures with boxes round what is seen; errors as `make_nuscenes`."""
+    options = ImageOptions(scenes=SCENES, samples=IMAGE_SAMPLES, scale=SCALE, seed=SEED)
+    synthesize_images(target, options, on_progress=_quarters(say))
 
 
 def _quarters(say: Say) -> Watch:

@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 import types
-from typing import Any, Dict
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -18,11 +18,17 @@ _SAFE_GLOBALS = {
     "torch.storage": re.compile(r"(Untyped|Typed|_Untyped|_Typed)?Storage"),
     "torch.nn.parameter": re.compile(r"Parameter"),
     "collections": re.compile(r"OrderedDict"),
+    "builtins": re.compile(r"set|frozenset"),
+    "__builtin__": re.compile(r"set|frozenset"),
     "numpy": re.compile(r"dtype|ndarray"),
     "numpy.core.multiarray": re.compile(r"scalar|_reconstruct"),
     "numpy._core.multiarray": re.compile(r"scalar|_reconstruct"),
     "_codecs": re.compile(r"encode"),
 }
+_PARTS = ("_parameters", "_buffers", "_modules")
+_KEPT = (*_PARTS, "_non_persistent_buffers_set")
+"""Where torch.nn.Module keeps its tensors and its modules."""
+MOST_NESTED = 100
 _DTYPES = {
     # safetensors' name: NumPy's dtype of as many bytes, torch's dtype
     "F64": ("<f8", "float64"),
@@ -45,16 +51,22 @@ class CheckpointFileError(ValueError):
 def read_checkpoint(path: str) -> Any:
     """Return what was saved, with stand-ins for every object that is neither a tensor nor plain data.
 
+    A whole network counts as the dictionary that its `state_dict` would give, and NumPy's arrays as tensors where the
+    file is a plain pickle of them.
+
     Raises:
         CheckpointFileError: the file is no checkpoint, or damaged.
     """
     try:
         if is_safetensors(path):
             return read_safetensors(path)
+        arrays = read_arrays(path)
+        if arrays is not None:
+            return arrays
         torch = load_library("torch")
         # torch 2.6's own safe reader refuses the metadata of older mm checkpoints, and torch 1.9 has none.
         modern = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
-        return torch.load(path, map_location="cpu", pickle_module=_inert_pickle(), **modern)
+        return flatten(torch.load(path, map_location="cpu", pickle_module=_inert_pickle(), **modern))
     except Exception as error:  # unpickling damaged bytes raises anything
         raise CheckpointFileError(str(error) or type(error).__name__) from error
 
@@ -86,6 +98,51 @@ def read_safetensors(path: str) -> Dict[str, Any]:
     return tensors
 
 
+def read_arrays(path: str) -> Optional[Dict[str, Any]]:
+    """The content of a plain pickle of NumPy arrays, as tensors; None for a file of torch.save."""
+    with open(path, "rb") as file:
+        if file.read(1) != b"\x80":
+            return None
+        file.seek(0)
+        content = _Unpickler(file, encoding="latin1").load()
+    return _as_tensors(content) if isinstance(content, dict) else None
+
+
+def _as_tensors(content: Any) -> Any:
+    if isinstance(content, np.ndarray):
+        return load_library("torch").from_numpy(np.array(content, order="C"))
+    return {key: _as_tensors(value) for key, value in content.items()} if isinstance(content, dict) else content
+
+
+def flatten(content: Any) -> Any:
+    """The content with every network in it as the dictionary of its parameters and lasting buffers."""
+    seen = set()
+
+    def change(value: Any, depth: int) -> Any:
+        if not isinstance(value, dict) or depth > MOST_NESTED or id(value) in seen:
+            return value
+        if isinstance(value, _Inert):
+            return dict(_tensors_of(value, "", 0)) if set(_PARTS) <= set(value) else value
+        seen.add(id(value))
+        for key, one in value.items():
+            value[key] = change(one, depth + 1)
+        return value
+
+    return change(content, 0)
+
+
+def _tensors_of(network: Dict[str, Any], prefix: str, depth: int) -> Iterator[Tuple[str, Any]]:
+    passing = network.get("_non_persistent_buffers_set") or ()
+    for part in ("_parameters", "_buffers"):
+        for name, value in network[part].items():
+            if value is not None and not (part == "_buffers" and name in passing):
+                yield prefix + name, value
+    for name, module in network["_modules"].items():
+        if isinstance(module, _Inert) and set(_PARTS) <= set(module) and depth < MOST_NESTED:
+            for key, value in _tensors_of(module, prefix + name + ".", depth + 1):
+                yield key, value
+
+
 class _Inert(dict):  # type: ignore[type-arg]
     """Stands in for any object of a checkpoint that is neither a tensor nor plain data; nothing of it is run."""
 
@@ -104,8 +161,10 @@ class _Inert(dict):  # type: ignore[type-arg]
     def __ne__(self, other: object) -> bool:
         return self is not other
 
-    def __setstate__(self, _: Any) -> None:
-        """Forget the state."""
+    def __setstate__(self, state: Any) -> None:
+        """Keep what a network's state_dict is made of; forget every other state."""
+        if isinstance(state, dict) and set(_PARTS) <= set(state):
+            self.update((name, state[name]) for name in _KEPT if name in state)
 
     def append(self, _: Any) -> None:
         """Forget the item."""

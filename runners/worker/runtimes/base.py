@@ -26,6 +26,9 @@ class Runtime:
         """Return the peak since `reset_peak` [MB, 10⁶ bytes], None where no GPU is in use."""
         return None
 
+    def release_memory(self) -> None:
+        """Give back what the library keeps of the device's memory for later, after a batch was too large."""
+
     def device_name(self, device: str) -> str:
         """Return the GPU's name, or `device` itself where the library does not know one."""
         return device

@@ -53,6 +53,12 @@ class TorchRuntime(Runtime):
         cuda = _started_cuda()
         return None if cuda is None else round(cuda.max_memory_allocated() / BYTES_PER_MEGABYTE, 3)
 
+    def release_memory(self) -> None:
+        """Empty the allocator's cache."""
+        cuda = _started_cuda()
+        if cuda is not None:
+            cuda.empty_cache()
+
     def device_name(self, device: str) -> str:
         """Return the GPU's name as torch says it."""
         cuda = _started_cuda()

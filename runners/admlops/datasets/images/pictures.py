@@ -6,14 +6,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
-from admlops.core.types import Say
-from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, ImageAnnotation, Scene, check_scene_names
+from admlops.core.types import Say, Watch
+from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, ImageAnnotation, Problem, Scene, check_scene_names
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, to_annotation
 from admlops.datasets.images.headers import Header, read_header, turn_box, turn_upright
 from admlops.datasets.images.recognition import choose
@@ -183,16 +184,27 @@ class Images:
         return frozenset(name for name, own in scenes if len({picture.timestamp_us for picture in own}) > 1)
 
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
-        """Count boxes, or the objects that a list counts, and the pictures that have them."""
+        """Count boxes, or the objects that a list counts, and the pictures that have them.
+
+        Labels that cannot be read count nothing: `problems` says which.
+        """
         counts = Counter[str]()
         for token in tokens:
             if self.contents.labels is not None:
-                boxes = self.read_boxes(self.picture(token))
+                boxes = None
+                with suppress(DataError):
+                    boxes = self.read_boxes(self.picture(token))
                 counts.update({"annotated_pictures": boxes is not None, "boxes": len(boxes or ())})
             if self.contents.counts is not None:
                 own = self.object_counts(token)
                 counts.update({"counted_pictures": own is not None, "counted_objects": sum((own or {}).values())})
         return dict(counts)
+
+    def problems(self, watch: Watch) -> Iterator[Problem]:
+        """Give what is wrong with pictures and labels; see `check`."""
+        from admlops.datasets.images.check import find_problems
+
+        return find_problems(self, watch)
 
     def header(self, picture: Picture) -> Header | None:
         """What the picture's file says of its size; read once. None if it is not there or not a picture."""

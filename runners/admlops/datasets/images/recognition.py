@@ -7,6 +7,7 @@ from pathlib import Path
 
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
+from admlops.datasets.images.finder import MAX_DEPTH, has_pictures
 from admlops.datasets.images.forms import coco, folder, kitti, lists, nuimages, nuscenes_cameras, scalabel, yolo
 from admlops.datasets.images.forms.base import Form, Survey
 
@@ -48,7 +49,7 @@ def choose(root: Path, version: str | None) -> tuple[Form, Survey, str]:
     if not claims and version != folder.FORM.id:
         raise _unknown(root)
     named = [(form, own) for form, own in claims if version in (None, own)]
-    if not named and version == folder.FORM.id and folder.FORM.claim(survey):
+    if not named and version == folder.FORM.id and has_pictures(root, depth=MAX_DEPTH):
         return folder.FORM, survey, folder.FORM.id  # pictures alone, whatever labels lie beside them
     if len(named) == 1:
         form, own = named[0]

@@ -24,6 +24,7 @@ from admlops.downloads import download, redact
 
 THREADS = 8
 ATTEMPTS = 4
+BACKOFF_S = 1.0
 STALL_TIMEOUT_S = 30.0
 MAX_NAMED = 3
 
@@ -86,7 +87,7 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
         say(f"{len(failures)} of {len(pictures)} pictures could not be fetched: their samples will fail")
 
 
-def fetch_picture(picture: Picture, say: Say, *, backoff_s: float = 1.0) -> Path:
+def fetch_picture(picture: Picture, say: Say) -> Path:
     """Return where a picture lies, fetched if it must be.
 
     Raises:
@@ -106,7 +107,7 @@ def fetch_picture(picture: Picture, say: Say, *, backoff_s: float = 1.0) -> Path
             sha256=picture.sha256,
             say=say,
             attempts=ATTEMPTS,
-            backoff_s=backoff_s,
+            backoff_s=BACKOFF_S,
             stall_timeout_s=STALL_TIMEOUT_S,
         )
     except DownloadError as error:

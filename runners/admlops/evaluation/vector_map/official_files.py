@@ -75,6 +75,32 @@ def official_map(
     Raises:
         EnvError: the evaluator failed; the message ends with what it said last.
     """
+    vectors, result = folder / f"{protocol.name}_vectors.json", folder / f"{protocol.name}_result.json"
+    write_vectors(vectors, predictions, truth, protocol=protocol)
+    answer = ask_program(
+        "MapTR's evaluator",
+        official_command(layout, python, vectors, checkout),
+        result=result,
+        variables=variables,
+        timeout_s=timeout_s,
+    )
+    return msgspec.json.decode(answer, type=OfficialMap)
+
+
+def official_command(layout: Layout, python: Path, vectors: Path, checkout: Path) -> list[str | Path]:
+    """Return the words that start MapTR's evaluator on a file of `write_vectors`; `--out` is still to be said."""
+    program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
+    return [python, program, "--vectors", vectors, "--maptr", checkout]
+
+
+def write_vectors(
+    path: Path,
+    predictions: Mapping[str, Mapping[str, Predictions]],
+    truth: Mapping[str, Sequence[MapVector]],
+    *,
+    protocol: MapProtocol,
+) -> None:
+    """Write both sides of every sample of `predictions`, in the patch frame, as MapTR's evaluator takes them."""
     index = {name: number for number, name in enumerate(protocol.classes)}
     given = {
         "classes": protocol.classes,
@@ -86,17 +112,7 @@ def official_map(
             for token in predictions
         ],
     }
-    vectors, result = folder / f"{protocol.name}_vectors.json", folder / f"{protocol.name}_result.json"
-    vectors.write_bytes(msgspec.json.encode(given))
-    program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
-    answer = ask_program(
-        "MapTR's evaluator",
-        [python, program, "--vectors", vectors, "--maptr", checkout],
-        result=result,
-        variables=variables,
-        timeout_s=timeout_s,
-    )
-    return msgspec.json.decode(answer, type=OfficialMap)
+    path.write_bytes(msgspec.json.encode(given))
 
 
 def _found(own: Mapping[str, Predictions], index: Mapping[str, int]) -> list[tuple[int, object, float]]:

@@ -59,14 +59,19 @@ def set_tf32(precision: str) -> None:
 
 def read_precision(model: Any, *, device: str) -> InForce:
     """Return what is in force for a network on `device`, read from its modules, PyTorch's switches and the card."""
+    half = device != "cpu" and any(module.fp16_enabled for module in half_modules(model))
+    return read_tf32(device, activations=HALF if half else FLOAT32)
+
+
+def read_tf32(device: str, *, activations: str = FLOAT32) -> InForce:
+    """Return what is in force on `device` with these activations, read from PyTorch's switches and the card."""
     if device == "cpu":
         return in_force()
     torch = load_library("torch")
-    half = any(module.fp16_enabled for module in half_modules(model))
     card = torch.cuda.get_device_capability(device) >= TF32_CAPABILITY
     allowed = card and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"  # NVIDIA's own switch, above PyTorch's
     return in_force(
-        activations=HALF if half else FLOAT32,
+        activations=activations,
         tf32_convolutions=bool(allowed and torch.backends.cudnn.allow_tf32),
         tf32_matmul=bool(allowed and torch.backends.cuda.matmul.allow_tf32),
     )

@@ -231,10 +231,10 @@ def read_state(path: str, *, ema: Optional[bool] = None) -> Tuple[Any, List[str]
         WeightsError: the file is none of a checkpoint.
     """
     torch = load_library("torch")
+    content = read_content(path)
     try:
-        content = read_checkpoint(path)
         found = find_state(content, lambda value: isinstance(value, torch.Tensor), ema=ema)
-    except (CheckpointFileError, StateError) as error:
+    except StateError as error:
         raise WeightsError("{} cannot be read as a checkpoint: {}".format(path, error)) from error
     state = collections.OrderedDict(found.tensors)
     state._metadata = getattr(_at(content, found.path), "_metadata", None)  # type: ignore[attr-defined]
@@ -242,6 +242,18 @@ def read_state(path: str, *, ema: Optional[bool] = None) -> Tuple[Any, List[str]
     if found.left and not found.ema:
         notes.append("ema-left-aside")
     return state, notes
+
+
+def read_content(path: str) -> Any:
+    """What a checkpoint's file holds, with stand-ins for all that is neither a tensor nor plain data.
+
+    Raises:
+        WeightsError: the file is none of a checkpoint.
+    """
+    try:
+        return read_checkpoint(path)
+    except CheckpointFileError as error:
+        raise WeightsError("{} cannot be read as a checkpoint: {}".format(path, error)) from error
 
 
 def _at(content: Any, path: Iterable[str]) -> Any:

@@ -15,6 +15,7 @@ from admlops.datasets.images.coco_file import CocoFile, CocoImage, read_coco_fil
 from admlops.datasets.images.contents import Box, Contents, Size, group_by_folder, tidy_classes
 from admlops.datasets.images.finder import PictureFinder, find_base
 from admlops.datasets.images.forms.base import Form, Survey
+from admlops.datasets.images.forms.lists import KEY as LIST
 
 KEYS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
 
@@ -22,7 +23,11 @@ KEYS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
 def _claim(survey: Survey) -> list[str]:
     files = [path for path in survey.files if path.suffix.lower() == ".json"]
     heads = {path: survey.head(path) for path in files}
-    return [survey.named(path) for path, head in heads.items() if head.startswith("{") and KEYS.search(head)]
+    return [
+        survey.named(path)
+        for path, head in heads.items()
+        if head.startswith("{") and KEYS.search(head) and not LIST.match(head)
+    ]
 
 
 def _open(survey: Survey, version: str) -> Contents:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from admlops.datasets.images.forms.base import Form, Survey, read_text
 
 SPLITS = ("train", "val", "test")
 IMAGES, LABELS = "images", "labels"
+TRIED = 3
 EXAMPLE = "names: [car, truck]\ntrain: images/train\nval: images/val"
 
 
@@ -54,13 +56,14 @@ def _is_ours(path: Path) -> bool:
 
 
 def _has_labels(root: Path) -> bool:
-    """Tell whether `labels/` beside `images/`, or a folder itself, holds text files that look like labels."""
-    folders = [root / LABELS, *(path for path in _folders(root / LABELS)), *([root] if not _folders(root) else [])]
-    for folder in folders:
-        texts = sorted(folder.glob("*.txt"))[:3] if folder.is_dir() else []
-        if texts and all(_looks_like_labels(path) for path in texts):
-            return True
-    return False
+    """Tell whether text files in `labels/`, or beside the pictures of a folder without others, look like labels."""
+    folder = root / LABELS
+    texts = folder.rglob("*.txt") if folder.is_dir() else root.glob("*.txt")
+    try:
+        first = list(islice(texts, TRIED))
+    except OSError:
+        return False
+    return bool(first) and all(_looks_like_labels(path) for path in first)
 
 
 def _looks_like_labels(path: Path) -> bool:
@@ -69,13 +72,6 @@ def _looks_like_labels(path: Path) -> bool:
         return any(lines) and all(_parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip())
     except DataError:
         return False
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        return [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    except OSError:
-        return []
 
 
 def _open(survey: Survey, version: str) -> Contents:

@@ -1,0 +1,43 @@
+"""The host's memory, as far as a worker may use it. Linux; elsewhere nothing is known and nothing is refused."""
+
+import resource
+from typing import Any, Iterator
+
+KILOBYTES_PER_MEGABYTE = 1000.0 / 1.024
+"""Linux counts in units of 1024 bytes; a megabyte here is 10⁶ bytes."""
+BYTES_PER_MEGABYTE = 1e6
+UNKNOWN_MB = float("inf")
+_CGROUP_PAIRS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def host_peak_mb() -> float:
+    """Return the most memory that this process has had at once [MB, 10⁶ bytes]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTES_PER_MEGABYTE
+
+
+def host_memory_left_mb() -> float:
+    """Return what the machine, or the container, has left [MB, 10⁶ bytes]; infinity where that is not known."""
+    return min(_candidates(), default=UNKNOWN_MB)
+
+
+def _candidates() -> Iterator[float]:
+    for limit, used in _CGROUP_PAIRS:
+        numbers = [_first_number(limit), _first_number(used)]
+        if None not in numbers:
+            yield (numbers[0] - numbers[1]) / BYTES_PER_MEGABYTE
+    available = _first_number("/proc/meminfo", "MemAvailable:")
+    if available is not None:
+        yield available / KILOBYTES_PER_MEGABYTE
+
+
+def _first_number(path: str, key: str = "") -> Any:
+    """The number after `key` in a file, in its own unit; None where there is none, such as for `max`."""
+    try:
+        with open(path) as file:
+            lines = [line[len(key) :] for line in file if line.startswith(key)]
+        return float(lines[0].split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
