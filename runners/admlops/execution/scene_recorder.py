@@ -8,7 +8,8 @@ from typing import Any
 from admlops.execution.failures import WorkerFailure
 from admlops.execution.messages import Ready, Result
 from admlops.execution.scene_job import Job, SampleRef, SceneJob
-from admlops.results.record import Metadata, Outputs, make_record
+from admlops.results.record import Metadata, Outputs
+from admlops.results.record_json import make_record
 from admlops.results.scene_writer import SceneWriter
 
 

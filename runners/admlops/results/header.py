@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from admlops.core.errors import RecordError
-from admlops.results.record import schema_of
+from admlops.results.record_json import schema_of
 
 RUN_SCHEMA_VERSION: Literal[1] = 1
 RunState = Literal["running", "complete", "failed", "cancelled"]
