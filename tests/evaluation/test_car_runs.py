@@ -139,9 +139,14 @@ def test_a_number_of_cars_alone_bounds_f1(tmp_path: Path) -> None:
     assert found["car_count.car", "count_error"] == pytest.approx(sum(abs(a - b) for a, b in pairs) / COUNT)
 
 
-def test_a_model_without_a_threshold_has_ap_and_the_best_f1_alone(data: Dataset, tmp_path: Path) -> None:
-    run = write_picture_run(tmp_path / "runs" / "one", data, finder(0.9, seed=1), model="Nobody")
-    metrics = evaluate(run, data)
+def test_a_model_without_a_threshold_has_ap_and_the_best_f1_alone(
+    data: Dataset, tmp_path: Path, admlops: Admlops
+) -> None:
+    run = write_picture_run(tmp_path / "repository" / "runs" / "one", data, finder(0.9, seed=1), model="Nobody")
+    shown = admlops("evaluate", "one").stdout
+    assert next(line.split()[:2] for line in shown.splitlines() if line.startswith("F1 ")) == ["F1", "n/a"]
+    assert "n/a: the model declares no operating threshold" in shown
+    metrics = json.loads(run.metrics_path.read_text())
     found = values(metrics)
     assert found[CAR, "best_F1"] is not None
     assert found[CAR, "F1"] is None

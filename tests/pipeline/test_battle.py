@@ -123,3 +123,20 @@ def test_a_dry_run_writes_nothing(make: MakeRun, admlops: Admlops, tmp_path: Pat
     actions = [(one["action"], one["target"].rpartition("/")[2]) for one in json.loads(shown.stdout)["steps"]]
     assert actions == [("evaluate", "two"), ("write", "comparison_summary.json"), ("write", "report.html")]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("groundplane_environment")
+def test_a_model_battles_a_run(synthetic_root: Path, admlops: Admlops, tmp_path: Path) -> None:
+    """The model runs on the run's own data; two scenes decide nothing, and both took the same time of one machine."""
+    admlops("run", "GroundPlane", "--data", synthetic_root, "--run", "earlier")
+    admlops("evaluate", "earlier")
+    shown = json.loads(admlops("battle", "GroundPlane", "earlier", "--fresh", "--json").stdout)
+    assert shown["models"] == ["GroundPlane", "earlier"]
+    assert shown["runs"][0] != shown["runs"][1] == "earlier"
+    assert (shown["verdict"], shown["primary"]["difference"]) == ("not decided", 0.0)
+    speed = shown["further"][0]
+    assert speed["verdict"] in ("tie", "winner", "not decided")
+    assert speed["a"] > 0
+    energy = shown["further"][2]
+    assert (energy["verdict"], energy["a"]) == ("not decided", None) or energy["a"] > 0

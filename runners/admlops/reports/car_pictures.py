@@ -173,7 +173,7 @@ def _draw(
     if jpeg is None:  # boxes alone, on an empty ground that holds them all
         every = [box for own in listed if place in own for box in _boxes(own[place])]
         width = height = round(max((value for box in every for value in box), default=100) * 1.05)
-    drawn = []
+    drawn: list[Drawn] = []
     for number_, (label, _) in enumerate(ran):
         own = listed[number_].get(place)
         if own is not None:
