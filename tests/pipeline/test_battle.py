@@ -18,7 +18,9 @@ from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.metrics import Metric
 from admlops.pipeline.battle import battle_all, battle_runs, check_metric, load_contender
+from admlops.pipeline.comparison_summary import list_fronts
 from admlops.results.run_folder import RunFolder
 
 SCENES, SAMPLES = 11, 2
@@ -140,3 +142,15 @@ def test_a_model_battles_a_run(synthetic_root: Path, admlops: Admlops, tmp_path:
     assert speed["a"] > 0
     energy = shown["further"][2]
     assert (energy["verdict"], energy["a"]) == ("not decided", None) or energy["a"] > 0
+
+
+def test_the_front_has_only_models_whose_energy_was_measured_in_one_way() -> None:
+    def measured(value: float) -> list[Metric]:
+        return [Metric(name="NDS", protocol="nuscenes.detection_cvpr_2019", value=value, n=9, dataset="d")]
+
+    scores = {name: measured(value) for name, value in (("a", 0.2), ("b", 0.5), ("c", 0.4), ("d", 0.9), ("e", 0.1))}
+    joules = {"a": ("rapl", 1.0), "b": ("rapl", 3.0), "c": ("rapl", 4.0), "d": ("nvml_counter", 9.0), "e": None}
+    first, second = list_fronts(scores, joules)
+    assert (first["metric"], first["method"], first["front"]) == ("NDS", "nvml_counter", ["d"])
+    assert (second["method"], second["front"]) == ("rapl", ["a", "b"])
+    assert second["points"]["c"] == [4.0, 0.4]
