@@ -127,6 +127,7 @@ def test_from_pictures_to_numbers(pod: Pod, tmp_path: Path) -> None:
     assert "kitti" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_the_same_records_on_another_mount(pod: Pod, tmp_path: Path) -> None:
     data = draw_kitti(tmp_path / "here" / "kitti")
     pod.admlops("run", "Red", "--data", data, "--run", "here", code=2)
@@ -151,6 +152,7 @@ def test_addresses_are_fetched_before_the_run(pod: Pod, tmp_path: Path, server: 
     assert len(server.requests) == 4
 
 
+@pytest.mark.full
 def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path) -> None:
     data = draw_kitti(tmp_path / "kitti")
     out = tmp_path / "out"

@@ -106,7 +106,8 @@ def plan_comparison(
     networks = networks_here(layout, models)
     chosen = data or ensure_data(layout, "nuscenes", say=say)
     can_run = [*networks, *(model for model in models if not model.traits.needs_setup)]
-    others = [model.reads[0] for model in can_run if not _is_read(chosen, model)]
+    own_kind = find_kind(chosen).id
+    others = [model.reads[0] for model in can_run if own_kind not in model.reads]
     second = also or next((ensure_data(layout, kind, say=say) for kind in others), None)
     return ComparisonPlan(data=chosen, also=second, limit=SAMPLES if networks and _on_cpu(device) else None)
 

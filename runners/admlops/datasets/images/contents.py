@@ -141,7 +141,13 @@ def natural_order(name: str) -> tuple[tuple[int, str, int], ...]:
 
 def is_picture(path: str) -> bool:
     """Tell by a file's name whether it is a picture."""
-    return Path(path).suffix.lower() in PICTURE_SUFFIXES
+    return suffix_of(path) in PICTURE_SUFFIXES
+
+
+def suffix_of(name: str) -> str:
+    """Return a file name's ending in lower case with its point; text, because Path takes its time over thousands."""
+    stem, _, ending = name.rpartition(".")
+    return f".{ending.lower()}" if stem else ""
 
 
 def _parts(folder: str, pictures: list[Picture]) -> Iterator[tuple[str, list[Picture]]]:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from admlops.core.errors import DataError
 from admlops.core.paths import home_folder
-from admlops.datasets.images.contents import VIDEO_SUFFIXES, Picture, is_picture, natural_order
+from admlops.datasets.images.contents import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Picture,
+    is_picture,
+    natural_order,
+    suffix_of,
+)
 
 MAX_DEPTH = 6
 """Folders below a data set that are looked into."""
@@ -129,7 +136,8 @@ def file_size(path: Path) -> int:
 
 
 def _is_media(name: str) -> bool:
-    return is_picture(name) or os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122  as above
+    suffix = suffix_of(name)
+    return suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -16,6 +16,7 @@ from admlops.core.paths import user_path
 from admlops.core.types import Say, Watch
 from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, ImageAnnotation, Problem, Scene, check_scene_names
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, to_annotation
+from admlops.datasets.images.forms.coco import CocoLabels
 from admlops.datasets.images.headers import Header, read_header, turn_box, turn_upright
 from admlops.datasets.images.recognition import choose
 from admlops.datasets.images.remote import cached_path, expected_path, fetch_pictures
@@ -129,6 +130,12 @@ class Images:
     def fetch(self, say: Say) -> None:
         """Fetch the pictures that are named by an address and are not here; see `remote.fetch_pictures`."""
         fetch_pictures([one for own in self.contents.scenes.values() for one in own if one.path is None], say)
+
+    @property
+    def coco_file(self) -> Path | None:
+        """The file with the labels, if they are COCO's."""
+        labels = self.contents.labels
+        return labels.path if isinstance(labels, CocoLabels) else None
 
     def classes_2d(self) -> tuple[str, ...]:
         """The classes of the labels."""
@@ -255,7 +262,8 @@ class Images:
 
 def make_token(picture: Picture) -> str:
     """Return a picture's token: a readable beginning, and a digest over its name and the size of its file."""
-    stem = re.sub(r"[^0-9a-zA-Z_.-]+", "-", Path(picture.name.partition("?")[0]).stem).strip("-")[:MAX_STEM]
+    file = picture.name.partition("?")[0].rpartition("/")[2]
+    stem = re.sub(r"[^0-9a-zA-Z_.-]+", "-", file.rpartition(".")[0] or file).strip("-")[:MAX_STEM]
     content = f"{picture.name}\0{picture.sha256 or picture.size_bytes}"
     digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
     return f"{stem}-{digest}" if stem else digest
