@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from admlops import __version__
 from admlops.catalog import Model
+from admlops.core.errors import DataError
 from admlops.core.paths import Layout
 from admlops.datasets.base import Dataset, Scene, tokens_digest
 from admlops.environments import Environment
@@ -86,5 +87,17 @@ def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene])
         synthetic=data.is_synthetic,
         whole=whole,
         whole_samples=samples,
+        pictures=_count_pictures(data, scenes),
         kind=data.kind,
     )
+
+
+def _count_pictures(data: Dataset, scenes: Sequence[Scene]) -> int | None:
+    """Count the cameras of the first sample; None where it cannot be read, which the run will say of it."""
+    first = next((token for scene in scenes for token in scene.samples), None)
+    if first is None:
+        return None
+    try:
+        return len(data.sample(first)["cameras"])
+    except DataError:
+        return None

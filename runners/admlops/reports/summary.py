@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from admlops.catalog.protocols import LATENCY, find_evaluation, find_metric
-from admlops.evaluation.latency.summary import Distribution, samples_needed
+from admlops.evaluation.latency.summary import Distribution, Latency, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.pipeline.run_data import RunData
 from admlops.reports.page import number, quantity
 
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
 SHORT_DIGEST = 6
+THROUGHPUT = "Pictures/s"
 NAMED = ("cars", "cars_merged")
 """Evaluations whose columns stand in the table although their names look like those of single classes."""
 LATENCY_GROUP, RESOURCES_GROUP = "latency, one sample at a time", "resources and failures"
@@ -184,6 +185,8 @@ def _other_columns() -> tuple[Column, ...]:
         ),
         Column(group=LATENCY_GROUP, name="Device"),
         Column(group=LATENCY_GROUP, name="Precision"),
+        Column(group=RESOURCES_GROUP, name=THROUGHPUT, higher_is_better=True),
+        Column(group=RESOURCES_GROUP, name="Batch"),
         Column(group=RESOURCES_GROUP, name="GPU memory", unit="MB", higher_is_better=False),
         Column(group=RESOURCES_GROUP, name="Worker memory", unit="MB", higher_is_better=False),
         Column(group=RESOURCES_GROUP, name="Energy", unit="J/sample", higher_is_better=False),
@@ -200,6 +203,7 @@ def _other_cells(run: RunData) -> Iterator[Cell]:
     yield Cell(text=quantity(rate), value=rate, n=inference.n if inference and rate is not None else None)
     yield Cell(text=device_of(run) or "—")
     yield Cell(text=(latency.precision if latency else None) or "—")
+    yield from _throughput(latency)
     yield _peak([meta.gpu_memory_used for meta in run.samples])
     yield _peak([reading.worker_memory_mb for reading in run.telemetry])
     yield _energy_cell(run)
@@ -261,6 +265,14 @@ def _failed_cell(run: RunData) -> Cell:
     return Cell(text=f"{len(run.failed)} of {len(run.samples)}", value=len(run.failed), n=len(run.samples))
 
 
+def _throughput(latency: Latency | None) -> Iterator[Cell]:
+    """The rate, and how many samples were done at once."""
+    stated = latency.throughput if latency else None
+    rate = stated.pictures_per_s if stated else None
+    yield Cell(text=quantity(rate), value=rate)
+    yield Cell(text=str(stated.batch) if stated else "—")
+
+
 def _peak(values: Sequence[float | None]) -> Cell:
     known = [value for value in values if value is not None]
     peak = max(known, default=None)
@@ -279,7 +291,7 @@ def _percentile(times: Distribution | None, percentile: float) -> Cell:
 def _mark_best(column: Column, cells: Sequence[Cell], trained: Sequence[bool], alike: bool) -> list[Cell]:
     """Mark the best of a column where more than one run can be: random weights cannot, nor times of unlike devices."""
     values = [cell.value for cell, known in zip(cells, trained, strict=True) if known and cell.value is not None]
-    is_time = column.group == LATENCY_GROUP
+    is_time = column.group == LATENCY_GROUP or column.name == THROUGHPUT
     if column.higher_is_better is None or column.name == "Failed" or len(set(values)) < 2 or (is_time and not alike):
         return list(cells)
     best = max(values) if column.higher_is_better else min(values)

@@ -29,8 +29,9 @@ class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
-    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `kind` is the id of
-    its data kind; empty in runs from before it was recorded, of which no root was of two kinds.
+    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
+    many the first of them has: its cameras. `kind` is the id of its data kind; empty in runs from before it was
+    recorded, of which no root was of two kinds.
     """
 
     root: str
@@ -40,6 +41,7 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     synthetic: bool
     whole: str | None = None
     whole_samples: int | None = None
+    pictures: int | None = None
     kind: str = ""
 
     @property

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,6 +85,7 @@ class Contents:
         counts: by a picture's name the number of its objects by class.
         splits: by name the scenes of each.
         default_split: the one that models are judged on.
+        calibrations: by a picture's name what is known of its camera: `intrinsic`, `sensor2ego`.
     """
 
     files_root: Path
@@ -93,6 +94,7 @@ class Contents:
     counts: Mapping[str, Mapping[str, int]] | None = None
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     default_split: str = "all"
+    calibrations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def to_annotation(boxes: Sequence[Box]) -> ImageAnnotation:

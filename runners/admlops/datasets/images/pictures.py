@@ -102,7 +102,8 @@ class Images:
         """Return what an adapter gets for one picture; see docs/architecture.md.
 
         A picture that the camera did not hold upright is turned: the path is that of a copy. Width and height are 0 if
-        the file is not there or not a picture: its adapter says so.
+        the file is not there or not a picture: its adapter says so. The camera has `intrinsic`, `sensor2ego` and
+        `ego2global` where the data set states the calibration, and the picture was not turned.
         """
         picture, scene, index = self._find(token)
         path, header = self.file_of(picture), self.header(picture)
@@ -112,6 +113,10 @@ class Images:
             except DataError:
                 header = None  # a picture that is cut off: its adapter says so
         width, height = (0, 0) if header is None else header.upright
+        camera = make_picture(str(path), picture.timestamp_us, width=width, height=height)
+        calibration = self.contents.calibrations.get(picture.name)
+        if calibration is not None and header is not None and header.orientation == 1:
+            camera |= {**calibration, "ego2global": IDENTITY}
         return make_sample(
             token,
             scene=scene,
@@ -119,7 +124,7 @@ class Images:
             index_in_scene=index,
             timestamp_us=picture.timestamp_us,
             ego2global=IDENTITY,
-            cameras={IMAGE: make_picture(str(path), picture.timestamp_us, width=width, height=height)},
+            cameras={IMAGE: camera},
         )
 
     def missing_files(self, token: str) -> list[Path]:

@@ -45,7 +45,9 @@ def _open(survey: Survey, version: str) -> Contents:
             hint="give each picture one entry in `images`, with its folder in file_name",
         )
     labels = CocoLabels(path, file, {number: picture.name for number, picture in named.items()})
-    return Contents(files_root=base, scenes=group_by_folder(pictures), labels=labels)
+    stated = {named[one.id].name: one.calibration for one in file.images}
+    calibrations = {name: one for name, one in stated.items() if one is not None}
+    return Contents(files_root=base, scenes=group_by_folder(pictures), labels=labels, calibrations=calibrations)
 
 
 class CocoLabels:
