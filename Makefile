@@ -15,8 +15,8 @@ bootstrap: ## Make the host environment .venv from requirements.txt
 setup: ## Set up everything: system packages, storage, sources, environments, weights
 	@./install/setup.sh
 
-setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those pins
-	@./install/setup.sh --model $* $(if $(VARIANT),--variant $(VARIANT))
+setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those pins, ACCEPT_LICENCE=yes for AGPL
+	@./install/setup.sh --model $* $(if $(VARIANT),--variant $(VARIANT)) $(if $(ACCEPT_LICENCE),--accept-licence)
 
 test-%: ## Check one model from its sources to its records; VARIANT=classic for those pins
 	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT))

@@ -126,9 +126,35 @@ def test_a_cut_suppression_fails_the_sample() -> None:
     limit.check()
 
 
-@pytest.mark.parametrize("name", AGPL)
-def test_each_picture_is_fed_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No call of the network gets more than one picture: a companion of another size would move the boxes."""
+@pytest.mark.parametrize("name", DETECTORS)
+def test_its_thresholds_are_those_of_the_catalogue(name: str) -> None:
+    demo, stated = load_module(name), load_model(LAYOUT, name).detection_2d
+    assert stated is not None
+    assert (stated.nms_iou, stated.min_confidence) == (demo.NMS_IOU, demo.MIN_CONFIDENCE)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_pictures_of_one_size_are_looked_at_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A companion of another size would move the boxes; each answer comes back to its own sample and camera."""
+    monkeypatch.setattr(
+        "worker.pictures.adapter.load_library", lambda _: types.SimpleNamespace(inference_mode=nullcontext)
+    )
+    adapter = getattr(load_module(name), name)()
+    asked: list[list[str]] = []
+
+    def call_together(given: list[str]) -> list[str]:
+        asked.append(given)
+        return [one.upper() for one in given]
+
+    adapter.call_together, adapter.size_of = call_together, lambda given: (len(given),)
+    samples = [{"A": "a", "B": "bb"}, {"A": "cc", "B": "d"}]
+    assert adapter.forward_batch(samples) == [{"A": "A", "B": "BB"}, {"A": "CC", "B": "D"}]
+    assert asked == [["a", "d"], ["bb", "cc"]]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_a_batch_each_picture_is_fed_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call of the network gets more than one picture."""
     stand_in = types.SimpleNamespace(inference_mode=nullcontext)
     monkeypatch.setattr("worker.pictures.adapter.load_library", lambda _: stand_in)
     adapter = getattr(load_module(name), name)()
@@ -196,6 +222,17 @@ def make_pictures(folder: Path) -> list[str]:
     return paths
 
 
+def turned(paths: list[str]) -> list[str]:
+    """The same pictures upside down, of the same sizes."""
+    others = []
+    for path in map(Path, paths):
+        other = path.with_name(f"turned-{path.name}")
+        with Image.open(path) as picture:
+            picture.rotate(180).save(other)
+        others.append(str(other))
+    return others
+
+
 def look_both_ways(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the library's own call and the adapter say of the same pictures, all of which are one sample of cameras."""
     environment = find_environment(name)
@@ -218,7 +255,12 @@ def look_both_ways(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, A
     run_inside(
         environment,
         "pictures_ours.py",
-        {**common, "config": CONFIG.get(name), "pictures": [pictures], "out": str(folder / "ours.json")},
+        {
+            **common,
+            "config": CONFIG.get(name),
+            "pictures": [pictures, turned(pictures)],
+            "out": str(folder / "ours.json"),
+        },
     )
     return json.loads((folder / "upstream.json").read_text()), json.loads((folder / "ours.json").read_text())
 
@@ -244,6 +286,7 @@ def test_a_detector_equals_its_librarys_own_call_to_the_last_bit(name: str, tmp_
         assert _rows(ours, camera) == wanted
         counts.append(len(wanted))
     assert min(counts) > 10, "boxes to compare"
+    assert ours["batched"] == ours["outputs"], "a picture's boxes do not depend on its companions"
     assert ours["threads"] == ours["cores"]
     assert ours["after"]["CUBLAS_WORKSPACE_CONFIG"] == ours["before"]["CUBLAS_WORKSPACE_CONFIG"]
     if name in AGPL:
@@ -261,6 +304,7 @@ def test_the_classifier_equals_timms_own_call_to_the_last_bit(tmp_path: Path) ->
     theirs, ours = look_both_ways("EfficientNetB0", tmp_path)
     found = [np.float32(one["score"]) for one in ours["outputs"][0]["car_presence"]]
     assert found == [np.float32(score) for score in theirs["scores"]]
+    assert ours["batched"] == ours["outputs"]
     cars = load_module("EfficientNetB0").CARS
     assert all(name in theirs["names"][str(number)].split(", ") for number, name in cars.items())
 

@@ -66,6 +66,7 @@ def make_header(
             checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
             checkpoint=checkpoint_name,
             config_sha256=config_sha256(settings["config"]),
+            licenses=_licenses(model, published=checkpoint_name is not None),
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=dict(settings),
@@ -75,6 +76,12 @@ def make_header(
         options=dict(options),
         created=now.isoformat(timespec="seconds"),
     )
+
+
+def _licenses(model: Model, *, published: bool) -> dict[str, str]:
+    """The licences of what ran; that of the weights where they are the published ones."""
+    weights = {"weights": model.weights_license} if published and model.weights_license else {}
+    return {"code": model.license, **weights}
 
 
 def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene]) -> DataInfo:
