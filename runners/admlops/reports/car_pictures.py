@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -26,6 +27,9 @@ from admlops.reports.scene_view import Samples
 
 MAX_PICTURES = 12
 PICTURE_BYTES = 3_000_000
+LABELLED = 0.06
+"""Boxes of this share of the picture's width and more have a label: those of smaller ones would cover each other."""
+
 IDS = ("cars", "cars_merged", "car_presence", "car_count")
 COLUMNS = {
     "AP50": "AP50",
@@ -61,6 +65,11 @@ class CarTable:
     protocol: str
     columns: tuple[str, ...]
     rows: tuple[tuple[int, str, Value, tuple[Value, ...], str], ...]
+
+    @property
+    def has_counts(self) -> bool:
+        """Tell whether boxes were counted at a threshold."""
+        return any(row[-1] for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +228,12 @@ def _draw_one(number_: int, label: str, entry: Mapping[str, Any], image: str, si
     counts = {key: len(entry[key]) for key in ("right", "wrong", "missed")}
     said = f"{label}: {counts['right']} right, {counts['wrong']} wrong, {counts['missed']} missed"
     text = max(12, size[0] / 42)
-    parts = [_rectangle(box, "found", "") for box in entry["found"]]
-    parts += [_rectangle(box, "missed", "missed") for box in entry["missed"]]
+    room = LABELLED * size[0]
+    parts = [_rectangle(box, "found", "ground truth, found", room=math.inf) for box in entry["found"]]
+    parts += [_rectangle(box, "missed", "missed", room=room) for box in entry["missed"]]
     for role in ("right", "wrong"):
-        parts += [_rectangle(one["box"], role, f"{one['class']} {one['confidence']:.2f}") for one in entry[role]]
+        for one in entry[role]:
+            parts.append(_rectangle(one["box"], role, f"{one['class']} {one['confidence']:.2f}", room=room))
     svg = (
         f'<svg class="car-picture" viewBox="0 0 {size[0]} {size[1]}" font-size="{text:.0f}" role="img" '
         f'aria-label="{escape(said)}">{image}{"".join(parts)}</svg>'
@@ -230,7 +241,11 @@ def _draw_one(number_: int, label: str, entry: Mapping[str, Any], image: str, si
     return Drawn(number=number_, label=label, svg=Markup(svg), **counts)  # noqa: S704 - what is not ours is escaped
 
 
-def _rectangle(box: Sequence[float], role: str, label: str) -> str:
+def _rectangle(box: Sequence[float], role: str, label: str, *, room: float) -> str:
+    """A box with its label above it if it is as wide as `room`; the pointer always shows it."""
     x1, y1, x2, y2 = box
-    shape = f'<rect class="{role}" x="{x1:g}" y="{y1:g}" width="{x2 - x1:g}" height="{y2 - y1:g}"/>'
-    return shape + (f'<text class="{role}" x="{x1:g}" y="{y1:g}" dy="-.3em">{escape(label)}</text>' if label else "")
+    title = f"<title>{escape(label)}</title>"
+    size = f'x="{x1:g}" y="{y1:g}" width="{x2 - x1:g}" height="{y2 - y1:g}"'
+    shape = f'<rect class="{role}" {size}>{title}</rect>'
+    above = f'<text class="{role}" x="{x1:g}" y="{y1:g}" dy="-.3em">{escape(label)}</text>'
+    return shape + (above if x2 - x1 >= room else "")
