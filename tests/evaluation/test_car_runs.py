@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.conftest import Admlops
 from tests.evaluation.picture_runs import (
@@ -19,7 +21,9 @@ from tests.evaluation.picture_runs import (
 
 from admlops.core.paths import find_layout
 from admlops.datasets.base import Dataset, open_data
+from admlops.datasets.images.pictures import Images
 from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.statistics.bootstrap import MAX_UNITS, number_units
 from admlops.pipeline.battle import battle_runs
 from admlops.results.record import CarPresence, Outputs
 from admlops.results.run_folder import RunFolder
@@ -165,3 +169,24 @@ def test_ground_truth_without_cars_is_refused_by_name(data: Dataset, tmp_path: P
     reasons = {one["protocol"]: one["reason"] for one in metrics["not_evaluated"]}
     assert "the ground truth has no car: its classes are auto, truck" in reasons[CAR]
     assert MERGED not in reasons
+
+
+def test_a_scene_of_a_sequence_is_drawn_as_one_and_single_pictures_are_drawn_alone(data: Dataset) -> None:
+    assert isinstance(data, Images)
+    (scene,) = data.scenes()
+    assert [data.resampling_unit(token) for token in scene.samples] == list(scene.samples)
+    pictures = data.contents.scenes[scene.name]
+    moving = [replace(picture, timestamp_us=500_000 * index) for index, picture in enumerate(pictures)]
+    data.__dict__["contents"] = replace(data.contents, scenes={scene.name: moving})
+    data.__dict__.pop("_sequences", None)
+    assert {data.resampling_unit(token) for token in scene.samples} == {scene.name}
+
+
+def test_many_pictures_are_drawn_in_groups_that_do_not_depend_on_their_order() -> None:
+    units = [f"picture-{index}" for index in range(1000)]
+    numbers, count = number_units(units)
+    assert count == MAX_UNITS == len(set(numbers.tolist()))
+    assert np.bincount(numbers).tolist() == [5] * MAX_UNITS
+    again, _ = number_units(units[::-1])
+    assert again[::-1].tolist() == numbers.tolist()
+    assert number_units(["b", "a", "b"])[0].tolist() == [1, 0, 1]
