@@ -17,6 +17,7 @@ from admlops.core.errors import DataError, UsageError
 from admlops.core.paths import Layout
 from admlops.datasets.base import Dataset, open_data
 from admlops.evaluation.context import Context
+from admlops.evaluation.detection_2d.class_names import translate
 from admlops.evaluation.detection_2d.truth import read_truth
 from admlops.pipeline.export_submission import export_submission
 from admlops.results.record import Metadata
@@ -97,6 +98,22 @@ def test_what_is_ignored_for_every_class_is_a_crowd_of_each(tmp_path: Path) -> N
     assert image.crowd is not None
     assert image.crowd.tolist() == [False] + [True] * len(truth.classes)
     assert image.boxes.tolist() == [[1.0, 2.0, 9.0, 8.0]] + [[20.0, 20.0, 40.0, 40.0]] * len(truth.classes)
+
+
+def test_a_person_is_a_pedestrian_and_a_boat_is_neither(layout: Layout, tmp_path: Path) -> None:
+    assert translate(["person", "car", "boat"], ["pedestrian", "car"]) == {"person": "pedestrian", "car": "car"}
+    assert translate(["person"], ["person", "pedestrian"]) == {"person": "person"}
+    file, results = generate(tmp_path / "data", 1)
+    renamed = file.read_text().replace('"name": "truck"', '"name": "Pedestrian"')
+    write(file, renamed)
+    named = write(tmp_path / "named.json", renamed.replace('"Pedestrian"', '"person"'))
+    data = open_data(tmp_path / "data")
+    run = take(layout, results, data, truth_2d=named)  # the results speak of persons
+    metrics = measure(layout, run, data)
+    assert "person counts as pedestrian" in metrics["notes"]
+    theirs = ask_pycocotools(file, results)
+    ours = values_of(metrics, "coco.bbox")
+    assert {key: ours[key] for key in theirs} == pytest.approx(theirs, abs=1e-9)
 
 
 def test_truth_is_read_once(tmp_path: Path) -> None:
