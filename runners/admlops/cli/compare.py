@@ -173,7 +173,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
                 model["model"],
                 model["state"],
                 _count_samples(model),
-                *(_number(scores.get(key)) for key in columns.values()),
+                *(_score(scores, key) for key in columns.values()),
                 _milliseconds(latency),
                 _pictures(latency),
                 model.get("precision") or "",
@@ -229,6 +229,11 @@ def _scores(model: Mapping[str, Any]) -> dict[tuple[str, str, str], float | None
     """A model's scores by protocol, name and samples; none where the weights are random."""
     judged = () if model.get("random_weights") else model.get("metrics", ())
     return {(metric["protocol"], metric["name"], model["samples_sha256"]): metric["value"] for metric in judged}
+
+
+def _score(scores: Mapping[tuple[str, str, str], float | None], key: tuple[str, str, str]) -> str:
+    """A score; n/a where the model was judged and this number does not apply to it."""
+    return "n/a" if scores and scores.get(key) is None else _number(scores.get(key))
 
 
 def _number(value: float | None) -> str:

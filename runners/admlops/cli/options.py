@@ -85,6 +85,9 @@ _OPTIONS = (
         help="GPU memory of a worker: MB, or 20GB, 20GiB, 80%. [env: GPU_MEMORY_LIMIT]",
     ),
     click.option(
+        "--estimate-energy", is_flag=True, help="Where no energy is measured, let codecarbon estimate it, if installed."
+    ),
+    click.option(
         "--timeout",
         type=float,
         envvar="INFERENCE_TIMEOUT",
@@ -141,6 +144,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         variant=options["variant"],
         device=options["device"],
         precision=options["precision"],
+        estimate_energy=options["estimate_energy"],
         batch=options["batch"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
