@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from admlops.core.paths import find_layout
-from admlops.results.record import decode_record
+from admlops.results.record_json import decode_record
 
 PAGE = find_layout().root / "docs" / "adding-a-model.md"
 

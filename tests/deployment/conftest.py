@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.typed import typed
 
 from admlops.catalog import load_model
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.processes import run
 from admlops.environments import Environment, ensure_model, ensure_tool
+
+__all__ = ["typed"]
 
 MakeFile = Callable[..., Path]
 

@@ -6,12 +6,13 @@ Usage: onnx_checks.py RUNNERS_FOLDER OUT_FOLDER. Prints JSON: case → the error
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, sys.argv[1])
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from worker.network import TensorSpec
 from worker.onnx_file import FileError, check_file, float64_to_float32, save, slim
 from worker.runtimes.base import load_runtime
@@ -20,11 +21,11 @@ IN = (TensorSpec("image", "float32", ("batch", 4)), TensorSpec("lidar2img", "flo
 OUT = (TensorSpec("found", "float32", ("batch", 4)),)
 
 
-def value(name, kind, shape):
+def value(name: str, kind: int, shape: Any) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def model(*, nodes=None, inputs=None, initializers=(), opset=17, domains=()):
+def model(*, nodes: Any = None, inputs: Any = None, initializers: Any = (), opset: int = 17, domains: Any = ()) -> Any:
     nodes = nodes or [helper.make_node("MatMul", ["image", "lidar2img"], ["found"])]
     inputs = inputs or [value("image", TensorProto.FLOAT, ["batch", 4]), value("lidar2img", TensorProto.FLOAT, [4, 4])]
     graph = helper.make_graph(nodes, "g", inputs, [value("found", TensorProto.FLOAT, ["batch", 4])], initializers)
@@ -32,25 +33,25 @@ def model(*, nodes=None, inputs=None, initializers=(), opset=17, domains=()):
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def said(made):
+def said(made: Any) -> Any:
     try:
         return check_file(made, inputs=IN, outputs=OUT, opset=17)
     except FileError as error:
         return str(error)
 
 
-def constant(array, name="rig"):
+def constant(array: Any, name: str = "rig") -> Any:
     return numpy_helper.from_array(array, name)
 
 
-def baked_in():
+def baked_in() -> Any:
     """The rig is a constant: what a trace leaves of a matrix that was no input."""
     nodes = [helper.make_node("MatMul", ["image", "rig"], ["found"])]
     inputs = [value("image", TensorProto.FLOAT, ["batch", 4])]
     return model(nodes=nodes, inputs=inputs, initializers=[constant(np.eye(4, dtype=np.float32))])
 
 
-def unused():
+def unused() -> Any:
     """The rig is an input, and nothing depends on it."""
     return model(
         nodes=[helper.make_node("MatMul", ["image", "rig"], ["found"])],
@@ -58,7 +59,7 @@ def unused():
     )
 
 
-def with_float64(array):
+def with_float64(array: Any) -> Any:
     """A float64 constant that is cast to float32 where it is used."""
     nodes = [
         helper.make_node("Cast", ["rig"], ["single"], to=TensorProto.FLOAT),
@@ -68,13 +69,13 @@ def with_float64(array):
     return model(nodes=nodes, initializers=[constant(array)])
 
 
-def custom():
+def custom() -> Any:
     return model(
         nodes=[helper.make_node("BevPool", ["image", "lidar2img"], ["found"], domain="autoware")], domains=["autoware"]
     )
 
 
-def slimmed(folder):
+def slimmed(folder: Path) -> str:
     """A file with an Identity that can go: the outputs stay as they are, to the bit."""
     nodes = [
         helper.make_node("Identity", ["image"], ["same"]),
@@ -91,7 +92,7 @@ def slimmed(folder):
     return slim(made, example, before, runtime.open, folder=str(folder))[1]
 
 
-def no_gpu(folder):
+def no_gpu(folder: Path) -> str:
     """What a session says that was asked for a GPU and has a CPU's package."""
     file = str(folder / "gpu.onnx")
     save(model(), file)
@@ -100,12 +101,13 @@ def no_gpu(folder):
         runtime.open(file, device="cuda:0")
     except RuntimeError as error:
         return str(error)
+    return "it opened"
 
 
-def main():
+def main() -> None:
     folder = Path(sys.argv[2])
     rounded = with_float64(np.eye(4))
-    found = {
+    found: dict[str, Any] = {
         "right": said(model()),
         "opset": said(model(opset=18)),
         "baked in": said(baked_in()),

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def main():
+def main() -> None:
     file, bias = sys.argv[1], float((sys.argv[2:] or ["0.5"])[0])
     name = (sys.argv[3:] or ["channels"])[0]
     weights = np.zeros((5, 2), np.float32)
@@ -26,7 +26,7 @@ def main():
         "small",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 5, 64, 112])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
-        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32([0, bias]), "bias")],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array([0, bias], np.float32), "bias")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)

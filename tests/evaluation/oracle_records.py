@@ -11,7 +11,8 @@ import numpy as np
 
 from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
 from admlops.datasets.nuscenes.vector_map import MapVector, patch_to_ego, sample_vectors
-from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Outputs, Record, make_record
+from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Outputs, Record
+from admlops.results.record_json import make_record
 
 
 def truth_record(data: NuScenes, token: str, *, noise: float = 0.0, seed: int = 0) -> Record:

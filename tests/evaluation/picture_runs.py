@@ -13,7 +13,8 @@ from PIL import Image
 from admlops.datasets.base import Dataset, open_data
 from admlops.datasets.nuscenes.tables import tokens_digest
 from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import Detection2D, Metadata, Outputs, make_record
+from admlops.results.record import Detection2D, Metadata, Outputs
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 SIZE = (160, 120)

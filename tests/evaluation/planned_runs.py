@@ -16,16 +16,8 @@ from admlops.datasets.nuscenes.vector_map import patch_to_ego
 from admlops.evaluation.trajectories.arrays import MotionTruth
 from admlops.evaluation.trajectories.ground_truth import MotionGroundTruth
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import (
-    Box3D,
-    Detection3D,
-    Failure,
-    Metadata,
-    Outputs,
-    Plan,
-    Trajectory,
-    make_record,
-)
+from admlops.results.record import Box3D, Detection3D, Failure, Metadata, Outputs, Plan, Trajectory
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 STEP_S = 0.5

@@ -12,7 +12,8 @@ from admlops.core.errors import RecordError
 from admlops.evaluation.detection_2d.counting import evaluate_counting
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL, COUNTING_PROTOCOL, SUMMARY
 from admlops.evaluation.detection_2d.scores import ImagePrediction, ImageTruth, evaluate_boxes_2d, pair_images
-from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
+from admlops.results.record import Detection2D, Metadata, Outputs, Record
+from admlops.results.record_json import make_record
 
 CLASSES = ("car", "person")
 Images = list[tuple[ImageTruth, ImagePrediction]]

@@ -19,7 +19,8 @@ from admlops.evaluation.detection_2d.coco_truth import read_coco
 from admlops.evaluation.detection_2d.truth import name_pictures
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
-from admlops.results.record import Detection2D, Metadata, Outputs, Record, make_record
+from admlops.results.record import Detection2D, Metadata, Outputs, Record
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 CAMERA, OTHER = "CAM_FRONT", "CAM_BACK"

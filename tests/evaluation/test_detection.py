@@ -19,7 +19,8 @@ from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 from admlops.evaluation.detection_3d.box_table import DEFAULT_ATTRIBUTES, choose_attribute
 from admlops.evaluation.detection_3d.official import evaluate_submission, summary_values
-from admlops.results.record import Detection3D, Outputs, Record, make_record
+from admlops.results.record import Detection3D, Outputs, Record
+from admlops.results.record_json import make_record
 
 PLAIN = """
 import json, sys

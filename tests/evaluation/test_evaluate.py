@@ -20,7 +20,8 @@ from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
 from admlops.evaluation.vector_map.protocols import CHAMFER
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import Outputs, Record, make_record
+from admlops.results.record import Outputs, Record
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 

@@ -25,7 +25,8 @@ from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.protocols import NUSCENES
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.vector_map.protocols import CHAMFER
-from admlops.results.record import Outputs, make_record
+from admlops.results.record import Outputs
+from admlops.results.record_json import make_record
 
 
 def runs(tmp_path: Path) -> Path:

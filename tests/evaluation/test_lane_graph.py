@@ -23,7 +23,8 @@ from admlops.evaluation.lane_graph.matching import frechet
 from admlops.evaluation.lane_graph.official_files import OFFICIAL_NAMES, official_lane_graphs
 from admlops.evaluation.lane_graph.protocols import OPENLANE_1_0, OPENLANE_1_1, PROTOCOLS
 from admlops.evaluation.lane_graph.scores import evaluate_lane_graphs
-from admlops.results.record import Lane, LaneGraph, Metadata, Outputs, Record, TrafficElement, make_record
+from admlops.results.record import Lane, LaneGraph, Metadata, Outputs, Record, TrafficElement
+from admlops.results.record_json import make_record
 
 Frames = list[tuple[LaneTruth, LanePrediction]]
 

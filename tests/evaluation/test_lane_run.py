@@ -33,17 +33,8 @@ from admlops.evaluation.metrics import metrics_of
 from admlops.reports import draw_sample, load_run_data, view_sample
 from admlops.reports.html import render_report
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import (
-    Failure,
-    Lane,
-    LaneGraph,
-    Metadata,
-    Outputs,
-    Record,
-    TrafficElement,
-    encode_record,
-    make_record,
-)
+from admlops.results.record import Failure, Lane, LaneGraph, Metadata, Outputs, Record, TrafficElement
+from admlops.results.record_json import encode_record, make_record
 from admlops.results.relations import Relation, SparseRelation
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane

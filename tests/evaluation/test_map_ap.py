@@ -28,7 +28,8 @@ from admlops.evaluation.vector_map.curves import average_precision
 from admlops.evaluation.vector_map.polylines import pair_distances, resample
 from admlops.evaluation.vector_map.protocols import CHAMFER, CHAMFER_WITH_CENTERLINES, IOU, THRESHOLDS_M, MapProtocol
 from admlops.evaluation.vector_map.scores import MapEvaluation, evaluate_elements, evaluate_map
-from admlops.results.record import MapElement, Outputs, make_record
+from admlops.results.record import MapElement, Outputs
+from admlops.results.record_json import make_record
 
 Points = NDArray[np.float64]
 CLASSES = list(MAP_CLASSES)

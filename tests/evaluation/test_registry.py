@@ -17,7 +17,7 @@ from admlops.catalog.registries import EVALUATIONS
 from admlops.core.paths import find_layout
 from admlops.evaluation.base import Evaluation
 from admlops.evaluation.slice_tables import KINDS
-from admlops.results.record import partial_decoder, task_keys
+from admlops.results.record_json import partial_decoder, task_keys
 
 EVERY = [cast("Evaluation", entry) for entry in EVALUATIONS.values()]
 

@@ -24,7 +24,8 @@ from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.detection_3d.nuscenes_submission import make_submission
 from admlops.evaluation.run_outputs import RunOutputs, read_outputs
 from admlops.evaluation.vector_map.declarations import MAP
-from admlops.results.record import Outputs, make_record
+from admlops.results.record import Outputs
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 

@@ -20,7 +20,8 @@ from admlops.catalog import load_model
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.detection_3d.protocols import NUSCENES
-from admlops.results.record import Metadata, Outputs, Record, make_record
+from admlops.results.record import Metadata, Outputs, Record
+from admlops.results.record_json import make_record
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.worker.mmlab.common.boxes import detection_records
 

@@ -15,7 +15,8 @@ from admlops.core.paths import Layout
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.pipeline.export_submission import export_submission
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import Failure, Metadata, Outputs, make_record
+from admlops.results.record import Failure, Metadata, Outputs
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode

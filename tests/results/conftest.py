@@ -12,7 +12,8 @@ from tests.typed import typed
 
 from admlops.core.paths import Layout
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import Failure, Metadata, Outputs, make_record
+from admlops.results.record import Failure, Metadata, Outputs
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 __all__ = ["typed"]

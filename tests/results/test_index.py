@@ -17,7 +17,7 @@ from admlops.core.errors import RecordError, StorageError
 from admlops.core.paths import Layout
 from admlops.results.export import export_csv, export_jsonl, export_parquet
 from admlops.results.index import build_index, read_metrics
-from admlops.results.record import decode_record
+from admlops.results.record_json import decode_record
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import count_samples, find_run, list_runs
 

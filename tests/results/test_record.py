@@ -14,7 +14,8 @@ from tests.documents import key_paths
 
 from admlops.core.errors import RecordError
 from admlops.core.paths import find_layout
-from admlops.results.record import Outputs, decode_record, encode_record, make_record, record_schema, task_keys
+from admlops.results.record import Outputs
+from admlops.results.record_json import decode_record, encode_record, make_record, record_schema, task_keys
 
 DECODE_OUTPUTS = msgspec.json.Decoder(Outputs).decode
 

@@ -18,18 +18,8 @@ from hypothesis import strategies as st
 
 from admlops.core.errors import RecordError, StorageError, UsageError
 from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
-from admlops.results.record import (
-    Box3D,
-    Detection3D,
-    Failure,
-    MapElement,
-    Metadata,
-    Outputs,
-    Record,
-    decode_record,
-    encode_record,
-    make_record,
-)
+from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Outputs, Record
+from admlops.results.record_json import decode_record, encode_record, make_record
 from admlops.results.run_folder import RunFolder, records_digest
 
 HEADER = RunHeader(

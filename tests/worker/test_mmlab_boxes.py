@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tests.evaluation.submissions import submit
 
 from admlops.datasets.nuscenes.tables import GroundTruthBox, NuScenes
-from admlops.results.record import Metadata, Outputs, make_record
+from admlops.results.record import Metadata, Outputs
+from admlops.results.record_json import make_record
 from worker.mmlab.common.boxes import MMDET3D_017, MMDET3D_1, detection_records, standard_boxes
 from worker.mmlab.common.geometry import rotation_matrix
 

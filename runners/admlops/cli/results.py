@@ -286,7 +286,7 @@ def schema(out: Path | None, dry_run: bool) -> None:
     from admlops.cli.dry_run import show_plan
     from admlops.core.storage import write_atomically
     from admlops.core.types import Planned
-    from admlops.results.record import record_schema
+    from admlops.results.record_json import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
     if out is None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from admlops.evaluation.base import Evaluation
-from admlops.evaluation.context import Context
-from admlops.evaluation.detection_2d.truth import NEEDS_BOXES, has_truth
+from admlops.evaluation.context import NEEDS_BOXES, Context
 from admlops.evaluation.run_outputs import RunOutputs
 
 
@@ -31,7 +30,7 @@ def list_notes(
     if header.unverified_engine:
         notes.append(f"the engine {header.unverified_engine} was not verified on this machine before the run")
     notes += header.options.get("notes", []) if header.is_submission else []
-    if not has_truth(context):
+    if not context.has_boxes_2d:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
         notes += [
             f"{key} is in the records and is not evaluated: {NEEDS_BOXES}" for key in keys if key in outputs.tasks

@@ -31,7 +31,8 @@ from admlops.evaluation.base import Accumulator, Evaluation, Joinable
 from admlops.evaluation.context import Context
 from admlops.results.derived_structs import Selection, merge
 from admlops.results.reading_order import lines_in_order
-from admlops.results.record import Metadata, PartialRecord, partial_decoder, task_keys
+from admlops.results.record import Metadata, PartialRecord
+from admlops.results.record_json import partial_decoder, task_keys
 from admlops.results.run_folder import RunFolder
 
 WORTH_A_PROCESS_BYTES = 64 << 20

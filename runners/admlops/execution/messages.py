@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds, outputs_class
+from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds
+from admlops.results.record_json import outputs_class
 from admlops.worker.wire import BATCH, FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
 

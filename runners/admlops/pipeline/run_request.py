@@ -30,7 +30,7 @@ class RunRequest:
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
     `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
-    AUTO_BATCH for as many as pay.
+    AUTO_BATCH for as many as pay. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
 
     model: str
@@ -53,6 +53,7 @@ class RunRequest:
     runtime: str | None = None
     engine: str | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
+    estimate_energy: bool = False
     name: str | None = None
     resume: bool = False
     retry_failed: bool = False

@@ -32,7 +32,8 @@ from admlops.evaluation.submissions.results_file import ResultsFile
 from admlops.pipeline.provenance import describe_commit
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader, Submission
 from admlops.results.reading_order import write_order
-from admlops.results.record import Metadata, make_record
+from admlops.results.record import Metadata
+from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
 
 AUTO = "auto"

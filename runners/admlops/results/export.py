@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from admlops.results.record import decode_record
+from admlops.results.record_json import decode_record
 from admlops.results.replacing import replacing
 from admlops.results.run_folder import RunFolder
 from admlops.results.tables import TABLES

@@ -1,7 +1,7 @@
 """The standard record: what every model says about one sample, in one form.
 
 What a worker sends is held against `Outputs`, which refuses keys it does not know. Readers of records skip such keys:
-a record with a task of tomorrow is read by the programs of today. `partial_decoder` derives readers of chosen keys.
+a record with a task of tomorrow is read by the programs of today. `record_json.py` reads and writes them.
 
 Units are seconds, megabytes (10⁶ bytes), metres, metres per second and radians. Frame: the ego vehicle at the key
 frame's LiDAR time (nuScenes: the ego pose of LIDAR_TOP), x forward, y left, z up. Box centres are geometric centres.
@@ -12,17 +12,11 @@ nothing". `docs/record.schema.json` is generated from these classes by
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from admlops.catalog.registries import TASKS
-from admlops.core.errors import RecordError
-from admlops.results.derived_structs import Selection, Take, forbid_unknown, select
+from admlops.results.derived_structs import forbid_unknown
 from admlops.results.relations import Confidence, Relation, find_fault
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -253,6 +247,16 @@ class Precision(Struct, frozen=True):
         return ", ".join(part for part in parts if part)
 
 
+class BatchShare(Struct, frozen=True):
+    """A sample's part in a batch. It says how fast the run was, and nothing of how long a sample takes by itself."""
+
+    size: Annotated[int, Meta(ge=1, description="Samples that went through the network together, this one included.")]
+    inference_share: Annotated[Seconds, Meta(description="The time of the batch's model call by its size [s].")]
+    end_to_end_share: Annotated[
+        Seconds, Meta(description="This with the sample's own reading, decoding and converting [s].")
+    ]
+
+
 class Metadata(Struct, frozen=True, omit_defaults=True):
     """Where a record comes from and what it cost."""
 
@@ -275,14 +279,7 @@ class Metadata(Struct, frozen=True, omit_defaults=True):
         Annotated[Precision, Meta(description="The arithmetic in force; absent in older records.")] | UnsetType
     ) = UNSET
     batch: (
-        Annotated[
-            int,
-            Meta(
-                ge=1,
-                description="Samples that went through the network together with this one, itself included. The times "
-                "are then its share of the batch's. Absent: the run took one sample at a time.",
-            ),
-        ]
+        Annotated[BatchShare, Meta(description="In place of the times, where the run took several samples at once.")]
         | UnsetType
     ) = UNSET
     shrink: Annotated[
@@ -325,161 +322,3 @@ class PartialRecord(Protocol):
 REPORTED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used", "precision", "batch")
 """The metadata that does not count in the digest of records, besides `run`: what was measured, and what the header's
 settings decide: the arithmetic that the worker says is in force, and how many samples it took at once."""
-
-_NOT_A_NUMBER = re.compile(rb"[\[:,]\s*-?(NaN|Infinity)\b")
-_encode = msgspec.json.Encoder().encode
-
-
-@cache
-def _extension_fields() -> tuple[tuple[str, Any, Any], ...]:
-    """The keys that tasks of extensions add to a record; tasks register before the first record is read."""
-    own = ((task.output, task.output_type) for task in TASKS.values() if task.output_type is not None)
-    return tuple((key, kind | UnsetType, UNSET) for key, kind in own)
-
-
-@cache
-def outputs_class() -> type[Outputs]:
-    """The class that a worker's outputs are decoded into: `Outputs`, with the keys that extensions add."""
-    fields = _extension_fields()
-    return Outputs if not fields else _extend(Outputs, fields, strict=True)
-
-
-@cache
-def record_class() -> type[Record]:
-    """The class that a record is decoded into: `Record`, with the keys that extensions add."""
-    fields = _extension_fields()
-    return Record if not fields else _extend(Record, fields)
-
-
-def _extend(base: type[Any], fields: tuple[tuple[str, Any, Any], ...], *, strict: bool = False) -> Any:
-    return msgspec.defstruct(
-        base.__name__,
-        cast("Any", fields),
-        bases=(base,),
-        frozen=True,
-        omit_defaults=True,
-        kw_only=True,
-        forbid_unknown_fields=strict,
-    )
-
-
-def task_keys() -> tuple[str, ...]:
-    """The keys of a record that hold a task's outputs."""
-    return outputs_class().__struct_fields__
-
-
-@cache
-def _decoder() -> Callable[[bytes], Record]:
-    return msgspec.json.Decoder(record_class()).decode
-
-
-def make_record(metadata: Metadata, outputs: Outputs) -> Record:
-    """Make a record from what the host knows and what the worker said."""
-    answers = {key: getattr(outputs, key) for key in outputs.__struct_fields__}
-    return record_class()(schema=SCHEMA_VERSION, metadata=metadata, **answers)
-
-
-def encode_record(record: Record) -> bytes:
-    """One line of JSON without the newline; equal records give equal bytes."""
-    return _encode(record)
-
-
-def decode_record(line: bytes, *, where: str) -> Record:
-    """Return the record in `line`; `where` names the file and line number for the error.
-
-    Raises:
-        RecordError: not JSON, not this schema, a newer one, or a status that its outputs contradict.
-    """
-    try:
-        record = _decoder()(line)
-    except msgspec.DecodeError as error:
-        raise _explain(error, line, where) from error
-    check_status(record, [key for key in task_keys() if getattr(record, key) is not UNSET], where=where)
-    return record
-
-
-def partial_decoder(keys: Mapping[str, Selection]) -> Callable[[bytes, str], PartialRecord]:
-    """Derive a decoder of the metadata and the chosen keys; the other tasks' keys are kept as raw bytes.
-
-    It takes a line and `file:line` to name it by, and raises RecordError as `decode_record`.
-    """
-    rest: dict[str, Selection] = dict.fromkeys(task_keys(), Take.RAW)
-    chosen: dict[str, Selection] = {"schema": Take.AS_IS, "metadata": Take.AS_IS, **rest, **keys}
-    tasks = [key for key in chosen if key not in ("schema", "metadata")]
-    take = msgspec.json.Decoder(select(record_class(), chosen)).decode
-
-    def decode(line: bytes, where: str) -> PartialRecord:
-        try:
-            record: Any = take(line)
-        except msgspec.DecodeError as error:
-            decode_record(line, where=where)
-            raise _explain(error, line, where) from error
-        check_status(record, [key for key in tasks if getattr(record, key) is not UNSET], where=where)
-        return record  # type: ignore[no-any-return]
-
-    return decode
-
-
-def check_status(record: PartialRecord | Record, tasks: Sequence[str], *, where: str) -> None:
-    """Hold a record's status against its failure and against the tasks that it answers.
-
-    Raises:
-        RecordError: it failed and has outputs, or says no reason; or it is ok and has a reason.
-    """
-    metadata = record.metadata
-    said = metadata.failure is not UNSET
-    if metadata.status == "ok" and not said:
-        return
-    if metadata.status == "ok":
-        what = "has status ok, and a failure"
-    elif not said:
-        what = "has status failed, and no failure that says why"
-    elif tasks:
-        what = f"has status failed, and outputs ({', '.join(tasks)})"
-    else:
-        return
-    raise RecordError(
-        f"{where} is not a standard record: sample {metadata.sample_token} ({metadata.scene}) {what}",
-        hint=f"admlops results verify {metadata.run}   # then run the model again",
-    )
-
-
-def record_schema() -> dict[str, Any]:
-    """The JSON Schema (Draft 2020-12) of a record, generated from the classes above.
-
-    It and the decoder agree on every JSON document but for one thing: JSON Schema takes 1.0 as an integer, the decoder
-    does not.
-    """
-    (reference,), definitions = msgspec.json.schema_components([record_class()], ref_template="#/$defs/{name}")
-    for definition in definitions.values():
-        definition["description"] = " ".join(definition["description"].split())
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "admlops standard record",
-        **reference,
-        "$defs": dict(sorted(definitions.items())),
-    }
-
-
-def _explain(error: msgspec.DecodeError, line: bytes, where: str) -> RecordError:
-    version = schema_of(line)
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        return RecordError(
-            f"{where} was written with record schema {version}; this admlops reads up to {SCHEMA_VERSION}",
-            hint="git pull && make setup   # then run the command again",
-        )
-    reason = str(error)
-    if _NOT_A_NUMBER.search(line):
-        reason += "; NaN and infinity are not numbers of JSON"
-    return RecordError(
-        f"{where} is not a standard record: {reason}", hint="admlops results list   # see which runs are whole"
-    )
-
-
-def schema_of(line: bytes) -> object:
-    """The `schema` that a JSON object states, or None: what to tell a reader who cannot decode it."""
-    try:
-        value = msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        return None
-    return value.get("schema") if isinstance(value, dict) else None

@@ -33,7 +33,8 @@ from admlops.core.errors import RecordError, StorageError, UsageError
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
 from admlops.results.liveness import ObservedState, identify_host, is_alive
-from admlops.results.record import REPORTED_FIELDS, Failure, Record, decode_record
+from admlops.results.record import REPORTED_FIELDS, Failure, Record
+from admlops.results.record_json import decode_record
 from admlops.results.scene_writer import SceneWriter
 
 LOCK_S = 0.3

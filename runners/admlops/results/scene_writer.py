@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 from admlops.core.errors import StorageError
 from admlops.core.storage import explain_os_error
-from admlops.results.record import Record, encode_record
+from admlops.results.record import Record
+from admlops.results.record_json import encode_record
 
 SCENE_BUFFER_BYTES = 1 << 18
 

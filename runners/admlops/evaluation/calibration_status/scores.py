@@ -53,7 +53,7 @@ class StatusEvaluation:
         cameras = {str(name): self.cameras == name for name in np.unique(self.cameras)}
         return {
             "judgements": len(self.truth),
-            "classes": list(CLASSES),
+            "labels": list(CLASSES),
             "confusion": self.confusion.tolist(),
             "by_camera": {
                 name: {
