@@ -101,7 +101,7 @@ def every_tensor(runtime: Runtime, file: str, whole: Arrays, *, device: str) -> 
 
 
 def _real(array: Any) -> bool:
-    return array.dtype.kind == "f" and array.size > 0
+    return bool(array.dtype.kind == "f" and array.size)
 
 
 def _shape(one: Seen) -> Any:

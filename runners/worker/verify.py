@@ -71,7 +71,7 @@ class Frame(NamedTuple):
     """The whole input of one call, the reference's state in it, and which it is."""
 
     rig: str
-    index: int
+    number: int
     whole: Arrays
 
 
@@ -102,7 +102,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
         answer["bisect"] = find_parting(
             network, runtime, str(request["file"]), worst.whole, bound=float(request["bound"]), device=settings.device
         )
-        answer["bisect"].update({"frame": worst.index, "rig": worst.rig})
+        answer["bisect"].update({"frame": worst.number, "rig": worst.rig})
     return answer
 
 

@@ -23,6 +23,7 @@ REACH_M = 1.0
 REACH_IOU = 0.5
 SCORE_WEIGHT = 0.5
 """What a difference of scores of 1 costs beside a metre or an IoU of 1: it tells boxes apart that lie on each other."""
+SIZE_WEIGHT = 0.1
 Item = Any
 Measure = Callable[[Item, Item], Mapping[str, float]]
 
@@ -87,7 +88,10 @@ def match_runs(first: Iterable[Record], second: Iterable[Record]) -> list[Matche
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """The outputs of one task in one sample: `group` says what may be matched, `cost` None beyond the reach."""
+    """The outputs of one task in one sample: `group` says what may be matched, `cost` is None beyond the reach.
+
+    `score` is what outputs were kept by; None where all are kept, so that there are no ties.
+    """
 
     task: str
     first: Sequence[Item]
@@ -95,13 +99,11 @@ class _Part:
     group: Callable[[Item], Any]
     cost: Callable[[Item, Item], float | None]
     measure: Measure
-    score: Callable[[Item], float]
+    score: Callable[[Item], float] | None
 
 
 def _add(matched: Matched, part: _Part, token: str) -> None:
-    kept = [part.score(one) for one in (*part.first, *part.second)]
-    last = min(kept, default=0.0)
-    matched.outputs += len(kept)
+    matched.outputs += len(part.first) + len(part.second)
     groups: dict[Any, tuple[list[Item], list[Item]]] = defaultdict(lambda: ([], []))
     for side, items in enumerate((part.first, part.second)):
         for one in items:
@@ -113,7 +115,15 @@ def _add(matched: Matched, part: _Part, token: str) -> None:
             matched.note(part.measure(firsts[i], seconds[j]), token)
         alone = [one for i, one in enumerate(firsts) if i not in {i for i, _ in pairs}]
         alone += [one for j, one in enumerate(seconds) if j not in {j for _, j in pairs}]
-        matched.ties += sum(part.score(one) - last <= SCORE_TIE for one in alone)
+        matched.ties += sum(_is_tie(one, part) for one in alone)
+
+
+def _is_tie(one: Item, part: _Part) -> bool:
+    """Tell whether an output lies beside the last kept score; where one side gives nothing at all, none does."""
+    if part.score is None or not part.first or not part.second:
+        return False
+    last = min(part.score(other) for other in (*part.first, *part.second))
+    return part.score(one) - last <= SCORE_TIE
 
 
 def _assign(
@@ -144,25 +154,15 @@ def _parts(own: Record, other: Record) -> Iterator[_Part]:
         elements = pair[0].traffic_elements, pair[1].traffic_elements
         yield _part("traffic_elements", *elements, lambda one: one.attribute, _cost_2d, _measure_2d)
     if own.plan is not UNSET and other.plan is not UNSET:
-        yield _part(
-            "plan", [own.plan], [other.plan], lambda one: one.command, _cost_plan, _measure_plan, score=_certain
-        )
+        yield _part("plan", [own.plan], [other.plan], lambda one: one.command, _cost_plan, _measure_plan, score=None)
     yield from _both(
-        own, other, "calibration_status", lambda one: (one.camera, one.form), _no_cost, _measure_score, score=_score
+        own, other, "calibration_status", lambda one: (one.camera, one.form), _no_cost, _measure_score, score=None
     )
-    yield from _both(own, other, "car_presence", lambda one: one.camera, _no_cost, _measure_score, score=_score)
+    yield from _both(own, other, "car_presence", lambda one: one.camera, _no_cost, _measure_score, score=None)
 
 
 def _confidence(one: Item) -> float:
     return float(one.confidence)
-
-
-def _score(one: Item) -> float:
-    return float(one.score)
-
-
-def _certain(_: Item) -> float:
-    return 1.0
 
 
 def _part(
@@ -173,7 +173,7 @@ def _part(
     cost: Callable[[Item, Item], float | None],
     measure: Measure,
     *,
-    score: Callable[[Item], float] = _confidence,
+    score: Callable[[Item], float] | None = _confidence,
 ) -> _Part:
     return _Part(task=task, first=first, second=second, group=group, cost=cost, measure=measure, score=score)
 
@@ -186,7 +186,7 @@ def _both(
     cost: Callable[[Item, Item], float | None],
     measure: Measure,
     *,
-    score: Callable[[Item], float] = _confidence,
+    score: Callable[[Item], float] | None = _confidence,
 ) -> Iterator[_Part]:
     first, second = getattr(own, key), getattr(other, key)
     if first is not UNSET and second is not UNSET:
@@ -197,11 +197,8 @@ def _cost_3d(a: Item, b: Item) -> float | None:
     apart = math.dist(a.bbox_3d.center, b.bbox_3d.center)
     if apart > REACH_M:
         return None
-    return (
-        apart
-        + SCORE_WEIGHT * abs(a.confidence - b.confidence)
-        + 0.1 * math.dist(a.bbox_3d.size_wlh, b.bbox_3d.size_wlh)
-    )
+    size = math.dist(a.bbox_3d.size_wlh, b.bbox_3d.size_wlh)
+    return apart + SIZE_WEIGHT * size + SCORE_WEIGHT * abs(float(a.confidence) - float(b.confidence))
 
 
 def _measure_3d(a: Item, b: Item) -> Mapping[str, float]:

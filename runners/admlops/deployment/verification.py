@@ -206,5 +206,5 @@ def judge_metrics(differences: Sequence[Mapping[str, Any]], bounds: Bounds, *, w
 
 def _spell_difference(one: Mapping[str, Any]) -> str:
     between = one["interval"]
-    known = f"[{between[0]:+.4f}, {between[1]:+.4f}]" if between else f"no interval: {one['reason']}"
+    known = f"[{between[0]:+.4f}, {between[1]:+.4f}]" if between else one["reason"] or "no interval"
     return f"{one['metric']} {one['a']:.4f} → {one['b']:.4f}, {one['difference']:+.4f} ({known})"
