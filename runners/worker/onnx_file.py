@@ -11,7 +11,14 @@ DOMAINS = ("", "ai.onnx")
 
 
 class FileError(ValueError):
-    """An exported file is not what was asked for. The text names the input, the operator or the number."""
+    """An exported file is not what was asked for. The text names the input, the operator or the number.
+
+    `fault` is a word for what is wrong, for programs: checker, opset, operator, baked_in, names, float64, precision.
+    """
+
+    def __init__(self, text: str, *, fault: str = "file") -> None:
+        super().__init__(text)
+        self.fault = fault
 
 
 def check_file(
@@ -27,21 +34,23 @@ def check_file(
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker raises classes of several modules
-        raise FileError("the ONNX checker refuses the file: {}".format(" ".join(str(error).split())[:500])) from error
+        reason = " ".join(str(error).split())[:500]
+        raise FileError("the ONNX checker refuses the file: {}".format(reason), fault="checker") from error
     declared = {one.domain: one.version for one in model.opset_import}
     own = next((declared[domain] for domain in DOMAINS if domain in declared), None)
     if own != opset:
-        raise FileError("the file declares opset {}, and {} was asked for".format(own, opset))
+        raise FileError("the file declares opset {}, and {} was asked for".format(own, opset), fault="opset")
     counts: Dict[str, int] = {}
     for graph in graphs(model.graph):
         for node in graph.node:
             if node.domain not in DOMAINS:
-                raise FileError("the operator {} is of the domain {}, not of ONNX".format(node.op_type, node.domain))
+                text = "the operator {} is of the domain {}, not of ONNX".format(node.op_type, node.domain)
+                raise FileError(text, fault="operator")
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
     _require_names(model.graph, inputs, outputs)
     place = find_float64(model)
     if place is not None:
-        raise FileError("{} is float64, which runtimes lack".format(place))
+        raise FileError("{} is float64, which runtimes lack".format(place), fault="float64")
     return {"checker": "passed", "opset": own, "operators": dict(sorted(counts.items()))}
 
 
@@ -70,6 +79,19 @@ def find_float64(model: Any) -> Optional[str]:
                 if attribute.t.data_type == double or (attribute.name in ("to", "dtype") and attribute.i == double):
                     return "{} ({})".format(node.name or node.output[0], node.op_type)
     return None
+
+
+def find_precision(model: Any) -> str:
+    """Return the arithmetic that a file is written in: int8 with quantised tensors, fp16 with half ones, else fp32."""
+    half = import_module("onnx").TensorProto.FLOAT16
+    found = "fp32"
+    for graph in graphs(model.graph):
+        if any(node.op_type == "QuantizeLinear" for node in graph.node):
+            return "int8"
+        stored = any(tensor.data_type == half for tensor in graph.initializer)
+        if stored or any(one.t.data_type == half for node in graph.node for one in node.attribute):
+            found = "fp16"
+    return found
 
 
 def float64_to_float32(model: Any) -> int:
@@ -107,7 +129,7 @@ def _round_tensor(tensor: Any, double: int, name: str) -> int:
     with numpy.errstate(over="ignore"):
         rounded = values.astype("float32")
     if not (numpy.isfinite(rounded) == numpy.isfinite(values)).all():
-        raise FileError("the float64 constant {} is too large for float32".format(name))
+        raise FileError("the float64 constant {} is too large for float32".format(name), fault="float64")
     tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
     return 1
 
@@ -150,12 +172,14 @@ def _require_names(graph: Any, inputs: Sequence[TensorSpec], outputs: Sequence[T
             raise FileError(
                 "the file does not depend on the input {}: its value was baked in, or the network ignores it".format(
                     spec.name
-                )
+                ),
+                fault="baked_in",
             )
     unknown = sorted(there - {spec.name for spec in inputs})
     if unknown:
-        raise FileError("the file has the input {}, which the network does not name".format(unknown[0]))
+        text = "the file has the input {}, which the network does not name".format(unknown[0])
+        raise FileError(text, fault="names")
     given = {value.name for value in graph.output}
     for spec in outputs:
         if spec.name not in given:
-            raise FileError("the file does not give the output {}".format(spec.name))
+            raise FileError("the file does not give the output {}".format(spec.name), fault="names")

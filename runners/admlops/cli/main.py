@@ -42,6 +42,7 @@ COMMANDS = {
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
     "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
+    "verify": ("admlops.cli.verify:verify", "Hold an exported network against PyTorch, step by step."),
 }
 """name: (module:attribute, the line that `admlops --help` shows)"""
 

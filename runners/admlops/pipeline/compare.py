@@ -293,7 +293,7 @@ def _run(
     Raises:
         StoppedError: it was cancelled: whoever presses Ctrl-C means the whole comparison.
     """
-    earlier = None if fresh else _find_run(layout, one.plan)
+    earlier = None if fresh else find_run_alike(layout, one.plan)
     plan, request = one.plan, one.request
     if earlier is not None:
         name = earlier.header.run
@@ -338,7 +338,7 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
         yield Shortcoming(reason="on the CPU, so its times mean nothing")
 
 
-def _find_run(layout: Layout, plan: RunPlan) -> RunFolder | None:
+def find_run_alike(layout: Layout, plan: RunPlan) -> RunFolder | None:
     """The newest run that this one would repeat record for record, a complete one before one that was stopped."""
     same = [
         run

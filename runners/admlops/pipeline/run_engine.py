@@ -201,7 +201,11 @@ def _fits_precision(manifest: Manifest, asked: str) -> bool:
 def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool:
     """Whether a file is of the weights, the configuration and the variant that a request names."""
     source = manifest.source
-    if request.variant is not None and request.variant != source.variant and request.variant not in _plain(model):
+    if (
+        request.variant is not None
+        and request.variant != source.variant
+        and request.variant not in list_plain_variants(model)
+    ):
         return False
     if request.weights is not None and source.weights != request.weights:
         return False
@@ -215,8 +219,8 @@ def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool
     return path.is_file() and file_sha256(path) == source.checkpoint_sha256
 
 
-def _plain(model: Model) -> set[str]:
-    """The variants that run exported files alone: they have no PyTorch, so nothing is exported from them."""
+def list_plain_variants(model: Model) -> set[str]:
+    """Return the variants that run exported files alone: they have no PyTorch, so nothing is exported from them."""
     return {name for name, pins in model.variants.items() if "torch" not in pins.smoke}
 
 

@@ -6,6 +6,10 @@ import sys
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 
+class ProviderError(RuntimeError):
+    """What is to execute a network is not there, or another took its place. Nothing ran."""
+
+
 class Session:
     """A network that a runtime has opened from a file."""
 
@@ -47,7 +51,8 @@ class Runtime:
         """Open a network's file on a device ("cpu", "cuda:0").
 
         Raises:
-            RuntimeError: it cannot be opened there, or only on another device.
+            ProviderError: it could be opened on another device alone.
+            RuntimeError: it cannot be opened.
         """
         raise RuntimeError("the runtime {} opens no file of a network, so not {}".format(self.name, path))
 

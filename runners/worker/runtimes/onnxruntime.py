@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import Any, Dict, Mapping
 
-from .base import Runtime, Session
+from .base import ProviderError, Runtime, Session
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -32,7 +32,7 @@ class OnnxRuntime(Runtime):
         """Open an ONNX file with the provider of the device.
 
         Raises:
-            RuntimeError: the provider is not there, or ONNX Runtime took another one in its place.
+            ProviderError: the provider is not there, or ONNX Runtime took another one in its place.
         """
         onnxruntime = importlib.import_module("onnxruntime")
         kind, _, index = device.partition(":")
@@ -55,9 +55,9 @@ def session_options(onnxruntime: Any) -> Any:
 
 
 def require_provider(wanted: str, there: Any, *, device: str, version: str) -> None:
-    """Raise RuntimeError unless `wanted` is among the providers that are there."""
+    """Raise ProviderError unless `wanted` is among the providers that are there."""
     if wanted not in there:
-        raise RuntimeError(
+        raise ProviderError(
             "ONNX Runtime {} has no {} for {}, only {}: nothing ran".format(
                 version, wanted, device, ", ".join(there) or "none"
             )
