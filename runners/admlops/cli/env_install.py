@@ -130,10 +130,11 @@ def _settle_licences(layout: Layout, names: tuple[str, ...], *, accepted: bool) 
     from admlops.cli.conventions import say
     from admlops.cli.env_licence import settle_licence
     from admlops.core.errors import AdmlopsError
+    from admlops.environments.spec.environment_spec import split_group
 
     failed: dict[str, AdmlopsError] = {}
     for name in names:
-        if name.startswith("official/"):
+        if split_group(name) is not None:
             continue
         try:
             with naming(name):
