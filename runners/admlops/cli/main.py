@@ -30,6 +30,7 @@ COMMANDS = {
     "completion": ("admlops.cli.completion_command:completion", "Complete names in bash, zsh and fish."),
     "config": ("admlops.cli.config:config", "Show what the configuration files and variables set."),
     "data": ("admlops.cli.data:data", "List data sets, make synthetic ones, check and index any."),
+    "deploy": ("admlops.cli.deploy:deploy", "Export, verify and evaluate as a deployment config asks."),
     "doctor": ("admlops.cli.doctor:doctor", "Explain a failed build or run, and name the remedy."),
     "env": ("admlops.cli.env:env", "Lock, install, verify, use and pack environments."),
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),

@@ -1,4 +1,4 @@
-"""What a person means by `--engine`: `onnx`, `tensorrt:fp16`, or a file such as `network.onnx`."""
+"""What a person means by `--engine`: `onnx`, `tensorrt:fp16`, `tensorrt:FILE.onnx`, or a file such as `network.onnx`."""
 
 from __future__ import annotations
 
@@ -40,22 +40,29 @@ def parse_engine(text: str) -> Engine:
     known = {one.engine: one for one in RUNTIMES.values() if one.engine}
     kind, colon, precision = text.partition(":")
     if kind in known:
+        if precision.endswith(known[kind].suffixes):
+            return Engine(runtime=known[kind], file=_existing(text, user_path(precision)))
         if colon and precision not in PRECISIONS:
             raise UsageError(
                 f"--engine {text}: {precision or 'nothing'} is not one of: {', '.join(PRECISIONS)}",
                 hint=f"pass --engine {kind}",
             )
         return Engine(runtime=known[kind], precision=precision or AUTO)
-    suffixes = {suffix: one for one in known.values() for suffix in one.suffixes}
+    # A file alone is opened by the runtime that is registered first for its ending.
+    suffixes = {suffix: one for one in reversed(known.values()) for suffix in one.suffixes}
     path = user_path(text)
     if path.suffix not in suffixes:
         raise UsageError(
             f"--engine {text} is neither one of {', '.join(known)} nor a file of theirs ({', '.join(suffixes)})",
             hint="pass --engine onnx, or the path of a file",
         )
+    return Engine(runtime=suffixes[path.suffix], file=_existing(text, path))
+
+
+def _existing(text: str, path: Path) -> Path:
     if not path.is_file():
         raise UsageError(f"--engine {text}: there is no such file", hint="admlops exported list")
-    return Engine(runtime=suffixes[path.suffix], file=path.resolve())
+    return path.resolve()
 
 
 def split_contender(name: str) -> tuple[str, str | None]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from admlops.core.errors import UsageError
 from admlops.execution.cancel import CancelToken
@@ -28,7 +28,8 @@ class RunRequest:
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
-    `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place.
+    `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place;
+    `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
     AUTO_BATCH for as many as pay. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
@@ -52,6 +53,7 @@ class RunRequest:
     executor: str = "local"
     runtime: str | None = None
     engine: str | None = None
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
     deadlines: Deadlines = DEFAULT_DEADLINES
     estimate_energy: bool = False
     name: str | None = None

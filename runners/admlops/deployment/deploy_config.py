@@ -1,0 +1,82 @@
+"""The deployment that a config file asks for: every key is honoured, or refused by name, with its line.
+
+The keys are those of AWML's deployment configs, in both their forms: `export`, `runtime_io`, `onnx_config`,
+`backend_config` (or `tensorrt_config`), `evaluation` (or `verification` beside it), `codebase_config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from admlops.core.errors import UsageError
+from admlops.deployment.engines import AUTO
+
+Mode = Literal["onnx", "trt", "both", "none"]
+MODES: tuple[Mode, ...] = ("onnx", "trt", "both", "none")
+PYTORCH, ONNX, TENSORRT = "pytorch", "onnx", "tensorrt"
+BACKENDS = (PYTORCH, ONNX, TENSORRT)
+POLICIES: Mapping[str, str] = {
+    "auto": AUTO,
+    "fp32": "fp32",
+    "fp32_tf32": "fp32_tf32",
+    "fp16": "fp16",
+    "int8": "int8",
+    "explicit_int8": "int8",
+    "strongly_typed": AUTO,
+}
+"""`precision_policy` → `--precision`. A precision is a property of the file: another one is another file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The shapes of one input that an engine is built for: the least, the usual and the largest."""
+
+    least: tuple[int, ...]
+    usual: tuple[int, ...]
+    largest: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What a config file asks for.
+
+    `inputs` and `outputs` are the file's names of the network's tensors, in order. `profiles` and `dynamic_axes` are by
+    those names. `models` are the files that `evaluation` names, by backend; None for those just exported. `words` says
+    what keys without an effect mean here; `lines` is the line of every key.
+    """
+
+    file: Path
+    mode: Mode = "both"
+    verify: bool = False
+    device: str | None = None
+    work_dir: Path | None = None
+    save_file: str = "network.onnx"
+    checkpoint: str | None = None
+    onnx_file: Path | None = None
+    info_file: str | None = None
+    opset: int | None = None
+    precision: str = AUTO
+    workspace_bytes: int | None = None
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    dynamic_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    input_shape: tuple[int, ...] | None = None
+    evaluate: bool = False
+    samples: int | None = None
+    models: Mapping[str, str | None] = field(default_factory=dict)
+    frames: int | None = None
+    words: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def refuse(self, key: str, problem: str, instead: str) -> UsageError:
+        """Return the error for a key, with the file and the line."""
+        return UsageError(f"{self.file}:{self.lines.get(key, 1)}: {key}: {problem}", hint=instead)
+
+    @property
+    def wants_tensorrt(self) -> bool:
+        """Whether anything of it needs TensorRT."""
+        return self.mode in ("trt", "both") or (self.evaluate and TENSORRT in self.models)
