@@ -75,6 +75,7 @@ def open_engine(adapter: Adapter, settings: Settings, runtime: Runtime) -> Adapt
     """
     engine: Mapping[str, Any] = settings.engine or {}
     network = load_network(adapter, str(engine.get("form") or DEFAULT_FORM))
+    runtime.use_settings(engine)
     session = runtime.open(str(engine["file"]), device=settings.device)
     require_names(network, session, where=str(engine["file"]))
     return EngineAdapter(adapter, network, session, precision=str(engine.get("precision") or ""))

@@ -123,7 +123,11 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
 
 RUNTIMES: Registry[Runtime] = Registry(
     "runtime",
-    {"torch": "admlops.catalog.runtimes:TORCH", "onnxruntime": "admlops.catalog.runtimes:ONNXRUNTIME"},
+    {
+        "torch": "admlops.catalog.runtimes:TORCH",
+        "onnxruntime": "admlops.catalog.runtimes:ONNXRUNTIME",
+        "tensorrt": "admlops.catalog.runtimes:TENSORRT",
+    },
 )
 """What executes a network."""
 

@@ -23,6 +23,9 @@ class Runtime:
         tools: kind of device (`cpu`, `cuda`) → the environment in `envs/tools` that has the package, for models whose
             own lacks it.
         providers: kind of device → what of the runtime executes there.
+        capability: the least compute capability of a GPU.
+        driver: the least version of NVIDIA's driver.
+        builds: whether it builds an engine of the file, and keeps it in a cache.
     """
 
     id: str
@@ -32,6 +35,9 @@ class Runtime:
     package: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     providers: Mapping[str, str] = field(default_factory=dict)
+    capability: tuple[int, int] | None = None
+    driver: str | None = None
+    builds: bool = False
 
 
 _FOLDER = Path(admlops.worker.__file__).resolve().parent / "runtimes"
@@ -44,4 +50,16 @@ ONNXRUNTIME = Runtime(
     package="onnxruntime",
     tools={"cpu": "onnx", "cuda": "onnx-gpu"},
     providers={"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"},
+)
+TENSORRT = Runtime(
+    id="tensorrt",
+    file=_FOLDER / "tensorrt.py",
+    engine="tensorrt",
+    suffixes=(".onnx",),
+    package="tensorrt",
+    tools={"cuda": "tensorrt"},
+    providers={"cuda": "TensorRT"},
+    capability=(7, 5),
+    driver="535",
+    builds=True,
 )

@@ -172,17 +172,21 @@ def _engine_run(request: DeployRequest, engine: str | None) -> RunRequest:
     run = replace(run, engine=engine, selection=replace(run.selection, limit=limit))
     if engine is None:
         return replace(run, checkpoint=run.checkpoint or _checkpoint(request))
-    return replace(run, engine_options=_build_options(deployment) if engine.startswith(TENSORRT) else {})
+    kind, _, file = engine.partition(":")
+    return replace(run, engine_options=_build_options(deployment, Path(file)) if kind == TENSORRT else {})
 
 
-def _build_options(deployment: Deployment) -> dict[str, Any]:
-    """What TensorRT builds an engine by; the profile's names are still the config's."""
+def _build_options(deployment: Deployment, file: Path) -> dict[str, Any]:
+    """What TensorRT builds an engine by, by the names that the file has."""
+    beside = file.parent / MANIFEST_FILE
+    own = [one.name for one in read_manifest(beside).inputs] if beside.is_file() else []
+    names = dict(zip(deployment.inputs, own, strict=False))
     options: dict[str, Any] = {}
     if deployment.workspace_bytes is not None:
         options["workspace_bytes"] = deployment.workspace_bytes
     if deployment.profiles:
         options["profile"] = {
-            name: [list(one.least), list(one.usual), list(one.largest)]
+            names.get(name, name): [list(one.least), list(one.usual), list(one.largest)]
             for name, one in sorted(deployment.profiles.items())
         }
     return options

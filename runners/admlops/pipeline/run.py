@@ -186,7 +186,12 @@ def prepare(
     if engine is not None:
         runtime = engine.engine.runtime.id
         packages = provide_packages(layout, engine.engine.runtime, environment, device=devices[0].kind, say=say)
-        settings["engine"] = engine.describe(device=devices[0].kind, packages=packages)
+        settings["engine"] = engine.describe(
+            device=devices[0].kind,
+            packages=packages,
+            build=request.engine_options,
+            cache=layout.repository / "cache" / "engines",
+        )
     header = make_header(
         layout,
         model,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from admlops.catalog import Model
 from admlops.catalog.runtimes import Runtime
@@ -20,11 +21,14 @@ from admlops.deployment.artifacts import Artifact, is_verified, list_artifacts, 
 from admlops.deployment.engines import AUTO, Engine, parse_engine
 from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
+from admlops.health.gpus import detect_gpus
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
 from admlops.worker.precision import AUTHORS
 
+USUAL, LONGEST = 8, 64
+"""The usual and the largest length of a dynamic axis that an engine is built for, where nobody says."""
 UNKNOWN = "unknown"
 """The precision of a file without a manifest."""
 
@@ -48,10 +52,21 @@ class EngineFile:
         """`random:SEED` where the exported weights were drawn."""
         return None if self.manifest is None else self.manifest.source.weights
 
-    def describe(self, *, device: Device, packages: RuntimePackages) -> dict[str, Any]:
-        """Return `settings.engine` of the run's header; `file` goes to the worker and decides nothing."""
+    def describe(
+        self, *, device: Device, packages: RuntimePackages, build: Mapping[str, Any] | None = None, cache: Path | None = None
+    ) -> dict[str, Any]:
+        """Return `settings.engine` of the run's header; `file` and `cache` go to the worker and decide nothing.
+
+        `build` are the options of a runtime that builds an engine, `cache` the folder that keeps it.
+        """
         provider = self.engine.runtime.providers.get(device, device)
+        built: dict[str, Any] = {}
+        if self.engine.runtime.builds:
+            options = {**self._default_options(), **(build or {})}
+            driver = next((gpu.driver for gpu in detect_gpus()), None)
+            built = {"build": options, "cache": "" if cache is None else str(cache), "driver": driver or ""}
         return {
+            **built,
             "kind": self.engine.kind,
             "precision": self.precision,
             "form": DEFAULT_FORM if self.manifest is None else self.manifest.form,
@@ -62,6 +77,19 @@ class EngineFile:
             "verified": is_verified(self.file.parent, sha256=self.sha256, provider=provider),
             "file": str(self.file),
         }
+
+
+    def _default_options(self) -> dict[str, Any]:
+        """TF32 as the precision says; for inputs whose axes vary, lengths of 1 to LONGEST."""
+        if self.manifest is None:
+            return {}
+        lengths = (1, USUAL, LONGEST)
+        profile = {
+            one.name: [[axis if isinstance(axis, int) else length for axis in one.shape] for length in lengths]
+            for one in self.manifest.inputs
+            if not all(isinstance(axis, int) for axis in one.shape)
+        }
+        return {"tf32": self.manifest.precision != "fp32", **({"profile": profile} if profile else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +125,7 @@ def check_engine(model: Model, request: RunRequest) -> None:
         UsageError: the model has no `network.py`, or another option says what the file says.
     """
     require_network(model)
+    _check_gpus(parse_engine(str(request.engine)).runtime, request)
     told = f"--engine {request.engine}"
     if request.runtime is not None:
         raise UsageError(f"{told} chooses the runtime, and --runtime {request.runtime} too", hint="leave --runtime out")
@@ -105,6 +134,26 @@ def check_engine(model: Model, request: RunRequest) -> None:
             f"{told}: the precision is the file's, not --precision {request.precision}",
             hint=f"admlops export {model.name} --precision fp32   # then run without --precision",
         )
+
+
+def _check_gpus(runtime: Runtime, request: RunRequest) -> None:
+    """Raise UsageError where no GPU of this machine can run a runtime that needs one."""
+    if runtime.capability is None:
+        return
+    told, instead = f"--engine {request.engine}", f"admlops run {request.model} --engine onnx"
+    gpus = () if request.device == "cpu" else detect_gpus()
+    if not gpus:
+        raise UsageError(f"{told} needs an NVIDIA GPU, and none is visible, or --device is cpu", hint=instead)
+    for gpu in gpus:
+        if gpu.compute_capability is not None and gpu.compute_capability < runtime.capability:
+            has, wants = (".".join(map(str, one)) for one in (gpu.compute_capability, runtime.capability))
+            raise UsageError(
+                f"{told}: {gpu.name} has compute capability {has}, and TensorRT wants {wants} or more", hint=instead
+            )
+        if gpu.driver and runtime.driver and Version(gpu.driver) < Version(runtime.driver):
+            raise UsageError(
+                f"{told}: NVIDIA's driver is {gpu.driver}, and its packages want {runtime.driver} or later", hint=instead
+            )
 
 
 def require_network(model: Model) -> None:
@@ -122,7 +171,8 @@ def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: E
     Weights and a configuration that are named must be those that were exported. Without any the catalogue's default
     weights are meant, and where nothing of those was exported, what there is, if it is all of the same weights.
     """
-    own = [one for one in list_artifacts(layout, model.name) if one.manifest.kind == engine.kind]
+    endings = engine.runtime.suffixes
+    own = [one for one in list_artifacts(layout, model.name) if one.manifest.file.endswith(endings)]
     own = [one for one in own if _fits_precision(one.manifest, engine.precision)]
     fitting = [one for one in own if _fits_request(one.manifest, model, request)]
     if request.checkpoint is None and request.weights is None:
@@ -151,6 +201,7 @@ def provide_packages(
             f"the runtime {runtime.id} has no packages for {device}",
             hint="admlops run … --device cpu   # or without --engine",
         )
+    _require_lock(layout, runtime, device)
     tool = ensure_tool(layout, runtime.tools[device], say=say)
     folder = site_packages(tool)
     if folder.parent.name != own.parent.name:
@@ -159,8 +210,20 @@ def provide_packages(
             hint="run another variant of the model: admlops models show MODEL",
         )
     found = _versions(folder)
-    name = next(one for one in found if one in (runtime.package, f"{runtime.package}-gpu"))
+    endings = ("", "-gpu", "-cu12", "-cu13")
+    name = next(one for one in found if one in [runtime.package + ending for ending in endings])
     return RuntimePackages(path=(str(folder),), versions={name: found[name]})
+
+
+def _require_lock(layout: Layout, runtime: Runtime, device: Device) -> None:
+    """Raise EnvError for packages that nobody could lock; the folder's requirements.in says why, and how to."""
+    folder = layout.envs / "tools" / runtime.tools[device]
+    if not (folder / "requirements.txt").is_file():
+        raise EnvError(
+            f"the packages of {runtime.id} are not locked: {folder} has no requirements.txt, because a part of them is "
+            "on NVIDIA's own index alone",
+            hint=f"less {folder / 'requirements.in'}   # has the command that locks them where that index is reached",
+        )
 
 
 def site_packages(environment: Environment) -> Path:
@@ -237,7 +300,7 @@ def _say_missing(model: Model, request: RunRequest, own: Sequence[Artifact]) -> 
 
 
 def _export_command(model: Model, request: RunRequest, engine: Engine) -> str:
-    words = ["admlops export", model.name, f"--to {engine.kind}"]
+    words = ["admlops export", model.name, "--to onnx"]
     if engine.precision != AUTO:
         words.append(f"--precision {engine.precision}")
     if request.checkpoint or request.weights:

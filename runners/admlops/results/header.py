@@ -220,6 +220,8 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
         ) from error
 
 
+DECIDE_NOTHING = ("file", "verified", "cache", "driver")
+"""What `settings.engine` says that decides no record: where files lie, and what is known of them."""
 FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
 """The precisions of engines whose files are float32 throughout."""
 SETTING_DEFAULTS: dict[str, object] = {"precision": "authors"}
@@ -264,7 +266,7 @@ def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
     engine = settings.get("engine")
     if not isinstance(engine, dict):
         return settings
-    return {**settings, "engine": {name: value for name, value in engine.items() if name not in ("file", "verified")}}
+    return {**settings, "engine": {name: value for name, value in engine.items() if name not in DECIDE_NOTHING}}
 
 
 def _known_by_content(old: Provenance, new: Provenance) -> set[str]:

@@ -47,6 +47,9 @@ class Runtime:
     def release_memory(self) -> None:
         """Give back what the library keeps of the device's memory for later, after a batch was too large."""
 
+    def use_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take what the host says of the engine: `build`, `cache` and `driver`. Nothing to do for most."""
+
     def open(self, path: str, *, device: str) -> Session:
         """Open a network's file on a device ("cpu", "cuda:0").
 
