@@ -17,7 +17,7 @@ from admlops.cli.completion import SPLITS
 from admlops.core.paths import find_layout
 
 ADMLOPS = Path(sys.executable).with_name("admlops")
-MODELS = ["GroundPlane", "MapTR", "PETR", "StreamPETR", "TopoMLP", "VAD"]
+MODELS = sorted(file.parent.name for file in find_layout().envs.glob("*/model.toml"))
 
 
 def offered(*words: str, **variables: str) -> list[str]:
