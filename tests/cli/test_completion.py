@@ -58,7 +58,7 @@ def test_names_of_the_catalogue() -> None:
     assert offered("run", "VAD", "--checkpoint", "") == ["tiny", "base"]
     assert offered("run", "MapTR", "--variant", "c") == ["classic"]
     assert offered("compare", "--models", "MapTR,P") == ["MapTR,PETR"]
-    assert offered("env", "show", "official/n") == ["official/nuscenes"]
+    assert offered("env", "show", "official/nu") == ["official/nuscenes"]
 
 
 def test_names_on_disk(repository: dict[str, str]) -> None:
