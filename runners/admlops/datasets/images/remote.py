@@ -65,7 +65,8 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
     say(f"fetching {len(wanted)} of {len(pictures)} pictures")
     failures: list[AdmlopsError] = []
     every = max(1, len(wanted) // 10)
-    with ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
+    pool = ThreadPoolExecutor(min(THREADS, len(wanted)))
+    try:
         jobs = [pool.submit(fetch_picture, picture, say) for picture in wanted]
         for number, job in enumerate(as_completed(jobs), 1):
             error = job.exception()
@@ -74,10 +75,11 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
                 if len(failures) <= MAX_NAMED:
                     say(error.message)
             elif error is not None:
-                pool.shutdown(cancel_futures=True)
                 raise error
             if number % every == 0 or number == len(wanted):
                 say(f"fetched {number - len(failures)} of {len(wanted)} pictures")
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C those that have not begun do not begin
     if len(failures) == len(pictures):
         raise DownloadError(
             f"none of the {len(pictures)} pictures can be fetched; the first: {failures[0].message}",
