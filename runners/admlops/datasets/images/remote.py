@@ -20,7 +20,7 @@ from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.images.cache import cache_folder
 from admlops.datasets.images.contents import PICTURE_SUFFIXES, Picture
-from admlops.downloads import download, redact
+from admlops.downloads import UnreachableError, download, redact
 
 THREADS = 8
 ATTEMPTS = 4
@@ -74,6 +74,10 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
                 failures.append(error)
                 if len(failures) <= MAX_NAMED:
                     say(error.message)
+                if number == THREADS == sum(isinstance(one, UnreachableError) for one in failures):
+                    say("no server answers: the other pictures are not tried")
+                    failures += [error] * (len(wanted) - number)
+                    break
             elif error is not None:
                 raise error
             if number % every == 0 or number == len(wanted):
@@ -113,7 +117,8 @@ def fetch_picture(picture: Picture, say: Say) -> Path:
             stall_timeout_s=STALL_TIMEOUT_S,
         )
     except DownloadError as error:
-        raise DownloadError(error.message, hint="check the address in the list, or take its entry away") from error
+        kind = UnreachableError if isinstance(error, UnreachableError) else DownloadError
+        raise kind(error.message, hint="check the address in the list, or take its entry away") from error
     if note is not None and picture.sha256 is None and got.sha256 != note.sha256:
         target.unlink(missing_ok=True)
         raise DataError(
