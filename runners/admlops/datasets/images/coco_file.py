@@ -46,8 +46,13 @@ class CocoImage(msgspec.Struct, gc=False):
         """Return the camera's calibration by the keys of a sample's camera; None where not all of it is stated."""
         if self.intrinsic is None or self.sensor2ego is None:
             return None
-        stated: dict[str, Any] = msgspec.to_builtins({"intrinsic": self.intrinsic, "sensor2ego": self.sensor2ego})
-        return stated
+        return {
+            "intrinsic": [list(row) for row in self.intrinsic],
+            "sensor2ego": {
+                "translation": list(self.sensor2ego.translation),
+                "rotation_wxyz": list(self.sensor2ego.rotation_wxyz),
+            },
+        }
 
 
 class CocoCategory(msgspec.Struct, gc=False):

@@ -23,7 +23,7 @@ from admlops.evaluation.detection_2d.scores import (
     evaluate_boxes_2d,
     predictions_by_camera,
 )
-from admlops.evaluation.detection_2d.truth import has_truth, list_truth_notes, read_truth
+from admlops.evaluation.detection_2d.truth import list_truth_notes, read_truth
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 from admlops.results.record import PartialRecord
@@ -87,7 +87,7 @@ class ImageTable:
 
     def notes(self, context: Context) -> list[str]:
         """Say how many pictures are not annotated, and how many boxes are of classes that nobody annotated."""
-        if not has_truth(context) or not any(self.records):
+        if not context.has_boxes_2d or not any(self.records):
             return []
         try:
             truth = read_truth(context)
