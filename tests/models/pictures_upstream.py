@@ -67,11 +67,12 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     source = CHECKOUT / "submodules" / "YOLOv5"
     sys.path.insert(0, str(source))
     kind = load_library("models.yolo").DetectionModel
+    torch.manual_seed(wanted["seed"])
     network = kind(str(source / "models" / "yolov5n.yaml"))
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
     for layer in head.m:
-        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 4  # confidence is the product of two, and anchors are many
+        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 3  # confidence is the product of two, and anchors are many
     torch.save({"epoch": -1, "model": network.half(), "ema": None, "optimizer": None}, wanted["checkpoint"])
     detector = torch.hub.load(str(source), "custom", path=wanted["checkpoint"], source="local", device="cpu")
     detector.conf, detector.iou, detector.max_det = 0.001, 0.45, 1000
