@@ -153,7 +153,7 @@ def test_addresses_are_fetched_before_the_run(pod: Pod, tmp_path: Path, server: 
 
 
 @pytest.mark.full
-def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path) -> None:
+def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path, synthetic_root: Path) -> None:
     data = draw_kitti(tmp_path / "kitti")
     out = tmp_path / "out"
     compared = pod.admlops("compare", "--models", "Red", "--data", data, "--out", out, code=1)
@@ -166,6 +166,13 @@ def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path) -> None:
     assert listed[str(data)]["version"] == "kitti"
     planned = pod.admlops("run", "Red", "--data", data, "--dry-run")
     assert "5 samples of 1 scenes" in planned.stdout
+    # nuScenes' cameras: eight samples of six pictures each, for a model that reads pictures.
+    view = pod.admlops("run", "Red", "--data", synthetic_root, "--split", "mini_val", "--dry-run")
+    assert "48 samples of 2 scenes" in view.stdout
+    side = pod.admlops("compare", "--models", "Red", "--data", synthetic_root, "--out", out, "--dry-run")
+    assert "48 samples of 2 scenes" in side.stdout
+    checked = pod.admlops("data", "check", synthetic_root, "--kind", "images")
+    assert "2 scenes, 48 samples" in checked.stdout
 
 
 def test_data_of_another_kind_is_refused(pod: Pod, tmp_path: Path) -> None:

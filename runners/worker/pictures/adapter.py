@@ -88,16 +88,25 @@ class PictureAdapter(Adapter):
     def forward_batch(self, inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """What the network says of every camera's picture of several samples.
 
-        Libraries pad the pictures of a batch to one another, which moves boxes: so those of one size go together.
+        Libraries pad the pictures of a batch to one another, which moves boxes: so those of one size go together. Those
+        whose batch took longer than the library allows are looked at one by one, each with a limit of its own.
         """
         groups = group_sizes([{name: self.size_of(given) for name, given in sample.items()} for sample in inputs])
         found: List[Dict[str, Any]] = [dict.fromkeys(sample) for sample in inputs]
         with load_library("torch").inference_mode():
             for places in groups:
-                answers = self.call_together([inputs[number][name] for number, name in places])
+                answers = self._call_within_limits([inputs[number][name] for number, name in places])
                 for (number, name), answer in zip(places, answers):
                     found[number][name] = answer
         return found
+
+    def _call_within_limits(self, given: List[Any]) -> List[Any]:
+        try:
+            return self.call_together(given)
+        except TimeoutError:
+            if len(given) == 1:
+                raise
+            return [self.call(one) for one in given]
 
     def synchronize(self) -> None:
         """Wait for the GPU."""

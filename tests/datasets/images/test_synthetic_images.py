@@ -14,7 +14,7 @@ from admlops.datasets.images.pictures import Images
 from admlops.synthetic.images_writer import ImageOptions, synthesize_images
 from admlops.synthetic.options import list_scenes
 from admlops.synthetic.renderer import Placed, render_camera
-from admlops.synthetic.rig import Sensor
+from admlops.synthetic.rig import Sensor, pose_matrix
 from admlops.synthetic.shadows import Caster
 from admlops.synthetic.stage import Stage, set_stage
 from admlops.synthetic.visible_boxes import find_visible
@@ -45,6 +45,17 @@ def test_a_data_set_with_truth(root: Path) -> None:
     cars = sum(name == "car" for own in found for name in own.classes)
     assert cars >= 5
     assert data.classes_2d()[0] == "car"
+
+
+def test_a_picture_has_its_cameras_calibration(root: Path, stage: Stage) -> None:
+    data = open_data(root)
+    for token in data.scenes()[0].samples:
+        camera = data.sample(token)["cameras"][IMAGE]
+        sensor = next(one for one in stage.cameras if one.channel in f"{Path(camera['path']).stem}-".split("-"))
+        assert np.array_equal(camera["intrinsic"], sensor.intrinsic)
+        pose = camera["sensor2ego"]
+        assert np.allclose(pose_matrix(pose["translation"], pose["rotation_wxyz"]), sensor.to_ego)
+        assert camera["ego2global"] == data.sample(token)["ego2global"]
 
 
 @pytest.mark.full

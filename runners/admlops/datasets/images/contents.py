@@ -17,8 +17,8 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".m
 
 TOP_SCENE = "pictures"
 """The scene of pictures that lie in no folder."""
-SCENE_PICTURES = 500
-"""A folder with more pictures is several scenes: a scene is what one worker does, and what a stopped run does again."""
+SCENE_PICTURES = 100
+"""A folder with more pictures is several scenes: a scene is what one worker gets, and what a stopped run does again."""
 
 Size = tuple[int, int]
 """Width and height [pixels]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from admlops.core.errors import DataError
@@ -98,7 +98,7 @@ class PictureFinder:
         there = self._by_name.get(parts[-1] if parts else "", [])
         if len(there) < 2:
             return there[0] if there else None
-        shared = [(_count_shared(parts, picture.name.split("/")), picture) for picture in there]
+        shared = [(count_shared(parts, picture.name.split("/")), picture) for picture in there]
         most = max(count for count, _ in shared)
         best = [picture for count, picture in shared if count == most]
         if len(best) > 1:
@@ -147,7 +147,7 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0  # a link that leads nowhere: told by `data check`
 
 
-def _count_shared(first: list[str], second: list[str]) -> int:
+def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
     """Count the parts that two paths have in common at their ends."""
     count = 0
     for one, other in zip(reversed(first), reversed(second), strict=False):

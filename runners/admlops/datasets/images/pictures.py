@@ -15,6 +15,7 @@ from admlops.core.errors import DataError
 from admlops.core.paths import user_path
 from admlops.core.types import Say, Watch
 from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, ImageAnnotation, Problem, Scene, check_scene_names
+from admlops.datasets.images.check import find_problems
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, to_annotation
 from admlops.datasets.images.forms.coco import CocoLabels
 from admlops.datasets.images.headers import Header, read_header, turn_box, turn_upright
@@ -214,8 +215,6 @@ class Images:
 
     def problems(self, watch: Watch) -> Iterator[Problem]:
         """Give what is wrong with pictures and labels; see `check`."""
-        from admlops.datasets.images.check import find_problems
-
         return find_problems(self, watch)
 
     def header(self, picture: Picture) -> Header | None:
