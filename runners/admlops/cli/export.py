@@ -14,6 +14,7 @@ from admlops.cli.completion import complete_checkpoints, complete_configs, compl
 from admlops.cli.conventions import dry_run_option, say
 
 if TYPE_CHECKING:
+    from admlops.core.paths import Layout
     from admlops.deployment.artifacts import Artifact
     from admlops.pipeline.export import ExportRequest
 
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 @click.option("--opset", type=int, default=17, show_default=True, help="The version of ONNX's operators.")
 @click.option("--form", default="default", show_default=True, help="Which of MODEL's networks, if it has several.")
 @click.option("--axis", "axes", multiple=True, metavar="NAME=LENGTH", help="The length of a dynamic axis in the trace.")
+@click.option("--calibrate", metavar="SPLIT|FILE", help="The samples that int8 ranges are taken from.")
+@click.option(
+    "--calibration-samples", type=click.IntRange(1), default=64, show_default=True, help="How many of them at most."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Their data set. [default: the one in data/]")
+@click.option("--version", help="The tables' folder of that data set. [default: the only one, or v1.0-mini]")
 @click.option("--fresh", is_flag=True, help="Export again what was exported alike.")
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
@@ -52,7 +59,7 @@ def export(dry_run: bool, as_json: bool, **options: Any) -> None:
 
     layout = find_layout()
     with cancel_on_signals() as cancel:
-        request = _request(options, cancel)
+        request = _request(layout, options, cancel)
         if dry_run:
             show_plan(preview_export(layout, request), as_json=as_json)
             return
@@ -63,15 +70,20 @@ def export(dry_run: bool, as_json: bool, **options: Any) -> None:
         _print(artifact)
 
 
-def _request(options: dict[str, Any], cancel: Any) -> ExportRequest:
-    from admlops.core.errors import UsageError
+def _request(layout: Layout, options: dict[str, Any], cancel: Any) -> ExportRequest:
+    from admlops.catalog import load_model
+    from admlops.cli.options import default_data
     from admlops.pipeline.export import ExportRequest
     from admlops.pipeline.options import parse_options
     from admlops.pipeline.run_request import RunRequest
 
+    data = options["data"] or Path()  # only int8 looks at data
+    if options["calibrate"] is not None and options["data"] is None:
+        data = default_data(layout, load_model(layout, options["model"]).reads)
     run = RunRequest(
         model=options["model"],
-        data=Path(),  # an export looks at no data
+        data=data,
+        version=options["version"],
         variant=options["variant"],
         config=options["config"],
         checkpoint=options["checkpoint"],
@@ -80,16 +92,19 @@ def _request(options: dict[str, Any], cancel: Any) -> ExportRequest:
         cancel=cancel,
     )
     kinds = [kind.strip() for kind in options["to"].split(",") if kind.strip()]
-    if len(kinds) != 1:
-        raise UsageError(f"--to {options['to']} names {len(kinds)} kinds of file", hint="pass --to onnx")
+    if "tensorrt" in kinds:
+        say("TensorRT builds its engine of the ONNX file on the GPU that runs it first, and keeps it")
+    kinds = [kind for kind in kinds if kind != "tensorrt"] or ["onnx"]
     return ExportRequest(
         run=run,
-        to=kinds[0],
+        to=kinds[0] if len(set(kinds)) == 1 else options["to"],
         precision=options["precision"],
         opset=options["opset"],
         form=options["form"],
         axes=_axes(options["axes"]),
         fresh=options["fresh"],
+        calibrate=options["calibrate"],
+        calibration_samples=options["calibration_samples"],
     )
 
 
@@ -113,7 +128,10 @@ def _print(artifact: Artifact) -> None:
     click.echo(f"inputs:  {'; '.join(_tensor(one) for one in manifest.inputs)}")
     click.echo(f"outputs: {'; '.join(_tensor(one) for one in manifest.outputs)}")
     click.echo(f"slimmed: {manifest.verdicts.get('slimmed')}")
-    click.echo(f"largest difference from PyTorch, for the example that was traced: {largest:.2g}")
+    than = "PyTorch" if manifest.precision in ("auto", "fp32", "fp32_tf32") else "the float32 file"
+    click.echo(f"largest difference from {than}, for one example: {largest:.2g}")
+    if manifest.calibration is not None:
+        click.echo(f"int8 ranges: {len(manifest.calibration.samples)} samples of {manifest.calibration.data}")
 
 
 def _tensor(one: Any) -> str:

@@ -152,6 +152,7 @@ def _export_request(request: DeployRequest) -> ExportRequest:
         precision=deployment.precision,
         opset=deployment.opset or DEFAULT_OPSET,
         fresh=request.fresh,
+        calibrate=request.calibrate,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import adapter_settings, catalogue_name, chosen_weights, working_folder
+from admlops.pipeline.write_precision import DEFAULT_SAMPLES, Wanted, check_wanted, write_precision
+from admlops.pipeline.write_precision import TOOL as PRECISION_TOOL
 from admlops.results.header import FLOAT32_FILES
 from admlops.worker.network import DEFAULT_FORM
 
@@ -47,6 +49,7 @@ class ExportRequest:
     """What to export, and how. `run` names the model, its weights, configuration, variant and options.
 
     `axes` are the lengths of dynamic axes that the network is traced with. `fresh` exports again what is there.
+    `calibrate` is the split, or the file of tokens, that int8 ranges are taken from, at most `calibration_samples`.
     """
 
     run: RunRequest
@@ -56,6 +59,15 @@ class ExportRequest:
     form: str = DEFAULT_FORM
     axes: Mapping[str, int] = field(default_factory=dict)
     fresh: bool = False
+    calibrate: str | None = None
+    calibration_samples: int = DEFAULT_SAMPLES
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The precision to write besides float32, None where the exported file itself is asked for."""
+        if self.precision in FLOAT32_FILES and self.calibrate is None:
+            return None
+        return Wanted(precision=self.precision, calibrate=self.calibrate, samples=self.calibration_samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +110,26 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
     model = load_model(layout, request.run.model)
     check_export(model, request)
     check_set_up(layout, model, request.run.variant)
-    prepared = _prepare(layout, model, request, say=say)
+    wanted = request.wanted
+    if wanted is None:
+        return _export_float32(layout, _prepare(layout, model, request, say=say), say=say)
+    own = replace(request, precision=AUTO, calibrate=None)
+    prepared = _prepare(layout, model, own, say=say)
+    return write_precision(
+        layout,
+        model,
+        _export_float32(layout, prepared, say=say),
+        wanted,
+        request.run,
+        environment=prepared.environment,
+        settings={**prepared.settings, "variant": prepared.source.variant},
+        fresh=request.fresh,
+        say=say,
+    )
+
+
+def _export_float32(layout: Layout, prepared: _Prepared, *, say: Say) -> Artifact:
+    model, request = prepared.model, prepared.request
     there = [one for one in list_artifacts(layout, model.name) if one.manifest.key == prepared.key]
     if there and not request.fresh:
         say(f"{model.name}: exported before, {there[0].manifest.created}; --fresh exports it again")
@@ -117,6 +148,8 @@ def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
     steps = []
     if find_tool(layout, TOOL) is None:
         steps.append(Planned(action="build", target=f"the environment tools/{TOOL}"))
+    if request.wanted is not None and find_tool(layout, PRECISION_TOOL) is None:
+        steps.append(Planned(action="build", target=f"the environment tools/{PRECISION_TOOL}"))
     what = request.run.weights or request.run.checkpoint or model.default_checkpoint or "no weights"
     detail = f"{what}, opset {request.opset}, precision {request.precision}"
     return [
@@ -138,10 +171,8 @@ def check_export(model: Model, request: ExportRequest) -> None:
         raise UsageError(
             f"--precision {request.precision} is not one of: {', '.join(PRECISIONS)}", hint="leave --precision out"
         )
-    if request.precision not in FLOAT32_FILES:
-        raise UsageError(
-            f"--precision {request.precision}: only float32 files are written yet", hint="leave --precision out"
-        )
+    if request.wanted is not None:
+        check_wanted(model.name, request.wanted)
     if request.opset not in OPSETS:
         raise UsageError(
             f"--opset {request.opset} is not one of {OPSETS[0]} to {OPSETS[-1]}", hint=f"pass --opset {DEFAULT_OPSET}"

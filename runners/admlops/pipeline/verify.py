@@ -20,6 +20,7 @@ from admlops.core.types import Planned, Say
 from admlops.datasets.base import Dataset, Scene, fetch_files, open_data
 from admlops.deployment.artifacts import add_verification
 from admlops.deployment.bounds import Bounds, bounds_of
+from admlops.deployment.calibration import require_apart
 from admlops.deployment.manifest import Manifest
 from admlops.deployment.verification import STEPS, Step, Verification, judge_file, judge_tensors
 from admlops.environments import Environment, ensure_model, ensure_tool
@@ -145,6 +146,8 @@ def _prepare(layout: Layout, request: VerifyRequest, *, say: Say) -> _Prepared:
     check_data_kind(model, data, run)
     engine = find_engine(layout, model, run, say=say)
     assert engine is not None, "run.engine is set"
+    samples = [token for one in select(data, run.selection, temporal=model.temporal) for token in one.samples]
+    require_apart(engine.manifest, samples)
     reference = _reference(model, run, engine, devices[0])
     check_set_up(layout, model, reference.variant)
     fetch_files(data, say)
