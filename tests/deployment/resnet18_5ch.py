@@ -1,4 +1,5 @@
 """A deployment config of CalibrationStatus, in the form that AWML's have."""
+# ruff: noqa: C408  dict(...) is the form
 
 export = dict(mode="onnx", verify=True, device="cpu")
 

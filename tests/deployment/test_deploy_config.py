@@ -21,6 +21,15 @@ from admlops.pipeline.deploy import check_tensors, require_data
 WHOLE = Path(__file__).with_name("resnet18_5ch.py")
 
 
+def nested(path: str, value: object) -> str:
+    """The text of a config with one key."""
+    head, *rest = path.split(".")
+    text = repr(value)
+    for key in reversed(rest):
+        text = f"dict({key}={text})"
+    return f"{head} = {text}"
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "config.py"
     path.write_text(text)
@@ -61,7 +70,9 @@ def test_code_is_refused_with_its_line_and_never_run(tmp_path: Path, code: str, 
 
 
 def test_literals_in_all_their_forms(tmp_path: Path) -> None:
-    path = write(tmp_path, '"""words"""\na = dict({"x": (1, -2.5)}, )\nb = list([1 << 3, 2 * 3])\nc = dict()\nc = tuple()')
+    path = write(
+        tmp_path, '"""words"""\na = dict({"x": (1, -2.5)}, )\nb = list([1 << 3, 2 * 3])\nc = dict()\nc = tuple()'
+    )
     assert {name: value.plain for name, value in read_literals(path).items()} == {
         "a": {"x": [1, -2.5]},
         "b": [8, 6],
@@ -86,11 +97,16 @@ def test_literals_in_all_their_forms(tmp_path: Path) -> None:
         ("onnx_config = dict(simplify=False)", "bit for bit"),
         ("onnx_config = dict(save_file='../a.onnx')", "'../a.onnx' is no name of an ONNX file"),
         ("export=dict()\nruntime_io = dict(sample_idx=3)", "--tokens FILE"),
-        ("backend_config = dict(common_config=dict(precision_policy='fp8'))", "precision_policy: 'fp8' is not one of auto"),
+        (
+            "backend_config = dict(common_config=dict(precision_policy='fp8'))",
+            "precision_policy: 'fp8' is not one of auto",
+        ),
         ("backend_config = dict(model_inputs=[])", "one network has one dictionary of inputs"),
         (
-            "backend_config = dict(model_inputs=[dict(input_shapes=dict(a=dict(min_shape=[2], opt_shape=[1], "
-            "max_shape=[3])))])",
+            nested(
+                "backend_config.model_inputs",
+                [{"input_shapes": {"a": {"min_shape": [2], "opt_shape": [1], "max_shape": [3]}}}],
+            ),
             "min_shape ≤ opt_shape ≤ max_shape does not hold",
         ),
         ("evaluation = dict(tensorrt_model='a.engine')", "a.engine is an engine, which only the machine that built it"),
@@ -104,15 +120,6 @@ def test_a_key_that_cannot_be_honoured_is_refused_with_its_line(tmp_path: Path, 
     with pytest.raises(UsageError) as refused:
         read_deployment(write(tmp_path, code))
     assert words in str(refused.value)
-
-
-def nested(path: str, value: object) -> str:
-    """The text of a config with one key."""
-    head, *rest = path.split(".")
-    text = repr(value)
-    for key in reversed(rest):
-        text = f"dict({key}={text})"
-    return f"{head} = {text}"
 
 
 @pytest.mark.parametrize("path", list(REFUSED))
@@ -130,7 +137,13 @@ def test_every_key_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "precision"),
-    [("auto", "auto"), ("fp32_tf32", "fp32_tf32"), ("fp16", "fp16"), ("explicit_int8", "int8"), ("strongly_typed", "auto")],
+    [
+        ("auto", "auto"),
+        ("fp32_tf32", "fp32_tf32"),
+        ("fp16", "fp16"),
+        ("explicit_int8", "int8"),
+        ("strongly_typed", "auto"),
+    ],
 )
 def test_a_policy_is_a_precision(tmp_path: Path, policy: str, precision: str) -> None:
     text = f"export = dict()\ntensorrt_config = dict(precision_policy={policy!r})"
@@ -168,7 +181,10 @@ def test_names_shapes_and_axes_are_held_to_the_file(tmp_path: Path) -> None:
     large = {"input": Profile(least=(1, 5, 64, 112), usual=(1, 5, 1860, 2880), largest=(1, 5, 2160, 3840))}
     for wrong, words in (
         (replace(found, inputs=("a", "b")), "2 names for 1 tensors: channels"),
-        (replace(found, dynamic_axes={"input": {2: "height"}}), "axis 2 of input is no dynamic one: channels is batch×5"),
+        (
+            replace(found, dynamic_axes={"input": {2: "height"}}),
+            "axis 2 of input is no dynamic one: channels is batch×5",
+        ),
         (replace(found, dynamic_axes={"depth": {0: "batch"}}), "there is no tensor called depth"),
         (replace(found, input_shape=(3, 224, 224)), "is no shape of channels"),
         (replace(found, profiles=large), "1860, 2880"),

@@ -26,7 +26,9 @@ PROFILE = {"channels": [[1, 5, 4, 6], [2, 5, 4, 6], [8, 5, 4, 6]]}
 class Machine:
     """A GPU with TensorRT: `calls` are those of the library, `engine` what it deserialises from a plan."""
 
-    def __init__(self, version: str = "10.13.3.9", gpu: str = "NVIDIA A10", capability: tuple[int, int] = (8, 6)) -> None:
+    def __init__(
+        self, version: str = "10.13.3.9", gpu: str = "NVIDIA A10", capability: tuple[int, int] = (8, 6)
+    ) -> None:
         self.version, self.gpu, self.capability = version, gpu, capability
         self.calls: list[tuple[Any, ...]] = []
         self.readable = True
@@ -88,7 +90,7 @@ class Machine:
             self.readable = True  # of another version: the next one, built here, is read
             return None
         modes = {"channels": "in", "logits": "out"}
-        addresses: dict[str, np.ndarray] = {}
+        addresses: dict[str, int] = {}
         shape: dict[str, tuple[int, ...]] = {}
 
         def execute(_stream: int) -> bool:
@@ -259,7 +261,7 @@ def test_what_cannot_be_built_is_named_and_leaves_nothing(
 ) -> None:
     here = machine()
     here.parses = False
-    with pytest.raises(RuntimeError, match="does not parse .*: no importer for GridSampleX"):
+    with pytest.raises(RuntimeError, match=r"does not parse .*: no importer for GridSampleX"):
         open_engine(file, tmp_path)
     here.parses = True
     with pytest.raises(RuntimeError, match="dynamic shape"):
@@ -300,7 +302,10 @@ def test_a_gpu_or_a_version_without_kernels_is_refused(
 def test_the_host_refuses_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch, typed: Typed, synthetic_root: Path, gpus: Any, words: str
 ) -> None:
-    there = [Gpu(name=name, compute_capability=capability, driver=driver, memory_mb=None) for name, capability, driver in gpus]
+    there = [
+        Gpu(name=name, compute_capability=capability, driver=driver, memory_mb=None)
+        for name, capability, driver in gpus
+    ]
     monkeypatch.setattr(run_engine, "detect_gpus", lambda: there)
     refused = typed("run", "CalibrationStatus", "--data", synthetic_root, "--engine", "tensorrt:fp16")
     assert (refused.code, words in refused.err) == (2, True), refused.err

@@ -37,7 +37,9 @@ _UNSAID = {
 @click.option("--data", type=click.Path(path_type=Path), help="The samples' root; stands in for info_pkl.")
 @click.option("--version", help="The tables' folder. [default: the only one, or v1.0-mini]")
 @click.option("--split", shell_complete=complete_splits, help="The split. [default: val; for v1.0-mini: mini_val]")
-@click.option("--scene", "scenes", multiple=True, metavar="NAME", shell_complete=complete_scenes, help="This scene alone.")
+@click.option(
+    "--scene", "scenes", multiple=True, metavar="NAME", shell_complete=complete_scenes, help="This scene alone."
+)
 @click.option("--tokens", type=click.Path(path_type=Path), help="A file or folder of sample tokens.")
 @click.option("--limit", type=int, metavar="N", help="The first N samples; goes before evaluation.num_samples.")
 @click.option("--variant", help="The set of pins. [default: the model's]")
@@ -111,9 +113,7 @@ def _print(done: Deployed) -> None:
     for engine, found in done.verified.items():
         click.echo(f"verified: {engine}: {found['outcome']}")
     names = sorted({one["name"] for entry in done.evaluated.values() for one in entry["metrics"]["metrics"]})
-    rows = [
-        (name, *(_value(entry["metrics"]["metrics"], name) for entry in done.evaluated.values())) for name in names
-    ]
+    rows = [(name, *(_value(entry["metrics"]["metrics"], name) for entry in done.evaluated.values())) for name in names]
     if rows:
         print_table(("metric", *done.evaluated), rows)
     for backend, entry in done.evaluated.items():

@@ -186,7 +186,9 @@ def _model_inputs(draft: Draft, key: str, value: Value) -> None:
     inner = value.content[0].plain
     shapes = inner.get("input_shapes") if isinstance(inner, dict) and set(inner) == {"input_shapes"} else None
     if not isinstance(shapes, dict):
-        raise draft.refuse(key, "the dictionary has input_shapes, and nothing else", "write [dict(input_shapes=dict(...))]")
+        raise draft.refuse(
+            key, "the dictionary has input_shapes, and nothing else", "write [dict(input_shapes=dict(...))]"
+        )
     draft.fields["profiles"] = {str(name): _profile(draft, key, name, one) for name, one in shapes.items()}
 
 
@@ -248,7 +250,9 @@ TAKEN: Mapping[str, Key] = {
         means="`--data` must stand in for it: reading a pickle runs code", take=_typed("info_file", str, optional=True)
     ),
     "runtime_io.info_file": Key(means="as `runtime_io.info_pkl`", take=_typed("info_file", str, optional=True)),
-    "runtime_io.sample_idx": Key(means="0: the first sample of the selection; others by `--scene`, `--tokens`", take=_sample),
+    "runtime_io.sample_idx": Key(
+        means="0: the first sample of the selection; others by `--scene`, `--tokens`", take=_sample
+    ),
     "runtime_io.onnx_file": Key(means="the file that `trt` builds an engine of", take=_path("onnx_file")),
     "onnx_config.type": Key(means='"onnx"', take=_only("onnx", 'write type="onnx"')),
     "onnx_config.export_params": Key(means="True: the file holds the weights", take=_only(True, "remove it")),
@@ -274,7 +278,9 @@ TAKEN: Mapping[str, Key] = {
     "tensorrt_config.max_workspace_size": Key(
         means="as in `backend_config.common_config`", take=_positive("workspace_bytes")
     ),
-    "evaluation.enabled": Key(means="`admlops run` and `admlops evaluate` of every engine", take=_typed("evaluate", bool)),
+    "evaluation.enabled": Key(
+        means="`admlops run` and `admlops evaluate` of every engine", take=_typed("evaluate", bool)
+    ),
     "evaluation.num_samples": Key(means="`--limit`", take=_positive("samples")),
     "evaluation.verbose": Key(
         means="accepted and said: every sample's record is in the run folder",
@@ -302,15 +308,24 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "task_type": ("the model's own tasks are evaluated", "remove it"),
     "ir_config": ("this is mmdeploy's", "write onnx_config"),
     "deploy_log_path": ("the log lies beside the exported networks", "remove it; admlops exported list shows where"),
-    "backend_config.common_config.fp16_mode": ("a precision is a property of the file", 'write precision_policy="fp16"'),
-    "backend_config.common_config.int8_mode": ("a precision is a property of the file", 'write precision_policy="explicit_int8"'),
+    "backend_config.common_config.fp16_mode": (
+        "a precision is a property of the file",
+        'write precision_policy="fp16"',
+    ),
+    "backend_config.common_config.int8_mode": (
+        "a precision is a property of the file",
+        'write precision_policy="explicit_int8"',
+    ),
     "evaluation.backends": ("files are named by backend", 'write models=dict(onnx="FILE")'),
     "evaluation.devices": ("one device is named", 'write export = dict(device="cuda:0")'),
     "verification.tolerance": (
         "bounds follow from the file's arithmetic, and from the metrics",
         "remove it; docs/export.md says the bounds",
     ),
-    "verification.scenarios": ("every engine is held against PyTorch", "remove it; admlops verify MODEL --engine ENGINE"),
+    "verification.scenarios": (
+        "every engine is held against PyTorch",
+        "remove it; admlops verify MODEL --engine ENGINE",
+    ),
     "verification.devices": ("one device is named", 'write export = dict(device="cuda:0")'),
 }
 """Keys that are refused: why, and what to use instead."""

@@ -1,4 +1,4 @@
-"""What a person means by `--engine`: `onnx`, `tensorrt:fp16`, `tensorrt:FILE.onnx`, or a file such as `network.onnx`."""
+"""What a person means by `--engine`: `onnx`, `tensorrt:fp16`, `tensorrt:FILE.onnx`, or a file, `network.onnx`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a Python file of settings without executing it: assignments of literals, and of `dict`, `list` and `tuple` calls.
+"""Read a Python file of settings without executing it: assignments of literals, of `dict`, `list` and `tuple` calls.
 
 Every value keeps its line, so that a refusal can name it.
 """
@@ -76,7 +76,9 @@ class _Reader:
         """Return the error for code that would have to be executed."""
         line = getattr(node, "lineno", 1)
         said = ast.unparse(node).splitlines()[0][:60]
-        return UsageError(f"{self._path}:{line}: `{said}` is code, and the file is read without executing any", hint=ONLY)
+        return UsageError(
+            f"{self._path}:{line}: `{said}` is code, and the file is read without executing any", hint=ONLY
+        )
 
     def read(self, node: ast.expr) -> Value:
         """Return the value of a literal. Raises UsageError for anything else."""

@@ -73,9 +73,7 @@ def deploy_model(layout: Layout, request: DeployRequest, *, say: Say, show_progr
     verified = {}
     if deployment.verify:
         for _, engine in _made_engines(deployment, artifact):
-            found = verify_engine(
-                layout, _verify_request(request, engine), say=say, show_progress=show_progress
-            )
+            found = verify_engine(layout, _verify_request(request, engine), say=say, show_progress=show_progress)
             verified[engine] = found.to_json()
             if found.failed is not None:
                 raise RunFailedError(
@@ -242,7 +240,10 @@ def _copy(deployment: Deployment, artifact: Artifact, say: Say) -> Path | None:
     target = deployment.work_dir / deployment.save_file
     try:
         deployment.work_dir.mkdir(parents=True, exist_ok=True)
-        for source, place in ((artifact.file, target), (artifact.folder / MANIFEST_FILE, target.with_name(MANIFEST_FILE))):
+        for source, place in (
+            (artifact.file, target),
+            (artifact.folder / MANIFEST_FILE, target.with_name(MANIFEST_FILE)),
+        ):
             shutil.copyfile(source, place.with_name(f".{place.name}.partial"))
             place.with_name(f".{place.name}.partial").replace(place)
     except OSError as error:
@@ -328,4 +329,3 @@ def require_data(deployment: Deployment, data: Path | None) -> None:
     raise deployment.refuse(
         key, f"{deployment.info_file}: reading a pickle runs code that is in it", "pass --data DIR in its place"
     )
-

@@ -17,8 +17,8 @@ from admlops.core.processes import process_environment
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
-from admlops.deployment.engines import parse_engine
 from admlops.deployment.calibration import require_apart
+from admlops.deployment.engines import parse_engine
 from admlops.environments import Environment, ensure_model, find_model
 from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
@@ -176,9 +176,7 @@ def prepare(
     fetch_files(data, say)
     scenes = select(data, request.selection, temporal=model.temporal)
     engine = find_engine(layout, model, request, say=say)
-    require_apart(
-        None if engine is None else engine.manifest, [token for scene in scenes for token in scene.samples]
-    )
+    require_apart(None if engine is None else engine.manifest, [token for scene in scenes for token in scene.samples])
     weights = _weights(layout, model, request, engine, say=say)
     environment = _environment(layout, model, request, devices[0], say=say)
     settings = {

@@ -53,7 +53,12 @@ class EngineFile:
         return None if self.manifest is None else self.manifest.source.weights
 
     def describe(
-        self, *, device: Device, packages: RuntimePackages, build: Mapping[str, Any] | None = None, cache: Path | None = None
+        self,
+        *,
+        device: Device,
+        packages: RuntimePackages,
+        build: Mapping[str, Any] | None = None,
+        cache: Path | None = None,
     ) -> dict[str, Any]:
         """Return `settings.engine` of the run's header; `file` and `cache` go to the worker and decide nothing.
 
@@ -77,7 +82,6 @@ class EngineFile:
             "verified": is_verified(self.file.parent, sha256=self.sha256, provider=provider),
             "file": str(self.file),
         }
-
 
     def _default_options(self) -> dict[str, Any]:
         """TF32 as the precision says; for inputs whose axes vary, lengths of 1 to LONGEST."""
@@ -152,7 +156,8 @@ def _check_gpus(runtime: Runtime, request: RunRequest) -> None:
             )
         if gpu.driver and runtime.driver and Version(gpu.driver) < Version(runtime.driver):
             raise UsageError(
-                f"{told}: NVIDIA's driver is {gpu.driver}, and its packages want {runtime.driver} or later", hint=instead
+                f"{told}: NVIDIA's driver is {gpu.driver}, and its packages want {runtime.driver} or later",
+                hint=instead,
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +60,7 @@ class Wanted:
 @dataclass(frozen=True, kw_only=True)
 class _Samples:
     calibration: Calibration | None
-    content: list[Mapping[str, Any]]
+    content: Sequence[Mapping[str, Any]]
 
 
 def check_wanted(model: str, wanted: Wanted) -> None:
@@ -130,7 +130,7 @@ def write_precision(
                     "file": str(file),
                     "precision": wanted.precision,
                     "form": base.manifest.form,
-                    "samples": samples.content,
+                    "samples": list(samples.content),
                     "runtime": {"id": runtime.id, "file": str(runtime.file)},
                 },
                 log=layout.exported / model.name / "export.log",

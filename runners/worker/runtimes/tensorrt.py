@@ -174,7 +174,9 @@ def _profile(builder: Any, network: Any, shapes: Mapping[str, Sequence[Sequence[
     there = [network.get_input(index) for index in range(network.num_inputs)]
     unknown = sorted(set(shapes) - {one.name for one in there})
     if unknown:
-        raise RuntimeError("the file has no input {}; it has {}".format(unknown[0], ", ".join(one.name for one in there)))
+        raise RuntimeError(
+            "the file has no input {}; it has {}".format(unknown[0], ", ".join(one.name for one in there))
+        )
     for tensor in there:
         shape = tuple(tensor.shape)
         if tensor.name in shapes:
