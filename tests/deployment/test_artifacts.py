@@ -157,7 +157,7 @@ def test_removing_is_previewed_and_done(typed: Typed, tmp_path: Path) -> None:
     [
         (("GroundPlane",), "has no network.py"),
         (("CalibrationStatus", "--opset", "9"), "--opset 9 is not one of 16 to 20"),
-        (("CalibrationStatus", "--precision", "int8"), "only float32 files are written yet"),
+        (("CalibrationStatus", "--precision", "int8"), "takes its ranges from samples, and none are named"),
         (("CalibrationStatus", "--to", "caffe"), "networks are exported to onnx"),
         (("CalibrationStatus", "--axis", "batch"), "is not NAME=LENGTH"),
     ],

@@ -48,7 +48,7 @@ STAGES = (
     Stage("stage_3_outputs", 160, 45),
     Stage("stage_4_latency", 150, 45),
     Stage("stage_5_reading", 45, 20),
-    Stage("stage_6_engines", 30, 10),
+    Stage("stage_6_engines", 180, 10),
 )
 
 

@@ -1,0 +1,94 @@
+"""Files of other precisions: what is refused at once; and CalibrationStatus in fp16 and int8, written by ModelOpt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from tests.deployment.test_artifacts import make_manifest
+from tests.typed import Typed
+
+from admlops.catalog import load_model
+from admlops.core.errors import UsageError
+from admlops.core.paths import find_layout
+from admlops.core.processes import run
+from admlops.deployment.calibration import make_calibration, require_apart
+from admlops.environments import Environment, find_model
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import onnx
+from worker.write_precision import require_precision
+try:
+    require_precision(onnx.load(sys.argv[2]), sys.argv[3])
+except ValueError as error:
+    print(error.fault, error)
+"""
+
+
+def test_calibration_samples_are_kept_apart_from_those_that_are_judged() -> None:
+    plain = make_manifest("a" * 16)
+    require_apart(None, ["one"])
+    require_apart(plain, ["one"])
+    own = msgspec.structs.replace(plain, calibration=make_calibration("data", "v1.0-mini", ["one", "two"]))
+    require_apart(own, ["three"])
+    with pytest.raises(UsageError, match="1 of these samples are among the 2 that its int8 ranges.*such as two"):
+        require_apart(own, ["three", "two"])
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_float32_file_is_not_called_otherwise(
+    onnx_tool: Environment, small_classifier: object, tmp_path: Path, precision: str
+) -> None:
+    assert callable(small_classifier)
+    file = small_classifier("small.onnx")
+    command = [onnx_tool.python, "-c", PROGRAM, find_layout().root / "runners", file, precision]
+    said = run(command, variables=onnx_tool.variables, timeout_s=120)
+    assert said.stdout == (
+        f"precision the file is fp32, and {precision} was asked for: none of its tensors is {precision}\n"
+    ), said.stderr
+
+
+def test_samples_are_of_int8_alone(typed: Typed, synthetic_root: Path) -> None:
+    options = ("--precision", "fp16", "--calibrate", "train", "--data", synthetic_root)
+    refused = typed("export", "CalibrationStatus", *options)
+    assert (refused.code, "--calibrate train is of int8 alone" in refused.err) == (2, True), refused.err
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_a_classifier_in_half_and_in_eighth(typed: Typed, synthetic_root: Path, tmp_path: Path) -> None:
+    """Both files are written by ModelOpt, give nearly what the float32 one does, and int8 is judged on other samples."""
+    if find_model(find_layout(), load_model(find_layout(), "CalibrationStatus"), "modern") is None:
+        pytest.skip("needs PyTorch: admlops env install CalibrationStatus")
+    own = ("--weights", "random:0", "--json")
+    exported = [typed("export", "CalibrationStatus", *own)]
+    exported.append(typed("export", "CalibrationStatus", *own, "--precision", "fp16"))
+    calibrate = ("--precision", "int8", "--calibrate", "all", "--calibration-samples", "2", "--data", synthetic_root)
+    exported.append(typed("export", "CalibrationStatus", *own, *calibrate))
+    assert [one.code for one in exported] == [0, 0, 0], exported[-1].err
+    plain, half, eighth = (json.loads(one.out) for one in exported)
+    assert (half["precision"], eighth["precision"], len(eighth["calibration"]["samples"])) == ("fp16", "int8", 2)
+    assert half["size_bytes"] < 0.6 * plain["size_bytes"]
+    assert eighth["verdicts"]["operators"]["QuantizeLinear"] > 10
+    assert 0 < half["verdicts"]["largest_difference"]["logits"] < 0.01
+    assert 0 < eighth["verdicts"]["largest_difference"]["logits"] < 0.2
+    base = ("run", "CalibrationStatus", "--weights", "random:0", "--device", "cpu", "--data", synthetic_root)
+    refused = typed(*base, "--split", "all", "--engine", "onnx:int8")
+    assert (refused.code, "its int8 ranges were taken from" in refused.err) == (2, True), refused.err
+    scores = {}
+    for engine in ("onnx", "onnx:fp16", "onnx:int8"):
+        name = engine.replace(":", "-")
+        ran = typed(*base, "--scene", "scene-0916", "--limit", "2", "--engine", engine, "--run", name)
+        assert ran.code == 0, ran.err
+        lines = (tmp_path / "repository" / "runs" / name / "records.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        scores[engine] = [one["score"] for record in records for one in record["calibration_status"]]
+    assert len(scores["onnx"]) == 24
+    np.testing.assert_allclose(scores["onnx:fp16"], scores["onnx"], atol=5e-3)
+    np.testing.assert_allclose(scores["onnx:int8"], scores["onnx"], atol=5e-2)
+    assert scores["onnx:int8"] != scores["onnx"] != scores["onnx:fp16"]
