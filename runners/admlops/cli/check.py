@@ -12,6 +12,7 @@ import click
 from admlops.cli.completion import complete_model_lists, complete_models
 from admlops.cli.conventions import dry_run_option, say, with_format
 from admlops.cli.options import DATA, selection_options
+from admlops.cli.out_paths import OUT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     shell_complete=complete_model_lists,
     help="Compare these side by side instead of all models.",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the comparison's files.")
+@click.option("--out", type=OUT_FOLDER, help="Folder for the comparison's files.")
 @click.option("--also", type=DATA, help="A second data set to compare on, for models that --data is not for.")
 @click.option("--fresh", is_flag=True, hidden=True)  # what a comparison of this command always does
 @click.option("--random-weights", is_flag=True, hidden=True)

@@ -10,6 +10,7 @@ import click
 
 from admlops.cli.completion import complete_checkpoints, complete_models
 from admlops.cli.conventions import dry_run_option, say, with_format
+from admlops.cli.out_paths import OutPath
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
@@ -164,7 +165,7 @@ def inspect(file: Path, as_json: bool) -> None:
 
 @checkpoints.command(epilog="Example: admlops checkpoints extract whole_network.pt weights.safetensors")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=OutPath())
 @dry_run_option
 @JSON
 def extract(file: Path, target: Path, dry_run: bool, as_json: bool) -> None:

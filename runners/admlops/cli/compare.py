@@ -14,6 +14,7 @@ from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_model_lists
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import DATA, selection_options
+from admlops.cli.out_paths import OUT_FOLDER
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--also", type=DATA, help="A second data set, for models that --data is not for.")
 @click.option("--metric", help="Primary metric of the battles, such as AP50.  [default: the first that both have]")
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@click.option("--out", type=OUT_FOLDER, help="Folder for the summary and the report.")
 @carbon_options
 @dry_run_option
 @with_format

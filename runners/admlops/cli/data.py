@@ -14,6 +14,7 @@ import click
 
 from admlops.cli.completion import complete_kinds, complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+from admlops.cli.out_paths import OutPath
 
 if TYPE_CHECKING:
     from admlops.core.types import Watch
@@ -75,7 +76,7 @@ def list_(all_files: bool, as_json: bool) -> None:
 
 
 @data.command(short_help="Write a synthetic data set.")
-@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DIR", type=OutPath())
 @click.option(
     "--scenes", default=2, show_default=True, help="Scenes, at most 10: mini_val's two first, then mini_train's."
 )

@@ -11,6 +11,7 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, say, with_format
+from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT, check_out, open_out
 from admlops.cli.results_list import list_, summarise, unread
 from admlops.cli.results_manage import remove, tag
 from admlops.cli.results_table import table
@@ -164,7 +165,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     required=True,
     help="jsonl, csv, parquet; or a submission: nuscenes, maptr, openlanev2, vad, coco.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The file to write; - prints it.")
 @click.option(
     "--table",
     type=click.Choice(["samples", "detections", "map_elements"]),
@@ -219,23 +220,27 @@ def export(
     folder = find_run(find_layout(), run)
     if data is not None:
         find_kind(data)  # a wrong one is told even where the form needs none
-    if out.exists() and not force:
+    check_out(out, as_json=as_json)
+    if out != STANDARD_OUTPUT and out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
     if dry_run:
         what = table if form in ("csv", "parquet") else "records"
         show_plan([Planned(action="write", target=str(out), detail=f"{what} as {form}")], as_json=as_json)
         return
-    if form == "jsonl":
-        count, what = exporting.export_jsonl(folder, out), "records"
-    elif form not in TABLES:
-        from admlops.pipeline.export_submission import export_submission
+    with open_out(out) as target:
+        if form == "jsonl":
+            count, what = exporting.export_jsonl(folder, target), "records"
+        elif form not in TABLES:
+            from admlops.pipeline.export_submission import export_submission
 
-        count, what = export_submission(folder, form, out, data=data, truth_2d=boxes_2d), "samples"
-    else:
-        write = exporting.export_csv if form == "csv" else exporting.export_parquet
-        count, what = write(folder, out, table=table), "rows"
+            count, what = export_submission(folder, form, target, data=data, truth_2d=boxes_2d), "samples"
+        else:
+            write = exporting.export_csv if form == "csv" else exporting.export_parquet
+            count, what = write(folder, target, table=table), "rows"
     if as_json:
         click.echo(json.dumps({"run": folder.path.name, "format": form, what: count, "out": str(out)}, indent=2))
+    elif out == STANDARD_OUTPUT:
+        say(f"{count} {what}")
     else:
         click.echo(f"{count} {what} → {out}")
 
@@ -274,7 +279,7 @@ def index(dry_run: bool, as_json: bool) -> None:
 
 
 @results.command(short_help="Print the JSON Schema of the record.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
+@click.option("--out", type=OUT_FILE, help="Write it there instead of printing it.")
 @dry_run_option
 def schema(out: Path | None, dry_run: bool) -> None:
     """Print the JSON Schema (Draft 2020-12) of the standard record.
@@ -289,7 +294,7 @@ def schema(out: Path | None, dry_run: bool) -> None:
     from admlops.results.record_json import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
-    if out is None:
+    if out is None or out == STANDARD_OUTPUT:
         click.echo(text, nl=False)
     elif dry_run:
         show_plan([Planned(action="write", target=str(out))], as_json=False)
