@@ -228,6 +228,8 @@ def _watching(label: str, *, hidden: bool) -> Iterator[Watch]:
 def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
     """Say whether the data set in ROOT is whole: its tables or frames, and every key frame's files.
 
+    Of nuScenes, annotations that are no numbers and maps that are not there are named as well.
+
     Of pictures every file is decoded and every label read: what is missing, broken, there twice, turned by EXIF, not of
     8 bits and RGB, or has boxes that are empty or outside, is named.
 
@@ -267,7 +269,7 @@ def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> N
     if errors:
         raise DifferencesError(
             f"{len(errors)} problems, first {errors[0].name}: {errors[0].kind}: {errors[0].what}",
-            hint="mend or remove these files, then repeat the check; a run gives such pictures a failed sample",
+            hint="mend or remove what is named, then repeat the check; a run gives such pictures a failed sample",
         )
 
 
@@ -276,7 +278,7 @@ def _print_problems(problems: Sequence[Problem]) -> None:
 
     if problems:
         rows = [("error" if one.is_error else "to know", one.kind, one.name, one.what) for one in problems]
-        print_table(("", "kind", "picture", "what"), rows)
+        print_table(("", "kind", "file", "what"), rows)
 
 
 @data.command(short_help="Count what a data set holds.")
