@@ -133,7 +133,7 @@ MISTAKES = [
         "(bgr-normalisation, command-from-driven-path)",
     ),
     (_set("checkpoints", "tiny", "file", to="../../x.pth"), "checkpoints.tiny.file", "the file's name"),
-    (_set("checkpoints", "tiny", "url", to="https://a/b"), "checkpoints.tiny", "exactly one of url and google_drive"),
+    (_set("checkpoints", "tiny", "url", to="https://a/b"), "checkpoints.tiny", "exactly one of url, google_drive and npm"),
     (_set("checkpoints", "tiny", "url", to="http://a/b"), "checkpoints.tiny.url", "an https address"),
     (_set("checkpoints", "tiny", "size_bytes", to=-1), "checkpoints.tiny.size_bytes", "not -1"),
     (_set("classes", "detection_3d", 0, to="lorry"), "classes.detection_3d", '"lorry", which is none of car'),
@@ -257,6 +257,15 @@ def test_any_value_anywhere_gives_a_model_or_readable_problems(
         assert "pydantic" not in text
         assert "Input should" not in text
         assert len(text) < 1000
+
+
+def test_a_config_that_does_not_run_is_one_of_the_file_and_not_the_usual_one(tmp_path: Path) -> None:
+    document = _document()
+    usual = document["checkpoints"][document["default_checkpoint"]]["config"]
+    document["not_runnable"] = {"nothing": "it is not there", usual: "it cannot"}
+    problems = {problem.key: problem.expected for problem in find_problems(_write(tmp_path, document))}
+    assert "must name a config of this file" in problems["not_runnable.nothing"]
+    assert "must be one that runs" in problems["default_checkpoint"]
 
 
 def test_an_unknown_model_suggests_the_near_one() -> None:

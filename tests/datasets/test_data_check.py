@@ -15,8 +15,8 @@ from tests.conftest import Admlops
 
 from admlops.core.errors import DataError
 from admlops.datasets.base import HasProblems, Problem
+from admlops.datasets.json_faults import describe_fault
 from admlops.datasets.nuscenes.annotations import read_annotations
-from admlops.datasets.nuscenes.json_faults import describe_fault
 from admlops.datasets.nuscenes.map_file import read_map_file
 from admlops.datasets.nuscenes.tables import NuScenes
 

@@ -109,8 +109,9 @@ def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps(rows, indent=2))
     wrong = [f"{row['model']} {row['checkpoint']}: {row['problem']}" for row in rows if row["problem"]]
     if wrong:
+        again = next(f"{row['model']} {row['checkpoint']}" for row in rows if row["problem"])
         raise CheckpointError(
-            "\n".join(wrong), hint="admlops checkpoints fetch MODEL NAME   # gets the recorded file again"
+            "\n".join(wrong), hint=f"admlops checkpoints fetch {again}   # gets the recorded file again"
         )
     if not as_json:
         click.echo(f"{len(rows)} checkpoints are as recorded")
@@ -284,10 +285,15 @@ def _rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
                 "sha256": entry.sha256 if entry else checkpoint.sha256,
                 "sha256_from": "model.toml" if checkpoint.sha256 else "hashes.json" if entry else None,
                 "format": entry.format if entry else None,
-                "status": find_problem(layout, model, name) or "ready",
+                "status": _status(model, name, find_problem(layout, model, name)),
             }
         )
     return rows
+
+
+def _status(model: Model, name: str, problem: str | None) -> str:
+    reason = model.not_runnable.get(model.checkpoints[name].config)
+    return f"{problem or 'ready'}; no variant runs it: {reason}" if reason else problem or "ready"
 
 
 def _spell_row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from admlops.environments import find_model
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import SUMMARY_FILE, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
-from admlops.pipeline.options import check_options, check_precision
+from admlops.pipeline.options import check_config, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import (
     check_data_kind,
@@ -39,6 +39,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     """
     model = load_model(layout, request.model)
     RUNTIMES.get(request.runtime or model.runtime)
+    check_config(model, config=request.config, checkpoint=request.checkpoint)
     executor, devices = choose_executor(request, describe_machine(), say=say)
     data = data or open_data(request.data, request.version, wanted=model.reads)
     check_data_kind(model, data, request)

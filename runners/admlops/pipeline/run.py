@@ -27,7 +27,7 @@ from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
 from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
-from admlops.pipeline.options import check_precision
+from admlops.pipeline.options import check_config, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_header import make_header
 from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
@@ -212,6 +212,7 @@ def check_request(
     """
     RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
     executor, devices = choose_executor(request, machine, say=say)
+    check_config(model, config=request.config, checkpoint=request.checkpoint)
     check_precision(model, request.precision, device=devices[0].kind)
     choose_batch(model, request, say=say)
     model.choose_variant(request.variant)

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from admlops.core.errors import DataError
+from admlops.datasets.json_faults import describe_fault
 from admlops.datasets.nuscenes.centerlines import ArcLine, Neighbours
-from admlops.datasets.nuscenes.json_faults import describe_fault
 
 MIN_MAP_VERSION = "1.3"
 UNPACK_AGAIN = "unpack the map expansion again into {folder}, or: admlops data synthesize DIR"

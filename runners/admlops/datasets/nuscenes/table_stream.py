@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes.json_faults import describe_fault
+from admlops.datasets.json_faults import describe_fault
 
 BLOCK_BYTES = 1 << 23
 

@@ -21,6 +21,6 @@ def describe_fault(content: bytes, error: msgspec.DecodeError) -> str:
     start = content.rfind(b"{", 0, number.start()) + 1
     before, row = content[start : number.start()], content[start : content.find(b"}", number.start()) + 1]
     keys, token = _KEY.findall(before), _TOKEN.search(row)
-    where = f"{keys[-1].decode(errors='replace')} of " if keys else ""
-    whose = f"row {token[1].decode(errors='replace')!r}" if token else f"what stands at byte {number.start()}"
+    where = f"{keys[-1].decode(errors='replace')} " if keys else "what stands "
+    whose = f"of row {token[1].decode(errors='replace')!r}" if token else f"at byte {number.start()}"
     return f"{where}{whose} is {number[0].decode()}, which is no number"
