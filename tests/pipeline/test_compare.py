@@ -221,7 +221,7 @@ def test_a_comparison_that_was_stopped_goes_on_and_failed_samples_are_done_again
     assert "1 of 8 samples failed: 1 data" in again.stdout.replace("(1 failed)", "")
     picture.write_bytes(kept)
     mended = admlops(*command)
-    assert f"doing 1 failed samples of the run {stopped} again" in mended.stderr
+    assert f"doing 1 failed sample of the run {stopped} again" in mended.stderr
     assert "failed" not in mended.stdout
     assert len([path for path in layout.runs.iterdir() if path.is_dir()]) == 1
 

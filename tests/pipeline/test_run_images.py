@@ -163,7 +163,7 @@ def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path) -> None:
     assert listed[str(data)]["kind"] == "images"
     assert listed[str(data)]["version"] == "kitti"
     planned = pod.admlops("run", "Red", "--data", data, "--dry-run")
-    assert "5 samples of 1 scenes" in planned.stdout
+    assert "5 samples of 1 scene" in planned.stdout
 
 
 def test_data_of_another_kind_is_refused(pod: Pod, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def battle(
     if not fought:
         _refuse(done)
     if as_json:
-        click.echo(json.dumps({**fought[0], "summary": str(done.summary_path), "report": str(page)}, indent=1))
+        click.echo(json.dumps({**fought[0], "summary": str(done.summary_path), "report": str(page)}, indent=2))
         return
     print_battle(fought[0])
     note(f"\nsummary: {done.summary_path}\nreport:  {page}")

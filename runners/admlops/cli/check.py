@@ -120,7 +120,7 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
         if not as_json:
             _print_checked(checked[-1], last=len(checked) == len(models))
     if as_json:
-        click.echo(json.dumps([one.to_json() for one in checked], indent=1))
+        click.echo(json.dumps([one.to_json() for one in checked], indent=2))
     errors = [one.error for one in checked if one.error is not None]
     if errors:
         raise max(errors, key=lambda error: error.exit_code)
@@ -220,7 +220,7 @@ def _print_missing(layout: Layout, names: tuple[str, ...], as_json: bool) -> Non
 
     found = find_missing(layout, [load_model(layout, name) for name in names or list_models(layout)])
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
     for one in found:
         click.echo(f"{one.name}: {one.how} (for {', '.join(one.models)})")

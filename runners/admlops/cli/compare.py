@@ -134,7 +134,7 @@ def show_comparison(done: Comparison, *, as_json: bool) -> None:
     target = done.summary_path.with_name("report.html")
     page = write_report(target, done.run_data(), done.summary, data=done.data[0], also=done.data[1:])
     if as_json:
-        click.echo(json.dumps(done.summary, indent=1))
+        click.echo(json.dumps(done.summary, indent=2))
     else:
         _print_summary(done.summary)
         note(f"\nsummary: {done.summary_path}\nreport:  {page}")

@@ -173,7 +173,7 @@ def _complain(message: str, hint: str, exit_code: int) -> int:
     try:
         sys.stdout.flush()
         if asks_for_json(sys.argv) and nothing_is_printed():
-            click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}))
+            click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}, indent=2))
         sys.stdout.flush()
     except (AdmlopsError, ReaderGoneError):
         discard_output()  # it is standard output that cannot be written: said above, if anybody listens

@@ -13,6 +13,7 @@ import click
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, say
 from admlops.cli.out_paths import OUT_FILE, OUT_FOLDER, STANDARD_OUTPUT, OutPath, check_out, open_out
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.datasets.base import Dataset
@@ -91,12 +92,12 @@ def report(
     written = {"report": str(target), **written}
     drawn = _write_figures(figures, rows)
     if as_json:
-        click.echo(json.dumps({**written, "figures": [str(one) for one in drawn]}))
+        click.echo(json.dumps({**written, "figures": [str(one) for one in drawn]}, indent=2))
         return
     tell = say if target == STANDARD_OUTPUT else click.echo
     tell("\n".join(f"{kind}: {file}" for kind, file in written.items() if file != "-"))
     if figures is not None:
-        tell(f"figures: {len(drawn)} files in {figures}")
+        tell(f"figures: {count_of(len(drawn), 'file')} in {figures}")
 
 
 def _write_figures(folder: Path | None, rows: Sequence[RunData]) -> list[Path]:

@@ -15,6 +15,7 @@ from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT, check_out, open_out
 from admlops.cli.results_list import list_, summarise, unread
 from admlops.cli.results_manage import remove, tag
 from admlops.cli.results_table import table
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +103,8 @@ def verify(run: str, as_json: bool) -> None:
         click.echo(f"digest of the records, equal for equal outputs: {digest}")
     if changed:
         raise DifferencesError(
-            f"{len(changed)} files of {folder.path} are missing or not as its manifest says: {', '.join(changed[:5])}",
+            f"{count_of(len(changed), 'file')} of {folder.path} missing or not as its manifest says: "
+            f"{', '.join(changed[:5])}",
             hint="make the run again, or bring these files back from where they were kept",
         )
 
@@ -265,7 +267,8 @@ def index(dry_run: bool, as_json: bool) -> None:
     if dry_run:
         count = len(list_runs(layout)[0])
         show_plan(
-            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count} runs")], as_json=as_json
+            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count_of(count, 'run')}")],
+            as_json=as_json,
         )
         return
     built = build_index(layout)
@@ -273,7 +276,7 @@ def index(dry_run: bool, as_json: bool) -> None:
         counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
         click.echo(json.dumps({**counts, "skipped": unread(built.skipped)}, indent=2))
         return
-    click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
+    click.echo(f"{count_of(built.runs, 'run')}, {count_of(built.samples, 'sample')} → {built.file}")
     for one in built.skipped:
         say(f"skipped {one.folder.name}: {one.reason}")
 
@@ -307,7 +310,7 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
 
     one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
-    click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
+    click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {count_of(len(header.scenes), 'scene')}")
     click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")

@@ -9,6 +9,7 @@ import click
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, say
 from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT
+from admlops.core.counting import count_of
 
 
 @click.command(short_help="Write metrics as a table for a paper.")
@@ -64,7 +65,7 @@ def table(
     text = FORMATS["json" if as_json else form](tables)
     if dry_run:
         target = "standard output" if out in (None, STANDARD_OUTPUT) else str(out)
-        show_plan([Planned(action="write", target=target, detail=f"{len(tables)} tables")], as_json=as_json)
+        show_plan([Planned(action="write", target=target, detail=f"{count_of(len(tables), 'table')}")], as_json=as_json)
     elif out is None or out == STANDARD_OUTPUT:
         click.echo(text, nl=False)
     else:

@@ -76,7 +76,7 @@ def track(
             if tracked.next_step:
                 click.echo(f"  → {tracked.next_step}")
     if as_json:
-        click.echo(json.dumps({"tracker": tracker, "runs": done}, indent=1))
+        click.echo(json.dumps({"tracker": tracker, "runs": done}, indent=2))
 
 
 def _plan(run: ExportedRun, tracker: str, destination: Destination) -> Planned:

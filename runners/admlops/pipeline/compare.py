@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import Model, find_known, load_model
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
@@ -263,7 +264,11 @@ def _run(
         if earlier.header.state == "complete" and not failed:
             say(f"{one.model.name}: using the finished run {name}")
             return earlier, None
-        again = f"doing {failed} failed samples of the run {name} again" if failed else f"going on with the run {name}"
+        again = (
+            f"doing {count_of(failed, 'failed sample')} of the run {name} again"
+            if failed
+            else f"going on with the run {name}"
+        )
         say(f"{one.model.name}: {again}")
         request = replace(request, name=name, resume=True, retry_failed=bool(failed))
         plan = plan.renamed(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.registries import RUNTIMES
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, EnvError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.types import Planned, Say
@@ -51,7 +52,9 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
-    detail = f"{count} samples of {len(scenes)} scenes of {data.root}, on {name_devices(executor)}"
+    detail = (
+        f"{count_of(count, 'sample')} of {count_of(len(scenes), 'scene')} of {data.root}, on {name_devices(executor)}"
+    )
     return [*steps, *_run_steps(layout, model, request, detail)]
 
 
@@ -103,7 +106,7 @@ def _run_steps(layout: Layout, model: Model, request: RunRequest, detail: str) -
         run = find_run(layout, str(request.name))
         failed = run.count_statuses()["failed"]
         done = len(run.complete_scenes())
-        state = f"{done} of {len(run.header.scenes)} scenes are whole, {failed} samples failed"
+        state = f"{done} of {len(run.header.scenes)} scenes are whole, {count_of(failed, 'sample')} failed"
         verb = "do the failed samples again of" if request.retry_failed else "go on with"
         yield Planned(action=verb, target=str(run.path), detail=state)
         return
