@@ -52,9 +52,8 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
-    detail = (
-        f"{count_of(count, 'sample')} of {count_of(len(scenes), 'scene')} of {data.root}, on {name_devices(executor)}"
-    )
+    chosen = f"{count_of(count, 'sample')} of {count_of(len(scenes), 'scene')}"
+    detail = f"{chosen} of {data.root}, on {name_devices(executor)}"
     return [*steps, *_run_steps(layout, model, request, detail)]
 
 
