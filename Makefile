@@ -1,6 +1,6 @@
 # Every target runs install/bootstrap.sh first; it returns at once when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap setup env-list clean-envs demo test test-full fidelity docs lint format
+.PHONY: help bootstrap setup env-list clean-envs demo demo-cars test test-full fidelity docs lint format
 
 # Many tests wait for a deadline or a disk, so that three workers keep two cores busy.
 PYTEST_WORKERS ?= 3
@@ -15,8 +15,8 @@ bootstrap: ## Make the host environment .venv from requirements.txt
 setup: ## Set up everything: system packages, storage, sources, environments, weights
 	@./install/setup.sh
 
-setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those pins
-	@./install/setup.sh --model $* $(if $(VARIANT),--variant $(VARIANT))
+setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those pins, ACCEPT_LICENCE=yes for AGPL
+	@./install/setup.sh --model $* $(if $(VARIANT),--variant $(VARIANT)) $(if $(ACCEPT_LICENCE),--accept-licence)
 
 test-%: ## Check one model from its sources to its records; VARIANT=classic for those pins
 	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT))
@@ -29,6 +29,9 @@ clean-envs: ## Remove all environments; packs, weights and data stay
 
 demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scenes
 	@./runners/quick_test.sh --models GroundPlane
+
+demo-cars: bootstrap ## Let two car detectors battle on synthetic pictures
+	@./runners/demo_cars.sh
 
 # Slipcover takes its probes out of lines that have run; a tracer costs a quarter of the tests' own time.
 COVERED = -m slipcover --immediate --source runners/admlops,runners/worker --json --out .coverage.json

@@ -4,7 +4,8 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-Usage: install/setup.sh [--model NAME]... [--variant NAME] [--disk DIR] [--rc FILE | --no-rc] [--skip STEP]... [--help]
+Usage: install/setup.sh [--model NAME]... [--variant NAME] [--accept-licence] [--disk DIR] [--rc FILE | --no-rc]
+                        [--skip STEP]... [--help]
 
 Sets up every model, or those named, in six steps: system packages, storage, the host environment, the models' sources,
 their environments, their published weights. What cannot be had, because there is no network, no rights or no quota, is
@@ -13,6 +14,8 @@ there is left as it is, what broke is mended.
 
   --model NAME  this model only (may be repeated)
   --variant NAME  the environments of the models named, in these pins, as in --variant classic
+  --accept-licence  say yes to the licences that are asked for before a model is installed (AGPL); without it a person
+                at a terminal is asked, and elsewhere such models are left out
   --disk DIR    the large disk [default: /workspace where that is a mount, else the checkout's disk]
   --rc FILE     the shell's rc file to write ADMLOPS_PATH and ADMLOPS_REP_PATH to
   --no-rc       leave rc files alone
@@ -31,6 +34,7 @@ admlops=$root/.venv/bin/admlops
 steps=(system storage sources environments checkpoints)
 models=()
 variant=()
+licence=()
 skipped=()
 storage_options=()
 incomplete=no
@@ -57,6 +61,7 @@ parse() {
         shift
         ;;
       --no-rc) storage_options+=("$1") ;;
+      --accept-licence) licence=("$1") ;;
       --help | -h) usage && exit 0 ;;
       *) fail "unknown option $1" "./install/setup.sh --help" ;;
     esac
@@ -124,17 +129,33 @@ set_up_sources() {
   fi
 }
 
+# Whether the licence of a model is accepted, or needs no yes. The yes comes before the minutes that an installation takes.
+accepts_licence() { # model
+  if grep -qsE '^(weights_)?license = "AGPL' "$root/envs/$1/model.toml"; then
+    "$admlops" env install "$1" --licence-only ${licence[@]+"${licence[@]}"}
+  fi
+}
+
 set_up_environments() {
   heading "Environments"
-  local name names=("${models[@]}") ready=() failed=() folder
+  local name names=("${models[@]}") ready=() failed=() unlicensed=() folder
   if [[ $all == yes ]]; then
     for folder in "$root"/envs/official/*/; do
       if [[ -f $folder/environment.toml ]]; then names+=("official/$(basename "$folder")"); fi
     done
   fi
   for name in "${names[@]}"; do
-    if "$admlops" env install "$name" ${variant[@]+"${variant[@]}"}; then ready+=("$name"); else failed+=("$name"); fi
+    if ! accepts_licence "$name"; then
+      unlicensed+=("$name")
+    elif "$admlops" env install "$name" ${variant[@]+"${variant[@]}"}; then
+      ready+=("$name")
+    else
+      failed+=("$name")
+    fi
   done
+  if ((${#unlicensed[@]})); then
+    note licences "by hand" "not accepted: ${unlicensed[*]}; see above"
+  fi
   if ((${#failed[@]})); then
     note environments incomplete "not ready: ${failed[*]}; see above, then: admlops env install NAME"
   else

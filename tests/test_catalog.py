@@ -155,6 +155,7 @@ DETECTOR_MISTAKES = [
     (_set("detection_2d", "nms_iou", to=-0.1), "detection_2d.nms_iou", "not -0.1"),
     (_set("detection_2d", "min_confidence", to=0.5), "detection_2d.operating_threshold", "min_confidence (0.5)"),
     (_set("detection_2d", "threshold", to=0.5), "detection_2d.threshold", "known are operating_threshold, nms_iou"),
+    (_set("batches", to=True), "batches", "must be absent: a temporal model's samples"),
     (_set("tasks", to=["planning"]), "detection_2d", 'must be absent: "detection_2d" is not among the tasks'),
 ]
 
@@ -162,6 +163,7 @@ DETECTOR_MISTAKES = [
 def _with_boxes_in_images(document: dict[str, Any]) -> dict[str, Any]:
     document["tasks"].append("detection_2d")
     document["classes"]["detection_2d"] = ["car"]
+    document["temporal"] = True
     document["detection_2d"] = {"operating_threshold": 0.35, "nms_iou": 0.6, "min_confidence": 0.001}
     return document
 

@@ -6,7 +6,7 @@ convolutions and a faster evaluation; this network never calls it.
 
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "runners"))
@@ -67,9 +67,13 @@ class Detectron2(PictureAdapter):
         tensor = torch.as_tensor(scaled.astype("float32").transpose(2, 0, 1))
         return {"image": tensor.to(self._device), "height": height, "width": width}
 
-    def call(self, given: Any) -> Any:
+    def size_of(self, given: Any) -> Tuple[int, ...]:
+        """Height and width of the scaled picture, and of the original."""
+        return (*given["image"].shape[1:], given["height"], given["width"])
+
+    def call_together(self, given: List[Any]) -> List[Any]:
         """The network, its two stages and non-maximum suppression."""
-        return self._network([given])[0]["instances"]
+        return [one["instances"] for one in self._network(given)]
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures."""

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners"))
 
@@ -50,9 +50,13 @@ class EfficientNetB0(PictureAdapter):
         """The picture as a normalized tensor (1, 3, 224, 224), RGB, on the device."""
         return self._transform(picture).unsqueeze(0).to(self._device)
 
-    def call(self, given: Any) -> Any:
-        """The probabilities (1000,) of ImageNet's classes."""
-        return self._network(given).softmax(-1)[0]
+    def size_of(self, given: Any) -> Tuple[int, ...]:
+        """Height and width of the network's input, which are those of every picture."""
+        return tuple(given.shape[2:])
+
+    def call_together(self, given: List[Any]) -> List[Any]:
+        """The probabilities (1000,) of ImageNet's classes for each picture."""
+        return list(self._network(load_library("torch").cat(given)).softmax(-1))
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The sum over the classes of cars, for each camera."""

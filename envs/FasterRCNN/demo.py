@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners"))
 
@@ -54,9 +54,13 @@ class FasterRCNN(PictureAdapter):
         """The picture as a float tensor (3, height, width), RGB, 0 to 1, on the device."""
         return load_library("torchvision.transforms.functional").to_tensor(picture).to(self._device)
 
-    def call(self, given: Any) -> Any:
+    def size_of(self, given: Any) -> Tuple[int, ...]:
+        """Height and width."""
+        return tuple(given.shape[1:])
+
+    def call_together(self, given: List[Any]) -> List[Any]:
         """Scaling, the network, its two stages and non-maximum suppression."""
-        return self._network([given])[0]
+        return list(self._network(given))
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures; those of an id that COCO does not use are none of its classes."""

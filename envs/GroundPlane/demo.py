@@ -54,7 +54,11 @@ class GroundPlane(Adapter):
             raise DataError("sample {} has no camera".format(sample["sample_token"]))
         pose = sample.get("ego2global") or STANDING
         views = [self._read_view(name, entry, pose) for name, entry in sample["cameras"].items()]
-        lidar = sample["lidar"]["sensor2ego"]["translation"] if sample.get("lidar") else (0.0, 0.0)
+        lidar = (0.0, 0.0)
+        if sample.get("lidar"):
+            lidar = sample["lidar"]["sensor2ego"]["translation"]
+        else:
+            self._memory = Memory()  # a single picture: nobody says how the vehicle moved since the one before
         return Inputs(views, np.array(lidar[:2], dtype=float), pose, 1e-6 * sample["timestamp_us"])
 
     def forward(self, inputs: Inputs) -> Perception:

@@ -7,7 +7,7 @@ whoever leaves this folder out has nothing of them.
 
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "runners"))
@@ -66,11 +66,15 @@ class YOLOv5(PictureAdapter):
         """The picture as an array (height, width, 3), RGB: AutoShape pads it and moves it to the device."""
         return load_library("numpy").asarray(picture)
 
-    def call(self, given: Any) -> Any:
-        """Padding, network and non-maximum suppression: (n, 6) of x1, y1, x2, y2, confidence, class."""
-        found = self._network([given], size=self._size).xyxy[0]
+    def size_of(self, given: Any) -> Tuple[int, ...]:
+        """Height and width of the original."""
+        return tuple(given.shape[:2])
+
+    def call_together(self, given: List[Any]) -> List[Any]:
+        """Padding, network, non-maximum suppression: for each picture (n, 6) of x1, y1, x2, y2, confidence, class."""
+        found = self._network(list(given), size=self._size).xyxy
         self._limit.check()
-        return found
+        return list(found)
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures."""

@@ -7,7 +7,7 @@ this folder out has nothing of ultralytics.
 
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners"))
 
@@ -83,13 +83,18 @@ class YOLOv8(PictureAdapter):
         pixels = load_library("numpy").ascontiguousarray(load_library("numpy").asarray(picture)[..., ::-1])
         return self._predictor.preprocess([pixels]), pixels
 
-    def call(self, given: Any) -> Any:
-        """The network and non-maximum suppression: (n, 6) of x1, y1, x2, y2, confidence, class."""
-        tensor, pixels = given
-        self._predictor.batch = [""], [pixels], [""]
-        found = self._predictor.postprocess(self._predictor.model(tensor), tensor, [pixels])[0]
+    def size_of(self, given: Any) -> Tuple[int, ...]:
+        """Height and width of the original."""
+        return tuple(given[1].shape[:2])
+
+    def call_together(self, given: List[Any]) -> List[Any]:
+        """The network and non-maximum suppression: (n, 6) of x1, y1, x2, y2, confidence, class for each picture."""
+        pictures = [pixels for _, pixels in given]
+        tensor = load_library("torch").cat([one for one, _ in given]) if len(given) > 1 else given[0][0]
+        self._predictor.batch = [""] * len(given), pictures, [""] * len(given)
+        found = self._predictor.postprocess(self._predictor.model(tensor), tensor, pictures)
         self._limit.check()
-        return found.boxes.data
+        return [one.boxes.data for one in found]
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures."""

@@ -107,6 +107,7 @@ def test_a_model_that_is_not_set_up(admlops: Admlops, synthetic_root: Path, tmp_
         ("--limit", "0"),
         ("--resume",),
         ("--timeout", "-1"),
+        ("--start-timeout", "0"),
         ("--config", "nowhere.py"),
         ("--run", "../one"),
         ("--run", ""),

@@ -19,6 +19,7 @@ READERS = frozenset(
     {"checkpoints inspect", "checkpoints list", "checkpoints verify", "completion show", "config show", "data check"}
     | {
         "data list",
+        "data stats",
         "doctor",
         "env list",
         "env probe",

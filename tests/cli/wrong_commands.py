@@ -147,7 +147,7 @@ class Generator:
         if path[0] == "env":
             return ("not set up", "make setup", "no environment", "no ready")
         if path in {("results", "table"), ("track",)}:
-            return ("is not evaluated",)
+            return ("is not evaluated", "has no metrics")
         return (self.places.checkpoint.name,) if path == ("checkpoints", "extract") else ()
 
     def _wrong_number(self, one: click.Parameter) -> str:

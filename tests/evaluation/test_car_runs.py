@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.conftest import Admlops
 from tests.evaluation.picture_runs import (
@@ -19,7 +21,9 @@ from tests.evaluation.picture_runs import (
 
 from admlops.core.paths import find_layout
 from admlops.datasets.base import Dataset, open_data
+from admlops.datasets.images.pictures import Images
 from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.statistics.bootstrap import MAX_UNITS, number_units
 from admlops.pipeline.battle import battle_runs
 from admlops.results.record import CarPresence, Outputs
 from admlops.results.run_folder import RunFolder
@@ -139,9 +143,14 @@ def test_a_number_of_cars_alone_bounds_f1(tmp_path: Path) -> None:
     assert found["car_count.car", "count_error"] == pytest.approx(sum(abs(a - b) for a, b in pairs) / COUNT)
 
 
-def test_a_model_without_a_threshold_has_ap_and_the_best_f1_alone(data: Dataset, tmp_path: Path) -> None:
-    run = write_picture_run(tmp_path / "runs" / "one", data, finder(0.9, seed=1), model="Nobody")
-    metrics = evaluate(run, data)
+def test_a_model_without_a_threshold_has_ap_and_the_best_f1_alone(
+    data: Dataset, tmp_path: Path, admlops: Admlops
+) -> None:
+    run = write_picture_run(tmp_path / "repository" / "runs" / "one", data, finder(0.9, seed=1), model="Nobody")
+    shown = admlops("evaluate", "one").stdout
+    assert next(line.split()[:2] for line in shown.splitlines() if line.startswith("F1 ")) == ["F1", "n/a"]
+    assert "n/a: the model declares no operating threshold" in shown
+    metrics = json.loads(run.metrics_path.read_text())
     found = values(metrics)
     assert found[CAR, "best_F1"] is not None
     assert found[CAR, "F1"] is None
@@ -160,3 +169,24 @@ def test_ground_truth_without_cars_is_refused_by_name(data: Dataset, tmp_path: P
     reasons = {one["protocol"]: one["reason"] for one in metrics["not_evaluated"]}
     assert "the ground truth has no car: its classes are auto, truck" in reasons[CAR]
     assert MERGED not in reasons
+
+
+def test_a_scene_of_a_sequence_is_drawn_as_one_and_single_pictures_are_drawn_alone(data: Dataset) -> None:
+    assert isinstance(data, Images)
+    (scene,) = data.scenes()
+    assert [data.resampling_unit(token) for token in scene.samples] == list(scene.samples)
+    pictures = data.contents.scenes[scene.name]
+    moving = [replace(picture, timestamp_us=500_000 * index) for index, picture in enumerate(pictures)]
+    data.__dict__["contents"] = replace(data.contents, scenes={scene.name: moving})
+    data.__dict__.pop("_sequences", None)
+    assert {data.resampling_unit(token) for token in scene.samples} == {scene.name}
+
+
+def test_many_pictures_are_drawn_in_groups_that_do_not_depend_on_their_order() -> None:
+    units = [f"picture-{index}" for index in range(1000)]
+    numbers, count = number_units(units)
+    assert count == MAX_UNITS == len(set(numbers.tolist()))
+    assert np.bincount(numbers).tolist() == [5] * MAX_UNITS
+    again, _ = number_units(units[::-1])
+    assert again[::-1].tolist() == numbers.tolist()
+    assert number_units(["b", "a", "b"])[0].tolist() == [1, 0, 1]

@@ -213,3 +213,18 @@ def test_the_front_has_what_nothing_beats_in_both() -> None:
         "good",
     ]
     assert pareto_front({}) == []
+
+
+def test_an_estimate_stands_in_for_what_is_not_measured_under_its_own_name() -> None:
+    def estimated(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for one in lines:
+            if one["phase"] == "end":
+                one["estimate"] = {"method": "estimate:codecarbon 3.3.2", "energy_j": 900.0}
+        return lines
+
+    energy = summarize_energy(estimated(session(lambda _: None)), on_gpu=False)
+    assert (energy.method, energy.scope) == ("estimate:codecarbon 3.3.2", "the whole machine, estimated")
+    assert (energy.gross_j, energy.net_j, energy.basis) == (900.0, None, "gross")
+    assert "idle power was not measured" in energy.reason
+    measured = summarize_energy(estimated(session(counted)), on_gpu=True)
+    assert measured.method == "nvml_counter"

@@ -13,7 +13,7 @@ from msgspec import structs
 from scipy.special import bdtr
 
 from admlops.evaluation.latency.summary import PERCENTILES, binomial_cdf, distribution, samples_needed, summarize
-from admlops.results.record import Metadata, Precision
+from admlops.results.record import BatchShare, Metadata, Precision
 
 
 def sample(index: int, *, time_s: float | None = 0.1, status: str = "ok") -> Metadata:
@@ -148,3 +148,35 @@ def test_nothing_measured() -> None:
         "n": 0, "mean_s": None, "std_s": None, "min_s": None, "max_s": None, "percentiles": {},
     }  # fmt: skip
     assert latency.inference_fps is None
+
+
+def batched(index: int, *, size: int, share_s: float) -> Metadata:
+    share = BatchShare(size=size, inference_share=share_s, end_to_end_share=2 * share_s)
+    return structs.replace(sample(index), inference_time=None, end_to_end_time=None, batch=share)
+
+
+def test_throughput_stands_beside_latency() -> None:
+    one = summarize([sample(index) for index in range(80)], pictures=6).throughput
+    assert one is not None
+    assert one.to_json() == {"samples_per_s": pytest.approx(5.0), "pictures_per_s": pytest.approx(30.0), "batch": 1}
+    unknown = summarize([sample(index) for index in range(80)]).throughput
+    assert unknown is not None
+    assert unknown.pictures_per_s is None
+
+
+def test_a_run_in_batches_has_a_throughput_and_no_latency() -> None:
+    """At the size of most samples: those of the search for it are left out, and so is the first of the scene."""
+    search = [batched(0, size=1, share_s=9.0), batched(1, size=1, share_s=0.5), batched(2, size=2, share_s=0.3)]
+    latency = summarize([*search, *(batched(index, size=4, share_s=0.05) for index in range(3, 80))], pictures=1)
+    assert latency.throughput is not None
+    assert latency.throughput.to_json() == {
+        "samples_per_s": pytest.approx(10.0),
+        "pictures_per_s": pytest.approx(10.0),
+        "batch": 4,
+    }
+    assert latency.verdict == "INVALID"
+    assert latency.reasons == (
+        "up to 4 samples were done at once, and none has a time of its own: run it without --batch",
+    )
+    assert (latency.inference.n, latency.inference_fps, latency.end_to_end.mean_s) == (0, None, None)
+    assert latency.suggested_samples == 80

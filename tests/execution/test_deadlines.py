@@ -40,6 +40,15 @@ def test_the_limit_for_a_sample_can_be_changed_alone() -> None:
         DEFAULT_DEADLINES.with_call(-1.0)
 
 
+def test_the_limit_for_loading_can_be_changed_alone() -> None:
+    changed = DEFAULT_DEADLINES.with_start(7.0)
+    assert (changed.start_s, changed.call_s) == (7.0, DEFAULT_DEADLINES.call_s)
+    assert DEFAULT_DEADLINES.with_start(30 * 86400.0).total_s == 30 * 86400.0, "the whole is as long as the start"
+    clock = DeadlineClock(changed, 0.0)
+    assert clock.overdue(6.9) is None
+    assert "within 7 s (the start deadline); --start-timeout sets" in (clock.overdue(7.1) or "")
+
+
 class Processor:
     """A process's processor time, as a test sets it."""
 

@@ -203,3 +203,19 @@ install() { ./install/setup.sh --disk "$DISK" --no-rc "$@"; }
   [ "$status" -eq 2 ]
   has_line "is in use"
 }
+
+@test "a licence that is not accepted leaves its model out, and a person is told" {
+  add_model YOLOv8
+  printf 'license = "AGPL-3.0-only"\n' >>envs/YOLOv8/model.toml
+  stand_in .venv/bin/admlops '[[ "$*" != *--licence-only || "$*" == *--accept-licence* ]]'
+  run install
+  [ "$status" -eq 0 ]
+  has_line "licences       by hand      not accepted: YOLOv8; see above"
+  has_line "environments   ready        GroundPlane MapTR official/nuscenes"
+  run install --model YOLOv8 --accept-licence
+  [ "$status" -eq 0 ]
+  run grep "admlops env install YOLOv8" "$CALLS"
+  [ "${lines[0]}" = "admlops env install YOLOv8 --licence-only" ]
+  [ "${lines[1]}" = "admlops env install YOLOv8 --licence-only --accept-licence" ]
+  [ "${lines[2]}" = "admlops env install YOLOv8" ]
+}

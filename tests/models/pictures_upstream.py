@@ -71,7 +71,7 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
     for layer in head.m:
-        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 2
+        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 4  # confidence is the product of two, and anchors are many
     torch.save({"epoch": -1, "model": network.half(), "ema": None, "optimizer": None}, wanted["checkpoint"])
     detector = torch.hub.load(str(source), "custom", path=wanted["checkpoint"], source="local", device="cpu")
     detector.conf, detector.iou, detector.max_det = 0.001, 0.45, 1000

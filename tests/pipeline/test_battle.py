@@ -18,7 +18,9 @@ from admlops.datasets.nuscenes.annotations import read_annotations
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.evaluate import evaluate_run
+from admlops.evaluation.metrics import Metric
 from admlops.pipeline.battle import battle_all, battle_runs, check_metric, load_contender
+from admlops.pipeline.comparison_summary import list_fronts
 from admlops.results.run_folder import RunFolder
 
 SCENES, SAMPLES = 11, 2
@@ -52,7 +54,7 @@ def test_the_command_says_who_wins_and_writes_summary_and_page(make: MakeRun, ad
     shown = admlops("battle", "worse", "better", "--metric", "NDS", "--out", out)
     assert shown.stdout.splitlines()[0] == "worse : better: better wins"
     assert "excludes 0" in shown.stdout
-    assert "chosen by --metric" in shown.stdout
+    assert "named by --metric" in shown.stdout
     summary = json.loads((out / "comparison_summary.json").read_text())
     (battle,) = summary["battles"]
     assert (battle["verdict"], battle["winner"], battle["named"]) == ("winner", "better", "--metric")
@@ -123,3 +125,32 @@ def test_a_dry_run_writes_nothing(make: MakeRun, admlops: Admlops, tmp_path: Pat
     actions = [(one["action"], one["target"].rpartition("/")[2]) for one in json.loads(shown.stdout)["steps"]]
     assert actions == [("evaluate", "two"), ("write", "comparison_summary.json"), ("write", "report.html")]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("groundplane_environment")
+def test_a_model_battles_a_run(synthetic_root: Path, admlops: Admlops, tmp_path: Path) -> None:
+    """The model runs on the run's own data; two scenes decide nothing, and both took the same time of one machine."""
+    admlops("run", "GroundPlane", "--data", synthetic_root, "--run", "earlier")
+    admlops("evaluate", "earlier")
+    shown = json.loads(admlops("battle", "GroundPlane", "earlier", "--fresh", "--json").stdout)
+    assert shown["models"] == ["GroundPlane", "earlier"]
+    assert shown["runs"][0] != shown["runs"][1] == "earlier"
+    assert (shown["verdict"], shown["primary"]["difference"]) == ("not decided", 0.0)
+    speed = shown["further"][0]
+    assert speed["verdict"] in ("tie", "winner", "not decided")
+    assert speed["a"] > 0
+    energy = shown["further"][2]
+    assert (energy["verdict"], energy["a"]) == ("not decided", None) or energy["a"] > 0
+
+
+def test_the_front_has_only_models_whose_energy_was_measured_in_one_way() -> None:
+    def measured(value: float) -> list[Metric]:
+        return [Metric(name="NDS", protocol="nuscenes.detection_cvpr_2019", value=value, n=9, dataset="d")]
+
+    scores = {name: measured(value) for name, value in (("a", 0.2), ("b", 0.5), ("c", 0.4), ("d", 0.9), ("e", 0.1))}
+    joules = {"a": ("rapl", 1.0), "b": ("rapl", 3.0), "c": ("rapl", 4.0), "d": ("nvml_counter", 9.0), "e": None}
+    first, second = list_fronts(scores, joules)
+    assert (first["metric"], first["method"], first["front"]) == ("NDS", "nvml_counter", ["d"])
+    assert (second["method"], second["front"]) == ("rapl", ["a", "b"])
+    assert second["points"]["c"] == [4.0, 0.4]

@@ -104,3 +104,15 @@ def test_the_processors_counters_are_read_and_wrap_around(tmp_path: Path) -> Non
     assert energy.gross_j == pytest.approx(5.0 + 3.0)
     assert energy.idle_w == 0.0
     assert energy.to_json()["j_per_sample"] == pytest.approx(0.8)
+
+
+def test_an_estimate_is_asked_for_by_name_and_never_taken_for_a_measurement(pod: Pod) -> None:
+    refused = pod.type("run", "Chain", "--data", pod.folder / "data", "--estimate-energy", "--device", "cpu")
+    if refused.returncode == 0:
+        lines = read_lines(next((pod.folder / "repository" / "runs").glob("*/telemetry.jsonl")))
+        energy = summarize_energy(lines, on_gpu=False)
+        assert energy.method is None or energy.method.startswith(("rapl", "estimate:codecarbon"))
+        return
+    assert refused.returncode == 2
+    assert "--estimate-energy needs codecarbon, which is not installed" in refused.stderr
+    assert not (pod.folder / "repository" / "runs").exists()

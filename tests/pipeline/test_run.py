@@ -159,3 +159,13 @@ def test_an_edited_config_is_refused_at_resume_and_named(
     assert refused.returncode == 2
     assert f"cannot be resumed: the content of {config} was " in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
+
+
+def test_a_model_that_loads_too_long_ends_the_run(admlops: Admlops, synthetic_root: Path, runs: Path) -> None:
+    """A worker's own process, given less time than Python needs to begin."""
+    slow = admlops(
+        *("run", "GroundPlane", "--data", synthetic_root, "--run", "slow", "--start-timeout", "0.001"), check=False
+    )
+    assert slow.returncode == 1
+    assert "the model was not loaded within 0.001 s (the start deadline); --start-timeout sets" in slow.stderr
+    assert RunFolder.open(runs / "slow").header.state == "failed"

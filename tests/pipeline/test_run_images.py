@@ -127,6 +127,7 @@ def test_from_pictures_to_numbers(pod: Pod, tmp_path: Path) -> None:
     assert "kitti" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_the_same_records_on_another_mount(pod: Pod, tmp_path: Path) -> None:
     data = draw_kitti(tmp_path / "here" / "kitti")
     pod.admlops("run", "Red", "--data", data, "--run", "here", code=2)
@@ -151,7 +152,8 @@ def test_addresses_are_fetched_before_the_run(pod: Pod, tmp_path: Path, server: 
     assert len(server.requests) == 4
 
 
-def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path) -> None:
+@pytest.mark.full
+def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path, synthetic_root: Path) -> None:
     data = draw_kitti(tmp_path / "kitti")
     out = tmp_path / "out"
     compared = pod.admlops("compare", "--models", "Red", "--data", data, "--out", out, code=1)
@@ -164,6 +166,13 @@ def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path) -> None:
     assert listed[str(data)]["version"] == "kitti"
     planned = pod.admlops("run", "Red", "--data", data, "--dry-run")
     assert "5 samples of 1 scene" in planned.stdout
+    # nuScenes' cameras: eight samples of six pictures each, for a model that reads pictures.
+    view = pod.admlops("run", "Red", "--data", synthetic_root, "--split", "mini_val", "--dry-run")
+    assert "48 samples of 2 scenes" in view.stdout
+    side = pod.admlops("compare", "--models", "Red", "--data", synthetic_root, "--out", out, "--dry-run")
+    assert "48 samples of 2 scenes" in side.stdout
+    checked = pod.admlops("data", "check", synthetic_root, "--kind", "images")
+    assert "2 scenes, 48 samples" in checked.stdout
 
 
 def test_data_of_another_kind_is_refused(pod: Pod, tmp_path: Path) -> None:

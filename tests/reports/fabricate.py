@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from admlops.catalog.model import Claim
 from admlops.core.errors import DataError
+from admlops.datasets.annotations import Annotations, SampleScene
 from admlops.datasets.nuscenes.tables import GroundTruthBox, multiply_quaternions
 from admlops.evaluation.latency.summary import summarize
 from admlops.pipeline.run_data import Reading, RunData
@@ -68,6 +70,12 @@ class FakeData:
     def ground_truth(self, token: str) -> list[GroundTruthBox]:
         places = [("car", 14.0, 0.5), ("car", 26.0, 4.0), ("car", -12.0, -4.0), ("pedestrian", 9.0, -6.5)]
         return [truth_box(name, x, y) for name, x, y in places]
+
+    def annotations(self, tokens: Sequence[str], *, following: int = 0) -> Annotations:
+        raise DataError("the made-up data set has no tables", hint="ask for ground_truth")
+
+    def sample_scenes(self) -> Mapping[str, SampleScene]:
+        return {}
 
     def _camera(self, name: str, yaw: float, pose: dict[str, Any]) -> dict[str, Any]:
         radians = math.radians(yaw)

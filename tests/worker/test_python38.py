@@ -44,7 +44,9 @@ def imported_by(path: Path) -> set[str]:
 
 def is_bare(path: Path) -> bool:
     """Whether the module needs the standard library alone."""
-    return imported_by(path) <= set(sys.stdlib_module_names) | {"worker"} and "mmlab" not in path.parts
+    return imported_by(path) <= set(sys.stdlib_module_names) | {"worker"} and not {"mmlab", "pictures"} & set(
+        path.parts
+    )
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from admlops.catalog.checks import Problem, check_model
 from admlops.catalog.model import Model
+from admlops.catalog.other_models import explain_no_picture
 from admlops.core.errors import CatalogError
 from admlops.core.paths import Layout
 
@@ -36,6 +37,9 @@ def load_model(layout: Layout, name: str) -> Model:
     """
     known = list_models(layout)
     if name not in known:
+        reason = explain_no_picture(name)
+        if reason is not None:
+            raise CatalogError(f"{reason} (there are: {', '.join(known)})", hint="admlops models list")
         near = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1)
         guess = next((one for one in known if near and one.lower() == near[0]), None)
         meant = f"; did you mean {guess}?" if guess else f" (there are: {', '.join(known) or 'none'})"

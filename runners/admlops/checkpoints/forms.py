@@ -100,9 +100,9 @@ class ArrayMachine(Machine):
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def do(self, name: str, argument: object) -> None:
-        """Carry one opcode out; bytes are kept, which elsewhere nobody asks for."""
-        if name in ("SHORT_BINBYTES", "BINBYTES", "BINBYTES8"):
-            self.stack.append(argument)
+        """Carry one opcode out; bytes and truths are kept, which elsewhere nobody asks for."""
+        if name in ("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "NEWTRUE", "NEWFALSE"):
+            self.stack.append(name == "NEWTRUE" if argument is None else argument)
             return
         super().do(name, argument)
 

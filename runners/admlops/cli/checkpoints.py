@@ -232,10 +232,13 @@ def _chosen(model: Model, *, every: bool) -> tuple[str, ...]:
 
 def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -> Stored:
     """One checkpoint; a host that did not answer once is not asked again."""
+    from functools import partial
+
     from admlops.checkpoints import fetch as fetch_checkpoint
     from admlops.checkpoints import find_checkpoint, find_problem
     from admlops.cli.byte_progress import show_bytes
     from admlops.downloads import UnreachableError
+    from admlops.environments.npm import npm_command
 
     checkpoint = find_checkpoint(model, name)
     host = checkpoint.host
@@ -245,7 +248,9 @@ def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -
         )
     try:
         with show_bytes(f"{model.name} {name}") as progress:
-            return fetch_checkpoint(layout, model, name, say=say, progress=progress)
+            return fetch_checkpoint(
+                layout, model, name, say=say, progress=progress, npm=partial(npm_command, layout, say=say)
+            )
     except UnreachableError:
         unreachable.add(host)
         raise

@@ -174,13 +174,14 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
                 model["model"],
                 model["state"],
                 _count_samples(model),
-                *(_number(scores.get(key)) for key in columns.values()),
+                *(_score(scores, key) for key in columns.values()),
                 _milliseconds(latency),
+                _pictures(latency),
                 model.get("precision") or "",
                 latency.get("verdict", ""),
             )
         )
-    print_table(("model", "state", "samples", *columns, "ms/sample", "precision", "latency"), rows)
+    print_table(("model", "state", "samples", *columns, "ms/sample", "pictures/s", "precision", "latency"), rows)
     precisions = {model.get("precision") for model in models} - {None}
     if len(precisions) > 1:
         note("\ntimes compare only within one precision; --precision float32 gives all models the same")
@@ -231,8 +232,20 @@ def _scores(model: Mapping[str, Any]) -> dict[tuple[str, str, str], float | None
     return {(metric["protocol"], metric["name"], model["samples_sha256"]): metric["value"] for metric in judged}
 
 
+def _score(scores: Mapping[tuple[str, str, str], float | None], key: tuple[str, str, str]) -> str:
+    """A score; n/a where the model was judged and this number does not apply to it."""
+    return "n/a" if scores and scores.get(key) is None else _number(scores.get(key))
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _pictures(latency: dict[str, Any]) -> str:
+    """The rate, and how many samples were done at once where they were."""
+    stated = latency.get("throughput") or {}
+    rate, batch = stated.get("pictures_per_s"), stated.get("batch", 1)
+    return "" if rate is None else f"{rate:.3g}" if batch == 1 else f"{rate:.3g} (batches of {batch})"
 
 
 def _milliseconds(latency: dict[str, Any]) -> str:

@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     help="--pack: store the environment for later installations. --no-pack: build from packages, whatever packs there "
     "are. Default: use a pack that fits; store one if packs are on another disk.",
 )
+@click.option(
+    "--accept-licence",
+    is_flag=True,
+    help="Say yes to a licence that is asked for (AGPL); remembered for this user and licence.",
+)
+@click.option("--licence-only", is_flag=True, help="Ask for the licences, and install nothing.")
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def install(
@@ -63,6 +69,8 @@ def install(
     jobs: int | None,
     trust_first_use: bool,
     pack: bool | None,
+    accept_licence: bool,
+    licence_only: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -86,7 +94,10 @@ def install(
         )
         return
     rows = []
-    failed: dict[str, AdmlopsError] = {}
+    failed = _settle_licences(layout, names, accepted=accept_licence)
+    if licence_only:
+        _end(names, failed)
+        return
     with show_installation() as (say, watch):
         options = BuildOptions(
             installer=old_installer or installer,
@@ -94,7 +105,7 @@ def install(
             use_packs=pack is not False,
             progress=watch,
         )
-        for name in names:
+        for name in (one for one in names if one not in failed):
             begun = time.monotonic()
             try:
                 with naming(name):
@@ -111,6 +122,27 @@ def install(
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     _end(names, failed)
+
+
+def _settle_licences(layout: Layout, names: tuple[str, ...], *, accepted: bool) -> dict[str, AdmlopsError]:
+    """Ask for the licences of the models first, before an installation takes minutes; returns what keeps any out."""
+    from admlops.catalog import load_model
+    from admlops.cli.conventions import say
+    from admlops.cli.env_licence import settle_licence
+    from admlops.core.errors import AdmlopsError
+
+    failed: dict[str, AdmlopsError] = {}
+    for name in names:
+        if name.startswith("official/"):
+            continue
+        try:
+            with naming(name):
+                settle_licence(layout, load_model(layout, name), accepted=accepted)
+        except AdmlopsError as error:
+            failed[name] = error
+            if len(names) > 1:
+                say(f"{name}: {error}")
+    return failed
 
 
 def _check_options(names: tuple[str, ...], installer: str, *, trust_first_use: bool) -> None:
@@ -197,10 +229,19 @@ def _plan_install(layout: Layout, name: str, variant: str, device: str, installe
     ready = (find(layout, spec) for spec in specs)
     if any(one is not None and installer in (AUTO, one.installer) for one in ready):
         return []
+    licences = [] if name.startswith("official/") else _plan_licences(model)
     plan = make_plan(layout, specs[0], say=lambda _: None, options=BuildOptions(installer=installer))
     if plan.has_pack():
-        return [Planned(action="restore", target=str(plan.prefix), detail="from its pack")]
-    return [Planned(action="build", target=str(plan.prefix), detail=plan.describe())]
+        return [*licences, Planned(action="restore", target=str(plan.prefix), detail="from its pack")]
+    return [*licences, Planned(action="build", target=str(plan.prefix), detail=plan.describe())]
+
+
+def _plan_licences(model: Model) -> list[Planned]:
+    """Say which licences would be asked for."""
+    from admlops.core.types import Planned
+    from admlops.environments.licences import open_licences
+
+    return [Planned(action="ask", target=one, detail=f"the licence of {model.name}") for one in open_licences(model)]
 
 
 def _choose_variant(model: Model, device: Device | None, say: Say) -> str:

@@ -179,6 +179,8 @@ def _print(folder: RunFolder, metrics: Mapping[str, Any], kinds: tuple[str, ...]
     planned = sum(folder.header.scenes.values())
     note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
     print_table(*_table(metrics))
+    for reason in dict.fromkeys(_reasons(metrics).values()):
+        note(f"n/a: {reason}")
     _print_energy(metrics.get("energy"))
     _print_slices(metrics["details"], kinds)
     note(f"written to {folder.metrics_path}")
@@ -251,9 +253,11 @@ def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str,
     if theirs:
         columns = (*columns[:2], "official", "difference", *columns[2:])
     rows = []
+    reasons = _reasons(metrics)
     for entry in metrics["metrics"]:
+        is_applicable = (entry["protocol"], entry["name"]) not in reasons
         other = theirs.get((entry["protocol"], entry["name"]))
-        row: tuple[str, ...] = (entry["name"], _number(entry["value"]))
+        row: tuple[str, ...] = (entry["name"], _number(entry["value"]) if is_applicable else "n/a")
         if theirs:
             difference = None if other is None or entry["value"] is None else entry["value"] - other
             row = (*row, _number(other), "-" if difference is None else f"{difference:.1e}")
@@ -274,6 +278,20 @@ def _print_energy(energy: Mapping[str, Any] | None) -> None:
         place = f"{carbon['place']} {carbon['year'] or ''}".strip()
         grid = f"{carbon['intensity_kg_per_kwh']:g} kg/kWh, {carbon['source']}, PUE {carbon['pue']:g}"
         note(f"carbon {carbon['g_per_1000_samples']:.4g} g CO2e for 1000 samples ({place}: {grid})")
+
+
+def _reasons(metrics: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """By protocol and metric, why it does not apply to the run."""
+    from admlops.catalog.protocols import find_evaluation
+
+    found = {}
+    for entry in metrics["metrics"]:
+        evaluation = find_evaluation(entry["protocol"])
+        details = {} if evaluation is None else metrics["details"].get(evaluation.id, {})
+        reason = details.get("not_applicable", {}).get(entry["name"])
+        if entry["value"] is None and reason is not None:
+            found[entry["protocol"], entry["name"]] = reason
+    return found
 
 
 def _count(n: int, metrics: Mapping[str, Any]) -> str:

@@ -132,13 +132,17 @@ def _summarise(layout: Layout, name: str) -> dict[str, Any]:
 
 def _print_model(model: Model, status: dict[str, str]) -> None:
     from admlops.cli.tables import print_table
+    from admlops.environments.licences import asked_licences
 
     source = model.source
     pinned = f"{source.repository} at {source.commit}" if source.kind == "git" else f"in {model.folder}"
     click.echo(f"{model.name}: {model.summary}")
     temporal = ", temporal" if model.temporal else ""
     click.echo(f"tasks     {', '.join(model.tasks)} on {' or '.join(model.reads)}{temporal}")
-    click.echo(f"source    {pinned} ({model.license})")
+    click.echo(f"source    {pinned}")
+    weights = f"; weights: {model.weights_license}" if model.weights_license else ""
+    asked = " (asked for before it is installed)" if asked_licences(model) else ""
+    click.echo(f"licence   {model.license}{weights}{asked}")
     if model.frame is not None:
         boxes = "" if model.box_convention is None else f", box convention {model.box_convention}"
         click.echo(f"outputs   {model.frame} frame{boxes}; records are in the ego frame")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -84,10 +85,19 @@ _OPTIONS = (
         help="GPU memory of a worker: MB, or 20GB, 20GiB, 80%. [env: GPU_MEMORY_LIMIT]",
     ),
     click.option(
+        "--estimate-energy", is_flag=True, help="Where no energy is measured, let codecarbon estimate it, if installed."
+    ),
+    click.option(
         "--timeout",
         type=float,
         envvar="INFERENCE_TIMEOUT",
         help="Seconds that one sample may take. [env: INFERENCE_TIMEOUT]",
+    ),
+    click.option(
+        "--start-timeout",
+        type=float,
+        envvar="START_TIMEOUT",
+        help="Seconds until a model must be loaded. [env: START_TIMEOUT; default: 900]",
     ),
 )
 
@@ -108,9 +118,16 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
 
-    timeout_s = options["timeout"]
-    if timeout_s is not None and not timeout_s > 0:
-        raise UsageError(f"--timeout {timeout_s:g} leaves no time", hint="pass --timeout 120   # seconds")
+    deadlines = DEFAULT_DEADLINES
+    for option, usual in (("timeout", 120), ("start_timeout", 900)):
+        limit_s = options[option]
+        if limit_s is not None and not 0 < limit_s < math.inf:
+            spelt = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{spelt} {limit_s:g} leaves no time", hint=f"pass {spelt} {usual}   # seconds")
+    if options["timeout"] is not None:
+        deadlines = deadlines.with_call(options["timeout"])
+    if options["start_timeout"] is not None:
+        deadlines = deadlines.with_start(options["start_timeout"])
     reads = load_model(layout, model).reads
     data = options["data"] or default_data(layout, reads)
     return RunRequest(
@@ -127,12 +144,13 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         variant=options["variant"],
         device=options["device"],
         precision=options["precision"],
+        estimate_energy=options["estimate_energy"],
         batch=options["batch"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,
         command=shlex.join(["admlops", *sys.argv[1:]]),
-        deadlines=DEFAULT_DEADLINES if timeout_s is None else DEFAULT_DEADLINES.with_call(timeout_s),
+        deadlines=deadlines,
         **more,
     )
 

@@ -241,6 +241,15 @@ class HasPictureNames(Protocol):
 
 
 @runtime_checkable
+class HasCocoFile(Protocol):
+    """A data set that may lie in COCO's form, whose numbers of images and categories results files use."""
+
+    @property
+    def coco_file(self) -> Path | None:
+        """The file with these numbers; None where it is in another form."""
+
+
+@runtime_checkable
 class HasCounts(Protocol):
     """Capability COUNTS: how many objects a picture holds, without where they are."""
 

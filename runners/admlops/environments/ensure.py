@@ -11,6 +11,7 @@ from admlops.core.paths import Layout
 from admlops.core.types import Device, Say
 from admlops.environments.install.installer import asks_for, digest_of, find_installer
 from admlops.environments.install.options import AUTO, BuildOptions
+from admlops.environments.licences import require_accepted
 from admlops.environments.prefix import Environment, prefix_of, read_state
 from admlops.environments.spec.environment_spec import EnvironmentSpec
 
@@ -32,11 +33,13 @@ def ensure_model(
     `device` is the one of this machine if None.
 
     Raises:
-        EnvError: the variant has no lock yet, is not set up, or its environment cannot be built; says why.
+        EnvError: a licence was not accepted, the variant has no lock yet, is not set up, or its environment cannot be
+            built; says why.
     """
     found = find_model(layout, model, variant, device=device)
     if found is not None and _will_do(found, options):
         return found
+    require_accepted(model)
     if device is None and model.variants[variant or model.default_variant].devices:
         device = _this_machines_device()
     spec = EnvironmentSpec.of_model(model, variant, device=device)

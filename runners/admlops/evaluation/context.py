@@ -11,11 +11,16 @@ from typing import Any, TypeVar, cast
 
 from admlops.core.errors import DataError
 from admlops.datasets.annotations import Annotations, SampleScene
-from admlops.datasets.base import Dataset, HasBoxes3D, tokens_digest
+from admlops.datasets.base import BOXES_2D, Dataset, HasBoxes3D, tokens_digest
 from admlops.results.record import Metadata
 from admlops.results.run_folder import RunFolder
 
 Shared = TypeVar("Shared")
+
+NEEDS_BOXES = (
+    "give its ground truth, a COCO file, with --boxes-2d FILE, or run the model on pictures with annotated boxes "
+    "(projected 3D boxes are not valid ground truth)"
+)
 
 
 @dataclass(kw_only=True)
@@ -55,6 +60,11 @@ class Context:
     def capabilities(self) -> frozenset[str]:
         """Return what the data set can give beside its samples."""
         return self.data.capabilities
+
+    @property
+    def has_boxes_2d(self) -> bool:
+        """Tell whether there is ground truth of boxes in images: a file, or the data set's own."""
+        return self.truth_2d is not None or BOXES_2D in self.capabilities
 
     @property
     def tokens(self) -> list[str]:

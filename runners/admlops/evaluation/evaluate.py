@@ -20,7 +20,6 @@ from admlops.core.types import Say
 from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.context import Context
-from admlops.evaluation.detection_2d.truth import has_truth
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
@@ -194,7 +193,7 @@ def _why_not(evaluation: Evaluation, context: Context) -> str | None:
     if evaluation.needs.key is None and context.run.header.is_submission:
         return "nothing ran here"
     has_counts = evaluation.needs.counts_do and COUNTS in context.capabilities
-    if evaluation.needs.truth_2d and not has_truth(context) and not has_counts:
+    if evaluation.needs.truth_2d and not context.has_boxes_2d and not has_counts:
         return "it needs a file with ground truth: --boxes-2d FILE"
     lacking = [name for name in evaluation.needs.data if name not in context.capabilities]
     return f"{context.data.kind} has none to compare them with ({', '.join(lacking)})" if lacking else None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from admlops.evaluation.base import Evaluation
-from admlops.evaluation.context import Context
-from admlops.evaluation.detection_2d.truth import NEEDS_BOXES, has_truth
+from admlops.evaluation.context import NEEDS_BOXES, Context
 from admlops.evaluation.run_outputs import RunOutputs
 
 
@@ -29,7 +28,7 @@ def list_notes(
     if header.random_weights:
         notes.append(f"the weights are random ({header.random_weights}): these numbers compare with no others")
     notes += header.options.get("notes", []) if header.is_submission else []
-    if not has_truth(context):
+    if not context.has_boxes_2d:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)
         notes += [
             f"{key} is in the records and is not evaluated: {NEEDS_BOXES}" for key in keys if key in outputs.tasks

@@ -49,6 +49,10 @@ class Deadlines:
         """Return the deadlines with a person's own limit for one sample, as INFERENCE_TIMEOUT sets it."""
         return replace(self, call_s=call_s, extends_busy_calls=False)
 
+    def with_start(self, start_s: float) -> Deadlines:
+        """Return the deadlines with a person's own limit for loading the model."""
+        return replace(self, start_s=start_s, total_s=max(self.total_s, start_s))
+
 
 BUSY_CALLS = 12
 """A call that keeps computing on the CPU gets this many times `call_s` in all: an hour by default."""
@@ -108,7 +112,10 @@ class DeadlineClock:
     def _describe_late(self) -> str:
         limits = self._deadlines
         if not self._is_ready:
-            return f"the model was not loaded within {limits.start_s:g} s (the start deadline)"
+            return (
+                f"the model was not loaded within {limits.start_s:g} s (the start deadline); "
+                "--start-timeout sets the seconds that it may take"
+            )
         together = "" if self._samples == 1 else f", {limits.call_s:g} s for each of {self._samples} samples"
         busy = "" if self._limit_s == self._call_s else f", extended to {self._limit_s:g} s while it computed"
         return (

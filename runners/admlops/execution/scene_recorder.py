@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import UNSET
+
 from admlops.execution.failures import WorkerFailure
 from admlops.execution.messages import Ready, Result
 from admlops.execution.scene_job import Job, SampleRef, SceneJob
-from admlops.results.record import Metadata, Outputs
+from admlops.results.record import BatchShare, Metadata, Outputs
 from admlops.results.record_json import make_record
 from admlops.results.scene_writer import SceneWriter
 
@@ -49,13 +51,7 @@ class SceneRecorder:
 
     def add(self, result: Result) -> None:
         """Write the record of a sample that went well."""
-        facts = {
-            "status": "ok",
-            "inference_time": result.inference_time,
-            "end_to_end_time": result.end_to_end_time,
-            "gpu_memory_used": result.gpu_memory_used,
-            "batch": result.batch,
-        }
+        facts = {"status": "ok", "gpu_memory_used": result.gpu_memory_used, **_times(result)}
         self._write(facts, result.outputs)
 
     def fail(self, failure: WorkerFailure) -> None:
@@ -97,3 +93,13 @@ class SceneRecorder:
         self._writer.append(make_record(metadata, outputs))
         self._next += 1
         self.done += 1
+
+
+def _times(result: Result) -> dict[str, Any]:
+    """The sample's times; of a batch, its share, which is no time that a sample takes."""
+    if result.batch is UNSET:
+        return {"inference_time": result.inference_time, "end_to_end_time": result.end_to_end_time}
+    share = BatchShare(
+        size=result.batch, inference_share=result.inference_time, end_to_end_share=result.end_to_end_time
+    )
+    return {"batch": share}

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 import psutil
 
 from admlops.core.storage import explain_os_error
+from admlops.health.energy_estimate import EnergyEstimate
 from admlops.health.machine import MEGABYTE, GpuReading, Gpus
 from admlops.health.rapl import POWERCAP, Rapl
 
@@ -35,6 +36,7 @@ class TelemetrySampler:
         worker_pids: tells which processes are workers now; their memory is the sum over them and their children.
         used: the uuids of the GPUs that the run is on; empty for a run on the CPU, None where they are not known.
         powercap: where Linux shows the processor's energy counters.
+        estimate: estimates the energy of the window, where nothing measures it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TelemetrySampler:
         interval_s: float = 0.5,
         used: Collection[str] | None = None,
         powercap: Path = POWERCAP,
+        estimate: EnergyEstimate | None = None,
     ) -> None:
         self._path = path
         self._worker_pids = worker_pids
@@ -57,12 +60,16 @@ class TelemetrySampler:
         self._writing = threading.Lock()
         self._phase: Phase = "start"
         self._samples = 0
+        self._estimate = estimate
+        self._estimated: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         try:
             self._file = self._path.open("a", encoding="utf-8")
         except OSError as error:
             raise explain_os_error(error, self._path) from error
+        if self._estimate is not None:
+            self._estimate.start()
         self._begun = time.monotonic()
         psutil.cpu_percent()  # the first call only sets the point to measure from
         self._thread.start()
@@ -96,9 +103,14 @@ class TelemetrySampler:
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase, with a reading at this moment."""
-        if phase != self._phase:
-            self._phase = phase
-            self._write()
+        if phase == self._phase:
+            return
+        if self._estimate is not None and self._phase == "measure":
+            self._estimated = {"estimate": {"method": self._estimate.method, "energy_j": self._estimate.stop()}}
+        self._phase = phase
+        self._write()
+        if self._estimate is not None and phase == "measure":
+            self._estimate.begin()
 
     def count(self, samples: int) -> None:
         """Take note of answered samples; the first one ends the warm-up."""
@@ -131,7 +143,8 @@ class TelemetrySampler:
             "gpus": [{**asdict(one), "used": self._is_used(one)} for one in self._gpus.read()],
         }
         zones = self._rapl.read()
-        return {**line, "rapl": [asdict(zone) for zone in zones]} if zones else line
+        measured = {"rapl": [asdict(zone) for zone in zones]} if zones else {}
+        return {**line, **measured, **self._estimated}
 
     def _is_used(self, reading: GpuReading) -> bool:
         return self._used is None or reading.uuid in self._used

@@ -42,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     model_options: Mapping[str, str]
     off_distribution: bool
     precision: str
+    estimate_energy: bool
     batch: int | Literal["auto"]
     gpu_memory_limit_mb: float | None
     gpu_memory_share: float | None

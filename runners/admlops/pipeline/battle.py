@@ -25,7 +25,7 @@ from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, read_ev
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.run_folder import RunFolder
 
-DEFAULT = "the first protocol of the registry that both have"
+DEFAULT = "default"
 ASKED = "--metric"
 
 
@@ -172,7 +172,7 @@ def _conditions(run: RunData) -> dict[str, str | None]:
         "device": str(device or run.worker.get("device_name") or "") or None,
         "machine": run.header.provenance.host if run.header.device_kind == "cpu" else "any",
         "precision": precision,
-        "batch": str(settings.get("batch", 1)),
+        "batch": str(max((meta.batch for meta in run.samples if isinstance(meta.batch, int)), default=1)),
         "workers": str(run.header.options.get("workers", 1)),
     }
 

@@ -107,7 +107,8 @@ def plan_comparison(
     networks = networks_here(layout, models)
     chosen = data or ensure_data(layout, "nuscenes", say=say)
     can_run = [*networks, *(model for model in models if not model.traits.needs_setup)]
-    others = [model.reads[0] for model in can_run if not _is_read(chosen, model)]
+    own_kind = find_kind(chosen).id
+    others = [model.reads[0] for model in can_run if own_kind not in model.reads]
     second = also or next((ensure_data(layout, kind, say=say) for kind in others), None)
     return ComparisonPlan(data=chosen, also=second, limit=SAMPLES if networks and _on_cpu(device) else None)
 
@@ -145,7 +146,12 @@ def _is_read(root: Path, model: Model) -> bool:
 
 def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
     """The request with random weights where the model's own are missing, as a check takes them."""
-    return replace(request, weights=RANDOM_WEIGHTS) if lacks_weights(layout, model) else request
+    return replace(request, weights=RANDOM_WEIGHTS) if _runs_on_random_weights(layout, model) else request
+
+
+def _runs_on_random_weights(layout: Layout, model: Model) -> bool:
+    """Tell whether its own weights are missing, and random ones would do."""
+    return model.traits.needs_weights and lacks_weights(layout, model)
 
 
 def _unsaid(_: str) -> None:
@@ -292,7 +298,7 @@ class _Check:
         changes["name"] += f"-{secrets.token_hex(2)}"
         if asked.selection.limit is None:
             changes["selection"] = replace(asked.selection, limit=SAMPLES)
-        if lacks_weights(self.layout, self.model):
+        if _runs_on_random_weights(self.layout, self.model):
             self.say(f"{self.model.name}: its weights are not fetched: random ones take their place")
             changes["weights"] = RANDOM_WEIGHTS
             self.checked.random_weights = True

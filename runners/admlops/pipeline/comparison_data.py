@@ -14,19 +14,19 @@ from admlops.pipeline.run_request import RunRequest
 def open_for(models: Sequence[Model], request: RunRequest, also: Path | None) -> list[Dataset]:
     """Open the data sets of a comparison, the usual one first.
 
-    Where a root is of several kinds, such as nuScenes, whose cameras' pictures are samples too, it is opened as each
-    that a model reads.
+    For models that read neither, a root of several kinds, such as nuScenes, whose cameras' pictures are samples too, is
+    opened as the kind that they read.
 
     Raises:
         DataError: one is not there.
     """
-    first = open_data(request.data, request.version)
-    if also is not None:
-        return [first, open_data(also)]
-    kinds = {kind.id: kind for kind in (find_kind(request.data, model.reads) for model in models)}
-    read = {name for model in models for name in model.reads}
-    others = [kind for name, kind in kinds.items() if name != first.kind and name in read]
-    return [first, *(kind.open(request.data, request.version) for kind in others)]
+    opened = [open_data(request.data, request.version), *([] if also is None else [open_data(also)])]
+    for model in models:
+        if not any(data.kind in model.reads for data in opened):
+            kind = find_kind(request.data, model.reads)
+            if kind.id in model.reads and request.data.exists():
+                opened.append(kind.open(request.data, request.version))
+    return opened
 
 
 def request_on(own: Dataset, usual: Dataset, request: RunRequest) -> RunRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import combinations
@@ -11,6 +11,7 @@ from typing import Any
 
 from admlops.catalog.protocols import headlines_of
 from admlops.datasets.base import Dataset
+from admlops.evaluation.energy.scores import pareto_front
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare_evaluated
 from admlops.evaluation.statistics.ranking import rankings
@@ -40,7 +41,46 @@ def summarize(rows: Sequence[Compared], data: Dataset, *, metric: str | None) ->
         "rankings": [asdict(ranking) for ranking in rankings(measured)],
         "paired": _compare_pairs([one for one in contenders if not _is_random(one)]),
         "battles": [one.to_json() for one in battle_all(contenders, metric=metric)],
+        "pareto": list_fronts(measured, {row.name: _joules(row) for row in rows}),
     }
+
+
+def list_fronts(
+    measured: Mapping[str, Sequence[Metric]], joules: Mapping[str, tuple[str, float] | None]
+) -> list[dict[str, Any]]:
+    """The models that no other beats in both a headline and energy, of those whose energy was measured in one way.
+
+    Args:
+        measured: the metrics of each model.
+        joules: of each model how its energy was measured, and joules a sample; None where it was not.
+    """
+    fronts = []
+    for ranking in rankings(measured):
+        if ranking.name not in headlines_of(ranking.protocol):
+            continue
+        found: dict[str, dict[str, tuple[float, float]]] = {}
+        for place in ranking.places:
+            known = joules.get(place.model)
+            if known is not None:
+                found.setdefault(known[0], {})[place.model] = (known[1], place.value)
+        for method, points in found.items():
+            fronts.append(
+                {
+                    "metric": ranking.name,
+                    "protocol": ranking.protocol,
+                    "method": method,
+                    "unit": "J/sample",
+                    "points": {name: list(point) for name, point in points.items()},
+                    "front": pareto_front(points, higher_is_better=ranking.higher_is_better),
+                }
+            )
+    return fronts
+
+
+def _joules(row: Compared) -> tuple[str, float] | None:
+    energy = (row.metrics or {}).get("energy") or {}
+    value = energy.get("j_per_sample")
+    return None if value is None else (f"{energy['method']}, {energy['basis']}, {energy['scope']}", float(value))
 
 
 def _compare_pairs(contenders: Sequence[Contender]) -> list[dict[str, Any]]:

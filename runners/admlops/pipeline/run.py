@@ -25,6 +25,7 @@ from admlops.execution.executors import EXECUTORS
 from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
+from admlops.health.energy_estimate import EnergyEstimate, require_estimate
 from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.options import check_config, check_precision
@@ -211,6 +212,8 @@ def check_request(
         CatalogError: the model has no such variant.
     """
     RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
+    if request.estimate_energy:
+        require_estimate()
     executor, devices = choose_executor(request, machine, say=say)
     check_config(model, config=request.config, checkpoint=request.checkpoint)
     check_precision(model, request.precision, device=devices[0].kind)
@@ -313,6 +316,9 @@ def _telemetry(
     devices = {slot.device.id: slot.device for slot in plan.executor.slots()}.values()
     uuids = [one.uuid for one in devices if one.kind == "cuda"]
     used = None if None in uuids else [str(one) for one in uuids]
-    with TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used) as sampler:
+    estimate = EnergyEstimate() if request.estimate_energy else None
+    with TelemetrySampler(
+        run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used, estimate=estimate
+    ) as sampler:
         sampler.measure_idle(cancelled=lambda: request.cancel.is_cancelled)
         yield watch

@@ -12,6 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from admlops.catalog.model import Claim, Model
 from admlops.core.errors import AdmlopsError
 from admlops.core.storage import file_sha256
@@ -154,7 +156,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         records=_Records(run),
         metrics=metrics,
         telemetry=_read_telemetry(run.telemetry_path, notes),
-        latency=_summarize(samples, notes),
+        latency=_summarize(samples, notes, run.header.data.pictures),
         claims=() if model is None else model.published,
         checkpoint=None if model is None else _name_checkpoint(model, run.header),
         worker=next((event for event in run.events() if event.get("event") == "worker_ready"), {}),
@@ -234,12 +236,12 @@ def _read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
     return readings
 
 
-def _summarize(samples: Sequence[Metadata], notes: list[str]) -> Latency | None:
-    if not any(meta.inference_time is not None for meta in samples):
+def _summarize(samples: Sequence[Metadata], notes: list[str], pictures: int | None) -> Latency | None:
+    if not any(meta.inference_time is not None or meta.batch is not UNSET for meta in samples):
         notes.append("No sample carries a measured time, so latency is missing.")
         return None
     try:
-        return summarize(samples)
+        return summarize(samples, pictures=pictures)
     except AdmlopsError as error:
         notes.append(f"Latency is missing: {error.message}. Next: {error.hint}")
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from admlops import __version__
 from admlops.catalog import Model
+from admlops.core.errors import DataError
 from admlops.core.paths import Layout
 from admlops.datasets.base import Dataset, Scene, tokens_digest
 from admlops.environments import Environment
@@ -65,6 +66,7 @@ def make_header(
             checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
             checkpoint=checkpoint_name,
             config_sha256=config_sha256(settings["config"]),
+            licenses=_licenses(model, published=checkpoint_name is not None),
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=dict(settings),
@@ -74,6 +76,12 @@ def make_header(
         options=dict(options),
         created=now.isoformat(timespec="seconds"),
     )
+
+
+def _licenses(model: Model, *, published: bool) -> dict[str, str]:
+    """The licences of what ran; that of the weights where they are the published ones."""
+    weights = {"weights": model.weights_license} if published and model.weights_license else {}
+    return {"code": model.license, **weights}
 
 
 def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene]) -> DataInfo:
@@ -86,5 +94,17 @@ def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene])
         synthetic=data.is_synthetic,
         whole=whole,
         whole_samples=samples,
+        pictures=_count_pictures(data, scenes),
         kind=data.kind,
     )
+
+
+def _count_pictures(data: Dataset, scenes: Sequence[Scene]) -> int | None:
+    """Count the cameras of the first sample; None where it cannot be read, which the run will say of it."""
+    first = next((token for scene in scenes for token in scene.samples), None)
+    if first is None:
+        return None
+    try:
+        return len(data.sample(first)["cameras"])
+    except DataError:
+        return None

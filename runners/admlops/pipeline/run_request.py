@@ -29,7 +29,7 @@ class RunRequest:
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
-    AUTO_BATCH for as many as pay.
+    AUTO_BATCH for as many as pay. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
 
     model: str
@@ -51,6 +51,7 @@ class RunRequest:
     executor: str = "local"
     runtime: str | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
+    estimate_energy: bool = False
     name: str | None = None
     resume: bool = False
     retry_failed: bool = False

@@ -100,6 +100,11 @@ def chosen_weights(layout: Layout, model: Model, request: RunRequest, *, say: Sa
     """The weights, hashed and inspected; None for a model that has none, and for random ones."""
     if request.weights is not None:
         if not model.traits.needs_weights:
+            if model.checkpoints:
+                raise UsageError(
+                    f"{model.name} cannot run with random weights: its network comes with them",
+                    hint=f"admlops checkpoints fetch {model.name}",
+                )
             raise UsageError(f"{model.name} has no weights, so none can be random", hint="leave --weights out")
         say(f"{request.weights}: the weights are random, so the results say nothing about {model.name}")
         return None

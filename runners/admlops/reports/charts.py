@@ -102,8 +102,8 @@ def draw_scores(axes: Sequence[Axis], run: Series, *, name: str) -> str | None:
 
 
 def draw_speed_score(chart: SpeedScore, *, name: str) -> str:
-    """Scores over median times, a mark a run; times that differ by more than an order stand on a logarithmic axis."""
-    times = [point.time_ms for point in chart.points]
+    """Scores over costs, a mark a run; costs that differ by more than an order stand on a logarithmic axis."""
+    times = [point.cost for point in chart.points]
     is_wide = max(times) > LOGARITHMIC_FROM * min(times)
     with page_style():
         figure = new_figure(420, 320)
@@ -111,7 +111,9 @@ def draw_speed_score(chart: SpeedScore, *, name: str) -> str:
         for point in chart.points:
             marker = MARKERS[point.index % len(MARKERS)]
             style: dict[str, Any] = {"color": series_colour(point.index), "marker": marker, "markersize": 9}
-            plot.plot([point.time_ms], [point.score], linestyle="", label=point.label, **style)
+            plot.plot([point.cost], [point.score], linestyle="", label=point.label, **style)
+        front = [point for label in chart.front for point in chart.points if point.label == label]
+        plot.plot([p.cost for p in front], [p.score for p in front], color="#7a838e", linewidth=1, zorder=0)
         if is_wide:
             plot.set_xscale("log")
             plot.xaxis.set_major_formatter(ScalarFormatter())
@@ -123,12 +125,12 @@ def draw_speed_score(chart: SpeedScore, *, name: str) -> str:
         plot.set_ylim(max(0.0, low - room) if low >= 0 else low - room, high + room)
         better = "higher" if chart.higher_is_better else "lower"
         plot.set(
-            xlabel="median time of the model call [ms], lower is better", ylabel=f"{chart.metric}, {better} is better"
+            xlabel=f"{chart.cost} [{chart.cost_unit}], lower is better", ylabel=f"{chart.metric}, {better} is better"
         )
         longest = max(len(point.label) for point in chart.points)
         figure.legend(loc="outside lower center", ncols=2 if longest <= MAX_NAME_OF_TWO else 1)
-        words = "; ".join(f"{p.label} {p.score:.3f} at {p.time_ms:.1f} ms" for p in chart.points)
-        return to_page_svg(figure, name=name, label=f"{chart.metric} over median time. {words}")
+        words = "; ".join(f"{p.label} {p.score:.3f} at {p.cost:.1f} {chart.cost_unit}" for p in chart.points)
+        return to_page_svg(figure, name=name, label=f"{chart.title}. {words}")
 
 
 def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:

@@ -13,6 +13,8 @@ from admlops.reports import charts, page
 CURVES = (
     ("detection", 2.0, "Boxes, centres at most 2 m apart"),
     ("map", 1.0, "Map elements, Chamfer distance at most 1 m"),
+    ("cars", 0.5, "Cars in pictures, IoU at least 0.5"),
+    ("cars_merged", 0.5, "Cars, trucks and buses in pictures, IoU at least 0.5"),
 )
 
 

@@ -182,6 +182,10 @@ def describe_data(run: RunData) -> str:
     if header is None:
         return ""
     scenes, samples = len(header.scenes), sum(header.scenes.values())
+    if header.data.kind == "images":
+        split_ = f", split {header.data.split}" if header.data.split not in (None, "all") else ""
+        what = "synthetic pictures" if header.data.synthetic else "pictures"
+        return f"{samples} {what}, {header.data.version}{split_}, in {_count(scenes, 'scene')}"
     split = f"split {header.data.split}" if header.data.split else "named scenes or tokens"
     nuscenes = header.data.version.startswith("v1.0-")
     name, layout = ("nuScenes", "nuScenes'") if nuscenes else ("OpenLane-V2", "OpenLane-V2's")
@@ -201,6 +205,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("model, variant", f"{header.model}, {header.variant}"),
         ("started", header.created),
         *_list_source(header),
+        ("licences", ", ".join(f"{what}: {name}" for what, name in header.provenance.licenses.items())),
         ("environment digest", header.environment.digest),
         ("environment's Python", _text(run.worker.get("python") or header.environment.python)),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))),

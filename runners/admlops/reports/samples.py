@@ -121,6 +121,12 @@ class SampleSet:
         return places[: MAX_PACKED - len(left)] + left
 
     @cached_property
+    def are_flat(self) -> bool:
+        """Tell whether there are outputs, and none of them lies in space: pictures alone say it all."""
+        records = [record for own in self.records for record in own.values() if record.metadata.status == "ok"]
+        return bool(records) and not any(has for record in records for _, has in _tasks(record))
+
+    @cached_property
     def records(self) -> list[dict[Place, Record]]:
         """Of each run, the records of the chosen and the packed samples: one pass over each run's folder."""
         wanted = {*self.chosen, *self.packed_places}

@@ -7,12 +7,15 @@ from typing import Any
 
 from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
+from admlops.reports.battle_cards import make_cards
+from admlops.reports.car_pictures import IDS, draw_pictures
+from admlops.reports.car_pictures import make_tables as make_car_tables
 from admlops.reports.class_tables import group_classes, list_confusions
 from admlops.reports.drawn import Chart, draw_curves, draw_latency, draw_scores, draw_telemetry, drawn
 from admlops.reports.lidar_section import lidar_section
 from admlops.reports.part_tables import group_parts
 from admlops.reports.section import Report, Section
-from admlops.reports.speed_score import list_speed_scores
+from admlops.reports.speed_score import list_energy_scores, list_speed_scores
 from admlops.reports.summary import summarize_runs
 
 Values = Mapping[str, Any]
@@ -42,7 +45,7 @@ def _score_groups(pairs: Sequence[tuple[str, RunData]]) -> list[page.Scores]:
 
 def _speed(report: Report) -> Values | None:
     found: list[Chart] = []
-    for number, one in enumerate(list_speed_scores(report.ran)):
+    for number, one in enumerate([*list_speed_scores(report.ran), *list_energy_scores(report.ran)]):
         found += drawn(one.title, charts.draw_speed_score(one, name=f"speed-{number}"), note=one.note)
     return {"charts": found} if found else None
 
@@ -71,7 +74,23 @@ def _parts(report: Report) -> Values | None:
     return {"groups": groups} if groups else None
 
 
-def _samples(report: Report) -> Values:
+def _battles(report: Report) -> Values | None:
+    battles = (report.comparison or {}).get("battles", ())
+    return {"cards": make_cards(battles)} if battles else None
+
+
+def _cars(report: Report) -> Values | None:
+    """Nothing where no run looks for cars in pictures."""
+    looks = any(key in run.details for _, run in report.ran for key in IDS)
+    if not looks and not report.samples.are_flat:
+        return None
+    data = [one for one in (report.data, *report.also) if one is not None]
+    return {"tables": make_car_tables(report.ran), "pictures": draw_pictures(report.ran, data)}
+
+
+def _samples(report: Report) -> Values | None:
+    if report.samples.are_flat:
+        return None  # nothing of it lies in space: the pictures stand in a section of their own
     cards, left_out = report.samples.cards
     packed, are_worst = report.samples.packed, report.samples.are_worst
     return {"cards": cards, "left_out": left_out, "are_worst": are_worst, "packed": packed}
@@ -108,10 +127,12 @@ def _provenance(report: Report) -> Values:
 
 SECTIONS: list[Section] = [
     Section(id="summary", title="Summary", template="summary.html.j2", values=_summary, scripts=("tables.js",)),
+    Section(id="battles", title="Battles", template="battles.html.j2", values=_battles),
     Section(id="scores", title="Scores", template="scores.html.j2", values=_scores),
-    Section(id="speed", title="Speed and score", template="charts.html.j2", values=_speed),
+    Section(id="speed", title="Speed, energy and score", template="charts.html.j2", values=_speed),
     Section(id="classes", title="Classes", template="classes.html.j2", values=_classes, scripts=("tables.js",)),
     Section(id="confusion", title="Confusion", template="confusion.html.j2", values=_confusion),
+    Section(id="cars", title="Cars in pictures", template="cars.html.j2", values=_cars),
     Section(
         id="worst",
         title="Samples",

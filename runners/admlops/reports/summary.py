@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from admlops.catalog.protocols import LATENCY, find_metric
-from admlops.evaluation.latency.summary import Distribution, samples_needed
+from admlops.catalog.protocols import LATENCY, find_evaluation, find_metric
+from admlops.evaluation.latency.summary import Distribution, Latency, samples_needed
 from admlops.evaluation.metrics import Metric
 from admlops.pipeline.run_data import RunData
 from admlops.reports.page import number, quantity
 
 SHOWN_PERCENTILES = (0.5, 0.9, 0.99)
 SHORT_DIGEST = 6
+THROUGHPUT = "Pictures/s"
+NAMED = ("cars", "cars_merged")
+"""Evaluations whose columns stand in the table although their names look like those of single classes."""
 LATENCY_GROUP, RESOURCES_GROUP = "latency, one sample at a time", "resources and failures"
 
 
@@ -94,14 +97,14 @@ def summarize_runs(ran: Sequence[tuple[str, RunData]]) -> list[SummaryTable]:
 
 def _make_table(dataset: str, runs: Sequence[tuple[int, str, RunData]]) -> SummaryTable:
     scores = find_score_columns([run for _, _, run in runs])
-    columns = (*scores, *_other_columns())
+    columns = (*scores, *_other_columns(), *_green_columns([run for _, _, run in runs]), FAILED)
     rows = [
         Row(
             label=label,
             number=index,
             variant="" if run.header is None else run.header.variant,
             state=state_of(run),
-            cells=(*_score_cells(run, scores), *_other_cells(run)),
+            cells=(*_score_cells(run, scores), *_other_cells(run), *_green_cells(run, columns), _failed_cell(run)),
         )
         for index, label, run in runs
     ]
@@ -129,7 +132,7 @@ def find_score_columns(runs: Sequence[RunData]) -> tuple[Column, ...]:
     """The metrics that any run has, protocol by protocol; those of single classes and moments stay out."""
     seen: dict[tuple[str, str], Column] = {}
     for metric in (metric for run in runs for metric in run.measured):
-        if ("_" not in metric.name or metric.name.endswith("_avg")) and metric.protocol != LATENCY:
+        if _is_shown(metric):
             spec = find_metric(metric.protocol, metric.name)
             column = Column(
                 group=metric.protocol,
@@ -143,15 +146,33 @@ def find_score_columns(runs: Sequence[RunData]) -> tuple[Column, ...]:
     return tuple(sorted(seen.values(), key=lambda column: order.index(column.protocol)))
 
 
+def _is_shown(metric: Metric) -> bool:
+    """Tell whether a metric has a column: all but those of single classes and moments."""
+    if metric.protocol == LATENCY:
+        return False
+    entry = find_evaluation(metric.protocol)
+    return "_" not in metric.name or metric.name.endswith("_avg") or (entry is not None and entry.id in NAMED)
+
+
 def _score_cells(run: RunData, columns: Sequence[Column]) -> Iterator[Cell]:
     values = {(metric.protocol, metric.name): metric for metric in run.measured}
     for column in columns:
         metric = values.get((column.protocol, column.name))
         if metric is None:
             yield Cell(why="not measured in this run")
+        elif metric.value is None:
+            reason = _why_undefined(run, metric)
+            yield Cell(text="n/a" if reason else "—", why=reason, n=metric.n)
         else:
-            known = metric.value if metric.value is not None and math.isfinite(metric.value) else None
+            known = metric.value if math.isfinite(metric.value) else None
             yield Cell(text=_with_interval(metric), value=known, n=metric.n)
+
+
+def _why_undefined(run: RunData, metric: Metric) -> str:
+    """Say why a metric does not apply to a run; empty where the evaluation gives no reason."""
+    entry = find_evaluation(metric.protocol)
+    reasons = run.details.get(entry.id, {}).get("not_applicable", {}) if entry is not None else {}
+    return str(reasons.get(metric.name, ""))
 
 
 def _other_columns() -> tuple[Column, ...]:
@@ -164,10 +185,11 @@ def _other_columns() -> tuple[Column, ...]:
         ),
         Column(group=LATENCY_GROUP, name="Device"),
         Column(group=LATENCY_GROUP, name="Precision"),
+        Column(group=RESOURCES_GROUP, name=THROUGHPUT, higher_is_better=True),
+        Column(group=RESOURCES_GROUP, name="Batch"),
         Column(group=RESOURCES_GROUP, name="GPU memory", unit="MB", higher_is_better=False),
         Column(group=RESOURCES_GROUP, name="Worker memory", unit="MB", higher_is_better=False),
         Column(group=RESOURCES_GROUP, name="Energy", unit="J/sample", higher_is_better=False),
-        Column(group=RESOURCES_GROUP, name="Failed", higher_is_better=False),
     )
 
 
@@ -181,12 +203,74 @@ def _other_cells(run: RunData) -> Iterator[Cell]:
     yield Cell(text=quantity(rate), value=rate, n=inference.n if inference and rate is not None else None)
     yield Cell(text=device_of(run) or "—")
     yield Cell(text=(latency.precision if latency else None) or "—")
+    yield from _throughput(latency)
     yield _peak([meta.gpu_memory_used for meta in run.samples])
     yield _peak([reading.worker_memory_mb for reading in run.telemetry])
+    yield _energy_cell(run)
+
+
+def _energy_cell(run: RunData) -> Cell:
+    """The energy of a sample, with how it was measured; of a run that was not evaluated since, by its power alone."""
+    measured = (run.metrics or {}).get("energy")
+    if measured is not None:
+        value = measured["j_per_sample"]
+        if value is None:
+            return Cell(why=str(measured["reason"]))
+        why = "; ".join(part for part in (measured["method"], measured["basis"], measured["reason"]) if part)
+        return Cell(text=quantity(value), value=value, n=measured["samples"], why=why)
     energy, done = run.energy_j, len(run.samples) - len(run.failed)
     per_sample = None if energy is None or not done else energy / done
-    yield Cell(text=number(per_sample, digits=1), value=per_sample, n=done if per_sample is not None else None)
-    yield Cell(text=f"{len(run.failed)} of {len(run.samples)}", value=len(run.failed), n=len(run.samples))
+    return Cell(text=number(per_sample, digits=1), value=per_sample, n=done if per_sample is not None else None)
+
+
+GREEN = {
+    "CO2e": ("g/1000 samples", False),
+    "Right cars": ("1/kJ", True),
+    "Green score": ("", True),
+}
+"""Columns that are there where any run has a value: unit, and whether more is better."""
+FAILED = Column(group=RESOURCES_GROUP, name="Failed", higher_is_better=False)
+
+
+def _green_values(run: RunData) -> dict[str, float | None]:
+    energy = (run.metrics or {}).get("energy") or {}
+    carbon = energy.get("carbon") or {}
+    return {
+        "CO2e": carbon.get("g_per_1000_samples"),
+        "Right cars": energy.get("correct_cars_per_kj"),
+        "Green score": energy.get("seed_green_score"),
+    }
+
+
+def _green_columns(runs: Sequence[RunData]) -> list[Column]:
+    return [
+        Column(group=RESOURCES_GROUP, name=name, unit=unit, higher_is_better=better)
+        for name, (unit, better) in GREEN.items()
+        if any(_green_values(run)[name] is not None for run in runs)
+    ]
+
+
+def _green_cells(run: RunData, columns: Sequence[Column]) -> Iterator[Cell]:
+    energy = (run.metrics or {}).get("energy") or {}
+    carbon, values = energy.get("carbon") or {}, _green_values(run)
+    place = f"{carbon['place']} {carbon['year'] or ''}, {carbon['source']}, PUE {carbon['pue']:g}" if carbon else ""
+    for column in columns:
+        if column.name in GREEN and column.group == RESOURCES_GROUP:
+            value = values[column.name]
+            why = place if value is not None else str((energy.get("not_applicable") or {}).get("carbon", ""))
+            yield Cell(text=quantity(value), value=value, why=why)
+
+
+def _failed_cell(run: RunData) -> Cell:
+    return Cell(text=f"{len(run.failed)} of {len(run.samples)}", value=len(run.failed), n=len(run.samples))
+
+
+def _throughput(latency: Latency | None) -> Iterator[Cell]:
+    """The rate, and how many samples were done at once."""
+    stated = latency.throughput if latency else None
+    rate = stated.pictures_per_s if stated else None
+    yield Cell(text=quantity(rate), value=rate)
+    yield Cell(text=str(stated.batch) if stated else "—")
 
 
 def _peak(values: Sequence[float | None]) -> Cell:
@@ -207,7 +291,7 @@ def _percentile(times: Distribution | None, percentile: float) -> Cell:
 def _mark_best(column: Column, cells: Sequence[Cell], trained: Sequence[bool], alike: bool) -> list[Cell]:
     """Mark the best of a column where more than one run can be: random weights cannot, nor times of unlike devices."""
     values = [cell.value for cell, known in zip(cells, trained, strict=True) if known and cell.value is not None]
-    is_time = column.group == LATENCY_GROUP
+    is_time = column.group == LATENCY_GROUP or column.name == THROUGHPUT
     if column.higher_is_better is None or column.name == "Failed" or len(set(values)) < 2 or (is_time and not alike):
         return list(cells)
     best = max(values) if column.higher_is_better else min(values)

@@ -29,8 +29,9 @@ class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
-    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `kind` is the id of
-    its data kind; empty in runs from before it was recorded, of which no root was of two kinds.
+    They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
+    many the first of them has: its cameras. `kind` is the id of its data kind; empty in runs from before it was
+    recorded, of which no root was of two kinds.
     """
 
     root: str
@@ -40,6 +41,7 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     synthetic: bool
     whole: str | None = None
     whole_samples: int | None = None
+    pictures: int | None = None
     kind: str = ""
 
     @property
@@ -61,7 +63,8 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
 
     `sources` maps each folder of the model's own code to its commit, with the hash of what was changed there.
     `config_sha256` is over the content of the configuration file and of those that it takes up. `checkpoint` is the
-    weights' name in the catalogue, None for others.
+    weights' name in the catalogue, None for others. `licenses` are SPDX identifiers by what they are of: `code`, and
+    `weights` where published ones were loaded; empty in older runs.
     """
 
     commit: str | None
@@ -73,6 +76,7 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_sha256: str | None = None
     checkpoint: str | None = None
     config_sha256: str | None = None
+    licenses: dict[str, str] = {}
 
 
 class Submission(Struct, frozen=True, forbid_unknown_fields=True):

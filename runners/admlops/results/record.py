@@ -221,6 +221,16 @@ class Precision(Struct, frozen=True):
         return ", ".join(part for part in parts if part)
 
 
+class BatchShare(Struct, frozen=True):
+    """A sample's part in a batch. It says how fast the run was, and nothing of how long a sample takes by itself."""
+
+    size: Annotated[int, Meta(ge=1, description="Samples that went through the network together, this one included.")]
+    inference_share: Annotated[Seconds, Meta(description="The time of the batch's model call by its size [s].")]
+    end_to_end_share: Annotated[
+        Seconds, Meta(description="This with the sample's own reading, decoding and converting [s].")
+    ]
+
+
 class Metadata(Struct, frozen=True, omit_defaults=True):
     """Where a record comes from and what it cost."""
 
@@ -243,14 +253,7 @@ class Metadata(Struct, frozen=True, omit_defaults=True):
         Annotated[Precision, Meta(description="The arithmetic in force; absent in older records.")] | UnsetType
     ) = UNSET
     batch: (
-        Annotated[
-            int,
-            Meta(
-                ge=1,
-                description="Samples that went through the network together with this one, itself included. The times "
-                "are then its share of the batch's. Absent: the run took one sample at a time.",
-            ),
-        ]
+        Annotated[BatchShare, Meta(description="In place of the times, where the run took several samples at once.")]
         | UnsetType
     ) = UNSET
     shrink: Annotated[

@@ -20,7 +20,7 @@ from admlops.synthetic.visible_boxes import VisibleBox, find_visible
 from admlops.synthetic.writer import map_scenes, place_data_set, write_json
 
 ANNOTATIONS = "annotations.json"
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the same options come to give other pictures."""
 JPEG_QUALITY = 90
 MIN_PIXELS = 64.0
@@ -96,11 +96,12 @@ def synthesize_images(
 
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
-    """A picture that was written, and what is seen in it."""
+    """A picture that was written, the camera that took it, and what is seen in it."""
 
     file_name: str
     width: int
     height: int
+    camera: Sensor
     boxes: list[VisibleBox]
 
 
@@ -125,7 +126,7 @@ def _record(stage: Stage, camera: Sensor, sample: int, options: ImageOptions, fo
     image = render_camera(stage.backdrop, camera, stage.ego_pose(time), things, casters, random)
     image.save(folder / name, quality=JPEG_QUALITY)
     boxes = find_visible(stage, camera, time)
-    return Annotated(file_name=name, width=image.width, height=image.height, boxes=boxes)
+    return Annotated(file_name=name, width=image.width, height=image.height, camera=camera, boxes=boxes)
 
 
 def _to_coco(pictures: list[Annotated]) -> dict[str, Any]:
@@ -143,10 +144,22 @@ def _to_coco(pictures: list[Annotated]) -> dict[str, Any]:
     ]
     return {
         "info": {"description": "Synthetic pictures of admlops; a box frames what is seen of an object"},
-        "images": [
-            {"id": number, "file_name": one.file_name, "width": one.width, "height": one.height}
-            for number, one in enumerate(pictures, 1)
-        ],
+        "images": [_to_coco_image(number, one) for number, one in enumerate(pictures, 1)],
         "categories": [{"id": number, "name": name} for name, number in numbers.items()],
         "annotations": [{"id": number, **one} for number, one in enumerate(annotations, 1)],
+    }
+
+
+def _to_coco_image(number: int, picture: Annotated) -> dict[str, Any]:
+    """With the camera's calibration, which COCO's form does not have: models that need it find it there."""
+    return {
+        "id": number,
+        "file_name": picture.file_name,
+        "width": picture.width,
+        "height": picture.height,
+        "intrinsic": [list(row) for row in picture.camera.intrinsic],
+        "sensor2ego": {
+            "translation": list(picture.camera.translation),
+            "rotation_wxyz": list(picture.camera.rotation),
+        },
     }

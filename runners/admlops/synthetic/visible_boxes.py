@@ -20,8 +20,12 @@ from admlops.synthetic.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleBox:
-    """One actor in a picture: x1, y1, x2, y2 [pixels, x2 and y2 exclusive], and the area [pixels²] that is seen."""
+    """An actor in a picture: x1, y1, x2, y2 [pixels, x2 and y2 exclusive], and the area [pixels²] that is seen of it.
 
+    `actor` is its index on the stage.
+    """
+
+    actor: int
     class_name: str
     xyxy: tuple[float, float, float, float]
     area: float
@@ -48,7 +52,7 @@ def find_visible(stage: Stage, camera: Sensor, time: float) -> list[VisibleBox]:
             rows, columns = place
             box = (columns.start, rows.start, columns.stop, rows.stop)
             area = float(counts[actor.index + 1]) / SUPERSAMPLING**2
-            found.append(VisibleBox(class_name=name, xyxy=_reduce(box), area=area))
+            found.append(VisibleBox(actor=actor.index, class_name=name, xyxy=_reduce(box), area=area))
     return found
 
 

@@ -1,4 +1,5 @@
 """What adapters share whose network looks at single pictures: detectors and classifiers in two dimensions.
 
-Begin with `adapter.py`. The modules need numpy, pillow and torch of the model's environment, and nothing else.
+They run inside model environments, load numpy, pillow and torch when they are needed, and import `worker.mmlab` for
+what reads weights. Begin with `adapter.py`.
 """

@@ -53,6 +53,14 @@ class PictureAdapter(Adapter):
 
     def call(self, given: Any) -> Any:
         """Call the network on one picture's input."""
+        return self.call_together([given])[0]
+
+    def size_of(self, given: Any) -> Tuple[int, ...]:
+        """The size of a picture's input: only pictures of one size are looked at together."""
+        raise NotImplementedError
+
+    def call_together(self, given: List[Any]) -> List[Any]:
+        """Call the network once on the inputs of several pictures of one size."""
         raise NotImplementedError
 
     def load(self, settings: Settings) -> List[str]:
@@ -76,6 +84,29 @@ class PictureAdapter(Adapter):
         """What the network says of every camera's picture."""
         with load_library("torch").inference_mode():
             return {name: self.call(given) for name, given in inputs.items()}
+
+    def forward_batch(self, inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """What the network says of every camera's picture of several samples.
+
+        Libraries pad the pictures of a batch to one another, which moves boxes: so those of one size go together. Those
+        whose batch took longer than the library allows are looked at one by one, each with a limit of its own.
+        """
+        groups = group_sizes([{name: self.size_of(given) for name, given in sample.items()} for sample in inputs])
+        found: List[Dict[str, Any]] = [dict.fromkeys(sample) for sample in inputs]
+        with load_library("torch").inference_mode():
+            for places in groups:
+                answers = self._call_within_limits([inputs[number][name] for number, name in places])
+                for (number, name), answer in zip(places, answers):
+                    found[number][name] = answer
+        return found
+
+    def _call_within_limits(self, given: List[Any]) -> List[Any]:
+        try:
+            return self.call_together(given)
+        except TimeoutError:
+            if len(given) == 1:
+                raise
+            return [self.call(one) for one in given]
 
     def synchronize(self) -> None:
         """Wait for the GPU."""
@@ -116,6 +147,15 @@ class PictureAdapter(Adapter):
             if any(re.search(pattern, key) for pattern in self.kept_keys):
                 state[key] = own[key].detach().clone()
         load_library("torch").save({"state_dict": state}, path)
+
+
+def group_sizes(sizes: List[Dict[str, Tuple[int, ...]]]) -> List[List[Tuple[int, str]]]:
+    """Group pictures by their size. They are named by sample and camera; the order of each group is theirs."""
+    groups: Dict[Tuple[int, ...], List[Tuple[int, str]]] = {}
+    for number, cameras in enumerate(sizes):
+        for name, size in cameras.items():
+            groups.setdefault(size, []).append((number, name))
+    return list(groups.values())
 
 
 def has_average(path: str) -> Optional[bool]:

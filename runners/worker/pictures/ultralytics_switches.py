@@ -7,6 +7,7 @@ Nothing of ultralytics is imported here. Its switches are variables that it read
 - `YOLO_CONFIG_DIR`: else it writes its settings, which switch the statistics on, into the user's home; YOLOv5's
   repository has a variable of its own, `YOLOV5_CONFIG_DIR`, and makes a folder there.
 - `ULTRALYTICS_SAFE_LOAD=1`: its own loader takes no class that it does not know. The adapters never call it.
+- `YOLO_VERBOSE=1`: else its warnings are dropped, and one of them says that boxes are missing.
 - `OMP_NUM_THREADS`: unset, the import sets it to 1, and a comparison on a CPU is unfair.
 """
 
@@ -21,7 +22,7 @@ from typing import Any, Dict, Iterator
 
 from ..mmlab.common.libraries import load_library
 
-SWITCHES = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "YOLO_VERBOSE": "0", "ULTRALYTICS_SAFE_LOAD": "1"}
+SWITCHES = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "YOLO_VERBOSE": "1", "ULTRALYTICS_SAFE_LOAD": "1"}
 FOLDERS = ("YOLO_CONFIG_DIR", "YOLOV5_CONFIG_DIR")
 THREADS = "OMP_NUM_THREADS"
 LEFT_ALONE = (THREADS, "CUBLAS_WORKSPACE_CONFIG")

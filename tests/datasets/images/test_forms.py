@@ -153,6 +153,7 @@ def test_pycocotools_reads_the_same(tmp_path: Path) -> None:
     assert compared == 3
 
 
+@pytest.mark.full
 def test_the_devkit_reads_the_same_nuimages(official_environment: Environment, tmp_path: Path) -> None:
     version = write_nuimages(tmp_path, FLAT)
     script = (

@@ -49,10 +49,10 @@ def test_tokens_do_not_depend_on_the_mount_but_on_the_content(tmp_path: Path) ->
 def test_a_large_folder_is_several_scenes(tmp_path: Path) -> None:
     content = draw(tmp_path / "one.png", size=(2, 2)).read_bytes()
     (tmp_path / "many").mkdir()
-    for number in range(1001):
+    for number in range(201):
         (tmp_path / "many" / f"{number}.png").write_bytes(content)
     scenes = {scene.name: len(scene.samples) for scene in open_data(tmp_path).scenes()}
-    assert scenes == {"many#1": 500, "many#2": 500, "many#3": 1, "pictures": 1}
+    assert scenes == {"many#1": 100, "many#2": 100, "many#3": 1, "pictures": 1}
 
 
 def test_what_could_be_two_is_refused_by_name(tmp_path: Path) -> None:
@@ -140,12 +140,8 @@ def test_a_label_that_is_none_is_named_with_its_line(tmp_path: Path, label: str,
 
 def test_the_command_line_says_it(admlops: Admlops, tmp_path: Path) -> None:
     draw_all(tmp_path / "pictures")
-    for arguments in (("check",), ("stats",)):
-        done = admlops("data", *arguments, str(tmp_path / "pictures"))
-        assert "2 scenes, 3 samples" in done.stdout
+    assert "2 scenes, 3 samples" in admlops("data", "stats", str(tmp_path / "pictures")).stdout
     wrong = admlops("data", "check", str(write(tmp_path / "x.json", "{}")), check=False)
     assert wrong.returncode == 2
     assert "is a file, and not one of a data set" in wrong.stderr
     assert "Traceback" not in wrong.stderr
-    unknown = admlops("data", "check", str(tmp_path / "pictures"), "--kind", "imagez", check=False)
-    assert "images" in unknown.stderr

@@ -10,20 +10,31 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from admlops.core.errors import DataError
 from admlops.core.types import Watch
 from admlops.datasets.base import ANY_CLASS, Problem
-from admlops.datasets.images.contents import Box, Picture
-from admlops.datasets.images.headers import UPRIGHT
-from admlops.datasets.images.pictures import Images
+from admlops.datasets.images.contents import Box, Contents, Picture
+from admlops.datasets.images.headers import UPRIGHT, Header
 from admlops.datasets.images.remote import is_whole
 
 WIDE_MODES = frozenset(("I", "I;16", "I;16B", "I;16L", "F"))
 TOLERANCE_PX = 1.0
 """How far a box may reach out of its picture: rounding, and x2 that counts from 1."""
+
+
+class Inspected(Protocol):
+    """What is asked of a data set of pictures; `pictures.Images` is one."""
+
+    @property
+    def contents(self) -> Contents: ...
+    def file_of(self, picture: Picture) -> Path: ...
+    def header(self, picture: Picture) -> Header | None: ...
+    def read_boxes(self, picture: Picture) -> list[Box] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +46,7 @@ class _Seen:
     problems: list[Problem]
 
 
-def find_problems(data: Images, watch: Watch) -> Iterator[Problem]:
+def find_problems(data: Inspected, watch: Watch) -> Iterator[Problem]:
     """Decode every picture and read every label; `watch` gets pictures done and in all."""
     pictures = [picture for own in data.contents.scenes.values() for picture in own]
     first: dict[str, str] = {}
@@ -51,7 +62,7 @@ def find_problems(data: Images, watch: Watch) -> Iterator[Problem]:
             watch(number, len(pictures))
 
 
-def _look_at(data: Images, picture: Picture) -> _Seen:
+def _look_at(data: Inspected, picture: Picture) -> _Seen:
     path = data.file_of(picture)
     try:
         content = path.read_bytes()
@@ -93,7 +104,7 @@ def _describe(name: str, picture: Image.Image) -> Iterator[Problem]:
         yield _warning(name, "16 bit", "more than 8 bits a channel, which libraries cut off in different ways")
 
 
-def _check_labels(data: Images, picture: Picture) -> Iterator[Problem]:
+def _check_labels(data: Inspected, picture: Picture) -> Iterator[Problem]:
     if data.contents.labels is None:
         return
     try:
@@ -107,7 +118,7 @@ def _check_labels(data: Images, picture: Picture) -> Iterator[Problem]:
         yield from _check_box(data, picture, box, known)
 
 
-def _check_box(data: Images, picture: Picture, box: Box, known: set[str]) -> Iterator[Problem]:
+def _check_box(data: Inspected, picture: Picture, box: Box, known: set[str]) -> Iterator[Problem]:
     x1, y1, x2, y2 = box.xyxy
     shown = f"{box.class_name} {x1:g}, {y1:g}, {x2:g}, {y2:g}"
     if not all(map(math.isfinite, box.xyxy)):

@@ -10,19 +10,49 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from admlops.core.errors import DataError
 
 
+class Pose(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """Where something is [m] and how it is turned, a unit quaternion w, x, y, z."""
+
+    translation: tuple[float, float, float]
+    rotation_wxyz: tuple[float, float, float, float]
+
+
+Row3 = tuple[float, float, float]
+
+
 class CocoImage(msgspec.Struct, gc=False):
-    """A picture; `width` and `height` [pixels] are those that the boxes are of."""
+    """A picture; `width` and `height` [pixels] are those that the boxes are of.
+
+    `intrinsic` (3x3, pixels) and `sensor2ego` are no part of COCO's form: the camera's calibration, where it is known,
+    as a sample has it (docs/architecture.md).
+    """
 
     id: int | str
     file_name: str
     width: int | None = None
     height: int | None = None
+    intrinsic: tuple[Row3, Row3, Row3] | None = None
+    sensor2ego: Pose | None = None
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Return the camera's calibration by the keys of a sample's camera; None where not all of it is stated."""
+        if self.intrinsic is None or self.sensor2ego is None:
+            return None
+        return {
+            "intrinsic": [list(row) for row in self.intrinsic],
+            "sensor2ego": {
+                "translation": list(self.sensor2ego.translation),
+                "rotation_wxyz": list(self.sensor2ego.rotation_wxyz),
+            },
+        }
 
 
 class CocoCategory(msgspec.Struct, gc=False):

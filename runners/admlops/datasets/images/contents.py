@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,8 +17,8 @@ VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".m
 
 TOP_SCENE = "pictures"
 """The scene of pictures that lie in no folder."""
-SCENE_PICTURES = 500
-"""A folder with more pictures is several scenes: a scene is what one worker does, and what a stopped run does again."""
+SCENE_PICTURES = 100
+"""A folder with more pictures is several scenes: a scene is what one worker gets, and what a stopped run does again."""
 
 Size = tuple[int, int]
 """Width and height [pixels]."""
@@ -85,6 +85,7 @@ class Contents:
         counts: by a picture's name the number of its objects by class.
         splits: by name the scenes of each.
         default_split: the one that models are judged on.
+        calibrations: by a picture's name what is known of its camera: `intrinsic`, `sensor2ego`.
     """
 
     files_root: Path
@@ -93,6 +94,7 @@ class Contents:
     counts: Mapping[str, Mapping[str, int]] | None = None
     splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
     default_split: str = "all"
+    calibrations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def to_annotation(boxes: Sequence[Box]) -> ImageAnnotation:
@@ -141,7 +143,13 @@ def natural_order(name: str) -> tuple[tuple[int, str, int], ...]:
 
 def is_picture(path: str) -> bool:
     """Tell by a file's name whether it is a picture."""
-    return Path(path).suffix.lower() in PICTURE_SUFFIXES
+    return suffix_of(path) in PICTURE_SUFFIXES
+
+
+def suffix_of(name: str) -> str:
+    """Return a file name's ending in lower case with its point; text, because Path takes its time over thousands."""
+    stem, _, ending = name.rpartition(".")
+    return f".{ending.lower()}" if stem else ""
 
 
 def _parts(folder: str, pictures: list[Picture]) -> Iterator[tuple[str, list[Picture]]]:

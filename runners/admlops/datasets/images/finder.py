@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from admlops.core.errors import DataError
 from admlops.core.paths import home_folder
-from admlops.datasets.images.contents import VIDEO_SUFFIXES, Picture, is_picture, natural_order
+from admlops.datasets.images.contents import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Picture,
+    is_picture,
+    natural_order,
+    suffix_of,
+)
 
 MAX_DEPTH = 6
 """Folders below a data set that are looked into."""
@@ -91,7 +98,7 @@ class PictureFinder:
         there = self._by_name.get(parts[-1] if parts else "", [])
         if len(there) < 2:
             return there[0] if there else None
-        shared = [(_count_shared(parts, picture.name.split("/")), picture) for picture in there]
+        shared = [(count_shared(parts, picture.name.split("/")), picture) for picture in there]
         most = max(count for count, _ in shared)
         best = [picture for count, picture in shared if count == most]
         if len(best) > 1:
@@ -129,7 +136,8 @@ def file_size(path: Path) -> int:
 
 
 def _is_media(name: str) -> bool:
-    return is_picture(name) or os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122  as above
+    suffix = suffix_of(name)
+    return suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES
 
 
 def _size(entry: os.DirEntry[str]) -> int:
@@ -139,7 +147,7 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0  # a link that leads nowhere: told by `data check`
 
 
-def _count_shared(first: list[str], second: list[str]) -> int:
+def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
     """Count the parts that two paths have in common at their ends."""
     count = 0
     for one, other in zip(reversed(first), reversed(second), strict=False):

@@ -15,7 +15,9 @@ from admlops.core.errors import DataError
 from admlops.core.paths import user_path
 from admlops.core.types import Say, Watch
 from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, ImageAnnotation, Problem, Scene, check_scene_names
+from admlops.datasets.images.check import find_problems
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, to_annotation
+from admlops.datasets.images.forms.coco import CocoLabels
 from admlops.datasets.images.headers import Header, read_header, turn_box, turn_upright
 from admlops.datasets.images.recognition import choose
 from admlops.datasets.images.remote import cached_path, expected_path, fetch_pictures
@@ -101,7 +103,8 @@ class Images:
         """Return what an adapter gets for one picture; see docs/architecture.md.
 
         A picture that the camera did not hold upright is turned: the path is that of a copy. Width and height are 0 if
-        the file is not there or not a picture: its adapter says so.
+        the file is not there or not a picture: its adapter says so. The camera has `intrinsic`, `sensor2ego` and
+        `ego2global` where the data set states the calibration, and the picture was not turned.
         """
         picture, scene, index = self._find(token)
         path, header = self.file_of(picture), self.header(picture)
@@ -111,6 +114,10 @@ class Images:
             except DataError:
                 header = None  # a picture that is cut off: its adapter says so
         width, height = (0, 0) if header is None else header.upright
+        camera = make_picture(str(path), picture.timestamp_us, width=width, height=height)
+        calibration = self.contents.calibrations.get(picture.name)
+        if calibration is not None and header is not None and header.orientation == 1:
+            camera |= {**calibration, "ego2global": IDENTITY}
         return make_sample(
             token,
             scene=scene,
@@ -118,7 +125,7 @@ class Images:
             index_in_scene=index,
             timestamp_us=picture.timestamp_us,
             ego2global=IDENTITY,
-            cameras={IMAGE: make_picture(str(path), picture.timestamp_us, width=width, height=height)},
+            cameras={IMAGE: camera},
         )
 
     def missing_files(self, token: str) -> list[Path]:
@@ -129,6 +136,12 @@ class Images:
     def fetch(self, say: Say) -> None:
         """Fetch the pictures that are named by an address and are not here; see `remote.fetch_pictures`."""
         fetch_pictures([one for own in self.contents.scenes.values() for one in own if one.path is None], say)
+
+    @property
+    def coco_file(self) -> Path | None:
+        """The file with the labels, if they are COCO's."""
+        labels = self.contents.labels
+        return labels.path if isinstance(labels, CocoLabels) else None
 
     def classes_2d(self) -> tuple[str, ...]:
         """The classes of the labels."""
@@ -202,8 +215,6 @@ class Images:
 
     def problems(self, watch: Watch) -> Iterator[Problem]:
         """Give what is wrong with pictures and labels; see `check`."""
-        from admlops.datasets.images.check import find_problems
-
         return find_problems(self, watch)
 
     def header(self, picture: Picture) -> Header | None:
@@ -255,7 +266,8 @@ class Images:
 
 def make_token(picture: Picture) -> str:
     """Return a picture's token: a readable beginning, and a digest over its name and the size of its file."""
-    stem = re.sub(r"[^0-9a-zA-Z_.-]+", "-", Path(picture.name.partition("?")[0]).stem).strip("-")[:MAX_STEM]
+    file = picture.name.partition("?")[0].rpartition("/")[2]
+    stem = re.sub(r"[^0-9a-zA-Z_.-]+", "-", file.rpartition(".")[0] or file).strip("-")[:MAX_STEM]
     content = f"{picture.name}\0{picture.sha256 or picture.size_bytes}"
     digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
     return f"{stem}-{digest}" if stem else digest

@@ -16,7 +16,7 @@ from admlops.evaluation.car_presence.scores import PresenceEvaluation, evaluate_
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.evaluation import DIGITS
 from admlops.evaluation.detection_2d.protocols import CAR
-from admlops.evaluation.detection_2d.truth import has_truth, read_truth
+from admlops.evaluation.detection_2d.truth import read_truth
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 from admlops.results.record import PartialRecord
@@ -81,7 +81,7 @@ def evaluate_table(table: PresenceTable, context: Context) -> PresenceResult:
     Raises:
         DataError: there is no ground truth, or it cannot be read.
     """
-    of_boxes = has_truth(context)
+    of_boxes = context.has_boxes_2d
     truth = _from_boxes(context) if of_boxes else dict(_from_counts(context))
     number = {token: index for index, token in enumerate(context.tokens)}
     known = {picture: there for picture, there in truth.items() if there is not None}

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.evaluation.detection_2d.matching import CarMatches, Integers, Mask, match_cars
-from admlops.evaluation.detection_2d.protocols import AT_THRESHOLD, ClassSet
+from admlops.evaluation.detection_2d.protocols import AT_THRESHOLD, CAR_IOU, ClassSet
 from admlops.evaluation.detection_2d.scores import ImagePrediction, ImageTruth
 from admlops.evaluation.error_analysis import UNMATCHED
 from admlops.evaluation.metrics import Metric
@@ -88,6 +88,8 @@ class CarDetectionEvaluation:
             if threshold is not None:
                 there, found, right = self.counts(threshold).sum(axis=0).tolist()
                 shape[key] = {"right": right, "wrong": found - right, "missed": there - right}
+        if len(self.matches.precision):
+            shape["curves"] = {self.classes.title: {f"{CAR_IOU:g}": _curve(self.matches.precision)}}
         if self.why_undefined is not None:
             shape["not_applicable"] = dict.fromkeys(AT_THRESHOLD, self.why_undefined)
         return shape
@@ -129,6 +131,14 @@ def evaluate_cars(
     return CarDetectionEvaluation(
         classes=classes, matches=matches, threshold=threshold, values=values, best_threshold=at
     )
+
+
+def _curve(precision: NDArray[np.float64]) -> dict[str, list[float]]:
+    """The best precision from each of 101 recalls on, as far as recall goes."""
+    reached = np.flatnonzero(precision > 0)
+    upto = int(reached[-1]) + 1 if len(reached) else 0
+    recall = [round(step / 100, 2) for step in range(upto)]
+    return {"recall": recall, "precision": [round(value, 6) for value in precision[:upto].tolist()]}
 
 
 def find_best_f1(

@@ -1,51 +1,25 @@
 """Ground truth of boxes in images from a COCO file, for the images of a run.
 
 nuScenes annotates boxes in space. Their projections are no ground truth of boxes in images: they frame a cuboid, not
-what is seen of an object, and an object behind a wall has one too. So the boxes come from a file in COCO's form, such
-as nuImages' or one made with an annotation tool: `images` (id, file_name), `categories` (id, name) and `annotations`
-(image_id, category_id, bbox as x, y, width, height [pixels of the original image], iscrowd, and area [pixels²] where an
-object is no rectangle). An image belongs to the
-camera whose picture of the data set has the same file name; of several with that name, to the one whose path ends as
-`file_name` does.
+what is seen of an object, and an object behind a wall has one too. So the boxes come from a file in COCO's form
+(`datasets.images.coco_file`), such as nuImages' or one made with an annotation tool. An image belongs to the camera
+whose picture of the data set has the same file name; of several with that name, to the one that has most of its
+folders.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from admlops.core.errors import DataError
 from admlops.core.storage import file_sha256
+from admlops.datasets.images.coco_file import CocoAnnotation, CocoFile, not_coco, read_coco_file
+from admlops.datasets.images.finder import count_shared
 from admlops.evaluation.detection_2d.scores import Image, ImageTruth
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: int | str
-    file_name: str
-
-
-class _Category(msgspec.Struct, gc=False):
-    id: int | str
-    name: str
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    image_id: int | str
-    category_id: int | str
-    bbox: tuple[float, float, float, float]
-    iscrowd: int = 0
-    area: float | None = None
-
-
-class _File(msgspec.Struct):
-    images: list[_Image]
-    categories: list[_Category]
-    annotations: list[_Annotation]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +51,14 @@ def read_coco(path: Path, names: Mapping[Image, str]) -> CocoTruth:
         DataError: the file cannot be read, is not COCO's form, refers to what it does not have, names a picture twice,
             or has none of the pictures.
     """
-    file = _read(path)
+    file = read_coco_file(path)
     pictures = Pictures(names)
     found: dict[int | str, Image] = {}
     taken: set[Image] = set()
     for image in file.images:
         place = pictures.find(image.file_name, where=path)
         if place is not None and place in taken:
-            raise _wrong(path, f"the picture {image.file_name} is there twice")
+            raise not_coco(path, f"the picture {image.file_name} is there twice")
         if place is not None:
             found[image.id] = place
             taken.add(place)
@@ -95,7 +69,7 @@ def read_coco(path: Path, names: Mapping[Image, str]) -> CocoTruth:
         )
     order = sorted(found, key=lambda number: (isinstance(number, str), number))
     return CocoTruth(
-        images=_by_image(path, file, {number: found[number] for number in order}),
+        images=_by_image(file, {number: found[number] for number in order}),
         places={image.id: found.get(image.id) for image in file.images},
         categories={category.id: category.name for category in file.categories},
         classes=tuple(category.name for category in file.categories),
@@ -123,44 +97,18 @@ class Pictures:
         there = self._by_name.get(parts[-1] if parts else "", [])
         if len(there) < 2:
             return there[0][1] if there else None
-        shared = [(_count_shared(parts, own), image) for own, image in there]
+        shared = [(count_shared(parts, own), image) for own, image in there]
         most = max(count for count, _ in shared)
         best = [image for count, image in shared if count == most]
         if len(best) > 1:
-            raise _wrong(where, f"{len(best)} of the pictures are called {file_name}; name their folders as well")
+            raise not_coco(where, f"{len(best)} of the pictures are called {file_name}; name their folders as well")
         return best[0]
 
 
-def _count_shared(first: tuple[str, ...], second: tuple[str, ...]) -> int:
-    """Count the parts that two paths have in common at their ends."""
-    count = 0
-    for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
-
-
-def _read(path: Path) -> _File:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
-    except msgspec.DecodeError as error:
-        raise _wrong(path, str(error)) from error
-
-
-def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict[Image, ImageTruth]:
-    _check_categories(path, file.categories)
-    known = {image.id for image in file.images}
+def _by_image(file: CocoFile, found: Mapping[int | str, Image]) -> dict[Image, ImageTruth]:
     names = {category.id: category.name for category in file.categories}
-    listed: dict[int | str, list[_Annotation]] = {image: [] for image in found}
+    listed: dict[int | str, list[CocoAnnotation]] = {image: [] for image in found}
     for annotation in file.annotations:
-        if annotation.image_id not in known or annotation.category_id not in names:
-            what = "image" if annotation.image_id not in known else "category"
-            raise _wrong(path, f"an annotation refers to {what} {getattr(annotation, f'{what}_id')!r}, which it lacks")
-        if min(annotation.bbox[2:]) < 0:
-            raise _wrong(path, f"a box of image {annotation.image_id!r} has a negative width or height")
         if annotation.image_id in listed:
             listed[annotation.image_id].append(annotation)
     return {
@@ -172,17 +120,3 @@ def _by_image(path: Path, file: _File, found: Mapping[int | str, Image]) -> dict
         )
         for image, own in listed.items()
     }
-
-
-def _check_categories(path: Path, categories: list[_Category]) -> None:
-    for what in ("id", "name"):
-        repeated = [value for value, count in Counter(getattr(one, what) for one in categories).items() if count > 1]
-        if repeated:
-            raise _wrong(path, f"more than one category has the {what} {repeated[0]!r}")
-
-
-def _wrong(path: Path, what: str) -> DataError:
-    return DataError(
-        f"{path} is not COCO ground truth: {what}",
-        hint="docs/metrics.md, '2D boxes', says what the file holds",
-    )

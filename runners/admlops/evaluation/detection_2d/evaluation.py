@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
 from admlops.evaluation.context import Context
+from admlops.evaluation.detection_2d.class_names import translate
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth
 from admlops.evaluation.detection_2d.counting import evaluate_counting
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL
@@ -21,7 +23,7 @@ from admlops.evaluation.detection_2d.scores import (
     evaluate_boxes_2d,
     predictions_by_camera,
 )
-from admlops.evaluation.detection_2d.truth import has_truth, list_truth_notes, read_truth
+from admlops.evaluation.detection_2d.truth import list_truth_notes, read_truth
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 from admlops.results.record import PartialRecord
@@ -85,17 +87,18 @@ class ImageTable:
 
     def notes(self, context: Context) -> list[str]:
         """Say how many pictures are not annotated, and how many boxes are of classes that nobody annotated."""
-        if not has_truth(context) or not any(self.records):
+        if not context.has_boxes_2d or not any(self.records):
             return []
         try:
             truth = read_truth(context)
         except DataError:
             return []  # that it is not evaluated, and why, is said elsewhere
-        known = frozenset(truth.classes)
-        beside = Counter(
-            name for record in self.records for found in record.values() for name in found.classes if name not in known
-        )
-        return [*list_truth_notes(context), *([_name_beside(beside)] if beside else [])]
+        found = Counter(name for record in self.records for own in record.values() for name in own.classes)
+        meant = translate(found, truth.classes)
+        beside = Counter({name: count for name, count in found.items() if name not in meant})
+        renamed = [f"{name} counts as {other}" for name, other in meant.items() if name != other]
+        said = [_name_beside(beside)] if beside else []
+        return [*list_truth_notes(context), *renamed, *said]
 
 
 def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageResult:
@@ -137,16 +140,14 @@ def _keep_known(
     pairs: list[tuple[ImageTruth, ImagePrediction]], truth: CocoTruth
 ) -> list[tuple[ImageTruth, ImagePrediction]]:
     """Leave out what was found of classes that are not annotated: it is neither right nor wrong."""
-    known = frozenset(truth.classes)
-    return [(own, _keep(found, known)) for own, found in pairs]
+    meant = translate((name for _, found in pairs for name in found.classes), truth.classes)
+    return [(own, _keep(found, meant)) for own, found in pairs]
 
 
-def _keep(found: ImagePrediction, known: frozenset[str]) -> ImagePrediction:
-    kept = np.array([name in known for name in found.classes], dtype=np.bool_)
-    if kept.all():
-        return found
+def _keep(found: ImagePrediction, meant: Mapping[str, str]) -> ImagePrediction:
+    kept = np.array([name in meant for name in found.classes], dtype=np.bool_)
     return ImagePrediction(
         boxes=found.boxes[kept],
-        classes=tuple(name for name in found.classes if name in known),
+        classes=tuple(meant[name] for name in found.classes if name in meant),
         confidences=found.confidences[kept],
     )

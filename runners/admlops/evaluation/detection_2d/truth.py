@@ -9,22 +9,13 @@ import numpy as np
 
 from admlops.core.errors import DataError
 from admlops.datasets.base import ANY_CLASS, BOXES_2D, HasBoxes2D, HasPictureNames, ImageAnnotation
+from admlops.evaluation.context import NEEDS_BOXES
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
 from admlops.evaluation.detection_2d.scores import Image, ImageTruth
 
 if TYPE_CHECKING:
     from admlops.datasets.base import Dataset
     from admlops.evaluation.context import Context
-
-NEEDS_BOXES = (
-    "give its ground truth, a COCO file, with --boxes-2d FILE, or run the model on pictures with annotated boxes "
-    "(projected 3D boxes are not valid ground truth)"
-)
-
-
-def has_truth(context: Context) -> bool:
-    """Tell whether there is ground truth of boxes in images: a file, or the data set's own."""
-    return context.truth_2d is not None or BOXES_2D in context.capabilities
 
 
 def read_truth(context: Context) -> CocoTruth:

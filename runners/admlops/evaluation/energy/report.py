@@ -74,7 +74,7 @@ class Energy:
             "samples": 0 if windows is None else windows.samples,
             "reason": self.reason,
         }
-        parts = () if windows is None else (*windows.gpu, *windows.cpu)
+        parts = () if windows is None else (*windows.gpu, *windows.cpu, *windows.estimate)
         return {**shape, "parts": [_part_json(part) for part in parts]}
 
 
@@ -96,6 +96,8 @@ def summarize_energy(lines: Sequence[Line], *, on_gpu: bool) -> Energy:
         why = "no measured window in the telemetry" if lines else "there is no telemetry"
         return Energy(method=None, scope=scope, reason=why, windows=None)
     parts = windows.gpu if on_gpu else windows.cpu
+    if not parts and windows.estimate:
+        parts, scope = windows.estimate, "the whole machine, estimated"
     if not parts:
         lacking = "NVML gives neither energy nor power" if on_gpu else "no RAPL counter may be read on this machine"
         return Energy(method=None, scope=scope, reason=lacking, windows=windows)

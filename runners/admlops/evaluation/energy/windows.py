@@ -50,6 +50,7 @@ class Windows:
         seconds: how long they are.
         samples: answered in them, without the one that each begins with.
         gpu, cpu: the GPUs that the run was on, and the processor with its memory.
+        estimate: of the whole machine, where nothing was measured and somebody asked for an estimate.
     """
 
     count: int
@@ -57,6 +58,7 @@ class Windows:
     samples: int
     gpu: tuple[Part, ...]
     cpu: tuple[Part, ...]
+    estimate: tuple[Part, ...] = ()
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -87,7 +89,18 @@ def measure(lines: Sequence[Line]) -> Windows | None:
         samples=sum(int(window[-1].get("samples", 0)) - int(window[0].get("samples", 0)) for _, window in sessions),
         gpu=_measure_devices(sessions, _gpu_names, _measure_gpu),
         cpu=_measure_devices(sessions, _zone_names, _measure_zone),
+        estimate=_read_estimates([window for _, window in sessions]),
     )
+
+
+def _read_estimates(windows: Sequence[Sequence[Line]]) -> tuple[Part, ...]:
+    """The estimates at the ends of the windows; none where a window lacks one."""
+    found = [window[-1].get("estimate") for window in windows]
+    if any(one is None for one in found):
+        return ()
+    known = [one for one in found if one is not None]
+    method = " and ".join(dict.fromkeys(str(one["method"]) for one in known))
+    return (Part(device="machine", method=method, gross_j=sum(float(one["energy_j"]) for one in known), idle_w=None),)
 
 
 def _split_sessions(lines: Sequence[Line]) -> Iterator[list[Line]]:

@@ -66,7 +66,7 @@ class LatencyEvaluation(Declared):
         """Summarize the times of all samples."""
         from admlops.evaluation.latency.summary import summarize
 
-        return LatencyResult(latency=summarize(context.metadata))
+        return LatencyResult(latency=summarize(context.metadata, pictures=context.run.header.data.pictures))
 
 
 LATENCY = LatencyEvaluation(

@@ -12,12 +12,13 @@ from __future__ import annotations
 import bisect
 import functools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from admlops.core.counting import count_of
-from admlops.results.record import Metadata, Precision
+from admlops.results.record import BatchShare, Metadata, Precision
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 ALLOWED_OVER = 1
@@ -57,12 +58,29 @@ class Distribution:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """How much one worker does in a second, reading, decoding and converting included.
+
+    `batch` is how many samples it took at once: 1, or the size that most samples went through with, whose times alone
+    count. `pictures_per_s` is None where the data set's number of cameras is not known.
+    """
+
+    samples_per_s: float
+    pictures_per_s: float | None
+    batch: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"samples_per_s": self.samples_per_s, "pictures_per_s": self.pictures_per_s, "batch": self.batch}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Latency:
     """`inference` is the model call alone, `end_to_end` includes reading and decoding the input; both without the
     first frames of scenes, which stand in the other two. Rates are frames a second of one worker.
 
     `precision` is the arithmetic that was in force, such as `half, TF32 convolutions`, and None where records do not
-    say; times of different precisions are not ranked against each other.
+    say; times of different precisions are not ranked against each other. A run that took several samples at once has
+    a throughput and no latency.
     """
 
     inference: Distribution
@@ -75,6 +93,7 @@ class Latency:
     reasons: tuple[str, ...]
     suggested_samples: int
     precision: str | None = None
+    throughput: Throughput | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -90,11 +109,15 @@ class Latency:
             "reasons": list(self.reasons),
             "suggested_samples": self.suggested_samples,
             "precision": self.precision,
+            "throughput": None if self.throughput is None else self.throughput.to_json(),
         }
 
 
-def summarize(samples: Iterable[Metadata]) -> Latency:
-    """Summarize the times of a run's samples. Failed ones have no time; they make the verdict INVALID."""
+def summarize(samples: Iterable[Metadata], *, pictures: int | None = None) -> Latency:
+    """Summarize the times of a run's samples. Failed ones have no time; they make the verdict INVALID.
+
+    `pictures` is how many a sample has: its cameras.
+    """
     everything = list(samples)
     timed = [entry for entry in everything if entry.status == "ok"]
     steady = [entry for entry in timed if entry.index_in_scene > 0]
@@ -103,7 +126,13 @@ def summarize(samples: Iterable[Metadata]) -> Latency:
     end_to_end = distribution([e.end_to_end_time for e in steady if e.end_to_end_time is not None])
     needed = samples_needed(VERDICT_PERCENTILE)
     precisions = sorted({entry.precision.label for entry in timed if isinstance(entry.precision, Precision)})
+    batches = [entry.batch for entry in timed if isinstance(entry.batch, BatchShare)]
     reasons = _reasons(failed=len(everything) - len(timed), measured=inference.n, steady=len(steady), needed=needed)
+    if batches:
+        largest = max(batch.size for batch in batches)
+        reasons = (
+            f"up to {largest} samples were done at once, and none has a time of its own: run it without --batch",
+        )
     if len(precisions) > 1:
         reasons = (*reasons, f"samples ran in different precisions: {'; '.join(precisions)}")
     return Latency(
@@ -115,9 +144,24 @@ def summarize(samples: Iterable[Metadata]) -> Latency:
         end_to_end_fps=_rate(end_to_end),
         verdict="INVALID" if reasons else "VALID",
         reasons=reasons,
-        suggested_samples=needed + len(everything) - len(steady),
+        suggested_samples=len(everything) if batches else needed + len(everything) - len(steady),
         precision="; ".join(precisions) or None,
+        throughput=_throughput(steady, pictures),
     )
+
+
+def _throughput(steady: Sequence[Metadata], pictures: int | None) -> Throughput | None:
+    """The rate of the samples after the first of each scene; None where there is none with a time."""
+    shares = [entry.batch for entry in steady if isinstance(entry.batch, BatchShare)]
+    usual = statistics.mode([share.size for share in shares]) if shares else 1
+    times_s = [share.end_to_end_share for share in shares if share.size == usual]
+    if not shares:
+        times_s = [entry.end_to_end_time for entry in steady if entry.end_to_end_time is not None]
+    whole_s = math.fsum(times_s)
+    if not whole_s:
+        return None
+    rate = len(times_s) / whole_s
+    return Throughput(samples_per_s=rate, pictures_per_s=None if pictures is None else rate * pictures, batch=usual)
 
 
 def distribution(times_s: Sequence[float]) -> Distribution:

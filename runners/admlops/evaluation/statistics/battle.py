@@ -70,7 +70,8 @@ class Judgement:
 class Battle:
     """Two models over the same samples: the verdict is that of the primary metric.
 
-    `named` says who chose the metric before the runs: the user, or the default order of protocols.
+    `named` says who chose the metric before the runs: `--metric`, the user, or `default`, the first headline that both
+    have, in the order of the registry.
     """
 
     models: tuple[str, str]

@@ -1,7 +1,8 @@
 """COCO's results: `[{"image_id": …, "category_id": …, "bbox": [x, y, width, height], "score": …}, …]`.
 
-Ids mean nothing without the ground truth's file, which names images and categories: `--boxes-2d FILE`. An image belongs
-to the camera whose picture in the data set has the same file name, as `detection_2d.coco_truth` finds it.
+Ids mean nothing without the ground truth's file, which names images and categories: `--boxes-2d FILE`, or the data set
+itself where it lies in COCO's form. An image belongs to the camera whose picture in the data set has the same file
+name, as `detection_2d.coco_truth` finds it.
 
 Source of what is taken: pycocotools, `coco.py` (`loadRes`) and `cocoeval.py`.
 """
@@ -18,7 +19,7 @@ import msgspec
 from msgspec import UNSET
 
 from admlops.core.errors import UsageError
-from admlops.datasets.base import Dataset
+from admlops.datasets.base import Dataset, HasCocoFile
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
 from admlops.evaluation.detection_2d.truth import name_pictures
 from admlops.evaluation.run_outputs import read_records
@@ -88,12 +89,18 @@ def _recognise(file: ResultsFile) -> bool:
 
 
 def _read(file: ResultsFile, target: Target) -> Predictions:
-    if target.truth_2d is None:
+    truth = target.truth_2d or own_file(target.data)
+    if truth is None:
         raise file.complain(
             "its images and categories are numbers of the ground truth's file, which is not given", f"pass {TRUTH}"
         )
     samples = {token: target.data.sample(token) for token in target.tokens}
-    return CocoPredictions(file, target, read_coco(target.truth_2d, name_pictures(target.data, samples)))
+    return CocoPredictions(file, target, read_coco(truth, name_pictures(target.data, samples)))
+
+
+def own_file(data: Dataset) -> Path | None:
+    """Return the file with the numbers of images and categories that the data set itself lies in, if there is one."""
+    return data.coco_file if isinstance(data, HasCocoFile) else None
 
 
 def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
@@ -101,13 +108,15 @@ def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None
 
     Args:
         truth_2d: the COCO file whose ids of images and categories are written; pictures beside it are left out.
+            None takes the data set's own, where it is in COCO's form.
 
     Raises:
-        UsageError: there is no `truth_2d`, or the run has no boxes in images.
+        UsageError: there is no such file, or the run has no boxes in images.
         DataError: see `coco_truth.read_coco`.
         StorageError: `out` cannot be written.
     """
-    if truth_2d is None:
+    truth = truth_2d or own_file(data)
+    if truth is None:
         raise UsageError(f"{out} needs the ids of images and categories", hint=f"pass {TRUTH}")
     records = list(read_records(run, {"detections_2d": Take.WHOLE}))
     if all(record.detections_2d is UNSET for record in records):
@@ -116,7 +125,7 @@ def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None
             hint=f"admlops results show {run.path.name}",
         )
     samples = {record.metadata.sample_token: data.sample(record.metadata.sample_token) for record in records}
-    known = read_coco(truth_2d, name_pictures(data, samples))
+    known = read_coco(truth, name_pictures(data, samples))
     images = {place: number for number, place in known.places.items() if place is not None}
     names = {name: number for number, name in known.categories.items()}
     results = [

@@ -1,1 +1,4 @@
-"""The forms of data sets with pictures, one module a form. Begin with `base.py`, then `coco.py`."""
+"""The forms of data sets with pictures, one module a form.
+
+It may import what `datasets.images` may. Begin with `base.py`, then `coco.py`.
+"""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from admlops.core.errors import DataError
-from admlops.datasets.images.contents import Contents
+from admlops.datasets.images.contents import Contents, suffix_of
 
 HEAD_BYTES = 1 << 16
 LABEL_FOLDERS = ("", "annotations", "labels")
+LABEL_SUFFIXES = frozenset((".json", ".yaml", ".yml"))
 MAX_SURVEYED = 500
 """Files of a folder whose beginning is looked at."""
 
@@ -32,9 +34,8 @@ class Survey:
         if self.is_file:
             return [self.root]
         folders = [self.root / name for name in LABEL_FOLDERS]
-        folders += [path for name in LABEL_FOLDERS[1:] for path in _entries(self.root / name) if path.is_dir()]
-        wanted = {".json", ".yaml", ".yml"}
-        return [path for folder in folders for path in _entries(folder) if path.suffix.lower() in wanted]
+        folders += [path for name in LABEL_FOLDERS[1:] for path in list_folders(self.root / name)]
+        return [path for folder in folders for path in _list_label_files(folder)]
 
     def named(self, path: Path) -> str:
         """Return a file's name as a version: its path below the root."""
@@ -86,8 +87,19 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is not text in UTF-8: {error}", hint=f"file {path}") from error
 
 
-def _entries(folder: Path) -> list[Path]:
+def list_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, in order; none if it cannot be read."""
     try:
-        return sorted(folder.iterdir())[:MAX_SURVEYED]
+        with os.scandir(folder) as entries:
+            return sorted(Path(one.path) for one in entries if one.is_dir() and not one.name.startswith("."))
     except OSError:
         return []
+
+
+def _list_label_files(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [one.name for one in entries if suffix_of(one.name) in LABEL_SUFFIXES]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)[:MAX_SURVEYED]]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from admlops.core.errors import DataError
 from admlops.core.storage import file_sha256
-from admlops.datasets.images.coco_file import CocoFile, CocoImage, read_coco_file
+from admlops.datasets.images.coco_file import CocoAnnotation, CocoFile, CocoImage, read_coco_file
 from admlops.datasets.images.contents import Box, Contents, Size, group_by_folder, tidy_classes
 from admlops.datasets.images.finder import PictureFinder, find_base
 from admlops.datasets.images.forms.base import Form, Survey
@@ -45,7 +45,9 @@ def _open(survey: Survey, version: str) -> Contents:
             hint="give each picture one entry in `images`, with its folder in file_name",
         )
     labels = CocoLabels(path, file, {number: picture.name for number, picture in named.items()})
-    return Contents(files_root=base, scenes=group_by_folder(pictures), labels=labels)
+    stated = {named[one.id].name: one.calibration for one in file.images}
+    calibrations = {name: one for name, one in stated.items() if one is not None}
+    return Contents(files_root=base, scenes=group_by_folder(pictures), labels=labels, calibrations=calibrations)
 
 
 class CocoLabels:
@@ -57,21 +59,24 @@ class CocoLabels:
         category = {one.id: tidy[one.name] for one in file.categories}
         self.classes = tuple(category.values())
         self._images: dict[str, CocoImage] = {names[one.id]: one for one in file.images}
-        self._boxes: dict[str, list[Box]] = {name: [] for name in names.values()}
+        self._category = category
+        self._rows: dict[str, list[CocoAnnotation]] = {name: [] for name in names.values()}
         for one in file.annotations:
-            x, y, width, height = one.bbox
-            self._boxes[names[one.image_id]].append(
-                Box(
-                    xyxy=(x, y, x + width, y + height),
-                    class_name=category[one.category_id],
-                    ignore=bool(one.iscrowd),
-                    area=one.area,
-                )
-            )
+            self._rows[names[one.image_id]].append(one)
 
     def boxes(self, name: str, size: Callable[[], Size]) -> Sequence[Box] | None:
         """The boxes of a picture."""
-        return self._boxes.get(name)
+        rows = self._rows.get(name)
+        return None if rows is None else [self._to_box(one) for one in rows]
+
+    def _to_box(self, one: CocoAnnotation) -> Box:
+        x, y, width, height = one.bbox
+        return Box(
+            xyxy=(x, y, x + width, y + height),
+            class_name=self._category[one.category_id],
+            ignore=bool(one.iscrowd),
+            area=one.area,
+        )
 
     def stated_size(self, name: str) -> Size | None:
         """What `images` says."""

@@ -152,23 +152,22 @@ def _locate(name: str, base: Path) -> Path | None:
 
 
 def _list_folder(folder: Path) -> list[Picture]:
+    above = folder.as_posix()
     return [
-        Picture(name=str(picture.path), path=picture.path, size_bytes=picture.size_bytes)
+        Picture(name=f"{above}/{picture.name}", path=picture.path, size_bytes=picture.size_bytes)
         for picture in list_pictures(folder)
     ]
 
 
 def _list_text(path: Path) -> list[Picture]:
     paths = [path.parent / line.strip() for line in read_text(path).splitlines() if line.strip()]
-    return [Picture(name=str(one), path=one, size_bytes=file_size(one)) for one in paths]
+    return [Picture(name=one.as_posix(), path=one, size_bytes=file_size(one)) for one in paths]
 
 
 def _name(picture: Picture, root: Path) -> Picture:
-    """Return the picture with its name below the data set."""
-    assert picture.path is not None, "files only"
-    path = picture.path
-    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix().lstrip("/")
-    return Picture(name=name, path=path, size_bytes=picture.size_bytes)
+    """Return the picture with its name below the data set in place of its whole path."""
+    name = picture.name.removeprefix(f"{root.as_posix().rstrip('/')}/").lstrip("/")
+    return Picture(name=name, path=picture.path, size_bytes=picture.size_bytes)
 
 
 class YoloLabels:
