@@ -314,6 +314,9 @@ def test_the_status_names_the_first_missing_part(tmp_path: Path) -> None:
     model.adapter.write_text("")
     assert str(find_readiness(layout, model)) == "not set up: the environment of the variant modern is not built"
     assert str(find_readiness(layout, model, "classic")) == "not set up: no lock for the variant classic"
+    assert find_readiness(layout, model).hint == "make setup-VAD"
+    assert find_readiness(layout, model, "modern").hint == "admlops env install VAD --variant modern"
+    assert find_readiness(layout, model, "classic").hint == "admlops env lock VAD --variant classic"
     with pytest.raises(CatalogError, match='no variant "newest"'):
         find_readiness(layout, model, "newest")
 
