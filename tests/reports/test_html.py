@@ -211,6 +211,19 @@ def test_a_run_that_is_not_evaluated_has_its_pictures_all_the_same(data: FakeDat
     assert sum(link.startswith("data:image/") for link in bare.links) >= 6, "those of its cameras"
 
 
+def test_runs_of_the_same_samples_in_two_places_are_on_one_page(
+    data: FakeData, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As after a data set was copied to another disk."""
+    copied = make_data(tmp_path_factory.mktemp("copy"))
+    first, second = make_run("A"), make_run("B")
+    assert second.header is not None
+    elsewhere = replace(second.header, data=replace(second.header.data, root=str(copied.root)))
+    page = Page(render_report([first, replaced(second, header=elsewhere)], None, data=data, also=(copied,)))
+    assert page.tags["article"] or page.tags["figure"]
+    assert "B" in page.text
+
+
 def test_the_page_bears_the_date_of_the_newest_run() -> None:
     first, second = make_run("A"), make_run("B")
     assert first.header is not None
