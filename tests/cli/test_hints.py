@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.conftest import Admlops
 from tests.noisy_runs import NoisyRuns
 
 from admlops.cli.hints import name_model, name_variable
+from admlops.core.storage import explain_os_error
 
 
 def test_the_word_model_becomes_the_model_that_was_typed() -> None:
@@ -67,6 +69,34 @@ def test_a_variable_with_a_wrong_value_is_named(
     assert refused.returncode == 2
     assert json.loads(refused.stdout)["error"].endswith(f"(the variable {variable})")
     assert value in refused.stderr
+
+
+def test_an_official_evaluator_that_is_none_is_told_with_those_there_are(admlops: Admlops) -> None:
+    for command in (("install",), ("show",), ("run", "--", "true")):
+        refused = admlops("env", command[0], "official/nope", *command[1:], check=False)
+        assert refused.returncode == 2
+        assert "no official evaluator is called 'nope'; there are: conda-lock, maptr" in refused.stderr
+        assert "git checkout" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", [("report", "{run}"), ("results", "table", "{run}")], ids=" ".join)
+def test_a_path_that_was_typed_is_not_mended_by_the_repositorys_variable(
+    admlops: Admlops, noisy_runs: NoisyRuns, command: tuple[str, ...]
+) -> None:
+    words = [word.format(run=noisy_runs.near.path) for word in command]
+    refused = admlops(*words, "--out", "/sys/page", check=False)
+    assert refused.returncode == 2
+    assert "/sys/page could not be written" in refused.stderr
+    assert "ADMLOPS_REP_PATH" not in refused.stderr
+
+
+def test_what_goes_into_the_repository_is_mended_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ADMLOPS_REP_PATH", str(tmp_path))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert "ADMLOPS_REP_PATH" in explain_os_error(full, tmp_path / "runs" / "r" / "run.json").hint
+    assert "ADMLOPS_REP_PATH" not in explain_os_error(full, tmp_path.parent / "page.html").hint
 
 
 def test_a_model_file_that_is_not_there_is_no_mistake_in_it(admlops: Admlops) -> None:

@@ -236,6 +236,14 @@ def test_names_and_places_are_checked_before_anything_runs(
         assert not layout.runs.exists()
 
 
+def test_a_comparison_in_which_nothing_ran_is_no_success(admlops: Admlops, synthetic_root: Path) -> None:
+    shown = admlops("compare", "--models", "VAD", "--data", synthetic_root, "--limit", "1", check=False)
+    if "not set up" not in shown.stdout:
+        pytest.skip("needs a checkout in which VAD is not set up")
+    assert shown.returncode == 2
+    assert "no model ran\n  → make setup-VAD" in shown.stderr
+
+
 def test_models_named_twice_or_in_two_options_are_compared_once(admlops: Admlops, synthetic_root: Path) -> None:
     shown = admlops(
         "compare", "--models", "GroundPlane,VAD", "--models", "GroundPlane", "--data", synthetic_root, "--limit", "1",

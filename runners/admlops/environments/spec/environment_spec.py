@@ -86,6 +86,9 @@ class EnvironmentSpec:
     def of_official(cls, layout: Layout, name: str) -> EnvironmentSpec:
         """Give the specification of an official evaluator. Raises EnvError if `envs/official/<name>` is none."""
         folder = layout.envs / "official" / name
+        if not folder.is_dir():
+            there = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/environment.toml")))
+            raise EnvError(f"no official evaluator is called {name!r}; there are: {there}", hint="admlops env list")
         try:
             settings = tomllib.loads((folder / "environment.toml").read_text())
             python = str(settings["python"])
