@@ -29,7 +29,7 @@ from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment
 from admlops.pipeline.readiness import find_readiness
 
-MAIN_MODELS = ["GroundPlane", "MapTR", "PETR", "StreamPETR", "TopoMLP", "VAD"]
+MAIN_MODELS = ["GroundPlane", "MapTR", "NanoDet", "PETR", "StreamPETR", "TopoMLP", "VAD"]
 
 
 def _document(name: str = "VAD") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.pipeline.battle import Contender, battle_all, load_contender
 from admlops.pipeline.compared import Compared
-from admlops.pipeline.run_data import load_run_data
+from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.record import Failure
 
 SUMMARY_SCHEMA = 1
@@ -30,6 +30,7 @@ def _is_random(one: Contender) -> bool:
 def summarize(rows: Sequence[Compared], data: Dataset, *, metric: str | None) -> dict[str, Any]:
     """Return the content of `comparison_summary.json`; `metric` is the primary metric of battles."""
     contenders = [load_contender(row.name, row.run) for row in rows if row.run is not None and row.metrics is not None]
+    loaded = {one.name: one.data for one in contenders}
     measured: dict[str, list[Metric]] = {
         row.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
     }
@@ -37,7 +38,7 @@ def summarize(rows: Sequence[Compared], data: Dataset, *, metric: str | None) ->
         "schema": SUMMARY_SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"root": str(data.root), "version": data.version, "synthetic": data.is_synthetic},
-        "models": [_summarize_row(row) for row in rows],
+        "models": [_summarize_row(row, loaded.get(row.name)) for row in rows],
         "rankings": [asdict(ranking) for ranking in rankings(measured)],
         "paired": _compare_pairs([one for one in contenders if not _is_random(one)]),
         "battles": [one.to_json() for one in battle_all(contenders, metric=metric)],
@@ -102,7 +103,8 @@ def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
     return same_samples and bool(keys[0] & keys[1])
 
 
-def _summarize_row(row: Compared) -> dict[str, Any]:
+def _summarize_row(row: Compared, loaded: RunData | None) -> dict[str, Any]:
+    """What a row says of itself; `loaded` is its run if that was read already."""
     published = [claim.model_dump(exclude_none=True) for claim in row.claims]
     summary: dict[str, Any] = {
         "model": row.name,
@@ -114,7 +116,7 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
     }
     if row.run is None:
         return summary
-    loaded = load_run_data(row.run)
+    loaded = loaded or load_run_data(row.run)
     failures = Counter(meta.failure.kind for meta in loaded.samples if isinstance(meta.failure, Failure))
     gpu_mb = [meta.gpu_memory_used for meta in loaded.samples if meta.gpu_memory_used is not None]
     host_mb = [reading.worker_memory_mb for reading in loaded.telemetry if reading.worker_memory_mb is not None]
