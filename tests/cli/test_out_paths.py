@@ -45,6 +45,7 @@ def in_folder(folder: Path, *command: str | Path) -> str:
     [
         ("compare", "--models", "GroundPlane", "--out", "-"),
         ("check", "GroundPlane", "--out", "-"),
+        ("battle", "GroundPlane", "VAD", "--out", "-"),
         ("report", "near", "--figures", "-"),
         ("report", "near", "--rerun", "-"),
         ("data", "synthesize", "-"),
