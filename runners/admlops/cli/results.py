@@ -210,7 +210,7 @@ def export(
     from admlops.catalog.registries import SUBMISSION_FORMATS
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
     from admlops.core.types import Planned
     from admlops.datasets.base import find_kind
     from admlops.results import export as exporting
@@ -221,6 +221,8 @@ def export(
         raise UsageError(f"--format {form} is none of {forms}", hint="admlops results export --help")
     folder = find_run(find_layout(), run)
     if data is not None:
+        if not user_path(data).exists():
+            raise UsageError(f"--data {data} is not there", hint="name the data set's root, or leave --data out")
         find_kind(data)  # a wrong one is told even where the form needs none
     check_out(out, as_json=as_json)
     if out != STANDARD_OUTPUT and out.exists() and not force:
