@@ -325,7 +325,7 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
     if run.header.unverified_engine is not None:
         yield Shortcoming(
             reason=f"the engine {run.header.unverified_engine} was not verified on this machine",
-            hint=f"admlops verify {model.name} --engine {run.header.unverified_engine}",
+            hint=f"admlops verify {model.name} --engine {run.header.engine_option}",
         )
     failures = Counter(one.metadata.failure.kind for one in run.records() if one.metadata.failure)
     if failures:

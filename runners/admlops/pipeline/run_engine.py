@@ -56,6 +56,7 @@ class EngineFile:
             "precision": self.precision,
             "form": DEFAULT_FORM if self.manifest is None else self.manifest.form,
             "sha256": self.sha256,
+            "size_bytes": self.file.stat().st_size,
             "provider": provider,
             "versions": dict(packages.versions),
             "artifact": None if self.manifest is None else f"{self.manifest.model}/{self.manifest.key}",
