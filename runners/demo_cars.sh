@@ -28,7 +28,7 @@ case ${1:-} in --help | -h) usage && exit 0 ;; esac
 data=()
 if [[ " $* " != *" --data"* ]]; then
   pictures=${ADMLOPS_REP_PATH:-$root/admlops_repository}/data/synthetic-images
-  "$admlops" data synthesize "$pictures" --format images
+  [[ -f $pictures/synthetic.json ]] || "$admlops" data synthesize "$pictures" --format images
   data=(--data "$pictures")
 fi
 exec "$admlops" battle "${models[@]}" --metric AP50 "${data[@]}" "$@"

@@ -17,7 +17,7 @@ from admlops.cli.completion import SPLITS
 from admlops.core.paths import find_layout
 
 ADMLOPS = Path(sys.executable).with_name("admlops")
-MODELS = ["GroundPlane", "MapTR", "PETR", "StreamPETR", "TopoMLP", "VAD"]
+MODELS = sorted(file.parent.name for file in find_layout().envs.glob("*/model.toml"))
 
 
 def offered(*words: str, **variables: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_names_of_the_catalogue() -> None:
     assert offered("run", "VAD", "--checkpoint", "") == ["tiny", "base"]
     assert offered("run", "MapTR", "--variant", "c") == ["classic"]
     assert offered("compare", "--models", "MapTR,P") == ["MapTR,PETR"]
-    assert offered("env", "show", "official/n") == ["official/nuscenes"]
+    assert offered("env", "show", "official/nu") == ["official/nuscenes"]
 
 
 def test_names_on_disk(repository: dict[str, str]) -> None:

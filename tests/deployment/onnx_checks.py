@@ -6,6 +6,7 @@ Usage: onnx_checks.py RUNNERS_FOLDER OUT_FOLDER. Prints JSON: case → the error
 import json
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, sys.argv[1])
@@ -13,7 +14,9 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from worker.network import TensorSpec
+from worker.adapter import Adapter
+from worker.engine import EngineAdapter
+from worker.network import Network, TensorSpec
 from worker.onnx_file import FileError, check_file, float64_to_float32, save, slim
 from worker.runtimes.base import load_runtime
 
@@ -104,6 +107,67 @@ def no_gpu(folder: Path) -> str:
     return "it opened"
 
 
+class Sum(Network):
+    """Adds what comes to what came before in the scene."""
+
+    carried = MappingProxyType({"total": "before"})
+
+    def inputs(self) -> Any:
+        return (TensorSpec("new", "float32", (2,)), TensorSpec("before", "float32", (2,)))
+
+    def outputs(self) -> Any:
+        return (TensorSpec("total", "float32", (2,)),)
+
+    def feeds(self, inputs: Any) -> Any:
+        return [{"new": part} for part in inputs]
+
+    def decode(self, calls: Any, inputs: Any) -> Any:
+        return [call["total"].tolist() for call in calls]
+
+
+class Numbers(Adapter):
+    """Samples are lists of arrays, and each array is a call."""
+
+    name = "Numbers"
+
+    def convert(self, raw: Any, sample: Any) -> Any:
+        return {"totals": raw}
+
+
+def carried(folder: Path) -> Any:
+    """The outputs of two samples of one scene, the second of two calls; then of another scene; then a wrong shape."""
+    file = str(folder / "sum.onnx")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["new", "before"], ["total"])],
+        "sum",
+        [value("new", TensorProto.FLOAT, [2]), value("before", TensorProto.FLOAT, [2])],
+        [value("total", TensorProto.FLOAT, [2])],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    runtime = load_runtime({"id": "onnxruntime", "file": str(Path(sys.argv[1]) / "worker/runtimes/onnxruntime.py")})
+    adapter = Numbers()
+
+    def open_engine() -> EngineAdapter:
+        return EngineAdapter(adapter, Sum(adapter), runtime.open(file, device="cpu"))
+
+    def run(engine: EngineAdapter, *rows: Any) -> Any:
+        sample: Any = [np.array(row, np.float32) for row in rows]
+        return engine.convert(engine.forward(engine.prepare(sample)), sample)["totals"]
+
+    engine = open_engine()
+    engine.start_scene("a")
+    first = [run(engine, [1, 2]), run(engine, [10, 20], [100, 200])]
+    engine.start_scene("b")
+    second = run(engine, [5, 5])
+    other = open_engine()
+    other.start_scene("c")
+    try:
+        wrong = run(other, [0, 0, 0])
+    except ValueError as error:
+        wrong = str(error)
+    return {"scene a": first, "scene b": second, "wrong": wrong}
+
+
 def main() -> None:
     folder = Path(sys.argv[2])
     rounded = with_float64(np.eye(4))
@@ -117,6 +181,7 @@ def main() -> None:
         "custom": said(custom()),
         "slimmed": slimmed(folder),
         "no gpu": no_gpu(folder),
+        "carried": carried(folder),
     }
     try:
         float64_to_float32(with_float64(np.full((4, 4), 1e300)))

@@ -53,5 +53,12 @@ def test_a_harmless_float64_becomes_float32(found: dict[str, Any]) -> None:
     assert verdict["checker"] == "passed"
 
 
+def test_state_is_carried_through_a_scene_and_no_further(found: dict[str, Any]) -> None:
+    carried = found["carried"]
+    assert carried["scene a"] == [[[1.0, 2.0]], [[11.0, 22.0], [111.0, 222.0]]]
+    assert carried["scene b"] == [[5.0, 5.0]]
+    assert carried["wrong"] == "Numbers: the network's input: new has shape (3,), not (2,)"
+
+
 def test_a_file_is_slimmed_without_changing_a_bit(found: dict[str, Any]) -> None:
     assert found["slimmed"] == "yes: 1 of 2 nodes stay, every output bit for bit the same"

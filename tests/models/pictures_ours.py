@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from inside_model import load_adapter, read_request
+from inside_model import load_adapter, read_request, stop_clocks
 from PIL import Image
 
 from worker.adapter import Settings
@@ -26,6 +26,7 @@ def main() -> None:
     before = {name: os.environ.get(name) for name in WATCHED}
     adapter = load_adapter(wanted["model"])
     notes = adapter.load(Settings(config=wanted["config"], checkpoint=wanted["checkpoint"]))
+    stop_clocks()
     samples = [make_sample(number, paths) for number, paths in enumerate(wanted["pictures"])]
     outputs = [json.loads(encode_result(run_sample(adapter, one, Step())))["outputs"] for one in samples]
     together = adapter.forward_batch([adapter.prepare(one) for one in samples])

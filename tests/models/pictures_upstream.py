@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inside_model import CHECKOUT, read_request
+from inside_model import CHECKOUT, read_request, stop_clocks
 from PIL import Image
 
 from worker.mmlab.common.libraries import load_library
@@ -55,6 +55,9 @@ def run_yolov8(wanted: dict[str, Any]) -> dict[str, Any]:
     detector = yolo(wanted["checkpoint"])
     options = {"conf": 0.001, "iou": 0.7, "max_det": 300, "imgsz": 640, "device": "cpu", "verbose": False}
 
+    load_library("ultralytics.utils.nms")
+    stop_clocks()
+
     def look(source: Any) -> list[Any]:
         return [one.boxes.data.tolist() for one in detector.predict(source, **options)]
 
@@ -67,14 +70,16 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     source = CHECKOUT / "submodules" / "YOLOv5"
     sys.path.insert(0, str(source))
     kind = load_library("models.yolo").DetectionModel
+    torch.manual_seed(wanted["seed"])
     network = kind(str(source / "models" / "yolov5n.yaml"))
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
     for layer in head.m:
-        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 4  # confidence is the product of two, and anchors are many
+        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 3  # confidence is the product of two, and anchors are many
     torch.save({"epoch": -1, "model": network.half(), "ema": None, "optimizer": None}, wanted["checkpoint"])
     detector = torch.hub.load(str(source), "custom", path=wanted["checkpoint"], source="local", device="cpu")
     detector.conf, detector.iou, detector.max_det = 0.001, 0.45, 1000
+    stop_clocks()
     other = load_library("ultralytics.nn.tasks").DetectionModel("yolov5s.yaml", verbose=False)
     torch.save({"state_dict": other.state_dict()}, wanted["other"])
     return {

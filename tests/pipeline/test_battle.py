@@ -81,6 +81,28 @@ def test_other_samples_do_not_compare(make: MakeRun) -> None:
     assert "their data differ" in fewer.primary.reason
 
 
+def test_times_of_another_batch_do_not_compare(make: MakeRun) -> None:
+    single, batched = (_on_a_cpu(make(name)) for name in ("single", "batched"))
+    for file in (batched.path / "records").glob("*.jsonl"):
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        for record in records:
+            record["metadata"] |= {"batch": {"size": 4, "inference_share": 0.01, "end_to_end_share": 0.02}}
+            for times in ("inference_time", "end_to_end_time"):
+                record["metadata"].pop(times, None)
+        file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    found = battle_runs(single, batched)
+    assert found.verdict == "tie"
+    assert (found.further[0].verdict, found.further[0].reason) == ("not comparable", "different batch: 1 and 4")
+
+
+def _on_a_cpu(run: RunFolder) -> RunFolder:
+    """The run, with a header that names its device."""
+    file = run.path / "run.json"
+    header = json.loads(file.read_text())
+    file.write_text(json.dumps({**header, "device": {"kind": "cpu", "name": "a CPU", "ids": ["cpu"]}}))
+    return RunFolder.open(run.path)
+
+
 def test_every_pair_battles(make: MakeRun) -> None:
     contenders = [load_contender(name, make(name, skill=skill)) for name, skill in (("a", 0.3), ("b", 1.0), ("c", 1.0))]
     found = battle_all(contenders, metric="mAP")

@@ -69,6 +69,9 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, dry_run: 
     unreachable: set[str] = set()
     models = _models(layout, (model_name,) if model_name else ())
     wanted = [(model, name) for model in models for name in names or _chosen(model, every=every)]
+    for model in models if model_name and not names else ():
+        for name in (one for one, made in model.checkpoints.items() if made.trained_by is not None):
+            say(f"{model.name} {name} is not published but trained here: {model.weights_command(name)}")
     if dry_run:
         show_plan((step for model, name in wanted for step in _plan_fetch(layout, model, name)), as_json=as_json)
         return

@@ -130,10 +130,11 @@ def _settle_licences(layout: Layout, names: tuple[str, ...], *, accepted: bool) 
     from admlops.cli.conventions import say
     from admlops.cli.env_licence import settle_licence
     from admlops.core.errors import AdmlopsError
+    from admlops.environments.spec.environment_spec import split_group
 
     failed: dict[str, AdmlopsError] = {}
     for name in names:
-        if name.startswith("official/"):
+        if split_group(name) is not None:
             continue
         try:
             with naming(name):
@@ -233,7 +234,7 @@ def _plan_install(layout: Layout, name: str, variant: str, device: str, installe
     ready = (find(layout, spec) for spec in specs)
     if any(one is not None and installer in (AUTO, one.installer) for one in ready):
         return []
-    licences = [] if name.startswith("official/") else _plan_licences(model)
+    licences = [] if grouped is not None else _plan_licences(model)
     plan = make_plan(layout, specs[0], say=lambda _: None, options=BuildOptions(installer=installer))
     if plan.has_pack():
         return [*licences, Planned(action="restore", target=str(plan.prefix), detail="from its pack")]

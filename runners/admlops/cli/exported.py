@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from admlops.deployment.artifacts import Artifact
 
 
-@click.group()
+@click.group(epilog="Example: admlops exported list")
 def exported() -> None:
-    """List and remove exported networks."""
+    """Exported networks, each a file with its manifest: list and remove them."""
 
 
 @exported.command("list", epilog="Example: admlops exported list --json")

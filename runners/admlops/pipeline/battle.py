@@ -23,6 +23,7 @@ from admlops.evaluation.statistics.battle import (
 )
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, read_evaluated
 from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.results.record import BatchShare
 from admlops.results.run_folder import RunFolder
 
 DEFAULT = "default"
@@ -172,7 +173,7 @@ def _conditions(run: RunData) -> dict[str, str | None]:
         "device": str(device or run.worker.get("device_name") or "") or None,
         "machine": run.header.provenance.host if run.header.device_kind == "cpu" else "any",
         "precision": precision,
-        "batch": str(max((meta.batch for meta in run.samples if isinstance(meta.batch, int)), default=1)),
+        "batch": str(max((meta.batch.size for meta in run.samples if isinstance(meta.batch, BatchShare)), default=1)),
         "workers": str(run.header.options.get("workers", 1)),
     }
 

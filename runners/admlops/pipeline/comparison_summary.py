@@ -18,7 +18,7 @@ from admlops.evaluation.statistics.ranking import rankings
 from admlops.pipeline.battle import Contender, battle_all, load_contender
 from admlops.pipeline.compared import Compared
 from admlops.pipeline.comparison_engines import compare_engines
-from admlops.pipeline.run_data import load_run_data
+from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.record import Failure
 
 SUMMARY_SCHEMA = 1
@@ -31,10 +31,11 @@ def _is_random(one: Contender) -> bool:
 def summarize(rows: Sequence[Compared], data: Dataset, *, metric: str | None) -> dict[str, Any]:
     """Return the content of `comparison_summary.json`; `metric` is the primary metric of battles."""
     contenders = [load_contender(row.name, row.run) for row in rows if row.run is not None and row.metrics is not None]
+    loaded = {one.name: one.data for one in contenders}
     measured: dict[str, list[Metric]] = {
         row.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
     }
-    models = [_summarize_row(row) for row in rows]
+    models = [_summarize_row(row, loaded.get(row.name)) for row in rows]
     return {
         "schema": SUMMARY_SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,7 +106,8 @@ def _shares(a: EvaluatedRun, b: EvaluatedRun) -> bool:
     return same_samples and bool(keys[0] & keys[1])
 
 
-def _summarize_row(row: Compared) -> dict[str, Any]:
+def _summarize_row(row: Compared, loaded: RunData | None) -> dict[str, Any]:
+    """What a row says of itself; `loaded` is its run if that was read already."""
     published = [claim.model_dump(exclude_none=True) for claim in row.claims]
     summary: dict[str, Any] = {
         "model": row.name,
@@ -117,7 +119,7 @@ def _summarize_row(row: Compared) -> dict[str, Any]:
     }
     if row.run is None:
         return summary
-    loaded = load_run_data(row.run)
+    loaded = loaded or load_run_data(row.run)
     failures = Counter(meta.failure.kind for meta in loaded.samples if isinstance(meta.failure, Failure))
     gpu_mb = [meta.gpu_memory_used for meta in loaded.samples if meta.gpu_memory_used is not None]
     host_mb = [reading.worker_memory_mb for reading in loaded.telemetry if reading.worker_memory_mb is not None]

@@ -208,6 +208,7 @@ def prepare(
             "limit": request.selection.limit,
             "device": request.device,
             "executor": request.executor,
+            **({"detection_2d": model.detection_2d.model_dump()} if model.detection_2d is not None else {}),
         },
     )
     return RunPlan(

@@ -12,8 +12,6 @@ from admlops.synthetic.writer import synthesize
 
 SCENES, SAMPLES, SCALE, SEED = 2, 12, 0.5, 1
 """The same on every machine, so that numbers on them can be compared."""
-IMAGE_SAMPLES = 2
-"""Moments of each scene, seen by six cameras: 24 pictures."""
 
 
 def make_nuscenes(target: Path, say: Say) -> None:
@@ -34,9 +32,11 @@ def make_openlane(target: Path, say: Say) -> None:
 
 
 def make_images(target: Path, say: Say) -> None:
-    """Write single pictures with boxes round what is seen; errors as `make_nuscenes`."""
-    options = ImageOptions(scenes=SCENES, samples=IMAGE_SAMPLES, scale=SCALE, seed=SEED)
-    synthesize_images(target, options, on_progress=_quarters(say))
+    """Write 24 pictures with boxes round what is seen, those of `data synthesize --format images` without options.
+
+    Errors as `make_nuscenes`.
+    """
+    synthesize_images(target, ImageOptions(), on_progress=_quarters(say))
 
 
 def _quarters(say: Say) -> Watch:

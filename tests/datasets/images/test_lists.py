@@ -170,6 +170,20 @@ def test_none_at_all_is_an_error(tmp_path: Path, server: FileServer) -> None:
     assert "check the address in the list" in error.value.hint
 
 
+def test_without_a_network_not_every_address_is_tried(tmp_path: Path, server: FileServer, content: bytes) -> None:
+    """What was fetched before is taken, and the rest is given up after the first few."""
+    here = server.serve("/here.jpg", whole(content))
+    fetch_files(opened(write(tmp_path / "list.txt", here)), print)
+    gone = [f"http://127.0.0.1:9/{number}.jpg" for number in range(40)]  # nothing listens there
+    data = opened(write(tmp_path / "list.txt", "\n".join([here, *gone])))
+    said: list[str] = []
+    fetch_files(data, said.append)
+    assert "no server answers: the other pictures are not tried" in said
+    assert said[-1] == "40 of 41 pictures could not be fetched: their samples will fail"
+    sizes = {camera_of(data, index)["width"] for index in range(41)}
+    assert sizes == {0, SIZE[0]}
+
+
 def test_a_pinned_picture_must_be_that_one(tmp_path: Path, server: FileServer, content: bytes) -> None:
     url = server.serve("/one.jpg", whole(content))
     data = opened(write(tmp_path / "list.json", json.dumps([{"image_path": url, "sha256": "0" * 64}])))

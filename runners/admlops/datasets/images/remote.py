@@ -20,7 +20,7 @@ from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.images.cache import cache_folder
 from admlops.datasets.images.contents import PICTURE_SUFFIXES, Picture
-from admlops.downloads import download, redact
+from admlops.downloads import UnreachableError, download, redact
 
 THREADS = 8
 ATTEMPTS = 4
@@ -65,7 +65,8 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
     say(f"fetching {len(wanted)} of {len(pictures)} pictures")
     failures: list[AdmlopsError] = []
     every = max(1, len(wanted) // 10)
-    with ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
+    pool = ThreadPoolExecutor(min(THREADS, len(wanted)))
+    try:
         jobs = [pool.submit(fetch_picture, picture, say) for picture in wanted]
         for number, job in enumerate(as_completed(jobs), 1):
             error = job.exception()
@@ -73,11 +74,16 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
                 failures.append(error)
                 if len(failures) <= MAX_NAMED:
                     say(error.message)
+                if number == THREADS == sum(isinstance(one, UnreachableError) for one in failures):
+                    say("no server answers: the other pictures are not tried")
+                    failures += [error] * (len(wanted) - number)
+                    break
             elif error is not None:
-                pool.shutdown(cancel_futures=True)
                 raise error
             if number % every == 0 or number == len(wanted):
                 say(f"fetched {number - len(failures)} of {len(wanted)} pictures")
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C those that have not begun do not begin
     if len(failures) == len(pictures):
         raise DownloadError(
             f"none of the {len(pictures)} pictures can be fetched; the first: {failures[0].message}",
@@ -111,7 +117,8 @@ def fetch_picture(picture: Picture, say: Say) -> Path:
             stall_timeout_s=STALL_TIMEOUT_S,
         )
     except DownloadError as error:
-        raise DownloadError(error.message, hint="check the address in the list, or take its entry away") from error
+        kind = UnreachableError if isinstance(error, UnreachableError) else DownloadError
+        raise kind(error.message, hint="check the address in the list, or take its entry away") from error
     if note is not None and picture.sha256 is None and got.sha256 != note.sha256:
         target.unlink(missing_ok=True)
         raise DataError(

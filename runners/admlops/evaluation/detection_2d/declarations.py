@@ -69,7 +69,7 @@ COUNTING = _declare(
     "counting",
     COUNTING_PROTOCOL,
     tuple(MetricSpec(f"{name}_{{class}}", higher_is_better=name != "count_error") for name in COUNTS),
-    {"F1_car": "car F1"},
+    {"F1_car": "car F1 at 0.5"},
     "it is our own",
 )
 

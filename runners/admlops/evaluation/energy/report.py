@@ -156,7 +156,7 @@ def describe_energy(
     each, gross = energy.per_sample(energy.joules), energy.per_sample(energy.gross_j)
     shape["carbon"] = None if carbon is None or gross is None else _carbon_json(carbon, each, gross, samples)
     if shape["carbon"] is None:
-        missing["carbon"] = NO_PLACE if carbon is None else energy.reason
+        missing["carbon"] = energy.reason if gross is None else NO_PLACE
     shape["correct_cars_per_kj"] = None
     if each is None or right is None:
         missing["correct_cars_per_kj"] = energy.reason if each is None else "cars are not judged at a threshold"
