@@ -186,7 +186,7 @@ def prepare(
     if engine is not None:
         runtime = engine.engine.runtime.id
         packages = provide_packages(layout, engine.engine.runtime, environment, device=devices[0].kind, say=say)
-        settings["engine"] = engine.describe(device=devices[0].kind, packages=packages)
+        settings["engine"] = engine.describe(device=devices[0], packages=packages)
     header = make_header(
         layout,
         model,

@@ -20,6 +20,7 @@ from admlops.deployment.artifacts import Artifact, is_verified, list_artifacts, 
 from admlops.deployment.engines import AUTO, Engine, parse_engine
 from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
+from admlops.health.devices import ComputeDevice
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
@@ -48,9 +49,10 @@ class EngineFile:
         """`random:SEED` where the exported weights were drawn."""
         return None if self.manifest is None else self.manifest.source.weights
 
-    def describe(self, *, device: Device, packages: RuntimePackages) -> dict[str, Any]:
+    def describe(self, *, device: ComputeDevice, packages: RuntimePackages) -> dict[str, Any]:
         """Return `settings.engine` of the run's header; `file` goes to the worker and decides nothing."""
-        provider = self.engine.runtime.providers.get(device, device)
+        provider = self.engine.runtime.providers.get(device.kind, device.kind)
+        versions = dict(packages.versions)
         return {
             "kind": self.engine.kind,
             "precision": self.precision,
@@ -58,9 +60,11 @@ class EngineFile:
             "sha256": self.sha256,
             "size_bytes": self.file.stat().st_size,
             "provider": provider,
-            "versions": dict(packages.versions),
+            "versions": versions,
             "artifact": None if self.manifest is None else f"{self.manifest.model}/{self.manifest.key}",
-            "verified": is_verified(self.file.parent, sha256=self.sha256, provider=provider),
+            "verified": is_verified(
+                self.file.parent, sha256=self.sha256, provider=provider, device=device.name, versions=versions
+            ),
             "file": str(self.file),
         }
 
