@@ -49,7 +49,7 @@ def test_engines_of_one_model_are_compared(
     printed = admlops("compare", "--models", ",".join(names), *options)
     summary = json.loads((tmp_path / "out" / "comparison_summary.json").read_text())
     (group,) = summary["engines"]
-    assert [one["name"] for one in group["engines"]] == list(names)
+    assert [one["name"] for one in group["engines"]] == [f"{MODEL}@yes.onnx", f"{MODEL}@no.onnx"]
     assert [one["file_bytes"] for one in group["engines"]] == [yes.stat().st_size, no.stat().st_size]
     # 4 samples of 6 cameras, each in two forms; a row is a truth, a column an answer.
     matrices = [one["confusion"]["calibration_status"]["matrix"] for one in group["engines"]]
@@ -112,6 +112,13 @@ def test_an_export_is_verified_and_a_spoilt_file_is_not(
     assert listed[0]["verified"] == ["CPUExecutionProvider"]
     marks = [one["unverified_engine"] for one in json.loads(admlops("results", "list", "--json").stdout)["runs"]]
     assert marks == [None, None]  # the run was marked before, and is no more
+
+    manifest = json.loads((file.parent / "manifest.json").read_text())
+    (file.parent / "manifest.json").write_text(json.dumps({**manifest, "precision": "fp16"}))
+    lying = admlops("verify", MODEL, "--engine", "onnx:fp16", *options, check=False)
+    first = json.loads(lying.stdout)["steps"][0]
+    assert (lying.returncode, first["verdict"], first["fault"]) == (1, "failed", "precision")
+    (file.parent / "manifest.json").write_text(json.dumps(manifest))
 
     spoilt = tmp_path / "spoilt.onnx"
     spoil(onnx_tool, file, spoilt)

@@ -215,7 +215,7 @@ def _engine_cells(one: Mapping[str, Any], times: Sequence[str]) -> tuple[str, ..
     memory = one["memory"]
     peak = memory["gpu_peak_mb"] or memory["worker_peak_mb"]
     size = "" if one["file_bytes"] is None else f"{one['file_bytes'] / 1e6:.1f}"
-    spelled = ["" if one["latency"][name] is None else f"{one['latency'][name]:.3g}" for name in times]
+    spelled = ["" if one["latency"][name] is None else f"{one['latency'][name]:.1f}" for name in times]
     return one["name"], size, "" if peak is None else f"{peak:.0f}", *spelled
 
 

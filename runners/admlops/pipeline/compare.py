@@ -16,7 +16,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset
-from admlops.deployment.engines import split_contender
+from admlops.deployment.engines import AT, split_contender
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.scene_job import Summary
@@ -149,13 +149,17 @@ def write_comparison(
 def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> list[Entrant]:
     """Return what `MapTR` and `MapTR@onnx` name, each once; without an `@` the request's engine holds.
 
+    A file is called by its name, by its whole path where another of that name is there.
+
     Raises:
         AdmlopsError: there is no such model, or no such engine.
     """
-    found = []
+    found: list[Entrant] = []
     for name in dict.fromkeys(names):
         model, engine = split_contender(name)
-        found.append(Entrant(model=load_model(layout, model), engine=engine or request.engine, label=name))
+        label = name if engine is None else f"{model}{AT}{Path(engine).name}"
+        label = name if label in {one.label for one in found} else label
+        found.append(Entrant(model=load_model(layout, model), engine=engine or request.engine, label=label))
     return found
 
 
