@@ -24,7 +24,6 @@ from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_settings import working_folder
 from admlops.pipeline.selection import Selection, select
 
-
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
 
