@@ -18,8 +18,8 @@ setup: ## Set up everything: system packages, storage, sources, environments, we
 setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those pins, ACCEPT_LICENCE=yes for AGPL
 	@./install/setup.sh --model $* $(if $(VARIANT),--variant $(VARIANT)) $(if $(ACCEPT_LICENCE),--accept-licence)
 
-test-%: ## Check one model from its sources to its records; VARIANT=classic for those pins
-	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT))
+test-%: ## Check one model from its sources to its records; VARIANT=classic for those pins, ENGINE=onnx for an export
+	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT)) $(if $(ENGINE),--engine $(ENGINE))
 
 env-list: bootstrap ## Say which environments are ready
 	@.venv/bin/admlops env list

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-Usage: install/check_model.sh MODEL [--variant NAME] [--full] [--help] [OPTION of admlops check]...
+Usage: install/check_model.sh MODEL [--variant NAME] [--engine NAME] [--full] [--help] [OPTION of admlops check]...
 
 Checks that the sources of MODEL are exactly what is pinned, that its environment is what its locks say and works here
 (imports, kernels for this GPU, each compiled operation against plain PyTorch), and runs it on two samples: of its data
@@ -12,6 +12,7 @@ set and with the catalogue's weights where they are there, else of synthetic sce
 Writes a page with pictures. Stops at the first thing that is not so and ends with 2, or with 1 if the model itself fails.
 
   --variant NAME   these pins, as in --variant classic; the model's default ones if not given
+  --engine NAME    export the network and let this execute it, as in --engine onnx
   --full           hash every file of the environment
   --help           this text
 

@@ -133,7 +133,11 @@ MISTAKES = [
         "(bgr-normalisation, command-from-driven-path)",
     ),
     (_set("checkpoints", "tiny", "file", to="../../x.pth"), "checkpoints.tiny.file", "the file's name"),
-    (_set("checkpoints", "tiny", "url", to="https://a/b"), "checkpoints.tiny", "one of url, google_drive and npm"),
+    (
+        _set("checkpoints", "tiny", "url", to="https://a/b"),
+        "checkpoints.tiny",
+        "one of url, google_drive, npm and trained_by",
+    ),
     (_set("checkpoints", "tiny", "url", to="http://a/b"), "checkpoints.tiny.url", "an https address"),
     (_set("checkpoints", "tiny", "size_bytes", to=-1), "checkpoints.tiny.size_bytes", "not -1"),
     (_set("classes", "detection_3d", 0, to="lorry"), "classes.detection_3d", '"lorry", which is none of car'),

@@ -30,7 +30,8 @@ class Settings(NamedTuple):
     that has none. `gpu_memory_limit_mb` is in megabytes (10⁶ bytes). `shrink` counts how often this scene ran out of
     GPU memory: 0 at first, then 1 and 2, and the adapter lowers what it can. `options` are the model's own, and
     `weights`: `random:SEED` in place of a checkpoint; `ema`: `use` or `leave` the moving average in it; `fixes`.
-    `precision` is one of `worker.precision.PRECISIONS`.
+    `precision` is one of `worker.precision.PRECISIONS`. `engine` is set where a file executes the network: then the
+    adapter builds what `prepare` and `convert` need, and leaves the network's weights as they are drawn.
     """
 
     device: str = "cpu"
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     shrink: int = 0
     options: Mapping[str, Any] = MappingProxyType({})
     precision: str = AUTHORS
+    engine: Optional[Mapping[str, Any]] = None
 
 
 class Adapter:

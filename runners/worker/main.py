@@ -4,6 +4,7 @@ import argparse
 from typing import Optional, Sequence, Type
 
 from .adapter import Adapter
+from .jobs import run_job
 from .precision import AUTHORS, PRECISIONS
 from .serve import serve
 from .standalone import run_one
@@ -14,6 +15,8 @@ def main(adapter: Type[Adapter], arguments: Optional[Sequence[str]] = None) -> i
     options = _parser(adapter.name).parse_args(arguments)
     if options.serve:
         return serve(adapter, read_fd=options.read_fd, write_fd=options.write_fd)
+    if options.job:
+        return run_job(adapter, options.job)
     return run_one(adapter, options)
 
 
@@ -36,4 +39,5 @@ def _parser(name: str) -> argparse.ArgumentParser:
     worker.add_argument("--serve", action="store_true", help="speak the wire format on two inherited descriptors")
     worker.add_argument("--read-fd", type=int, default=-1, help="the descriptor requests come from")
     worker.add_argument("--write-fd", type=int, default=-1, help="the descriptor answers go to")
+    worker.add_argument("--job", metavar="FILE", help="do what a JSON file says, and write the answer that it names")
     return parser

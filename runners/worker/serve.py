@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional, Type
 
 from .adapter import Adapter, Settings
 from .batches import BatchSize, run_batch, takes_batches
+from .engine import open_engine
 from .failures import classify, describe
 from .measure import Step, encode_result, run_sample
 from .parent import die_with_parent
@@ -137,6 +138,8 @@ class Server:
         self._runtime = load_runtime(request.get("runtime"))
         self._runtime.use_device(settings.device)
         fixes = self._adapter.load(settings) or []
+        if settings.engine:
+            self._adapter = open_engine(self._adapter, settings, self._runtime)
         # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
         gc.collect()
         gc.freeze()

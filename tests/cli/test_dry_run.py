@@ -28,6 +28,7 @@ READERS = frozenset(
         "env show",
         "env variables",
         "env verify",
+        "exported list",
     }
     | {"info", "models list", "models show", "models validate", "results compare", "results list", "results show"}
     | {"results verify", "sources list", "sources verify"}
@@ -60,7 +61,7 @@ def test_every_command_that_writes_takes_it() -> None:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with GroundPlane and MapTR, a repository with tables of a data set and weights; nothing is built."""
     checkout = tmp_path / "checkout"
-    for model in ("GroundPlane", "MapTR", "common", "official"):
+    for model in ("GroundPlane", "MapTR", "common", "official", "tools"):
         shutil.copytree(find_layout().root / "envs" / model, checkout / "envs" / model)
     for name in ("runners", ".gitmodules"):
         (checkout / name).symlink_to(find_layout().root / name)
@@ -94,6 +95,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
         ("data synthesize {place}/new --scenes 1 --samples 3", "would write {place}/new: 1 scene of 3 key frames"),
         ("env install GroundPlane", "would build {place}/environments/GroundPlane-modern-"),
         ("env install official/nuscenes", "would build {place}/environments/official-nuscenes-"),
+        ("env install tools/onnx", "would build {place}/environments/tools-onnx-"),
         ("env lock MapTR --variant modern --only python", "MapTR/modern/requirements.txt: from requirements.in"),
         ("env pull GroundPlane --from {place}/store", "would look for GroundPlane-modern-"),
         ("models new Mine", "would write {place}/checkout/envs/Mine/model.toml"),

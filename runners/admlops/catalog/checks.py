@@ -163,8 +163,13 @@ def _check_checkpoints(model: Model) -> Iterator[Problem]:
         yield from _one_of(f"{key}.config", checkpoint.config, model.configs, "a config")
         for fix in checkpoint.fixes:
             yield from _one_of(f"{key}.fixes", fix, model.fixes, "a fix")
-        if sum(one is not None for one in (checkpoint.url, checkpoint.google_drive, checkpoint.npm)) != 1:
-            yield Problem(key, "must have exactly one of url, google_drive and npm")
+        origins = (checkpoint.url, checkpoint.google_drive, checkpoint.npm, checkpoint.trained_by)
+        if sum(one is not None for one in origins) != 1:
+            yield Problem(key, "must have exactly one of url, google_drive, npm and trained_by")
+        if checkpoint.trained_by is not None:
+            if checkpoint.sha256 is not None:
+                yield Problem(f"{key}.sha256", "must be absent: weights that are trained here differ by machine")
+            continue
         if checkpoint.sha256 is None and checkpoint.sha256_from != "first download":
             yield Problem(f"{key}.sha256", 'is missing; if nobody published it, write sha256_from = "first download"')
         if checkpoint.sha256 is not None and checkpoint.sha256_from is None:

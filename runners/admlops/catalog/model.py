@@ -107,7 +107,7 @@ class PackedGraph(_Part):
 
 
 class Checkpoint(_Part):
-    """Published weights: exactly one of `url`, `google_drive` and `npm`; `sha256` once a download has shown it.
+    """Weights: exactly one of `url`, `google_drive`, `npm` and `trained_by`; `sha256` once a download has shown it.
 
     Those out of a package of npm are stored as one safetensors file, with the graph among its metadata: `sha256` and
     `size_bytes` are that file's.
@@ -118,6 +118,9 @@ class Checkpoint(_Part):
     url: HttpsUrl | None = Field(None, description="an https address")
     google_drive: DriveId | None = Field(None, description="the file's Google Drive id")
     npm: PackedGraph | None = Field(None, description="a table: the package of npm that holds the weights")
+    trained_by: Name | None = Field(
+        None, description="the program in the model's folder that makes the weights, such as train.py"
+    )
     size_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="the file's size in bytes")
     sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
     sha256_begins: HashBegin | None = Field(
@@ -133,6 +136,8 @@ class Checkpoint(_Part):
         """Who is asked for the file, as a person says it: a host's name, Google Drive or npm."""
         if self.npm is not None:
             return "npm"
+        if self.trained_by is not None:
+            return "this machine"
         return urlsplit(self.url).hostname or "" if self.url else "Google Drive"
 
 
@@ -265,6 +270,12 @@ class Model(_Part):
     def adapter(self) -> Path:
         """The program that runs the model: `demo.py` in its folder."""
         return self.folder / "demo.py"
+
+    def weights_command(self, name: str) -> str:
+        """Return the command that brings weights of the catalogue here: it fetches or trains them."""
+        if self.checkpoints[name].trained_by is not None:
+            return f"admlops checkpoints train {self.name} --data DIR"
+        return f"admlops checkpoints fetch {self.name} {name}"
 
     def choose_variant(self, name: str | None) -> str:
         """Return the variant of that name, the default one for None. Raises CatalogError if the model has no such."""

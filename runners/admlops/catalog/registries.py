@@ -24,6 +24,7 @@ TASKS: Registry[Task] = Registry(
         "motion": "admlops.catalog.tasks:MOTION",
         "detection_2d": "admlops.catalog.tasks:DETECTION_2D",
         "car_presence": "admlops.catalog.tasks:CAR_PRESENCE",
+        "calibration_status": "admlops.catalog.tasks:CALIBRATION_STATUS",
     },
 )
 
@@ -115,11 +116,15 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
         "counting": "admlops.evaluation.detection_2d.declarations:COUNTING",
         "car_count": "admlops.evaluation.detection_2d.declarations:CAR_COUNT",
         "car_presence": "admlops.evaluation.car_presence.declarations:PRESENCE",
+        "calibration_status": "admlops.evaluation.calibration_status.declarations:STATUS",
         "latency": "admlops.evaluation.latency.declarations:LATENCY",
     },
 )
 
-RUNTIMES: Registry[Runtime] = Registry("runtime", {"torch": "admlops.catalog.runtimes:TORCH"})
+RUNTIMES: Registry[Runtime] = Registry(
+    "runtime",
+    {"torch": "admlops.catalog.runtimes:TORCH", "onnxruntime": "admlops.catalog.runtimes:ONNXRUNTIME"},
+)
 """What executes a network."""
 
 

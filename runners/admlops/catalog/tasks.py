@@ -66,4 +66,11 @@ DETECTION_2D = Task(
     lists_classes=True,
     names_in=lambda detections: (detection.class_name for detection in detections),
 )
+CALIBRATION_STATUS = Task(
+    id="calibration_status",
+    output="calibration_status",
+    title="whether camera and LiDAR calibration agree",
+    class_names=("miscalibrated", "calibrated"),
+    lists_classes=True,
+)
 CAR_PRESENCE = Task(id="car_presence", output="car_presence", title="whether a picture shows a car")

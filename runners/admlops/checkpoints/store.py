@@ -103,6 +103,9 @@ def fetch(
         if entry is not None and path.is_file() and entry.is_unchanged(path):
             _check_hash(path, entry.sha256, checkpoint.sha256)
             return Stored(path=path, entry=entry, new=False)
+        if checkpoint.trained_by is not None:
+            said = f"{model.name} {name} is published nowhere: {checkpoint.trained_by} trains it"
+            raise CheckpointError(said, hint=model.weights_command(name))
         known = checkpoint.sha256 or (entry.sha256 if entry is not None else None)
         if path.is_file() and known is not None and file_sha256(path) == known:
             return _place(path, path, sha256=known, origin=_origin(checkpoint), form=model.checkpoint_form)
@@ -183,8 +186,9 @@ def add(
     say: Say,
     replace: bool = False,
     progress: DownloadWatch | None = None,
+    origin: str = "added by hand",
 ) -> Stored:
-    """Copy a file that someone downloaded by hand into its place; check, inspect and record it.
+    """Copy a file that someone downloaded by hand, or trained, into its place; check, inspect and record it.
 
     `replace` allows another file than the one recorded before, never another than the hash in `model.toml`.
 
@@ -216,7 +220,7 @@ def add(
         inspection = _inspect_or_remove(source, path, named=file, form=model.checkpoint_form)
         if known is None and not replace:
             _refuse_other_weights(layout, model, name, file, inspection, source=source, path=path)
-        return _place(source, path, sha256=sha256, origin="added by hand", inspection=inspection)
+        return _place(source, path, sha256=sha256, origin=origin, inspection=inspection)
 
 
 def _add_archive(packed: PackedGraph, path: Path, file: Path, *, say: Say) -> Stored:
@@ -351,7 +355,7 @@ def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = Fa
     path = path_of(layout, model, name)
     entry = read_register(path.parent).get(path.name)
     if not path.is_file():
-        return "not fetched"
+        return "not fetched" if model.checkpoints[name].trained_by is None else "not trained"
     if entry is None:
         return f"never checked: admlops checkpoints add {model.name} {name} {path}"
     if (pinned := model.checkpoints[name].sha256) not in (None, entry.sha256):
@@ -372,8 +376,7 @@ def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = Fa
 def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usable:
     """The checkpoint that `--checkpoint` names, which is a name of the catalogue or a file, if a worker may load it.
 
-    A file of the catalogue must be recorded and unchanged. A file of the user's own is inspected and hashed here, every
-    time, because nothing is known of it.
+    One of the catalogue must be recorded and unchanged. A user's own is inspected and hashed here, every time.
 
     Raises:
         CheckpointError: it is missing, changed, damaged, or would run code.
@@ -385,7 +388,7 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
         if problem is not None:
             raise CheckpointError(
                 f"the checkpoint {asked} of {model.name} cannot be used: {problem} ({path})",
-                hint=f"admlops checkpoints fetch {model.name} {asked}",
+                hint=model.weights_command(asked),
             )
         return Usable(path=path, sha256=read_register(path.parent)[path.name].sha256, name=asked)
     path = user_path(asked).resolve()

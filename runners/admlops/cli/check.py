@@ -114,7 +114,13 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
     checked = []
     for name in models:
         asked = CheckRequest(
-            model=name, make_request=request, draw=draw, variant=options["variant"], data=options["data"], full=full
+            model=name,
+            make_request=request,
+            draw=draw,
+            variant=options["variant"],
+            data=options["data"],
+            full=full,
+            engine=options["engine"],
         )
         checked.append(check_model(layout, asked, say=say, show_progress=show_progress, hashing=hashing))
         if not as_json:
@@ -136,7 +142,7 @@ def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[st
     from admlops.cli.options import make_request
     from admlops.core.errors import UsageError
     from admlops.datasets.base import find_kind
-    from admlops.pipeline.compare import refuse_impossible
+    from admlops.pipeline.compare import Entrant, refuse_impossible
     from admlops.pipeline.default_data import has_data
 
     for name in ("data", "also"):
@@ -154,7 +160,8 @@ def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[st
                 hint="pass --data with its root, or leave the option out: synthetic scenes are made then",
             )
     asked = {**options, "data": options["data"] or layout.data, "split": options["split"] or "all"}
-    refuse_impossible(models, make_request(layout, model=models[0].name, options=asked), None)
+    entrants = [Entrant(model=model, engine=options["engine"], label=model.name) for model in models]
+    refuse_impossible(entrants, make_request(layout, model=models[0].name, options=asked), None)
 
 
 _PARTS = {"--version": "version", "--split": "split", "--scene": "scenes", "--tokens": "tokens"}

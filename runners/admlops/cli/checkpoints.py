@@ -10,6 +10,7 @@ import click
 
 from admlops.cli.completion import complete_checkpoints, complete_models
 from admlops.cli.conventions import dry_run_option, say, with_format
+from admlops.cli.options import DATA
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
 
@@ -76,6 +77,9 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, dry_run: 
     unreachable: set[str] = set()
     models = _models(layout, (model_name,) if model_name else ())
     wanted = [(model, name) for model in models for name in names or _chosen(model, every=every)]
+    for model in models if model_name and not names else ():
+        for name in (one for one, made in model.checkpoints.items() if made.trained_by is not None):
+            say(f"{model.name} {name} is not published but trained here: {model.weights_command(name)}")
     if dry_run:
         show_plan((step for model, name in wanted for step in _plan_fetch(layout, model, name)), as_json=as_json)
         return
@@ -157,6 +161,43 @@ def add(model_name: str, name: str, file: Path, replace: bool, dry_run: bool, as
         click.echo(_spell_stored(model, name, stored))
 
 
+@checkpoints.command(epilog="Example: admlops checkpoints train CalibrationStatus --data scenes --seed 0")
+@click.argument("model_name", metavar="MODEL", shell_complete=complete_models)
+@click.option("--data", type=DATA, required=True, help="The data set's root.")
+@click.option("--version", help="The tables' folder. [default: the only one, or v1.0-mini]")
+@click.option("--split", default="mini_train", show_default=True, help="What to train on.")
+@click.option("--held-out", default="mini_val", show_default=True, help="What the accuracy is measured on.")
+@click.option("--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Of weights, order and errors.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the data. [default: the program's own]")
+@click.option("--devices", "device", default="auto", show_default=True, help="The device to train on.")
+@dry_run_option
+@JSON
+def train(model_name: str, dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Train the weights of MODEL that nobody publishes, and keep them in the checkpoint store.
+
+    The training program lies in the model's folder and runs in its environment. Weights that were there are replaced.
+    """
+    from admlops.cli.dry_run import show_plan
+    from admlops.cli.signals import cancel_on_signals
+    from admlops.core.paths import find_layout
+    from admlops.pipeline.train import TrainRequest, preview_training, train_model
+
+    layout = find_layout()
+    with cancel_on_signals() as cancel:
+        request = TrainRequest(model=model_name, cancel=cancel, **options)
+        if dry_run:
+            show_plan(preview_training(layout, request), as_json=as_json)
+            return
+        done = train_model(layout, request, say=say)
+    entry = done.stored.entry
+    if as_json:
+        facts = {"model": model_name, "checkpoint": done.name, "file": str(done.stored.path), "sha256": entry.sha256}
+        click.echo(json.dumps({**facts, "training": done.said}, indent=2))
+        return
+    click.echo(f"{model_name} {done.name}: {done.stored.path}, sha256 {entry.sha256}")
+    click.echo(f"held-out accuracy: {done.said['accuracy']:.3f}")
+
+
 @checkpoints.command(
     epilog="Example: admlops checkpoints inspect work_dirs/latest.pth",
     short_help="Say what a file holds, without loading it.",
@@ -225,9 +266,9 @@ def _models(layout: Layout, names: tuple[str, ...]) -> list[Model]:
 
 
 def _chosen(model: Model, *, every: bool) -> tuple[str, ...]:
-    if every:
-        return tuple(model.checkpoints)
-    return () if model.default_checkpoint is None else (model.default_checkpoint,)
+    """Name what is fetched without a name: what is trained here is not among it."""
+    names = tuple(model.checkpoints) if every else (model.default_checkpoint or "",)
+    return tuple(name for name in names if name and model.checkpoints[name].trained_by is None)
 
 
 def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -> Stored:
@@ -265,6 +306,8 @@ def _plan_fetch(layout: Layout, model: Model, name: str) -> list[Planned]:
     problem = find_problem(layout, model, name)
     if problem is None:
         return []
+    if checkpoint.trained_by is not None:
+        return [Planned(action="leave out", target=f"{model.name} {name}", detail=model.weights_command(name))]
     host, packed = checkpoint.host, checkpoint.npm
     size_bytes = checkpoint.size_bytes if packed is None else packed.size_bytes
     size = "" if size_bytes is None else f"{size_bytes / 1e6:.0f} MB "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="A,B,…",
     shell_complete=complete_model_lists,
-    help="Names of the catalogue, or all (may repeat).",
+    help="Names of the catalogue, also with an engine as in MapTR@onnx, or all (may repeat).",
 )
 @selection_options
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
@@ -188,7 +188,36 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))
+    print_engines(summary.get("engines", ()))
     print_battles(summary.get("battles", ()))
+
+
+def print_engines(groups: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the engines of each model that ran by several, and how often every two of them agree."""
+    from admlops.cli.tables import print_table
+
+    for group in groups:
+        note(f"\nengines of {group['model']}, {group['samples']} samples")
+        times = ("min_ms", "max_ms", "mean_ms", "median_ms", "p95_ms", "p99_ms")
+        rows = [_engine_cells(one, times) for one in group["engines"]]
+        print_table(("engine", "file MB", "peak MB", *(name.removesuffix("_ms") + " ms" for name in times)), rows)
+        for one in group["agreement"]:
+            note(f"\nagreement, {one['task']}: share of {one['measure']}")
+            shares = [tuple(_number(share) for share in row) for row in one["shares"]]
+            print_table(("", *one["names"]), [(name, *row) for name, row in zip(one["names"], shares, strict=True)])
+        for one in group["engines"]:
+            for task, own in one["confusion"].items():
+                note(f"\nconfusion of {one['name']}, {task}: rows are truths, columns answers")
+                matrix = [(name, *map(str, row)) for name, row in zip(own["classes"], own["matrix"], strict=True)]
+                print_table(("", *own["classes"]), matrix)
+
+
+def _engine_cells(one: Mapping[str, Any], times: Sequence[str]) -> tuple[str, ...]:
+    memory = one["memory"]
+    peak = memory["gpu_peak_mb"] or memory["worker_peak_mb"]
+    size = "" if one["file_bytes"] is None else f"{one['file_bytes'] / 1e6:.1f}"
+    spelled = ["" if one["latency"][name] is None else f"{one['latency'][name]:.1f}" for name in times]
+    return one["name"], size, "" if peak is None else f"{peak:.0f}", *spelled
 
 
 def print_battles(battles: Sequence[Mapping[str, Any]]) -> None:

@@ -38,13 +38,17 @@ def complete_model_lists(_ctx: click.Context, _param: click.Parameter, incomplet
 
 
 def complete_environments(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer what `env` commands take: models, official evaluators, folders of environments."""
+    """Offer what `env` commands take: models, official evaluators, tools, folders of environments."""
     layout = _layout()
     if layout is None:
         return []
-    official = (f"official/{name}" for name in _folders_with(layout.envs / "official", "environment.toml"))
+    grouped = (
+        f"{group}/{name}"
+        for group in ("official", "tools")
+        for name in _folders_with(layout.envs / group, "environment.toml")
+    )
     built = (name for name in _names(layout.environments) if not name.startswith(".") and not name.endswith(".lock"))
-    return _matching([*_models(), *official, *(built if incomplete else ())], incomplete)
+    return _matching([*_models(), *grouped, *(built if incomplete else ())], incomplete)
 
 
 def complete_variants(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

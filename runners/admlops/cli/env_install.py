@@ -77,7 +77,7 @@ def install(
     """Build the environments of MODEL... from their locks; does nothing for those that are ready.
 
     One that fails does not keep the others from being built. `official/NAME` names the environment of an official
-    evaluator.
+    evaluator, `tools/NAME` one of packages that jobs such as an export add to a model's own.
     """
     from admlops.cli.dry_run import show_plan
     from admlops.cli.install_progress import show_installation
@@ -130,10 +130,11 @@ def _settle_licences(layout: Layout, names: tuple[str, ...], *, accepted: bool) 
     from admlops.cli.conventions import say
     from admlops.cli.env_licence import settle_licence
     from admlops.core.errors import AdmlopsError
+    from admlops.environments.spec.environment_spec import split_group
 
     failed: dict[str, AdmlopsError] = {}
     for name in names:
-        if name.startswith("official/"):
+        if split_group(name) is not None:
             continue
         try:
             with naming(name):
@@ -194,10 +195,13 @@ def _keep_pack(layout: Layout, environment: Environment, say: Say) -> None:
 
 
 def _install(layout: Layout, name: str, variant: str, device: str, *, options: BuildOptions, say: Say) -> Environment:
-    from admlops.environments import ensure_model, ensure_official
+    from admlops.environments import ensure_model
+    from admlops.environments.ensure import ensure
+    from admlops.environments.spec.environment_spec import EnvironmentSpec, split_group
 
-    if name.startswith("official/"):
-        return ensure_official(layout, name.removeprefix("official/"), say=say, options=options)
+    grouped = split_group(name)
+    if grouped is not None:
+        return ensure(layout, EnvironmentSpec.of_group(layout, *grouped), say=say, options=options)
     from admlops.catalog import load_model
 
     model = load_model(layout, name)
@@ -217,10 +221,11 @@ def _plan_install(layout: Layout, name: str, variant: str, device: str, installe
     from admlops.environments.ensure import find, specs_of_variant
     from admlops.environments.install.options import AUTO, BuildOptions
     from admlops.environments.install.plan import make_plan
-    from admlops.environments.spec.environment_spec import EnvironmentSpec
+    from admlops.environments.spec.environment_spec import EnvironmentSpec, split_group
 
-    if name.startswith("official/"):
-        specs = [EnvironmentSpec.of_official(layout, name.removeprefix("official/"))]
+    grouped = split_group(name)
+    if grouped is not None:
+        specs = [EnvironmentSpec.of_group(layout, *grouped)]
     else:
         model = load_model(layout, name)
         wanted = None if device == "auto" else device
@@ -229,7 +234,7 @@ def _plan_install(layout: Layout, name: str, variant: str, device: str, installe
     ready = (find(layout, spec) for spec in specs)
     if any(one is not None and installer in (AUTO, one.installer) for one in ready):
         return []
-    licences = [] if name.startswith("official/") else _plan_licences(model)
+    licences = [] if grouped is not None else _plan_licences(model)
     plan = make_plan(layout, specs[0], say=lambda _: None, options=BuildOptions(installer=installer))
     if plan.has_pack():
         return [*licences, Planned(action="restore", target=str(plan.prefix), detail="from its pack")]

@@ -26,8 +26,9 @@ FACTS = ("prefix", "digest", "installer", "device", "size_bytes")
 def list_environments(as_json: bool) -> None:
     """Say which environments are ready, broken or being built, and which no lock asks for any more.
 
-    Every variant of every model has a row, and so has every official evaluator. A build that failed beside a ready
-    environment has a row of its own, and so has a folder of files that a repair replaced.
+    Every variant of every model has a row, and so has every official evaluator and every tool.
+    A build that failed beside a ready environment has a row of its own, and so has a folder of files that a repair
+    replaced.
     """
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
@@ -47,8 +48,10 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _rows(layout: Layout) -> Iterator[dict[str, Any]]:
     from admlops.catalog import list_models, load_model
-    from admlops.environments import find_model, find_official
-    from admlops.environments.inventory import list_installed, list_replaced, official_names
+    from admlops.environments import find_model
+    from admlops.environments.ensure import find
+    from admlops.environments.inventory import group_names, list_installed, list_replaced
+    from admlops.environments.spec.environment_spec import EnvironmentSpec
     from admlops.pipeline.readiness import find_readiness
 
     installed = list_installed(layout)
@@ -57,10 +60,10 @@ def _rows(layout: Layout) -> Iterator[dict[str, Any]]:
             status = str(find_readiness(layout, model, variant, weights=False))
             unready = _unready(installed, f"{model.name}-{variant}")
             yield from _rows_of(model.name, variant, find_model(layout, model, variant), status, unready)
-    for name in official_names(layout):
-        found = find_official(layout, name)
+    for group, name in group_names(layout):
+        found = find(layout, EnvironmentSpec.of_group(layout, group, name))
         status = "not set up: its environment is not built" if found is None else "ready"
-        yield from _rows_of(f"official/{name}", None, found, status, _unready(installed, f"official-{name}"))
+        yield from _rows_of(f"{group}/{name}", None, found, status, _unready(installed, f"{group}-{name}"))
     for one in installed:
         if one.spec is None:
             yield _line(one.name, None, "no lock asks for it any more: admlops env gc", _facts(one))

@@ -33,6 +33,8 @@ COMMANDS = {
     "doctor": ("admlops.cli.doctor:doctor", "Explain a failed build or run, and name the remedy."),
     "env": ("admlops.cli.env:env", "Lock, install, verify, use and pack environments."),
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
+    "export": ("admlops.cli.export:export", "Write a model's network as a file for other runtimes."),
+    "exported": ("admlops.cli.exported:exported", "List and remove exported networks."),
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
     "models": ("admlops.cli.models:models", "List, show and validate models; begin a new one."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
@@ -40,6 +42,7 @@ COMMANDS = {
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
     "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
+    "verify": ("admlops.cli.verify:verify", "Hold an exported network against PyTorch, step by step."),
 }
 """name: (module:attribute, the line that `admlops --help` shows)"""
 

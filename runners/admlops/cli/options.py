@@ -71,6 +71,11 @@ _OPTIONS = (
         help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
     ),
     click.option(
+        "--engine",
+        metavar="onnx|…|FILE",
+        help="What executes the network in PyTorch's place: onnx, onnx:fp16, or an exported file.",
+    ),
+    click.option(
         "--batch",
         type=SamplesAtOnce(),
         default="1",
@@ -114,6 +119,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.catalog import load_model
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
+    from admlops.deployment.engines import split_contender
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
@@ -128,6 +134,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         deadlines = deadlines.with_call(options["timeout"])
     if options["start_timeout"] is not None:
         deadlines = deadlines.with_start(options["start_timeout"])
+    model, _ = split_contender(model)
     reads = load_model(layout, model).reads
     data = options["data"] or default_data(layout, reads)
     return RunRequest(
@@ -146,6 +153,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         precision=options["precision"],
         estimate_energy=options["estimate_energy"],
         batch=options["batch"],
+        engine=options["engine"],
         workers=options["workers"],
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,

@@ -319,6 +319,9 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
     click.echo(_describe_source(header))
     if header.random_weights:
         click.echo(f"weights      {header.random_weights}: the metrics say nothing about {header.model}")
+    if header.engine is not None:
+        state = "verified on this machine" if header.engine.get("verified") else "not verified"
+        click.echo(f"engine       {header.engine_label}, {header.engine.get('provider')}, {state}")
     click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
     click.echo(f"created      {header.created}")
     click.echo(f"folder       {run.path}")

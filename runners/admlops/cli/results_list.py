@@ -104,6 +104,8 @@ def summarise(run: RunFolder) -> dict[str, Any]:
         "model": header.model,
         "variant": header.variant,
         "random_weights": header.random_weights,
+        "engine": header.engine_label,
+        "unverified_engine": header.unverified_engine,
         "state": run.observe_state(),
         "complete_samples": done,
         "failed_samples": count_failed(run),
@@ -119,6 +121,8 @@ def summarise(run: RunFolder) -> dict[str, Any]:
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     samples = f"{one['complete_samples']}/{one['samples']}"
     evaluated = "yes" if one["evaluated"] else "no"
-    model = f"{one['model']}, random weights" if one["random_weights"] else one["model"]
+    model = one["model"] + (f"@{one['engine']}" if one["engine"] else "")
+    model += ", random weights" if one["random_weights"] else ""
+    model += ", not verified" if one["unverified_engine"] else ""
     failed = str(one["failed_samples"])
     return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]

@@ -70,6 +70,11 @@ class Layout:
         return self.repository / "checkpoints"
 
     @property
+    def exported(self) -> Path:
+        """Networks that left PyTorch, with their manifests."""
+        return self.repository / "exported"
+
+    @property
     def wheels(self) -> Path:
         """Wheels of compiled ops, built once here."""
         return self.repository / "wheels"

@@ -6,7 +6,15 @@ downloads, doctor and health. Begin with `ensure`, then `prefix`, `install` and 
 
 from __future__ import annotations
 
-from admlops.environments.ensure import ensure, ensure_model, ensure_official, find_model, find_official
+from admlops.environments.ensure import (
+    ensure,
+    ensure_model,
+    ensure_official,
+    ensure_tool,
+    find_model,
+    find_official,
+    find_tool,
+)
 from admlops.environments.prefix import Environment
 from admlops.environments.spec.environment_spec import EnvironmentSpec
 
@@ -16,6 +24,8 @@ __all__ = [
     "ensure",
     "ensure_model",
     "ensure_official",
+    "ensure_tool",
     "find_model",
     "find_official",
+    "find_tool",
 ]

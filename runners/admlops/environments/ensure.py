@@ -56,6 +56,11 @@ def ensure_official(layout: Layout, name: str, *, say: Say, options: BuildOption
     return ensure(layout, EnvironmentSpec.of_official(layout, name), say=say, options=options)
 
 
+def ensure_tool(layout: Layout, name: str, *, say: Say, options: BuildOptions | None = None) -> Environment:
+    """Give a ready environment of a tool, `envs/tools/<name>/`, built if it is not there."""
+    return ensure(layout, EnvironmentSpec.of_tool(layout, name), say=say, options=options)
+
+
 def find_model(
     layout: Layout, model: Model, variant: str | None = None, *, device: Device | None = None
 ) -> Environment | None:
@@ -67,6 +72,11 @@ def find_model(
 def find_official(layout: Layout, name: str) -> Environment | None:
     """Find the official evaluator's ready environment; builds nothing."""
     return find(layout, EnvironmentSpec.of_official(layout, name))
+
+
+def find_tool(layout: Layout, name: str) -> Environment | None:
+    """Find the tool's ready environment; builds nothing."""
+    return find(layout, EnvironmentSpec.of_tool(layout, name))
 
 
 def specs_of_variant(

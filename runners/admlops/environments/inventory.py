@@ -12,15 +12,14 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.types import Device
 from admlops.environments.activation import ACTIVATION_FILE, read_activation
-from admlops.environments.ensure import find_model, find_official
+from admlops.environments.ensure import find, find_model
 from admlops.environments.install.installer import asks_for, find_installer
 from admlops.environments.install.plan import locked_packages
 from admlops.environments.integrity.lock_comparison import LockedBasePackage
 from admlops.environments.prefix import INSTALLER_KEY, SENTINEL, STATE_FILE, Environment, read_state
-from admlops.environments.spec.environment_spec import EnvironmentSpec
+from admlops.environments.spec.environment_spec import GROUPS, EnvironmentSpec, split_group
 from admlops.environments.spec.requirements import LockedPackage
 
-OFFICIAL = "official/"
 REPLACED = ".replaced-"
 LEGACY_REPLACED = ".aside-"
 
@@ -64,14 +63,18 @@ def _read(prefix: Path, specs: Sequence[EnvironmentSpec]) -> InstalledEnvironmen
 
 
 def all_specs(layout: Layout) -> list[EnvironmentSpec]:
-    """List what the catalogue asks for today: every model, variant and device, and the official evaluators."""
+    """List what the checkout asks for today: every model, variant and device, official evaluators and tools."""
     specs = [spec for name in list_models(layout) for spec in specs_of_model(load_model(layout, name))]
-    return specs + [EnvironmentSpec.of_official(layout, name) for name in official_names(layout)]
+    return specs + [EnvironmentSpec.of_group(layout, *found) for found in group_names(layout)]
 
 
-def official_names(layout: Layout) -> list[str]:
-    """List the official evaluators that have an environment of their own."""
-    return sorted(path.parent.name for path in (layout.envs / "official").glob("*/environment.toml"))
+def group_names(layout: Layout) -> list[tuple[str, str]]:
+    """List the environments of no model, group by group: `("official", "nuscenes")`, `("tools", "onnx")`."""
+    return [
+        (group, path.parent.name)
+        for group in GROUPS
+        for path in sorted((layout.envs / group).glob("*/environment.toml"))
+    ]
 
 
 def specs_of_model(model: Model, variant: str | None = None, device: Device | None = None) -> list[EnvironmentSpec]:
@@ -94,7 +97,7 @@ def select(
     device: str | None = None,
     prefer_ready: bool = False,
 ) -> tuple[InstalledEnvironment, ...]:
-    """Find the prefixes on disk that names mean: `MODEL` (all its variants), `official/NAME`, or a folder's name.
+    """Find the prefixes on disk that names mean: `MODEL` (all its variants), `official/NAME`, `tools/NAME`, a folder.
 
     Without names, all of them. A model's name does not mean prefixes that no lock asks for any more. With
     `prefer_ready` it means the ready ones alone, if there is one: a build that failed beside them is passed over.
@@ -121,22 +124,24 @@ def select(
 
 
 def specs_named(layout: Layout, name: str, variant: str | None, device: str | None) -> list[EnvironmentSpec]:
-    """List the specifications that `MODEL` or `official/NAME` means on the command line."""
-    if name.startswith(OFFICIAL):
-        return [EnvironmentSpec.of_official(layout, name.removeprefix(OFFICIAL))]
+    """List the specifications that `MODEL`, `official/NAME` or `tools/NAME` means on the command line."""
+    grouped = split_group(name)
+    if grouped is not None:
+        return [EnvironmentSpec.of_group(layout, *grouped)]
     return specs_of_model(load_model(layout, name), variant, _device_of(device))
 
 
 def ready_environment(
     layout: Layout, name: str, *, variant: str | None = None, device: str | None = None
 ) -> Environment:
-    """Find the ready environment that a worker of `MODEL` or `official/NAME` would get, with its variables.
+    """Find the ready environment that a worker of `MODEL`, or `official/NAME` or `tools/NAME`, would get.
 
     Raises:
         EnvError: it is not installed, or not whole; says what to type.
     """
-    if name.startswith(OFFICIAL):
-        found = find_official(layout, name.removeprefix(OFFICIAL))
+    grouped = split_group(name)
+    if grouped is not None:
+        found = find(layout, EnvironmentSpec.of_group(layout, *grouped))
     else:
         found = find_model(layout, load_model(layout, name), variant, device=_device_of(device))
     if found is None:

@@ -48,7 +48,8 @@ class Job:
 
     `command.variables` is a worker's whole environment (`process_environment(environment.variables)`). `settings` is
     the payload of the load frame without what a worker's slot and retries add: `device`, `variant`, `shrink`.
-    `data_root` is where workers find the data set, `runtime` the id and the module's path of what executes the network.
+    `data_root` is where workers find the data set, `runtime` the id and the module's path of what executes the network,
+    and folders with packages that it needs.
     Records are held against `expected` when they are written. Scenes that the run folder already holds are left out;
     with `retry_failed` those with failed samples are done again: whole scenes of a `temporal` model, else the failed
     samples alone. `batch` says how many samples a worker may take at once; None: one.
@@ -62,7 +63,7 @@ class Job:
     scenes: Sequence[SceneJob]
     samples: SampleSource
     data_root: str = ""
-    runtime: Mapping[str, str] | None = None
+    runtime: Mapping[str, Any] | None = None
     expected: ExpectedOutputs | None = None
     temporal: bool = True
     batch: Batch | None = None

@@ -16,6 +16,7 @@ from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedErro
 from admlops.core.paths import Layout
 from admlops.core.types import Planned, Say, Watch
 from admlops.datasets.base import Dataset, find_kind
+from admlops.deployment.engines import parse_engine
 from admlops.environments.integrity import verification
 from admlops.environments.inventory import InstalledEnvironment, locked_base, locked_python, select
 from admlops.environments.probing import probe
@@ -25,6 +26,7 @@ from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import RANDOM_WEIGHTS, ShowProgress
 from admlops.pipeline.default_data import ensure_data, lacks_weights, plan_data
+from admlops.pipeline.export import ExportRequest, export_model
 from admlops.pipeline.preview import preview_run
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import run_model
@@ -146,6 +148,7 @@ def _is_read(root: Path, model: Model) -> bool:
 
 def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
     """The request with random weights where the model's own are missing, as a check takes them."""
+    request = replace(request, engine=None)  # what it runs is exported on the way
     return replace(request, weights=RANDOM_WEIGHTS) if _runs_on_random_weights(layout, model) else request
 
 
@@ -171,6 +174,7 @@ class CheckRequest:
     Attributes:
         make_request: makes the run's request out of the user's options.
         draw: writes the page of the run.
+        engine: what executes the network, as `--engine`; None for PyTorch itself.
         variant: the model's default one if None.
         data: a root of a kind that the model reads; the usual one if None.
         full: hash every file of the environment.
@@ -182,6 +186,7 @@ class CheckRequest:
     variant: str | None = None
     data: Path | None = None
     full: bool = False
+    engine: str | None = None
 
 
 def check_model(
@@ -213,11 +218,14 @@ class _Check:
             ("probe", self.probe_environment),
             ("adapter", self.find_adapter),
             ("data", self.choose_data),
+            ("export", self.export),
             ("run", self.run_samples),
             ("evaluation", self.evaluate),
             ("report", self.draw),
         )
         for name, look in steps:
+            if name == "export" and self.request.engine is None:
+                continue
             try:
                 said = look()
             except AdmlopsError as error:
@@ -281,6 +289,14 @@ class _Check:
     def choose_data(self) -> str:
         self.data = self.request.data or ensure_data(self.layout, self.model.reads[0], say=self.say)
         return str(self.data)
+
+    def export(self) -> str:
+        """Export the network that the engine asks for, unless a file was named or it was exported before."""
+        engine = parse_engine(str(self.request.engine))
+        if engine.file is not None:
+            return f"{engine.file}, as it is"
+        asked = ExportRequest(run=replace(self._run_request(), engine=None), precision=engine.precision)
+        return export_model(self.layout, asked, say=self.say).name
 
     def run_samples(self) -> str:
         request = self._run_request()

@@ -17,6 +17,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset
+from admlops.deployment.engines import AT, split_contender
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.scene_job import Summary
@@ -64,6 +65,20 @@ class _Planned:
     data: Dataset
     request: RunRequest
     plan: RunPlan
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """One that takes part: a model, and the engine that executes its network, None for PyTorch itself."""
+
+    model: Model
+    engine: str | None
+    label: str
+
+    def asked(self, request: RunRequest) -> RunRequest:
+        """Return the request for this one."""
+        return replace(request, model=self.model.name, engine=self.engine)
 
 
 def compare_models(
@@ -90,6 +105,7 @@ def compare_models(
     others go on.
 
     Args:
+        names: models, each alone or with an engine behind an `@`, as in `MapTR@onnx`.
         request: its `model` is replaced by each of `names`; a name that comes twice counts once.
         random_weights: a model that lacks only its weights runs with random ones. Such a row is `degraded`, and its
             scores are ranked with no others.
@@ -105,12 +121,12 @@ def compare_models(
         StoppedError: the comparison was cancelled.
     """
     check_metric(metric)
-    models = [load_model(layout, name) for name in dict.fromkeys(names)]
-    data = open_for(models, request, also)
+    entrants = find_entrants(layout, names, request)
+    data = open_for([one.model for one in entrants], request, also)
     require_writable(target)
-    refuse_impossible(models, request, data[0])
+    refuse_impossible(entrants, request, data[0])
     there = [(run, open_run_data(run.header.data)) for run in submissions]
-    checked = [_check(layout, model, data, request, random_weights, say) for model in models]
+    checked = [_check(layout, one, data, request, random_weights, say) for one in entrants]
     rows: list[Compared] = []
     for one in checked:
         if isinstance(one, _Planned):
@@ -131,7 +147,24 @@ def write_comparison(
     return Comparison(rows=tuple(rows), data=tuple(data), summary=summary, summary_path=target / SUMMARY_FILE)
 
 
-def refuse_impossible(models: Sequence[Model], request: RunRequest, data: Dataset | None) -> None:
+def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> list[Entrant]:
+    """Return what `MapTR` and `MapTR@onnx` name, each once; without an `@` the request's engine holds.
+
+    A file is called by its name, by its whole path where another of that name is there.
+
+    Raises:
+        AdmlopsError: there is no such model, or no such engine.
+    """
+    found: list[Entrant] = []
+    for name in dict.fromkeys(names):
+        model, engine = split_contender(name)
+        label = name if engine is None else f"{model}{AT}{Path(engine).name}"
+        label = name if label in {one.label for one in found} else label
+        found.append(Entrant(model=load_model(layout, model), engine=engine or request.engine, label=label))
+    return found
+
+
+def refuse_impossible(entrants: Sequence[Entrant], request: RunRequest, data: Dataset | None) -> None:
     """Refuse what no model can have, and samples that the data set does not have, before anything is made or run.
 
     Args:
@@ -142,43 +175,48 @@ def refuse_impossible(models: Sequence[Model], request: RunRequest, data: Datase
     """
     machine = describe_machine()
     refusals: list[AdmlopsError] = []
-    for model in models:
+    for one in entrants:
         try:
-            check_request(model, replace(request, model=model.name), machine, say=lambda _: None)
+            check_request(one.model, one.asked(request), machine, say=lambda _: None)
         except AdmlopsError as error:
             refusals.append(error)
-    if refusals and len(refusals) == len(models):
+    if refusals and len(refusals) == len(entrants):
         raise refusals[0]
-    if data is not None and any(data.kind in model.reads for model in models):
+    if data is not None and any(data.kind in one.model.reads for one in entrants):
         select(data, request.selection)
 
 
 def _check(
-    layout: Layout, model: Model, data: Sequence[Dataset], request: RunRequest, random_weights: bool, say: Say
+    layout: Layout, one: Entrant, data: Sequence[Dataset], request: RunRequest, random_weights: bool, say: Say
 ) -> _Planned | Compared:
     """Prepare a model's run, or say why there is none."""
+    model, label = one.model, one.label
+    request = one.asked(request)
     own = next((one for one in data if one.kind in model.reads), None)
     if own is None:
         reason = f"{data[0].kind}: it reads {' or '.join(model.reads)}"
-        return Compared(model=model, outcome="not for", reason=reason, hint="pass its data set with --also DIR")
+        hint = "pass its data set with --also DIR"
+        return Compared(model=model, outcome="not for", reason=reason, hint=hint, label=label)
     asked = request_on(own, data[0], request_for(layout, model, request, random_weights))
     if model.traits.needs_setup:
-        wants_weights = asked.checkpoint is None and asked.weights is None
+        wants_weights = asked.checkpoint is None and asked.weights is None and asked.engine is None
         readiness = find_readiness(layout, model, asked.variant, weights=wants_weights)
         if not readiness.ready:
-            return Compared(model=model, outcome="not set up", reason=readiness.reason, hint=readiness.hint)
+            return Compared(
+                model=model, outcome="not set up", reason=readiness.reason, hint=readiness.hint, label=label
+            )
     try:
         plan = prepare(layout, asked, say=say, model=model, data=own)
     except AdmlopsError as error:
-        say(f"{model.name}: {error}")
-        return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint)
-    return _Planned(model=model, data=own, request=asked, plan=plan)
+        say(f"{label}: {error}")
+        return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint, label=label)
+    return _Planned(model=model, data=own, request=asked, plan=plan, label=label)
 
 
 def request_for(layout: Layout, model: Model, request: RunRequest, random_weights: bool) -> RunRequest:
     """The request for one model; with random weights where these alone are missing, and that is allowed."""
     own = replace(request, model=model.name)
-    if not random_weights or not model.traits.needs_weights or request.checkpoint or request.weights:
+    if not random_weights or not model.traits.needs_weights or request.checkpoint or request.weights or request.engine:
         return own
     lacks = find_readiness(layout, model, request.variant).lacks
     return replace(own, weights=RANDOM_WEIGHTS) if lacks == "weights" else own
@@ -193,17 +231,21 @@ def _compare_one(
         if summary is not None and summary.stopped_by is not None:
             failure = summary.stopped_by
             reason = f"{failure.kind}: {failure.summary}"
-            return Compared(model=model, outcome=summary.state, reason=reason, hint=failure.hint, run=run)
+            return Compared(
+                model=model, outcome=summary.state, reason=reason, hint=failure.hint, run=run, label=one.label
+            )
         with run.lock():
             metrics = evaluate_run(run, one.data, layout=layout, say=say, carbon=carbon, without_truth=True)
             run.write_manifest()
     except StoppedError:
         raise
     except AdmlopsError as error:
-        say(f"{model.name}: {error}")
-        return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint)
+        say(f"{one.label}: {error}")
+        return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint, label=one.label)
     shortcomings = tuple(find_shortcomings(model, run, metrics))
-    return Compared(model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings)
+    return Compared(
+        model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings, label=one.label
+    )
 
 
 def _compare_submission(layout: Layout, run: RunFolder, data: Dataset, say: Say) -> Compared:
@@ -256,20 +298,20 @@ def _run(
     Raises:
         StoppedError: it was cancelled: whoever presses Ctrl-C means the whole comparison.
     """
-    earlier = None if fresh else _find_run(layout, one.plan)
+    earlier = None if fresh else find_run_alike(layout, one.plan)
     plan, request = one.plan, one.request
     if earlier is not None:
         name = earlier.header.run
         failed = earlier.count_statuses()["failed"]
         if earlier.header.state == "complete" and not failed:
-            say(f"{one.model.name}: using the finished run {name}")
+            say(f"{one.label}: using the finished run {name}")
             return earlier, None
         again = (
             f"doing {count_of(failed, 'failed sample')} of the run {name} again"
             if failed
             else f"going on with the run {name}"
         )
-        say(f"{one.model.name}: {again}")
+        say(f"{one.label}: {again}")
         request = replace(request, name=name, resume=True, retry_failed=bool(failed))
         plan = plan.renamed(name)
     with show_progress() as on_progress:
@@ -277,7 +319,7 @@ def _run(
     if summary.state == "cancelled":
         repeat = "repeat the command without --fresh" if fresh else "repeat the command"
         raise StoppedError(
-            f"the comparison was stopped while {one.model.name} ran ({run.header.run})",
+            f"the comparison was stopped while {one.label} ran ({run.header.run})",
             hint=f"{repeat}: finished runs are used again, and this one goes on",
         )
     return run, summary
@@ -288,6 +330,11 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
     if run.header.random_weights is not None:
         yield Shortcoming(
             reason="random weights, so its scores mean nothing", hint=f"admlops checkpoints fetch {model.name}"
+        )
+    if run.header.unverified_engine is not None:
+        yield Shortcoming(
+            reason=f"the engine {run.header.unverified_engine} was not verified on this machine",
+            hint=f"admlops verify {model.name} --engine {run.header.engine_option}",
         )
     failures = Counter(one.metadata.failure.kind for one in run.records() if one.metadata.failure)
     if failures:
@@ -300,7 +347,7 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
         yield Shortcoming(reason="on the CPU, so its times mean nothing")
 
 
-def _find_run(layout: Layout, plan: RunPlan) -> RunFolder | None:
+def find_run_alike(layout: Layout, plan: RunPlan) -> RunFolder | None:
     """The newest run that this one would repeat record for record, a complete one before one that was stopped."""
     same = [
         run

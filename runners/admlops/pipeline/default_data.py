@@ -78,7 +78,7 @@ def find_missing(layout: Layout, models: Iterable[Model]) -> list[Missing]:
         if readers and kind.how_to_get and not _is_set_up(kind, folder):
             how = kind.how_to_get.format(folder=folder)
             found.append(Missing(kind="data", name=kind.title, models=readers, how=how))
-    lacking = [model for model in chosen if lacks_weights(layout, model)]
+    lacking = [model for model in chosen if lacks_weights(layout, model) and not _is_trained(model)]
     for from_drive in (True, False):
         names = tuple(model.name for model in lacking if _is_on_drive(model) is from_drive)
         if names:
@@ -86,6 +86,11 @@ def find_missing(layout: Layout, models: Iterable[Model]) -> list[Missing]:
                 Missing(kind="weights", name="published weights", models=names, how=_how_to_fetch(names[0], from_drive))
             )
     return found
+
+
+def _is_trained(model: Model) -> bool:
+    """Tell whether the model's default weights are made on this machine: nobody need fetch them."""
+    return model.checkpoints[str(model.default_checkpoint)].trained_by is not None
 
 
 def _is_on_drive(model: Model) -> bool:

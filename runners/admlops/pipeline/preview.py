@@ -15,7 +15,7 @@ from admlops.core.types import Planned, Say
 from admlops.datasets.base import Dataset, HasContext, open_data
 from admlops.environments import find_model
 from admlops.health.machine import describe_machine
-from admlops.pipeline.compare import SUMMARY_FILE, request_for
+from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.options import check_config, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
@@ -25,6 +25,7 @@ from admlops.pipeline.run import (
     choose_executor,
     name_devices,
 )
+from admlops.pipeline.run_engine import find_engine
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import choose_batch
 from admlops.pipeline.selection import select
@@ -49,7 +50,8 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     check_options(model, request.model_options)
     check_precision(model, request.precision, device=devices[0].kind)
     choose_batch(model, request, say=say)
-    _check_weights(layout, model, request)
+    if find_engine(layout, model, request, say=say) is None:
+        _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
     chosen = f"{count_of(count, 'sample')} of {count_of(len(scenes), 'scene')}"
@@ -68,18 +70,19 @@ def preview_comparison(
     also: Path | None,
 ) -> list[Planned]:
     """Say what `compare_models` would do: a run for each model that is set up, unless a finished one fits."""
-    models = [load_model(layout, name) for name in dict.fromkeys(names)]
-    roots = open_for(models, request, also)
+    entrants = find_entrants(layout, names, request)
+    roots = open_for([one.model for one in entrants], request, also)
     steps: list[Planned] = []
-    for model in models:
-        own = next((one for one in roots if one.kind in model.reads), None)
+    for one in entrants:
+        model = one.model
+        own = next((root for root in roots if root.kind in model.reads), None)
         if own is None:
             steps.append(Planned(action="leave out", target=model.name, detail=f"it reads {' or '.join(model.reads)}"))
             continue
-        asked = request_on(own, roots[0], request_for(layout, model, request, random_weights))
+        asked = request_on(own, roots[0], request_for(layout, model, one.asked(request), random_weights))
         try:
             planned = preview_run(layout, asked, say=lambda _: None, data=own)
-            steps += planned if fresh else [_unless_it_is_there(one) for one in planned]
+            steps += planned if fresh else [_unless_it_is_there(step) for step in planned]
         except AdmlopsError as error:
             steps.append(Planned(action="leave out", target=model.name, detail=error.message))
     return [*steps, *(Planned(action="write", target=str(target / name)) for name in (SUMMARY_FILE, "report.html"))]

@@ -78,4 +78,6 @@ def _find_weights(layout: Layout, model: Model) -> Readiness:
     file = layout.checkpoints / model.name / model.checkpoints[model.default_checkpoint].file
     if file.is_file():
         return Readiness()
-    return Readiness(lacks="weights", reason=f"no weights {file.name}", hint=f"admlops checkpoints fetch {model.name}")
+    trained = model.checkpoints[model.default_checkpoint].trained_by is not None
+    hint = model.weights_command(model.default_checkpoint) if trained else f"admlops checkpoints fetch {model.name}"
+    return Readiness(lacks="weights", reason=f"no weights {file.name}", hint=hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ from admlops.core.processes import process_environment
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
+from admlops.deployment.engines import parse_engine
 from admlops.environments import Environment, ensure_model, find_model
 from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
@@ -30,6 +31,7 @@ from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.options import check_config, check_precision
 from admlops.pipeline.readiness import find_readiness
+from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
 from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
 from admlops.pipeline.run_settings import (
@@ -37,6 +39,7 @@ from admlops.pipeline.run_settings import (
     catalogue_name,
     choose_batch,
     chosen_weights,
+    engine_adapter_settings,
     gpu_memory_limit_mb,
     working_folder,
 )
@@ -51,7 +54,10 @@ OnProgress = Callable[[RunEvent, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """A run that can begin: nothing of it is on disk yet. `executor` has the devices that were asked for."""
+    """A run that can begin: nothing of it is on disk yet. `executor` has the devices that were asked for.
+
+    `runtime_path` are folders with the packages of its runtime that its environment lacks.
+    """
 
     model: Model
     data: Dataset
@@ -59,6 +65,7 @@ class RunPlan:
     environment: Environment
     header: RunHeader
     executor: Executor
+    runtime_path: Sequence[str] = ()
 
     def renamed(self, name: str) -> RunPlan:
         """The same plan for a run of another name."""
@@ -105,7 +112,7 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         scenes=scenes,
         samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
         data_root=str(files_root(plan.data)),
-        runtime={"id": runtime.id, "file": str(runtime.file)},
+        runtime={"id": runtime.id, "file": str(runtime.file), "path": list(plan.runtime_path)},
         expected=expect_outputs(plan.model),
         temporal=plan.model.temporal,
         batch=_batch(plan.header),
@@ -167,13 +174,19 @@ def prepare(
     _ensure_context(model, data, say=say)
     fetch_files(data, say)
     scenes = select(data, request.selection, temporal=model.temporal)
-    checkpoint = chosen_weights(layout, model, request, say=say)
+    engine = find_engine(layout, model, request, say=say)
+    weights = _weights(layout, model, request, engine, say=say)
+    environment = _environment(layout, model, request, devices[0], say=say)
     settings = {
         "device": devices[0].id,
-        **adapter_settings(layout, model, request, checkpoint, say=say),
+        **weights.settings,
         "gpu_memory_limit_mb": gpu_memory_limit_mb(request, devices[0]),
     }
-    environment = _environment(layout, model, request, devices[0], say=say)
+    packages = RuntimePackages(versions={})
+    if engine is not None:
+        runtime = engine.engine.runtime.id
+        packages = provide_packages(layout, engine.engine.runtime, environment, device=devices[0].kind, say=say)
+        settings["engine"] = engine.describe(device=devices[0], packages=packages)
     header = make_header(
         layout,
         model,
@@ -185,8 +198,8 @@ def prepare(
         selection=request.selection,
         scenes=scenes,
         settings=settings,
-        checkpoint=checkpoint,
-        checkpoint_name=catalogue_name(model, request, checkpoint),
+        checkpoint_sha256=weights.sha256,
+        checkpoint_name=weights.name,
         devices=devices,
         machine=machine,
         options={
@@ -199,7 +212,39 @@ def prepare(
         },
     )
     return RunPlan(
-        model=model, data=data, scenes=tuple(scenes), environment=environment, header=header, executor=executor
+        model=model,
+        data=data,
+        scenes=tuple(scenes),
+        environment=environment,
+        header=header,
+        executor=executor,
+        runtime_path=packages.path,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Weights:
+    """The weights of a run: what its adapter is told, their sha256, their name in the catalogue."""
+
+    settings: Mapping[str, Any]
+    sha256: str | None
+    name: str | None
+
+
+def _weights(layout: Layout, model: Model, request: RunRequest, engine: EngineFile | None, *, say: Say) -> _Weights:
+    """Find the weights: a checkpoint's, or those that an exported file holds."""
+    if engine is not None:
+        manifest = engine.manifest
+        return _Weights(
+            settings=engine_adapter_settings(layout, model, request, manifest, say=say),
+            sha256=None if manifest is None else manifest.source.checkpoint_sha256,
+            name=None if manifest is None else manifest.source.checkpoint,
+        )
+    checkpoint = chosen_weights(layout, model, request, say=say)
+    return _Weights(
+        settings=adapter_settings(layout, model, request, checkpoint, say=say),
+        sha256=None if checkpoint is None else checkpoint.sha256,
+        name=catalogue_name(model, request, checkpoint),
     )
 
 
@@ -217,6 +262,9 @@ def check_request(
         require_estimate()
     executor, devices = choose_executor(request, machine, say=say)
     check_config(model, config=request.config, checkpoint=request.checkpoint)
+    if request.engine is not None:
+        parse_engine(request.engine)
+        check_engine(model, request)
     check_precision(model, request.precision, device=devices[0].kind)
     choose_batch(model, request, say=say)
     model.choose_variant(request.variant)

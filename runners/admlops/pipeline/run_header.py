@@ -6,7 +6,7 @@ import platform
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from admlops import __version__
 from admlops.catalog import Model
@@ -19,9 +19,6 @@ from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.pipeline.selection import Selection, measure_whole
 from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
-
-if TYPE_CHECKING:
-    from admlops.checkpoints import Usable
 
 
 def make_header(
@@ -36,7 +33,7 @@ def make_header(
     selection: Selection,
     scenes: Sequence[Scene],
     settings: Mapping[str, Any],
-    checkpoint: Usable | None,
+    checkpoint_sha256: str | None,
     checkpoint_name: str | None,
     devices: Sequence[ComputeDevice],
     machine: Mapping[str, Any],
@@ -63,7 +60,7 @@ def make_header(
             gpus=[str(device["name"]) for device in machine["gpus"]["devices"]],
             driver=machine["gpus"]["driver"],
             sources=describe_sources(layout, model),
-            checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
+            checkpoint_sha256=checkpoint_sha256,
             checkpoint=checkpoint_name,
             config_sha256=config_sha256(settings["config"]),
             licenses=_licenses(model, published=checkpoint_name is not None),

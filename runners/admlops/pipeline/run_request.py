@@ -28,6 +28,7 @@ class RunRequest:
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
+    `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
     AUTO_BATCH for as many as pay. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
@@ -50,6 +51,7 @@ class RunRequest:
     gpu_memory_share: float | None = None
     executor: str = "local"
     runtime: str | None = None
+    engine: str | None = None
     deadlines: Deadlines = DEFAULT_DEADLINES
     estimate_energy: bool = False
     name: str | None = None

@@ -16,6 +16,7 @@ from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
+    from admlops.deployment.manifest import Manifest
 
 
 def adapter_settings(
@@ -32,15 +33,48 @@ def adapter_settings(
     return settings if batch == 1 else {**settings, "batch": batch}
 
 
+def engine_adapter_settings(
+    layout: Layout, model: Model, request: RunRequest, manifest: Manifest | None, *, say: Say
+) -> dict[str, Any]:
+    """Return what the adapter of an exported network is told: the configuration and options that it was exported with.
+
+    Raises:
+        UsageError: an option is given in another value than it was exported with.
+    """
+    choose_batch(model, request, say=say)
+    check_options(model, request.model_options)
+    exported = {} if manifest is None else dict(manifest.source.options)
+    for name, value in request.model_options.items():
+        if exported.get(name, value) != value:
+            raise UsageError(
+                f"--option {name}={value}, and the network was exported with {name}={exported[name]}",
+                hint=f"admlops export {model.name} --option {name}={value}",
+            )
+    config = request.config or (
+        manifest.source.config if manifest else config_of_checkpoint(layout, model, None, say=say)
+    )
+    options = {**exported, **request.model_options}
+    if request.off_distribution:
+        options["off_distribution"] = True
+    return {
+        "config": _config(layout, model, config),
+        "checkpoint": None,
+        "precision": request.precision,
+        "options": options,
+    }
+
+
 def choose_batch(model: Model, request: RunRequest, *, say: Say) -> int | Literal["auto"]:
     """Return how many samples a worker is to take at once; 1 for `auto` where the model takes no more.
 
     Raises:
         UsageError: the model takes one at a time.
     """
-    if request.batch == 1 or model.batches:
+    if request.batch == 1 or (model.batches and request.engine is None):
         return request.batch
     reason = "each of its samples depends on those before it" if model.temporal else "its adapter has no forward_batch"
+    if request.engine is not None:
+        reason = f"--engine {request.engine} does"
     if request.batch == AUTO_BATCH:
         say(f"--batch auto: {model.name} takes one sample at a time, for {reason}")
         return 1

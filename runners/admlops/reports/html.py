@@ -75,7 +75,7 @@ def render_report(
 ) -> str:
     """The page's text; the same input gives the same text."""
     report = Report(runs=runs, comparison=comparison, data=data, also=also)
-    environment = _environment()
+    environment = make_environment()
     shown = [(section, values) for section in sections if (values := section.values(report)) is not None]
     names = dict.fromkeys([CORE_SCRIPT, *(name for section, _ in shown for name in section.scripts)])
     return environment.get_template("report.html.j2").render(
@@ -113,7 +113,7 @@ def _read_script(name: str) -> Script:
     return Script(text=Markup(text), digest=digest)  # noqa: S704 - our own file
 
 
-def _environment() -> jinja2.Environment:
+def make_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("admlops.reports", "templates"),
         autoescape=True,

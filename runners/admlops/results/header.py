@@ -129,6 +129,32 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
         return options.get("weights") if isinstance(options, dict) else None
 
     @property
+    def engine(self) -> dict[str, Any] | None:
+        """What executed the network in PyTorch's place: `settings.engine`, None for the adapter's own network."""
+        engine = self.settings.get("engine")
+        return engine if isinstance(engine, dict) else None
+
+    @property
+    def engine_label(self) -> str | None:
+        """What tables call the engine: `onnx`, `tensorrt:fp16`; None without one."""
+        if self.engine is None:
+            return None
+        precision = str(self.engine.get("precision"))
+        return str(self.engine["kind"]) + ("" if precision in FLOAT32_FILES else f":{precision}")
+
+    @property
+    def engine_option(self) -> str | None:
+        """What `--engine` takes for this engine: its label, or its file where it is no export of ours."""
+        if self.engine is None:
+            return None
+        return self.engine_label if self.engine.get("artifact") else str(self.engine.get("file"))
+
+    @property
+    def unverified_engine(self) -> str | None:
+        """The engine's label, if the run began before that file was verified on its machine."""
+        return None if self.engine is None or self.engine.get("verified") else self.engine_label
+
+    @property
     def resume_command(self) -> str:
         """The command that goes on with this run: the one that began it, if that was `admlops run`."""
         return self._command("--resume")
@@ -201,6 +227,8 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
         ) from error
 
 
+FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
+"""The precisions of engines whose files are float32 throughout."""
 SETTING_DEFAULTS: dict[str, object] = {"precision": "authors"}
 """What a setting was before headers named it."""
 
@@ -231,11 +259,19 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
     known = {"device", *_known_by_content(old, new)}
     names = [name for name in dict.fromkeys([*before.settings, *now.settings]) if name not in known]
     # Through JSON, so that a tuple of today equals the list that was read back.
-    first, second = msgspec.to_builtins(before.settings), msgspec.json.decode(msgspec.json.encode(now.settings))
+    first, second = (_decisive(msgspec.json.decode(msgspec.json.encode(one.settings))) for one in (before, now))
     pairs += [
         (f"settings.{name}", *(one.get(name, SETTING_DEFAULTS.get(name)) for one in (first, second))) for name in names
     ]
     return next(((key, was, is_now) for key, was, is_now in pairs if was != is_now), None)
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where an engine's file lies, and whether somebody has verified it: neither decides the records."""
+    engine = settings.get("engine")
+    if not isinstance(engine, dict):
+        return settings
+    return {**settings, "engine": {name: value for name, value in engine.items() if name not in ("file", "verified")}}
 
 
 def _known_by_content(old: Provenance, new: Provenance) -> set[str]:

@@ -115,6 +115,28 @@ class CarPresence(Struct, frozen=True):
     ]
 
 
+class ExtrinsicError(Struct, frozen=True):
+    """How far a camera's extrinsics were put wrong on purpose."""
+
+    angle_deg: Annotated[float, Meta(ge=0.0, description="How far the camera is turned [degrees].")]
+    shift_m: Annotated[float, Meta(ge=0.0, description="How far it is moved [m].")]
+
+
+class CalibrationStatus(Struct, frozen=True):
+    """What a classifier says of one camera's extrinsics: do they agree with the LiDAR's."""
+
+    camera: Annotated[Name, Meta(description="The camera's channel, such as CAM_FRONT.")]
+    form: Annotated[
+        Literal["given", "perturbed"], Meta(description="given: as the data set has them; perturbed: with `error`.")
+    ]
+    score: Annotated[float, Meta(ge=0.0, le=1.0, description="The probability that they are right.")]
+    error: Annotated[ExtrinsicError, Meta(description="Absent where the form is given.")] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if (self.form == "perturbed") != (self.error is not UNSET):
+            raise ValueError(f"the form {self.form} {'lacks its' if self.error is UNSET else 'has an'} error")
+
+
 class MapElement(Struct, frozen=True):
     """One vector map element, as a polyline. A crossing's or a boundary's outline may be closed: first point = last."""
 
@@ -178,6 +200,9 @@ Detections2D = Annotated[
 CarPresences = Annotated[
     list[CarPresence], Meta(description="One entry a camera that was looked at; absent: no such task.")
 ]
+CalibrationStatuses = Annotated[
+    list[CalibrationStatus], Meta(description="One entry a camera and form that was judged; absent: no such task.")
+]
 MapElements = Annotated[list[MapElement], Meta(description="Map elements; empty: found none; absent: no such task.")]
 
 
@@ -187,6 +212,7 @@ class Outputs(Struct, frozen=True, omit_defaults=True):
     detections_3d: Detections | UnsetType = UNSET
     detections_2d: Detections2D | UnsetType = UNSET
     car_presence: CarPresences | UnsetType = UNSET
+    calibration_status: CalibrationStatuses | UnsetType = UNSET
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
@@ -279,6 +305,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     detections_3d: Detections | UnsetType = UNSET
     detections_2d: Detections2D | UnsetType = UNSET
     car_presence: CarPresences | UnsetType = UNSET
+    calibration_status: CalibrationStatuses | UnsetType = UNSET
     map_elements: MapElements | UnsetType = UNSET
     lane_graph: LaneGraph | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET

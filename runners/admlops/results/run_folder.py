@@ -211,6 +211,12 @@ class RunFolder:
         self.header = msgspec.structs.replace(self.header, state=state)
         self._write_header()
 
+    def mark_verified(self) -> None:
+        """Say in `run.json` that the engine of this run is verified. Hold `lock()`. Raises StorageError."""
+        settings = {**self.header.settings, "engine": {**(self.header.engine or {}), "verified": True}}
+        self.header = msgspec.structs.replace(self.header, settings=settings)
+        self._write_header()
+
     def observe_state(self) -> ObservedState:
         """Return the state as it is: a run whose process is gone is `stopped`, whatever its header says."""
         if self.header.state != "running":

@@ -71,7 +71,7 @@ class PictureAdapter(Adapter):
         set_tf32(settings.precision)
         seed_initial_values()
         network = self.build(config)
-        notes = self._fill(network, checkpoint, settings)
+        notes = self._fill(network, checkpoint, settings) if settings.engine is None else []
         self._network = self.begin(network, settings)
         return notes
 

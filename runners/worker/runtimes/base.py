@@ -2,7 +2,25 @@
 
 import importlib.util
 import os
-from typing import Any, Mapping, Optional
+import sys
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+
+class ProviderError(RuntimeError):
+    """What is to execute a network is not there, or another took its place. Nothing ran."""
+
+
+class Session:
+    """A network that a runtime has opened from a file."""
+
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    provider = ""
+    """What of the runtime executes it, such as CUDAExecutionProvider."""
+
+    def run(self, feed: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return NumPy arrays by output, of NumPy arrays by input; everything is done when it returns."""
+        raise NotImplementedError
 
 
 class Runtime:
@@ -29,26 +47,40 @@ class Runtime:
     def release_memory(self) -> None:
         """Give back what the library keeps of the device's memory for later, after a batch was too large."""
 
+    def open(self, path: str, *, device: str) -> Session:
+        """Open a network's file on a device ("cpu", "cuda:0").
+
+        Raises:
+            ProviderError: it could be opened on another device alone.
+            RuntimeError: it cannot be opened.
+        """
+        raise RuntimeError("the runtime {} opens no file of a network, so not {}".format(self.name, path))
+
     def device_name(self, device: str) -> str:
         """Return the GPU's name, or `device` itself where the library does not know one."""
         return device
 
 
 def load_runtime(described: Optional[Mapping[str, Any]]) -> Runtime:
-    """Return the runtime that `{"id": ..., "file": ...}` describes; torch's where the host names none.
+    """Return the runtime that `{"id": ..., "file": ..., "path": [...]}` describes; torch's where the host names none.
+
+    `path` are folders with packages that the runtime needs and the model's environment does not have.
 
     Raises:
         ImportError: the file is missing, fails to import, or defines no class `RUNTIME`.
     """
-    file = (described or {}).get("file") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch.py")
-    name = str((described or {}).get("id") or "torch")
+    described = described or {}
+    # Behind the model's own packages, so that none of those is replaced by another version.
+    sys.path.extend(folder for folder in described.get("path") or () if folder not in sys.path)
+    file = described.get("file") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch.py")
+    name = str(described.get("id") or "torch")
     if not os.path.isfile(file):
         raise ImportError("the runtime {} is not a Python file: {}".format(name, file))
     runtime = getattr(_import_file(file, name), "RUNTIME", None)
     if runtime is None:
         raise ImportError("{} defines no class RUNTIME".format(file))
-    loaded = runtime()  # type: Runtime
-    return loaded  # noqa: RET504  the comment is its type
+    loaded: Runtime = runtime()
+    return loaded
 
 
 def _import_file(file: str, name: str) -> Any:

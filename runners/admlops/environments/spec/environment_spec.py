@@ -16,13 +16,16 @@ from admlops.core.types import Device
 if TYPE_CHECKING:
     from admlops.catalog import Model
 
+GROUPS = {"official": "official evaluator", "tools": "tool environment"}
+"""Folders of `envs/` whose folders are environments of no model: official evaluators, and what jobs add to a model's
+own packages."""
 DIGEST_VERSION = "environment-3"
 """Part of every digest: raise it when the way of building changes what is built."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentSpec:
-    """One environment, as the locks of a model's variant or of an official evaluator specify it.
+    """One environment, as the locks of a model's variant, of an official evaluator or of a tool specify it.
 
     `python` is a PEP 440 specifier; `requirements` are the hashed Python locks, installed together. `installers` are
     ids of `INSTALLERS` in order of preference, `installer_locks` the further lock of each that reads one. `device` is
@@ -85,10 +88,20 @@ class EnvironmentSpec:
     @classmethod
     def of_official(cls, layout: Layout, name: str) -> EnvironmentSpec:
         """Give the specification of an official evaluator. Raises EnvError if `envs/official/<name>` is none."""
-        folder = layout.envs / "official" / name
+        return cls.of_group(layout, "official", name)
+
+    @classmethod
+    def of_tool(cls, layout: Layout, name: str) -> EnvironmentSpec:
+        """Give the specification of packages that jobs add. Raises EnvError if `envs/tools/<name>` is none."""
+        return cls.of_group(layout, "tools", name)
+
+    @classmethod
+    def of_group(cls, layout: Layout, group: str, name: str) -> EnvironmentSpec:
+        """Give the specification in `envs/<group>/<name>`, for one of GROUPS. Raises EnvError if there is none."""
+        folder = layout.envs / group / name
         if not folder.is_dir():
             there = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/environment.toml")))
-            raise EnvError(f"no official evaluator is called {name!r}; there are: {there}", hint="admlops env list")
+            raise EnvError(f"no {GROUPS[group]} is called {name!r}; there are: {there}", hint="admlops env list")
         try:
             settings = tomllib.loads((folder / "environment.toml").read_text())
             python = str(settings["python"])
@@ -97,7 +110,7 @@ class EnvironmentSpec:
                 f"{folder / 'environment.toml'} does not state `python`: {error}",
                 hint=f"git checkout -- {folder}",
             ) from error
-        return cls(name=f"official-{name}", python=python, requirements=(folder / "requirements.txt",))
+        return cls(name=f"{group}-{name}", python=python, requirements=(folder / "requirements.txt",))
 
     def lock_files(self, installer: str) -> tuple[Path, ...]:
         """List the locks that an installer reads: the Python locks, then its own."""
@@ -123,8 +136,15 @@ class EnvironmentSpec:
 
     @property
     def command_name(self) -> str:
-        """The name that a person types for it: `MapTR`, or `official/nuscenes`."""
-        return self.model or self.name.replace("official-", "official/", 1)
+        """The name that a person types for it: `MapTR`, `official/nuscenes` or `tools/onnx`."""
+        group, _, name = self.name.partition("-")
+        return self.model or f"{group}/{name}"
+
+
+def split_group(name: str) -> tuple[str, str] | None:
+    """Split `official/nuscenes` or `tools/onnx` into group and name; None for the name of a model."""
+    group, slash, rest = name.partition("/")
+    return (group, rest) if slash and group in GROUPS else None
 
 
 def _contents(files: Sequence[Path]) -> list[str]:

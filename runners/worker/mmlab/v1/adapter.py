@@ -101,7 +101,7 @@ class MmAdapter(Adapter):
             name=self.name,
             half_positions=settings.options.get("positions") == AS_UPSTREAM,
         )
-        notes = self._fill(checkpoint, settings.options)
+        notes = self._fill(checkpoint, settings.options) if settings.engine is None else ()
         self._model.to(settings.device)
         self._inputs = self.make_pipeline(self._config)
         return [*fixes, *notes]

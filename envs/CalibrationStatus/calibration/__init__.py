@@ -1,0 +1,1 @@
+"""What CalibrationStatus is made of: the five channels of its input (`channels`), its network, its training."""

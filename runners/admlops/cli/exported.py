@@ -1,0 +1,86 @@
+"""`admlops exported`: the networks that left PyTorch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from admlops.cli.completion import complete_models
+from admlops.cli.conventions import dry_run_option, with_format
+
+if TYPE_CHECKING:
+    from admlops.deployment.artifacts import Artifact
+
+
+@click.group(epilog="Example: admlops exported list")
+def exported() -> None:
+    """Exported networks, each a file with its manifest: list and remove them."""
+
+
+@exported.command("list", epilog="Example: admlops exported list --json")
+@click.argument("model", required=False, shell_complete=complete_models)
+@with_format
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
+def list_exported(model: str | None, as_json: bool) -> None:
+    """List exported networks, the oldest first: of MODEL, or all."""
+    from admlops.cli.tables import print_table
+    from admlops.core.paths import find_layout
+    from admlops.deployment.artifacts import list_artifacts
+
+    found = list_artifacts(find_layout(), model)
+    if as_json:
+        click.echo(json.dumps([_as_json(one) for one in found], indent=1))
+        return
+    headings = ("network", "kind", "precision", "weights", "opset", "MB", "verified", "exported")
+    print_table(headings, [_cells(one) for one in found])
+
+
+@exported.command("remove", epilog="Example: admlops exported remove MapTR/0123456789abcdef")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL/KEY...")
+@dry_run_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def remove_exported(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Remove exported networks; runs that were made with them stay."""
+    from admlops.cli.dry_run import show_plan
+    from admlops.core.paths import find_layout
+    from admlops.core.types import Planned
+    from admlops.deployment.artifacts import find_artifact, remove_artifact
+
+    layout = find_layout()
+    found = {one.folder: one for one in (find_artifact(layout, name) for name in names)}
+    if dry_run:
+        steps = [
+            Planned(action="remove", target=str(folder), detail=f"{one.manifest.size_bytes / 1e6:.1f} MB")
+            for folder, one in found.items()
+        ]
+        show_plan(steps, as_json=as_json)
+        return
+    for one in found.values():
+        remove_artifact(one)
+    if as_json:
+        click.echo(json.dumps({"removed": [one.name for one in found.values()]}))
+    else:
+        click.echo("\n".join(f"removed {one.name}" for one in found.values()))
+
+
+def _cells(one: Artifact) -> tuple[str, ...]:
+    manifest = one.manifest
+    source = manifest.source
+    weights = source.checkpoint or source.weights or (source.checkpoint_sha256 or "")[:12]
+    size = f"{manifest.size_bytes / 1e6:.1f}"
+    providers = ", ".join(_verified(one))
+    return one.name, manifest.kind, manifest.precision, weights, str(manifest.opset), size, providers, manifest.created
+
+
+def _verified(one: Artifact) -> list[str]:
+    from admlops.deployment.artifacts import is_verified, read_verifications
+
+    providers = dict.fromkeys(str(entry.get("provider")) for entry in read_verifications(one.folder))
+    return [name for name in providers if is_verified(one.folder, sha256=one.manifest.sha256, provider=name)]
+
+
+def _as_json(one: Artifact) -> dict[str, Any]:
+    return {**msgspec.to_builtins(one.manifest), "folder": str(one.folder), "verified": _verified(one)}

@@ -1,0 +1,247 @@
+"""Export a model's network: a job in the model's environment writes the file, and its manifest is kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from admlops.catalog import Model, load_model
+from admlops.catalog.registries import RUNTIMES
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.paths import Layout
+from admlops.core.processes import process_environment
+from admlops.core.storage import file_sha256, require_writable
+from admlops.core.types import Planned, Say
+from admlops.deployment.artifacts import Artifact, artifact_key, keep_artifact, list_artifacts, new_artifact
+from admlops.deployment.engines import AUTO, PRECISIONS
+from admlops.deployment.manifest import ExportSource, Manifest, TensorInfo
+from admlops.environments import Environment, ensure_tool, find_model, find_tool
+from admlops.environments.spec.environment_spec import EnvironmentSpec
+from admlops.execution.job_process import JobRequest, run_job
+from admlops.execution.worker import WorkerCommand
+from admlops.pipeline.config_text import config_sha256
+from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
+from admlops.pipeline.run import check_set_up
+from admlops.pipeline.run_engine import require_network, site_packages
+from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_settings import adapter_settings, catalogue_name, chosen_weights, working_folder
+from admlops.results.header import FLOAT32_FILES
+from admlops.worker.network import DEFAULT_FORM
+
+ONNX = "onnx"
+TOOL = "onnx"
+"""The environment in `envs/tools` that has the exporter's and the checker's packages."""
+DEFAULT_OPSET = 17
+OPSETS = range(16, 21)
+"""From 16 on the standard has GridSample; TensorRT has trouble with GridSample of opset 20."""
+FILE = "network.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What to export, and how. `run` names the model, its weights, configuration, variant and options.
+
+    `axes` are the lengths of dynamic axes that the network is traced with. `fresh` exports again what is there.
+    """
+
+    run: RunRequest
+    to: str = ONNX
+    precision: str = AUTO
+    opset: int = DEFAULT_OPSET
+    form: str = DEFAULT_FORM
+    axes: Mapping[str, int] = field(default_factory=dict)
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """An export that can begin. `identity` decides the file."""
+
+    model: Model
+    request: ExportRequest
+    environment: Environment
+    tool: Environment
+    settings: Mapping[str, Any]
+    source: ExportSource
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        request = self.request
+        source = {name: value for name, value in msgspec.to_builtins(self.source).items() if name != "commit"}
+        asked = {"kind": request.to, "precision": request.precision, "opset": request.opset, "form": request.form}
+        return {
+            **asked,
+            "model": self.model.name,
+            "source": source,
+            "axes": dict(request.axes),
+            "tool": self.tool.digest,
+        }
+
+    @property
+    def key(self) -> str:
+        return artifact_key(self.identity)
+
+
+def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifact:
+    """Export a network and return its folder; one that was exported alike is returned as it is.
+
+    Raises:
+        UsageError: the model has no network to export, or an option is wrong.
+        EnvError: the model is not set up, or its variant cannot export.
+        RunFailedError: PyTorch cannot export it, or the file is not what was asked for; nothing is kept.
+    """
+    model = load_model(layout, request.run.model)
+    check_export(model, request)
+    check_set_up(layout, model, request.run.variant)
+    prepared = _prepare(layout, model, request, say=say)
+    there = [one for one in list_artifacts(layout, model.name) if one.manifest.key == prepared.key]
+    if there and not request.fresh:
+        say(f"{model.name}: exported before, {there[0].manifest.created}; --fresh exports it again")
+        return there[0]
+    require_writable(layout.exported)
+    with new_artifact(layout, model.name) as folder:
+        done = _run(layout, prepared, folder / FILE, say=say)
+        return keep_artifact(layout, folder, _make_manifest(prepared, folder / FILE, done))
+
+
+def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
+    """Say what `export_model` would do. Raises what it would before it begins."""
+    model = load_model(layout, request.run.model)
+    check_export(model, request)
+    check_set_up(layout, model, request.run.variant)
+    steps = []
+    if find_tool(layout, TOOL) is None:
+        steps.append(Planned(action="build", target=f"the environment tools/{TOOL}"))
+    what = request.run.weights or request.run.checkpoint or model.default_checkpoint or "no weights"
+    detail = f"{what}, opset {request.opset}, precision {request.precision}"
+    return [
+        *steps,
+        Planned(action="export", target=model.name, detail=detail),
+        Planned(action="write", target=str(layout.exported / model.name)),
+    ]
+
+
+def check_export(model: Model, request: ExportRequest) -> None:
+    """Refuse what cannot be exported, before anything is looked up or built. Raises UsageError."""
+    require_network(model)
+    if request.to != ONNX:
+        raise UsageError(
+            f"--to {request.to}: networks are exported to {ONNX}; other engines are built of that file",
+            hint=f"admlops export {model.name} --to {ONNX}",
+        )
+    if request.precision not in PRECISIONS:
+        raise UsageError(
+            f"--precision {request.precision} is not one of: {', '.join(PRECISIONS)}", hint="leave --precision out"
+        )
+    if request.precision not in FLOAT32_FILES:
+        raise UsageError(
+            f"--precision {request.precision}: only float32 files are written yet", hint="leave --precision out"
+        )
+    if request.opset not in OPSETS:
+        raise UsageError(
+            f"--opset {request.opset} is not one of {OPSETS[0]} to {OPSETS[-1]}", hint=f"pass --opset {DEFAULT_OPSET}"
+        )
+
+
+def _prepare(layout: Layout, model: Model, request: ExportRequest, *, say: Say) -> _Prepared:
+    run = request.run
+    variant = run.variant or model.default_variant
+    environment = find_model(layout, model, variant)
+    if environment is None:
+        raise EnvError(
+            f"{model.name} has no ready environment for its variant {variant}",
+            hint=f"admlops env install {model.name} --variant {variant}",
+        )
+    tool = ensure_tool(layout, TOOL, say=say)
+    _require_same_python(layout, environment, tool)
+    checkpoint = chosen_weights(layout, model, run, say=say)
+    settings = adapter_settings(layout, model, run, checkpoint, say=say)
+    source = ExportSource(
+        variant=variant,
+        environment=environment.digest,
+        adapter=describe_adapter(layout, model.folder),
+        config=_config_name(layout, model, settings["config"]),
+        config_sha256=config_sha256(settings["config"]),
+        checkpoint=catalogue_name(model, run, checkpoint),
+        checkpoint_sha256=None if checkpoint is None else checkpoint.sha256,
+        weights=run.weights,
+        options=dict(settings["options"]),
+        sources=describe_sources(layout, model),
+        commit=describe_commit(layout),
+    )
+    return _Prepared(model=model, request=request, environment=environment, tool=tool, settings=settings, source=source)
+
+
+def _require_same_python(layout: Layout, environment: Environment, tool: Environment) -> None:
+    ours, theirs = (site_packages(one).parent.name for one in (environment, tool))
+    if ours != theirs:
+        wanted = EnvironmentSpec.of_tool(layout, TOOL).python
+        raise EnvError(
+            f"{environment.name} has {ours}, and the exporter's packages are for Python {wanted}",
+            hint="export another variant: admlops models show MODEL   # modern ones have Python 3.11",
+        )
+
+
+def _config_name(layout: Layout, model: Model, path: str | None) -> str | None:
+    """Return a configuration's name in the catalogue, the path of one that is not in it."""
+    folder = working_folder(layout, model)
+    return next((name for name, own in model.configs.items() if str(folder / own) == path), path)
+
+
+def _run(layout: Layout, prepared: _Prepared, file: Path, *, say: Say) -> dict[str, Any]:
+    model, request = prepared.model, prepared.request
+    runtime = RUNTIMES.get("onnxruntime")
+    return run_job(
+        JobRequest(
+            model=model.name,
+            title=f"exporting {model.name}",
+            command=WorkerCommand(
+                python=prepared.environment.python,
+                adapter=model.adapter,
+                cwd=working_folder(layout, model),
+                variables=process_environment(prepared.environment.variables),
+            ),
+            program=layout.worker / "export.py",
+            settings={**prepared.settings, "device": "cpu", "variant": prepared.source.variant},
+            request={
+                "file": str(file),
+                "opset": request.opset,
+                "form": request.form,
+                "axes": dict(request.axes),
+                "runtime": {"id": runtime.id, "file": str(runtime.file)},
+            },
+            log=layout.exported / model.name / "export.log",
+            path=[str(site_packages(prepared.tool))],
+            cancel=request.run.cancel,
+        ),
+        say=say,
+    )
+
+
+def _make_manifest(prepared: _Prepared, file: Path, done: Mapping[str, Any]) -> Manifest:
+    request = prepared.request
+    return Manifest(
+        model=prepared.model.name,
+        key=prepared.key,
+        form=request.form,
+        kind=request.to,
+        precision=request.precision,
+        file=file.name,
+        sha256=file_sha256(file),
+        size_bytes=file.stat().st_size,
+        opset=request.opset,
+        exporter=done["exporter"],
+        versions=done["versions"],
+        source=prepared.source,
+        inputs=msgspec.convert(done["inputs"], list[TensorInfo]),
+        outputs=msgspec.convert(done["outputs"], list[TensorInfo]),
+        carried=done["carried"],
+        verdicts=done["verdicts"],
+        fixes=done["fixes"],
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

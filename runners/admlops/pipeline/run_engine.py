@@ -1,0 +1,252 @@
+"""The engine of a run: which exported file executes the network, with which packages, and what its header says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from admlops.catalog import Model
+from admlops.catalog.runtimes import Runtime
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.paths import Layout, user_path
+from admlops.core.storage import file_sha256
+from admlops.core.types import Device, Say
+from admlops.deployment.artifacts import Artifact, is_verified, list_artifacts, require_whole
+from admlops.deployment.engines import AUTO, Engine, parse_engine
+from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
+from admlops.environments import Environment, ensure_tool
+from admlops.health.devices import ComputeDevice
+from admlops.pipeline.run_request import RunRequest
+from admlops.results.header import FLOAT32_FILES
+from admlops.worker.network import DEFAULT_FORM, FILE_NAME
+from admlops.worker.precision import AUTHORS
+
+UNKNOWN = "unknown"
+"""The precision of a file without a manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFile:
+    """The file that executes a network; `manifest` is None for one of unknown origin."""
+
+    engine: Engine
+    file: Path
+    sha256: str
+    manifest: Manifest | None
+
+    @property
+    def precision(self) -> str:
+        """The precision that the file is written in, as far as it is known."""
+        return UNKNOWN if self.manifest is None else self.manifest.precision
+
+    @property
+    def weights(self) -> str | None:
+        """`random:SEED` where the exported weights were drawn."""
+        return None if self.manifest is None else self.manifest.source.weights
+
+    def describe(self, *, device: ComputeDevice, packages: RuntimePackages) -> dict[str, Any]:
+        """Return `settings.engine` of the run's header; `file` goes to the worker and decides nothing."""
+        provider = self.engine.runtime.providers.get(device.kind, device.kind)
+        versions = dict(packages.versions)
+        return {
+            "kind": self.engine.kind,
+            "precision": self.precision,
+            "form": DEFAULT_FORM if self.manifest is None else self.manifest.form,
+            "sha256": self.sha256,
+            "size_bytes": self.file.stat().st_size,
+            "provider": provider,
+            "versions": versions,
+            "artifact": None if self.manifest is None else f"{self.manifest.model}/{self.manifest.key}",
+            "verified": is_verified(
+                self.file.parent, sha256=self.sha256, provider=provider, device=device.name, versions=versions
+            ),
+            "file": str(self.file),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimePackages:
+    """The packages of a runtime: the folders to append to a worker's path, none where its own environment has them."""
+
+    path: Sequence[str] = ()
+    versions: Mapping[str, str]
+
+
+def find_engine(layout: Layout, model: Model, request: RunRequest, *, say: Say) -> EngineFile | None:
+    """Return the file that `--engine` means; None where the adapter's own network runs.
+
+    Raises:
+        UsageError: the model has no network to replace, nothing that fits was exported, or an option contradicts it.
+    """
+    if request.engine is None:
+        return None
+    engine = parse_engine(request.engine)
+    check_engine(model, request)
+    if engine.file is not None:
+        return _of_file(model, engine, engine.file)
+    artifact = choose_artifact(layout, model, request, engine)
+    require_whole(artifact)
+    say(f"{model.name} runs from {artifact.file}, exported {artifact.manifest.created}")
+    return EngineFile(engine=engine, file=artifact.file, sha256=artifact.manifest.sha256, manifest=artifact.manifest)
+
+
+def check_engine(model: Model, request: RunRequest) -> None:
+    """Refuse what no engine can do, before anything is looked up.
+
+    Raises:
+        UsageError: the model has no `network.py`, or another option says what the file says.
+    """
+    require_network(model)
+    told = f"--engine {request.engine}"
+    if request.runtime is not None:
+        raise UsageError(f"{told} chooses the runtime, and --runtime {request.runtime} too", hint="leave --runtime out")
+    if request.precision != AUTHORS:
+        raise UsageError(
+            f"{told}: the precision is the file's, not --precision {request.precision}",
+            hint=f"admlops export {model.name} --precision fp32   # then run without --precision",
+        )
+
+
+def require_network(model: Model) -> None:
+    """Raise UsageError unless the model says what of it can leave PyTorch."""
+    if not (model.folder / FILE_NAME).is_file():
+        raise UsageError(
+            f"{model.name} cannot leave PyTorch: {model.folder} has no {FILE_NAME}",
+            hint="docs/export.md says how one is written; admlops run without --engine runs the model itself",
+        )
+
+
+def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: Engine) -> Artifact:
+    """Return the newest exported network that a request means.
+
+    Weights and a configuration that are named must be those that were exported. Without any the catalogue's default
+    weights are meant, and where nothing of those was exported, what there is, if it is all of the same weights.
+    """
+    own = [one for one in list_artifacts(layout, model.name) if one.manifest.kind == engine.kind]
+    own = [one for one in own if _fits_precision(one.manifest, engine.precision)]
+    fitting = [one for one in own if _fits_request(one.manifest, model, request)]
+    if request.checkpoint is None and request.weights is None:
+        usual = [one for one in fitting if one.manifest.source.checkpoint == model.default_checkpoint]
+        others = {(one.manifest.source.checkpoint_sha256, one.manifest.source.weights) for one in fitting}
+        fitting = usual or (fitting if len(others) == 1 else [])
+    if not fitting:
+        raise UsageError(_say_missing(model, request, own), hint=_export_command(model, request, engine))
+    return fitting[-1]
+
+
+def provide_packages(
+    layout: Layout, runtime: Runtime, environment: Environment, *, device: Device, say: Say
+) -> RuntimePackages:
+    """Give the packages that a runtime needs: the model's own, else those of a tool's environment, built if need be.
+
+    Raises:
+        EnvError: there is none for this device, or its Python is another one than the model's.
+    """
+    own = site_packages(environment)
+    versions = _versions(own)
+    if runtime.package in versions:
+        return RuntimePackages(versions={runtime.package: versions[runtime.package]})
+    if device not in runtime.tools:
+        raise EnvError(
+            f"the runtime {runtime.id} has no packages for {device}",
+            hint="admlops run … --device cpu   # or without --engine",
+        )
+    tool = ensure_tool(layout, runtime.tools[device], say=say)
+    folder = site_packages(tool)
+    if folder.parent.name != own.parent.name:
+        raise EnvError(
+            f"{tool.name} is for {folder.parent.name}, and {environment.name} has {own.parent.name}",
+            hint="run another variant of the model: admlops models show MODEL",
+        )
+    found = _versions(folder)
+    name = next(one for one in found if one in (runtime.package, f"{runtime.package}-gpu"))
+    return RuntimePackages(path=(str(folder),), versions={name: found[name]})
+
+
+def site_packages(environment: Environment) -> Path:
+    """Return the folder of an environment's packages. Raises EnvError where it has none."""
+    found = sorted(environment.prefix.glob("lib/python3.*/site-packages"))
+    if not found:
+        raise EnvError(
+            f"{environment.prefix} has no folder of packages", hint=f"admlops env repair {environment.prefix.name}"
+        )
+    return found[-1]
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    return {canonicalize_name(one.name): one.version for one in distributions(path=[str(folder)])}
+
+
+def _of_file(model: Model, engine: Engine, file: Path) -> EngineFile:
+    """A file by its path, with the manifest beside it if that speaks of this very file."""
+    sha256 = file_sha256(file)
+    beside = file.parent / MANIFEST_FILE
+    manifest = read_manifest(beside) if beside.is_file() else None
+    if manifest is not None and manifest.sha256 != sha256:
+        manifest = None
+    if manifest is not None and manifest.model != model.name:
+        raise UsageError(
+            f"{file} is the network of {manifest.model}, not of {model.name}",
+            hint=f"admlops run {manifest.model} --engine {file}",
+        )
+    return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest)
+
+
+def _fits_precision(manifest: Manifest, asked: str) -> bool:
+    if asked == AUTO:
+        return manifest.precision in FLOAT32_FILES
+    return manifest.precision == asked
+
+
+def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool:
+    """Whether a file is of the weights, the configuration and the variant that a request names."""
+    source = manifest.source
+    if (
+        request.variant is not None
+        and request.variant != source.variant
+        and request.variant not in list_plain_variants(model)
+    ):
+        return False
+    if request.weights is not None and source.weights != request.weights:
+        return False
+    if request.config is not None and request.config != source.config:
+        return False
+    if request.checkpoint is None:
+        return True
+    if request.checkpoint in model.checkpoints:
+        return source.checkpoint == request.checkpoint
+    path = user_path(request.checkpoint)
+    return path.is_file() and file_sha256(path) == source.checkpoint_sha256
+
+
+def list_plain_variants(model: Model) -> set[str]:
+    """Return the variants that run exported files alone: they have no PyTorch, so nothing is exported from them."""
+    return {name for name, pins in model.variants.items() if "torch" not in pins.smoke}
+
+
+def _say_missing(model: Model, request: RunRequest, own: Sequence[Artifact]) -> str:
+    what = request.checkpoint or request.weights or (f"the config {request.config}" if request.config else "")
+    kinds = f" of {what}" if what else ""
+    if not own:
+        return f"{model.name} has no exported network for --engine {request.engine}"
+    there = "; ".join(
+        f"{one.name} of {one.manifest.source.checkpoint or one.manifest.source.weights or 'a checkpoint'}"
+        for one in own[-3:]
+    )
+    return f"{model.name} has no single exported network{kinds} for --engine {request.engine}; there are: {there}"
+
+
+def _export_command(model: Model, request: RunRequest, engine: Engine) -> str:
+    words = ["admlops export", model.name, f"--to {engine.kind}"]
+    if engine.precision != AUTO:
+        words.append(f"--precision {engine.precision}")
+    if request.checkpoint or request.weights:
+        words.append(f"--checkpoint {request.checkpoint}" if request.checkpoint else f"--weights {request.weights}")
+    if request.config:
+        words.append(f"--config {request.config}")
+    return " ".join(words)

@@ -1,0 +1,187 @@
+"""The folder of exported networks: written whole or not at all, found by names, removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.typed import Typed
+
+from admlops.catalog import load_model
+from admlops.core.errors import RecordError, UsageError
+from admlops.core.paths import Layout, find_layout
+from admlops.deployment.artifacts import (
+    Artifact,
+    add_verification,
+    artifact_key,
+    find_artifact,
+    is_verified,
+    keep_artifact,
+    list_artifacts,
+    new_artifact,
+    remove_artifact,
+    require_whole,
+)
+from admlops.deployment.engines import parse_engine, split_contender
+from admlops.deployment.manifest import ExportSource, Manifest, read_manifest
+from admlops.pipeline.run_engine import choose_artifact
+from admlops.pipeline.run_request import RunRequest
+
+CONTENT = b"a network"
+
+
+def make_manifest(key: str, *, created: str = "2026-01-01T00:00:00+00:00", **source: object) -> Manifest:
+    return Manifest(
+        model="CalibrationStatus",
+        key=key,
+        form="default",
+        kind="onnx",
+        precision="auto",
+        file="network.onnx",
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        size_bytes=len(CONTENT),
+        opset=17,
+        exporter="by hand",
+        versions={},
+        source=msgspec.convert({"variant": "modern", "environment": "", "adapter": "", **source}, ExportSource),
+        inputs=[],
+        outputs=[],
+        carried={},
+        verdicts={},
+        created=created,
+    )
+
+
+def keep(layout: Layout, manifest: Manifest) -> Artifact:
+    with new_artifact(layout, manifest.model) as folder:
+        (folder / manifest.file).write_bytes(CONTENT)
+        return keep_artifact(layout, folder, manifest)
+
+
+def test_an_export_that_fails_leaves_nothing(layout: Layout) -> None:
+    def export() -> None:
+        with new_artifact(layout, "CalibrationStatus") as folder:
+            (folder / "network.onnx").write_bytes(CONTENT)
+            raise ValueError("midway")
+
+    with pytest.raises(ValueError, match="midway"):
+        export()
+    assert list_artifacts(layout) == []
+    assert list((layout.exported / "CalibrationStatus").iterdir()) == []
+
+
+def test_what_is_kept_is_found_by_name_and_by_the_beginning_of_its_key(layout: Layout) -> None:
+    kept = keep(layout, make_manifest("aaaa000000000000"))
+    keep(layout, make_manifest("bbbb000000000000"))
+    assert find_artifact(layout, "aaaa").manifest == find_artifact(layout, kept.name).manifest == kept.manifest
+    with pytest.raises(UsageError, match="no exported network is called cccc"):
+        find_artifact(layout, "cccc")
+    remove_artifact(kept)
+    assert [one.manifest.key for one in list_artifacts(layout)] == ["bbbb000000000000"]
+
+
+def test_a_file_that_was_changed_is_refused(layout: Layout) -> None:
+    kept = keep(layout, make_manifest("aaaa000000000000"))
+    require_whole(kept)
+    kept.file.write_bytes(b"another")
+    with pytest.raises(UsageError, match="sha256 differs"):
+        require_whole(kept)
+
+
+def test_a_manifest_of_another_schema_is_refused(layout: Layout) -> None:
+    kept = keep(layout, make_manifest("aaaa000000000000"))
+    file = kept.folder / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 2}))
+    with pytest.raises(RecordError, match="schema"):
+        read_manifest(file)
+
+
+def test_the_last_verification_of_the_same_file_and_provider_counts(tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    for passed in (False, True):
+        add_verification(tmp_path, {"sha256": sha256, "provider": "CPUExecutionProvider", "passed": passed})
+        assert is_verified(tmp_path, sha256=sha256, provider="CPUExecutionProvider") is passed
+    assert not is_verified(tmp_path, sha256=sha256, provider="CUDAExecutionProvider")
+    assert not is_verified(tmp_path, sha256="0" * 64, provider="CPUExecutionProvider")
+
+
+def test_a_verification_is_of_one_device_and_one_version_of_the_runtime(tmp_path: Path) -> None:
+    where = {"sha256": "0" * 64, "provider": "CUDAExecutionProvider"}
+    add_verification(tmp_path, {**where, "device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}, "passed": True})
+    right = {"device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}}
+    assert is_verified(tmp_path, **where, **right)  # type: ignore[arg-type]
+    assert not is_verified(tmp_path, **where, **{**right, "device": "A10"})  # type: ignore[arg-type]
+    assert not is_verified(tmp_path, **where, **{**right, "versions": {"onnxruntime-gpu": "1.25.0"}})  # type: ignore[arg-type]
+
+
+def test_an_engine_means_the_weights_that_are_named(layout: Layout) -> None:
+    model = load_model(layout, "CalibrationStatus")
+    keep(layout, make_manifest("aaaa000000000000", weights="random:0"))
+
+    def chosen(**named: str) -> str:
+        request = RunRequest(model=model.name, data=layout.data, engine="onnx", **named)  # type: ignore[arg-type]
+        return choose_artifact(layout, model, request, parse_engine("onnx")).manifest.key
+
+    assert chosen() == "aaaa000000000000"
+    keep(layout, make_manifest("bbbb000000000000", weights="random:1"))
+    with pytest.raises(UsageError, match="no single exported network"):
+        chosen()
+    assert chosen(weights="random:1") == "bbbb000000000000"
+    keep(layout, make_manifest("cccc000000000000", checkpoint="trained", checkpoint_sha256="0" * 64))
+    keep(layout, make_manifest("dddd000000000000", created="2026-01-02T00:00:00+00:00", checkpoint="trained"))
+    assert chosen() == "dddd000000000000", "the catalogue's weights, and the newest of them"
+    assert chosen(weights="random:0") == "aaaa000000000000"
+    with pytest.raises(UsageError, match="of random:7"):
+        chosen(weights="random:7")
+
+
+def test_a_key_depends_on_all_that_decides_a_file_and_not_on_its_order() -> None:
+    first = artifact_key({"opset": 17, "model": "A"})
+    assert first == artifact_key({"model": "A", "opset": 17}) != artifact_key({"model": "A", "opset": 18})
+
+
+def test_a_contender_is_a_model_with_an_engine() -> None:
+    assert split_contender("MapTR@tensorrt:fp16") == ("MapTR", "tensorrt:fp16")
+    assert split_contender("MapTR") == ("MapTR", None)
+    with pytest.raises(UsageError, match="names no engine"):
+        split_contender("MapTR@")
+
+
+def test_removing_is_previewed_and_done(typed: Typed, tmp_path: Path) -> None:
+    layout = replace(find_layout(), repository=tmp_path / "repository")
+    kept = keep(layout, make_manifest("aaaa000000000000"))
+    assert f"would remove {kept.folder}" in typed("exported", "remove", "aaaa", "--dry-run").out
+    assert "CalibrationStatus/aaaa000000000000" in typed("exported", "list").out
+    assert typed("exported", "remove", "aaaa").out == "removed CalibrationStatus/aaaa000000000000\n"
+    assert list_artifacts(layout) == []
+    assert not any(folder.name.startswith(".") for folder in (layout.exported / "CalibrationStatus").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("GroundPlane",), "has no network.py"),
+        (("CalibrationStatus", "--opset", "9"), "--opset 9 is not one of 16 to 20"),
+        (("CalibrationStatus", "--precision", "int8"), "only float32 files are written yet"),
+        (("CalibrationStatus", "--to", "caffe"), "networks are exported to onnx"),
+        (("CalibrationStatus", "--axis", "batch"), "is not NAME=LENGTH"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_at_once(typed: Typed, options: tuple[str, ...], words: str) -> None:
+    refused = typed("export", *options)
+    assert (refused.code, words in refused.err) == (2, True), refused.err
+
+
+@pytest.mark.usefixtures("calibration_environment")
+def test_training_and_exporting_are_previewed(typed: Typed, synthetic_root: Path) -> None:
+    """A variant without PyTorch is enough for a preview."""
+    said = typed("export", "CalibrationStatus", "--variant", "onnx", "--weights", "random:0", "--dry-run")
+    assert "would export CalibrationStatus: random:0, opset 17, precision auto" in said.out, said.err
+    same = typed(
+        "checkpoints", "train", "CalibrationStatus", "--data", synthetic_root, "--split", "mini_val", "--dry-run"
+    )
+    assert (same.code, "share 2 scenes" in same.err or "not set up" in same.err) == (2, True), same.err

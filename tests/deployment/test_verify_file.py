@@ -1,0 +1,103 @@
+"""Faults of exported files, each caught by its name: real files, ONNX Runtime, and a reference in NumPy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from admlops.core.paths import find_layout
+from admlops.core.processes import run
+from admlops.deployment.bounds import FP16, FP32, INT8, bounds_of
+from admlops.deployment.verification import judge_file, judge_tensors
+from admlops.environments import Environment
+
+
+@pytest.fixture(scope="module")
+def found(onnx_tool: Environment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    program = Path(__file__).with_name("verify_checks.py")
+    completed = run(
+        [onnx_tool.python, program, find_layout().root / "runners", tmp_path_factory.mktemp("files")],
+        variables=onnx_tool.variables,
+        timeout_s=240,
+    )
+    assert completed.returncode == 0, completed.stderr
+    answer: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("case", "fault", "words"),
+    [
+        ("baked in", "baked_in", "does not depend on the input rig"),
+        ("float64", "float64", "the constant double is float64"),
+        ("opset", "opset", "declares opset 16, and 17 was asked for"),
+        ("custom operator", "operator", "BevPool is of the domain autoware"),
+        ("fp32 called fp16", "precision", "is called fp16, and its arithmetic is fp32"),
+        ("fp16 called fp32", "precision", "is called auto, and its arithmetic is fp16"),
+        ("provider", "provider", "has no CUDAExecutionProvider for cuda:0"),
+        ("garbage", "checker", "no ONNX file"),
+    ],
+)
+def test_a_file_with_a_fault_is_caught_by_name(found: dict[str, Any], case: str, fault: str, words: str) -> None:
+    step = judge_file(found[case]["file"])
+    assert (step.verdict, step.fault) == ("failed", fault)
+    assert words in step.reason
+    assert "tensors" not in found[case]
+
+
+def judged(found: dict[str, Any], case: str, precision: str = FP32, *, random_weights: bool = False) -> Any:
+    assert judge_file(found[case]["file"]).verdict == "passed"
+    return judge_tensors(found[case]["tensors"], bounds_of(precision), random_weights=random_weights)
+
+
+def test_a_right_file_passes_on_two_rigs_and_four_frames(found: dict[str, Any]) -> None:
+    step = judged(found, "right")
+    assert step.verdict == "passed"
+    assert step.reason.endswith("4 frames, 2 rigs")
+    assert {one["rig"] for one in step.facts["tensors"]} == {"given", "moved"}
+
+
+def test_each_frame_begins_from_the_references_state(found: dict[str, Any]) -> None:
+    # Run freely the engine would be off by 5e-4 more in each of four frames, and by 2e-3 in the last.
+    step = judged(found, "a little off")
+    assert step.verdict == "passed"
+    assert all(abs(one["largest"] - 5e-4) < 1e-5 for one in step.facts["tensors"])
+    assert judged(found, "too far off").fault == "apart"
+
+
+def test_a_rig_that_hides_in_a_constant_shows_on_another_rig(found: dict[str, Any]) -> None:
+    step = judged(found, "baked in unseen")
+    assert (step.verdict, step.fault) == ("failed", "baked_in")
+    assert "right on its own rig and wrong on another" in step.reason
+    assert found["baked in unseen"]["worst"][0] == "moved"
+
+
+def test_what_is_not_finite_fails_whatever_the_bound(found: dict[str, Any]) -> None:
+    for precision in (FP32, FP16, INT8):
+        assert judged(found, "not finite", precision, random_weights=True).fault == "not_finite"
+
+
+def test_a_half_precision_file_is_one(found: dict[str, Any]) -> None:
+    assert found["half"]["file"]["precision"] == "fp16"
+    assert judged(found, "half", FP16).verdict == "passed"
+
+
+def test_quantised_tensors_have_no_bound(found: dict[str, Any]) -> None:
+    assert judged(found, "too far off", INT8).verdict == "not judged"
+
+
+def test_bisecting_names_the_first_module_that_parts(found: dict[str, Any]) -> None:
+    wrong = found["parting"]["wrong"]
+    # The convolution was folded into the normalisation behind it, and is in no file: that is no fault.
+    assert (wrong["module"], wrong["after"]) == ("head.scale", "body.relu")
+    assert found["parting"]["right"]["module"] is None
+
+
+def test_another_rig_is_turned_and_moved_and_stays_a_rotation(found: dict[str, Any]) -> None:
+    moved = found["moved"]
+    assert abs(sum(part * part for part in moved["rotation_wxyz"]) - 1) < 1e-9
+    apart = sum((a - b) ** 2 for a, b in zip(moved["translation"], (1.5, 0.0, 1.6), strict=True)) ** 0.5
+    assert 0.05 <= apart <= 0.3
