@@ -265,6 +265,15 @@ def test_any_value_anywhere_gives_a_model_or_readable_problems(
         assert len(text) < 1000
 
 
+def test_a_config_that_does_not_run_is_one_of_the_file_and_not_the_usual_one(tmp_path: Path) -> None:
+    document = _document()
+    usual = document["checkpoints"][document["default_checkpoint"]]["config"]
+    document["not_runnable"] = {"nothing": "it is not there", usual: "it cannot"}
+    problems = {problem.key: problem.expected for problem in find_problems(_write(tmp_path, document))}
+    assert "must name a config of this file" in problems["not_runnable.nothing"]
+    assert "must be one that runs" in problems["default_checkpoint"]
+
+
 def test_an_unknown_model_suggests_the_near_one() -> None:
     with pytest.raises(CatalogError, match="did you mean MapTR") as caught:
         load_model(find_layout(), "maptr")
@@ -309,6 +318,9 @@ def test_the_status_names_the_first_missing_part(tmp_path: Path) -> None:
     model.adapter.write_text("")
     assert str(find_readiness(layout, model)) == "not set up: the environment of the variant modern is not built"
     assert str(find_readiness(layout, model, "classic")) == "not set up: no lock for the variant classic"
+    assert find_readiness(layout, model).hint == "make setup-VAD"
+    assert find_readiness(layout, model, "modern").hint == "admlops env install VAD --variant modern"
+    assert find_readiness(layout, model, "classic").hint == "admlops env lock VAD --variant classic"
     with pytest.raises(CatalogError, match='no variant "newest"'):
         find_readiness(layout, model, "newest")
 

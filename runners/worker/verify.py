@@ -89,6 +89,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     adapter.load(settings)
     network = load_network(adapter, str(request.get("form") or DEFAULT_FORM))
     runtime = load_runtime(request["runtime"])
+    runtime.use_settings(request.get("engine") or {})
     tell("checking the file")
     try:
         facts, session = verify_file(network, runtime, device=settings.device, request=request)

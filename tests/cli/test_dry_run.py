@@ -92,7 +92,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
             "would copy to {place}/repository/checkpoints/MapTR/maptr_tiny_r50_24e.pth",
         ),
         ("completion install fish", "would write {place}/config/fish/completions/admlops.fish"),
-        ("data synthesize {place}/new --scenes 1 --samples 3", "would write {place}/new: 1 scenes of 3 key frames"),
+        ("data synthesize {place}/new --scenes 1 --samples 3", "would write {place}/new: 1 scene of 3 key frames"),
         ("env install GroundPlane", "would build {place}/environments/GroundPlane-modern-"),
         ("env install official/nuscenes", "would build {place}/environments/official-nuscenes-"),
         ("env install tools/onnx", "would build {place}/environments/tools-onnx-"),
@@ -120,7 +120,7 @@ def test_it_says_what_and_writes_nothing(typed: Typed, place: Path, command: str
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("run GroundPlane --data {data} --limit 3 --run x", "would run GroundPlane: 3 samples of 1 scenes"),
+        ("run GroundPlane --data {data} --limit 3 --run x", "would run GroundPlane: 3 samples of 1 scene"),
         ("compare --models GroundPlane,MapTR --data {data}", "would leave out MapTR: MapTR is not set up"),
         ("check --models GroundPlane --data {data}", "would"),
         ("data index {data}", "would write {data}/v1.0-mini/admlops-index"),

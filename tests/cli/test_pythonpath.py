@@ -58,7 +58,7 @@ def test_workers_are_the_same_under_another_pythons_path(
         ADMLOPS_REP_PATH=str(tmp_path / "repository"),
     )
     assert done.returncode == 0, done.stderr
-    assert "1 samples ok, 0 failed" in done.stdout
+    assert "1 sample ok, 0 failed" in done.stdout
 
 
 def test_an_extension_on_the_path_is_still_found(tmp_path: Path) -> None:

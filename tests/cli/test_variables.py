@@ -57,7 +57,7 @@ def test_sizes_of_memory(text: str, megabytes: float | None, share: float | None
 
 @pytest.mark.parametrize("text", ["0", "-1", "much", "120%", "20XB", "", "nan"])
 def test_no_size_of_memory(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="GPU_MEMORY_LIMIT"):
+    with pytest.raises(click.BadParameter, match="is no size of memory: write 20480"):
         GpuMemory().convert(text, None, None)
 
 

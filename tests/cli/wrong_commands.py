@@ -105,6 +105,8 @@ class Generator:
             "name": "tiny" if command.name == "add" else "GroundPlane",
             "model_name": "VAD" if command.name == "add" else "GroundPlane",
         }
+        if command.name == "battle" and one.name == "first":
+            return "GroundPlane"  # a run against itself is refused before anything else is looked at
         is_run = one.name in {"run", "runs", "first", "second"} or (one.metavar or "").startswith("RUN")
         return "r" if is_run else names.get(str(one.name), "GroundPlane")
 

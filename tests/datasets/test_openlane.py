@@ -168,6 +168,34 @@ def test_nuscenes_is_still_nuscenes(synthetic_root: Path) -> None:
     assert isinstance(open_data(synthetic_root), NuScenes)
 
 
+@pytest.mark.parametrize("name", ["data_dict_subset_A_val.pkl", "data_dict_subset_B_train.pkl"])
+def test_the_devkits_pickles_alone_are_told_as_openlane_that_lacks_its_json(copy: Path, name: str) -> None:
+    (copy / "data_dict_subset_A.json").rename(copy / name)
+    with pytest.raises(DataError, match=rf"is OpenLane-V2 with {name} alone: .* is missing") as caught:
+        open_data(copy)
+    assert "OpenLane-V2_subset_A.tar" in caught.value.hint
+
+
+@pytest.mark.parametrize("wanted", [(), ("openlanev2",), ("nuscenes", "images")])
+def test_a_root_one_folder_too_high_is_told_with_the_right_one(root: Path, wanted: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=f"is no data set, but {root} is OpenLane-V2") as caught:
+        open_data(root.parent, wanted=wanted)
+    assert caught.value.hint == f"pass --data {root}"
+
+
+def test_a_root_too_high_is_no_folder_of_pictures_unless_pictures_are_asked_for(
+    synthetic_root: Path, tmp_path: Path
+) -> None:
+    around = tmp_path / "around"
+    around.mkdir()
+    shutil.copytree(synthetic_root, around / "nuscenes")
+    Image.new("RGB", (32, 32)).save(around / "map.png")
+    for wanted in ((), ("nuscenes",), ("nuscenes", "images")):
+        with pytest.raises(DataError, match=f"is no data set, but {around / 'nuscenes'} is "):
+            open_data(around, wanted=wanted)
+    assert open_data(around, wanted=("images",)).kind == "images"
+
+
 def test_two_subsets_in_one_folder_need_a_name(copy: Path, subset_b: Path) -> None:
     shutil.copy(subset_b / "data_dict_subset_B.json", copy)
     with pytest.raises(DataError, match="subset_A, subset_B") as raised:

@@ -109,6 +109,15 @@ def test_the_last_verification_of_the_same_file_and_provider_counts(tmp_path: Pa
     assert not is_verified(tmp_path, sha256="0" * 64, provider="CPUExecutionProvider")
 
 
+def test_a_verification_is_of_one_device_and_one_version_of_the_runtime(tmp_path: Path) -> None:
+    where = {"sha256": "0" * 64, "provider": "CUDAExecutionProvider"}
+    add_verification(tmp_path, {**where, "device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}, "passed": True})
+    right = {"device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}}
+    assert is_verified(tmp_path, **where, **right)  # type: ignore[arg-type]
+    assert not is_verified(tmp_path, **where, **{**right, "device": "A10"})  # type: ignore[arg-type]
+    assert not is_verified(tmp_path, **where, **{**right, "versions": {"onnxruntime-gpu": "1.25.0"}})  # type: ignore[arg-type]
+
+
 def test_an_engine_means_the_weights_that_are_named(layout: Layout) -> None:
     model = load_model(layout, "CalibrationStatus")
     keep(layout, make_manifest("aaaa000000000000", weights="random:0"))

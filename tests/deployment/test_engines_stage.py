@@ -20,7 +20,17 @@ def test_exported_networks_run_and_tensorrt_says_why_it_does_not(
     engines.mkdir(parents=True)
     small_classifier("small.onnx").rename(engines / "small.onnx")
     program, out = STAGE, tmp_path / "out"
-    options = ["--device", "cpu", "--tiny", "--limit-s", "60", "--out", out, "--scenes", tmp_path / "scenes"]
+    options: list[str | Path] = [
+        "--device",
+        "cpu",
+        "--tiny",
+        "--limit-s",
+        "60",
+        "--out",
+        out,
+        "--scenes",
+        tmp_path / "scenes",
+    ]
     done = run([onnx_tool.python, program, *options], variables=onnx_tool.variables, timeout_s=120)
     assert done.returncode == 0, done.stderr
     found = json.loads((out / "stage_6_engines.json").read_text())["results"]

@@ -69,7 +69,7 @@ def test_a_wheel_with_a_wrong_record_is_installed_and_held_to_what_it_is(
     said: list[str] = []
     first = ensure(layout, odd_spec(tmp_path, server, "First-modern"), say=said.append)
     assert any("installing odd anew" in line for line in said)
-    assert any("1 files of odd 1.0 are not what its own RECORD states" in line for line in said)
+    assert any("1 file of odd 1.0 not as its own RECORD states" in line for line in said)
     manifest = read_manifest(first.prefix)
     assert manifest is not None
     [listed] = [entry for entry in manifest.entries if entry.path.endswith(MODULE)]

@@ -194,7 +194,8 @@ def test_a_user_without_a_home_has_a_cache(layout: Layout, monkeypatch: pytest.M
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "UV_CACHE_DIR", "ADMLOPS_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in ("/", "/.cache"))
+    (layout.repository.parent / "file").touch()  # nobody makes a folder in a file, not even root
+    monkeypatch.setattr("admlops.environments.install.uv.home_folder", lambda: layout.repository.parent / "file")
     assert uv_settings(layout)["UV_CACHE_DIR"] == str(layout.repository / "cache" / "uv")
     assert find_interpreter(">=3.11").version
 

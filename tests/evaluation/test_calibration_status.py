@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal, cast
+
 import numpy as np
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from admlops.core.errors import RecordError
 from admlops.evaluation.calibration_status.scores import StatusEvaluation
-from admlops.results.record import CalibrationStatus, ExtrinsicError
+from admlops.evaluation.calibration_status.table import StatusTable
+from admlops.results.record import CalibrationStatus, ExtrinsicError, Metadata, PartialRecord, Record
 from admlops.worker.samples.miscalibration import ANGLE_DEG, SHIFT_M, draw_miscalibration
 
 
@@ -63,10 +67,31 @@ def test_errors_are_drawn_from_seed_token_and_camera_within_their_limits() -> No
     assert drawn[0] not in [draw_miscalibration(seed, token, camera) for token, camera, seed in others]
 
 
-def test_a_record_says_the_error_of_its_form() -> None:
-    error = ExtrinsicError(angle_deg=3.0, shift_m=0.1)
-    CalibrationStatus(camera="CAM_FRONT", form="perturbed", score=0.5, error=error)
-    with pytest.raises(ValueError, match="lacks its error"):
-        CalibrationStatus(camera="CAM_FRONT", form="perturbed", score=0.5, error=UNSET)
-    with pytest.raises(ValueError, match="has an error"):
-        CalibrationStatus(camera="CAM_FRONT", form="given", score=0.5, error=error)
+@pytest.mark.parametrize(
+    ("form", "error", "words"),
+    [
+        ("perturbed", UNSET, "the form perturbed lacks its error"),
+        ("given", ExtrinsicError(angle_deg=3.0, shift_m=0.1), "the form given has an error"),
+        ("perturbed", ExtrinsicError(angle_deg=3.0, shift_m=0.1), "the protocol draws"),
+    ],
+)
+def test_errors_that_are_not_the_protocols_are_refused(
+    form: Literal["given", "perturbed"], error: ExtrinsicError | UnsetType, words: str
+) -> None:
+    with pytest.raises(RecordError, match=words):
+        StatusTable().add(record(CalibrationStatus(camera="CAM_FRONT", form=form, score=0.5, error=error)))
+
+
+def test_errors_of_the_protocol_are_taken() -> None:
+    drawn = draw_miscalibration(0, "token", "CAM_FRONT")
+    error = ExtrinsicError(angle_deg=round(drawn.angle_deg, 4), shift_m=round(drawn.shift_m, 4))
+    table = StatusTable()
+    table.add(record(CalibrationStatus(camera="CAM_FRONT", form="perturbed", score=0.5, error=error)))
+    assert len(table.judged) == 1
+
+
+def record(one: CalibrationStatus) -> PartialRecord:
+    metadata = Metadata(
+        model_name="M", variant="v", run="r", sample_token="token", scene="s", index_in_scene=0, status="ok"
+    )
+    return cast("PartialRecord", Record(schema=1, metadata=metadata, calibration_status=[one]))

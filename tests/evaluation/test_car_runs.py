@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.evaluation.picture_runs import (
     write_pictures,
 )
 
+from admlops.core.errors import UsageError
 from admlops.core.paths import find_layout
 from admlops.datasets.base import Dataset, open_data
 from admlops.datasets.images.pictures import Images
@@ -117,6 +119,20 @@ def test_a_better_detector_wins_over_pictures(data: Dataset, tmp_path: Path) -> 
     assert fought.primary.protocol.startswith(CAR)
     speed = fought.further[0]
     assert (speed.verdict, speed.winner) == ("winner", "bad")
+
+
+def test_without_ground_truth_a_comparison_measures_times_and_evaluate_says_what_is_missing(tmp_path: Path) -> None:
+    (root := tmp_path / "bare").mkdir()
+    for name in write_pictures(tmp_path / "pictures", 4).root.rglob("*.png"):
+        shutil.copy(name, root)
+    data = open_data(root)
+    run = write_picture_run(tmp_path / "runs" / "one", data, finder(1.0, seed=1))
+    with pytest.raises(UsageError, match="--boxes-2d FILE"):
+        evaluate(run, data)
+    metrics = evaluate_run(run, data, layout=find_layout(), say=lambda _line: None, without_truth=True)
+    assert metrics["latency"]["inference"]["n"] > 0
+    assert not [one for one in metrics["metrics"] if not one["protocol"].startswith("latency")]
+    assert any("has no ground truth" in note for note in metrics["notes"])
 
 
 def test_three_pictures_decide_nothing(tmp_path: Path) -> None:

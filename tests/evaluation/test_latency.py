@@ -135,7 +135,7 @@ def test_failures_and_missing_times_are_invalid() -> None:
     records = [sample(index) for index in range(100)]
     failed = summarize([*records, sample(100, time_s=None, status="failed")])
     assert failed.verdict == "INVALID"
-    assert "1 samples failed" in failed.reasons[0]
+    assert "1 sample failed" in failed.reasons[0]
     assert failed.inference.n == 99
     untimed = summarize([*records, sample(100, time_s=None)])
     assert "not timed" in untimed.reasons[0]

@@ -390,4 +390,4 @@ def test_it_runs_on_scenes_with_random_weights(
     find_environment(name)
     done = run_model(admlops, name, synthetic_data.root, "--limit", "1", "--weights", "random:0", "--run", name)
     assert "the weights are random" in done.stderr
-    assert "1 samples ok" in done.stdout
+    assert "1 sample ok" in done.stdout

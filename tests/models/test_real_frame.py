@@ -35,7 +35,7 @@ def test_a_real_frame_goes_through(model: str, variant: str, admlops: Admlops, t
     done = run_model(
         admlops, model, root, "--split", "all", "--variant", variant, "--weights", "random:0", "--run", "real"
     )
-    assert "1 samples ok" in done.stdout
+    assert "1 sample ok" in done.stdout
     (record,) = RunFolder.open(tmp_path / "repository" / "runs" / "real").records()
     assert record.metadata.sample_token == sample_token()
     for task in TASKS[model]:

@@ -147,7 +147,7 @@ def test_a_run_is_evaluated_as_the_devkit_evaluates_it(scenes: Path, admlops: Ad
     ensure_devkits()
     done = run_model(admlops, "TopoMLP", scenes, "--limit", "1", "--weights", "random:0", "--run", "lanes")
     assert "the weights are random" in done.stderr
-    assert "1 samples ok" in done.stdout
+    assert "1 sample ok" in done.stdout
     found = json.loads(admlops("evaluate", "lanes", "--official", "--json", timeout_s=PROGRAM_TIMEOUT_S).stdout)
     ours, theirs = (
         {(row["protocol"], row["name"]): row["value"] for row in rows}
@@ -169,7 +169,7 @@ def test_nuscenes_cameras_need_a_word_and_are_marked(admlops: Admlops, tmp_path:
     assert refused.returncode == 2
     assert "--off-distribution" in refused.stderr
     done = run_model(admlops, "TopoMLP", tmp_path / "n", *options, "--off-distribution", "--run", "off")
-    assert "1 samples ok" in done.stdout
+    assert "1 sample ok" in done.stdout
     (header,) = tmp_path.rglob("runs/off/run.json")
     assert json.loads(header.read_text())["settings"]["options"]["off_distribution"] is True
 

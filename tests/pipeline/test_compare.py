@@ -221,7 +221,7 @@ def test_a_comparison_that_was_stopped_goes_on_and_failed_samples_are_done_again
     assert "1 of 8 samples failed: 1 data" in again.stdout.replace("(1 failed)", "")
     picture.write_bytes(kept)
     mended = admlops(*command)
-    assert f"doing 1 failed samples of the run {stopped} again" in mended.stderr
+    assert f"doing 1 failed sample of the run {stopped} again" in mended.stderr
     assert "failed" not in mended.stdout
     assert len([path for path in layout.runs.iterdir() if path.is_dir()]) == 1
 
@@ -234,6 +234,14 @@ def test_names_and_places_are_checked_before_anything_runs(
         refused = admlops("compare", *options, "--data", synthetic_root, "--fresh", check=False)
         assert refused.returncode == 2
         assert not layout.runs.exists()
+
+
+def test_a_comparison_in_which_nothing_ran_is_no_success(admlops: Admlops, synthetic_root: Path) -> None:
+    shown = admlops("compare", "--models", "VAD", "--data", synthetic_root, "--limit", "1", check=False)
+    if "not set up" not in shown.stdout:
+        pytest.skip("needs a checkout in which VAD is not set up")
+    assert shown.returncode == 2
+    assert "no model ran\n  → make setup-VAD" in shown.stderr
 
 
 def test_models_named_twice_or_in_two_options_are_compared_once(admlops: Admlops, synthetic_root: Path) -> None:

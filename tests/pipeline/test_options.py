@@ -10,7 +10,7 @@ from tests.conftest import Admlops
 from admlops.catalog import load_model
 from admlops.core.errors import UsageError
 from admlops.core.paths import find_layout
-from admlops.pipeline.options import check_options, parse_options
+from admlops.pipeline.options import check_config, check_options, parse_options
 
 
 def test_options_are_names_with_values() -> None:
@@ -48,3 +48,28 @@ def test_a_run_with_an_unknown_option_leaves_nothing(admlops: Admlops, synthetic
     assert done.returncode == 2
     assert "GroundPlane has no option command; it has none" in done.stderr
     assert not (tmp_path / "repository" / "runs" / "refused").exists()
+
+
+@pytest.mark.parametrize("name", ["tiny-fusion-24e", "tiny-bevpool-24e"])
+def test_a_config_that_no_variant_runs_is_refused_by_its_name_and_by_that_of_its_weights(name: str) -> None:
+    model = load_model(find_layout(), "MapTR")
+    for chosen in ({"config": name, "checkpoint": None}, {"config": None, "checkpoint": name}):
+        with pytest.raises(UsageError, match=f"no variant of MapTR runs its config {name}: it .*pooling") as caught:
+            check_config(model, **chosen)
+        assert "tiny-24e" in caught.value.hint
+        assert name not in caught.value.hint
+    check_config(model, config="tiny-24e", checkpoint=name)
+    check_config(model, config=None, checkpoint="/a/file.pth")
+
+
+def test_a_config_that_no_variant_runs_is_said_wherever_it_is_listed(
+    admlops: Admlops, synthetic_root: Path, tmp_path: Path
+) -> None:
+    listed = admlops("checkpoints", "list", "MapTR").stdout.splitlines()
+    assert "no variant runs it" in next(line for line in listed if "tiny-fusion-24e" in line)
+    assert "no variant runs it" not in next(line for line in listed if "tiny-110e" in line)
+    assert "Configs that no variant runs" in admlops("models", "show", "MapTR").stdout
+    refused = admlops("run", "MapTR", "--checkpoint", "tiny-fusion-24e", "--data", synthetic_root, check=False)
+    assert refused.returncode == 2
+    assert "no variant of MapTR runs its config tiny-fusion-24e" in refused.stderr
+    assert not (tmp_path / "repository" / "runs").exists()

@@ -165,7 +165,7 @@ def test_a_comparison_and_the_other_commands(pod: Pod, tmp_path: Path, synthetic
     assert listed[str(data)]["kind"] == "images"
     assert listed[str(data)]["version"] == "kitti"
     planned = pod.admlops("run", "Red", "--data", data, "--dry-run")
-    assert "5 samples of 1 scenes" in planned.stdout
+    assert "5 samples of 1 scene" in planned.stdout
     # nuScenes' cameras: eight samples of six pictures each, for a model that reads pictures.
     view = pod.admlops("run", "Red", "--data", synthetic_root, "--split", "mini_val", "--dry-run")
     assert "48 samples of 2 scenes" in view.stdout

@@ -205,6 +205,33 @@ def test_missing_parts_become_sentences(data: FakeData, changed: dict[str, objec
         assert expected.get(key, "") in text
 
 
+def test_a_run_that_is_not_evaluated_has_its_pictures_all_the_same(data: FakeData) -> None:
+    bare = Page(render_report([replaced(make_run(), metrics=None)], None, data=data))
+    assert "admlops evaluate RUN" in bare.text
+    assert sum(link.startswith("data:image/") for link in bare.links) >= 6, "those of its cameras"
+
+
+def test_runs_of_the_same_samples_in_two_places_are_on_one_page(
+    data: FakeData, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As after a data set was copied to another disk."""
+    copied = make_data(tmp_path_factory.mktemp("copy"))
+    first, second = make_run("A"), make_run("B")
+    assert second.header is not None
+    elsewhere = replace(second.header, data=replace(second.header.data, root=str(copied.root)))
+    page = Page(render_report([first, replaced(second, header=elsewhere)], None, data=data, also=(copied,)))
+    assert page.tags["article"] or page.tags["figure"]
+    assert "B" in page.text
+
+
+def test_the_page_bears_the_date_of_the_newest_run() -> None:
+    first, second = make_run("A"), make_run("B")
+    assert first.header is not None
+    newer = replaced(second, header=replace(first.header, created="2031-05-06T07:08:09+00:00"))
+    kicker = render_report([first, newer], None, data=None).split('class="kicker">')[1].split("</p>")[0]
+    assert "2031" in kicker
+
+
 def test_random_weights_are_said_once_and_claims_stay_closed() -> None:
     """Nothing that was published compares with them, so the page does not begin with a table of it."""
     run = make_run("MapTR")

@@ -224,7 +224,7 @@ def test_the_commands(admlops: Admlops, make_run: MakeRun, tmp_path: Path) -> No
     as_json = json.loads(admlops("results", "show", "first", "--json").stdout)
     assert as_json["failures"] == {"data": 1}
     assert as_json["metrics"]["metrics"][0]["value"] == 0.25
-    assert "1 runs, 4 samples" in admlops("results", "index").stdout
+    assert "1 run, 4 samples" in admlops("results", "index").stdout
     indexed = json.loads(admlops("results", "index", "--json").stdout)
     assert (indexed["samples"], len(indexed["skipped"])) == (4, 1)
     out = tmp_path / "boxes.csv"
@@ -242,8 +242,8 @@ def test_the_commands(admlops: Admlops, make_run: MakeRun, tmp_path: Path) -> No
         (("show", "nothing"), 'no run is called "nothing"'),
         (("export", "nothing", "--format", "jsonl", "--out", "x.jsonl"), 'no run is called "nothing"'),
         (
-            ("export", "first", "--format", "jsonl", "--out", "/nowhere/x.jsonl"),
-            "/nowhere/x.jsonl could not be written",
+            ("export", "first", "--format", "jsonl", "--out", "/dev/null/x.jsonl"),
+            "/dev/null/x.jsonl could not be written",
         ),
         (("export", "first", "--format", "xml", "--out", "x.xml"), "--format xml is none of jsonl, csv"),
     ],

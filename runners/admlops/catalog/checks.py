@@ -152,6 +152,12 @@ def _check_detection_2d(model: Model) -> Iterator[Problem]:
 
 
 def _check_checkpoints(model: Model) -> Iterator[Problem]:
+    for name in model.not_runnable:
+        yield from _one_of(f"not_runnable.{name}", name, model.configs, "a config")
+    if model.default_checkpoint in model.checkpoints:
+        usual = model.checkpoints[model.default_checkpoint].config
+        if usual in model.not_runnable:
+            yield Problem("default_checkpoint", f'must be one that runs, and its config "{usual}" is not_runnable')
     for name, checkpoint in model.checkpoints.items():
         key = f"checkpoints.{name}"
         yield from _one_of(f"{key}.config", checkpoint.config, model.configs, "a config")

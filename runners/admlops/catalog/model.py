@@ -254,6 +254,9 @@ class Model(_Part):
         None, description="a [detection_2d] table: the operating threshold of a detector in images"
     )
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
+    not_runnable: dict[Name, Text] = Field(
+        default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"
+    )
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
     fixes: dict[Name, Fix] = Field(default_factory=dict)
     options: dict[Name, Option] = Field(default_factory=dict)

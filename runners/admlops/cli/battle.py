@@ -13,6 +13,7 @@ from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_models, complete_runs
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import selection_options
+from admlops.cli.out_paths import OUT_FOLDER
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,7 +38,7 @@ def complete_contenders(
 @click.option("--metric", help="Primary metric, such as AP50.  [default: the first headline that both have]")
 @click.option("--fresh", is_flag=True, help="Run models again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@click.option("--out", type=OUT_FOLDER, help="Folder for the summary and the report.")
 @carbon_options
 @dry_run_option
 @with_format
@@ -85,7 +86,7 @@ def battle(
     if not fought:
         _refuse(done)
     if as_json:
-        click.echo(json.dumps({**fought[0], "summary": str(done.summary_path), "report": str(page)}, indent=1))
+        click.echo(json.dumps({**fought[0], "summary": str(done.summary_path), "report": str(page)}, indent=2))
         return
     print_battle(fought[0])
     note(f"\nsummary: {done.summary_path}\nreport:  {page}")

@@ -12,6 +12,7 @@ import click
 from admlops.cli.completion import complete_model_lists, complete_models
 from admlops.cli.conventions import dry_run_option, say, with_format
 from admlops.cli.options import DATA, selection_options
+from admlops.cli.out_paths import OUT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     shell_complete=complete_model_lists,
     help="Compare these side by side instead of all models.",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the comparison's files.")
+@click.option("--out", type=OUT_FOLDER, help="Folder for the comparison's files.")
 @click.option("--also", type=DATA, help="A second data set to compare on, for models that --data is not for.")
 @click.option("--fresh", is_flag=True, hidden=True)  # what a comparison of this command always does
 @click.option("--random-weights", is_flag=True, hidden=True)
@@ -125,7 +126,7 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
         if not as_json:
             _print_checked(checked[-1], last=len(checked) == len(models))
     if as_json:
-        click.echo(json.dumps([one.to_json() for one in checked], indent=1))
+        click.echo(json.dumps([one.to_json() for one in checked], indent=2))
     errors = [one.error for one in checked if one.error is not None]
     if errors:
         raise max(errors, key=lambda error: error.exit_code)
@@ -226,7 +227,7 @@ def _print_missing(layout: Layout, names: tuple[str, ...], as_json: bool) -> Non
 
     found = find_missing(layout, [load_model(layout, name) for name in names or list_models(layout)])
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
     for one in found:
         click.echo(f"{one.name}: {one.how} (for {', '.join(one.models)})")

@@ -11,6 +11,8 @@ import click
 from admlops.cli.completion import complete_checkpoints, complete_models
 from admlops.cli.conventions import dry_run_option, say, with_format
 from admlops.cli.options import DATA
+from admlops.cli.out_paths import OutPath
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.catalog import Model
@@ -30,7 +32,11 @@ def checkpoints() -> None:
     """
 
 
-@checkpoints.command("list", epilog="Example: admlops checkpoints list MapTR --json")
+@checkpoints.command(
+    "list",
+    epilog="Example: admlops checkpoints list MapTR --json",
+    short_help="List checkpoints and whether they are ready.",
+)
 @click.argument("names", metavar="[MODEL]...", nargs=-1, shell_complete=complete_models)
 @with_format
 @JSON
@@ -48,7 +54,9 @@ def list_(names: tuple[str, ...], as_json: bool) -> None:
     print_table(columns, [_spell_row(row) for row in rows])
 
 
-@checkpoints.command(epilog="Example: admlops checkpoints fetch MapTR tiny-24e tiny-110e")
+@checkpoints.command(
+    epilog="Example: admlops checkpoints fetch MapTR tiny-24e tiny-110e", short_help="Download checkpoints."
+)
 @click.argument("model_name", metavar="[MODEL]", required=False, shell_complete=complete_models)
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @click.option("--all", "every", is_flag=True, help="Every checkpoint, not only the default one.")
@@ -92,7 +100,9 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, dry_run: 
         raise failed[0] if len(wanted) == 1 else _summarise(failed)
 
 
-@checkpoints.command(epilog="Example: admlops checkpoints verify MapTR")
+@checkpoints.command(
+    epilog="Example: admlops checkpoints verify MapTR", short_help="Read every byte of the checkpoints again."
+)
 @click.argument("model_name", metavar="[MODEL]", required=False, shell_complete=complete_models)
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @JSON
@@ -112,14 +122,18 @@ def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> Non
         click.echo(json.dumps(rows, indent=2))
     wrong = [f"{row['model']} {row['checkpoint']}: {row['problem']}" for row in rows if row["problem"]]
     if wrong:
+        again = next(f"{row['model']} {row['checkpoint']}" for row in rows if row["problem"])
         raise CheckpointError(
-            "\n".join(wrong), hint="admlops checkpoints fetch MODEL NAME   # gets the recorded file again"
+            "\n".join(wrong), hint=f"admlops checkpoints fetch {again}   # gets the recorded file again"
         )
     if not as_json:
         click.echo(f"{len(rows)} checkpoints are as recorded")
 
 
-@checkpoints.command(epilog="Example: admlops checkpoints add MapTR tiny-24e ~/Downloads/maptr_tiny_r50_24e.pth")
+@checkpoints.command(
+    epilog="Example: admlops checkpoints add MapTR tiny-24e ~/Downloads/maptr_tiny_r50_24e.pth",
+    short_help="Take a file, downloaded by hand, as a checkpoint.",
+)
 @click.argument("model_name", metavar="MODEL", shell_complete=complete_models)
 @click.argument("name", shell_complete=complete_checkpoints)
 @click.argument("file", type=click.Path(path_type=Path))
@@ -184,7 +198,10 @@ def train(model_name: str, dry_run: bool, as_json: bool, **options: Any) -> None
     click.echo(f"held-out accuracy: {done.said['accuracy']:.3f}")
 
 
-@checkpoints.command(epilog="Example: admlops checkpoints inspect work_dirs/latest.pth")
+@checkpoints.command(
+    epilog="Example: admlops checkpoints inspect work_dirs/latest.pth",
+    short_help="Say what a file holds, without loading it.",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @with_format
 @JSON
@@ -203,9 +220,12 @@ def inspect(file: Path, as_json: bool) -> None:
     print_table((str(file), ""), [(name.replace("_", " "), _spell_fact(value)) for name, value in facts.items()])
 
 
-@checkpoints.command(epilog="Example: admlops checkpoints extract whole_network.pt weights.safetensors")
+@checkpoints.command(
+    epilog="Example: admlops checkpoints extract whole_network.pt weights.safetensors",
+    short_help="Write the weights of a refused file as safetensors.",
+)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=OutPath())
 @dry_run_option
 @JSON
 def extract(file: Path, target: Path, dry_run: bool, as_json: bool) -> None:
@@ -217,14 +237,18 @@ def extract(file: Path, target: Path, dry_run: bool, as_json: bool) -> None:
 
     done = extract_file(user_path(file), user_path(target), dry_run=dry_run)
     if dry_run:
-        show_plan([Planned(action="write", target=str(target), detail=f"{done.tensors} tensors")], as_json=as_json)
+        show_plan(
+            [Planned(action="write", target=str(target), detail=count_of(done.tensors, "tensor"))], as_json=as_json
+        )
         return
     if as_json:
-        click.echo(json.dumps({"path": str(done.path), "tensors": done.tensors, "ema": done.ema, "left": done.left}))
+        click.echo(
+            json.dumps({"path": str(done.path), "tensors": done.tensors, "ema": done.ema, "left": done.left}, indent=2)
+        )
         return
     average = " of the moving average" if done.ema else ""
     aside = f"; left aside: {done.left}" if done.left else ""
-    click.echo(f"{done.path}: {done.tensors} tensors{average}{aside}")
+    click.echo(f"{done.path}: {count_of(done.tensors, 'tensor')}{average}{aside}")
 
 
 def _spell_fact(value: object) -> str:
@@ -310,7 +334,9 @@ def _plan_add(layout: Layout, model: Model, name: str, file: Path) -> list[Plann
 def _summarise(failed: list[AdmlopsError]) -> AdmlopsError:
     from admlops.core.errors import DownloadError
 
-    return DownloadError(f"{len(failed)} checkpoints could not be had: see above", hint="admlops checkpoints list")
+    return DownloadError(
+        f"{count_of(len(failed), 'checkpoint')} could not be had: see above", hint="admlops checkpoints list"
+    )
 
 
 def _rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
@@ -331,10 +357,15 @@ def _rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
                 "sha256": entry.sha256 if entry else checkpoint.sha256,
                 "sha256_from": "model.toml" if checkpoint.sha256 else "hashes.json" if entry else None,
                 "format": entry.format if entry else None,
-                "status": find_problem(layout, model, name) or "ready",
+                "status": _status(model, name, find_problem(layout, model, name)),
             }
         )
     return rows
+
+
+def _status(model: Model, name: str, problem: str | None) -> str:
+    reason = model.not_runnable.get(model.checkpoints[name].config)
+    return f"{problem or 'ready'}; no variant runs it: {reason}" if reason else problem or "ready"
 
 
 def _spell_row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -362,5 +393,7 @@ def _spell_stored(model: Model, name: str, stored: Stored) -> str:
     if not stored.new:
         return f"{model.name} {name} is there already: {stored.path}"
     entry = stored.entry
-    facts = f"{entry.format}, {entry.tensors} tensors, {entry.size_bytes / 1e6:.1f} MB, sha256 {entry.sha256}"
+    facts = (
+        f"{entry.format}, {count_of(entry.tensors, 'tensor')}, {entry.size_bytes / 1e6:.1f} MB, sha256 {entry.sha256}"
+    )
     return f"{model.name} {name}: {stored.path} ({facts})"

@@ -14,6 +14,7 @@ from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_model_lists
 from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.options import DATA, selection_options
+from admlops.cli.out_paths import OUT_FOLDER
 
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--also", type=DATA, help="A second data set, for models that --data is not for.")
 @click.option("--metric", help="Primary metric of the battles, such as AP50.  [default: the first that both have]")
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the summary and the report.")
+@click.option("--out", type=OUT_FOLDER, help="Folder for the summary and the report.")
 @carbon_options
 @dry_run_option
 @with_format
@@ -133,7 +134,7 @@ def show_comparison(done: Comparison, *, as_json: bool) -> None:
     target = done.summary_path.with_name("report.html")
     page = write_report(target, done.run_data(), done.summary, data=done.data[0], also=done.data[1:])
     if as_json:
-        click.echo(json.dumps(done.summary, indent=1))
+        click.echo(json.dumps(done.summary, indent=2))
     else:
         _print_summary(done.summary)
         note(f"\nsummary: {done.summary_path}\nreport:  {page}")
@@ -187,7 +188,36 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))
+    print_engines(summary.get("engines", ()))
     print_battles(summary.get("battles", ()))
+
+
+def print_engines(groups: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the engines of each model that ran by several, and how often every two of them agree."""
+    from admlops.cli.tables import print_table
+
+    for group in groups:
+        note(f"\nengines of {group['model']}, {group['samples']} samples")
+        times = ("min_ms", "max_ms", "mean_ms", "median_ms", "p95_ms", "p99_ms")
+        rows = [_engine_cells(one, times) for one in group["engines"]]
+        print_table(("engine", "file MB", "peak MB", *(name.removesuffix("_ms") + " ms" for name in times)), rows)
+        for one in group["agreement"]:
+            note(f"\nagreement, {one['task']}: share of {one['measure']}")
+            shares = [tuple(_number(share) for share in row) for row in one["shares"]]
+            print_table(("", *one["names"]), [(name, *row) for name, row in zip(one["names"], shares, strict=True)])
+        for one in group["engines"]:
+            for task, own in one["confusion"].items():
+                note(f"\nconfusion of {one['name']}, {task}: rows are truths, columns answers")
+                matrix = [(name, *map(str, row)) for name, row in zip(own["classes"], own["matrix"], strict=True)]
+                print_table(("", *own["classes"]), matrix)
+
+
+def _engine_cells(one: Mapping[str, Any], times: Sequence[str]) -> tuple[str, ...]:
+    memory = one["memory"]
+    peak = memory["gpu_peak_mb"] or memory["worker_peak_mb"]
+    size = "" if one["file_bytes"] is None else f"{one['file_bytes'] / 1e6:.1f}"
+    spelled = ["" if one["latency"][name] is None else f"{one['latency'][name]:.1f}" for name in times]
+    return one["name"], size, "" if peak is None else f"{peak:.0f}", *spelled
 
 
 def print_battles(battles: Sequence[Mapping[str, Any]]) -> None:

@@ -39,7 +39,7 @@ def show(shell: str | None, as_json: bool) -> None:
     """Print the code that gives SHELL the completion; the shell of $SHELL without it."""
     chosen = _choose(shell)
     code = _code(chosen)
-    click.echo(json.dumps({"shell": chosen, "code": code}) if as_json else code)
+    click.echo(json.dumps({"shell": chosen, "code": code}, indent=2) if as_json else code)
 
 
 @completion.command(epilog="Example: admlops completion install --dry-run", short_help="Write the completion's file.")
@@ -60,7 +60,7 @@ def install(shell: str | None, dry_run: bool, as_json: bool) -> None:
         write_atomically(place.file, code.encode())
     if as_json:
         facts = {"shell": chosen, "file": str(place.file), "changes": changes, "dry_run": dry_run, "once": place.once}
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(facts, indent=2))
         return
     verb = "would write" if dry_run else "wrote"
     click.echo(f"{verb} {place.file}" if changes else f"{place.file} is there already")

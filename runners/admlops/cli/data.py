@@ -14,6 +14,8 @@ import click
 
 from admlops.cli.completion import complete_kinds, complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+from admlops.cli.out_paths import OutPath
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.core.types import Watch
@@ -75,7 +77,7 @@ def list_(all_files: bool, as_json: bool) -> None:
 
 
 @data.command(short_help="Write a synthetic data set.")
-@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DIR", type=OutPath())
 @click.option(
     "--scenes", default=2, show_default=True, help="Scenes, at most 10: mini_val's two first, then mini_train's."
 )
@@ -163,7 +165,7 @@ def synthesize(
         write = partial(synthesize_nuscenes, target, options)
     options.check()
     if dry_run:
-        detail = f"{scenes} scenes of {samples} key frames"
+        detail = f"{count_of(scenes, 'scene')} of {count_of(samples, 'key frame')}"
         changes = write(force=force, dry_run=True)
         show_plan([Planned(action="write", target=str(target), detail=detail)] if changes else [], as_json=as_json)
         return
@@ -176,9 +178,11 @@ def synthesize(
 
         written = write(on_progress=show, force=force, workers=workers)
     if as_json:
-        click.echo(json.dumps({"data": str(target.absolute()), "written": written, "options": options.as_dict()}))
+        click.echo(
+            json.dumps({"data": str(target.absolute()), "written": written, "options": options.as_dict()}, indent=2)
+        )
     elif written:
-        click.echo(f"{target}: {scenes} scenes of {samples} key frames")
+        click.echo(f"{target}: {count_of(scenes, 'scene')} of {count_of(samples, 'key frame')}")
     else:
         click.echo(f"{target} already holds exactly this data set; nothing was done")
 
@@ -227,6 +231,8 @@ def _watching(label: str, *, hidden: bool) -> Iterator[Watch]:
 def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
     """Say whether the data set in ROOT is whole: its tables or frames, and every key frame's files.
 
+    Of nuScenes, annotations that are no numbers and maps that are not there are named as well.
+
     Of pictures every file is decoded and every label read: what is missing, broken, there twice, turned by EXIF, not of
     8 bits and RGB, or has boxes that are empty or outside, is named.
 
@@ -252,21 +258,23 @@ def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> N
     facts = {"data": str(opened.root), "scenes": len(scenes), "samples": len(samples), **counts}
     if as_json:
         found = {"missing": [str(path) for path in missing], "problems": [asdict(one) for one in problems]}
-        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, **found}))
+        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, **found}, indent=2))
     else:
         counted = "".join(f", {number} {name.replace('_', ' ')}" for name, number in counts.items())
-        click.echo(f"{opened.root / opened.version}: {len(scenes)} scenes, {len(samples)} samples{counted}")
+        broken = f", {count_of(len(missing), 'file')} missing or empty" if missing else ""
+        held = f"{count_of(len(scenes), 'scene')}, {count_of(len(samples), 'sample')}"
+        click.echo(f"{opened.root / opened.version}: {held}{counted}{broken}")
         _print_problems(problems)
     errors = [one for one in problems if one.is_error]
     if missing and not errors:
         raise DifferencesError(
-            f"{len(missing)} files of key frames are missing or empty, first {missing[0]}",
+            f"{count_of(len(missing), 'file')} of key frames missing or empty, first {missing[0]}",
             hint="unpack the archives that hold the pictures again, then repeat the check",
         )
     if errors:
         raise DifferencesError(
-            f"{len(errors)} problems, first {errors[0].name}: {errors[0].kind}: {errors[0].what}",
-            hint="mend or remove these files, then repeat the check; a run gives such pictures a failed sample",
+            f"{count_of(len(errors), 'problem')}, first {errors[0].name}: {errors[0].kind}: {errors[0].what}",
+            hint="mend or remove what is named, then repeat the check; a run gives such pictures a failed sample",
         )
 
 
@@ -275,7 +283,7 @@ def _print_problems(problems: Sequence[Problem]) -> None:
 
     if problems:
         rows = [("error" if one.is_error else "to know", one.kind, one.name, one.what) for one in problems]
-        print_table(("", "kind", "picture", "what"), rows)
+        print_table(("", "kind", "file", "what"), rows)
 
 
 @data.command(short_help="Count what a data set holds.")
@@ -307,9 +315,10 @@ def stats(root: Path, version: str | None, kind: str | None, as_json: bool) -> N
 def _print_statistics(found: Statistics, name: str) -> None:
     from admlops.cli.tables import print_table
 
-    note(f"{name}: {found.scenes} scenes, {found.samples} samples, {found.pictures} pictures")
+    held = (count_of(found.scenes, "scene"), count_of(found.samples, "sample"), count_of(found.pictures, "picture"))
+    note(f"{name}: {', '.join(held)}")
     if found.unreadable:
-        note(f"{found.unreadable} pictures cannot be read")
+        note(f"{count_of(found.unreadable, 'picture')} cannot be read")
     if found.classes or found.annotated:
         note(f"{found.annotated} pictures are annotated, {found.without_objects} of them hold no object")
     if found.counts:
@@ -367,4 +376,5 @@ def index(root: Path, version: str | None, dry_run: bool, as_json: bool) -> None
         shown = {"path": str(built.path), "samples": built.samples, "scenes": built.scenes}
         click.echo(json.dumps({**shown, "size_bytes": built.size_bytes}, indent=2))
         return
-    click.echo(f"{built.samples} samples of {built.scenes} scenes in {built.size_bytes / 1e6:.1f} MB: {built.path}")
+    held = f"{count_of(built.samples, 'sample')} of {count_of(built.scenes, 'scene')}"
+    click.echo(f"{held} in {built.size_bytes / 1e6:.1f} MB: {built.path}")

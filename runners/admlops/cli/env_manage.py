@@ -15,6 +15,7 @@ import click
 from admlops.cli.completion import complete_environments
 from admlops.cli.conventions import dry_run_option, shows_progress
 from admlops.cli.env_use import ANY_VARIANT, DEVICE
+from admlops.core.counting import count_of
 from admlops.core.types import Watch
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _print_unready(one: InstalledEnvironment) -> None:
 
 
 def _print_report(one: InstalledEnvironment, report: Report) -> None:
-    how = f"{report.files_checked} files of {report.packages} packages"
+    how = f"{count_of(report.files_checked, 'file')} of {count_of(report.packages, 'package')}"
     if report.full:
         how += f", {report.bytes_checked / 1e6:.0f} MB hashed"
     if not report.by_manifest:
@@ -209,7 +210,7 @@ def remove(
         _confirm(f"remove {', '.join(one.prefix.name for one in chosen.values())}?", yes=yes)
     removed = {prefix: remove_prefix(layout, prefix) for prefix in chosen}
     if as_json:
-        click.echo(json.dumps([{"prefix": str(prefix), **asdict(one)} for prefix, one in removed.items()]))
+        click.echo(json.dumps([{"prefix": str(prefix), **asdict(one)} for prefix, one in removed.items()], indent=2))
         return
     for prefix, one in removed.items():
         kept = one.size_bytes - one.freed_bytes

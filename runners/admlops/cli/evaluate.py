@@ -152,7 +152,7 @@ def evaluate(
         )
         folder.write_manifest()
     if as_json:
-        click.echo(json.dumps(_summary(metrics)))
+        click.echo(json.dumps(_summary(metrics), indent=2))
     else:
         _print(folder, metrics, kinds)
     _end(metrics, official=official)

@@ -168,12 +168,16 @@ def _complain(message: str, hint: str, exit_code: int) -> int:
     """Say it on standard error; with --json also as an object on standard output, unless one is there."""
     import json
 
+    from admlops.cli.hints import name_model, name_variable
+
+    hint = name_model(hint, sys.argv[1:])
+    message = name_variable(message, sys.argv[1:], os.environ)
     name = click.style("admlops:", fg="red", bold=True) if uses_color(sys.stderr) else "admlops:"
     click.echo(f"{name} {message}\n  → {hint}", err=True, color=uses_color(sys.stderr))
     try:
         sys.stdout.flush()
         if asks_for_json(sys.argv) and nothing_is_printed():
-            click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}))
+            click.echo(json.dumps({"error": message, "hint": hint, "exit_code": exit_code}, indent=2))
         sys.stdout.flush()
     except (AdmlopsError, ReaderGoneError):
         discard_output()  # it is standard output that cannot be written: said above, if anybody listens
@@ -181,6 +185,7 @@ def _complain(message: str, hint: str, exit_code: int) -> int:
 
 
 def _complain_of_usage(error: click.ClickException) -> int:
+    error = _with_variable(error)
     if asks_for_json(sys.argv):
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "admlops"
         return _complain(error.format_message(), f"{command} --help", error.exit_code)
@@ -188,6 +193,16 @@ def _complain_of_usage(error: click.ClickException) -> int:
     if getattr(error, "ctx", None) is None:  # click says where help is only where it knows the command
         click.echo(f"  → {_named_command()} --help", err=True)
     return error.exit_code
+
+
+def _with_variable(error: click.ClickException) -> click.ClickException:
+    """The same error, naming the environment variable if the value that was refused comes from one."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None or not error.param.name:
+        return error
+    if error.ctx.get_parameter_source(error.param.name) is not click.core.ParameterSource.ENVIRONMENT:
+        return error
+    said = f"{error.message} (the variable {error.param.envvar})"
+    return click.BadParameter(said, ctx=error.ctx, param=error.param, param_hint=error.param_hint)
 
 
 def _named_command() -> str:

@@ -101,6 +101,8 @@ def validate(config: Path | None, as_json: bool) -> None:
         named = [{"file": str(file), "key": one.key, "expected": one.expected} for file, one in problems]
         click.echo(json.dumps({"files": [str(file) for file in files], "problems": named}, indent=2))
     if problems:
+        if config is not None and not config.exists():
+            raise CatalogError(describe(config, problems[0][1]), hint=f"ls {config.parent}   # name a model.toml")
         option = f" --config {config}" if config else ""
         lines = [describe(file, problem) for file, problem in problems]
         raise CatalogError("\n".join(lines), hint=f"admlops models validate{option}   # after mending them")
@@ -156,6 +158,9 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
         _print_section("Checkpoints")
         rows = [(name, model.configs[one.config], ", ".join(one.fixes)) for name, one in model.checkpoints.items()]
         print_table(("checkpoint", "config", "fixes"), rows)
+    if model.not_runnable:
+        _print_section("Configs that no variant runs")
+        print_table(("config", "why"), list(model.not_runnable.items()))
     if model.options:
         _print_section("Options of a run (--option NAME=VALUE)")
         options = [(name, ", ".join(option.values), option.description) for name, option in model.options.items()]

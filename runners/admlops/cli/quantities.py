@@ -47,8 +47,7 @@ class GpuMemory(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 
         number = float(matched[1]) if matched else 0.0
         if matched is None or number <= 0 or (matched[2] and number > 100):
             self.fail(
-                f"{value!r} is no size of memory: write 20480 (MB), 20GB, 20GiB or 80% (option --gpu-memory-limit, "
-                "variable GPU_MEMORY_LIMIT)",
+                f"{value!r} is no size of memory: write 20480 (MB), 20GB, 20GiB or 80%",
                 param,
                 ctx,
             )

@@ -12,6 +12,8 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, say
+from admlops.cli.out_paths import OUT_FILE, OUT_FOLDER, STANDARD_OUTPUT, OutPath, check_out, open_out
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.datasets.base import Dataset
@@ -22,15 +24,13 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: admlops report GroundPlane-20260101-120000-0a1b2c --out report.html --rerun run.rrd")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="[default: report.html in the first run]")
+@click.option("--out", type=OUT_FILE, help="The page; - prints it. [default: report.html in the first run]")
 @click.option("--data", type=click.Path(path_type=Path), help="Where the data set is, if it moved.")
-@click.option(
-    "--figures", type=click.Path(file_okay=False, path_type=Path), help="Write figures for papers there: SVG and PDF."
-)
+@click.option("--figures", type=OUT_FOLDER, help="Write figures for papers there: SVG and PDF.")
 @click.option(
     "--rerun",
     metavar="FILE.rrd",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(dir_okay=False),
     help="Write every sample of the run for the Rerun viewer, too: pictures, LiDAR points, boxes, lines, the path.",
 )
 @click.option("--scene", "scenes", multiple=True, metavar="NAME", help="With --rerun: only this scene; repeatable.")
@@ -60,6 +60,7 @@ def report(
     from admlops.results.data_set import open_run_data
     from admlops.results.runs import find_run
 
+    check_out(out, as_json=as_json)
     _check_rerun(runs, rerun, scenes)
     layout = find_layout()
     folders = [find_run(layout, name) for name in runs]
@@ -83,18 +84,20 @@ def report(
     written: dict[str, str] = {}
     if rerun is not None and first is not None:
         written["rerun"] = str(_record(rerun, folders[0], rows[0], first, scenes, as_json=as_json).path)
-    path = write_report(target, rows, None, data=first, also=tuple(opened.values()))
+    with open_out(target) as path:
+        write_report(path, rows, None, data=first, also=tuple(opened.values()))
     if out is None:
         with folders[0].lock():
             folders[0].write_manifest()
-    written = {"report": str(path), **written}
+    written = {"report": str(target), **written}
     drawn = _write_figures(figures, rows)
     if as_json:
-        click.echo(json.dumps({**written, "figures": [str(one) for one in drawn]}))
+        click.echo(json.dumps({**written, "figures": [str(one) for one in drawn]}, indent=2))
         return
-    click.echo("\n".join(f"{kind}: {file}" for kind, file in written.items()))
+    tell = say if target == STANDARD_OUTPUT else click.echo
+    tell("\n".join(f"{kind}: {file}" for kind, file in written.items() if file != "-"))
     if figures is not None:
-        click.echo(f"figures: {len(drawn)} files in {figures}")
+        tell(f"figures: {count_of(len(drawn), 'file')} in {figures}")
 
 
 def _write_figures(folder: Path | None, rows: Sequence[RunData]) -> list[Path]:

@@ -11,9 +11,11 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, say, with_format
+from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT, check_out, open_out
 from admlops.cli.results_list import list_, summarise, unread
 from admlops.cli.results_manage import remove, tag
 from admlops.cli.results_table import table
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +103,8 @@ def verify(run: str, as_json: bool) -> None:
         click.echo(f"digest of the records, equal for equal outputs: {digest}")
     if changed:
         raise DifferencesError(
-            f"{len(changed)} files of {folder.path} are missing or not as its manifest says: {', '.join(changed[:5])}",
+            f"{count_of(len(changed), 'file')} of {folder.path} missing or not as its manifest says: "
+            f"{', '.join(changed[:5])}",
             hint="make the run again, or bring these files back from where they were kept",
         )
 
@@ -164,7 +167,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     required=True,
     help="jsonl, csv, parquet; or a submission: nuscenes, maptr, openlanev2, vad, coco.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The file to write; - prints it.")
 @click.option(
     "--table",
     type=click.Choice(["samples", "detections", "map_elements"]),
@@ -207,7 +210,7 @@ def export(
     from admlops.catalog.registries import SUBMISSION_FORMATS
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
-    from admlops.core.paths import find_layout
+    from admlops.core.paths import find_layout, user_path
     from admlops.core.types import Planned
     from admlops.datasets.base import find_kind
     from admlops.results import export as exporting
@@ -218,24 +221,30 @@ def export(
         raise UsageError(f"--format {form} is none of {forms}", hint="admlops results export --help")
     folder = find_run(find_layout(), run)
     if data is not None:
+        if not user_path(data).exists():
+            raise UsageError(f"--data {data} is not there", hint="name the data set's root, or leave --data out")
         find_kind(data)  # a wrong one is told even where the form needs none
-    if out.exists() and not force:
+    check_out(out, as_json=as_json)
+    if out != STANDARD_OUTPUT and out.exists() and not force:
         raise UsageError(f"--out {out} is there already", hint="choose another file, or add --force to replace it")
     if dry_run:
         what = table if form in ("csv", "parquet") else "records"
         show_plan([Planned(action="write", target=str(out), detail=f"{what} as {form}")], as_json=as_json)
         return
-    if form == "jsonl":
-        count, what = exporting.export_jsonl(folder, out), "records"
-    elif form not in TABLES:
-        from admlops.pipeline.export_submission import export_submission
+    with open_out(out) as target:
+        if form == "jsonl":
+            count, what = exporting.export_jsonl(folder, target), "records"
+        elif form not in TABLES:
+            from admlops.pipeline.export_submission import export_submission
 
-        count, what = export_submission(folder, form, out, data=data, truth_2d=boxes_2d), "samples"
-    else:
-        write = exporting.export_csv if form == "csv" else exporting.export_parquet
-        count, what = write(folder, out, table=table), "rows"
+            count, what = export_submission(folder, form, target, data=data, truth_2d=boxes_2d), "samples"
+        else:
+            write = exporting.export_csv if form == "csv" else exporting.export_parquet
+            count, what = write(folder, target, table=table), "rows"
     if as_json:
         click.echo(json.dumps({"run": folder.path.name, "format": form, what: count, "out": str(out)}, indent=2))
+    elif out == STANDARD_OUTPUT:
+        say(f"{count} {what}")
     else:
         click.echo(f"{count} {what} → {out}")
 
@@ -260,7 +269,8 @@ def index(dry_run: bool, as_json: bool) -> None:
     if dry_run:
         count = len(list_runs(layout)[0])
         show_plan(
-            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count} runs")], as_json=as_json
+            [Planned(action="write", target=str(layout.runs / INDEX_NAME), detail=f"{count_of(count, 'run')}")],
+            as_json=as_json,
         )
         return
     built = build_index(layout)
@@ -268,13 +278,13 @@ def index(dry_run: bool, as_json: bool) -> None:
         counts = {"file": str(built.file), "runs": built.runs, "samples": built.samples}
         click.echo(json.dumps({**counts, "skipped": unread(built.skipped)}, indent=2))
         return
-    click.echo(f"{built.runs} runs, {built.samples} samples → {built.file}")
+    click.echo(f"{count_of(built.runs, 'run')}, {count_of(built.samples, 'sample')} → {built.file}")
     for one in built.skipped:
         say(f"skipped {one.folder.name}: {one.reason}")
 
 
 @results.command(short_help="Print the JSON Schema of the record.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
+@click.option("--out", type=OUT_FILE, help="Write it there instead of printing it.")
 @dry_run_option
 def schema(out: Path | None, dry_run: bool) -> None:
     """Print the JSON Schema (Draft 2020-12) of the standard record.
@@ -289,7 +299,7 @@ def schema(out: Path | None, dry_run: bool) -> None:
     from admlops.results.record_json import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
-    if out is None:
+    if out is None or out == STANDARD_OUTPUT:
         click.echo(text, nl=False)
     elif dry_run:
         show_plan([Planned(action="write", target=str(out))], as_json=False)
@@ -302,7 +312,7 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
 
     one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
-    click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {len(header.scenes)} scenes")
+    click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {count_of(len(header.scenes), 'scene')}")
     click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")

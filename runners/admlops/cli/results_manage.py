@@ -78,7 +78,7 @@ def tag(name: str, tags: tuple[str, ...], removed: tuple[str, ...], dry_run: boo
         with run.lock():
             write_tags(run, after)
     if as_json:
-        click.echo(json.dumps({"run": run.path.name, "tags": after, "before": before, "dry_run": dry_run}))
+        click.echo(json.dumps({"run": run.path.name, "tags": after, "before": before, "dry_run": dry_run}, indent=2))
     else:
         shown = f"tagged {', '.join(after)}" if after else "without tags"
         click.echo(f"{run.path.name} {'would be' if dry_run else 'is'} {shown}")

@@ -8,6 +8,8 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, say
+from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT
+from admlops.core.counting import count_of
 
 
 @click.command(short_help="Write metrics as a table for a paper.")
@@ -24,7 +26,7 @@ from admlops.cli.conventions import dry_run_option, say
 @click.option("--protocol", "protocols", multiple=True, metavar="ID", help="Show this protocol (may be repeated).")
 @click.option("--digits", type=click.IntRange(0, 9), help="Digits after the point.  [default: 3; 1 with --percent]")
 @click.option("--percent", is_flag=True, help="Show scores in percent; errors stay as they are.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead of printing it.")
+@click.option("--out", type=OUT_FILE, help="Write it there instead of printing it.")
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def table(
@@ -62,9 +64,9 @@ def table(
     tables = make_tables(sources, by=by, style=style)
     text = FORMATS["json" if as_json else form](tables)
     if dry_run:
-        target = "standard output" if out is None else str(out)
-        show_plan([Planned(action="write", target=target, detail=f"{len(tables)} tables")], as_json=as_json)
-    elif out is None:
+        target = "standard output" if out in (None, STANDARD_OUTPUT) else str(out)
+        show_plan([Planned(action="write", target=target, detail=f"{count_of(len(tables), 'table')}")], as_json=as_json)
+    elif out is None or out == STANDARD_OUTPUT:
         click.echo(text, nl=False)
     else:
         write_atomically(out, text.encode())

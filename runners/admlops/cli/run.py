@@ -10,6 +10,7 @@ import click
 from admlops.cli.completion import complete_checkpoints, complete_configs, complete_models, complete_runs
 from admlops.cli.conventions import dry_run_option, say
 from admlops.cli.options import selection_options
+from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.core.errors import AdmlopsError
@@ -98,10 +99,12 @@ def run(
     if as_json:
         facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
         counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
-        click.echo(json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}))
+        click.echo(
+            json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}, indent=2)
+        )
     else:
         more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
-        click.echo(f"{header.run}: {summary.state}, {summary.ok} samples ok, {summary.failed} failed{more}")
+        click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
         click.echo(f"covers:  {header.coverage}")
         click.echo(f"records: {folder.records_path}")
     _raise_for(summary, header)
@@ -121,7 +124,7 @@ def _explain_stop(summary: Summary, header: RunHeader) -> AdmlopsError:
 
     failure = summary.stopped_by
     kind = DataError if failure is not None and failure.kind == "data" else RunFailedError
-    remain = f"{summary.remaining} samples remain"
+    remain = f"{count_of(summary.remaining, 'sample')} remain"
     if summary.dropped:
         remain += f", {summary.dropped} of them failed in a scene that was not finished"
     if failure is None or failure.kind == "cancelled":

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.core.counting import count_of
+
 if TYPE_CHECKING:
     from admlops.core.paths import Layout
     from admlops.datasets.base import Dataset
@@ -49,7 +51,7 @@ def take_file(
         with _Progress(plan.samples) as on_samples:
             run = take_submission(layout, plan, say=lambda line: click.echo(line, err=True), on_samples=on_samples)
         if plan.earlier is None:
-            click.echo(f"{plan.samples} samples of {plan.format.title} → {run.path}", err=True)
+            click.echo(f"{count_of(plan.samples, 'sample')} of {plan.format.title} → {run.path}", err=True)
     return run
 
 
@@ -63,12 +65,12 @@ def _open_data(layout: Layout, form: SubmissionFormat, data: Path | None, versio
 def _show(plan: Plan, *, as_json: bool) -> None:
     said = plan.to_json()
     if as_json:
-        click.echo(json.dumps(said, indent=1))
+        click.echo(json.dumps(said, indent=2))
         return
     click.echo(
         f"file     {said['submission']['file']} ({plan.format.title}, sha256 {said['submission']['sha256'][:12]})"
     )
-    click.echo(f"samples  {plan.samples} in {len(plan.scenes)} scenes of split {said['data']['split']}")
+    click.echo(f"samples  {plan.samples} in {count_of(len(plan.scenes), 'scene')} of split {said['data']['split']}")
     click.echo(f"data     {said['data']['version']} in {said['data']['root']}")
     what = "is there already and would be used again" if said["reused"] else "would be made"
     click.echo(f"run      {said['run']} ({said['model']}): {said['folder']} {what}")

@@ -11,6 +11,7 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, say
+from admlops.cli.out_paths import OUT_FOLDER
 
 if TYPE_CHECKING:
     from admlops.core.types import Planned
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--server", help="MLflow's tracking server, without credentials. [env: MLFLOW_TRACKING_URI]")
 @click.option("--project", help="MLflow's experiment, W&B's project.  [default: made from data set and split]")
 @click.option(
-    "--dir", "folder", type=click.Path(file_okay=False, path_type=Path),
+    "--dir", "folder", type=OUT_FOLDER,
     help="Where TensorBoard and W&B write.  [default: tracking/ beside the runs]",
 )  # fmt: skip
 @click.option("--online", is_flag=True, help="Send to W&B at once, by WANDB_API_KEY, instead of writing a folder.")
@@ -75,7 +76,7 @@ def track(
             if tracked.next_step:
                 click.echo(f"  → {tracked.next_step}")
     if as_json:
-        click.echo(json.dumps({"tracker": tracker, "runs": done}, indent=1))
+        click.echo(json.dumps({"tracker": tracker, "runs": done}, indent=2))
 
 
 def _plan(run: ExportedRun, tracker: str, destination: Destination) -> Planned:

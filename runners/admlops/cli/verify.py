@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 NEXT = {
     "file": "admlops export {model} --to onnx --fresh",
     "tensors": "admlops verify {model} --engine {engine} --bisect   # names the first module that parts",
+    "bisected": "admlops export {model} --to onnx --fresh   # then verify again",
     "decoded": "admlops report {runs}   # puts both runs side by side",
     "metrics": "admlops results compare {runs}",
 }
-"""Step that failed → what to do."""
+"""Step that failed → what to do; `bisected`: the module is named already."""
 
 
 @click.command(epilog="Example: admlops verify CalibrationStatus --engine onnx --limit 8")
@@ -130,7 +131,6 @@ def _raise_for(verification: Verification) -> None:
     failed = verification.failed
     if failed is not None:
         about = verification.about
-        command = NEXT[failed.name].format(
-            model=about["model"], engine=about["engine"], runs=" ".join(about["runs"] or ())
-        )
+        step = "bisected" if failed.name == "tensors" and verification.bisect else failed.name
+        command = NEXT[step].format(model=about["model"], engine=about["engine"], runs=" ".join(about["runs"] or ()))
         raise RunFailedError(verification.outcome, hint=command)

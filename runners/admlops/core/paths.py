@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def find_layout() -> Layout:
     Where the package is installed alone, runs and caches go to `$XDG_DATA_HOME/admlops` (`~/.local/share/admlops`).
 
     Raises:
-        UsageError: `ADMLOPS_PATH` does not hold a checkout.
+        UsageError: `ADMLOPS_PATH` does not hold a checkout, or one of the others names a folder in a folder that is
+            not there.
     """
     root = _find_checkout()
     if root is not None:
@@ -157,5 +159,24 @@ def home_folder() -> Path:
 
 
 def _folder(variable: str, default: Path) -> Path:
+    """Return the folder that a variable names. It may not be there yet; the folder around it must be.
+
+    A word mistyped, or a disk that is not mounted, would else become a folder on the root's disk.
+    """
     value = os.environ.get(variable)
-    return user_path(value).resolve() if value else default
+    if not value:
+        return default
+    folder = user_path(value).resolve()
+    if not _is_there(folder) and (folder.parent == Path("/") or not _is_there(folder.parent)):
+        raise UsageError(
+            f"{variable} points at {folder}, which is not there",
+            hint=f"mkdir -p {shlex.quote(str(folder))}   # if it is meant; else correct {variable}, or mount its disk",
+        )
+    return folder
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError:
+        return True  # whoever uses it says why it cannot be looked at

@@ -9,7 +9,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from admlops.core.errors import StorageError
+from admlops.core.errors import AdmlopsError, StorageError
+from admlops.core.paths import find_layout
 
 READ_BYTES = 1 << 20
 
@@ -63,16 +64,27 @@ def require_writable(folder: Path) -> None:
 
 
 def explain_os_error(error: OSError, path: Path) -> StorageError:
-    """Return what a failed write means and what to do about it."""
+    """Return what a failed write means and what to do about it.
+
+    The repository folder can be another one; a path that somebody named must be named anew.
+    """
+    elsewhere = "export ADMLOPS_REP_PATH=/another/disk" if _is_in_repository(path) else "name a path on another disk"
     hints = {
-        errno.ENOSPC: f"df -h {path.parent}   # free some space, or export ADMLOPS_REP_PATH=/a/larger/disk",
-        errno.EDQUOT: f"df -h {path.parent}   # the quota is used up: export ADMLOPS_REP_PATH=/a/larger/disk",
-        errno.EROFS: "export ADMLOPS_REP_PATH=/a/folder/that/can/be/written",
-        errno.EACCES: f"ls -ld {path.parent}   # make it writable, or export ADMLOPS_REP_PATH=/another/folder",
+        errno.ENOSPC: f"df -h {path.parent}   # free some space, or {elsewhere}",
+        errno.EDQUOT: f"df -h {path.parent}   # the quota is used up: {elsewhere}",
+        errno.EROFS: f"findmnt -T {path.parent}   # mounted to be read only: {elsewhere}",
+        errno.EACCES: f"ls -ld {path.parent}   # make it writable, or {elsewhere}",
     }
     reason = error.strerror or str(error)
     hint = hints.get(error.errno or 0, f"ls -ld {path.parent}   # see what is there, then run the command again")
     return StorageError(f"{path} could not be written: {reason}", hint=hint)
+
+
+def _is_in_repository(path: Path) -> bool:
+    try:
+        return path.absolute().is_relative_to(find_layout().repository)
+    except AdmlopsError:
+        return False
 
 
 def file_sha256(path: Path) -> str:

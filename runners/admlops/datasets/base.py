@@ -329,15 +329,18 @@ def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
     """
     preferred = list(wanted)
     kinds: list[DataKind] = [*DATA_KINDS.values()]
-    recognised = _recognise(kinds, user_path(root))
+    is_general_wanted = any(kind.is_general for kind in kinds if kind.id in preferred[:1])
+    recognised = _recognise(kinds, user_path(root), look_below=not is_general_wanted)
     if not recognised:
         first: DataKind = DATA_KINDS.get(preferred[0] if preferred else "nuscenes")
         return first
     return min(recognised, key=lambda kind: (kind.id not in preferred, kind.is_general))
 
 
-def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
+def _recognise(kinds: Iterable[DataKind], root: Path, *, look_below: bool) -> list[DataKind]:
     """The kinds that take `root` for theirs.
+
+    Where none does, or only one that takes what others describe more closely, `look_below` looks one folder deeper.
 
     Raises:
         DataError: the root is a file or cannot be read, or the data set lies one folder deeper.
@@ -349,8 +352,9 @@ def _recognise(kinds: Iterable[DataKind], root: Path) -> list[DataKind]:
         if not root.is_dir():
             return _recognise_file([kind for kind in kinds if kind.takes_files], root)
         recognised = [kind for kind in kinds if kind.recognise(root)]
-        below = [] if recognised else [path for path in sorted(root.iterdir())[:MAX_LISTED] if path.is_dir()]
         special = [kind for kind in kinds if not kind.is_general]
+        is_known = not look_below or any(kind in special for kind in recognised)
+        below = [] if is_known else [path for path in sorted(root.iterdir())[:MAX_LISTED] if path.is_dir()]
         deeper = [(path, kind) for path in below for kind in special if kind.recognise(path)]
     except OSError as error:
         raise DataError(

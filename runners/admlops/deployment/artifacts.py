@@ -125,9 +125,22 @@ def add_verification(folder: Path, entry: Mapping[str, Any]) -> None:
     write_atomically(folder / VERIFIED_FILE, content.encode() + b"\n")
 
 
-def is_verified(folder: Path, *, sha256: str, provider: str) -> bool:
-    """Tell whether the last verification of this file with this provider passed."""
-    own = [one for one in read_verifications(folder) if (one.get("sha256"), one.get("provider")) == (sha256, provider)]
+def is_verified(
+    folder: Path,
+    *,
+    sha256: str,
+    provider: str,
+    device: str | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> bool:
+    """Tell whether the last verification of this file with this provider passed.
+
+    An engine that is right on one GPU may be wrong on another, or after an update of its runtime. Where `device` (its
+    name) and `versions` (package → version) are given, only verifications on such a device with these count.
+    """
+    wanted = {"sha256": sha256, "provider": provider, "device": device, "versions": versions}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    own = [one for one in read_verifications(folder) if all(one.get(name) == value for name, value in given.items())]
     return bool(own) and own[-1].get("passed") is True
 
 

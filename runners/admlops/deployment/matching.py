@@ -32,7 +32,8 @@ Measure = Callable[[Item, Item], Mapping[str, float]]
 class Matched:
     """What became of the outputs of one task in two runs.
 
-    `outputs` counts those of both; `ties` are unmatched ones beside the last kept score. `largest` is the largest
+    `outputs` counts those of both; `ties` are unmatched ones beside the last kept score, and `flips` pairs
+    of which the labels differ. `largest` is the largest
     difference by quantity: `centre_m`, `size_m`, `yaw_rad`, `velocity_m_s`, `score`, `iou_lost`, `points_m`.
     """
 
@@ -40,6 +41,7 @@ class Matched:
     outputs: int = 0
     matched: int = 0
     ties: int = 0
+    flips: int = 0
     largest: dict[str, float] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
 
@@ -54,8 +56,21 @@ class Matched:
         counted = self.outputs - self.ties
         return 2 * self.matched / counted if counted else 1.0
 
+    @property
+    def has_labels(self) -> bool:
+        """Tell whether the outputs are answers with a label."""
+        return "label" in self.largest
+
+    @property
+    def agreement(self) -> float:
+        """The share of equal labels; of a task without labels, that of outputs with a counterpart."""
+        if not self.has_labels:
+            return self.share
+        return (self.matched - self.flips) / self.matched
+
     def note(self, apart: Mapping[str, float], token: str) -> None:
         """Take the differences of one pair."""
+        self.flips += bool(apart.get("label"))
         for name, value in apart.items():
             if value > self.largest.get(name, -1.0):
                 self.largest[name], self.where[name] = value, token
@@ -68,6 +83,7 @@ class Matched:
             "matched": self.matched,
             "ties": self.ties,
             "unmatched": self.unmatched,
+            "flips": self.flips,
             "share_matched": self.share,
             "largest": dict(self.largest),
             "where": dict(self.where),
@@ -77,12 +93,17 @@ class Matched:
 def match_runs(first: Iterable[Record], second: Iterable[Record]) -> list[Matched]:
     """Match the outputs of two runs over the same samples, task by task. A failed sample has no outputs."""
     found: dict[str, Matched] = {}
-    theirs = {record.metadata.sample_token: record for record in second}
+    waiting: dict[str, Record] = {}
+    others = iter(second)
     for own in first:
-        other = theirs.get(own.metadata.sample_token)
-        if other is not None:
-            for part in _parts(own, other):
-                _add(found.setdefault(part.task, Matched(task=part.task)), part, own.metadata.sample_token)
+        token = own.metadata.sample_token
+        # Two runs over the same samples have them in the same order: one record of each is held at a time.
+        while token not in waiting and (other := next(others, None)) is not None:
+            waiting[other.metadata.sample_token] = other
+        counterpart = waiting.pop(token, None)
+        if counterpart is not None:
+            for part in _parts(own, counterpart):
+                _add(found.setdefault(part.task, Matched(task=part.task)), part, token)
     return list(found.values())
 
 

@@ -82,6 +82,7 @@ def evaluate_run(
     truth_map: Path | None = None,
     protocols: Collection[str] = (),
     carbon: Carbon | None = None,
+    without_truth: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
@@ -96,6 +97,7 @@ def evaluate_run(
         truth_map: MapTR's file with the ground truth of map elements, in place of vectors cut from the map expansion.
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
         carbon: where the run's energy came from, for grams of CO₂ equivalents.
+        without_truth: whether a run of which nothing can be judged is measured all the same: its times and energy.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
@@ -124,11 +126,16 @@ def evaluate_run(
     _check_records(context)
     _check_wishes(context, outputs, evaluations, protocols)
     evaluated = _evaluate(context, outputs, evaluations)
+    unjudged = _find_unjudged(context, outputs, evaluations, evaluated)
+    if unjudged is not None and not without_truth:
+        raise unjudged
     if official:
         results = [(one, result) for one, result in evaluated.results if one.needs.key is not None]
         evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
     without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
     notes = list_notes(context, outputs, evaluations, without)
+    if unjudged is not None:
+        notes = [*notes, f"its outputs are not judged, for {data.root} has no ground truth of them"]
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
         say(f"{run.header.run}: {line}")
     metrics = _shape(context, evaluated, notes)
@@ -213,7 +220,6 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
             evaluated.results.append((evaluation, evaluation.finish(begun[evaluation.id], context)))
         except DataError as error:
             evaluated.without.append(NotEvaluated(evaluation=evaluation, error=error))
-    _require_any(context, outputs, evaluations, evaluated)
     for evaluation, result in evaluated.results:
         evaluated.metrics += result.metrics(context.dataset)
         if evaluated.resampling.weights is not None and evaluation.resampled:
@@ -262,18 +268,22 @@ def _is_own_task(one: Evaluation, evaluations: Sequence[Evaluation]) -> bool:
     return one.id == next(other.id for other in evaluations if other.needs.key == one.needs.key)
 
 
-def _require_any(
+def _find_unjudged(
     context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation], evaluated: _Evaluated
-) -> None:
-    """Refuse a run of which nothing but the metadata can be evaluated."""
+) -> UsageError | None:
+    """Say why nothing but the metadata can be evaluated; None where something can.
+
+    Raises:
+        DataError: ground truth is there, and is missing or damaged in part.
+    """
     if any(evaluation.needs.key is not None for evaluation, _ in evaluated.results):
-        return
+        return None
     if evaluated.without:
         raise evaluated.without[0].error
     plain = dict.fromkeys(one.needs.key for one in evaluations if one.needs.key and not one.needs.truth_2d)
     with_file = dict.fromkeys(one.needs.key for one in evaluations if one.needs.key and one.needs.truth_2d)
     filed = "".join(f", {key} with --boxes-2d FILE" for key in with_file)
-    raise UsageError(
+    return UsageError(
         f"the records of run {context.run.header.run} hold {_list(outputs.tasks)}; "
         f"{', '.join(str(key) for key in plain)} can be evaluated{filed}",
         hint=f"admlops models show {context.run.header.model}",

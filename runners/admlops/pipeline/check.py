@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import Model, list_models, load_model
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError
 from admlops.core.paths import Layout
 from admlops.core.types import Planned, Say, Watch
@@ -266,7 +267,8 @@ class _Check:
             shown = [f"{one.path} {one.reason}" for one in report.differences[:SHOWN_DIFFERENCES]]
             listed = "\n".join([f"{name}: {len(report.differences)} differences", *shown])
             raise EnvError(listed, hint=f"admlops env repair {name}")
-        return f"{name} as its packages and lock say ({report.files_checked} files of {report.packages} packages)"
+        held = f"{count_of(report.files_checked, 'file')} of {count_of(report.packages, 'package')}"
+        return f"{name} as its packages and lock say ({held})"
 
     def probe_environment(self) -> str:
         said = []
@@ -303,7 +305,7 @@ class _Check:
         self.checked.run = self.run.header.run
         _raise_for(summary, self.run)
         note = ", with random weights: the results mean nothing" if self.checked.random_weights else ""
-        return f"{summary.ok} samples ok{note} ({self.checked.run})"
+        return f"{count_of(summary.ok, 'sample')} ok{note} ({self.checked.run})"
 
     def _run_request(self) -> RunRequest:
         """The user's request, on the first samples; patient with a network on a CPU, unless a limit was given."""
@@ -329,7 +331,7 @@ class _Check:
                 self.run.write_manifest()
         except AdmlopsError as error:
             return f"not evaluated: {error.message}"
-        return f"{len(metrics['metrics'])} metrics"
+        return count_of(len(metrics["metrics"]), "metric")
 
     def draw(self) -> str:
         loaded = load_run_data(self.run, model=self.model)
@@ -345,7 +347,7 @@ def _raise_for(summary: Summary, run: RunFolder) -> None:
     if summary.state == "complete" and not summary.failed:
         return
     kind = DataError if trouble is not None and trouble.kind == "data" else RunFailedError
-    counted = f"{run.header.run} ended {summary.state}, {summary.ok} samples ok, {summary.failed} failed"
+    counted = f"{run.header.run} ended {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed"
     if trouble is None:
         raise kind(counted, hint=f"admlops doctor {run.header.run}")
     raise kind(f"{counted} ({trouble.kind}): {trouble.summary}", hint=trouble.hint)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from admlops.catalog import Model, find_known, load_model
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset
-from admlops.deployment.engines import split_contender
+from admlops.deployment.engines import AT, split_contender
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.scene_job import Summary
@@ -149,13 +150,17 @@ def write_comparison(
 def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> list[Entrant]:
     """Return what `MapTR` and `MapTR@onnx` name, each once; without an `@` the request's engine holds.
 
+    A file is called by its name, by its whole path where another of that name is there.
+
     Raises:
         AdmlopsError: there is no such model, or no such engine.
     """
-    found = []
+    found: list[Entrant] = []
     for name in dict.fromkeys(names):
         model, engine = split_contender(name)
-        found.append(Entrant(model=load_model(layout, model), engine=engine or request.engine, label=name))
+        label = name if engine is None else f"{model}{AT}{Path(engine).name}"
+        label = name if label in {one.label for one in found} else label
+        found.append(Entrant(model=load_model(layout, model), engine=engine or request.engine, label=label))
     return found
 
 
@@ -230,7 +235,7 @@ def _compare_one(
                 model=model, outcome=summary.state, reason=reason, hint=failure.hint, run=run, label=one.label
             )
         with run.lock():
-            metrics = evaluate_run(run, one.data, layout=layout, say=say, carbon=carbon)
+            metrics = evaluate_run(run, one.data, layout=layout, say=say, carbon=carbon, without_truth=True)
             run.write_manifest()
     except StoppedError:
         raise
@@ -301,7 +306,11 @@ def _run(
         if earlier.header.state == "complete" and not failed:
             say(f"{one.label}: using the finished run {name}")
             return earlier, None
-        again = f"doing {failed} failed samples of the run {name} again" if failed else f"going on with the run {name}"
+        again = (
+            f"doing {count_of(failed, 'failed sample')} of the run {name} again"
+            if failed
+            else f"going on with the run {name}"
+        )
         say(f"{one.label}: {again}")
         request = replace(request, name=name, resume=True, retry_failed=bool(failed))
         plan = plan.renamed(name)
@@ -325,7 +334,7 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
     if run.header.unverified_engine is not None:
         yield Shortcoming(
             reason=f"the engine {run.header.unverified_engine} was not verified on this machine",
-            hint=f"admlops verify {model.name} --engine {run.header.unverified_engine}",
+            hint=f"admlops verify {model.name} --engine {run.header.engine_option}",
         )
     failures = Counter(one.metadata.failure.kind for one in run.records() if one.metadata.failure)
     if failures:

@@ -17,6 +17,7 @@ from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.pipeline.battle import Contender, battle_all, load_contender
 from admlops.pipeline.compared import Compared
+from admlops.pipeline.comparison_engines import compare_engines
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.record import Failure
 
@@ -34,11 +35,13 @@ def summarize(rows: Sequence[Compared], data: Dataset, *, metric: str | None) ->
     measured: dict[str, list[Metric]] = {
         row.name: metrics_of(row.metrics) for row in rows if row.judged is not None and row.metrics is not None
     }
+    models = [_summarize_row(row, loaded.get(row.name)) for row in rows]
     return {
         "schema": SUMMARY_SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"root": str(data.root), "version": data.version, "synthetic": data.is_synthetic},
-        "models": [_summarize_row(row, loaded.get(row.name)) for row in rows],
+        "models": models,
+        "engines": compare_engines(rows, models),
         "rankings": [asdict(ranking) for ranking in rankings(measured)],
         "paired": _compare_pairs([one for one in contenders if not _is_random(one)]),
         "battles": [one.to_json() for one in battle_all(contenders, metric=metric)],

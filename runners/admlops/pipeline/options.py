@@ -56,6 +56,19 @@ def _is_of_weights(model: Model, name: str, value: str) -> bool:
     return name == "fixes" and bool(fixes_of_weights(model))
 
 
+def check_config(model: Model, *, config: str | None, checkpoint: str | None) -> None:
+    """Raises UsageError for a config of the catalogue that no variant of the model runs, however it is chosen."""
+    weights = model.checkpoints.get(checkpoint or "")
+    chosen = config or (weights.config if weights else None)
+    if chosen not in model.not_runnable:
+        return
+    runs = [name for name in model.configs if name not in model.not_runnable]
+    raise UsageError(
+        f"no variant of {model.name} runs its config {chosen}: {model.not_runnable[chosen]}",
+        hint=f"pass --config or --checkpoint with another: {', '.join(runs)}",
+    )
+
+
 def check_precision(model: Model, precision: str, *, device: str) -> None:
     """Raises UsageError for a precision that is none, or that the model cannot have on `device`."""
     if precision not in PRECISIONS:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.registries import RUNTIMES
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, EnvError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.types import Planned, Say
@@ -16,7 +17,7 @@ from admlops.environments import find_model
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
-from admlops.pipeline.options import check_options, check_precision
+from admlops.pipeline.options import check_config, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import (
     check_data_kind,
@@ -40,6 +41,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     """
     model = load_model(layout, request.model)
     RUNTIMES.get(request.runtime or model.runtime)
+    check_config(model, config=request.config, checkpoint=request.checkpoint)
     executor, devices = choose_executor(request, describe_machine(), say=say)
     data = data or open_data(request.data, request.version, wanted=model.reads)
     check_data_kind(model, data, request)
@@ -52,7 +54,8 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
         _check_weights(layout, model, request)
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
-    detail = f"{count} samples of {len(scenes)} scenes of {data.root}, on {name_devices(executor)}"
+    chosen = f"{count_of(count, 'sample')} of {count_of(len(scenes), 'scene')}"
+    detail = f"{chosen} of {data.root}, on {name_devices(executor)}"
     return [*steps, *_run_steps(layout, model, request, detail)]
 
 
@@ -105,7 +108,7 @@ def _run_steps(layout: Layout, model: Model, request: RunRequest, detail: str) -
         run = find_run(layout, str(request.name))
         failed = run.count_statuses()["failed"]
         done = len(run.complete_scenes())
-        state = f"{done} of {len(run.header.scenes)} scenes are whole, {failed} samples failed"
+        state = f"{done} of {len(run.header.scenes)} scenes are whole, {count_of(failed, 'sample')} failed"
         verb = "do the failed samples again of" if request.retry_failed else "go on with"
         yield Planned(action=verb, target=str(run.path), detail=state)
         return

@@ -30,7 +30,7 @@ from admlops.health.devices import ComputeDevice
 from admlops.health.energy_estimate import EnergyEstimate, require_estimate
 from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
-from admlops.pipeline.options import check_precision
+from admlops.pipeline.options import check_config, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
@@ -188,12 +188,10 @@ def prepare(
     if engine is not None:
         runtime = engine.engine.runtime.id
         packages = provide_packages(layout, engine.engine.runtime, environment, device=devices[0].kind, say=say)
-        settings["engine"] = engine.describe(
-            device=devices[0].kind,
-            packages=packages,
-            build=request.engine_options,
-            cache=layout.repository / "cache" / "engines",
-        )
+        settings["engine"] = {
+            **engine.describe(device=devices[0], packages=packages),
+            **engine.describe_build(layout, request),
+        }
     header = make_header(
         layout,
         model,
@@ -268,6 +266,7 @@ def check_request(
     if request.estimate_energy:
         require_estimate()
     executor, devices = choose_executor(request, machine, say=say)
+    check_config(model, config=request.config, checkpoint=request.checkpoint)
     if request.engine is not None:
         parse_engine(request.engine)
         check_engine(model, request)

@@ -21,6 +21,7 @@ from admlops.deployment.artifacts import Artifact, is_verified, list_artifacts, 
 from admlops.deployment.engines import AUTO, Engine, parse_engine
 from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
+from admlops.health.devices import ComputeDevice
 from admlops.health.gpus import detect_gpus
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
@@ -52,34 +53,36 @@ class EngineFile:
         """`random:SEED` where the exported weights were drawn."""
         return None if self.manifest is None else self.manifest.source.weights
 
-    def describe(
-        self,
-        *,
-        device: Device,
-        packages: RuntimePackages,
-        build: Mapping[str, Any] | None = None,
-        cache: Path | None = None,
-    ) -> dict[str, Any]:
-        """Return `settings.engine` of the run's header; `file` and `cache` go to the worker and decide nothing.
+    def describe_build(self, layout: Layout, request: RunRequest) -> dict[str, Any]:
+        """Return what a runtime that builds an engine builds it by and keeps it in; empty for one that builds none.
 
-        `build` are the options of a runtime that builds an engine, `cache` the folder that keeps it.
+        `cache` and `driver` decide no record.
         """
-        provider = self.engine.runtime.providers.get(device, device)
-        built: dict[str, Any] = {}
-        if self.engine.runtime.builds:
-            options = {**self._default_options(), **(build or {})}
-            driver = next((gpu.driver for gpu in detect_gpus()), None)
-            built = {"build": options, "cache": "" if cache is None else str(cache), "driver": driver or ""}
+        if not self.engine.runtime.builds:
+            return {}
+        driver = next((gpu.driver for gpu in detect_gpus()), None)
         return {
-            **built,
+            "build": {**self._default_options(), **request.engine_options},
+            "cache": str(layout.repository / "cache" / "engines"),
+            "driver": driver or "",
+        }
+
+    def describe(self, *, device: ComputeDevice, packages: RuntimePackages) -> dict[str, Any]:
+        """Return `settings.engine` of the run's header; `file` goes to the worker and decides nothing."""
+        provider = self.engine.runtime.providers.get(device.kind, device.kind)
+        versions = dict(packages.versions)
+        return {
             "kind": self.engine.kind,
             "precision": self.precision,
             "form": DEFAULT_FORM if self.manifest is None else self.manifest.form,
             "sha256": self.sha256,
+            "size_bytes": self.file.stat().st_size,
             "provider": provider,
-            "versions": dict(packages.versions),
+            "versions": versions,
             "artifact": None if self.manifest is None else f"{self.manifest.model}/{self.manifest.key}",
-            "verified": is_verified(self.file.parent, sha256=self.sha256, provider=provider),
+            "verified": is_verified(
+                self.file.parent, sha256=self.sha256, provider=provider, device=device.name, versions=versions
+            ),
             "file": str(self.file),
         }
 

@@ -24,6 +24,9 @@ from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_settings import working_folder
 from admlops.pipeline.selection import Selection, select
 
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
@@ -75,7 +78,7 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say) -> Trained:
                     python=environment.python,
                     adapter=model.adapter,
                     cwd=working_folder(layout, model),
-                    variables={**process_environment(environment.variables), **device.variables},
+                    variables={**PATIENT_THREADS, **process_environment(environment.variables), **device.variables},
                 ),
                 program=_program(model, name),
                 settings={"device": device.id_in_worker, "variant": model.default_variant},

@@ -194,10 +194,11 @@ def _choose_scene(model: Model, scenes: Sequence[Scene], frames: int) -> Scene:
     """Return the first scene with enough samples, cut to them; the longest one for a model without memory."""
     longest = max(scenes, key=lambda scene: len(scene.samples))
     chosen = next((scene for scene in scenes if len(scene.samples) >= frames), longest)
-    if model.temporal and len(chosen.samples) < MIN_FRAMES:
+    if model.temporal and min(frames, len(chosen.samples)) < MIN_FRAMES:
+        option = "--frames" if frames < MIN_FRAMES else "--limit"
         raise UsageError(
-            f"{model.name} carries state, and no scene of the selection has {MIN_FRAMES} samples",
-            hint=f"pass --limit {MIN_FRAMES} or more",
+            f"{model.name} carries state, which shows after the first frame: {MIN_FRAMES} of a scene are needed",
+            hint=f"pass {option} {MIN_FRAMES} or more",
         )
     return replace(chosen, samples=chosen.samples[:frames])
 
@@ -231,6 +232,7 @@ def _run_job(
             request={
                 **_describe_file(prepared.engine),
                 "runtime": {"id": runtime.id, "file": str(runtime.file)},
+                "engine": prepared.engine.describe_build(layout, prepared.request.run),
                 "samples": _samples(model, prepared.data, prepared.scene),
                 "bound": _bounds(prepared.engine).module,
                 "bisect": prepared.request.bisect,

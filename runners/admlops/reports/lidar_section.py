@@ -31,7 +31,6 @@ def lidar_section(report: Report) -> Mapping[str, Any] | None:
 
 def _list_views(report: Report) -> Iterator[ShownView]:
     cards, _ = report.samples.cards
-    places = {place[1]: place for place in report.samples.chosen}
     several = len(report.ran) > 1
     for rank, card in enumerate(cards, start=1):
         for one in card.views:
@@ -40,5 +39,5 @@ def _list_views(report: Report) -> Iterator[ShownView]:
                 title=f"{card.scene}, key frame {card.index_in_scene}" + (f", {one.label}" if several else ""),
                 rank=rank,
                 view=one.view,
-                record=report.samples.records[one.number][places[card.token]],
+                record=report.samples.records[one.number][card.place],
             )

@@ -60,9 +60,15 @@ class FailureGroup:
 
 
 def label_runs(runs: Sequence[RunData]) -> list[str]:
-    """A label a run: the model's name, or the run's where two runs have the same model."""
-    count = Counter(run.model for run in runs)
-    return [run.model if count[run.model] == 1 else run.name for run in runs]
+    """A label a run: the model's name, with its engine if it has one, or the run's where two runs have the same."""
+    names = [_name_with_engine(run) for run in runs]
+    count = Counter(names)
+    return [name if count[name] == 1 else run.name for name, run in zip(names, runs, strict=True)]
+
+
+def _name_with_engine(run: RunData) -> str:
+    engine = None if run.header is None else run.header.engine_label
+    return run.model if engine is None else f"{run.model}@{engine}"
 
 
 @dataclass(frozen=True)

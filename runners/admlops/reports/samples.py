@@ -53,15 +53,20 @@ class CardView:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCard:
-    """A sample with its pictures, and the views of every run that has it. `place` is its place among the packed."""
+    """A sample with its pictures, and the views of every run that has it."""
 
     id: str
-    token: str
+    place: Place
     scene: str
     index_in_scene: int
     notes: tuple[str, ...]
     views: tuple[CardView, ...]
     cameras: tuple[CameraPicture, ...]
+
+    @property
+    def token(self) -> str:
+        """Its sample token."""
+        return self.place[1]
 
     @property
     def size(self) -> int:
@@ -171,7 +176,7 @@ class SampleSet:
         problems = dict.fromkeys(f"{camera.title}: {camera.note}" for camera in cameras if camera.note)
         return SampleCard(
             id=f"sample-{number}",
-            token=place[1],
+            place=place,
             scene=meta.scene,
             index_in_scene=meta.index_in_scene,
             notes=(*said, *problems),

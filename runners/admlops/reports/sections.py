@@ -64,6 +64,11 @@ def _confusion(report: Report) -> Values | None:
     return {"tables": tables, "older": older} if tables or older else None
 
 
+def _engines(report: Report) -> Values | None:
+    groups = (report.comparison or {}).get("engines", [])
+    return {"groups": groups} if groups else None
+
+
 def _curves(report: Report) -> Values:
     evaluated = any(run.measured for _, run in report.ran)
     return {"curves": draw_curves(report.ran), "evaluated": evaluated}
@@ -133,6 +138,7 @@ SECTIONS: list[Section] = [
     Section(id="classes", title="Classes", template="classes.html.j2", values=_classes, scripts=("tables.js",)),
     Section(id="confusion", title="Confusion", template="confusion.html.j2", values=_confusion),
     Section(id="cars", title="Cars in pictures", template="cars.html.j2", values=_cars),
+    Section(id="engines", title="Engines", template="engines.html.j2", values=_engines),
     Section(
         id="worst",
         title="Samples",

@@ -69,7 +69,7 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 def to_json(tables: Sequence[Table]) -> str:
     """A list of tables with everything that they hold."""
-    return json.dumps([_plain(table) for table in tables], indent=1, ensure_ascii=False) + "\n"
+    return json.dumps([_plain(table) for table in tables], indent=2, ensure_ascii=False) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = MappingProxyType(

@@ -143,6 +143,13 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
         return str(self.engine["kind"]) + ("" if precision in FLOAT32_FILES else f":{precision}")
 
     @property
+    def engine_option(self) -> str | None:
+        """What `--engine` takes for this engine: its label, or its file where it is no export of ours."""
+        if self.engine is None:
+            return None
+        return self.engine_label if self.engine.get("artifact") else str(self.engine.get("file"))
+
+    @property
     def unverified_engine(self) -> str | None:
         """The engine's label, if the run began before that file was verified on its machine."""
         return None if self.engine is None or self.engine.get("verified") else self.engine_label

@@ -132,10 +132,6 @@ class CalibrationStatus(Struct, frozen=True):
     score: Annotated[float, Meta(ge=0.0, le=1.0, description="The probability that they are right.")]
     error: Annotated[ExtrinsicError, Meta(description="Absent where the form is given.")] | UnsetType = UNSET
 
-    def __post_init__(self) -> None:
-        if (self.form == "perturbed") != (self.error is not UNSET):
-            raise ValueError(f"the form {self.form} {'lacks its' if self.error is UNSET else 'has an'} error")
-
 
 class MapElement(Struct, frozen=True):
     """One vector map element, as a polyline. A crossing's or a boundary's outline may be closed: first point = last."""

@@ -97,7 +97,11 @@ class Tables:
         )
 
     def _camera(self, data: Row) -> Row:
-        intrinsic = self._row("calibrated_sensor", data["calibrated_sensor_token"])["camera_intrinsic"]
+        token = data["calibrated_sensor_token"]
+        intrinsic = self._row("calibrated_sensor", token)["camera_intrinsic"]
+        if not all(math.isfinite(value) for row in intrinsic for value in row):
+            where = "{}/calibrated_sensor.json".format(self.folder)
+            raise DataError("{}: camera_intrinsic of row {!r} is not finite: {}".format(where, token, intrinsic))
         return make_camera(self._sensor_frame(data), width=data["width"], height=data["height"], intrinsic=intrinsic)
 
     def _sensor_frame(self, data: Row) -> Row:

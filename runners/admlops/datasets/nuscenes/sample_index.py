@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import DataError
 from admlops.core.storage import explain_os_error, file_sha256
 from admlops.core.types import Say
@@ -94,7 +95,7 @@ def build_index(root: Path, version: str, *, say: Say) -> Built:
     tables = {f"{name}.json": _identify(folder / f"{name}.json") for name in TABLES}
     say(f"reading the tables of {folder}")
     source = _read_source(folder)
-    say(f"indexing {len(source.samples)} samples")
+    say(f"indexing {count_of(len(source.samples), 'sample')}")
     try:
         return _write(folder, source, tables, CanBus(root))
     except KeyError as error:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from admlops.core.errors import DataError
+from admlops.datasets.json_faults import describe_fault
 
 BLOCK_BYTES = 1 << 23
 
@@ -54,13 +55,15 @@ def _blocks(path: Path, decoder: msgspec.json.Decoder[list[Row]]) -> Iterator[li
 
 
 def _decode_whole(path: Path, row: type[Row]) -> list[Row]:
+    content = b""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[row])  # type: ignore[valid-type]
+        content = path.read_bytes()
+        return msgspec.json.decode(content, type=list[row])  # type: ignore[valid-type]
     except OSError as error:
         raise _unreadable(path, error) from error
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{path} is not a whole table: {error}",
+            f"{path} is not a whole table: {describe_fault(content, error)}",
             hint="unpack the tables again, or make a whole data set: admlops data synthesize DIR",
         ) from error
 

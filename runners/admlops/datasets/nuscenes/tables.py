@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from admlops.core.errors import DataError
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.core.paths import user_path
+from admlops.core.types import Watch
 from admlops.datasets.annotations import Annotations, SampleScene
-from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, check_scene_names
+from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, Problem, check_scene_names
 from admlops.datasets.base import GroundTruthBox as GroundTruthBox
 from admlops.datasets.base import Scene as Scene
 from admlops.datasets.base import tokens_digest as tokens_digest
 from admlops.datasets.nuscenes.annotations import read_annotations, read_scenes
+from admlops.datasets.nuscenes.problems import find_annotation_problems, find_map_problems
 from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.datasets.nuscenes.versions import is_version, list_versions
 from admlops.worker.samples import nuscenes as tables
@@ -156,6 +158,15 @@ class NuScenes:
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
         """Count the annotations of each kind in these samples."""
         return {"boxes": sum(len(self.ground_truth(token)) for token in tokens)}
+
+    def problems(self, watch: Watch) -> Iterator[Problem]:
+        """Give annotations that cannot be measured, then maps that map elements cannot be evaluated against."""
+        watch(0, 1)
+        yield from find_annotation_problems(self._annotations.values())
+        with _explained(self.root, self.version):
+            locations = [self._tables.location(name) for name in self._tables.scene_names()]
+        yield from find_map_problems(self.root / "maps", locations)
+        watch(1, 1)
 
     def _scene(self, name: str) -> Scene:
         row = self._tables.scene(name)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +29,16 @@ from shapely.ops import linemerge
 from admlops.core.errors import DataError
 from admlops.core.nuscenes_classes import CENTERLINE
 from admlops.datasets.nuscenes.centerlines import ArcLine, LaneLine, Neighbours, find_paths, sample_lane
+from admlops.datasets.nuscenes.map_file import (
+    UNPACK_AGAIN,
+    LaneRecord,
+    LineRecord,
+    MapFile,
+    PolygonRecord,
+    PolygonRow,
+    missing_map,
+    read_map_file,
+)
 from admlops.datasets.nuscenes.tables import rotation_matrix
 
 DIVIDER_LAYERS = ("road_divider", "lane_divider")
@@ -40,7 +49,6 @@ PATCH_SIZE_M = (60.0, 30.0)
 """Length along y and width along x of the patch that MapTR evaluates."""
 
 BORDER_M = 0.2
-MIN_MAP_VERSION = "1.3"
 MAPS_IN_MEMORY = 4
 """nuScenes has four locations; a large one takes some 100 MB as geometry."""
 
@@ -197,78 +205,14 @@ def load_map(path: Path) -> VectorMap:
     try:
         state = path.stat()
     except OSError as error:
-        raise DataError(
-            f"{path} is missing: map elements are evaluated against the map expansion",
-            hint=f"unpack nuScenes-map-expansion-v1.3.zip into {path.parents[1]}, or: admlops data synthesize DIR",
-        ) from error
+        raise missing_map(path) from error
     return _load_map(path, state.st_mtime_ns, state.st_size)
-
-
-class _Node(msgspec.Struct, frozen=True):
-    token: str
-    x: float
-    y: float
-
-
-class _Hole(msgspec.Struct, frozen=True):
-    node_tokens: list[str]
-
-
-class _Line(msgspec.Struct, frozen=True):
-    token: str
-    node_tokens: list[str]
-
-
-class _Polygon(msgspec.Struct, frozen=True):
-    token: str
-    exterior_node_tokens: list[str]
-    holes: list[_Hole] = []
-
-
-class _LineRecord(msgspec.Struct, frozen=True):
-    line_token: str
-
-
-class _PolygonRecord(msgspec.Struct, frozen=True):
-    polygon_token: str
-
-
-class _LaneRecord(msgspec.Struct, frozen=True):
-    polygon_token: str | None
-    token: str = ""
-
-
-class _MapFile(msgspec.Struct, frozen=True):
-    """The parts of an expansion file that are used; everything else is skipped while reading."""
-
-    node: list[_Node]
-    line: list[_Line]
-    polygon: list[_Polygon]
-    road_divider: list[_LineRecord]
-    lane_divider: list[_LineRecord]
-    ped_crossing: list[_PolygonRecord]
-    road_segment: list[_PolygonRecord]
-    lane: list[_LaneRecord]
-    lane_connector: list[_LaneRecord] = []
-    arcline_path_3: dict[str, list[ArcLine]] = {}
-    connectivity: dict[str, Neighbours] = {}
-    version: str = "1.0"
 
 
 @functools.lru_cache(maxsize=MAPS_IN_MEMORY)
 def _load_map(path: Path, _modified_ns: int, _size_bytes: int) -> VectorMap:
-    again = f"unpack the map expansion again into {path.parents[1]}, or: admlops data synthesize DIR"
-    try:
-        content = msgspec.json.decode(path.read_bytes(), type=_MapFile)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is not a whole map expansion file: {error}", hint=again) from error
-    if content.version < MIN_MAP_VERSION:
-        raise DataError(
-            f"{path} has map version {content.version}; {MIN_MAP_VERSION} is needed",
-            hint=f"unpack nuScenes-map-expansion-v1.3.zip into {path.parents[1]}",
-        )
+    content = read_map_file(path)
+    again = UNPACK_AGAIN.format(folder=path.parents[1])
     try:
         return VectorMap(
             layers=_build_layers(content),
@@ -282,27 +226,27 @@ def _load_map(path: Path, _modified_ns: int, _size_bytes: int) -> VectorMap:
         raise DataError(f"{path} holds a broken geometry: {error}", hint=again) from error
 
 
-def _build_layers(content: _MapFile) -> dict[str, Layer]:
+def _build_layers(content: MapFile) -> dict[str, Layer]:
     nodes = {node.token: (node.x, node.y) for node in content.node}
     lines = {line.token: line for line in content.line}
     polygons = {polygon.token: polygon for polygon in content.polygon}
     layers = {}
     for name in DIVIDER_LAYERS:
-        records: list[_LineRecord] = getattr(content, name)
+        records: list[LineRecord] = getattr(content, name)
         rows = (lines[record.line_token].node_tokens for record in records)
         layers[name] = _layer([LineString([nodes[token] for token in row]) for row in rows if row])
     for name in (*CROSSING_LAYERS, *BOUNDARY_LAYERS):
-        areas: list[_PolygonRecord | _LaneRecord] = getattr(content, name)
+        areas: list[PolygonRecord | LaneRecord] = getattr(content, name)
         shapes = [_polygon(polygons[record.polygon_token], nodes) for record in areas if record.polygon_token]
         layers[name] = _layer([shape for shape in shapes if shape.is_valid])
     return layers
 
 
-def _build_lanes(content: _MapFile) -> Iterator[tuple[str, Polygon]]:
+def _build_lanes(content: MapFile) -> Iterator[tuple[str, Polygon]]:
     nodes = {node.token: (node.x, node.y) for node in content.node}
     polygons = {polygon.token: polygon for polygon in content.polygon}
     for name in LANE_LAYERS:
-        records: list[_LaneRecord] = getattr(content, name)
+        records: list[LaneRecord] = getattr(content, name)
         for record in records:
             if record.polygon_token is not None:
                 area = _polygon(polygons[record.polygon_token], nodes)
@@ -310,7 +254,7 @@ def _build_lanes(content: _MapFile) -> Iterator[tuple[str, Polygon]]:
                     yield record.token, area
 
 
-def _polygon(polygon: _Polygon, nodes: Mapping[str, tuple[float, float]]) -> Polygon:
+def _polygon(polygon: PolygonRow, nodes: Mapping[str, tuple[float, float]]) -> Polygon:
     holes = [[nodes[token] for token in hole.node_tokens] for hole in polygon.holes if hole.node_tokens]
     return Polygon([nodes[token] for token in polygon.exterior_node_tokens], holes)
 

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
 from admlops.datasets.base import CONTEXT, LANES, LaneAnnotation, Scene, check_scene_names
+from admlops.datasets.json_faults import describe_fault
 from admlops.worker.samples import nuscenes as tables
 from admlops.worker.samples.openlane import OpenLane, list_versions
 
@@ -158,14 +159,16 @@ class OpenLaneV2:
 
     def _read(self, token: str, kind: type[Any]) -> Any:
         path = Path(self._frames.info_path(token))
+        content = b""
         try:
-            return msgspec.json.decode(path.read_bytes(), type=kind)
+            content = path.read_bytes()
+            return msgspec.json.decode(content, type=kind)
         except FileNotFoundError:
             raise tables.DataError(f"{path} is missing") from None
         except OSError as error:
             raise tables.DataError(f"{path} cannot be read: {error.strerror}") from error
         except msgspec.DecodeError as error:
-            raise tables.DataError(f"{path} is not a frame of OpenLane-V2: {error}") from error
+            raise tables.DataError(f"{path} is not a frame of OpenLane-V2: {describe_fault(content, error)}") from error
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from admlops.core.counting import count_of
 from admlops.core.errors import EnvError
 from admlops.core.types import Progress
 from admlops.environments.activation import Variables, write_activation
@@ -171,7 +172,7 @@ def _learn(plan: BuildPlan, report: Report, fresh: Collection[LockedPackage]) ->
         if changed:
             files = learn_overrides(plan.prefix, changed, package.name)
             remember_overrides(plan.cache, package, plan.python_version, files)
-            plan.say(f"{len(files)} files of {package.name} {package.version} are not what its own RECORD states")
+            plan.say(f"{count_of(len(files), 'file')} of {package.name} {package.version} not as its own RECORD states")
             learnt |= {file.path: file for file in files}
     return learnt
 

@@ -81,8 +81,13 @@ def _default_uv_cache() -> Path:
 
 
 def _is_writable(folder: Path) -> bool:
-    existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-    return os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)  # noqa: PTH112 - raises nothing
+    """Tell whether uv could keep its cache there, by trying: permissions alone do not say it of every file system."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def checked(completed: Completed, name: str, locks: Sequence[Path] = (), *, model: str = "MODEL") -> Completed:

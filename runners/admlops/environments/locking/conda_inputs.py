@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from admlops.core.counting import count_of
 from admlops.core.errors import EnvError
 from admlops.environments.locking.text import read_text
 
@@ -150,7 +151,7 @@ class Problems:
             raise EnvError(f"{self.file}: {self._lines[0]}", hint=_hint(self.file))
         if self._lines:
             listed = "\n".join(f"  {line}" for line in self._lines)
-            raise EnvError(f"{self.file}: {len(self._lines)} problems\n{listed}", hint=_hint(self.file))
+            raise EnvError(f"{self.file}: {count_of(len(self._lines), 'problem')}\n{listed}", hint=_hint(self.file))
 
 
 def _hint(file: Path) -> str:

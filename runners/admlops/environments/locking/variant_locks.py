@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from admlops.core.counting import count_of
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
@@ -100,7 +101,7 @@ def make_locks(
     specification = locks.read_conda_inputs()
     if "conda" in parts and locks.conda_lock is not None and specification is not None:
         made[locks.conda_lock] = _lock_conda(locks.conda_lock, specification, index)
-        say(f"{locks.conda_lock}: {made[locks.conda_lock]} packages")
+        say(f"{locks.conda_lock}: {count_of(made[locks.conda_lock], 'package')}")
     for file, lock in locks.python_locks.items() if "python" in parts else ():
         command = f"admlops env lock {locks.model} --variant {locks.variant}"
         needs_closed = bool(locks.compiled)
@@ -108,7 +109,7 @@ def make_locks(
         made[lock] = lock_python(
             locks.read_inputs(file), lock, layout=locks.layout, command=command, needs_closed=needs_closed
         )
-        say(f"{lock}: {made[lock]} packages")
+        say(f"{lock}: {count_of(made[lock], 'package')}")
     return made
 
 

@@ -16,7 +16,7 @@ from admlops.core.types import Device
 if TYPE_CHECKING:
     from admlops.catalog import Model
 
-GROUPS = ("official", "tools")
+GROUPS = {"official": "official evaluator", "tools": "tool environment"}
 """Folders of `envs/` whose folders are environments of no model: official evaluators, and what jobs add to a model's
 own packages."""
 DIGEST_VERSION = "environment-3"
@@ -99,6 +99,9 @@ class EnvironmentSpec:
     def of_group(cls, layout: Layout, group: str, name: str) -> EnvironmentSpec:
         """Give the specification in `envs/<group>/<name>`, for one of GROUPS. Raises EnvError if there is none."""
         folder = layout.envs / group / name
+        if not folder.is_dir():
+            there = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/environment.toml")))
+            raise EnvError(f"no {GROUPS[group]} is called {name!r}; there are: {there}", hint="admlops env list")
         try:
             settings = tomllib.loads((folder / "environment.toml").read_text())
             python = str(settings["python"])

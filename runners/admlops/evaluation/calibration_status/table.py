@@ -50,6 +50,12 @@ def evaluate_table(table: StatusTable, context: Context) -> StatusEvaluation:
 
 
 def _require_drawn(one: CalibrationStatus, token: str) -> None:
+    if (one.form == "perturbed") != (one.error is not UNSET):
+        what = "lacks its error" if one.error is UNSET else "has an error"
+        raise RecordError(
+            f"{token}, {one.camera}: the form {one.form} {what}",
+            hint="compare the adapter's convert with docs/record.schema.json",
+        )
     if one.error is UNSET:
         return
     drawn = draw_miscalibration(SEED, token, one.camera)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from admlops.core.counting import count_of
 from admlops.results.record import BatchShare, Metadata, Precision
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -229,12 +230,12 @@ def binomial_cdf(most: int, n: int, share: float) -> float:
 def _reasons(*, failed: int, measured: int, steady: int, needed: int) -> tuple[str, ...]:
     reasons = []
     if failed:
-        reasons.append(f"{failed} samples failed and have no time: what is left may be the easy ones")
+        reasons.append(f"{count_of(failed, 'sample')} failed and have no time: what is left may be the easy ones")
     if measured < steady:
         reasons.append(f"{steady - measured} samples were not timed")
     if measured < needed:
         p = f"p{100 * VERDICT_PERCENTILE:g}"
-        samples = "1 sample" if measured == 1 else f"{measured} samples"
+        samples = count_of(measured, "sample")
         reasons.append(f"{samples} after the first of each scene; {p} needs {needed}")
     return tuple(reasons)
 

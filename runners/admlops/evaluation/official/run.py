@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from admlops.core.counting import count_of
 from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
@@ -104,7 +105,7 @@ def run_official(
             say(f"{run}: {protocol}: {reason}admlops sources fetch {code.checkout}")
         else:
             context.run.predictions_path.mkdir(exist_ok=True)
-            say(f"{run}: official code, {protocol}, over {len(context.metadata)} samples")
+            say(f"{run}: official code, {protocol}, over {count_of(len(context.metadata), 'sample')}")
             asked = Asked(context=context, layout=layout, say=say, package=code.package)
             try:
                 found.append(_find_runner(code)(asked, result))

@@ -85,9 +85,10 @@ def open_store(target: str, *, make: bool = False) -> ObjectStore:
         # A store on this machine or in a private network may speak plain HTTP; its address says so.
         return from_url(target, client_options={"allow_http": endpoint.startswith("http://")})
     except (BaseError, ValueError, OSError) as error:
+        keys = "export AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a folder"
         raise UsageError(
             f"{target!r} cannot be used as a store: {_first_line(error)}",
-            hint="export AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a folder",
+            hint=keys if scheme else f"ls -ld {shlex.quote(str(Path(target).parent))}   # make it writable",
         ) from error
 
 

@@ -1,0 +1,117 @@
+"""One model by several engines, side by side: times, memory, size of the file, confusion, and how often they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from admlops.deployment.matching import Matched, match_runs
+from admlops.pipeline.compared import Compared
+
+PERCENTILES = {"median_ms": "p50", "p90_ms": "p90", "p95_ms": "p95", "p99_ms": "p99"}
+"""The name here → that in a latency. Each is there only where enough samples carry it."""
+PYTORCH = "torch"
+
+
+def compare_engines(rows: Sequence[Compared], summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a group for each model that ran by several engines on the same samples.
+
+    Args:
+        rows: the rows of a comparison.
+        summaries: what `comparison_summary.json` says of each.
+    """
+    groups: dict[tuple[str, str], list[tuple[Compared, Mapping[str, Any]]]] = {}
+    for row, summary in zip(rows, summaries, strict=True):
+        if row.run is not None and row.metrics is not None and not row.run.header.is_submission:
+            header = row.run.header
+            groups.setdefault((header.model, header.data.samples_sha256), []).append((row, summary))
+    return [
+        _group(model, samples, own)
+        for (model, samples), own in groups.items()
+        if len(own) > 1 and any(row.run is not None and row.run.header.engine for row, _ in own)
+    ]
+
+
+def _group(model: str, samples: str, own: Sequence[tuple[Compared, Mapping[str, Any]]]) -> dict[str, Any]:
+    return {
+        "model": model,
+        "samples": own[0][1]["samples"],
+        "samples_sha256": samples,
+        "engines": [_describe(row, summary) for row, summary in own],
+        "agreement": _agree([row for row, _ in own]),
+    }
+
+
+def _describe(row: Compared, summary: Mapping[str, Any]) -> dict[str, Any]:
+    assert row.run is not None, "only rows with a run are grouped"
+    header = row.run.header
+    engine = header.engine or {}
+    return {
+        "name": row.name,
+        "run": header.run,
+        "engine": header.engine_label or PYTORCH,
+        "provider": engine.get("provider"),
+        "verified": engine.get("verified"),
+        "file_bytes": engine.get("size_bytes") or _size(header.settings.get("checkpoint")),
+        "latency": _times(summary.get("latency")),
+        "memory": summary["memory"],
+        "confusion": _confusions(row.metrics or {}),
+    }
+
+
+def _size(path: object) -> int | None:
+    """The size of the weights that PyTorch loaded, where they are still there [bytes]."""
+    file = Path(path) if isinstance(path, str) else None
+    return file.stat().st_size if file is not None and file.is_file() else None
+
+
+def _times(latency: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Times of the model call [ms], first frames of scenes left out; a percentile only where the samples carry it."""
+    inference = (latency or {}).get("inference") or {}
+    found: dict[str, Any] = {"n": inference.get("n", 0)}
+    for name in ("mean", "min", "max"):
+        value = inference.get(f"{name}_s")
+        found[f"{name}_ms"] = None if value is None else 1e3 * value
+    for name, key in PERCENTILES.items():
+        value = inference.get("percentiles", {}).get(key)
+        found[name] = None if value is None else 1e3 * value["value_s"]
+    return found
+
+
+def _confusions(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The confusion matrices of classifiers by task: a row is a truth, a column an answer."""
+    details = metrics.get("details", {})
+    return {
+        task: {"classes": own["labels"], "matrix": own["confusion"]}
+        for task, own in details.items()
+        if isinstance(own, Mapping) and "confusion" in own and "labels" in own
+    }
+
+
+def _agree(rows: Sequence[Compared]) -> list[dict[str, Any]]:
+    """A symmetric matrix a task: the share of labels that are equal, or of outputs that have a counterpart."""
+    names = [row.name for row in rows]
+    found: dict[str, dict[tuple[int, int], Matched]] = {}
+    for i, j in combinations(range(len(rows)), 2):
+        first, second = rows[i].run, rows[j].run
+        assert first is not None, "only rows with a run are grouped"
+        assert second is not None, "only rows with a run are grouped"
+        for one in match_runs(first.records(), second.records()):
+            found.setdefault(one.task, {})[i, j] = one
+    return [_matrix(task, names, pairs) for task, pairs in found.items()]
+
+
+def _matrix(task: str, names: Sequence[str], pairs: Mapping[tuple[int, int], Matched]) -> dict[str, Any]:
+    shares: list[list[float | None]] = [[1.0 if i == j else None for j in range(len(names))] for i in range(len(names))]
+    for (i, j), one in pairs.items():
+        shares[i][j] = shares[j][i] = one.agreement
+    some = next(iter(pairs.values()))
+    return {
+        "task": task,
+        "names": list(names),
+        "measure": "equal labels" if some.has_labels else "outputs matched",
+        "outputs": max(one.outputs for one in pairs.values()),
+        "shares": shares,
+    }
