@@ -105,7 +105,7 @@ def install(
             use_packs=pack is not False,
             progress=watch,
         )
-        for name in (one for one in names if one not in failed):
+        for name in [one for one in names if one not in failed]:
             begun = time.monotonic()
             try:
                 with naming(name):
