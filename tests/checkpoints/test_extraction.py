@@ -117,6 +117,7 @@ def test_a_whole_network_of_torch(tmp_path: Path) -> None:
             assert inspect(folder / f"{name}.safetensors", whole=True).tensors_sha256 == wanted
 
 
+@pytest.mark.full
 def test_the_commands(tmp_path: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "admlops", "checkpoints", *map(str, arguments)]

@@ -374,6 +374,7 @@ def command(place: Place, *arguments: str | Path, **variables: str) -> subproces
     )
 
 
+@pytest.mark.full
 def test_the_command_from_nothing_to_verified(place: Place) -> None:
     assert command(place, "list").stdout.count("not fetched") == 2
     fetched = command(place, "fetch", "Tiny", "--json")

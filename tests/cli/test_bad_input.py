@@ -197,6 +197,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", mount], check=True)
 
 
+@pytest.mark.full
 def test_a_full_results_disk_leaves_a_run_that_resumes(
     admlops: Admlops, synthetic_root: Path, small_disk: Path, groundplane_environment: Environment
 ) -> None:

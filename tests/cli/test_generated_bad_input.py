@@ -1,4 +1,4 @@
-"""Five hundred wrong command lines: each is answered in words, with the right exit code, and damages nothing."""
+"""Nine hundred wrong command lines: each is answered in words, with the right exit code, and damages nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 
-CASES = 500
+CASES = 900
 SEED = 20_261
 CHUNKS = 10
 QUICK_CHUNKS = 3

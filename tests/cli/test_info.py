@@ -28,6 +28,7 @@ def test_it_says_what_a_report_needs_and_keeps_secrets(
     typed: Typed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     home = tmp_path / "me"
+    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("ADMLOPS_ENVIRONMENTS", str(home / "environments"))
     for name, value in SECRETS.items():

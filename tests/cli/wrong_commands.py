@@ -19,6 +19,13 @@ from admlops.cli.main import cli
 
 NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "data_words")}
 """Filters, which take any word: no run may have it."""
+SECOND = {
+    ("verify",): ("--engine",),
+    ("export",): ("network.py",),
+    ("deploy",): ("cannot be read",),
+    ("checkpoints", "train"): ("no training program",),
+}
+"""What commands say first of the other words that they are given here."""
 
 
 def _long(option: click.Option) -> str:
@@ -150,6 +157,8 @@ class Generator:
             return ("not set up", "make setup", "no environment", "no ready")
         if path in {("results", "table"), ("track",)}:
             return ("is not evaluated", "has no metrics")
+        if path in SECOND:
+            return SECOND[path]
         return (self.places.checkpoint.name,) if path == ("checkpoints", "extract") else ()
 
     def _wrong_number(self, one: click.Parameter) -> str:
@@ -179,7 +188,7 @@ class Generator:
             f"/nowhere/{MARK}\x1b[31m",
             "/nowhere/" + f"{MARK}/" * 900,
         ]
-        if name in {"target", "out"}:
+        if name in {"target", "out", "figures"}:
             choice = self.random.choice([*below[:-1], str(places.read_only / MARK)])
         elif name in {"tokens", "file", "boxes_2d", "config"}:
             choice = self.random.choice([*below, *missing, ""])

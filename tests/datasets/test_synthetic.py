@@ -43,6 +43,7 @@ def digest_folder(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.full
 def test_same_options_give_the_same_bytes_and_another_seed_another_world(root: Path, tmp_path: Path) -> None:
     """The second time in a process of its own, as with several scenes; the seed changes tokens, images and roads."""
     two = SynthesisOptions(scenes=2, samples=1, seed=3, scale=0.1, lidar_sweeps=0, camera_sweeps=0)

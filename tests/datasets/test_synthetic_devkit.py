@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from admlops.core.processes import run
 from admlops.environments import Environment
 
 
+@pytest.mark.full
 def test_the_devkit_accepts_everything(official_environment: Environment, synthetic_root: Path, tmp_path: Path) -> None:
     """Loaders, point counts, sweeps, maps, CAN bus; and ground truth given as predictions is perfect."""
     script = Path(__file__).with_name("devkit_check.py")

@@ -42,6 +42,7 @@ def digest(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+@pytest.mark.full
 def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
     options = OpenLaneOptions(scenes=2, samples=1, seed=5, scale=0.1)
     assert synthesize_openlane(tmp_path / "a", options, workers=1)

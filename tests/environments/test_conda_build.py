@@ -168,6 +168,7 @@ def test_killed_at_any_moment_the_next_call_goes_on(
     assert killed > 0
 
 
+@pytest.mark.full
 def test_two_builders_at_once_build_once(layout: Layout, spec: EnvironmentSpec) -> None:
     build(layout, replace(spec, name="Warm-modern"), [])
     both = [builder(layout, spec) for _ in range(2)]
@@ -220,6 +221,7 @@ def test_without_a_host_and_a_cache_the_other_installer_is_taken_and_said(
         build(layout, replace(spec, installers=("conda",)), [], BuildOptions())
 
 
+@pytest.mark.full
 def test_with_a_full_cache_no_host_is_needed(
     layout: Layout, spec: EnvironmentSpec, conda_channel: CondaChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

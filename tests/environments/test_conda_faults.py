@@ -130,6 +130,7 @@ def test_a_full_disk_is_named_and_then_done_with(full: str, tmp_path: Path, cond
             assert conda_channel.log() == [], "what was downloaded before is not asked for again"
 
 
+@pytest.mark.full
 def test_two_installers_with_one_cold_cache_share_each_download(tmp_path: Path, conda_channel: CondaChannel) -> None:
     packages = conda_channel.packages(SPECS)
     lock = conda_channel.write_lock(tmp_path / "conda-lock.yml", SPECS)

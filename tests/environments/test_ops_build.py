@@ -89,6 +89,7 @@ def test_only_what_no_wheel_can_serve_is_expected_to_be_compiled(workshop: Works
     assert expected(workshop.publish(files="# changed\n")) == (NAME,), "the lock names another source"
 
 
+@pytest.mark.full
 def test_another_source_torch_or_patch_is_another_wheel(workshop: Workshop, tmp_path: Path) -> None:
     spec = workshop.publish()
     first = workshop.build(spec)[0]

@@ -39,6 +39,7 @@ def test_an_environment_comes_back_from_its_pack(small: SmallCheckout, variant: 
     assert ran.stdout.strip() == "click"
 
 
+@pytest.mark.full
 def test_install_keeps_a_pack_where_it_is_asked_to(small: SmallCheckout) -> None:
     small.admlops("env", "install", "Tiny")
     assert packs(small) == [], "packs and environments are on one disk here"
@@ -96,6 +97,7 @@ def test_an_edited_environment_is_not_packed(small: SmallCheckout) -> None:
     assert packs(small) == []
 
 
+@pytest.mark.full
 def test_packs_travel_through_a_folder(small: SmallCheckout, tmp_path: Path) -> None:
     store = tmp_path / "volume"
     small.admlops("env", "install", "Tiny")

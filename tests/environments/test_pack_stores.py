@@ -120,6 +120,7 @@ def test_a_folder_holds_a_pack(pack: Pack, tmp_path: Path) -> None:
     assert pull("Other-modern-eeeeeeeeeeee", str(store), tmp_path / "pulled") is None
 
 
+@pytest.mark.full
 def test_an_s3_store_holds_a_pack(pack: Pack, s3: Server, tmp_path: Path) -> None:
     push(pack, "s3://bucket/some/where")
     puts = len(s3.requests("PUT"))

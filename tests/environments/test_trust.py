@@ -18,6 +18,7 @@ def serve(server: FileServer, content: bytes) -> None:
     server.serve(f"/files.example.org/{WHEEL}", lambda request: request.send(200, content))
 
 
+@pytest.mark.full
 def test_an_installation_never_changes_a_lock(small: SmallCheckout, tmp_path: Path) -> None:
     lock = small.model / "modern" / "requirements.txt"
     lock.write_text(f"odd @ {ADDRESS} \\\n    --hash=sha256:unknown\n")

@@ -55,6 +55,7 @@ def dumps(text: str) -> list[dict[str, str]]:
     return [{name: value for name, _, value in pairs if name not in ignored} for pairs in entries]
 
 
+@pytest.mark.full
 def test_run_gives_a_program_what_workers_get(built: SmallCheckout) -> None:
     prefix = built.prefix("conda")
     command = ["env", "run", "Tiny", "--variant", "conda", "--"]

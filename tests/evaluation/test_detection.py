@@ -107,6 +107,7 @@ def test_whole_split_equals_the_plain_devkit(
     assert_same_numbers(result["summary"], summary)
 
 
+@pytest.mark.full
 def test_one_scene_equals_the_devkits_custom_split(
     data: NuScenes, official_environment: Environment, layout: Layout, tmp_path: Path
 ) -> None:

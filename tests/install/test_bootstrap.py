@@ -101,6 +101,7 @@ def test_without_a_home_that_can_be_written_downloads_lie_with_the_large_files(
     assert (tmp_path / "caches").read_text() == f"{cache / 'uv'} {cache / 'pip'}"
 
 
+@pytest.mark.full
 def test_an_index_that_cannot_be_reached(checkout: Path, tools: Path, tmp_path: Path) -> None:
     (tools / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
     nowhere = "http://127.0.0.1:9/simple"

@@ -100,6 +100,7 @@ def street(ask: Ask) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.full
 def test_two_runs_give_the_same(street: dict[str, Any]) -> None:
     assert street["all"] == street["again"]
 

@@ -49,6 +49,7 @@ def test_every_module_imports_and_the_worker_is_there_once(alone: Alone) -> None
     assert workers == "[]"
 
 
+@pytest.mark.full
 def test_a_run_is_evaluated_reported_compared_and_exported(alone: Alone, tmp_path: Path) -> None:
     data = write_data(tmp_path / "nuscenes")
     first = write_noisy_run(tmp_path / "near", data, "Near", noise=0.2).path

@@ -406,6 +406,7 @@ def test_the_command_says_what_is_not_so(admlops: Admlops, tmp_path: Path) -> No
         assert "→" in completed.stderr
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("groundplane_environment")
 def test_the_command_compares_all_models(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
     done = admlops("check", "--data", synthetic_root, "--limit", "1", "--out", tmp_path / "out", "--fresh")

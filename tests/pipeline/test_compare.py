@@ -67,6 +67,7 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
     assert repeated["models"][0]["metrics"] == groundplane["metrics"]
 
 
+@pytest.mark.full
 def test_a_model_of_another_data_set_gets_its_own(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
     """TopoMLP reads OpenLane-V2: without such a data set it is not for this one."""
     lanes = tmp_path / "lanes"

@@ -112,6 +112,7 @@ def test_a_killed_run_is_shown_as_stopped(pod: Pod) -> None:
     assert "--run k --resume" in pod.type("results", "show", "k").stdout
 
 
+@pytest.mark.full
 def test_failed_samples_are_done_again(pod: Pod) -> None:
     command = ("run", "Chain", "--data", pod.folder / "data", "--device", "cpu", "--run", "r")
     image = max((pod.folder / "data" / "samples" / "CAM_FRONT").glob("*scene-0916*"))

@@ -71,6 +71,7 @@ def test_half_precision_without_a_gpu_is_refused_before_anything_is_built_or_sta
     assert sorted(synthetic_root.rglob("*")) == before
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("groundplane_environment")
 def test_the_precision_is_in_the_header_the_records_and_the_report(
     admlops: Admlops, synthetic_root: Path, tmp_path: Path

@@ -31,6 +31,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "repository" / "runs"
 
 
+@pytest.mark.full
 def test_workers_do_not_change_the_records(admlops: Admlops, synthetic_root: Path, runs: Path) -> None:
     for workers in ("1", "2"):
         admlops("run", "GroundPlane", "--data", synthetic_root, "--workers", workers, "--run", f"with-{workers}")

@@ -256,6 +256,7 @@ def test_extensions_may_add_a_format(
         assert plan.to_json()["format"] == "own"
 
 
+@pytest.mark.full
 def test_the_command(file: Path, data: NuScenes, admlops: Admlops) -> None:
     said = json.loads(admlops("evaluate", file, "--data", data.root, "--dry-run", "--json").stdout)
     assert (said["format"], said["samples"], said["reused"]) == ("nuscenes", 9, False)

@@ -47,6 +47,7 @@ def test_a_notebook_shows_a_figure_without_pyplot(runs: list[RunData]) -> None:
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.full
 def test_every_figure_is_a_whole_svg_and_a_pdf(runs: list[RunData], tmp_path: Path) -> None:
     drawn = dict(draw_all(runs))
     wanted = {"scores-", "class-", "distance-", "scene-", "precision-recall-detection", "latency"}

@@ -210,6 +210,7 @@ def test_an_export_of_a_broken_run_leaves_the_old_file(make_run: MakeRun, tmp_pa
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
 
 
+@pytest.mark.full
 def test_the_commands(admlops: Admlops, make_run: MakeRun, tmp_path: Path) -> None:
     assert "no runs yet" in admlops("results", "list").stdout
     make_run("first", evaluated=True)

@@ -343,6 +343,7 @@ def command(project: Project, *arguments: str, **variables: str) -> subprocess.C
     )
 
 
+@pytest.mark.full
 def test_the_command_from_nothing_to_verified(project: Project) -> None:
     refused = command(project, "verify")
     assert refused.returncode == 1

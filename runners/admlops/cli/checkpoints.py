@@ -161,7 +161,10 @@ def add(model_name: str, name: str, file: Path, replace: bool, dry_run: bool, as
         click.echo(_spell_stored(model, name, stored))
 
 
-@checkpoints.command(epilog="Example: admlops checkpoints train CalibrationStatus --data scenes --seed 0")
+@checkpoints.command(
+    epilog="Example: admlops checkpoints train CalibrationStatus --data scenes --seed 0",
+    short_help="Train weights that nobody publishes.",
+)
 @click.argument("model_name", metavar="MODEL", shell_complete=complete_models)
 @click.option("--data", type=DATA, required=True, help="The data set's root.")
 @click.option("--version", help="The tables' folder. [default: the only one, or v1.0-mini]")

@@ -262,8 +262,9 @@ def _scores(model: Mapping[str, Any]) -> dict[tuple[str, str, str], float | None
 
 
 def _score(scores: Mapping[tuple[str, str, str], float | None], key: tuple[str, str, str]) -> str:
-    """A score; n/a where the model was judged and this number does not apply to it."""
-    return "n/a" if scores and scores.get(key) is None else _number(scores.get(key))
+    """A score; n/a where the model was judged on these samples and this number does not apply to it."""
+    is_judged = any(own[2] == key[2] for own in scores)
+    return "n/a" if is_judged and scores.get(key) is None else _number(scores.get(key))
 
 
 def _number(value: float | None) -> str:

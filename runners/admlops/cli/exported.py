@@ -26,11 +26,15 @@ def exported() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 def list_exported(model: str | None, as_json: bool) -> None:
     """List exported networks, the oldest first: of MODEL, or all."""
+    from admlops.catalog import load_model
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
     from admlops.deployment.artifacts import list_artifacts
 
-    found = list_artifacts(find_layout(), model)
+    layout = find_layout()
+    found = list_artifacts(layout, model)
+    if model is not None and not found:
+        load_model(layout, model)  # says so where there is no such model
     if as_json:
         click.echo(json.dumps([_as_json(one) for one in found], indent=1))
         return

@@ -55,6 +55,7 @@ def report(
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
+    from admlops.core.storage import require_writable
     from admlops.core.types import Planned
     from admlops.reports import load_run_data, write_report
     from admlops.results.data_set import open_run_data
@@ -80,6 +81,8 @@ def report(
         files = [one for one in (target, figures, rerun) if one is not None]
         show_plan([Planned(action="write", target=str(one), detail=detail) for one in files], as_json=as_json)
         return
+    if figures is not None:
+        require_writable(figures)  # before the page is written: half of what was asked for helps nobody
     first = opened.pop(data or Path(folders[0].header.data.root), None)
     written: dict[str, str] = {}
     if rerun is not None and first is not None:

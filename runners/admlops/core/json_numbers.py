@@ -70,8 +70,12 @@ def _parse(text: bytes) -> Any:
     if parser is None:
         parser = _own.parser = simdjson.Parser()
     try:
-        return parser.parse(text)
-    except (ValueError, RuntimeError) as error:
+        try:
+            return parser.parse(text)
+        except RuntimeError:  # somebody still holds what it parsed before, such as an exception that is not gone yet
+            _own.parser = simdjson.Parser()
+            return _own.parser.parse(text)
+    except ValueError as error:
         raise NotNumbersError(str(error)) from error
 
 

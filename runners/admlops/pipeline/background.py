@@ -46,6 +46,8 @@ class RunOptions(TypedDict, total=False):
     batch: int | Literal["auto"]
     gpu_memory_limit_mb: float | None
     gpu_memory_share: float | None
+    engine: str | None
+    engine_options: Mapping[str, Any]
     executor: str
     runtime: str | None
     deadlines: Deadlines
