@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from admlops.catalog import load_model
 from admlops.core.errors import EnvError
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand processes compiles the modules it imports
+
+# A busy machine is slow, and no test judges time.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 LONG_MODULES = (
     "test_readme.py",
