@@ -16,8 +16,7 @@ from worker.adapter import Settings  # noqa: E402
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.pictures.adapter import MIN_CONFIDENCE, PictureAdapter  # noqa: E402
-from worker.pictures.coco import CLASSES  # noqa: E402
-from worker.pictures.records import detection_records  # noqa: E402
+from worker.pictures.records import records_of_rows  # noqa: E402
 from worker.pictures.ultralytics_switches import NmsLimit, keep_settings, set_switches  # noqa: E402
 
 SOURCE = ROOT / "submodules" / "YOLOv5"
@@ -78,12 +77,7 @@ class YOLOv5(PictureAdapter):
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures."""
-        rows = {name: found.tolist() for name, found in raw.items()}
-        return {
-            "detections_2d": detection_records(
-                {name: [(row[:4], row[4], CLASSES[int(row[5])]) for row in found] for name, found in rows.items()}
-            )
-        }
+        return {"detections_2d": records_of_rows(raw)}
 
 
 if __name__ == "__main__":

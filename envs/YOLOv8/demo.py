@@ -16,7 +16,7 @@ from worker.main import main
 from worker.mmlab.common.libraries import load_library
 from worker.pictures.adapter import MIN_CONFIDENCE, PictureAdapter
 from worker.pictures.coco import CLASSES
-from worker.pictures.records import detection_records
+from worker.pictures.records import records_of_rows
 from worker.pictures.ultralytics_switches import NmsLimit, keep_settings, set_switches
 
 NMS_IOU = 0.7
@@ -98,12 +98,7 @@ class YOLOv8(PictureAdapter):
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures."""
-        rows = {name: found.tolist() for name, found in raw.items()}
-        return {
-            "detections_2d": detection_records(
-                {name: [(row[:4], row[4], CLASSES[int(row[5])]) for row in found] for name, found in rows.items()}
-            )
-        }
+        return {"detections_2d": records_of_rows(raw)}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from admlops.core.nuscenes_classes import ATTRIBUTES, CLASSES
-from admlops.datasets.nuscenes.tables import NuScenes, multiply_quaternions, rotation_matrix
+from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
+from admlops.worker.samples.quaternions import multiply_quaternions
 
 Row = dict[str, Any]
 Results = dict[str, list[Row]]

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from admlops.core.nuscenes_classes import MMDET3D_CLASSES
-from admlops.datasets.nuscenes.tables import NuScenes, multiply_quaternions, rotation_matrix
+from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.datasets.nuscenes.vector_map import patch_to_ego
 from admlops.evaluation.trajectories.arrays import MotionTruth
 from admlops.evaluation.trajectories.ground_truth import MotionGroundTruth
@@ -19,6 +19,7 @@ from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHea
 from admlops.results.record import Box3D, Detection3D, Failure, Metadata, Outputs, Plan, Trajectory
 from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
+from admlops.worker.samples.quaternions import multiply_quaternions
 
 STEP_S = 0.5
 AROUND_Z = (0.5**0.5, 0.0, 0.0, 0.5**0.5)

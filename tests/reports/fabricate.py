@@ -20,11 +20,12 @@ from PIL import Image, ImageDraw
 from admlops.catalog.model import Claim
 from admlops.core.errors import DataError
 from admlops.datasets.annotations import Annotations, SampleScene
-from admlops.datasets.nuscenes.tables import GroundTruthBox, multiply_quaternions
+from admlops.datasets.nuscenes.tables import GroundTruthBox
 from admlops.evaluation.latency.summary import summarize
 from admlops.pipeline.run_data import Reading, RunData
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Box3D, Detection3D, Failure, MapElement, Metadata, Record
+from admlops.worker.samples.quaternions import multiply_quaternions
 
 WIDTH, HEIGHT, FOCAL = 800, 450, 560.0
 SAMPLES_SHA256 = "5f" * 32

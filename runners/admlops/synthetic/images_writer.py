@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from admlops import __version__
 from admlops.core.nuscenes_classes import CLASSES
 from admlops.core.types import Watch
-from admlops.synthetic.options import SceneSpec, SynthesisOptions, list_scenes
+from admlops.synthetic.options import CameraOptions, SceneSpec, list_scenes
 from admlops.synthetic.randomness import make_generator
 from admlops.synthetic.renderer import render_camera
 from admlops.synthetic.rig import Sensor
@@ -28,31 +28,11 @@ MIN_PIXELS = 64.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions:
+class ImageOptions(CameraOptions):
     """`scenes` of `samples` moments, each seen by six cameras; `scale` times 1600x900 pixels."""
 
-    scenes: int = 2
     samples: int = 2
-    seed: int = 0
     scale: float = 0.5
-
-    def check(self) -> None:
-        """Raises UsageError, naming the option, for a value that cannot be."""
-        self.of_world().check()
-
-    def of_world(self) -> SynthesisOptions:
-        """The options of the same scenes in the nuScenes layout."""
-        return SynthesisOptions(
-            scenes=self.scenes,
-            samples=self.samples,
-            seed=self.seed,
-            scale=self.scale,
-            lidar_sweeps=0,
-            camera_sweeps=0,
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def synthesize_images(

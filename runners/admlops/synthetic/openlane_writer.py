@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from admlops.datasets.nuscenes.splits import MINI_VAL
 from admlops.synthetic.openlane_elements import list_elements, place_signs, see_elements
 from admlops.synthetic.openlane_lanes import cut_pieces, list_centrelines, relate
 from admlops.synthetic.openlane_rig import CAMERA_CHANNELS, FRONT, lift_to_axle, make_cameras
-from admlops.synthetic.options import SceneSpec, SynthesisOptions, list_scenes
+from admlops.synthetic.options import CameraOptions, SceneSpec, list_scenes
 from admlops.synthetic.randomness import make_generator
 from admlops.synthetic.renderer import Backdrop, make_backdrop, render_camera
 from admlops.synthetic.rig import Sensor
@@ -37,31 +37,8 @@ FIRST_SEGMENT = {"train": 0, "val": 10_000}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenLaneOptions:
+class OpenLaneOptions(CameraOptions):
     """`scenes` of `samples` frames at 2 Hz; `scale` times the size of Argoverse 2's pictures."""
-
-    scenes: int = 2
-    samples: int = 20
-    seed: int = 0
-    scale: float = 1.0
-
-    def check(self) -> None:
-        """Raises UsageError, naming the option, for a value that cannot be."""
-        self.of_world().check()
-
-    def of_world(self) -> SynthesisOptions:
-        """The options of the same scenes in the nuScenes layout."""
-        return SynthesisOptions(
-            scenes=self.scenes,
-            samples=self.samples,
-            seed=self.seed,
-            scale=self.scale,
-            lidar_sweeps=0,
-            camera_sweeps=0,
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def synthesize_openlane(

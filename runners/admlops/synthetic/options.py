@@ -54,6 +54,27 @@ class SynthesisOptions:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CameraOptions:
+    """Scenes of which cameras alone are written: `scenes` of `samples` moments, `scale` times the pictures' size."""
+
+    scenes: int = 2
+    samples: int = 20
+    seed: int = 0
+    scale: float = 1.0
+
+    def check(self) -> None:
+        """Raises UsageError, naming the option, for a value that cannot be."""
+        self.of_world().check()
+
+    def of_world(self) -> SynthesisOptions:
+        """The options of the same scenes in the nuScenes layout."""
+        return SynthesisOptions(**self.as_dict(), lidar_sweeps=0, camera_sweeps=0)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 @dataclass(frozen=True)
 class SceneSpec:
     """The `index`-th scene of the set; it is the `order`-th one at its location."""

@@ -3,6 +3,7 @@
 from typing import Any, Dict, Iterable, List, Tuple
 
 from ..samples.errors import DataError
+from .coco import CLASSES
 
 Box = Tuple[Tuple[float, float, float, float], float, str]
 """x1, y1, x2, y2 [pixels of the original picture], confidence, class."""
@@ -23,6 +24,13 @@ def detection_records(found: Dict[str, Iterable[Box]]) -> List[Dict[str, Any]]:
                 }
             )
     return records
+
+
+def records_of_rows(found: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Return `detections_2d` for each camera's tensor (n, 6): x1, y1, x2, y2, confidence, COCO's label from 0."""
+    return detection_records(
+        {name: [(row[:4], row[4], CLASSES[int(row[5])]) for row in rows.tolist()] for name, rows in found.items()}
+    )
 
 
 def presence_records(scores: Dict[str, float]) -> List[Dict[str, Any]]:

@@ -5,10 +5,10 @@ from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from .form import make_pose
 from .miscalibration import draw_miscalibration
+from .quaternions import Quaternion, multiply_quaternions
 
 SEED = 1
 """Not that of evaluations. One rig for a whole scene: the sample does not decide the error."""
-Quaternion = Tuple[float, float, float, float]
 
 
 def has_rig(sample: Mapping[str, Any]) -> bool:
@@ -40,7 +40,7 @@ def _move_camera(name: str, camera: Any) -> Any:
     shift = _rotate(own, error.translation_m)
     translation = [float(a) + b for a, b in zip(pose["translation"], shift)]
     moved: Dict[str, Any] = dict(camera)
-    moved["sensor2ego"] = make_pose(translation, list(_multiply(own, rotation)))
+    moved["sensor2ego"] = make_pose(translation, list(multiply_quaternions(own, rotation)))
     return moved
 
 
@@ -54,20 +54,8 @@ def _quaternion(rotation_deg: Sequence[float]) -> Quaternion:
     return math.cos(angle / 2), x, y, z
 
 
-def _multiply(a: Quaternion, b: Quaternion) -> Quaternion:
-    """Return the Hamilton product: first b, then a."""
-    aw, ax, ay, az = a
-    bw, bx, by, bz = b
-    return (
-        aw * bw - ax * bx - ay * by - az * bz,
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by - ax * bz + ay * bw + az * bx,
-        aw * bz + ax * by - ay * bx + az * bw,
-    )
-
-
 def _rotate(q: Quaternion, vector: Sequence[float]) -> Tuple[float, float, float]:
     w, x, y, z = q
     vx, vy, vz = vector
-    _, rx, ry, rz = _multiply(_multiply(q, (0.0, vx, vy, vz)), (w, -x, -y, -z))
+    _, rx, ry, rz = multiply_quaternions(multiply_quaternions(q, (0.0, vx, vy, vz)), (w, -x, -y, -z))
     return rx, ry, rz

@@ -31,6 +31,7 @@ from admlops.datasets.nuscenes.problems import find_annotation_problems, find_ma
 from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.datasets.nuscenes.versions import is_version, list_versions
 from admlops.worker.samples import nuscenes as tables
+from admlops.worker.samples.quaternions import multiply_quaternions
 from admlops.worker.samples.sample_index import SampleIndex, has_index
 
 MAX_VELOCITY_GAP_S = 1.5
@@ -321,16 +322,4 @@ def rotation_matrix(rotation_wxyz: Iterable[float]) -> Matrix:
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
-    )
-
-
-def multiply_quaternions(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, float, float, float]:
-    """The Hamilton product a · b of quaternions w x y z: rotate by b, then by a."""
-    aw, ax, ay, az = a
-    bw, bx, by, bz = b
-    return (
-        aw * bw - ax * bx - ay * by - az * bz,
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by - ax * bz + ay * bw + az * bx,
-        aw * bz + ax * by - ay * bx + az * bw,
     )

@@ -6,8 +6,6 @@ an image count. A box that only overlaps a crowd is neither right nor wrong. Sou
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
+from admlops.evaluation.detection_2d.coco_run import make_evaluation, run_evaluation
 from admlops.evaluation.detection_2d.counting import box_iou
 from admlops.evaluation.detection_2d.protocols import CAR_IOU, ClassSet
 from admlops.evaluation.detection_2d.scores import ImagePrediction, ImageTruth
@@ -117,24 +116,12 @@ def _entry(box: NDArray[np.floating], image: int, place: int) -> dict[str, Any]:
 
 
 def _run_coco(truths: list[dict[str, Any]], predictions: list[dict[str, Any]], images: int) -> Any:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    sides = []
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
-        for annotations in (truths, predictions):
-            side = COCO()
-            listed = [{"id": number} for number in range(images)]
-            side.dataset = {"images": listed, "categories": [{"id": 1}], "annotations": annotations}
-            side.createIndex()
-            sides.append(side)
-        evaluation = COCOeval(*sides, iouType="bbox")
-        evaluation.params.iouThrs = np.array([CAR_IOU])
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
-        evaluation.params.maxDets = [MOST_BOXES]
-        if images and (truths or predictions):
-            evaluation.evaluate()
-            evaluation.accumulate()
+    evaluation = make_evaluation(truths, predictions, image_ids=range(images), classes=("car",))
+    evaluation.params.iouThrs = np.array([CAR_IOU])
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
+    evaluation.params.maxDets = [MOST_BOXES]
+    if images and (truths or predictions):
+        run_evaluation(evaluation)
     return evaluation
 
 

@@ -10,8 +10,6 @@ Source: T.-Y. Lin et al., Microsoft COCO, ECCV 2014; pycocotools/cocoeval.py.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import RecordError
+from admlops.evaluation.detection_2d.coco_run import make_evaluation, run_evaluation
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL, SUMMARY
 from admlops.evaluation.detection_2d.resampling import ImageMatches, read_matches, resample_coco
 from admlops.evaluation.metrics import Metric
@@ -94,7 +93,8 @@ def evaluate_boxes_2d(
     if not len(truths) and not len(predictions):
         undefined: dict[str, None] = dict.fromkeys(classes)
         return Boxes2DEvaluation(images=count, values=dict.fromkeys(SUMMARY), class_ap=undefined, matches={})
-    evaluation = _run_coco(truths, predictions, count, classes)
+    evaluation = make_evaluation(truths, predictions, image_ids=range(1, count + 1), classes=classes)
+    run_evaluation(evaluation, summarize=True)
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes
     return Boxes2DEvaluation(
         images=count,
@@ -143,30 +143,6 @@ def _entry(box: Sequence[float], numbers: Mapping[str, int], name: str, image: i
         "area": (x2 - x1) * (y2 - y1),
         "iscrowd": 0,
     }
-
-
-def _run_coco(
-    truths: list[dict[str, Any]], predictions: list[dict[str, Any]], count: int, classes: Sequence[str]
-) -> Any:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    sides = []
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
-        for annotations in (truths, predictions):
-            side = COCO()
-            side.dataset = {
-                "images": [{"id": index + 1} for index in range(count)],
-                "categories": [{"id": index + 1, "name": name} for index, name in enumerate(classes)],
-                "annotations": annotations,
-            }
-            side.createIndex()
-            sides.append(side)
-        evaluation = COCOeval(*sides, iouType="bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
 
 
 def _defined(value: float) -> float | None:
