@@ -15,7 +15,7 @@ import numpy as np
 
 from admlops.core.nuscenes_classes import CLASSES
 from admlops.core.paths import Layout
-from admlops.datasets.base import GroundTruthBox
+from admlops.datasets.annotations import GroundTruthBox
 from admlops.datasets.nuscenes.tables import NuScenes, tokens_digest
 from admlops.datasets.nuscenes.vector_map import patch_to_ego, sample_vectors
 from admlops.evaluation.evaluate import evaluate_run

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from admlops.cli.checkpoints_train import train
 from admlops.cli.completion import complete_checkpoints, complete_models
 from admlops.cli.conventions import dry_run_option, say, with_format
-from admlops.cli.options import DATA
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
 
@@ -30,6 +30,9 @@ def checkpoints() -> None:
 
     A file is hashed and inspected before it may be used: one that would run code when it is loaded is refused.
     """
+
+
+checkpoints.add_command(train)
 
 
 @checkpoints.command(
@@ -159,46 +162,6 @@ def add(model_name: str, name: str, file: Path, replace: bool, dry_run: bool, as
         click.echo(json.dumps(_describe_stored(model, name, stored), indent=2))
     else:
         click.echo(_spell_stored(model, name, stored))
-
-
-@checkpoints.command(
-    epilog="Example: admlops checkpoints train CalibrationStatus --data scenes --seed 0",
-    short_help="Train weights that nobody publishes.",
-)
-@click.argument("model_name", metavar="MODEL", shell_complete=complete_models)
-@click.option("--data", type=DATA, required=True, help="The data set's root.")
-@click.option("--version", help="The tables' folder. [default: the only one, or v1.0-mini]")
-@click.option("--split", default="mini_train", show_default=True, help="What to train on.")
-@click.option("--held-out", default="mini_val", show_default=True, help="What the accuracy is measured on.")
-@click.option("--seed", type=click.IntRange(0, 999), default=0, show_default=True, help="Of weights, order and errors.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the data. [default: the program's own]")
-@click.option("--devices", "device", default="auto", show_default=True, help="The device to train on.")
-@dry_run_option
-@JSON
-def train(model_name: str, dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Train the weights of MODEL that nobody publishes, and keep them in the checkpoint store.
-
-    The training program lies in the model's folder and runs in its environment. Weights that were there are replaced.
-    """
-    from admlops.cli.dry_run import show_plan
-    from admlops.cli.signals import cancel_on_signals
-    from admlops.core.paths import find_layout
-    from admlops.pipeline.train import TrainRequest, preview_training, train_model
-
-    layout = find_layout()
-    with cancel_on_signals() as cancel:
-        request = TrainRequest(model=model_name, cancel=cancel, **options)
-        if dry_run:
-            show_plan(preview_training(layout, request), as_json=as_json)
-            return
-        done = train_model(layout, request, say=say)
-    entry = done.stored.entry
-    if as_json:
-        facts = {"model": model_name, "checkpoint": done.name, "file": str(done.stored.path), "sha256": entry.sha256}
-        click.echo(json.dumps({**facts, "training": done.said}, indent=2))
-        return
-    click.echo(f"{model_name} {done.name}: {done.stored.path}, sha256 {entry.sha256}")
-    click.echo(f"held-out accuracy: {done.said['accuracy']:.3f}")
 
 
 @checkpoints.command(

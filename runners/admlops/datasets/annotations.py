@@ -1,4 +1,4 @@
-"""Annotated objects of many samples as arrays: the form in which evaluation asks a data set for them."""
+"""What is annotated: an object, a lane graph, a picture; and the objects of many samples as arrays for evaluation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruthBox:
+    """One annotated object, in the key frame's ego frame: metres, m/s (None where unknown), quaternion w x y z."""
+
+    token: str
+    class_name: str
+    center: tuple[float, float, float]
+    size_wlh: tuple[float, float, float]
+    rotation_wxyz: tuple[float, float, float, float]
+    velocity: tuple[float, float] | None
+    num_lidar_pts: int
+    num_radar_pts: int
+    visibility: str
+    attribute: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneAnnotation:
+    """The ground truth of one frame, in the frame's ego frame.
+
+    `lanes` are centrelines in driving direction, (N, 3) [m] each. `elements` (E, 4) are x1, y1, x2, y2 [pixels of the
+    front image], `attributes` (E,) their numbers. `lane_to_lane` (L, L) is 1 where the row's lane runs into the
+    column's, `lane_to_traffic` (L, E) where the element governs the lane.
+    """
+
+    lanes: tuple[NDArray[np.float32], ...]
+    elements: NDArray[np.float32]
+    attributes: NDArray[np.int64]
+    lane_to_lane: NDArray[np.int8]
+    lane_to_traffic: NDArray[np.int8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageAnnotation:
+    """The annotated objects of one picture.
+
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 [pixels of the original picture, turned upright]; x2 and y2 are exclusive.
+        classes: (N,) names; that of a region which holds for every class, as KITTI's DontCare, is `ANY_CLASS`.
+        ignore: (N,) where a box is a region in which nothing counts as found or as missed: COCO's crowds, DontCare.
+        areas: (N,) [pixels²] of an object's outline where the data set has one, else of its box.
+    """
+
+    boxes: NDArray[np.float64]
+    classes: tuple[str, ...]
+    ignore: NDArray[np.bool_]
+    areas: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

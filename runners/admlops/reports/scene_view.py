@@ -16,7 +16,8 @@ from msgspec import UnsetType
 
 from admlops.core.errors import AdmlopsError
 from admlops.core.nuscenes_classes import CLASS_RANGES_M, MAP_CLASSES
-from admlops.datasets.base import GroundTruthBox, HasBoxes3D, HasLanes, HasMap, LaneAnnotation
+from admlops.datasets.annotations import GroundTruthBox, LaneAnnotation
+from admlops.datasets.base import HasBoxes3D, HasLanes, HasMap
 from admlops.datasets.nuscenes.vector_map import PATCH_SIZE_M, MapVector, patch_to_ego, sample_vectors
 from admlops.evaluation.detection_3d.error_analysis import match_sample as match_boxes
 from admlops.evaluation.error_analysis import find_errors

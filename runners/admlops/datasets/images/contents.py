@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from admlops.datasets.base import ImageAnnotation
+from admlops.datasets.annotations import ImageAnnotation
 
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg"))

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
 from admlops.core.types import Say, Watch
-from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, ImageAnnotation, Problem, Scene, check_scene_names
+from admlops.datasets.annotations import ImageAnnotation
+from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, Problem, Scene, check_scene_names
 from admlops.datasets.images.check import find_problems
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, to_annotation
 from admlops.datasets.images.forms.coco import CocoLabels

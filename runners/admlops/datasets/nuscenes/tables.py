@@ -22,8 +22,8 @@ from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.core.paths import user_path
 from admlops.core.types import Watch
 from admlops.datasets.annotations import Annotations, SampleScene
+from admlops.datasets.annotations import GroundTruthBox as GroundTruthBox
 from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, Problem, check_scene_names
-from admlops.datasets.base import GroundTruthBox as GroundTruthBox
 from admlops.datasets.base import Scene as Scene
 from admlops.datasets.base import tokens_digest as tokens_digest
 from admlops.datasets.nuscenes.annotations import read_annotations, read_scenes

@@ -16,7 +16,8 @@ from msgspec import UNSET, UnsetType
 
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
-from admlops.datasets.base import CONTEXT, LANES, LaneAnnotation, Scene, check_scene_names
+from admlops.datasets.annotations import LaneAnnotation
+from admlops.datasets.base import CONTEXT, LANES, Scene, check_scene_names
 from admlops.datasets.json_faults import describe_fault
 from admlops.worker.samples import nuscenes as tables
 from admlops.worker.samples.openlane import OpenLane, list_versions

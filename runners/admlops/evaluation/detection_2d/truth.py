@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from admlops.core.errors import DataError
-from admlops.datasets.base import ANY_CLASS, BOXES_2D, HasBoxes2D, HasPictureNames, ImageAnnotation
+from admlops.datasets.annotations import ImageAnnotation
+from admlops.datasets.base import ANY_CLASS, BOXES_2D, HasBoxes2D, HasPictureNames
 from admlops.evaluation.context import NEEDS_BOXES
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
 from admlops.evaluation.detection_2d.scores import Image, ImageTruth
