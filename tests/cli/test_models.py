@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.typed import Typed
 
 from admlops.core.paths import find_layout
 
@@ -104,3 +105,19 @@ def test_validate_names_every_problem(admlops: Admlops, tmp_path: Path) -> None:
     as_json = admlops("models", "validate", "--config", file, "--json", check=False)
     assert as_json.returncode == 2
     assert {one["key"] for one in json.loads(as_json.stdout)["problems"]} == {"temporal", "source", "sources"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("roberta_base", "a text"), ("facebook/wav2vec2-base", "an audio")])
+@pytest.mark.parametrize("words", [("env", "install"), ("run",), ("checkpoints", "fetch"), ("compare", "--models")])
+def test_a_model_that_takes_no_picture_is_refused_with_that_reason(
+    typed: Typed, name: str, kind: str, words: tuple[str, ...]
+) -> None:
+    said = typed(*words, name)
+    assert (said.code, said.out) == (2, "")
+    assert f"{name} is {kind} model: it takes no picture" in said.err
+
+
+def test_a_name_of_a_vision_model_is_merely_unknown(typed: Typed) -> None:
+    said = typed("run", "optical-flow")
+    assert said.code == 2
+    assert "takes no picture" not in said.err
