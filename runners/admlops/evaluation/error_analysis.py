@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.statistics.ordering import order_descending
+
 UNMATCHED = -1
 """Stands for the partner of an output that has none."""
 
@@ -172,7 +174,7 @@ def best_confidence(confidences: NDArray[np.float64], positive: Mask, *, truth: 
     """Return the confidence with the largest F1, the highest of equals; DEFAULT_CONFIDENCE if nothing was found."""
     if not positive.any():
         return DEFAULT_CONFIDENCE
-    order = np.argsort(-confidences, kind="stable")
+    order = order_descending(confidences)
     ranked = confidences[order]
     # A cut-off keeps all of equal confidence, so F1 counts at the last of them.
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.evaluation.lane_graph.lanes import Floats, LanePrediction, LaneTruth
+from admlops.evaluation.statistics.ordering import order_descending
 
 ATTRIBUTES = tuple(range(13))
 """OpenLane-V2's: unknown, red, green, yellow, then ten signs."""
@@ -259,7 +260,7 @@ def _match(
 
 def _take(confidence: Floats, element: Indices, frame: Indices, near: Bools, frames: int) -> tuple[Bools, Bools]:
     """The true positives, and in which frames another order of equal confidences would give others."""
-    order = np.argsort(-confidence, kind="stable")
+    order = order_descending(confidence)
     order = order[near[order]]
     _, start = np.unique(element[order], return_index=True)
     hits = np.zeros(len(confidence), dtype=np.bool_)
@@ -280,7 +281,7 @@ def _levels(hits: Bools, confidence: Floats, truth: int) -> Floats:
     """
     if not len(hits):
         return confidence[:0]
-    order = np.argsort(-confidence, kind="stable")
+    order = order_descending(confidence)
     recall = np.cumsum(hits[order].astype(np.float32)) / np.maximum(np.float32(truth), np.finfo(np.float32).eps)
     position = len(hits) * (np.arange(10, 101, 10) / 100) - 1 - 0.5
     below = np.floor(position)

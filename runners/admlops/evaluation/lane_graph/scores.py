@@ -42,6 +42,7 @@ from admlops.evaluation.lane_graph.topology import TopologyScore
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.ap_resampling import resample_eleven_points
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+from admlops.evaluation.statistics.ordering import order_descending, order_ties
 
 THRESHOLDS_FRECHET_M = (1.0, 2.0, 3.0)
 THRESHOLD_IOU_DISTANCE = 0.75
@@ -333,13 +334,12 @@ def _average_precision(
     positive = np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in ours)])
     if not truth and not len(positive):
         return (np.float32(1),) * 3
-    descending = -confidences
-    order = np.argsort(descending, kind="stable")
+    order = order_descending(confidences)
     value = _eleven_points(positive[order], truth)
-    ranked = descending[order]
-    if not (ranked[1:] == ranked[:-1]).any():
+    tied = order_ties(confidences[order], positive[order])
+    if tied is None:
         return value, value, value
-    low, high = (_eleven_points(positive[np.lexsort((last, descending))], truth) for last in (positive, ~positive))
+    low, high = (_eleven_points(hits, truth) for hits in tied)
     return low, value, high
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
+from admlops.evaluation.statistics.ordering import order_descending
 
 PLACES = 512
 FEW_PLACES = 128
@@ -145,7 +146,7 @@ def _curves(
     places: int | None = None,
 ) -> _Curves | None:
     """None without any true positive. A single resample costs little, so it takes every place."""
-    order = np.argsort(-confidences, kind="stable")
+    order = order_descending(confidences)
     hits = np.flatnonzero(positive[order])
     if not len(hits):
         return None

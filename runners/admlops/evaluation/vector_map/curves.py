@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.evaluation.statistics.ordering import order_descending, order_ties
+
 MAX_CURVE_POINTS = 100
 
 Floats32 = NDArray[np.float32]
@@ -66,7 +68,7 @@ def true_positives_of(matches: Sequence[SampleMatch], limit: float) -> NDArray[n
     counts = [len(match.ground_truth) for match in matches]
     first = np.repeat(np.cumsum(counts) - counts, [len(match.ids) for match in matches]).astype(np.intp)
     element = first + np.concatenate([np.zeros(0, dtype=np.intp), *(match.nearest for match in matches)])
-    order = np.argsort(-confidences, kind="stable")
+    order = order_descending(confidences)
     order = order[distance[order] <= limit]
     positive = np.zeros(len(confidences), dtype=np.bool_)
     positive[order[np.unique(element[order], return_index=True)[1]]] = True
@@ -78,14 +80,13 @@ def precision_recall(matches: Sequence[SampleMatch], limit: float) -> PrecisionR
     ground_truth = sum(len(match.ground_truth) for match in matches)
     confidences = np.concatenate([np.zeros(0), *(match.confidences for match in matches)])
     positive = true_positives_of(matches, limit)
-    order = np.argsort(-confidences, kind="stable")
+    order = order_descending(confidences)
     recall, precision = _accumulate(positive[order], ground_truth)
-    low, high = (
-        average_precision(*_accumulate(positive[np.lexsort((key, -confidences))], ground_truth))
-        for key in (positive, ~positive)
-    )
+    ap = average_precision(recall, precision)
+    tied = order_ties(confidences[order], positive[order])
+    low, high = (ap, ap) if tied is None else (average_precision(*_accumulate(hits, ground_truth)) for hits in tied)
     return PrecisionRecall(
-        ap=average_precision(recall, precision),
+        ap=ap,
         ap_low=low,
         ap_high=high,
         recall=recall,
