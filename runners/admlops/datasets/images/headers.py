@@ -10,13 +10,15 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image, ImageOps, UnidentifiedImageError
+from typing import TYPE_CHECKING
 
 from admlops.core.errors import DataError
 from admlops.core.storage import file_sha256, write_atomically
 from admlops.datasets.images.cache import cache_folder
 from admlops.datasets.images.contents import Size
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ORIENTATION = 0x0112
 UPRIGHT = 1
@@ -41,6 +43,8 @@ class Header:
 
 def read_header(path: Path) -> Header | None:
     """Return what a picture's header says, without decoding it; None if it is not there or not a picture."""
+    from PIL import Image, UnidentifiedImageError  # commands on other kinds of data do without Pillow
+
     try:
         with Image.open(path) as picture:
             return Header(stored=picture.size, orientation=_orientation(picture))
@@ -58,6 +62,8 @@ def turn_upright(path: Path) -> Path:
     target = cache_folder() / "upright" / f"{_digest(path)}.png"
     if target.is_file():
         return target
+    from PIL import Image, ImageOps
+
     try:
         with Image.open(path) as picture:
             turned = ImageOps.exif_transpose(picture)
@@ -94,6 +100,8 @@ def _turn_point(x: float, y: float, orientation: int, stored: Size) -> tuple[flo
 
 
 def _orientation(picture: Image.Image) -> int:
+    from PIL import Image
+
     if picture.format == "PNG":  # Pillow decodes the whole picture to look for the tag behind it
         exif = Image.Exif()
         exif.load(picture.info.get("exif", b""))

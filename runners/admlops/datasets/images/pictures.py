@@ -16,7 +16,6 @@ from admlops.core.paths import user_path
 from admlops.core.types import Say, Watch
 from admlops.datasets.annotations import ImageAnnotation
 from admlops.datasets.base import BOXES_2D, COUNTS, IMAGE, Problem, Scene, check_scene_names
-from admlops.datasets.images.check import find_problems
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, to_annotation
 from admlops.datasets.images.forms.coco import CocoLabels
 from admlops.datasets.images.headers import Header, read_header, turn_box, turn_upright
@@ -216,6 +215,8 @@ class Images:
 
     def problems(self, watch: Watch) -> Iterator[Problem]:
         """Give what is wrong with pictures and labels; see `check`."""
+        from admlops.datasets.images.check import find_problems  # it reads pictures: most commands read none
+
         return find_problems(self, watch)
 
     def header(self, picture: Picture) -> Header | None:

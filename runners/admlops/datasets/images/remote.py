@@ -15,12 +15,12 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from admlops.core.addresses import redact
 from admlops.core.errors import AdmlopsError, DataError, DownloadError
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.images.cache import cache_folder
 from admlops.datasets.images.contents import PICTURE_SUFFIXES, Picture
-from admlops.downloads import UnreachableError, download, redact
 
 THREADS = 8
 ATTEMPTS = 4
@@ -62,6 +62,8 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
     wanted = [picture for picture in pictures if cached_path(picture) is None]
     if not wanted:
         return
+    from admlops.downloads import UnreachableError
+
     say(f"fetching {len(wanted)} of {len(pictures)} pictures")
     failures: list[AdmlopsError] = []
     every = max(1, len(wanted) // 10)
@@ -104,6 +106,8 @@ def fetch_picture(picture: Picture, say: Say) -> Path:
     there = cached_path(picture)
     if there is not None:
         return there
+    from admlops.downloads import UnreachableError, download  # an HTTP client: most commands fetch nothing
+
     note = _read_note(picture)
     target = cache_folder() / "incoming" / _key(picture)
     try:

@@ -27,7 +27,6 @@ from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, Proble
 from admlops.datasets.base import Scene as Scene
 from admlops.datasets.base import tokens_digest as tokens_digest
 from admlops.datasets.nuscenes.annotations import read_annotations, read_scenes
-from admlops.datasets.nuscenes.problems import find_annotation_problems, find_map_problems
 from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
 from admlops.datasets.nuscenes.versions import is_version, list_versions
 from admlops.worker.samples import nuscenes as tables
@@ -162,6 +161,8 @@ class NuScenes:
 
     def problems(self, watch: Watch) -> Iterator[Problem]:
         """Give annotations that cannot be measured, then maps that map elements cannot be evaluated against."""
+        from admlops.datasets.nuscenes.problems import find_annotation_problems, find_map_problems  # it cuts maps
+
         watch(0, 1)
         yield from find_annotation_problems(self._annotations.values())
         with _explained(self.root, self.version):
