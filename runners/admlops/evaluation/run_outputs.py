@@ -6,6 +6,7 @@ outputs of a run take a fraction of the records' memory.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -129,6 +130,18 @@ class _Part(msgspec.Struct):
     tasks: list[str]
     without: dict[str, int]
     filled: list[str]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the search for circles of objects from running: records have none, and it walks them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Helper(NamedTuple):
@@ -272,9 +285,10 @@ class _Pass:
 
     def read(self, scenes: Sequence[str]) -> None:
         """Read the records of some scenes."""
-        for scene in scenes:
-            for record, where in read_scene(self._context.run, scene, self.decode):
-                self.take(record, where)
+        with _uncollected():
+            for scene in scenes:
+                for record, where in read_scene(self._context.run, scene, self.decode):
+                    self.take(record, where)
 
     @property
     def has_failed(self) -> bool:
