@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from tests.s3_server import s3, s3_python
 
 from admlops.catalog import load_model
 from admlops.core.errors import EnvError
@@ -27,6 +28,8 @@ from admlops.environments import Environment, ensure_model, ensure_official
 if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel
     from tests.noisy_runs import NoisyRuns
+
+__all__ = ["s3", "s3_python"]  # fixtures
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -96,6 +96,7 @@ def wrong_variables(places: Places) -> Sequence[tuple[str, str, tuple[str, ...]]
         ("CUSTOM_CONFIG_FILE", f"/nowhere/{MARK}.py", run),
         ("CHECKPOINT_FILE", f"/nowhere/{MARK}.pth", run),
         ("ADMLOPS_PACK_STORE", f"{MARK}://x", ("env", "pull", "GroundPlane")),
+        ("ADMLOPS_RUN_STORE", f"{MARK}://x", ("results", "pull", "r")),
     )
 
 

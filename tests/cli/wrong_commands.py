@@ -24,6 +24,8 @@ SECOND = {
     ("export",): ("network.py",),
     ("deploy",): ("cannot be read",),
     ("checkpoints", "train"): ("no training program",),
+    ("results", "merge"): ("not a shard",),
+    ("results", "pull"): ("is not there",),
 }
 """What commands say first of the other words that they are given here."""
 
@@ -132,8 +134,10 @@ class Generator:
         if isinstance(one.type, click.Path):
             value, named = self._wrong_path(str(one.name))
             return value, (*named, *label, *(self._second(path)))
-        if path == ("run",) and one.name == "name":  # any other name is a new run's
+        if path in {("run",), ("models", "new")} and one.name == "name":  # any other name is that of a new one
             return self.random.choice([f"../{MARK}", f"{MARK}/x", f"/{MARK}"]), (MARK,)
+        if path == ("results", "push") and one.name == "target":  # any other name is that of a new folder
+            return self.random.choice([f"{MARK}://x", str(self.places.locked / MARK)]), (MARK, "manifest")
         value = self.random.choice(
             [
                 f"{MARK}nothing",

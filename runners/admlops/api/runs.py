@@ -353,8 +353,8 @@ def start(
         say: takes remarks, a line each, from that thread.
         cancel: setting it, from any thread, stops the run; so does `RunningRun.cancel`.
         options: `data` (a root; by default the model's usual data set, synthetic scenes if there is none), `split`,
-            `scenes`, `tokens` (a file), `limit`, `complete_scenes`, and the fields of `RunRequest`: `RunOptions` lists
-            them all.
+            `scenes`, `tokens` (a file), `limit`, `complete_scenes`, `shard` (such as `2/4`), and the fields of
+            `RunRequest`: `RunOptions` lists them all.
 
     Raises:
         AdmlopsError: an option is wrong. What is found later is raised by `RunningRun.result`.

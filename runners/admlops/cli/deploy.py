@@ -27,6 +27,7 @@ _UNSAID = {
     "timeout": None,
     "start_timeout": None,
     "complete_scenes": False,
+    "shard": None,
 }
 """What a deployment config has no key for."""
 

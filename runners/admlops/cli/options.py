@@ -53,6 +53,9 @@ _OPTIONS = (
     ),
     click.option("--limit", type=int, help="Run only the first N samples.", metavar="N"),
     click.option("--complete-scenes", is_flag=True, help="Run the whole of every scene that a chosen sample is in."),
+    click.option(
+        "--shard", metavar="I/N", help="Run the I-th of N parts of the scenes; admlops results merge joins the parts."
+    ),
     click.option("--variant", shell_complete=complete_variants, help="The set of pins. [default: the model's]"),
     click.option(
         "--devices",
@@ -123,6 +126,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
+    from admlops.pipeline.shards import parse_shard
 
     deadlines = DEFAULT_DEADLINES
     for option, usual in (("timeout", 120), ("start_timeout", 900)):
@@ -147,6 +151,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
             tokens=options["tokens"],
             limit=options["limit"],
             complete_scenes=options["complete_scenes"],
+            shard=None if options["shard"] is None else parse_shard(options["shard"]),
         ),
         variant=options["variant"],
         device=options["device"],

@@ -14,6 +14,8 @@ from admlops.cli.conventions import dry_run_option, note, say, with_format
 from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT, check_out, open_out
 from admlops.cli.results_list import list_, summarise, unread
 from admlops.cli.results_manage import remove, tag
+from admlops.cli.results_merge import merge
+from admlops.cli.results_store import pull, push
 from admlops.cli.results_table import table
 from admlops.core.counting import count_of
 
@@ -30,7 +32,7 @@ TABLES = ("jsonl", "csv", "parquet")
 
 @click.group()
 def results() -> None:
-    """List, show, verify, compare, tabulate, export, index, tag and remove runs.
+    """List, show, verify, compare, tabulate, export, index, merge, push, pull, tag and remove runs.
 
     \b
     Example:
@@ -39,6 +41,9 @@ def results() -> None:
 
 
 results.add_command(list_)
+results.add_command(merge)
+results.add_command(push)
+results.add_command(pull)
 results.add_command(remove)
 results.add_command(tag)
 results.add_command(table)

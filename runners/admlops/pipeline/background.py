@@ -20,6 +20,7 @@ from admlops.pipeline.default_data import ensure_data
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import Selection
+from admlops.pipeline.shards import parse_shard
 from admlops.results.run_folder import RunFolder
 
 
@@ -33,6 +34,7 @@ class RunOptions(TypedDict, total=False):
     tokens: str | Path | None
     limit: int | None
     complete_scenes: bool
+    shard: str | None
     variant: str | None
     device: str
     workers: int
@@ -84,6 +86,7 @@ def make_request(
             tokens=None if tokens is None else user_path(tokens),
             limit=more.pop("limit", None),
             complete_scenes=more.pop("complete_scenes", False),
+            shard=None if (shard := more.pop("shard", None)) is None else parse_shard(shard),
         ),
         cancel=cancel or CancelToken(),
         **more,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,8 +18,8 @@ from admlops.environments import Environment
 from admlops.health.devices import ComputeDevice
 from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
-from admlops.pipeline.selection import Selection, measure_whole
-from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
+from admlops.pipeline.selection import Selection, measure_whole, select_all
+from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader, ShardInfo
 
 
 def make_header(
@@ -93,6 +94,20 @@ def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene])
         whole_samples=samples,
         pictures=_count_pictures(data, scenes),
         kind=data.kind,
+        shard=_describe_shard(data, selection),
+    )
+
+
+def _describe_shard(data: Dataset, selection: Selection) -> ShardInfo | None:
+    if selection.shard is None:
+        return None
+    scenes = select_all(data, selection)
+    return ShardInfo(
+        index=selection.shard.index,
+        count=selection.shard.count,
+        split=replace(selection, shard=None).split_name,
+        scenes={scene.name: len(scene.samples) for scene in scenes},
+        samples_sha256=tokens_digest(token for scene in scenes for token in scene.samples),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from admlops.core.errors import DataError, UsageError
 from admlops.datasets.base import Dataset
 from admlops.datasets.nuscenes.tables import Scene
+from admlops.pipeline.shards import Shard, take_shard
 
 TOKEN = re.compile(r"[0-9a-zA-Z_.:-]{4,128}")
 STANDARD_INPUT = Path("-")
@@ -20,7 +21,7 @@ NUSCENES_TOKEN = re.compile(r"[0-9a-f]{32}")
 class Selection:
     """The user's choice; exactly one of `split`, `scenes` and `tokens` counts, the split if nothing is named.
 
-    `complete_scenes` takes the whole of every scene that a chosen sample is in.
+    `complete_scenes` takes the whole of every scene that a chosen sample is in. `shard` takes some of the scenes.
     """
 
     split: str = "mini_val"
@@ -28,6 +29,7 @@ class Selection:
     tokens: Path | None = None
     limit: int | None = None
     complete_scenes: bool = False
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         if self.scenes and self.tokens is not None:
@@ -38,11 +40,22 @@ class Selection:
     @property
     def split_name(self) -> str | None:
         """The split's name if a whole split is asked for, else None."""
-        return None if self.scenes or self.tokens is not None or self.limit is not None else self.split
+        part = self.scenes or self.tokens is not None or self.limit is not None or self.shard is not None
+        return None if part else self.split
 
 
 def select(data: Dataset, selection: Selection, *, temporal: bool = False) -> list[Scene]:
-    """Return the scenes to run, each with the samples to run, in time order.
+    """Return the scenes to run, each with the samples to run, in time order; of a shard those alone.
+
+    Raises:
+        DataError, UsageError: as `select_all`; or there are fewer scenes than shards.
+    """
+    scenes = select_all(data, selection, temporal=temporal)
+    return scenes if selection.shard is None else take_shard(scenes, selection.shard)
+
+
+def select_all(data: Dataset, selection: Selection, *, temporal: bool = False) -> list[Scene]:
+    """Return the scenes of all shards, each with the samples to run, in time order.
 
     Raises:
         DataError: an unknown split, scene or token.

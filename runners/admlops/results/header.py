@@ -26,12 +26,25 @@ class EnvironmentInfo(Struct, frozen=True, forbid_unknown_fields=True):
     python: str
 
 
+class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """Shard `index`, from 1, of `count`; `split`, `scenes` and `samples_sha256` are those of all shards together."""
+
+    index: int
+    count: int
+    split: str | None
+    scenes: dict[str, int]
+    samples_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
     They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
     many the first of them has: its cameras. `kind` is the id of its data kind; empty in runs from before it was
-    recorded, of which no root was of two kinds.
+    recorded, of which no root was of two kinds. `shard` is there where the run is a part of one on several machines.
     """
 
     root: str
@@ -43,6 +56,7 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     whole_samples: int | None = None
     pictures: int | None = None
     kind: str = ""
+    shard: ShardInfo | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -7,20 +7,17 @@ written last. Parts are named by their content: those that are there already nee
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
 
-from admlops.core.errors import EnvError, UsageError
+from admlops.core.errors import EnvError
 from admlops.core.file_lock import hold
-from admlops.core.paths import user_path
+from admlops.core.object_store import explained, open_store
 from admlops.core.storage import explain_os_error, write_atomically
 from admlops.core.types import Watch
 from admlops.environments.reuse.packs.manifest import (
@@ -37,7 +34,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 PART_BYTES = 32 << 20
 TRANSFERS = 4
-SCHEMES = ("s3", "s3a", "gs", "az", "file")
+PUSH = "admlops env push MODEL"
+"""The command that fills a store."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -56,42 +54,6 @@ class Listing(msgspec.Struct, frozen=True):
     manifest: Part
 
 
-def open_store(target: str, *, make: bool = False) -> ObjectStore:
-    """The store that a folder, or an address such as `s3://bucket/packs`, names; keys come from `AWS_*` variables.
-
-    A folder that is not there is made if `make` says so.
-
-    Raises:
-        UsageError: the address is of no kind that is known, or not complete.
-    """
-    from obstore.exceptions import BaseError
-    from obstore.store import LocalStore, from_url
-
-    scheme = urlsplit(target).scheme
-    try:
-        if not scheme:
-            folder = user_path(target)
-            if not make and not folder.is_dir():
-                raise UsageError(
-                    f"{folder} is no folder that holds packs", hint=f"admlops env push MODEL --to {shlex.quote(target)}"
-                )
-            return LocalStore(folder, mkdir=make)
-        if scheme not in SCHEMES:
-            raise UsageError(
-                f"{target!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
-                hint="admlops env push MODEL --to s3://bucket/packs",
-            )
-        endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
-        # A store on this machine or in a private network may speak plain HTTP; its address says so.
-        return from_url(target, client_options={"allow_http": endpoint.startswith("http://")})
-    except (BaseError, ValueError, OSError) as error:
-        keys = "export AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a folder"
-        raise UsageError(
-            f"{target!r} cannot be used as a store: {_first_line(error)}",
-            hint=keys if scheme else f"ls -ld {shlex.quote(str(Path(target).parent))}   # make it writable",
-        ) from error
-
-
 def push(pack: Pack, target: str, *, on_progress: Watch | None = None) -> int:
     """Put a pack into a store; parts that it holds already stay. Returns the bytes that travelled.
 
@@ -99,11 +61,11 @@ def push(pack: Pack, target: str, *, on_progress: Watch | None = None) -> int:
         UsageError: the address cannot be used.
         EnvError: the store cannot be reached or refuses.
     """
-    store = open_store(target, make=True)
+    store = open_store(target, make=True, push=PUSH)
     name = name_of(pack.archive)
     manifest = pack.manifest_path.read_bytes()
     total = pack.archive.stat().st_size + len(manifest)
-    with _explained(target):
+    with explained(target, EnvError):
         sent, done = 0, 0
         parts: list[Part] = []
         with ThreadPoolExecutor(TRANSFERS) as pool:
@@ -142,8 +104,8 @@ def pull(
     """
     from obstore.exceptions import NotFoundError
 
-    store = open_store(target)
-    with _explained(target):
+    store = open_store(target, push=PUSH)
+    with explained(target, EnvError):
         try:
             content = bytes(store.get(f"{name}.pack.json").bytes())
         except (NotFoundError, FileNotFoundError):
@@ -264,19 +226,3 @@ def _unusable(target: str, name: str, reason: str) -> EnvError:
         f"{target}/{name}.pack.json cannot be used: {reason}",
         hint=f"admlops env push MODEL --to {target}   # from where the pack is whole",
     )
-
-
-@contextmanager
-def _explained(target: str) -> Iterator[None]:
-    """A store's own error, as one of ours."""
-    from obstore.exceptions import BaseError
-
-    try:
-        yield
-    except (BaseError, FileNotFoundError, PermissionError) as error:  # obstore raises Python's own for 404 and 403
-        hint = "check the address, the AWS_* variables and the network, then run the command again: it goes on"
-        raise EnvError(f"the store {target} does not answer as it should: {_first_line(error)}", hint=hint) from error
-
-
-def _first_line(error: Any) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
