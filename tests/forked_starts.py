@@ -28,7 +28,7 @@ from tests.fork_server import ANSWER, CLONE_NUMBERS, LENGTH
 SWITCH = "ADMLOPS_TEST_EXEC"
 READ_AT_START = (
     *("PYTHON", "LC_", "LANG", "LD_", "MPL", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "TZ", "GLIBC_"),
-    *("LOG_LEVEL", "ADMLOPS_PATH"),
+    *("NUMPY_", "NPY_", "SCIPY_", "PILLOW_", "LOG_LEVEL"),
 )
 """Variables that begin so are read when the interpreter starts or modules are imported."""
 
