@@ -41,7 +41,7 @@ test: bootstrap ## Run the tests, and say how much of the code they ran
 	@.venv/bin/python -m tests.say_coverage .coverage.json
 
 test-full: bootstrap ## Run the long tests as well
-	@.venv/bin/pytest $(PYTEST_OPTIONS) tests
+	@ADMLOPS_TEST_EXEC=1 .venv/bin/pytest $(PYTEST_OPTIONS) tests
 
 fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
 	@.venv/bin/python -m tests.models.fidelity

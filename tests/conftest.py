@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from tests.forked_starts import ForkServer, forked_starts, started_for_real
 from tests.s3_server import s3, s3_python
 
 from admlops.catalog import load_model
@@ -54,6 +56,20 @@ LONG_MODULES = (
     "datasets/test_synthetic_openlane.py",
 )
 """What takes longest begins first, so that no worker is left alone with it at the end."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[ForkServer]:
+    """What tests start as `python -m admlops` is forked from an interpreter that has imported it."""
+    with forked_starts() as server:
+        yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Start processes for real in tests marked `real_start`, and in what those set up."""
+    with started_for_real() if item.get_closest_marker("real_start") else nullcontext():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,8 @@ from tests.conftest import Admlops
 from admlops.cli.main import _ensure_home
 from admlops.cli.quantities import GpuMemory, read_level
 
+pytestmark = pytest.mark.real_start
+
 
 @pytest.mark.parametrize(
     ("text", "level"),
