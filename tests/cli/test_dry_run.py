@@ -30,7 +30,16 @@ READERS = frozenset(
         "env verify",
         "exported list",
     }
-    | {"info", "models list", "models show", "models validate", "results compare", "results list", "results show"}
+    | {
+        "info",
+        "plan",
+        "models list",
+        "models show",
+        "models validate",
+        "results compare",
+        "results list",
+        "results show",
+    }
     | {"results verify", "sources list", "sources verify"}
 )
 """What writes nothing of its own. A new command is one of these, or takes --dry-run."""

@@ -38,6 +38,7 @@ COMMANDS = {
     "exported": ("admlops.cli.exported:exported", "List and remove exported networks."),
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
     "models": ("admlops.cli.models:models", "List, show and validate models; begin a new one."),
+    "plan": ("admlops.cli.plan:plan", "Estimate minutes, memory and money of runs."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
     "results": ("admlops.cli.results:results", "List, show, verify, compare, tabulate, export, tag and remove runs."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),

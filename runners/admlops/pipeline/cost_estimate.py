@@ -1,0 +1,176 @@
+"""What runs would take before they begin: minutes, memory of the GPU, disk and money, and where each number is from.
+
+A time is measured, if a run of the model on such a device is in the repository folder; else it is the authors' own, of
+their GPU, with the time of reading added that theirs leaves out; else it is not known.
+"""
+
+from __future__ import annotations
+
+import heapq
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from admlops.catalog import Model
+from admlops.core.errors import RecordError
+from admlops.core.paths import Layout
+from admlops.pipeline.rented_gpus import RentedGpus
+from admlops.results.header import RunHeader
+from admlops.results.record import Metadata
+from admlops.results.run_folder import RunFolder
+from admlops.results.runs import list_runs
+
+READING_S = 0.3
+"""Reading, decoding and preparing six pictures of 1600 x 900: 0.27 to 0.41 s for four networks on the machine of an
+H200, in the authors' pipelines (docs/fidelity.md, "Measured once on an H200")."""
+MEASURED_SAMPLES = 400
+"""So many samples of a run tell its speed."""
+
+
+class _Timed(msgspec.Struct):
+    metadata: Metadata
+
+
+_decode = msgspec.json.Decoder(_Timed).decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Seconds a sample of one worker, and a run's peak of GPU memory [MB], size of a record [bytes]; and the source."""
+
+    seconds: float
+    source: str
+    gpu_memory_mb: float | None = None
+    record_bytes: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostEstimate:
+    """One model's share of a plan; None where something is not known."""
+
+    model: str
+    samples: int
+    seconds_a_sample: float | None
+    minutes: float | None
+    gpu_memory_mb: float | None
+    fits: bool | None
+    disk_mb: float | None
+    cost_usd: float | None
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def estimate_cost(layout: Layout, model: Model, scenes: Sequence[int], gpus: RentedGpus | None) -> CostEstimate:
+    """Estimate a run of a model.
+
+    Args:
+        scenes: the number of samples of each scene.
+        gpus: None is this machine's CPU.
+    """
+    speed = _measured(layout, model, gpus) or (None if gpus is None else _published(model))
+    samples = sum(scenes)
+    if speed is None:
+        where = "a CPU" if gpus is None else gpus.name
+        return CostEstimate(
+            model=model.name,
+            samples=samples,
+            seconds_a_sample=None,
+            minutes=None,
+            gpu_memory_mb=None,
+            fits=None,
+            disk_mb=None,
+            cost_usd=None,
+            source=f"not known: no run of it on {where} is here, and its authors state no speed",
+        )
+    workers = 1 if gpus is None else gpus.count
+    minutes = makespan(scenes, workers) * speed.seconds / 60
+    price = None if gpus is None or gpus.usd_per_hour is None else gpus.usd_per_hour * gpus.count
+    limit = None if gpus is None else gpus.memory_mb
+    known = speed.gpu_memory_mb is not None and limit is not None
+    return CostEstimate(
+        model=model.name,
+        samples=samples,
+        seconds_a_sample=speed.seconds,
+        minutes=minutes,
+        gpu_memory_mb=speed.gpu_memory_mb,
+        fits=(speed.gpu_memory_mb or 0) < (limit or 0) if known else None,
+        disk_mb=None if speed.record_bytes is None else speed.record_bytes * samples / 1e6,
+        cost_usd=None if price is None else minutes / 60 * price,
+        source=speed.source,
+    )
+
+
+def makespan(scenes: Sequence[int], workers: int) -> int:
+    """Return how many samples the busiest worker does: scenes go whole, the longest first."""
+    loads = [0] * workers
+    for length in sorted(scenes, reverse=True):
+        heapq.heapreplace(loads, loads[0] + length)
+    return max(loads)
+
+
+def _measured(layout: Layout, model: Model, gpus: RentedGpus | None) -> Speed | None:
+    """The newest run of the model on such a device that has times."""
+    for run in reversed(list_runs(layout)[0]):
+        header = run.header
+        if header.model != model.name or header.is_submission or header.engine is not None or not _is_on(header, gpus):
+            continue
+        speed = _speed_of(run)
+        if speed is not None:
+            return speed
+    return None
+
+
+def _is_on(header: RunHeader, gpus: RentedGpus | None) -> bool:
+    if gpus is None:
+        return header.device_kind == "cpu"
+    return header.gpu is not None and gpus.names(header.gpu)
+
+
+def _speed_of(run: RunFolder) -> Speed | None:
+    try:
+        timed = list(_timed(run))
+    except (RecordError, msgspec.DecodeError):
+        return None  # a damaged run is told of where it is evaluated
+    times_s = [one.end_to_end_time for one, _ in timed if one.end_to_end_time is not None and one.index_in_scene > 0]
+    times_s = times_s or [one.end_to_end_time for one, _ in timed if one.end_to_end_time is not None]
+    if not times_s:
+        return None
+    memory = [one.gpu_memory_used for one, _ in timed if one.gpu_memory_used is not None]
+    where = run.header.gpu or "the CPU"
+    return Speed(
+        seconds=statistics.fmean(times_s),
+        gpu_memory_mb=max(memory, default=None),
+        record_bytes=statistics.fmean(size for _, size in timed),
+        source=f"measured on {where}, in run {run.header.run}",
+    )
+
+
+def _timed(run: RunFolder) -> Iterable[tuple[Metadata, int]]:
+    read = 0
+    for scene in run.complete_scenes():
+        for line, _ in run.lines_of(scene):
+            metadata = _decode(line).metadata
+            if metadata.status == "ok":
+                yield metadata, len(line)
+                read += 1
+            if read == MEASURED_SAMPLES:
+                return
+
+
+def _published(model: Model) -> Speed | None:
+    """The authors' speed of the default weights, else of the first that they state one of."""
+    claims = [claim for claim in model.published if claim.metric == "FPS"]
+    own = [claim for claim in claims if claim.checkpoint == model.default_checkpoint]
+    claim = next(iter([*own, *claims]), None)
+    if claim is None:
+        return None
+    device = claim.device or "a GPU that they do not name"
+    return Speed(
+        seconds=1 / claim.value + READING_S,
+        source=f"published: {claim.value:g} FPS of {claim.checkpoint} on {device}; reading of {READING_S:g} s added",
+    )
