@@ -117,7 +117,9 @@ make_venv() { # interpreter
 install_packages() {
   local uv=$venv/bin/uv
   [[ -x $uv ]] || uv=$(command -v uv)
-  step "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" --require-hashes --no-deps -r "$root/requirements.txt"
+  # Pods' images let Python write no bytecode: each command would compile what it imports.
+  export UV_COMPILE_BYTECODE=${UV_COMPILE_BYTECODE:-1}
+  step "$uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r "$root/requirements.txt"
   step "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable "$root"
   # -E: a PYTHONHOME or PYTHONPATH of another Python's must not reach the command; admlops looks into PYTHONPATH last.
   sed -i '1{/^#!.*python[0-9.]*$/s/$/ -E/}' "$venv/bin/admlops"

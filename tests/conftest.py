@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from tests.conda_channel.channel import CondaChannel
     from tests.noisy_runs import NoisyRuns
 
+    from admlops.synthetic.openlane_writer import OpenLaneOptions
+
 __all__ = ["s3", "s3_python"]  # fixtures
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
+OpenLaneScenes = Callable[["OpenLaneOptions"], Path]
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand processes compiles the modules it imports
 
@@ -117,6 +120,22 @@ def synthetic_root(shared_tmp: Path) -> Path:
 @pytest.fixture(scope="session")
 def synthetic_data(synthetic_root: Path) -> NuScenes:
     return NuScenes(synthetic_root, "v1.0-mini")
+
+
+@pytest.fixture(scope="session")
+def openlane(shared_tmp: Path) -> OpenLaneScenes:
+    """Gives the OpenLane-V2 root that the options ask for: written once, however many tests ask. Read only, please."""
+    from admlops.synthetic.openlane_writer import synthesize_openlane
+
+    def find(options: OpenLaneOptions) -> Path:
+        named = "-".join(str(value) for value in asdict(options).values())
+        root = shared_tmp / f"openlane-{named}"
+        with FileLock(f"{root}.lock"):
+            if not root.is_dir():
+                synthesize_openlane(root, options)
+        return root
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,7 @@ def started_for_real() -> Iterator[None]:
 
 
 @contextmanager
-def forked_starts(modules: Sequence[str] = ("admlops",)) -> Iterator[ForkServer]:
+def forked_starts(modules: Sequence[str] = ("admlops", "tests.execution.host")) -> Iterator[ForkServer]:
     """Let `subprocess` fork what it would start as `python -m MODULE`, if machine and ADMLOPS_TEST_EXEC allow it."""
     server = ForkServer(modules)
     execute = subprocess.Popen._execute_child  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import Admlops
+from tests.conftest import Admlops, OpenLaneScenes
 
 from admlops.core.errors import DataError, EnvError, RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
@@ -37,17 +37,15 @@ from admlops.results.record import Failure, Lane, LaneGraph, Metadata, Outputs, 
 from admlops.results.record_json import encode_record, make_record
 from admlops.results.relations import Relation, SparseRelation
 from admlops.results.run_folder import RunFolder
-from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.synthetic.openlane_writer import OpenLaneOptions
 from admlops.worker.mmlab.common.relations import relation
 
 NAMES = ("OLS", "DET_l", "DET_t", "TOP_ll", "TOP_lt")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> OpenLaneV2:
-    root = tmp_path_factory.mktemp("openlane") / "data"
-    synthesize_openlane(root, OpenLaneOptions(scenes=2, samples=3, seed=1, scale=0.25))
-    return OpenLaneV2(root)
+def data(openlane: OpenLaneScenes) -> OpenLaneV2:
+    return OpenLaneV2(openlane(OpenLaneOptions(scenes=2, samples=3, seed=1, scale=0.25)))
 
 
 def truth_graph(data: OpenLaneV2, token: str, *, noise_m: float = 0.0) -> LaneGraph:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import OpenLaneScenes
 from tests.evaluation.taken_files import measure, silent, take, values_of
 
 from admlops.core.errors import EnvError, UsageError
@@ -20,16 +21,14 @@ from admlops.environments import ensure_official
 from admlops.evaluation.lane_graph.protocols import METRICS, OPENLANE_1_1
 from admlops.evaluation.submissions.pickled import write_pickle as write_numpy_1
 from admlops.pipeline.export_submission import export_submission
-from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.synthetic.openlane_writer import OpenLaneOptions
 
 Frames = dict[tuple[str, str, str], Any]
 
 
 @pytest.fixture(scope="module")
-def lanes(tmp_path_factory: pytest.TempPathFactory) -> OpenLaneV2:
-    root = tmp_path_factory.mktemp("openlane") / "data"
-    synthesize_openlane(root, OpenLaneOptions(scenes=2, samples=3, seed=1, scale=0.25))
-    return OpenLaneV2(root)
+def lanes(openlane: OpenLaneScenes) -> OpenLaneV2:
+    return OpenLaneV2(openlane(OpenLaneOptions(scenes=2, samples=3, seed=1, scale=0.25)))
 
 
 def key_of(token: str) -> tuple[str, str, str]:

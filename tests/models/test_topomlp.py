@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tests.conftest import Admlops
+from tests.conftest import Admlops, OpenLaneScenes
 from tests.models.both_ways import (
     LAYOUT,
     PROGRAM_TIMEOUT_S,
@@ -200,11 +200,9 @@ def frames() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(openlane: OpenLaneScenes) -> Path:
     """One frame with small pictures."""
-    root = tmp_path_factory.mktemp("small") / "data"
-    synthesize_openlane(root, OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
-    return root
+    return openlane(OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import OpenLaneScenes
 
 from admlops.catalog import load_model
 from admlops.core.errors import CatalogError, DataError, RunFailedError, UsageError
@@ -29,7 +30,7 @@ from admlops.reports import write_report
 from admlops.results.runs import find_run
 from admlops.sources.checkouts import fetch_source, list_sources
 from admlops.synthetic import small
-from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.synthetic.openlane_writer import OpenLaneOptions
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -366,9 +367,10 @@ def test_what_a_person_must_fetch_is_said_of_the_models_that_want_it(admlops: Ad
     assert "admlops checkpoints add MapTR NAME FILE" in weights["how"]
 
 
-def test_a_comparison_gets_the_data_that_its_models_read(project: Project, layout: Layout, tmp_path: Path) -> None:
-    lanes = tmp_path / "lanes"
-    synthesize_openlane(lanes, OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
+def test_a_comparison_gets_the_data_that_its_models_read(
+    project: Project, layout: Layout, openlane: OpenLaneScenes
+) -> None:
+    lanes = openlane(OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
     plan = plan_comparison(project.layout, ["Own"], data=project.data, also=None, device="cpu", say=print)
     assert (plan.data, plan.also, plan.limit) == (project.data, None, check.SAMPLES)
     on_gpu = plan_comparison(project.layout, ["Own"], data=project.data, also=None, device="cuda:0", say=print)

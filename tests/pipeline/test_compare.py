@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from tests.conftest import OpenLaneScenes
 from tests.execution.execution_bench import make_header
 
 from admlops.catalog import load_model
@@ -30,7 +31,7 @@ from admlops.pipeline.readiness import Part, Readiness
 from admlops.pipeline.run import RunPlan
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.run_folder import RunFolder
-from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.synthetic.openlane_writer import OpenLaneOptions
 
 Admlops = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -68,10 +69,11 @@ def test_a_comparison_runs_evaluates_ranks_and_reports(admlops: Admlops, synthet
 
 
 @pytest.mark.full
-def test_a_model_of_another_data_set_gets_its_own(admlops: Admlops, synthetic_root: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_data_set_gets_its_own(
+    admlops: Admlops, synthetic_root: Path, openlane: OpenLaneScenes
+) -> None:
     """TopoMLP reads OpenLane-V2: without such a data set it is not for this one."""
-    lanes = tmp_path / "lanes"
-    synthesize_openlane(lanes, OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
+    lanes = openlane(OpenLaneOptions(scenes=1, samples=1, seed=1, scale=0.1))
     command = ("compare", "--models", "GroundPlane,TopoMLP", "--data", synthetic_root, "--limit", "1", "--json")
     alone = json.loads(admlops(*command).stdout)["models"]
     both = json.loads(admlops(*command, "--also", lanes).stdout)["models"]

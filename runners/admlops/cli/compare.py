@@ -13,6 +13,7 @@ import click
 from admlops.cli.carbon import carbon_options, take_carbon
 from admlops.cli.completion import complete_model_lists
 from admlops.cli.conventions import dry_run_option, note, say, with_format
+from admlops.cli.detach import detach_option
 from admlops.cli.options import DATA, selection_options
 from admlops.cli.out_paths import OUT_FOLDER
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--submission", "submissions", multiple=True, metavar="RUN", help="A run of a results file (may repeat).")
 @click.option("--out", type=OUT_FOLDER, help="Folder for the summary and the report.")
 @carbon_options
+@detach_option
 @dry_run_option
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -51,6 +53,7 @@ def compare(
     metric: str | None,
     submissions: tuple[str, ...],
     out: Path | None,
+    detach: bool,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -63,6 +66,7 @@ def compare(
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
+    from admlops.cli.detach import announcer, start_again, take_folder
     from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
@@ -89,11 +93,15 @@ def compare(
         )
         show_plan(steps, as_json=as_json)
         return
+    detached = take_folder()
+    if detach and detached is None:
+        start_again(layout, as_json=as_json)
+        return
     with cancel_on_signals() as cancel:
         done = compare_models(
             layout,
             chosen,
-            make_request(layout, model=chosen[0], options=options, cancel=cancel),
+            make_request(layout, model=chosen[0], options=options, on_begin=announcer(detached), cancel=cancel),
             target=target,
             fresh=fresh,
             say=say,

@@ -9,6 +9,7 @@ import click
 
 from admlops.cli.completion import complete_checkpoints, complete_configs, complete_models, complete_runs
 from admlops.cli.conventions import dry_run_option, say
+from admlops.cli.detach import detach_option
 from admlops.cli.options import selection_options
 from admlops.core.counting import count_of
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
 @click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
 @click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
+@detach_option
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def run(
@@ -55,6 +57,7 @@ def run(
     retry_failed: bool,
     executor: str,
     runtime: str | None,
+    detach: bool,
     dry_run: bool,
     as_json: bool,
     **options: Any,
@@ -62,8 +65,9 @@ def run(
     """Run MODEL over scenes and write one standard record a sample.
 
     Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume. Every visible GPU gets its
-    own workers.
+    own workers. With --detach it goes on when this terminal is gone.
     """
+    from admlops.cli.detach import announcer, start_again, take_folder
     from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
@@ -74,6 +78,10 @@ def run(
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
+    detached = take_folder()
+    if detach and detached is None and not dry_run:
+        start_again(layout, as_json=as_json)
+        return
     with cancel_on_signals() as cancel, show_progress() as watch:
         request = make_request(
             layout,
@@ -89,6 +97,7 @@ def run(
             retry_failed=retry_failed,
             executor=executor,
             runtime=runtime,
+            on_begin=announcer(detached),
             cancel=cancel,
         )
         if dry_run:

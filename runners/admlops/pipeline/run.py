@@ -93,6 +93,8 @@ def run_plan(
     run.relocate(plan.header)
     say(f"{plan.header.coverage}, on {name_devices(plan.executor)}")
     with run.lock():
+        if request.on_begin is not None:
+            request.on_begin(run.path)
         if request.retry_failed:
             _forget_evaluation(run, say=say)
         job = _make_job(layout, request, plan, run, scenes)

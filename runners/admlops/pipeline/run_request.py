@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,8 @@ class RunRequest:
     `model_options` are those that its catalogue entry lists. `device` is `auto`, `cpu`, `all` or a list such as
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
     `gpu_memory_share` of it (0 to 1). `retry_failed` does the failed samples of the run called `name` again. `command`
-    is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
+    is the command line, kept with the run for its readers. `on_begin` is called with the folder of each run that is
+    prepared, before its workers start. Setting `cancel` stops the run from any thread.
     `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place;
     `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
@@ -60,6 +61,7 @@ class RunRequest:
     resume: bool = False
     retry_failed: bool = False
     command: str = ""
+    on_begin: Callable[[Path], None] | None = field(default=None, compare=False, repr=False)
     cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
 
     def __post_init__(self) -> None:
