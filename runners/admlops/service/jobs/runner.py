@@ -28,6 +28,8 @@ WATCH_S = 0.05
 """How often a job's process is looked at: what a short job costs beside its work."""
 LOOK_S = 1.0
 """How often a runner looks for a job whose time has come, and asks whether the one it has is still its own."""
+START_S = 60.0
+"""How much longer the first lease is: a job's process renews it once it has started, which takes seconds."""
 SEEN_S = 10.0
 TIDY_S = 3600.0
 PAUSE_S = 5.0
@@ -72,7 +74,7 @@ class Runner:
 
     def step(self) -> bool:
         """Take one job and do it; False where none is due."""
-        job = self._queue.claim(self.owner, self._settings.lease_s, self._endpoints)
+        job = self._queue.claim(self.owner, self._settings.lease_s + START_S, self._endpoints)
         if job is None:
             return False
         log.info("%s: job %s, attempt %d", job.endpoint, job.id, job.attempt)
