@@ -14,7 +14,6 @@ import pytest
 from tests.service.jobs.conftest import PATIENCE_S, Jobs
 
 from admlops.service.jobs.pool import RunnerPool
-from admlops.service.queue.backup import restore
 from admlops.service.queue.database import open_database
 from admlops.service.queue.job import Status
 from admlops.service.queue.jobs import JobQueue
@@ -48,8 +47,8 @@ def test_a_job_is_done_in_a_process_of_its_own_and_copied(
     assert [one.owner for one in jobs.queue.runners()] == [runner.owner]
     jobs.stop()
     assert jobs.queue.runners() == []
-    assert restore(tmp_path / "volume" / "queue.sqlite3", tmp_path / "new" / "queue.sqlite3")
-    copy = JobQueue(open_database(str(tmp_path / "new" / "queue.sqlite3")))
+    new_pod = str(tmp_path / "new" / "queue.sqlite3")
+    copy = JobQueue(open_database(new_pod, backup=tmp_path / "volume"))
     assert copy.get(first.id) == done
     assert copy.get(refused.id) == said
     copy.database.close()

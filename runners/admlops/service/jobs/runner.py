@@ -47,8 +47,8 @@ class Runner:
         self.owner = owner or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._layout = layout
         self._settings = settings
-        self._queue = JobQueue(open_database(settings.database, force=settings.force_database))
-        self._backup = Backup(self._queue.database, settings.backup)
+        self._queue = JobQueue(open_database(settings.database, force=settings.force_database, backup=settings.backup))
+        self._backup = Backup(self._queue.database.file, settings.backup)
         self._endpoints = settings.endpoints or None
         self._stop = threading.Event()
         self._started = time.time()

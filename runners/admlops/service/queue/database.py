@@ -16,6 +16,7 @@ from admlops.core.errors import MissingExtraError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.storage import require_writable
 from admlops.health.disks import find_file_system
+from admlops.service.queue.backup import restore
 from admlops.service.queue.migrate import upgrade
 
 FILE_NAME = "service.sqlite3"
@@ -81,10 +82,11 @@ def default_url(layout: Layout) -> str:
     return f"sqlite:///{layout.repository / FILE_NAME}"
 
 
-def open_database(url: str, *, force: bool = False) -> Database:
+def open_database(url: str, *, force: bool = False, backup: Path | None = None) -> Database:
     """Open a database and bring its tables up to date.
 
     Args:
+        backup: the folder with a copy (`backup.py`), which a SQLite file that is not there yet begins with.
         url: `sqlite:///relative/file`, `sqlite:////absolute/file`, the path of a file, or `postgresql://…`.
         force: take a SQLite file on a network file system too.
 
@@ -94,7 +96,9 @@ def open_database(url: str, *, force: bool = False) -> Database:
         MissingExtraError: PostgreSQL's driver is not installed.
     """
     parsed = _parse(url)
-    database = _open_postgresql(parsed) if parsed.drivername.startswith("postgresql") else _open_sqlite(parsed, force)
+    database = (
+        _open_postgresql(parsed) if parsed.drivername.startswith("postgresql") else _open_sqlite(parsed, force, backup)
+    )
     try:
         upgrade(database.engine)
     except DBAPIError as error:
@@ -130,7 +134,7 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _open_sqlite(url: URL, force: bool) -> Database:
+def _open_sqlite(url: URL, force: bool, backup: Path | None) -> Database:
     assert url.database is not None
     file = user_path(url.database)
     kind = find_file_system(next(path for path in file.parents if path.exists()))
@@ -141,6 +145,8 @@ def _open_sqlite(url: URL, force: bool) -> Database:
         )
     require_writable(file.parent)
     file.parent.mkdir(parents=True, exist_ok=True)
+    if backup is not None:
+        restore(backup / file.name, file)
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
