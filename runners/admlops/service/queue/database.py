@@ -37,6 +37,7 @@ class Database:
         self.engine = engine
         self.file = file
         self.is_closed = False
+        self._writer = engine.execution_options(**{WRITE: True})
 
     @property
     def is_sqlite(self) -> bool:
@@ -57,11 +58,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection whose changes all happen at the end, or none where an exception leaves."""
-        with (
-            self._explained(),
-            self.engine.connect().execution_options(**{WRITE: True}) as connection,
-            connection.begin(),
-        ):
+        with self._explained(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
