@@ -17,7 +17,9 @@ from admlops.cli.conventions import dry_run_option, say
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; a public one needs tokens."
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The port.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0: any free one."
+)
 @click.option(
     "--database", metavar="URL", help="The queue's database.  [default: SQLite, service/jobs.db beside the runs]"
 )

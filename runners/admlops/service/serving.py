@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
@@ -43,27 +46,36 @@ def serve_until_stopped(settings: Settings, *, announce: Callable[[str, str | No
         UsageError: the address is taken or is not this machine's, or has no token.
     """
     check_settings(settings)
-    service = create_service(settings)
-    config = uvicorn.Config(
-        create_app(settings, service),
-        host=settings.host,
-        port=settings.port,
-        http=_http_protocol(settings.limits.header_s),
-        ws="none",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=int(settings.limits.header_s),
-        timeout_graceful_shutdown=int(settings.limits.stop_s),
-    )
+    with _listen(settings) as listening:
+        settings = replace(settings, port=listening.getsockname()[1])
+        service = create_service(settings)
+        config = uvicorn.Config(
+            create_app(settings, service),
+            http=_http_protocol(settings.limits.header_s),
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(settings.limits.header_s),
+            timeout_graceful_shutdown=int(settings.limits.stop_s),
+        )
+        # The signal that stopped the service ended it as was meant: uvicorn sends it again when all is done.
+        with suppress(KeyboardInterrupt):
+            _Server(config, service, announce).run(sockets=[listening])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port, before anything else begins."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        _Server(config, service, announce).run()
-    except SystemExit as error:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no host's name"
         raise UsageError(
-            f"the service could not begin on {settings.host}:{settings.port}",
-            hint="admlops serve --port 8001   # if another program has the port: ss -ltnp",
+            f"the service cannot listen on {settings.host}, port {settings.port}: {reason}",
+            hint="admlops serve --port 0   # takes a free port; ss -ltnp shows who has which",
         ) from error
 
 
