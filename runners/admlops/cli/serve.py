@@ -40,6 +40,10 @@ from admlops.cli.conventions import dry_run_option, say
 @click.option(
     "--allow-private-addresses", is_flag=True, help="Let webhooks and pictures name addresses of the private network."
 )
+@click.option(
+    "--request-time", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, metavar="S",
+    help="How long a request's headers, and then its body, may take.",
+)  # fmt: skip
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def serve(
@@ -52,6 +56,7 @@ def serve(
     public_url: str | None,
     webhook_secret: Path | None,
     allow_private_addresses: bool,
+    request_time: float,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -62,6 +67,7 @@ def serve(
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned
+    from admlops.service.security.bodies import Limits
     from admlops.service.security.tokens import Tokens, read_secret_file, read_token_file
     from admlops.service.serving import check_settings, serve_until_stopped
     from admlops.service.settings import Settings
@@ -80,6 +86,7 @@ def serve(
         allow_private_addresses=allow_private_addresses,
         webhook_secret=None if webhook_secret is None else read_secret_file(webhook_secret),
         public_url=public_url,
+        limits=Limits(header_s=request_time, body_s=request_time),
     )
     check_settings(settings)
     if dry_run:

@@ -58,7 +58,7 @@ def serve_until_stopped(settings: Settings, *, announce: Callable[[str, str | No
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=int(settings.limits.header_s),
+            timeout_keep_alive=max(1, int(settings.limits.header_s)),
             timeout_graceful_shutdown=int(settings.limits.stop_s),
         )
         # The signal that stopped the service ended it as was meant: uvicorn sends it again when all is done.

@@ -114,7 +114,13 @@ class JobApi:
         job = await self._find(request)
         await run_in_threadpool(self.service.queue.cancel, job.id)
         job = await wait_for_end(self.service, job, CANCEL_WAIT_S)
-        return answer({"id": job.id, "status": str(job.status), **({"cancelling": True} if job.cancel else {})})
+        return answer(
+            {
+                "id": job.id,
+                "status": str(job.status),
+                **({"cancelling": True} if job.cancel and not job.status.is_final else {}),
+            }
+        )
 
     @_limited("retry")
     async def retry(self, request: Request) -> Response:
