@@ -1,15 +1,18 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
-troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`.
+troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`, openapi.json from
+the service's routes and the shapes of its inputs.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from admlops.core import errors
 from admlops.doctor.rules import RULES_FOLDER, Rule, load_rules
+from admlops.service.job_api.openapi import make_openapi
 
 DOCS = Path(__file__).parent
 SHOWN_MESSAGES = 3
@@ -150,7 +153,13 @@ def replace_errors(page: str) -> str:
     return f"{before}{ERRORS_BEGIN}\n\n{write_errors()}\n{ERRORS_END}{after}"
 
 
+def write_openapi() -> str:
+    """Return the description of the service's API."""
+    return json.dumps(make_openapi(), indent=1) + "\n"
+
+
 def main() -> None:
+    (DOCS / "openapi.json").write_text(write_openapi())
     (DOCS / "troubleshooting.md").write_text(write_troubleshooting())
     page = DOCS / "exit-codes.md"
     page.write_text(replace_errors(page.read_text()))
