@@ -66,7 +66,8 @@ def test_nothing_that_is_generated_breaks_the_service(served: Served, shared_tmp
     done = subprocess.run(
         [schemathesis, "run", f"{served.url}/openapi.json", "--checks", "not_a_server_error",
          "-H", f"Authorization: Bearer {served.run_token}", "--max-examples", "20",
-         "--phases", "examples,coverage,fuzzing", "--request-timeout", "100", "--exclude-path-regex", "sync", "--seed", "1",
+         "--phases", "examples,coverage,fuzzing", "--request-timeout", "100", "--exclude-path-regex", "sync",
+         "--seed", "1",
          "--generation-database", "none"],
         capture_output=True, text=True, timeout=290, cwd=shared_tmp, env={**os.environ, "NO_COLOR": "1"}, check=False,
     )  # fmt: skip
