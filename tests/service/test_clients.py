@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docs import generate
 from tests.service.clients.installed import HERE, folder_with_sdk, node, python_with
 from tests.service.served import Served
 
+from admlops.core.paths import find_layout
+
+CLIENT = find_layout().root / "runners" / "clients" / "js"
 GIVEN = json.dumps({"model": "GroundPlane", "limit": 3})
 CHUNKS = [{"scene": f"scene-{number}", "samples": 4} for number in range(3)]
 
@@ -75,3 +80,50 @@ def test_curl(served: Served) -> None:
     assert curl("runsync", *body)["status"] == "COMPLETED"
     assert curl(f"cancel/{begun['id']}", "-X", "POST")["status"] == "COMPLETED", "what has ended stays as it is"
     assert "workers" in curl("health")
+
+
+def test_our_own_client(served: Served) -> None:
+    found = call([node(), HERE / "use_admlops.mjs", CLIENT / "admlops.js", served.url, served.run_token])
+    assert found["done"]["output"]["chunks"] == 3
+    assert found["stream"] == CHUNKS
+    assert found["runSync"]["status"] == "COMPLETED"
+    assert found["output"]["chunks"] == 3
+    assert found["failed"] == [True, "the weights are missing", "data"]
+    assert found["aborted"] == ["enough", True]
+    assert found["cancelled"] == "CANCELLED", "an abort cancels the job"
+    assert found["invalid"] == [True, 422, "input.model"]
+    assert found["refused"] == 401
+    assert found["away"] == 0
+    assert found["health"]["jobs"]["completed"] >= 3
+    assert found["purged"]["status"] == "completed"
+
+
+def test_the_types_of_inputs_are_those_of_the_service() -> None:
+    assert generate.TYPES.read_text() == generate.write_input_types(), "python -m docs.generate"
+
+
+@pytest.mark.full
+def test_the_example_of_a_route(served: Served, shared_tmp: Path) -> None:
+    """The types are strict TypeScript, and the route answers with winner and metrics."""
+    folder = folder_with_sdk(shared_tmp)
+    shutil.copytree(CLIENT, folder / "node_modules" / "admlops-client", dirs_exist_ok=True)
+    route = shutil.copy(CLIENT / "examples" / "next" / "app" / "api" / "battle" / "route.ts", folder / "route.ts")
+    compiler = folder / "node_modules" / "typescript" / "bin" / "tsc"
+    options = ["--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2023,dom", "--types", "node"]
+    done = subprocess.run(
+        [node(), compiler, *options, route], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    variables = {"ADMLOPS_URL": served.url, "ADMLOPS_TOKEN": served.run_token}
+    found = call([node(), folder / "use_route.mjs", "http://127.0.0.1:9/a.jpg"], variables)
+    assert found["right"] == {
+        "status": 200,
+        "winner": "GroundPlane",
+        "verdict": "GroundPlane wins",
+        "reason": "a stand-in says so",
+        "metrics": {
+            one: [{"name": "count_score", "protocol": "p", "value": 1.0}] for one in ("GroundPlane", "NanoDet")
+        },
+    }
+    assert found["wrong"]["status"] == 422
+    assert found["unknown"]["status"] == 422

@@ -44,7 +44,7 @@ def folder_with_sdk(shared: Path) -> Path:
     with FileLock(shared / "npm-runpod.lock"):
         if not (folder / "node_modules").is_dir():
             folder.mkdir(exist_ok=True)
-            for name in ("package.json", "package-lock.json", "use_runpod.mjs"):
+            for name in ("package.json", "package-lock.json", "use_runpod.mjs", "use_route.mjs"):
                 shutil.copy(HERE / name, folder)
             done = subprocess.run(
                 ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
