@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+from admlops.core.errors import AdmlopsError
 from admlops.service.queue.database import open_database
 from admlops.service.queue.job import Status
 from admlops.service.queue.jobs import JobQueue
@@ -32,10 +33,18 @@ def kill(process: ForkProcess) -> None:
 
 
 def work(url: str, notes: str) -> None:
-    """Take and finish jobs; a line for each that the queue accepted."""
-    queue = JobQueue(open_database(url))
+    """Take and finish jobs; a line for each that the queue accepted. A database that is away is waited for."""
     owner = f"worker-{os.getpid()}"
-    with (Path(notes) / owner).open("ab", buffering=0) as file:
+    while True:
+        try:
+            _work(JobQueue(open_database(url)), owner, Path(notes))
+        except AdmlopsError as error:
+            with (Path(notes) / f"{owner}.error").open("a") as file:
+                file.write(f"{error}\n")
+
+
+def _work(queue: JobQueue, owner: str, notes: Path) -> None:
+    with (notes / owner).open("ab", buffering=0) as file:
         while True:
             job = queue.claim(owner, LEASE_S)
             if job is None:

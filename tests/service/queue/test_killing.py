@@ -47,12 +47,14 @@ def work_under_fire(url: str, notes: Path, *, jobs: int, kills: int, hurry: bool
                 kills -= 1
             if hurry:
                 with queue.database.write() as connection:
+                    queue.change_many(connection)
                     late = update(JOBS).where(JOBS.c.status == Status.IN_QUEUE, JOBS.c.attempt > 0)
                     connection.execute(late.values(run_after=0.0))
             time.sleep(choose.uniform(0.02, 0.3))
     finally:
         for worker in workers:
             kill(worker)
+    assert done == jobs, (queue.counts(), [file.read_text() for file in notes.glob("*.error")])
     assert kills == 0, "the jobs were done before all kills"
     return queue, queue.counts().retried
 
@@ -62,7 +64,7 @@ def check_each_ended_once(queue: JobQueue, notes: Path, jobs: int) -> None:
     assert Counter(job.status for job in found) == {Status.COMPLETED: jobs}
     assert sorted(job.output["n"] for job in found) == list(range(jobs))
     assert all(job.output["attempt"] == job.attempt for job in found)
-    accepted = Counter(line for file in notes.iterdir() for line in file.read_text().splitlines())
+    accepted = Counter(line for file in notes.glob("worker-*[0-9]") for line in file.read_text().splitlines())
     assert max(accepted.values()) == 1
     assert set(accepted) <= {job.id for job in found}
     assert all(len(queue.chunks_after(job.id)) == 1 for job in found)

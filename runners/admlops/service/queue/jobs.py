@@ -174,6 +174,7 @@ class JobQueue(Leases):
         if endpoint is not None:
             statement = statement.where(JOBS.c.endpoint == endpoint)
         with self.database.write() as connection:
+            self.change_many(connection)
             return connection.execute(statement.values(**self.ended(Status.CANCELLED, self.now()))).rowcount
 
     def take_chunks(self, job_id: str) -> Sequence[Chunk]:
@@ -209,6 +210,7 @@ class JobQueue(Leases):
         """Remove jobs that ended longer ago, with their chunks, and return their ids. Runs' folders stay."""
         old = (JOBS.c.status.in_(FINAL), JOBS.c.finished < self.now() - older_than_s, JOBS.c.webhook_due.is_(None))
         with self.database.write() as connection:
+            self.change_many(connection)
             return list(connection.execute(delete(JOBS).where(*old).returning(JOBS.c.id)).scalars())
 
     def claim_webhook(self) -> Job | None:
