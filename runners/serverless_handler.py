@@ -1,7 +1,7 @@
 """admlops as a worker of RunPod's own serverless: `python runners/serverless_handler.py`.
 
 It runs in an environment of its own that has `runpod` (tests/service/clients/runpod.txt locks one), in a checkout that
-`make bootstrap` has set up. The checkout's `admlops serve` does the jobs, so inputs and outputs are those of the service.
+`make bootstrap` has set up. The checkout's `admlops serve` does the jobs, so inputs and outputs are those of a service.
 Variables, beside those of RunPod:
 
 - ADMLOPS_ENDPOINT: run (the default), compare, battle, evaluate or export; an input's own `endpoint` wins.
