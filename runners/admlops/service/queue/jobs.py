@@ -182,12 +182,11 @@ class JobQueue(Leases):
 
         Read the job's status before: a chunk that comes between is then not lost.
         """
-        statement = (
-            update(CHUNKS)
-            .where(CHUNKS.c.job == job_id, CHUNKS.c.taken.is_(False))
-            .values(taken=True)
-            .returning(CHUNKS.c.number, CHUNKS.c.content)
-        )
+        left = (CHUNKS.c.job == job_id, CHUNKS.c.taken.is_(False))
+        with self.database.read() as connection:  # who waits for a job asks often, and a look needs no lock
+            if connection.execute(select(CHUNKS.c.number).where(*left).limit(1)).first() is None:
+                return []
+        statement = update(CHUNKS).where(*left).values(taken=True).returning(CHUNKS.c.number, CHUNKS.c.content)
         with self.database.write() as connection:
             return _to_chunks(connection.execute(statement).all())
 
