@@ -29,6 +29,7 @@ READERS = frozenset(
         "env variables",
         "env verify",
         "exported list",
+        "health",
     }
     | {"info", "models list", "models show", "models validate", "results compare", "results list", "results show"}
     | {"results verify", "sources list", "sources verify"}

@@ -36,6 +36,7 @@ COMMANDS = {
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
     "export": ("admlops.cli.export:export", "Write a model's network as a file for other runtimes."),
     "exported": ("admlops.cli.exported:exported", "List and remove exported networks."),
+    "health": ("admlops.cli.health:health", "Check machine and installation: what is well, what is not."),
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
     "models": ("admlops.cli.models:models", "List, show and validate models; begin a new one."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),

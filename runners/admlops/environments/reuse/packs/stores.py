@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from blake3 import blake3
 
+from admlops.core.addresses import hide_users, redact
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.file_lock import hold
 from admlops.core.paths import user_path
@@ -78,7 +79,7 @@ def open_store(target: str, *, make: bool = False) -> ObjectStore:
             return LocalStore(folder, mkdir=make)
         if scheme not in SCHEMES:
             raise UsageError(
-                f"{target!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
+                f"{_shown(target)!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
                 hint="admlops env push MODEL --to s3://bucket/packs",
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
@@ -87,9 +88,14 @@ def open_store(target: str, *, make: bool = False) -> ObjectStore:
     except (BaseError, ValueError, OSError) as error:
         keys = "export AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a folder"
         raise UsageError(
-            f"{target!r} cannot be used as a store: {_first_line(error)}",
+            f"{_shown(target)!r} cannot be used as a store: {_first_line(error)}",
             hint=keys if scheme else f"ls -ld {shlex.quote(str(Path(target).parent))}   # make it writable",
         ) from error
+
+
+def _shown(target: str) -> str:
+    """Return a store's name as it may be printed: of an address neither user nor signature."""
+    return redact(target) if "://" in target else target
 
 
 def push(pack: Pack, target: str, *, on_progress: Watch | None = None) -> int:
@@ -150,7 +156,7 @@ def pull(
             return None
         listing = _parse_listing(content, name, target)
         manifest = _get(store, listing.manifest, target)
-        parsed = parse_manifest(manifest, f"{target}/{name}")
+        parsed = parse_manifest(manifest, f"{_shown(target)}/{name}")
         archive = archive_of(folder, name, stored=parsed.stored)
         with hold(folder / f".{name}.pull.lock", what=f"pulling {name}", say=say or (lambda line: None)):
             try:
@@ -236,7 +242,7 @@ def _get(store: ObjectStore, part: Part, target: str) -> bytes:
     content = bytes(store.get(_key(part)).bytes())
     if str(blake3(content).hexdigest()) != part.blake3:
         raise EnvError(
-            f"{target}/{_key(part)} is damaged: its content is not what its name says",
+            f"{_shown(target)}/{_key(part)} is damaged: its content is not what its name says",
             hint="admlops env push MODEL   # from where the pack is whole, after that object is deleted",
         )
     return content
@@ -261,8 +267,8 @@ def _parse_listing(content: bytes, name: str, target: str) -> Listing:
 
 def _unusable(target: str, name: str, reason: str) -> EnvError:
     return EnvError(
-        f"{target}/{name}.pack.json cannot be used: {reason}",
-        hint=f"admlops env push MODEL --to {target}   # from where the pack is whole",
+        f"{_shown(target)}/{name}.pack.json cannot be used: {reason}",
+        hint=f"admlops env push MODEL --to {_shown(target)}   # from where the pack is whole",
     )
 
 
@@ -275,8 +281,10 @@ def _explained(target: str) -> Iterator[None]:
         yield
     except (BaseError, FileNotFoundError, PermissionError) as error:  # obstore raises Python's own for 404 and 403
         hint = "check the address, the AWS_* variables and the network, then run the command again: it goes on"
-        raise EnvError(f"the store {target} does not answer as it should: {_first_line(error)}", hint=hint) from error
+        raise EnvError(
+            f"the store {_shown(target)} does not answer as it should: {_first_line(error)}", hint=hint
+        ) from error
 
 
 def _first_line(error: Any) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
+    return hide_users(next(iter(str(error).splitlines()), type(error).__name__))[:300]
