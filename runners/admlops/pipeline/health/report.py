@@ -68,15 +68,19 @@ class HealthReport:
 
 
 def look(place: Place, names: Sequence[str] = (), *, release: str = __version__) -> HealthReport:
-    """Run the checks of these ids, all without any, each in a thread of its own.
+    """Run the registered checks of these ids, all without any.
 
     Raises:
         UsageError: no check has one of the ids.
     """
     checks = [HEALTH_CHECKS.get(name) for name in dict.fromkeys(names or HEALTH_CHECKS.ids())]
+    return run_checks(checks, place, release=release)
+
+
+def run_checks(checks: Sequence[HealthCheck], place: Place, *, release: str = __version__) -> HealthReport:
+    """Run checks, each in a thread of its own and each only so long as it may take."""
     remedies = {rule.id: rule.hint for rule in load_rules()}
-    questions = {one.id: (partial(_look_at, one, place), one.deadline_s) for one in checks}
-    answers = ask_all(questions)
+    answers = ask_all({one.id: (partial(_look_at, one, place), one.deadline_s) for one in checks})
     reports = (answers.get(check.id) or _gave_up(check) for check in checks)
     return HealthReport(checks=tuple(_advise(one, remedies) for one in reports), release=release)
 
