@@ -71,7 +71,7 @@ def test_metrics_tell_of_jobs_in_both_forms(served: Served) -> None:
         *("completed", "failed", "cancelled", "timed_out")
     }
     assert "openmetrics" in open_.headers["content-type"]
-    assert families.keys() <= {one.name for one in parse_openmetrics(open_.text)}
+    assert families.keys() <= {one.name for one in parse_openmetrics(open_.text)}  # type: ignore[no-untyped-call]
 
 
 def test_a_load_balancer_is_told_that_it_has_begun(served: Served) -> None:
