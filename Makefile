@@ -1,6 +1,6 @@
 # Every target runs install/bootstrap.sh first; it returns at once when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap setup env-list clean-envs demo demo-cars test test-full fidelity docs lint format
+.PHONY: audit help bootstrap setup env-list clean-envs demo demo-cars test test-full fidelity docs lint format
 
 # Many tests wait for a deadline or a disk, so that three workers keep two cores busy.
 PYTEST_WORKERS ?= 3
@@ -45,6 +45,9 @@ test-full: bootstrap ## Run the long tests as well
 
 fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
 	@.venv/bin/python -m tests.models.fidelity
+
+audit: bootstrap ## Ask for known vulnerabilities of all locks, count licences, inspect all checkpoints
+	@.venv/bin/admlops audit
 
 docs: ## Build the documentation site, which loads nothing from elsewhere
 	@./install/docs.sh

@@ -1,12 +1,15 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
-troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`.
+troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`, licences.md from
+the locks and their table.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from docs.licences import write_licences
 
 from admlops.core import errors
 from admlops.doctor.rules import RULES_FOLDER, Rule, load_rules
@@ -154,6 +157,7 @@ def main() -> None:
     (DOCS / "troubleshooting.md").write_text(write_troubleshooting())
     page = DOCS / "exit-codes.md"
     page.write_text(replace_errors(page.read_text()))
+    (DOCS / "licences.md").write_text(write_licences())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from admlops.cli.streams import ReaderGoneError, discard_output, nothing_is_prin
 from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
+    "audit": ("admlops.cli.audit:audit", "Audit locks and checkpoints: vulnerabilities, licences, content."),
     "battle": ("admlops.cli.battle:battle", "Put two models against each other: a winner, a tie, or neither."),
     "check": ("admlops.cli.check:check", "Check that models work here: one step by step, or all side by side."),
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "List, fetch, verify and add published weights."),
