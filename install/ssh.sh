@@ -33,13 +33,13 @@ HELP
 root='' profile=strict port=${SSH_PORT:-22} keys_file='' host_keys_home='' action=apply dry_run=no make_user=yes
 user=runpod work='' changing=no
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# shellcheck source=install/ssh/settings.bash
+# shellcheck source-path=SCRIPTDIR source=ssh/settings.bash
 source "$repository/install/ssh/settings.bash"
-# shellcheck source=install/ssh/keys.bash
+# shellcheck source-path=SCRIPTDIR source=ssh/keys.bash
 source "$repository/install/ssh/keys.bash"
-# shellcheck source=install/ssh/listener.bash
+# shellcheck source-path=SCRIPTDIR source=ssh/listener.bash
 source "$repository/install/ssh/listener.bash"
-# shellcheck source=install/ssh/undo.bash
+# shellcheck source-path=SCRIPTDIR source=ssh/undo.bash
 source "$repository/install/ssh/undo.bash"
 
 fail() { # message, what to type next

@@ -22,8 +22,8 @@ for folder in /home /run; do mount -t tmpfs -o mode=755 none "$folder"; done
 mkdir -m 700 /home/root
 sed -i 's,:/root:,:/home/root:,' /etc/passwd  # /root may hold the Python that tests run on
 ip link set lo up
-rm -f /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d/*
-ssh-keygen -A >/dev/null
+rm -f /etc/ssh/sshd_config.d/*
+ssh-keygen -A >/dev/null  # those that are not there
 echo ready
 exec sleep infinity
 """
@@ -49,6 +49,7 @@ class Pod:
 
     pid: int
     folder: Path
+    volume: Path
 
     def run(self, *command: str | Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside."""
@@ -70,10 +71,10 @@ class Pod:
         """The environment of its commands: nothing of the tests' own but PATH."""
         return {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": "/home/root", "LC_ALL": "C", **more}
 
-    def set_up(self, *options: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run install/ssh.sh with the user's key."""
+    def set_up(self, *options: str | Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run install/ssh.sh with the user's key, and with host keys that one of the tests has made."""
         given = {"PUBLIC_KEY": self.key.with_suffix(".pub").read_text(), **variables}
-        return self.run(SCRIPT, *options, check=check, **given)
+        return self.run(SCRIPT, "--host-keys", self.volume, *options, check=check, **given)
 
     @property
     def key(self) -> Path:
@@ -116,8 +117,8 @@ class Pod:
 
 
 @contextmanager
-def pod_of_one(folder: Path) -> Iterator[Pod]:
-    """Start one; whatever was started in it ends with it."""
+def pod_of_one(folder: Path, volume: Path) -> Iterator[Pod]:
+    """Start one; whatever was started in it ends with it. `volume` outlives it: making a key of RSA takes seconds."""
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     process = subprocess.Popen(
         [*command, "bash", "-c", BEGIN, "bash", folder],
@@ -130,7 +131,7 @@ def pod_of_one(folder: Path) -> Iterator[Pod]:
         assert process.stdout.readline() == "ready\n"
         inner = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
-        yield Pod(int(inner[0]), folder)
+        yield Pod(int(inner[0]), folder, volume)
     finally:
         process.kill()
         process.wait()

@@ -93,3 +93,53 @@ def test_compatible_adds_an_older_key_exchange(root: Path, tmp_path: Path) -> No
     )
     assert "curve25519-sha256," not in strict
     assert "curve25519-sha256,curve25519-sha256@libssh.org" in compatible
+
+
+SNTRUP, MLKEM = "sntrup761x25519-sha512@openssh.com", "mlkem768x25519-sha256"
+
+
+@pytest.mark.parametrize(
+    ("version", "exchanges", "there", "missing"),
+    [
+        ("8.9p1 Ubuntu-3ubuntu0.10", SNTRUP, (f"KexAlgorithms {SNTRUP}", "PerSourceMaxStartups"), "RequiredRSASize"),
+        ("9.6p1 Ubuntu-3ubuntu13", SNTRUP, ("RequiredRSASize 3072", "PubkeyAcceptedAlgorithms"), MLKEM),
+        ("10.2p1", f"{SNTRUP} {MLKEM}", (f"KexAlgorithms {MLKEM},{SNTRUP}", "RequiredRSASize"), "KeyTypes"),
+    ],
+)
+def test_only_words_that_this_openssh_knows_are_written(
+    root: Path, tmp_path: Path, version: str, exchanges: str, there: tuple[str, ...], missing: str
+) -> None:
+    said = run(
+        root, "--dry-run", PUBLIC_KEY=make_key(tmp_path, "-t", "ed25519"), PATH=other_ssh(tmp_path, version, exchanges)
+    )
+    assert said.returncode == 0, said.stderr
+    assert [words for words in there if words not in said.stdout] == []
+    assert missing not in said.stdout
+
+
+def test_an_openssh_without_post_quantum_exchange_is_told_of_compatible(root: Path, tmp_path: Path) -> None:
+    key = make_key(tmp_path, "-t", "ed25519")
+    path = other_ssh(tmp_path, "8.2p1", "curve25519-sha256")
+    refused = run(root, "--dry-run", PUBLIC_KEY=key, PATH=path)
+    assert (refused.returncode, "--profile compatible" in refused.stderr) == (2, True)
+    taken = run(root, "--dry-run", "--profile", "compatible", PUBLIC_KEY=key, PATH=path)
+    assert "PubkeyAcceptedKeyTypes ssh-ed25519," in taken.stdout
+    assert "PerSourceMaxStartups" not in taken.stdout
+
+
+def other_ssh(folder: Path, version: str, exchanges: str) -> str:
+    """A PATH whose ssh says it is of this version and knows these key exchanges."""
+    real = shutil.which("ssh")
+    program = folder / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text(
+        f"""#!/bin/sh
+case "$*" in
+  -V) echo "OpenSSH_{version}, OpenSSL 3" >&2 ;;
+  "-Q kex") printf '%s\\n' {exchanges} ;;
+  *) exec {real} "$@" ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
