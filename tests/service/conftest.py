@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.service.served import Served, serve, stand_in_runner
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, synthetic_root: Path) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service whose jobs a stand-in does at once; loopback addresses are allowed."""
     folder = tmp_path_factory.mktemp("served")
-    options = ("--allow-private-addresses", "--data-root", synthetic_root)
-    with serve(folder, *options) as service, stand_in_runner(service.database):
+    with serve(folder, "--allow-private-addresses") as service, stand_in_runner(service.database):
         yield service

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,8 +14,6 @@ import httpx
 import pytest
 from tests.conftest import Admlops
 from tests.service.served import Served, serve
-
-SHORT = {"header_s": 1.0, "body_s": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def test_bodies_have_a_size(strict: Served) -> None:
     client = strict.client()
     too_large = b'{"input": {"model": "' + b"x" * 10_000_000 + b'"}}'
     assert client.post("/v2/run/run", content=too_large).status_code == 413
-    assert client.post("/v2/run/runsync", content=too_large).status_code == 422, "runsync takes 20 MB"
+    assert client.post("/v2/run/runsync", content=too_large + b"}").status_code == 400, "runsync takes 20 MB"
 
     def endless() -> Iterator[bytes]:
         for _ in range(200):
@@ -178,14 +177,13 @@ def test_without_tokens_only_this_machine_s_pages_may_act(tmp_path: Path) -> Non
         assert service.stop() == 0
 
 
-def test_a_stop_ends_open_requests(strict: Served, tmp_path: Path) -> None:
+def test_a_stop_ends_open_requests(tmp_path: Path) -> None:
     with serve(tmp_path) as service:
         job = service.client().post("/v2/run/run", json=JOB).json()["id"]
-        with service.client().stream("GET", f"/v2/run/status-sync/{job}") as answer:
-            began = time.monotonic()
-            assert service.stop() == 0
-            assert json.loads(answer.read())["status"] == "IN_QUEUE"
-        assert time.monotonic() - began < 60, "not the 90 s that the client would have waited"
+        threading.Timer(0.5, lambda: service.process.send_signal(signal.SIGTERM)).start()
+        answer = service.client().get(f"/v2/run/status-sync/{job}")
+        assert answer.json()["status"] == "IN_QUEUE", "an answer, and before the 30 s of the client are over"
+        assert service.process.wait(30) == 0
 
 
 def test_a_public_address_needs_a_token(admlops: Admlops) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,8 +15,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from admlops.core.errors import UsageError
+from admlops.downloads.public_addresses import VARIABLE as PUBLIC_ONLY
 from admlops.service.app import create_app, create_service
 from admlops.service.context import Service
+from admlops.service.jobs.pool import RunnerPool
 from admlops.service.security.login import login_link
 from admlops.service.security.tokens import Identity
 from admlops.service.settings import Settings
@@ -61,9 +64,16 @@ def serve_until_stopped(settings: Settings, *, announce: Callable[[str, str | No
             timeout_keep_alive=max(1, int(settings.limits.header_s)),
             timeout_graceful_shutdown=int(settings.limits.stop_s),
         )
+        if not settings.allow_private_addresses:
+            os.environ[PUBLIC_ONLY] = "1"  # for the runners, and the jobs that they start
+        pool = RunnerPool(settings.layout, settings.jobs, count=settings.runners, devices=settings.devices)
+        pool.start()
         # The signal that stopped the service ended it as was meant: uvicorn sends it again when all is done.
-        with suppress(KeyboardInterrupt):
-            _Server(config, service, announce).run(sockets=[listening])
+        try:
+            with suppress(KeyboardInterrupt):
+                _Server(config, service, announce).run(sockets=[listening])
+        finally:
+            pool.stop()
 
 
 def _listen(settings: Settings) -> socket.socket:

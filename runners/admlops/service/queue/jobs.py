@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, case, delete, func, insert, select, update
 
-from admlops.service.queue.changes import wait_for_change
+from admlops.service.queue.changes import ChangeWaiter
+from admlops.service.queue.database import Database
 from admlops.service.queue.job import (
     DEFAULT_EXECUTION_TIMEOUT_S,
     DEFAULT_MAX_ATTEMPTS,
@@ -34,6 +35,10 @@ WEBHOOK_PAUSE_S = 10.0
 
 class JobQueue(Leases):
     """All jobs of a database. Its methods may be called by any thread; each is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._waiter = ChangeWaiter(self)
 
     def submit(
         self,
@@ -169,6 +174,7 @@ class JobQueue(Leases):
         if endpoint is not None:
             statement = statement.where(JOBS.c.endpoint == endpoint)
         with self.database.write() as connection:
+            self.change_many(connection)
             return connection.execute(statement.values(**self.ended(Status.CANCELLED, self.now()))).rowcount
 
     def take_chunks(self, job_id: str) -> Sequence[Chunk]:
@@ -176,12 +182,11 @@ class JobQueue(Leases):
 
         Read the job's status before: a chunk that comes between is then not lost.
         """
-        statement = (
-            update(CHUNKS)
-            .where(CHUNKS.c.job == job_id, CHUNKS.c.taken.is_(False))
-            .values(taken=True)
-            .returning(CHUNKS.c.number, CHUNKS.c.content)
-        )
+        left = (CHUNKS.c.job == job_id, CHUNKS.c.taken.is_(False))
+        with self.database.read() as connection:  # who waits for a job asks often, and a look needs no lock
+            if connection.execute(select(CHUNKS.c.number).where(*left).limit(1)).first() is None:
+                return []
+        statement = update(CHUNKS).where(*left).values(taken=True).returning(CHUNKS.c.number, CHUNKS.c.content)
         with self.database.write() as connection:
             return _to_chunks(connection.execute(statement).all())
 
@@ -198,12 +203,13 @@ class JobQueue(Leases):
             since: the cursor of the last call; None returns at once with the cursor of now and no jobs.
             timeout_s: how long to wait [s]; then nothing changed, and the cursor is the same.
         """
-        return wait_for_change(self, since, timeout_s)
+        return self._waiter.wait(since, timeout_s)
 
     def remove_finished(self, *, older_than_s: float) -> Sequence[str]:
         """Remove jobs that ended longer ago, with their chunks, and return their ids. Runs' folders stay."""
         old = (JOBS.c.status.in_(FINAL), JOBS.c.finished < self.now() - older_than_s, JOBS.c.webhook_due.is_(None))
         with self.database.write() as connection:
+            self.change_many(connection)
             return list(connection.execute(delete(JOBS).where(*old).returning(JOBS.c.id)).scalars())
 
     def claim_webhook(self) -> Job | None:

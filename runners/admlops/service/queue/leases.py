@@ -176,6 +176,8 @@ class Leases(Store):
         may_retry = JOBS.c.attempt < JOBS.c.last_attempt
         lost = {"error": "the process that did the job ended or stopped answering", "error_class": LOST}
         with self.database.write() as connection:
+            if not self.change_many(connection, wait=False):
+                return Reaped()  # another does it
             return Reaped(
                 timed_out=self._move(
                     connection,
