@@ -1,6 +1,6 @@
 # Every target runs install/bootstrap.sh first; it returns at once when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap setup env-list clean-envs demo demo-cars serve-demo test test-full fidelity docs lint format
+.PHONY: help audit bootstrap setup env-list clean-envs demo demo-cars serve-demo test test-full fidelity docs lint format
 
 # Many tests wait for a deadline or a disk, so that three workers keep two cores busy.
 PYTEST_WORKERS ?= 3
@@ -49,13 +49,16 @@ test-full: bootstrap ## Run the long tests as well
 fidelity: bootstrap ## Compare adapters with upstream and variants with each other; writes docs/fidelity.md
 	@.venv/bin/python -m tests.models.fidelity
 
+audit: bootstrap ## Ask for known vulnerabilities of all locks, count licences, inspect all checkpoints
+	@.venv/bin/admlops audit
+
 docs: ## Build the documentation site, which loads nothing from elsewhere
 	@./install/docs.sh
 
 lint: bootstrap ## Check style, types, imports and shell scripts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/shellcheck -x install/*.sh runners/*.sh tests/gpu/*.sh runners/admlops/reports/vendor/*.sh envs/activate .ci/run tests/install/*.ba*
+	@.venv/bin/shellcheck -x install/*.sh install/ssh/*.bash runners/*.sh tests/gpu/*.sh runners/admlops/reports/vendor/*.sh envs/activate .ci/run tests/install/*.ba*
 
 format: bootstrap ## Format the code
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .

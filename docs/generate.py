@@ -1,7 +1,7 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
-troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`, openapi.json and
-the JavaScript client's inputs.d.ts from the shapes of the service's inputs.
+troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`, licences.md from
+the locks and their table, openapi.json and the JavaScript client's inputs.d.ts from the shapes of the service's inputs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+from docs.licences import write_licences
 from docs.typescript import write_types
 
 from admlops.core import errors
@@ -174,6 +175,7 @@ def main() -> None:
     (DOCS / "troubleshooting.md").write_text(write_troubleshooting())
     page = DOCS / "exit-codes.md"
     page.write_text(replace_errors(page.read_text()))
+    (DOCS / "licences.md").write_text(write_licences())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import pytest
 from docs import generate
+from docs.licences import write_licences
 
 from admlops.cli.main import cli
 from admlops.core import errors
@@ -82,6 +83,10 @@ def test_every_variable_has_its_line_and_every_line_its_variable() -> None:
     documented = set(re.findall(r"`([A-Z][A-Z_]+)`", page))
     assert {name for name in known if not name.startswith("XDG_CACHE")} - documented == set()
     assert {name for name in documented if VARIABLE.fullmatch(name)} - known == set()
+
+
+def test_licences_are_those_of_the_locks() -> None:
+    assert (DOCS / "licences.md").read_text() == write_licences(), "python -m docs.generate"
 
 
 @cache

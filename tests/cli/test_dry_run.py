@@ -16,7 +16,15 @@ from admlops.cli.main import cli
 from admlops.core.paths import find_layout
 
 READERS = frozenset(
-    {"checkpoints inspect", "checkpoints list", "checkpoints verify", "completion show", "config show", "data check"}
+    {
+        "audit",
+        "checkpoints inspect",
+        "checkpoints list",
+        "checkpoints verify",
+        "completion show",
+        "config show",
+        "data check",
+    }
     | {
         "data list",
         "data stats",
@@ -29,6 +37,7 @@ READERS = frozenset(
         "env variables",
         "env verify",
         "exported list",
+        "health",
     }
     | {
         "info",

@@ -26,7 +26,7 @@ def test_bats(file: Path) -> None:
 
 def test_shellcheck() -> None:
     shellcheck = Path(sys.executable).parent / "shellcheck"
-    files = [*SCRIPTS, *sorted(HERE.glob("*.bats")), HERE / "helper.bash"]
+    files = [*SCRIPTS, *sorted(ROOT.glob("install/ssh/*.bash")), *sorted(HERE.glob("*.bats")), HERE / "helper.bash"]
     completed = subprocess.run([shellcheck, "-x", *files], capture_output=True, text=True, cwd=HERE, check=False)
     assert completed.returncode == 0, completed.stdout
 

@@ -79,6 +79,13 @@ def complete_runs_or_files(ctx: click.Context, param: click.Parameter, incomplet
     return _or_files(complete_runs(ctx, param, incomplete), incomplete)
 
 
+def complete_health_checks(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the health checks, those of extensions too."""
+    from admlops.pipeline.health.check import HEALTH_CHECKS
+
+    return _matching(HEALTH_CHECKS.ids(), incomplete)
+
+
 def complete_splits(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the splits of both kinds of data."""
     return _matching(SPLITS, incomplete)

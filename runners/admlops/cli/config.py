@@ -55,6 +55,16 @@ def show(every: bool, as_json: bool) -> None:
         )
 
 
+def check_files() -> None:
+    """Hold every section of the files against the options of its command.
+
+    Raises:
+        UsageError: a file cannot be read, or a key or value in it does not fit; the message says file and line.
+    """
+    for _ in _rows():
+        pass
+
+
 def _rows() -> Iterator[dict[str, Any]]:
     """Yield a row for each variable that is set, and for each option of each command."""
     from admlops.cli.configuration import read_default_map

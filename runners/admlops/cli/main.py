@@ -24,6 +24,7 @@ from admlops.core.errors import AdmlopsError
 
 COMMANDS = {
     "attach": ("admlops.cli.attach:attach", "Watch a run until it ends, or stop it."),
+    "audit": ("admlops.cli.audit:audit", "Audit locks and checkpoints: vulnerabilities, licences, content."),
     "battle": ("admlops.cli.battle:battle", "Put two models against each other: a winner, a tie, or neither."),
     "check": ("admlops.cli.check:check", "Check that models work here: one step by step, or all side by side."),
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "List, fetch, verify and add published weights."),
@@ -37,6 +38,7 @@ COMMANDS = {
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
     "export": ("admlops.cli.export:export", "Write a model's network as a file for other runtimes."),
     "exported": ("admlops.cli.exported:exported", "List and remove exported networks."),
+    "health": ("admlops.cli.health:health", "Check machine and installation: what is well, what is not."),
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),
     "models": ("admlops.cli.models:models", "List, show and validate models; begin a new one."),
     "plan": ("admlops.cli.plan:plan", "Estimate minutes, memory and money of runs."),

@@ -32,6 +32,7 @@ def push(names: tuple[str, ...], target: str, dry_run: bool, as_json: bool) -> N
     The manifest travels last, so a run that is half there is not taken for one. An S3 store is named by
     AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
+    from admlops.core.object_store import shown
     from admlops.core.paths import find_layout
     from admlops.results.removing import measure_bytes
     from admlops.results.run_store import push_run
@@ -42,9 +43,11 @@ def push(names: tuple[str, ...], target: str, dry_run: bool, as_json: bool) -> N
     for run in [find_run(layout, name) for name in names]:
         size_bytes = measure_bytes(run)
         sent = 0 if dry_run else push_run(run, target)
-        rows.append({"run": run.header.run, "to": target, "size_bytes": size_bytes, "sent_bytes": sent})
+        rows.append({"run": run.header.run, "to": shown(target), "size_bytes": size_bytes, "sent_bytes": sent})
         if not as_json:
-            verb = f"would be put into {target}" if dry_run else f"is in {target}, {sent / 1e6:.1f} MB sent"
+            verb = (
+                f"would be put into {shown(target)}" if dry_run else f"is in {shown(target)}, {sent / 1e6:.1f} MB sent"
+            )
             click.echo(f"{run.header.run}, {size_bytes / 1e6:.1f} MB, {verb}")
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -71,6 +74,7 @@ def pull(name: str, target: str, local: str | None, dry_run: bool, as_json: bool
     An interrupted pull goes on where it was.
     """
     from admlops.core.errors import UsageError
+    from admlops.core.object_store import shown
     from admlops.core.paths import find_layout
     from admlops.pipeline.run_request import RUN_NAME
     from admlops.results.run_store import pull_run
@@ -84,6 +88,6 @@ def pull(name: str, target: str, local: str | None, dry_run: bool, as_json: bool
     if not dry_run:
         pull_run(name, target, folder)
     if as_json:
-        click.echo(json.dumps({"run": name, "from": target, "path": str(folder), "dry_run": dry_run}, indent=2))
+        click.echo(json.dumps({"run": name, "from": shown(target), "path": str(folder), "dry_run": dry_run}, indent=2))
     else:
         click.echo(f"{name} {'would be' if dry_run else 'is'} in {folder}")

@@ -24,6 +24,11 @@ def memory_left_bytes(root: Path = ROOT) -> int | None:
     return min(left, default=None)
 
 
+def count_kills(root: Path = ROOT) -> int | None:
+    """Return how many processes of this one's control group the kernel has killed for want of memory; None: unknown."""
+    return _count_kills(max(_memory_groups(root), key=_depth))
+
+
 class OomWatch:
     """Watches the control group of a process for kills that the kernel made for want of memory.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from admlops.core.addresses import hide_users, redact
 from admlops.core.errors import AdmlopsError, StorageError, UsageError
 from admlops.core.paths import user_path
 
@@ -43,7 +44,7 @@ def open_store(target: str, *, push: str, make: bool = False) -> ObjectStore:
             return LocalStore(folder, mkdir=make)
         if scheme not in SCHEMES:
             raise UsageError(
-                f"{target!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
+                f"{shown(target)!r} is neither a folder nor an address that begins with {', '.join(SCHEMES)}",
                 hint=f"{push} --to s3://bucket/path",
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
@@ -52,9 +53,14 @@ def open_store(target: str, *, push: str, make: bool = False) -> ObjectStore:
     except (BaseError, ValueError, OSError) as error:
         keys = "export AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a folder"
         raise UsageError(
-            f"{target!r} cannot be used as a store: {_first_line(error)}",
+            f"{shown(target)!r} cannot be used as a store: {_first_line(error)}",
             hint=keys if scheme else f"ls -ld {shlex.quote(str(Path(target).parent))}   # make it writable",
         ) from error
+
+
+def shown(target: str) -> str:
+    """Return a store's name as it may be printed: of an address neither user nor signature."""
+    return redact(target) if "://" in target else target
 
 
 @contextmanager
@@ -66,9 +72,9 @@ def explained(target: str, kind: type[AdmlopsError] = StorageError) -> Iterator[
         yield
     except (BaseError, FileNotFoundError, PermissionError) as error:  # obstore raises Python's own for 404 and 403
         hint = "check the address, the AWS_* variables and the network, then run the command again: it goes on"
-        message = f"the store {target} does not answer as it should: {_first_line(error)}"
+        message = f"the store {shown(target)} does not answer as it should: {_first_line(error)}"
         raise kind(message, hint=hint) from error
 
 
 def _first_line(error: Any) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
+    return hide_users(next(iter(str(error).splitlines()), type(error).__name__))[:300]

@@ -76,7 +76,7 @@ def detect_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
     return tuple(
         Gpu(
             name=device["name"] or "an NVIDIA GPU",
-            compute_capability=_capability_of(device["compute_capability"], device["name"] or ""),
+            compute_capability=capability_of(device["compute_capability"], device["name"] or ""),
             driver=described["driver"],
             memory_mb=device["memory_mb"],
         )
@@ -104,7 +104,7 @@ def lost_gpus(nvml: Any = None) -> str | None:
     return f"{len(lost)} of this machine's GPUs {'does' if len(lost) == 1 else 'do'} not answer: {named}"
 
 
-def _capability_of(stated: str | None, name: str) -> Capability | None:
+def capability_of(stated: str | None, name: str) -> Capability | None:
     if stated is not None:
         major, _, minor = stated.partition(".")
         return int(major), int(minor)
@@ -132,8 +132,8 @@ def _runs(arch: str, capability: Capability) -> bool:
     return capability[0] == compiled_for[0] and capability[1] >= compiled_for[1]
 
 
-def missing_gpu(nvml: Any = None) -> str | None:
-    """Say why a GPU that should be here is not; None if none should.
+def missing_gpu(nvml: Any = None, variables: Mapping[str, str] | None = None) -> str | None:
+    """Say why a GPU that should be here is not; None if none should. `variables` stand for the process's own.
 
     A driver may be there and fail; a stopped pod can come back on a machine without a free GPU.
     """
@@ -142,7 +142,15 @@ def missing_gpu(nvml: Any = None) -> str | None:
         return f"this machine has an NVIDIA driver, but it does not answer: {found.problem}"
     if found.lost and not found.read():
         return lost_gpus(nvml)
-    pod, count = os.environ.get("RUNPOD_POD_ID"), os.environ.get("RUNPOD_GPU_COUNT", "")
-    if pod is None or not count.isdigit() or count == "0":
+    count = rented_gpus(os.environ if variables is None else variables)
+    boards = {index for index, _ in found.handles} | found.lost.keys()
+    if len(boards) >= count:
         return None
-    return f"this pod was rented with {count} GPU{'' if count == '1' else 's'}, but its driver shows none"
+    shown = f"only {len(boards)}" if boards else "none"
+    return f"this pod was rented with {count} GPU{'' if count == 1 else 's'}, but its driver shows {shown}"
+
+
+def rented_gpus(variables: Mapping[str, str]) -> int:
+    """Return how many GPUs a pod was rented with; 0 on any other machine."""
+    count = variables.get("RUNPOD_GPU_COUNT", "")
+    return int(count) if "RUNPOD_POD_ID" in variables and count.isascii() and count.isdigit() else 0

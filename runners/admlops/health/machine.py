@@ -71,23 +71,28 @@ class Gpus:
             self._handles += handles
             self._indices += [index] * len(handles)
 
+    @property
+    def handles(self) -> tuple[tuple[int, Any], ...]:
+        """The GPU's number and NVML's handle of every GPU and slice."""
+        return tuple(zip(self._indices, self._handles, strict=True))
+
     def describe(self) -> dict[str, Any]:
         """Return driver, devices, and what is wrong: `problem` (None if nothing) and `lost` (a list of texts).
 
         A device has index, name, total memory [MB], compute capability and uuid; None where the driver does not say.
         """
-        driver = self._ask("nvmlSystemGetDriverVersion") if self._loaded else None
+        driver = self.ask("nvmlSystemGetDriverVersion") if self._loaded else None
         devices = []
-        for index, handle in zip(self._indices, self._handles, strict=True):
-            memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
-            capability = self._ask("nvmlDeviceGetCudaComputeCapability", handle)
+        for index, handle in self.handles:
+            memory = self.ask("nvmlDeviceGetMemoryInfo", handle)
+            capability = self.ask("nvmlDeviceGetCudaComputeCapability", handle)
             devices.append(
                 {
                     "index": index,
-                    "name": self._ask("nvmlDeviceGetName", handle),
+                    "name": self.ask("nvmlDeviceGetName", handle),
                     "memory_mb": None if memory is None else memory.total / MEGABYTE,
                     "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",
-                    "uuid": self._ask("nvmlDeviceGetUUID", handle),
+                    "uuid": self.ask("nvmlDeviceGetUUID", handle),
                 }
             )
         lost = [f"GPU {index}: {reason}" for index, reason in self.lost.items()]
@@ -98,29 +103,29 @@ class Gpus:
         return [self._read_one(index, handle) for index, handle in enumerate(self._handles)]
 
     def _read_one(self, index: int, handle: Any) -> GpuReading:
-        utilization = self._ask("nvmlDeviceGetUtilizationRates", handle)
-        memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
-        power_mw = self._ask("nvmlDeviceGetPowerUsage", handle)
-        energy_mj = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
+        utilization = self.ask("nvmlDeviceGetUtilizationRates", handle)
+        memory = self.ask("nvmlDeviceGetMemoryInfo", handle)
+        power_mw = self.ask("nvmlDeviceGetPowerUsage", handle)
+        energy_mj = self.ask("nvmlDeviceGetTotalEnergyConsumption", handle)
         return GpuReading(
             index=index,
             utilization_percent=None if utilization is None else float(utilization.gpu),
             memory_mb=None if memory is None else memory.used / MEGABYTE,
             power_w=None if power_mw is None else power_mw / 1e3,
             energy_j=None if energy_mj is None else energy_mj / 1e3,
-            uuid=self._ask("nvmlDeviceGetUUID", handle),
+            uuid=self.ask("nvmlDeviceGetUUID", handle),
         )
 
     def _slices(self, handle: Any) -> list[Any]:
         """Return the MIG slices of a GPU that is divided; else the GPU itself."""
-        mode = self._ask("nvmlDeviceGetMigMode", handle)
+        mode = self.ask("nvmlDeviceGetMigMode", handle)
         if not isinstance(mode, list | tuple) or mode[0] != 1:
             return [handle]
-        count = self._ask("nvmlDeviceGetMaxMigDeviceCount", handle)
-        slices = [self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index) for index in range(int(count or 0))]
+        count = self.ask("nvmlDeviceGetMaxMigDeviceCount", handle)
+        slices = [self.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index) for index in range(int(count or 0))]
         return [one for one in slices if one is not None]
 
-    def _ask(self, question: str, *arguments: Any) -> Any:
+    def ask(self, question: str, *arguments: Any) -> Any:
         """Call a function of NVML; None where the driver, or its library, cannot answer."""
         function = getattr(self._nvml, question, None)
         if function is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admlops.core.errors import RecordError, UsageError
-from admlops.core.object_store import explained, open_store
+from admlops.core.object_store import explained, open_store, shown
 from admlops.core.storage import explain_os_error, file_sha256
 from admlops.results.run_folder import RunFolder
 
@@ -55,7 +55,7 @@ def push_run(run: RunFolder, target: str) -> int:
             before = _manifest_of(store, run.header.run)
             if before is not None and before != content:
                 raise UsageError(
-                    f"{target} holds another run called {run.header.run}",
+                    f"{shown(target)} holds another run called {run.header.run}",
                     hint="name a folder of its own for each machine: --to s3://bucket/pod-2",
                 )
             there = {} if before is None else files
@@ -78,7 +78,9 @@ def pull_run(name: str, target: str, folder: Path) -> RunFolder:
     with explained(target):
         content = _manifest_of(store, name)
         if content is None:
-            raise RecordError(f"{target} has no run called {name}", hint=f"admlops results push {name} --to {target}")
+            raise RecordError(
+                f"{shown(target)} has no run called {name}", hint=f"admlops results push {name} --to {shown(target)}"
+            )
         files = _parse(content, f"{target}/{_key(name, MANIFEST)}")
         partial = folder.with_name(f".{folder.name}.pull")
         try:

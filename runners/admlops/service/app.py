@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admlops.service.context import MakePart, Part, Service
+from admlops.service.health.routes import health_part
 from admlops.service.job_api.routes import job_api_part
 from admlops.service.job_api.webhooks import Webhooks
 from admlops.service.jobs.endpoints import ENDPOINTS
@@ -41,7 +42,7 @@ def login_part(service: Service) -> Part:
     return Part(routes=login.routes(), public=LOGIN_PATHS, scopes={"/logout": "read", "/login/links": "read"})
 
 
-PARTS: tuple[MakePart, ...] = (login_part, job_api_part)
+PARTS: tuple[MakePart, ...] = (login_part, job_api_part, health_part)
 """The service's parts, in the order in which their routes are tried."""
 
 

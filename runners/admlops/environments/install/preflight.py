@@ -231,7 +231,7 @@ def _check_gpus(
     for gpu in gpus:
         if not runs_on(wanted.arch, gpu):
             raise _unsupported(wanted, gpu, model)
-        _check_driver(wanted, gpu)
+        check_driver(wanted, gpu)
 
 
 def _unsupported(wanted: BuildRequirements, gpu: Gpu, model: Model | None) -> EnvError:
@@ -251,7 +251,7 @@ def _unsupported(wanted: BuildRequirements, gpu: Gpu, model: Model | None) -> En
     return EnvError(f"{message} ({listed})" if listed else message, hint=hint)
 
 
-def _check_driver(wanted: BuildRequirements, gpu: Gpu) -> None:
+def check_driver(wanted: BuildRequirements, gpu: Gpu) -> None:
     if wanted.driver is None or gpu.driver is None:
         return
     try:

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from admlops.core.errors import EnvError
 from admlops.core.file_lock import hold
-from admlops.core.object_store import explained, open_store
+from admlops.core.object_store import explained, open_store, shown
 from admlops.core.storage import explain_os_error, write_atomically
 from admlops.core.types import Watch
 from admlops.environments.reuse.packs.manifest import (
@@ -112,7 +112,7 @@ def pull(
             return None
         listing = _parse_listing(content, name, target)
         manifest = _get(store, listing.manifest, target)
-        parsed = parse_manifest(manifest, f"{target}/{name}")
+        parsed = parse_manifest(manifest, f"{shown(target)}/{name}")
         archive = archive_of(folder, name, stored=parsed.stored)
         with hold(folder / f".{name}.pull.lock", what=f"pulling {name}", say=say or (lambda line: None)):
             try:
@@ -198,7 +198,7 @@ def _get(store: ObjectStore, part: Part, target: str) -> bytes:
     content = bytes(store.get(_key(part)).bytes())
     if str(blake3(content).hexdigest()) != part.blake3:
         raise EnvError(
-            f"{target}/{_key(part)} is damaged: its content is not what its name says",
+            f"{shown(target)}/{_key(part)} is damaged: its content is not what its name says",
             hint="admlops env push MODEL   # from where the pack is whole, after that object is deleted",
         )
     return content
@@ -223,6 +223,6 @@ def _parse_listing(content: bytes, name: str, target: str) -> Listing:
 
 def _unusable(target: str, name: str, reason: str) -> EnvError:
     return EnvError(
-        f"{target}/{name}.pack.json cannot be used: {reason}",
-        hint=f"admlops env push MODEL --to {target}   # from where the pack is whole",
+        f"{shown(target)}/{name}.pack.json cannot be used: {reason}",
+        hint=f"admlops env push MODEL --to {shown(target)}   # from where the pack is whole",
     )

@@ -1,0 +1,5 @@
+"""The checks of `admlops health` and of the service's probes: each a small module, registered in `check.py`.
+
+A check looks at one side of the machine or the installation and yields findings; it changes nothing. Begin with
+`check.py`, then `report.py`.
+"""

@@ -1,0 +1,4 @@
+"""What probes and Prometheus ask of a running service.
+
+Begin with `routes.py`; `readiness.py` says what ready means, `metrics.py` what is counted.
+"""
