@@ -41,6 +41,7 @@ COMMANDS = {
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
     "results": ("admlops.cli.results:results", "List, show, verify, compare, tabulate, export, tag and remove runs."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
+    "serve": ("admlops.cli.serve:serve", "Serve the job API and the dashboard over HTTP."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
     "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
     "verify": ("admlops.cli.verify:verify", "Hold an exported network against PyTorch, step by step."),

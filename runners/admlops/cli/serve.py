@@ -1,0 +1,95 @@
+"""`admlops serve`: the job API and the dashboard over HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from admlops.cli.conventions import dry_run_option, say
+
+
+@click.command(
+    short_help="Serve the job API and the dashboard over HTTP.",
+    epilog="Example: admlops serve --data-root /workspace/nuscenes --token-file tokens --host 0.0.0.0",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; a public one needs tokens."
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The port.")
+@click.option(
+    "--database", metavar="URL", help="The queue's database.  [default: SQLite, service/jobs.db beside the runs]"
+)
+@click.option(
+    "--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Lines `read TOKEN` or `run TOKEN`, or TOML; mode 600.",
+)  # fmt: skip
+@click.option(
+    "--data-root", "data_roots", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder below which jobs may name data; may be repeated.",
+)  # fmt: skip
+@click.option("--runners", type=click.IntRange(0, 64), default=1, show_default=True, help="Jobs that run at a time.")
+@click.option("--public-url", metavar="URL", help="The address that a proxy shows to the world.")
+@click.option(
+    "--webhook-secret", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the secret that signs webhooks; mode 600.",
+)  # fmt: skip
+@click.option(
+    "--allow-private-addresses", is_flag=True, help="Let webhooks and pictures name addresses of the private network."
+)
+@dry_run_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def serve(
+    host: str,
+    port: int,
+    database: str | None,
+    token_file: Path | None,
+    data_roots: tuple[Path, ...],
+    runners: int,
+    public_url: str | None,
+    webhook_secret: Path | None,
+    allow_private_addresses: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Serve the job API, in RunPod's shape, and the dashboard until Ctrl-C.
+
+    Without a token file only this machine may use it. With one, a link is printed that logs a browser in once.
+    """
+    from admlops.cli.dry_run import show_plan
+    from admlops.core.paths import find_layout
+    from admlops.core.types import Planned
+    from admlops.service.security.tokens import Tokens, read_secret_file, read_token_file
+    from admlops.service.serving import check_settings, serve_until_stopped
+    from admlops.service.settings import Settings
+
+    layout = find_layout()
+    folder = layout.repository / "service"
+    settings = Settings(
+        folder=folder,
+        database=database or f"sqlite:///{folder / 'jobs.db'}",
+        runs=layout.runs,
+        host=host,
+        port=port,
+        tokens=Tokens() if token_file is None else read_token_file(token_file),
+        data_roots=tuple(root.resolve() for root in (*data_roots, layout.data)),
+        runners=runners,
+        allow_private_addresses=allow_private_addresses,
+        webhook_secret=None if webhook_secret is None else read_secret_file(webhook_secret),
+        public_url=public_url,
+    )
+    check_settings(settings)
+    if dry_run:
+        show_plan([Planned(action="serve", target=settings.url, detail=f"{runners} jobs at a time")], as_json=as_json)
+        return
+
+    def announce(url: str, link: str | None) -> None:
+        if as_json:
+            click.echo(json.dumps({"url": url, "login": link}))
+            return
+        click.echo(f"serving {url}")
+        if link is not None:
+            say(f"log a browser in, once: {link}")
+
+    serve_until_stopped(settings, announce=announce)

@@ -1,0 +1,48 @@
+"""What the parts of the service share: settings, the audit log, browsers' sessions, and that the service is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.routing import BaseRoute
+
+from admlops.service.security.audit import AuditLog
+from admlops.service.security.sessions import Sessions
+from admlops.service.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One running service. `stopping` is set when it is to stop: whoever keeps a request open ends it then."""
+
+    settings: Settings
+    audit: AuditLog
+    sessions: Sessions = field(default_factory=Sessions)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some routes. `public` are exact paths that need no token.
+
+    What reads needs the scope `read`, everything else `run`; `scopes` names exact paths where it is another.
+    """
+
+    routes: Sequence[BaseRoute]
+    public: frozenset[str] = frozenset()
+    scopes: Mapping[str, str] = field(default_factory=dict)
+
+
+MakePart = Callable[[Service], Part]
+
+
+async def stops_within(service: Service, seconds: float) -> bool:
+    """Wait so long, or until the service is to stop, which is what this tells."""
+    try:
+        async with asyncio.timeout(seconds):
+            await service.stopping.wait()
+    except TimeoutError:
+        return False
+    return True

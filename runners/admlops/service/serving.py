@@ -1,0 +1,121 @@
+"""The server's process: uvicorn, with deadlines for headers, and a stop that ends open streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from admlops.core.errors import UsageError
+from admlops.service.app import create_app, create_service
+from admlops.service.context import Service
+from admlops.service.security.login import login_link
+from admlops.service.security.tokens import Identity
+from admlops.service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LINK_NAME = "login link"
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse what would let strangers in.
+
+    Raises:
+        UsageError: the address is not this machine's alone and there is no token.
+    """
+    if not settings.is_loopback and not settings.tokens:
+        raise UsageError(
+            f"--host {settings.host} lets others reach the service, and there is no token",
+            hint="(umask 077; echo run $(openssl rand -hex 32) > tokens) && admlops serve --token-file tokens "
+            f"--host {settings.host}",
+        )
+
+
+def serve_until_stopped(settings: Settings, *, announce: Callable[[str, str | None], None]) -> None:
+    """Serve until a signal comes. `announce` is told the address and the first login link once requests are answered.
+
+    Raises:
+        UsageError: the address is taken or is not this machine's, or has no token.
+    """
+    check_settings(settings)
+    service = create_service(settings)
+    config = uvicorn.Config(
+        create_app(settings, service),
+        host=settings.host,
+        port=settings.port,
+        http=_http_protocol(settings.limits.header_s),
+        ws="none",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(settings.limits.header_s),
+        timeout_graceful_shutdown=int(settings.limits.stop_s),
+    )
+    try:
+        _Server(config, service, announce).run()
+    except SystemExit as error:
+        raise UsageError(
+            f"the service could not begin on {settings.host}:{settings.port}",
+            hint="admlops serve --port 8001   # if another program has the port: ss -ltnp",
+        ) from error
+
+
+def first_link(service: Service) -> str | None:
+    """Return an address that logs a browser in once; None where no login is needed."""
+    if not service.settings.tokens:
+        return None
+    return login_link(service.settings.url, service.sessions, Identity(name=LINK_NAME, scope="run", way="cookie"))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; the first signal also tells those who keep requests open."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[str, str | None], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._announce = announce
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: object = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            self._announce(self._service.settings.url, first_link(self._service))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._service.stopping.set)
+        super().handle_exit(sig, frame)
+
+
+def _http_protocol(header_s: float) -> type[H11Protocol]:
+    class Deadlined(H11Protocol):
+        """Closes a connection whose first request's headers do not come in time; uvicorn waits for ever."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._header_timer = self.loop.call_later(header_s, self._close_silent)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            cycle: object = self.cycle
+            if cycle is not None:
+                self._header_timer.cancel()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._header_timer.cancel()
+            super().connection_lost(exc)
+
+        def _close_silent(self) -> None:
+            cycle: object = self.cycle  # None before the first request, whatever its annotation says
+            if cycle is None:
+                self.transport.close()
+
+    return Deadlined
