@@ -1,0 +1,4 @@
+"""The queue of jobs: a table with leases, on SQLite or PostgreSQL.
+
+It knows nothing of what a job does. Begin with `job.py` (what a job is), then `jobs.py` (who may do what with it).
+"""

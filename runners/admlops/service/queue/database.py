@@ -1,0 +1,175 @@
+"""Opening the queue's database: a SQLite file by default, PostgreSQL by its address."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from admlops.core.errors import MissingExtraError, StorageError, UsageError
+from admlops.core.paths import Layout, user_path
+from admlops.core.storage import require_writable
+from admlops.health.disks import find_file_system
+from admlops.service.queue.tables import METADATA
+
+FILE_NAME = "service.sqlite3"
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for another; a transaction here takes milliseconds."""
+
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse", "ceph", "glusterfs", "lustre", "beegfs", "afs")
+"""File systems by the beginning of their type. SQLite's WAL keeps an index in memory that the machine's processes share
+(https://sqlite.org/wal.html): on these it loses or damages what was written."""
+LOCAL_FUSE = ("fuse.fuse-overlayfs", "fuseblk")
+WRITE = "admlops_write"
+
+
+class Database:
+    """An open database. It may be used by many threads, and by many processes that each open it."""
+
+    def __init__(self, engine: Engine, *, file: Path | None) -> None:
+        self.engine = engine
+        self.file = file
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a SQLite file, and not PostgreSQL."""
+        return self.file is not None
+
+    @property
+    def address(self) -> str:
+        """Where it is, without a password."""
+        return str(self.file) if self.file is not None else self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one state of the database."""
+        with self._explained(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection whose changes all happen at the end, or none where an exception leaves."""
+        with (
+            self._explained(),
+            self.engine.connect().execution_options(**{WRITE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise explain_database_error(error, self.address) from error
+
+
+def default_url(layout: Layout) -> str:
+    """Return the address of the SQLite file in the repository folder."""
+    return f"sqlite:///{layout.repository / FILE_NAME}"
+
+
+def open_database(url: str, *, force: bool = False) -> Database:
+    """Open a database and bring its tables up to date.
+
+    Args:
+        url: `sqlite:///relative/file`, `sqlite:////absolute/file`, the path of a file, or `postgresql://…`.
+        force: take a SQLite file on a network file system too.
+
+    Raises:
+        UsageError: the address is not one, or the file lies on a network file system.
+        StorageError: the database cannot be opened, written or brought up to date.
+        MissingExtraError: PostgreSQL's driver is not installed.
+    """
+    parsed = _parse(url)
+    database = _open_postgresql(parsed) if parsed.drivername.startswith("postgresql") else _open_sqlite(parsed, force)
+    with database.write() as connection:
+        METADATA.create_all(connection)
+    return database
+
+
+def explain_database_error(error: DBAPIError, address: str) -> StorageError:
+    """Return what a database's error means, without the statement and its values."""
+    lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+    return StorageError(
+        f"the database {address}: {lines[0]}",
+        hint="see that its disk has room and, for PostgreSQL, that the server runs; then run the command again",
+    )
+
+
+def _parse(url: str) -> URL:
+    if "://" not in url:
+        url = f"sqlite:///{user_path(url)}"
+    if url.startswith("postgres://"):
+        url = url.replace("postgres://", "postgresql://", 1)
+    hint = "name postgresql://USER@HOST/NAME, or sqlite:////absolute/file"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise UsageError("the database's address cannot be read", hint=hint) from error
+    if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername != "sqlite":
+        raise UsageError(f"a database of the kind {parsed.drivername} is not supported", hint=hint)
+    if not parsed.database or parsed.database == ":memory:":
+        raise UsageError("the database's address names no file", hint=hint)
+    return parsed
+
+
+def _open_sqlite(url: URL, force: bool) -> Database:
+    assert url.database is not None
+    file = user_path(url.database)
+    kind = find_file_system(next(path for path in file.parents if path.exists()))
+    if is_network(kind) and not force:
+        raise UsageError(
+            f"the database {file} would lie on a network file system ({kind}), where SQLite can lose what it wrote",
+            hint="name a file on the container's own disk and a backup folder on the volume, or PostgreSQL",
+        )
+    require_writable(file.parent)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        URL.create("sqlite", database=str(file)),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
+        pool_size=8,
+        max_overflow=64,
+    )
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return Database(engine, file=file)
+
+
+def is_network(kind: str) -> bool:
+    """Tell whether a file system of this type, as /proc/mounts names it, is reached over a network or through FUSE."""
+    return kind.startswith(NETWORK_FILE_SYSTEMS) and kind not in LOCAL_FUSE
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin a transaction that writes with the lock: one that begins to read and then writes fails, it cannot wait."""
+    writes = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _open_postgresql(url: URL) -> Database:
+    options: dict[str, Any] = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True, "max_overflow": 20}
+    try:
+        engine = create_engine(url, **options)
+    except ImportError as error:
+        raise MissingExtraError("a PostgreSQL database", "postgres", error) from error
+    return Database(engine, file=None)

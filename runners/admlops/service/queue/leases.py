@@ -1,0 +1,213 @@
+"""What workers do with jobs: take one, say that they still work, answer. Every answer is held against the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, case, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from admlops.service.queue.job import Beat, Job, Status, to_job
+from admlops.service.queue.store import Store, clean
+from admlops.service.queue.tables import CHUNKS, JOBS
+
+OVERTIME_S = 60.0
+"""How long after a job's execution timeout its owner may take to stop it, before the queue itself ends the job."""
+MAX_BACK_OFF_S = 3600.0
+LOST = "worker_lost"
+TIMED_OUT = "timeout"
+EXPIRED = "ttl"
+
+
+class Reaped(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs were taken from owners that are gone, and how many have waited for too long."""
+
+    requeued: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
+    expired: int = 0
+
+
+class Leases(Store):
+    """The side of the queue that workers see."""
+
+    def claim(self, owner: str, lease_s: float, endpoints: Sequence[str] | None = None) -> Job | None:
+        """Take the next job: of the highest priority, then the first that came.
+
+        Args:
+            owner: who takes it, unique among all that work at the same time.
+            lease_s: how long the job stays the owner's without a `beat` [s].
+            endpoints: only jobs of these; None for all.
+
+        Returns:
+            The job, or None where none is due.
+        """
+        now = self.now()
+        due = [JOBS.c.status == Status.IN_QUEUE, JOBS.c.run_after <= now, JOBS.c.expires > now]
+        if endpoints is not None:
+            due.append(JOBS.c.endpoint.in_(endpoints))
+        order = (JOBS.c.low_priority, JOBS.c.priority.desc(), JOBS.c.number)
+        first = select(JOBS.c.number).where(*due).order_by(*order).limit(1).with_for_update(skip_locked=True)
+        statement = (
+            update(JOBS)
+            .where(JOBS.c.number == first.scalar_subquery())
+            .values(
+                status=Status.IN_PROGRESS,
+                owner=owner,
+                attempt=JOBS.c.attempt + 1,
+                started=now,
+                finished=None,
+                lease_until=now + lease_s,
+                progress=None,
+                cancel=False,
+                changed=self.next_change(),
+            )
+            .returning(JOBS)
+        )
+        with self.database.write() as connection:
+            row = connection.execute(statement).mappings().first()
+        return None if row is None else to_job(dict(row))
+
+    def beat(self, job: Job, lease_s: float) -> Beat:
+        """Say that the owner still works, which extends the lease; learn whether it should go on."""
+        now = self.now()
+        late = now - JOBS.c.started > JOBS.c.execution_timeout_s
+        statement = (
+            update(JOBS)
+            .where(*fence(job))
+            .values(lease_until=now + lease_s)
+            .returning(JOBS.c.cancel, case((late, True), else_=False).label("late"))
+        )
+        with self.database.write() as connection:
+            row = connection.execute(statement).first()
+        return Beat(lost=True) if row is None else Beat(cancel=bool(row.cancel), timed_out=bool(row.late))
+
+    def progress(self, job: Job, value: Any) -> bool:
+        """Say how far the job is, in any JSON value; False where the job is not the owner's any more."""
+        statement = update(JOBS).where(*fence(job)).values(progress=encode(value), changed=self.next_change())
+        with self.database.write() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def add_chunk(self, job: Job, content: Any, *, key: str | None = None) -> bool:
+        """Add a part of the answer; False where the job is not the owner's any more.
+
+        Args:
+            key: what the part is of, such as the scene's name. A later attempt that makes it again adds nothing.
+        """
+        values = {"job": job.id, "key": key or self.new_key(), "content": encode(content), "taken": False}
+        insert = sqlite.insert(CHUNKS) if self.database.is_sqlite else postgresql.insert(CHUNKS)
+        with self.database.write() as connection:
+            mine = update(JOBS).where(*fence(job)).values(changed=self.next_change())
+            if connection.execute(mine).rowcount != 1:
+                return False
+            connection.execute(insert.values(**values).on_conflict_do_nothing(index_elements=["job", "key"]))
+        return True
+
+    def finish(
+        self,
+        job: Job,
+        status: Status,
+        *,
+        output: Any = None,
+        error: str | None = None,
+        error_class: str | None = None,
+        retry: bool = False,
+    ) -> bool:
+        """End an attempt.
+
+        Args:
+            status: COMPLETED, FAILED, CANCELLED or TIMED_OUT.
+            retry: where it is FAILED, put it back into the queue if attempts are left, to run after 2^attempt seconds.
+
+        Returns:
+            False where the job is not the owner's any more: a late answer changes nothing.
+        """
+        if not status.is_final:
+            raise ValueError(f"{status} is not the end of a job")
+        with self.database.write() as connection:
+            now = self.now()
+            held = select(JOBS.c.last_attempt, JOBS.c.cancel).where(*fence(job)).with_for_update()
+            row = connection.execute(held).first()
+            if row is None:
+                return False
+            said = {"error": clean(error), "error_class": clean(error_class)}
+            if retry and status is Status.FAILED and job.attempt < row.last_attempt and not row.cancel:
+                values = self.back_in_queue(now) | said
+            else:
+                values = self.ended(status, now) | said | {"output": None if output is None else encode(output)}
+            connection.execute(update(JOBS).where(JOBS.c.number == job.number).values(**values))
+        self.after_finish()
+        return True
+
+    def reap(self) -> Reaped:
+        """End or requeue the jobs whose owners are gone, and end those that have waited longer than their `ttl_s`."""
+        now = self.now()
+        is_lost = and_(JOBS.c.status == Status.IN_PROGRESS, JOBS.c.lease_until <= now)
+        too_long = and_(
+            JOBS.c.status == Status.IN_PROGRESS, now - JOBS.c.started > JOBS.c.execution_timeout_s + OVERTIME_S
+        )
+        may_retry = JOBS.c.attempt < JOBS.c.last_attempt
+        lost = {"error": "the process that did the job ended or stopped answering", "error_class": LOST}
+        with self.database.write() as connection:
+            return Reaped(
+                timed_out=self._move(
+                    connection,
+                    too_long,
+                    self.ended(Status.TIMED_OUT, now)
+                    | {"error": "the job took longer than its execution timeout", "error_class": TIMED_OUT},
+                ),
+                cancelled=self._move(connection, and_(is_lost, JOBS.c.cancel), self.ended(Status.CANCELLED, now)),
+                requeued=self._move(connection, and_(is_lost, may_retry), self.back_in_queue(now) | lost),
+                failed=self._move(connection, is_lost, self.ended(Status.FAILED, now) | lost),
+                expired=self._move(
+                    connection,
+                    and_(JOBS.c.status == Status.IN_QUEUE, JOBS.c.expires <= now),
+                    self.ended(Status.TIMED_OUT, now)
+                    | {"error": "no worker took the job within its time to live", "error_class": EXPIRED},
+                ),
+            )
+
+    def back_in_queue(self, now: ColumnElement[float]) -> dict[str, Any]:
+        """Return the values of a job that waits for its next attempt."""
+        wait = case(*((JOBS.c.attempt == attempt, float(2**attempt)) for attempt in range(1, 12)), else_=MAX_BACK_OFF_S)
+        return {
+            "status": Status.IN_QUEUE,
+            "run_after": now + wait,
+            "expires": now + wait + JOBS.c.ttl_s,
+            "owner": None,
+            "lease_until": None,
+            "changed": self.next_change(),
+        }
+
+    def ended(self, status: Status, now: ColumnElement[float]) -> dict[str, Any]:
+        """Return the values of a job that has ended; a webhook is due at once."""
+        return {
+            "status": status,
+            "finished": now,
+            "lease_until": None,
+            "webhook_due": case((JOBS.c.webhook.is_not(None), now)),
+            "webhook_tries": 0,
+            "changed": self.next_change(),
+        }
+
+    @staticmethod
+    def _move(connection: Connection, which: ColumnElement[bool], values: Mapping[str, Any]) -> int:
+        return connection.execute(update(JOBS).where(or_(which)).values(**values)).rowcount
+
+
+def fence(job: Job) -> tuple[ColumnElement[bool], ...]:
+    """Return what must hold for a job to be still its owner's."""
+    return (
+        JOBS.c.number == job.number,
+        JOBS.c.owner == job.owner,
+        JOBS.c.attempt == job.attempt,
+        JOBS.c.status == Status.IN_PROGRESS,
+    )
+
+
+def encode(value: Any) -> str:
+    """Return a JSON value as text."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,48 @@
+"""What both sides of the queue share: the database, its clock, and the number of a change."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+from sqlalchemy import BigInteger, ColumnElement, Double, Text, cast, func, literal, select
+
+from admlops.service.queue.database import Database
+from admlops.service.queue.tables import JOBS
+
+
+class Store:
+    """An open database as the queue uses it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def now(self) -> ColumnElement[float]:
+        """Return the time [s since 1970]: of the one machine for SQLite, else of the server, whatever a pod's clock."""
+        if self.database.is_sqlite:
+            return literal(time.time(), Double)
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+    def next_change(self) -> ColumnElement[int]:
+        """Return a number greater than that of every change before.
+
+        SQLite has one writer at a time, so the greatest and one more will do. PostgreSQL has many: there it is the
+        transaction's own number, and who reads leaves out those that may still come (`changes.py`).
+        """
+        if self.database.is_sqlite:
+            other = JOBS.alias("other")
+            return select(func.coalesce(func.max(other.c.changed), 0) + 1).scalar_subquery()
+        return cast(cast(func.pg_current_xact_id(), Text), BigInteger)
+
+    @staticmethod
+    def new_key() -> str:
+        """Return a key of a chunk that has none of its own."""
+        return uuid4().hex
+
+    def after_finish(self) -> None:
+        """Do what follows the end of a job."""
+
+
+def clean(text: str | None) -> str | None:
+    """Return a text that both databases take: without NUL and without halves of surrogate pairs."""
+    return None if text is None else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
