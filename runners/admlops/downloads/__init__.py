@@ -41,6 +41,7 @@ from admlops.downloads.answers import (
     validator,
 )
 from admlops.downloads.partial import Download, PartialFile
+from admlops.downloads.public_addresses import PublicTransport, is_private_address, public_only
 
 __all__ = ["Download", "UnreachableError", "WebPageError", "download", "redact"]
 
@@ -167,6 +168,8 @@ def _make_client(wanted: _Wanted) -> httpx.Client:
     timeout = httpx.Timeout(wanted.stall_timeout_s, connect=min(CONNECT_TIMEOUT_S, wanted.stall_timeout_s))
     try:
         return httpx.Client(
+            transport=PublicTransport() if public_only() else None,
+            trust_env=not public_only(),
             follow_redirects=True,
             timeout=timeout,
             headers={"User-Agent": f"admlops/{__version__}", "Accept-Encoding": "identity"},
@@ -217,6 +220,11 @@ def _attempt(client: httpx.Client, wanted: _Wanted, partial: PartialFile) -> Non
 
 def _explain_transport(error: httpx.TransportError, wanted: _Wanted) -> Exception:
     text = hide_users(str(error)) or type(error).__name__
+    if is_private_address(error):
+        return DownloadError(
+            f"{wanted.shown} is not fetched: {text}",
+            hint="admlops serve --allow-private-addresses   # if those who send jobs may reach this network",
+        )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return DownloadError(
             f"the certificate of {urlsplit(wanted.url).hostname} is not trusted: {text}",

@@ -5,6 +5,7 @@ To add a part, write a function that takes the `Service` and returns a `Part`, a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,6 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admlops.service.context import MakePart, Part, Service
+from admlops.service.job_api.routes import job_api_part
+from admlops.service.job_api.webhooks import Webhooks
+from admlops.service.queue.database import open_database
+from admlops.service.queue.jobs import JobQueue
 from admlops.service.security.access import Access
 from admlops.service.security.audit import Audit, AuditLog
 from admlops.service.security.bodies import BodyLimits
@@ -24,6 +29,7 @@ from admlops.service.security.login import PUBLIC as LOGIN_PATHS
 from admlops.service.security.login import Login
 from admlops.service.security.responses import REASONS, refuse
 from admlops.service.settings import Settings
+from admlops.service.watcher import JobWatcher
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +40,24 @@ def login_part(service: Service) -> Part:
     return Part(routes=login.routes(), public=LOGIN_PATHS, scopes={"/logout": "read", "/login/links": "read"})
 
 
-PARTS: tuple[MakePart, ...] = (login_part,)
+PARTS: tuple[MakePart, ...] = (login_part, job_api_part)
 """The service's parts, in the order in which their routes are tried."""
 
 
 def create_service(settings: Settings) -> Service:
-    """Open what the parts share."""
+    """Open what the parts share.
+
+    Raises:
+        UsageError, StorageError, MissingExtraError: the database cannot be opened.
+    """
+    queue = JobQueue(open_database(settings.database))
     settings.folder.mkdir(parents=True, exist_ok=True)
-    return Service(settings=settings, audit=AuditLog(settings.folder / "audit.jsonl"))
+    return Service(
+        settings=settings,
+        queue=queue,
+        watcher=JobWatcher(queue),
+        audit=AuditLog(settings.folder / "audit.jsonl"),
+    )
 
 
 def create_app(settings: Settings, service: Service | None = None, parts: Sequence[MakePart] = PARTS) -> Starlette:
@@ -78,9 +94,15 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
 def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        service.watcher.begin()
+        webhooks = asyncio.create_task(Webhooks(service).send_all())
         yield
-        service.stopping.set()
+        service.stop()
+        webhooks.cancel()
+        await asyncio.gather(webhooks, return_exceptions=True)
+        await asyncio.to_thread(service.watcher.end)
         service.audit.close()
+        service.queue.database.close()
 
     return lifespan
 

@@ -1,4 +1,4 @@
-"""What the parts of the service share: settings, the audit log, browsers' sessions, and that the service is to stop."""
+"""What the parts of the service share: settings, the queue, the audit log, sessions, and that it is to stop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from starlette.routing import BaseRoute
 
+from admlops.service.queue.jobs import JobQueue
 from admlops.service.security.audit import AuditLog
 from admlops.service.security.sessions import Sessions
 from admlops.service.settings import Settings
+from admlops.service.watcher import JobWatcher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +20,25 @@ class Service:
     """One running service. `stopping` is set when it is to stop: whoever keeps a request open ends it then."""
 
     settings: Settings
+    queue: JobQueue
+    watcher: JobWatcher
     audit: AuditLog
     sessions: Sessions = field(default_factory=Sessions)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """Ask everybody who keeps a request open to end it; call it in the server's loop."""
+        self.stopping.set()
+        self.watcher.wake_all()
+
+    async def stops_within(self, seconds: float) -> bool:
+        """Wait so long, or until the service is to stop, which is what this tells."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +54,3 @@ class Part:
 
 
 MakePart = Callable[[Service], Part]
-
-
-async def stops_within(service: Service, seconds: float) -> bool:
-    """Wait so long, or until the service is to stop, which is what this tells."""
-    try:
-        async with asyncio.timeout(seconds):
-            await service.stopping.wait()
-    except TimeoutError:
-        return False
-    return True

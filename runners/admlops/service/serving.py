@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._service.stopping.set)
+            self._loop.call_soon_threadsafe(self._service.stop)
         super().handle_exit(sig, frame)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import JSONResponse
 
@@ -23,10 +23,17 @@ REASONS = {
 
 
 def refuse(
-    status: int, message: str, *, hint: str | None = None, headers: Mapping[str, str] | None = None, **more: object
+    status: int,
+    message: str,
+    *,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    problems: Sequence[tuple[str, str]] = (),
 ) -> JSONResponse:
-    """Return a refusal: `error` says what is wrong, `hint` what helps."""
-    body: dict[str, object] = {"error": message, "status": status, **more}
+    """Return a refusal: `error` says what is wrong, `hint` what helps; `problems` are (path in the request, what)."""
+    body: dict[str, object] = {"error": message, "status": status}
+    if problems:
+        body["errors"] = [{"path": path, "message": what} for path, what in problems]
     if hint is not None:
         body["hint"] = hint
     return JSONResponse(body, status_code=status, headers=dict(headers or {}))
