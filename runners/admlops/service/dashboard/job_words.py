@@ -83,6 +83,4 @@ def find_run_name(job: Job) -> str | None:
 
 def find_comparison_name(job: Job) -> str | None:
     """Return the name of the comparison that a job made."""
-    output = job.output if isinstance(job.output, Mapping) else {}
-    name = output.get("comparison")
-    return name if isinstance(name, str) else None
+    return job.id if job.endpoint in {"compare", "battle"} and job.status is Status.COMPLETED else None

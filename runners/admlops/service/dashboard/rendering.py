@@ -24,7 +24,6 @@ STATIC = {
     "dashboard.css": ("static", "text/css; charset=utf-8"),
     "dashboard.js": ("static", "text/javascript; charset=utf-8"),
     "charts.js": ("static", "text/javascript; charset=utf-8"),
-    "forms.js": ("static", "text/javascript; charset=utf-8"),
     "icon.svg": ("static", "image/svg+xml"),
     "htmx.min.js": ("vendor", "text/javascript; charset=utf-8"),
     "hx-sse.min.js": ("vendor", "text/javascript; charset=utf-8"),

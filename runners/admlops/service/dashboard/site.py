@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from admlops.core.paths import Layout
 from admlops.service.context import Service
 from admlops.service.dashboard.machine import Machine
+from admlops.service.jobs.settings import JobSettings
 from admlops.service.queue.database import Database
 from admlops.service.queue.jobs import JobQueue
 
@@ -24,3 +25,9 @@ class Site:
     def database(self) -> Database:
         """The database that holds the queue and the result tables."""
         return self.queue.database
+
+    @property
+    def job_settings(self) -> JobSettings:
+        """What the operator allows jobs."""
+        settings = self.service.settings
+        return JobSettings(database=settings.database, data_roots=settings.data_roots)

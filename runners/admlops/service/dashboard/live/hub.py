@@ -1,7 +1,7 @@
 """One watch of the queue for all open pages.
 
-However many pages are open, one thread asks the database whether a job changed, and only while a page is open. Each topic
-(the overview, a job, a run) is made once when something changes, or at its tick, and all its readers get the same text.
+However many pages are open, the service's one watcher asks the database whether a job changed. Each topic (the overview, a
+job, a run) is made once when one did, or at its tick, and all its readers get the same text.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from admlops.core.errors import AdmlopsError
 from admlops.service.dashboard.live.topic import Topic, View
-from admlops.service.queue.jobs import JobQueue
+from admlops.service.watcher import ANY, JobWatcher
 
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15.0
 """Proxies cut connections that are silent for longer, the strictest after about a minute."""
-WATCH_S = 1.0
 AT_LEAST_S = 0.2
 """Between two looks at one view, however often jobs change."""
 LINGER_S = 10.0
@@ -32,16 +30,12 @@ LINGER_S = 10.0
 class Hub:
     """Topics by their names, and the watch that wakes them. Use it from the event loop's thread."""
 
-    def __init__(self, queue: JobQueue, stopping: asyncio.Event) -> None:
+    def __init__(self, watcher: JobWatcher, stopping: asyncio.Event) -> None:
         self.boot = secrets.token_hex(4)
         self.topics: dict[str, Topic] = {}
-        self.watches = 0
-        """How many watches of the queue were begun; one runs at a time."""
-        self._queue = queue
+        self._watcher = watcher
         self._stopping = stopping
         self._versions = itertools.count(1)
-        self._watch: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dashboard-watch")
 
     async def stream(self, name: str, make: Callable[[], View], last_id: str) -> AsyncIterator[str]:
         """Yield events until the reader goes or the service stops.
@@ -64,13 +58,15 @@ class Hub:
         finally:
             topic.readers -= 1
 
-    async def snapshot(self, name: str, make: Callable[[], View]) -> str:
-        """Return all parts of a topic at once, for pages that ask every few seconds and keep no connection."""
+    async def ask(self, name: str, make: Callable[[], View], last_id: str) -> tuple[str, str]:
+        """Return what a page lacks, and the id to ask with the next time, for pages that keep no connection."""
         topic = self._join(name, make)
         try:
             if not topic.version:
                 await self._wait(topic.changed, KEEP_ALIVE_S)
-            return topic.message_since(None)
+            known = self._parse(last_id)
+            text = "" if known == topic.version else topic.message_since(known)
+            return text, f"{self.boot}-{topic.version}"
         finally:
             topic.readers -= 1
 
@@ -80,50 +76,30 @@ class Hub:
             topic = self.topics[name] = Topic(view=make(), first=next(self._versions))
             topic.task = asyncio.create_task(self._follow(name, topic))
         topic.readers += 1
-        if self._watch is None or self._watch.done():
-            self.watches += 1
-            self._watch = asyncio.create_task(self._watch_queue())
         return topic
 
     async def _follow(self, name: str, topic: Topic) -> None:
         """Look at a topic's view when a job changes and at its tick, while anybody reads it."""
-        lonely = 0.0
         loop = asyncio.get_running_loop()
-        while not self._stopping.is_set():
-            topic.wake.clear()
-            began = loop.time()
-            try:
-                await topic.refresh(next(self._versions))
-            except AdmlopsError as error:
-                log.warning("the page %s is not up to date: %s", name, error.message)
-            except Exception:  # one page that cannot be made must not end the others' updates
-                log.exception("the page %s is not up to date", name)
-            await asyncio.sleep(AT_LEAST_S)
-            await self._wait(topic.wake, topic.view.tick_s)
-            lonely = 0.0 if topic.readers else lonely + loop.time() - began
-            if lonely > LINGER_S:
-                break
-        self.topics.pop(name, None)
+        read = loop.time()
+        with self._watcher.watch(topic.view.job or ANY) as woken:
+            while not self._stopping.is_set():
+                woken.clear()
+                await self._refresh(name, topic)
+                await asyncio.sleep(AT_LEAST_S)
+                await self._wait(woken, topic.view.tick_s)
+                read = loop.time() if topic.readers else read
+                if loop.time() - read > LINGER_S:
+                    break
+        del self.topics[name]
 
-    async def _watch_queue(self) -> None:
-        """Wake every topic when a job changes."""
-        loop = asyncio.get_running_loop()
-        cursor: int | None = None
-        while self.topics and not self._stopping.is_set():
-            try:
-                changes = await loop.run_in_executor(self._thread, self._look, cursor)
-            except AdmlopsError as error:
-                log.warning("the queue cannot be watched: %s", error.message)
-                await self._wait(self._stopping, WATCH_S)
-                continue
-            if changes[1]:
-                for topic in self.topics.values():
-                    topic.wake.set()
-            cursor = changes[0]
-
-    def _look(self, cursor: int | None) -> tuple[int, bool]:
-        found = self._queue.changes(cursor, timeout_s=WATCH_S)
-        return found.cursor, bool(found.ids)
+    async def _refresh(self, name: str, topic: Topic) -> None:
+        try:
+            await topic.refresh(next(self._versions))
+        except AdmlopsError as error:
+            log.warning("the page %s is not up to date: %s", name, error.message)
+        except Exception:  # one page that cannot be made must not end the others' updates
+            log.exception("the page %s is not up to date", name)
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> bool:
         """Wait for an event, the service's stop, or so long; tell whether it was the event or the stop."""

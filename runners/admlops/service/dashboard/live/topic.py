@@ -24,6 +24,10 @@ class View(Protocol):
     def tick_s(self) -> float:
         """How long to wait at most until it is looked at again, where no job changes [s]."""
 
+    @property
+    def job(self) -> str | None:
+        """The one job whose changes it shows; None for all jobs."""
+
     def parts(self) -> Mapping[str, str]:
         """Return what stands in the page's elements, as HTML by their ids."""
 
@@ -52,7 +56,6 @@ class Topic:
     batches: deque[Batch] = field(default_factory=deque)
     dropped: int = 0
     """The version of the last lines that were let go."""
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     messages: dict[int | None, str] = field(default_factory=dict)

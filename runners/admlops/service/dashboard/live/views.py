@@ -26,6 +26,7 @@ class OverviewView:
     """How many jobs stand where, the machine, the jobs that wait or run, and those that ended last."""
 
     tick_s = 2.0
+    job = None
 
     def __init__(self, site: Site, *, may_run: bool) -> None:
         self._site = site
@@ -65,15 +66,15 @@ class JobView:
 
     def __init__(self, site: Site, job_id: str, *, may_run: bool) -> None:
         self._site = site
-        self._job_id = job_id
+        self.job = job_id
         self._may_run = may_run
         self._tail = LogTail(job_log(site.layout, job_id))
 
     def parts(self) -> Mapping[str, str]:
-        job = self._site.queue.get(self._job_id)
+        job = self._site.queue.get(self.job)
         if job is None:
             return {"part-job": render("parts/job_gone.html", {}), "part-scenes": "", "part-outcome": ""}
-        chunks = [one.content for one in self._site.queue.chunks_after(self._job_id)]
+        chunks = [one.content for one in self._site.queue.chunks_after(self.job)]
         scenes = [one for one in chunks if isinstance(one, Mapping) and "scene" in one]
         run = find_run_name(job)
         values = {
@@ -100,6 +101,7 @@ class RunView:
     """A run that may still go on: its state, how far it is, what happened, and its workers' logs."""
 
     tick_s = 1.5
+    job = None
 
     def __init__(self, site: Site, name: str) -> None:
         self._path = site.layout.runs / name
