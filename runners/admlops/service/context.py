@@ -46,8 +46,8 @@ class Service:
 class Part:
     """Some routes. `public` are exact paths that need no token.
 
-    What reads needs the scope `read`, everything else `run`; `scopes` names exact paths where it is another. `tasks` run
-    beside the requests, from the service's start until its stop, which cancels them.
+    What reads needs the scope `read`, everything else `run`; `scopes` names exact paths where it is another. `tasks`
+    run beside the requests, from the service's start until its stop, which cancels them.
     """
 
     routes: Sequence[BaseRoute]

@@ -1,7 +1,7 @@
 """Logs as people may see them in a browser: text alone, whatever programs wrote to a terminal.
 
-A line's colours, moves of the cursor and titles are left out, what a carriage return overwrote is gone, and other control
-characters show as such. Escaping for HTML is the template's.
+A line's colours, moves of the cursor and titles are left out, what a carriage return overwrote is gone, and other
+control characters show as such. Escaping for HTML is the template's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ ESCAPES = re.compile(
     r"""
     \x1b\[ [0-?]* [ -/]* [@-~]            # CSI: colours, moves of the cursor
     | \x9b [0-?]* [ -/]* [@-~]            # the same, in one character
-    | (?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]) [^\x07\x1b\x9c]* (?:\x07|\x1b\\|\x9c)?  # OSC, DCS and their like: titles, links
+    # OSC, DCS and their like: titles, links
+    | (?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]) [^\x07\x1b\x9c]* (?:\x07|\x1b\\|\x9c)?
     | \x1b [ -/]* [0-~]                   # other escapes of two or three characters
     """,
     re.VERBOSE,

@@ -84,9 +84,7 @@ class Live:
         if not JOB_ID.fullmatch(name):
             return PlainTextResponse("there is no such job", status_code=404)
         may_run = identity_of(request).may("run")
-        return await self._answer(
-            request, f"job {name} {may_run}", lambda: JobView(self._site, name, may_run=may_run)
-        )
+        return await self._answer(request, f"job {name} {may_run}", lambda: JobView(self._site, name, may_run=may_run))
 
     async def run(self, request: Request) -> Response:
         """Keep the page of a run up to date."""

@@ -20,8 +20,8 @@ def list_runs(database: Database, wanted: Mapping[str, str], *, page: int = 1) -
     """Return a page of the runs, the latest first, each with its headline metrics, and how many there are in all.
 
     Args:
-        wanted: `model`, `state`, `protocol`, `data` (a data set's version) and `text`, a part of the run's name or tags;
-            what is empty takes all.
+        wanted: `model`, `state`, `protocol`, `data` (a data set's version) and `text`, a part of the run's name or
+            tags; what is empty takes all.
     """
     with database.read() as connection:
         statement = _choose(select(RUNS), wanted)
@@ -61,7 +61,12 @@ def _read_headlines(connection: Connection, runs: Sequence[str], protocol: str) 
 
 def list_choices(database: Database) -> dict[str, list[str]]:
     """Return what runs can be chosen by: models, data, protocols and states that there are."""
-    columns = {"model": RUNS.c.model, "data": RUNS.c.data_version, "protocol": METRICS.c.protocol, "state": RUNS.c.state}
+    columns = {
+        "model": RUNS.c.model,
+        "data": RUNS.c.data_version,
+        "protocol": METRICS.c.protocol,
+        "state": RUNS.c.state,
+    }
     with database.read() as connection:
         return {
             name: list(connection.execute(select(column).distinct().order_by(column)).scalars())
@@ -128,7 +133,7 @@ def get_comparison(database: Database, name: str) -> tuple[Row, list[Row]] | Non
 
 
 def list_series(database: Database) -> list[Row]:
-    """Return the metrics that have a history: name, protocol, samples and how many runs have them, the headlines first."""
+    """Return the headlines that runs have, by name, protocol and samples, and how many runs have each."""
     key = (METRICS.c.name, METRICS.c.protocol, METRICS.c.samples_sha256)
     statement = (
         select(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, text
 
@@ -73,7 +72,7 @@ _COMPARISON = _Kind(
 def fill_tables(database: Database, layout: Layout, *, anew: bool = False) -> Filled:
     """Read every run and comparison that changed since it was last read, and forget those that are gone.
 
-    A folder that cannot be read is one row of `unreadable` and is nowhere else. Every folder is a transaction of its own.
+    A folder that cannot be read is one row of `unreadable` and is nowhere else. Each folder is a transaction.
 
     Args:
         anew: read all of them again.

@@ -1,8 +1,8 @@
 """The tables and views of results, for people who query them in SQL: `comparison_results`, `runs`, `metrics`.
 
-Times are ISO 8601 texts in UTC, as in the files; durations are seconds, memory is megabytes. A name that ends in `_sha256`
-is a digest; two values compare only where metric, protocol and `samples_sha256` are the same, and for speeds `device` and
-`precision` as well.
+Times are ISO 8601 texts in UTC, as in the files; durations are seconds. A name that ends in `_sha256` is a digest; two
+values compare only where metric, protocol and `samples_sha256` are the same, and for speeds `device` and `precision` as
+well.
 """
 
 from __future__ import annotations

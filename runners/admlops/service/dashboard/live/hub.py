@@ -1,7 +1,7 @@
 """One watch of the queue for all open pages.
 
-However many pages are open, the service's one watcher asks the database whether a job changed. Each topic (the overview, a
-job, a run) is made once when one did, or at its tick, and all its readers get the same text.
+However many pages are open, the service's one watcher asks the database whether a job changed. Each topic (the
+overview, a job, a run) is made once when one did, or at its tick, and all its readers get the same text.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ class JobView:
         return {
             "part-job": render("parts/job.html", values),
             "part-scenes": render(
-                "parts/scenes.html", {"scenes": scenes[-MOST_CHUNKS:], "more": max(0, len(scenes) - MOST_CHUNKS), **values}
+                "parts/scenes.html",
+                {"scenes": scenes[-MOST_CHUNKS:], "more": max(0, len(scenes) - MOST_CHUNKS), **values},
             ),
             "part-outcome": render("parts/outcome.html", values),
         }
@@ -111,7 +112,13 @@ class RunView:
         try:
             run = RunFolder.open(self._path)
             done, total = count_samples(run)
-            values = {"run": run, "state": run.observe_state(), "done": done, "total": total, "failed": count_failed(run)}
+            values = {
+                "run": run,
+                "state": run.observe_state(),
+                "done": done,
+                "total": total,
+                "failed": count_failed(run),
+            }
         except RecordError as error:
             return {"part-run": render("parts/run_unreadable.html", {"error": error})}
         return {

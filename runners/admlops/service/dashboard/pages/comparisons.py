@@ -197,5 +197,3 @@ def _list_facts(run: RunFolder) -> dict[str, str]:
         "Code": (header.provenance.commit or "not a git checkout")[:12],
         "State": run.observe_state(),
     }
-
-

@@ -29,7 +29,12 @@ class HistoryPages:
         keys = [make_key(one) for one in series]
         asked = request.query_params.get("metric", "")
         chosen = keys.index(asked) if asked in keys else 0
-        values: dict[str, Any] = {"series": list(zip(keys, series, strict=True)), "chosen": None, "rows": [], "chart": ""}
+        values: dict[str, Any] = {
+            "series": list(zip(keys, series, strict=True)),
+            "chosen": None,
+            "rows": [],
+            "chart": "",
+        }
         if series:
             one = series[chosen]
             rows = await run_in_threadpool(

@@ -24,7 +24,8 @@ NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}")
 REPORT_HEADERS = {
     "content-security-policy": (
         "sandbox allow-scripts allow-downloads allow-modals; default-src 'none'; img-src data: blob:; "
-        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+        "frame-ancestors 'self'"
     ),
     "cache-control": "no-store",
 }

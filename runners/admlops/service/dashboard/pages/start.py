@@ -21,7 +21,10 @@ from admlops.service.security.access import identity_of
 
 WORDS = {
     "run": ("Run a model", "Run a model over scenes, evaluate it and write its report."),
-    "compare": ("Compare models", "Run what is missing of several models, and put them side by side on the same samples."),
+    "compare": (
+        "Compare models",
+        "Run what is missing of several models, and put them side by side on the same samples.",
+    ),
     "battle": ("Battle", "Put two models or runs against each other, and see who wins."),
     "evaluate": ("Evaluate a run", "Compute the official metrics of a run that is there, and write its report."),
     "export": ("Export a network", "Write a model's network as a file that other runtimes execute."),
@@ -44,14 +47,18 @@ class StartPages:
         """Show the form of an endpoint; the address's query fills it in."""
         endpoint = _find(request.path_params["endpoint"])
         if endpoint is None:
-            return show_missing(request, "kind of job", request.path_params["endpoint"], "/start", "See which there are")
+            return show_missing(
+                request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
+            )
         return await self._show(request, endpoint, read_form_query(endpoint, request))
 
     async def submit(self, request: Request) -> Response:
         """Put a job into the queue, or show the form again with what is wrong."""
         endpoint = _find(request.path_params["endpoint"])
         if endpoint is None:
-            return show_missing(request, "kind of job", request.path_params["endpoint"], "/start", "See which there are")
+            return show_missing(
+                request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
+            )
         given = read_form(endpoint, await request.form())
         try:
             job = await run_in_threadpool(self._submit, endpoint.id, given, identity_of(request).name)
