@@ -118,6 +118,10 @@ class SupervisedProcess:
         """Say whether the kernel ended the program for want of memory: KILL, and a kill counted in its own group."""
         return -code == signal.SIGKILL and self._oom_watch.has_killed()
 
+    def terminate(self) -> None:
+        """Ask the program itself to end, by TERM; what it has started is its own business."""
+        self._process.terminate()
+
     def stop(self, *, grace_s: float, attend: Callable[[float], None] = time.sleep) -> Ending:
         """End the program and all that it has started: wait, TERM, KILL; the first two get `grace_s` each.
 

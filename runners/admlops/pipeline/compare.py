@@ -41,6 +41,12 @@ SUMMARY_FILE = "comparison_summary.json"
 RANDOM_WEIGHTS = "random:0"
 
 ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
+OnRun = Callable[[str, Path], None]
+"""Called before a run with what the comparison calls its model, and the folder it is to have."""
+
+
+def unwatched(label: str, folder: Path) -> None:
+    """Ignore the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,7 @@ def compare_models(
     metric: str | None = None,
     runs: Sequence[RunFolder] = (),
     carbon: Carbon | None = None,
+    on_run: OnRun = unwatched,
 ) -> Comparison:
     """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
@@ -115,6 +122,7 @@ def compare_models(
         metric: the primary metric of battles; None for the first headline that both of a pair have.
         runs: finished runs that stand beside the models, as they are.
         carbon: where the energy of runs that are evaluated now came from.
+        on_run: called before each run that is begun or goes on.
 
     Raises:
         AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
@@ -130,7 +138,7 @@ def compare_models(
     rows: list[Compared] = []
     for one in checked:
         if isinstance(one, _Planned):
-            rows.append(_compare_one(layout, one, fresh, say, show_progress, carbon))
+            rows.append(_compare_one(layout, one, fresh, say, show_progress, carbon, on_run))
         else:
             rows.append(one)
     rows += [_compare_submission(layout, run, own, say) for run, own in there]
@@ -223,11 +231,17 @@ def request_for(layout: Layout, model: Model, request: RunRequest, random_weight
 
 
 def _compare_one(
-    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress, carbon: Carbon | None
+    layout: Layout,
+    one: _Planned,
+    fresh: bool,
+    say: Say,
+    show_progress: ShowProgress,
+    carbon: Carbon | None,
+    on_run: OnRun,
 ) -> Compared:
     model = one.model
     try:
-        run, summary = _run(layout, one, fresh, say, show_progress)
+        run, summary = _run(layout, one, fresh, say, show_progress, on_run)
         if summary is not None and summary.stopped_by is not None:
             failure = summary.stopped_by
             reason = f"{failure.kind}: {failure.summary}"
@@ -291,7 +305,7 @@ def _take_run(layout: Layout, run: RunFolder, say: Say, label: str, carbon: Carb
 
 
 def _run(
-    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress
+    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress, on_run: OnRun
 ) -> tuple[RunFolder, Summary | None]:
     """The run to evaluate, and how it went if something was run now.
 
@@ -314,6 +328,7 @@ def _run(
         say(f"{one.label}: {again}")
         request = replace(request, name=name, resume=True, retry_failed=bool(failed))
         plan = plan.renamed(name)
+    on_run(one.label, layout.runs / plan.header.run)
     with show_progress() as on_progress:
         run, summary = run_plan(layout, plan, request, say=say, on_progress=on_progress)
     if summary.state == "cancelled":

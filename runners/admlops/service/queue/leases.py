@@ -97,14 +97,36 @@ class Leases(Store):
         Args:
             key: what the part is of, such as the scene's name. A later attempt that makes it again adds nothing.
         """
-        values = {"job": job.id, "key": key or self.new_key(), "content": encode(content), "taken": False}
+        return self.add_chunks(job, [(key, content)])
+
+    def add_chunks(self, job: Job, chunks: Sequence[tuple[str | None, Any]]) -> bool:
+        """Add several parts at once, each with its key; see `add_chunk`."""
+        rows = [
+            {"job": job.id, "key": key or self.new_key(), "content": encode(content), "taken": False}
+            for key, content in chunks
+        ]
         insert = sqlite.insert(CHUNKS) if self.database.is_sqlite else postgresql.insert(CHUNKS)
         with self.database.write() as connection:
             mine = update(JOBS).where(*fence(job)).values(changed=self.next_change())
             if connection.execute(mine).rowcount != 1:
                 return False
-            connection.execute(insert.values(**values).on_conflict_do_nothing(index_elements=["job", "key"]))
+            connection.execute(insert.on_conflict_do_nothing(index_elements=["job", "key"]), rows)
         return True
+
+    def release(self, job: Job) -> bool:
+        """Give a job back that could have gone on, because its runner ends: the attempt does not count.
+
+        Returns:
+            False where the job is not the owner's any more.
+        """
+        now = self.now()
+        values = self.back_in_queue(now) | {
+            "run_after": now,
+            "expires": now + JOBS.c.ttl_s,
+            "last_attempt": JOBS.c.last_attempt + 1,
+        }
+        with self.database.write() as connection:
+            return connection.execute(update(JOBS).where(*fence(job)).values(**values)).rowcount == 1
 
     def finish(
         self,
@@ -120,7 +142,8 @@ class Leases(Store):
 
         Args:
             status: COMPLETED, FAILED, CANCELLED or TIMED_OUT.
-            retry: where it is FAILED, put it back into the queue if attempts are left, to run after 2^attempt seconds.
+            retry: where it is FAILED, put it back into the queue if attempts are left, to run after 2^attempt seconds;
+                one that was to be cancelled is CANCELLED.
 
         Returns:
             False where the job is not the owner's any more: a late answer changes nothing.
@@ -134,12 +157,13 @@ class Leases(Store):
             if row is None:
                 return False
             said = {"error": clean(error), "error_class": clean(error_class)}
-            if retry and status is Status.FAILED and job.attempt < row.last_attempt and not row.cancel:
+            if retry and status is Status.FAILED and row.cancel:
+                status = Status.CANCELLED
+            if retry and status is Status.FAILED and job.attempt < row.last_attempt:
                 values = self.back_in_queue(now) | said
             else:
                 values = self.ended(status, now) | said | {"output": None if output is None else encode(output)}
             connection.execute(update(JOBS).where(JOBS.c.number == job.number).values(**values))
-        self.after_finish()
         return True
 
     def reap(self) -> Reaped:

@@ -39,9 +39,6 @@ class Store:
         """Return a key of a chunk that has none of its own."""
         return uuid4().hex
 
-    def after_finish(self) -> None:
-        """Do what follows the end of a job."""
-
 
 def clean(text: str | None) -> str | None:
     """Return a text that both databases take: without NUL and without halves of surrogate pairs."""
