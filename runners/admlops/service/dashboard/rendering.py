@@ -41,7 +41,7 @@ PAGE_HEADERS = {"content-security-policy": PAGE_POLICY, "cache-control": "no-sto
 
 SECTIONS = (
     ("/", "Overview"),
-    ("/start", "Start a job"),
+    ("/start", "Start"),
     ("/runs", "Runs"),
     ("/comparisons", "Comparisons"),
     ("/history", "History"),

@@ -17,6 +17,14 @@
     return minutes ? `${minutes}:${String(Math.round(value % 60)).padStart(2, "0")} min` : `${value} s`;
   }
 
+  /** Times of day on one day, days on several; all as 30 Nov 13:20 where both are needed. */
+  function spellTimes(plot, ticks) {
+    const span = ticks.length > 1 ? ticks[ticks.length - 1] - ticks[0] : 0;
+    const day = { day: "numeric", month: "short" }, hour = { hour: "2-digit", minute: "2-digit", hour12: false };
+    const write = new Intl.DateTimeFormat("en-GB", span > 5 * 86400 ? day : span > 80000 ? { ...day, ...hour } : hour);
+    return ticks.map((one) => write.format(new Date(one * 1000)));
+  }
+
   function pad(low, high) {
     const room = (high - low) * 0.12 || Math.abs(high) * 0.1 || 1;
     return [low - room, high + room];
@@ -37,7 +45,7 @@
         y: { range: chart.points ? pad(low, high) : [0, chart.unit === "%" ? Math.max(100, high) : high * 1.1 || 1] },
       },
       axes: [
-        axis(chart.time ? {} : { values: (plot, ticks) => ticks.map(spellSeconds) }),
+        axis({ size: 32, space: 90, values: chart.time ? spellTimes : (plot, ticks) => ticks.map(spellSeconds) }),
         axis({ size: 58, values: (plot, ticks) => ticks.map((one) => `${+one.toPrecision(4)}`) }),
       ],
       series: [{}, ...lines],
