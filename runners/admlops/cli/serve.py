@@ -17,7 +17,9 @@ from admlops.cli.conventions import dry_run_option, say
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; a public one needs tokens."
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The port.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0: any free one."
+)
 @click.option(
     "--database", metavar="URL", help="The queue's database.  [default: SQLite, service/jobs.db beside the runs]"
 )
@@ -30,6 +32,14 @@ from admlops.cli.conventions import dry_run_option, say
     help="A folder below which jobs may name data; may be repeated.",
 )  # fmt: skip
 @click.option("--runners", type=click.IntRange(0, 64), default=1, show_default=True, help="Jobs that run at a time.")
+@click.option(
+    "--device", "devices", multiple=True, metavar="NUMBERS",
+    help="What the next runner may use, as CUDA_VISIBLE_DEVICES; may be repeated.  [default: all use all]",
+)  # fmt: skip
+@click.option(
+    "--backup", type=click.Path(file_okay=False, path_type=Path),
+    help="A folder that gets copies of the SQLite database, such as one on the volume.",
+)  # fmt: skip
 @click.option("--public-url", metavar="URL", help="The address that a proxy shows to the world.")
 @click.option(
     "--webhook-secret", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -38,6 +48,10 @@ from admlops.cli.conventions import dry_run_option, say
 @click.option(
     "--allow-private-addresses", is_flag=True, help="Let webhooks and pictures name addresses of the private network."
 )
+@click.option(
+    "--request-time", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, metavar="S",
+    help="How long a request's headers, and then its body, may take.",
+)  # fmt: skip
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def serve(
@@ -47,9 +61,12 @@ def serve(
     token_file: Path | None,
     data_roots: tuple[Path, ...],
     runners: int,
+    devices: tuple[str, ...],
+    backup: Path | None,
     public_url: str | None,
     webhook_secret: Path | None,
     allow_private_addresses: bool,
+    request_time: float,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -60,24 +77,30 @@ def serve(
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned
+    from admlops.service.jobs.settings import JobSettings
+    from admlops.service.queue.database import default_url
+    from admlops.service.security.bodies import Limits
     from admlops.service.security.tokens import Tokens, read_secret_file, read_token_file
     from admlops.service.serving import check_settings, serve_until_stopped
     from admlops.service.settings import Settings
 
     layout = find_layout()
-    folder = layout.repository / "service"
     settings = Settings(
-        folder=folder,
-        database=database or f"sqlite:///{folder / 'jobs.db'}",
-        runs=layout.runs,
+        layout=layout,
+        jobs=JobSettings(
+            database=database or default_url(layout),
+            data_roots=tuple(root.resolve() for root in (*data_roots, layout.data)),
+            backup=backup,
+        ),
         host=host,
         port=port,
         tokens=Tokens() if token_file is None else read_token_file(token_file),
-        data_roots=tuple(root.resolve() for root in (*data_roots, layout.data)),
         runners=runners,
+        devices=devices,
         allow_private_addresses=allow_private_addresses,
         webhook_secret=None if webhook_secret is None else read_secret_file(webhook_secret),
         public_url=public_url,
+        limits=Limits(header_s=request_time, body_s=request_time),
     )
     check_settings(settings)
     if dry_run:

@@ -20,6 +20,7 @@ from admlops.service.context import MakePart, Part, Service
 from admlops.service.dashboard.part import dashboard_part
 from admlops.service.job_api.routes import job_api_part
 from admlops.service.job_api.webhooks import Webhooks
+from admlops.service.jobs.endpoints import ENDPOINTS
 from admlops.service.queue.database import open_database
 from admlops.service.queue.jobs import JobQueue
 from admlops.service.security.access import Access
@@ -51,7 +52,7 @@ def create_service(settings: Settings) -> Service:
     Raises:
         UsageError, StorageError, MissingExtraError: the database cannot be opened.
     """
-    queue = JobQueue(open_database(settings.database))
+    queue = JobQueue(open_database(settings.database, force=settings.jobs.force_database))
     settings.folder.mkdir(parents=True, exist_ok=True)
     return Service(
         settings=settings,
@@ -97,6 +98,7 @@ def _lifespan(
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(_load_endpoints)
         service.watcher.begin()
         webhooks = asyncio.create_task(Webhooks(service).send_all())
         beside = [webhooks, *(asyncio.create_task(task()) for part in parts for task in part.tasks)]
@@ -110,6 +112,12 @@ def _lifespan(
         service.queue.database.close()
 
     return lifespan
+
+
+def _load_endpoints() -> None:
+    """Import what the endpoints need now: the first request would wait for it longer than some clients do."""
+    for _ in ENDPOINTS.values():
+        pass
 
 
 async def _refuse_http(_: Request, error: Exception) -> Response:

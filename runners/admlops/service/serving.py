@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from admlops.core.errors import UsageError
+from admlops.downloads.public_addresses import VARIABLE as PUBLIC_ONLY
 from admlops.service.app import create_app, create_service
 from admlops.service.context import Service
+from admlops.service.jobs.pool import RunnerPool
 from admlops.service.security.login import login_link
 from admlops.service.security.tokens import Identity
 from admlops.service.settings import Settings
@@ -43,27 +49,43 @@ def serve_until_stopped(settings: Settings, *, announce: Callable[[str, str | No
         UsageError: the address is taken or is not this machine's, or has no token.
     """
     check_settings(settings)
-    service = create_service(settings)
-    config = uvicorn.Config(
-        create_app(settings, service),
-        host=settings.host,
-        port=settings.port,
-        http=_http_protocol(settings.limits.header_s),
-        ws="none",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=int(settings.limits.header_s),
-        timeout_graceful_shutdown=int(settings.limits.stop_s),
-    )
+    with _listen(settings) as listening:
+        settings = replace(settings, port=listening.getsockname()[1])
+        service = create_service(settings)
+        config = uvicorn.Config(
+            create_app(settings, service),
+            http=_http_protocol(settings.limits.header_s),
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, int(settings.limits.header_s)),
+            timeout_graceful_shutdown=int(settings.limits.stop_s),
+        )
+        if not settings.allow_private_addresses:
+            os.environ[PUBLIC_ONLY] = "1"  # for the runners, and the jobs that they start
+        pool = RunnerPool(settings.layout, settings.jobs, count=settings.runners, devices=settings.devices)
+        pool.start()
+        # The signal that stopped the service ended it as was meant: uvicorn sends it again when all is done.
+        try:
+            with suppress(KeyboardInterrupt):
+                _Server(config, service, announce).run(sockets=[listening])
+        finally:
+            pool.stop()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port, before anything else begins."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        _Server(config, service, announce).run()
-    except SystemExit as error:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no host's name"
         raise UsageError(
-            f"the service could not begin on {settings.host}:{settings.port}",
-            hint="admlops serve --port 8001   # if another program has the port: ss -ltnp",
+            f"the service cannot listen on {settings.host}, port {settings.port}: {reason}",
+            hint="admlops serve --port 0   # takes a free port; ss -ltnp shows who has which",
         ) from error
 
 

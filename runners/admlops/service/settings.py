@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
+from admlops.core.paths import Layout
+from admlops.service.jobs.settings import JobSettings
 from admlops.service.security.bodies import Limits
 from admlops.service.security.tokens import Tokens
 
@@ -14,24 +16,37 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where the service listens, who may use it, and where its things lie.
+    """Where the service listens, who may use it, and what its jobs may do.
 
-    `folder` holds the audit log and the default database. `database` is an SQLAlchemy address. `data_roots` are the
-    folders below which a job's data may lie. `public_url` is the address that a proxy shows to the world.
+    `public_url` is the address that a proxy shows to the world.
     """
 
-    folder: Path
-    database: str
-    runs: Path
+    layout: Layout
+    jobs: JobSettings
     host: str = "127.0.0.1"
     port: int = 8000
     tokens: Tokens = field(default_factory=Tokens)
-    data_roots: tuple[Path, ...] = ()
     runners: int = 1
+    devices: tuple[str, ...] = ()
     allow_private_addresses: bool = False
     webhook_secret: bytes | None = None
     public_url: str | None = None
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def folder(self) -> Path:
+        """The service's own folder, which holds the audit log."""
+        return self.layout.repository / "service"
+
+    @property
+    def database(self) -> str:
+        """The address of the queue's database."""
+        return self.jobs.database
+
+    @property
+    def data_roots(self) -> tuple[Path, ...]:
+        """The folders below which a job's data may lie."""
+        return self.jobs.data_roots
 
     @property
     def is_loopback(self) -> bool:

@@ -8,19 +8,20 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from admlops.core.errors import AdmlopsError, UsageError
 from admlops.downloads.public_addresses import PrivateAddressError, resolve_public
-from admlops.service.job_api.requests import InvalidError, Wanted
+from admlops.service.job_api.requests import InvalidError, Wanted, split_message
+from admlops.service.jobs.endpoints import ENDPOINTS
 from admlops.service.settings import Settings
 
-ENDPOINTS = ("run", "compare", "battle", "evaluate", "export")
 PORTS = {"http": 80, "https": 443}
 
 
-def check_input(settings: Settings, endpoint: str, wanted: Wanted) -> dict[str, Any]:
+def check_job(settings: Settings, endpoint: str, wanted: Wanted) -> dict[str, Any]:
     """Return the input as it is to be kept.
 
     Raises:
-        InvalidError: it is not of the endpoint's form, or names an address of the private network.
+        InvalidError: it is not of the endpoint's form, cannot be done here, or names a private address.
     """
     if not settings.allow_private_addresses:
         named = list(_addresses(wanted.input, "input"))
@@ -28,6 +29,17 @@ def check_input(settings: Settings, endpoint: str, wanted: Wanted) -> dict[str, 
             named.append(("webhook", wanted.webhook))
         for path, address in named:
             _check_address(path, address)
+    own = ENDPOINTS.get(endpoint)
+    try:
+        decoded = own.decode(wanted.input)
+    except UsageError as error:
+        message, path = split_message(str(error.__cause__ or error.message))
+        path = "input" if path == "body" else f"input.{path}"
+        raise InvalidError(422, error.message, hint=error.hint, problems=((path, message),)) from error
+    try:
+        own.check(settings.layout, settings.jobs, decoded)
+    except AdmlopsError as error:
+        raise InvalidError(422, error.message, hint=error.hint, problems=(("input", error.message),)) from error
     return wanted.input
 
 

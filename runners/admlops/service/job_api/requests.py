@@ -18,8 +18,11 @@ MAX_WAIT_MS, DEFAULT_WAIT_MS = 90_000, 90_000
 class InvalidError(Exception):
     """A request that is refused. `problems` are (path, what is wrong)."""
 
-    def __init__(self, status: int, message: str, *, problems: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self, status: int, message: str, *, hint: str | None = None, problems: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(message)
+        self.hint = hint
         self.status = status
         self.message = message
         self.problems = problems

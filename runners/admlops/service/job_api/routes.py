@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
 
@@ -10,15 +11,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from admlops.core.errors import StorageError
 from admlops.service.context import Part, Service
 from admlops.service.job_api.answers import answer, show_health, show_job, show_stream
-from admlops.service.job_api.inputs import ENDPOINTS, check_input
+from admlops.service.job_api.inputs import check_job
 from admlops.service.job_api.rates import Rates
 from admlops.service.job_api.requests import InvalidError, read_run, read_wait
 from admlops.service.job_api.waiting import wait_for_chunks, wait_for_end
+from admlops.service.jobs.endpoints import ENDPOINTS
 from admlops.service.queue.job import Job, Status
 from admlops.service.security.access import identity_of
 from admlops.service.security.responses import refuse
+
+log = logging.getLogger(__name__)
 
 QUEUE_FLOOR, QUEUE_PER_RUNNER = 50, 500
 """More jobs than both may not wait, as with RunPod."""
@@ -40,15 +45,18 @@ def _limited(operation: str) -> Callable[[Handler], Handler]:
     def wrap(handler: Handler) -> Handler:
         @wraps(handler)
         async def limited(self: JobApi, request: Request) -> Response:
-            if request.path_params["endpoint"] not in ENDPOINTS:
-                return refuse(404, "there is no such endpoint", hint=f"there are: {', '.join(ENDPOINTS)}")
+            if request.path_params["endpoint"] not in ENDPOINTS.ids():
+                return refuse(404, "there is no such endpoint", hint=f"there are: {', '.join(ENDPOINTS.ids())}")
             wait = self.rates.wait_s(identity_of(request).name, operation)
             if wait > 0:
                 return refuse(429, "too many requests", headers={"retry-after": str(int(wait) + 1)})
             try:
                 return await handler(self, request)
             except InvalidError as error:
-                return refuse(error.status, error.message, problems=error.problems)
+                return refuse(error.status, error.message, hint=error.hint, problems=error.problems)
+            except StorageError as error:
+                log.warning("%s", error)
+                return refuse(503, "the queue's database does not answer", headers={"retry-after": "5"})
 
         return limited
 
@@ -114,7 +122,8 @@ class JobApi:
         job = await self._find(request)
         await run_in_threadpool(self.service.queue.cancel, job.id)
         job = await wait_for_end(self.service, job, CANCEL_WAIT_S)
-        return answer({"id": job.id, "status": str(job.status), **({"cancelling": True} if job.cancel else {})})
+        still = {"cancelling": True} if job.cancel and not job.status.is_final else {}
+        return answer({"id": job.id, "status": str(job.status), **still})
 
     @_limited("retry")
     async def retry(self, request: Request) -> Response:
@@ -143,7 +152,7 @@ class JobApi:
     async def _submit(self, request: Request, *, sync: bool) -> Job:
         endpoint = request.path_params["endpoint"]
         wanted = await read_run(request)
-        given = await run_in_threadpool(check_input, self.service.settings, endpoint, wanted)
+        given = await run_in_threadpool(check_job, self.service.settings, endpoint, wanted)
         waiting = (await run_in_threadpool(self.service.queue.counts, endpoint)).in_queue
         if waiting > max(QUEUE_FLOOR, QUEUE_PER_RUNNER * max(1, self.service.settings.runners)):
             raise InvalidError(429, f"{waiting} jobs wait already")

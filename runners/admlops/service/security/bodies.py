@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from admlops.service.security.responses import refuse
 
+DRAIN_S, DRAIN_BYTES = 5.0, 50_000_000
+"""How long and how much of a body that is too large is read and thrown away before the answer."""
 _RUN = re.compile(r"/v2/[^/]+/(run|runsync)/?")
 
 
@@ -22,7 +24,7 @@ class Limits:
     runsync_body: int = 20_000_000
     body: int = 1_000_000
     """Of every other request."""
-    header_s: float = 20.0
+    header_s: float = 60.0
     """From the connection, or from the last answer, to the end of a request's headers."""
     body_s: float = 60.0
     """From the headers to the end of the body."""
@@ -51,7 +53,8 @@ class BodyLimits:
         most = self.most(scope["path"])
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > most:
-            await _too_large(most)(scope, receive, send)
+            await _drain(receive)
+            await _refusal(413, _size_message(most))(scope, receive, send)
             return
         reader = _Reader(receive, most, self._limits.body_s)
         started = False
@@ -66,7 +69,9 @@ class BodyLimits:
         except _RefusedError as error:
             if started:
                 raise
-            await refuse(error.status, error.message, headers={"connection": "close"})(scope, receive, send)
+            if error.status == 413:
+                await _drain(receive)
+            await _refusal(error.status, error.message)(scope, receive, send)
 
     def most(self, path: str) -> int:
         """Return how many bytes a body to this path may have."""
@@ -103,8 +108,22 @@ class _Reader:
         return message
 
 
-def _too_large(most: int) -> ASGIApp:
-    return refuse(413, _size_message(most), headers={"connection": "close"})
+async def _drain(receive: Receive) -> None:
+    """Throw away what still comes, for a moment: a client that is cut while it sends never reads why."""
+    size = 0
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while size < DRAIN_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _refusal(status: int, message: str) -> ASGIApp:
+    return refuse(status, message, headers={"connection": "close"})
 
 
 def _size_message(most: int) -> str:

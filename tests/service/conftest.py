@@ -1,0 +1,16 @@
+"""One service with a stand-in runner for all tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.service.served import Served, serve, stand_in_runner
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service whose jobs a stand-in does at once; loopback addresses are allowed."""
+    folder = tmp_path_factory.mktemp("served")
+    with serve(folder, "--allow-private-addresses") as service, stand_in_runner(service.database):
+        yield service
