@@ -51,7 +51,7 @@ def test_who_may_read_may_not_run(strict: Served) -> None:
 def test_every_answer_has_its_headers(strict: Served) -> None:
     for answer in (strict.client(None).get("/login"), strict.client(None).get("/x"), strict.client().get("/x")):
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert "server" not in answer.headers
 

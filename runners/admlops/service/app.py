@@ -93,9 +93,7 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
     ]
 
 
-def _lifespan(
-    service: Service, parts: Sequence[Part]
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(service: Service, parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(_load_endpoints)

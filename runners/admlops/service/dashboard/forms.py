@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from admlops.catalog import list_models
 from admlops.catalog.protocols import PROTOCOLS, headlines_of
@@ -18,6 +21,8 @@ from admlops.service.queue.database import Database
 
 Kind = Literal["text", "number", "check", "select", "choices", "lines", "pairs"]
 """`choices` are several of a list, `lines` one entry a line, `pairs` lines of `name=value`."""
+
+MOST_FIELDS = 500
 
 LABELS = {
     "model": "Model",
@@ -230,6 +235,15 @@ def _show_value(kind: Kind, value: Any) -> Any:
     if isinstance(value, dict):
         return "\n".join(f"{key}={inner}" for key, inner in value.items())
     return "" if value is None else str(value)
+
+
+async def read_sent(request: Request) -> FormData:
+    """Return what a form sent, which is never a file. Raises HTTPException: it has too many fields."""
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        return FormData(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError as error:
+        raise HTTPException(413, "a form here has fewer fields") from error
 
 
 def read_form(endpoint: Endpoint[Any], sent: FormData) -> dict[str, Any]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from admlops.core.paths import find_layout
 from admlops.service.context import Part, Service
 from admlops.service.dashboard.filling import Filler
 from admlops.service.dashboard.live.hub import Hub
@@ -34,7 +32,7 @@ YEAR = "private, max-age=31536000, immutable"
 
 def dashboard_part(service: Service) -> Part:
     """The dashboard."""
-    layout = replace(find_layout(), repository=service.settings.runs.parent)
+    layout = service.settings.layout
     site = Site(service=service, layout=layout, queue=service.queue, machine=Machine(layout.repository))
     filler = Filler(site.database, layout, service.watcher)
     hub = Hub(service.watcher, service.stopping)

@@ -29,5 +29,4 @@ class Site:
     @property
     def job_settings(self) -> JobSettings:
         """What the operator allows jobs."""
-        settings = self.service.settings
-        return JobSettings(database=settings.database, data_roots=settings.data_roots)
+        return self.service.settings.jobs

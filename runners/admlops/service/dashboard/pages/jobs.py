@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from admlops.service.dashboard.forms import read_sent
 from admlops.service.dashboard.job_words import describe_job, find_run_name
 from admlops.service.dashboard.live.views import JobView, OverviewView
 from admlops.service.dashboard.pages.missing import show_missing
@@ -73,7 +74,7 @@ class JobPages:
             return show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
         request.state.audit = {"job": job.id}
         await run_in_threadpool(self._site.queue.cancel, job.id)
-        form = await request.form()
+        form = await read_sent(request)
         return RedirectResponse("/" if form.get("back") == "/" else f"/jobs/{job.id}", status_code=303)
 
     async def retry(self, request: Request) -> Response:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admlops.core.errors import AdmlopsError
-from admlops.service.dashboard.forms import list_known, make_form, read_form
+from admlops.service.dashboard.forms import list_known, make_form, read_form, read_sent
 from admlops.service.dashboard.pages.missing import show_missing
 from admlops.service.dashboard.rendering import show
 from admlops.service.dashboard.site import Site
@@ -59,7 +60,7 @@ class StartPages:
             return show_missing(
                 request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
             )
-        given = read_form(endpoint, await request.form())
+        given = read_form(endpoint, await read_sent(request))
         try:
             job = await run_in_threadpool(self._submit, endpoint.id, given, identity_of(request).name)
         except AdmlopsError as error:
@@ -79,7 +80,7 @@ class StartPages:
         error: AdmlopsError | None = None,
     ) -> Response:
         known = await run_in_threadpool(
-            list_known, self._site.layout, self._site.database, self._site.service.settings.data_roots
+            list_known, self._site.layout, self._site.database, self._site.job_settings.data_roots
         )
         wrong = _name_field(endpoint, error)
         form = make_form(endpoint, known, given, wrong)
@@ -94,8 +95,6 @@ def _find(name: str) -> Endpoint[Any] | None:
 
 def read_form_query(endpoint: Endpoint[Any], request: Request) -> dict[str, Any]:
     """Return the input that an address's query says, such as `?model=MapTR`."""
-    from starlette.datastructures import FormData
-
     given = read_form(endpoint, FormData(request.query_params.multi_items()))
     return {name: value for name, value in given.items() if name in request.query_params}
 
