@@ -53,8 +53,14 @@ def describe_job(job: Job) -> Shown:
         state="cancelling" if job.cancel and job.status is Status.IN_PROGRESS else str(job.status),
         done=min(done, total) if total else done,
         total=total,
-        note=model if isinstance(model, str) and job.endpoint in {"compare", "battle"} else "",
+        note=_note(job, model, all_done=0 < total <= done),
     )
+
+
+def _note(job: Job, model: object, *, all_done: bool) -> str:
+    if isinstance(model, str) and job.endpoint in {"compare", "battle"}:
+        return model
+    return "evaluating" if all_done and job.status is Status.IN_PROGRESS else ""
 
 
 def _subject(job: Job) -> str:
