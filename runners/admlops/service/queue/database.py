@@ -16,7 +16,7 @@ from admlops.core.errors import MissingExtraError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.storage import require_writable
 from admlops.health.disks import find_file_system
-from admlops.service.queue.tables import METADATA
+from admlops.service.queue.migrate import upgrade
 
 FILE_NAME = "service.sqlite3"
 BUSY_TIMEOUT_S = 30.0
@@ -35,6 +35,7 @@ class Database:
     def __init__(self, engine: Engine, *, file: Path | None) -> None:
         self.engine = engine
         self.file = file
+        self.is_closed = False
 
     @property
     def is_sqlite(self) -> bool:
@@ -64,6 +65,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        self.is_closed = True
         self.engine.dispose()
 
     @contextmanager
@@ -93,8 +95,10 @@ def open_database(url: str, *, force: bool = False) -> Database:
     """
     parsed = _parse(url)
     database = _open_postgresql(parsed) if parsed.drivername.startswith("postgresql") else _open_sqlite(parsed, force)
-    with database.write() as connection:
-        METADATA.create_all(connection)
+    try:
+        upgrade(database.engine)
+    except DBAPIError as error:
+        raise explain_database_error(error, database.address) from error
     return database
 
 

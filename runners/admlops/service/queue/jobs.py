@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, case, delete, func, insert, select, update
 
-from admlops.service.queue.changes import wait_for_change
+from admlops.service.queue.changes import ChangeWaiter
+from admlops.service.queue.database import Database
 from admlops.service.queue.job import (
     DEFAULT_EXECUTION_TIMEOUT_S,
     DEFAULT_MAX_ATTEMPTS,
@@ -34,6 +35,10 @@ WEBHOOK_PAUSE_S = 10.0
 
 class JobQueue(Leases):
     """All jobs of a database. Its methods may be called by any thread; each is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._waiter = ChangeWaiter(self)
 
     def submit(
         self,
@@ -198,7 +203,7 @@ class JobQueue(Leases):
             since: the cursor of the last call; None returns at once with the cursor of now and no jobs.
             timeout_s: how long to wait [s]; then nothing changed, and the cursor is the same.
         """
-        return wait_for_change(self, since, timeout_s)
+        return self._waiter.wait(since, timeout_s)
 
     def remove_finished(self, *, older_than_s: float) -> Sequence[str]:
         """Remove jobs that ended longer ago, with their chunks, and return their ids. Runs' folders stay."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from uuid import uuid4
 
-from sqlalchemy import BigInteger, ColumnElement, Double, Text, cast, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Double, Text, cast, extract, func, literal, select
 
 from admlops.service.queue.database import Database
 from admlops.service.queue.tables import JOBS
@@ -21,7 +21,7 @@ class Store:
         """Return the time [s since 1970]: of the one machine for SQLite, else of the server, whatever a pod's clock."""
         if self.database.is_sqlite:
             return literal(time.time(), Double)
-        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+        return cast(extract("epoch", func.clock_timestamp()), Double)
 
     def next_change(self) -> ColumnElement[int]:
         """Return a number greater than that of every change before.

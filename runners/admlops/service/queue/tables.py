@@ -51,7 +51,7 @@ JOBS = Table(
     Column("ttl_s", Double, nullable=False),
     Column("webhook", Text),
     Column("webhook_due", Double),  # when the next post is due; NULL: none is
-    Column("webhook_tries", Integer, nullable=False),
+    Column("webhook_tries", Integer, nullable=False, server_default="0"),
     Column("requested_by", Text),
     Column("created", Double, nullable=False),
     Column("run_after", Double, nullable=False),
