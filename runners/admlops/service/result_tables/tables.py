@@ -124,15 +124,4 @@ Index("ix_metrics_name", METRICS.c.name, METRICS.c.protocol, METRICS.c.samples_s
 Index("ix_comparison_results_comparison", COMPARISON_RESULTS.c.comparison)
 
 RESULT_TABLES = (RUNS, METRICS, COMPARISONS, COMPARISON_RESULTS, UNREADABLE)
-
-VIEWS = {
-    "run_metrics": (
-        "SELECT metrics.run, runs.model, runs.variant, runs.engine, runs.created, runs.data_version, runs.split, "
-        "runs.synthetic, runs.random_weights, metrics.name, metrics.protocol, metrics.value, metrics.unit, "
-        "metrics.higher_is_better, metrics.headline, metrics.n, metrics.interval_low, metrics.interval_high, "
-        "metrics.samples_sha256, metrics.device, metrics.precision "
-        "FROM metrics JOIN runs ON runs.run = metrics.run"
-    ),
-    "battles": "SELECT * FROM comparison_results WHERE question = 'score'",
-}
-"""View → its query: metrics beside their run, and the battles of models without the questions beside the score."""
+"""Two views stand beside them: `run_metrics` has each run's metrics, `battles` the score alone of the questions."""
