@@ -33,11 +33,21 @@ def clean_line(line: str) -> str:
     """Return a line as text without effects."""
     text = ESCAPES.sub("", line.rstrip("\r\n"))
     text = text.rpartition("\r")[2]
-    while "\b" in text:
-        shorter = re.sub(r"[^\b]\b", "", text)
-        text = shorter if shorter != text else text.replace("\b", "")
+    if "\b" in text:
+        text = _take_back(text)
     text = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} … {len(text) - MAX_LINE} more characters"
+
+
+def _take_back(text: str) -> str:
+    """Let every backspace take the character before it."""
+    kept: list[str] = []
+    for character in text:
+        if character != "\b":
+            kept.append(character)
+        elif kept:
+            kept.pop()
+    return "".join(kept)
 
 
 @dataclass
@@ -60,6 +70,7 @@ class LogTail:
                 status = os.fstat(file.fileno())
                 return self._read(file.fileno(), status.st_size, (status.st_dev, status.st_ino))
         except OSError:
+            self.offset = None  # what comes here later is another file, whatever its number
             return []
 
     def _read(self, descriptor: int, size: int, identity: tuple[int, int]) -> list[str]:
