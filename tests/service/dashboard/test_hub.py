@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -58,7 +58,7 @@ class Scene:
     def __init__(self) -> None:
         self.watcher = Watcher()
         self.stopping = asyncio.Event()
-        self.hub = Hub(cast(JobWatcher, self.watcher), self.stopping)
+        self.hub = Hub(cast("JobWatcher", self.watcher), self.stopping)
         self.view = Counting()
 
     def read(self, last_id: str = "") -> AsyncIterator[str]:
@@ -159,7 +159,7 @@ def test_streams_end_when_the_service_stops_and_a_topic_goes_with_its_readers(mo
         reader = scene.read()
         await anext(reader)
         assert list(scene.hub.topics) == ["view"]
-        await cast("AsyncGenerator[str]", reader).aclose()  # type: ignore[name-defined]  # noqa: F821
+        await cast("AsyncGenerator[str]", reader).aclose()
         while scene.hub.topics:
             await asyncio.sleep(0.01)
         again = scene.read()

@@ -30,7 +30,8 @@ WORDS = {
     "evaluate": ("Evaluate a run", "Compute the official metrics of a run that is there, and write its report."),
     "export": ("Export a network", "Write a model's network as a file that other runtimes execute."),
 }
-NAMED = re.compile(r"\$\.(?P<key>[a-z_0-9]+)|`(?P<missing>[a-z_0-9]+)`|^(?P<first>[a-z_]+)\b")
+NAMED = (re.compile(r"\$\.(\w+)"), re.compile(r"`(\w+)`"), re.compile(r"(\w+)"))
+"""How messages name a field: by its path, between backquotes, or as any word."""
 
 
 class StartPages:
@@ -104,6 +105,6 @@ def _name_field(endpoint: Endpoint[Any], error: AdmlopsError | None) -> dict[str
     if error is None:
         return {}
     message = error.message.removeprefix(f"input of {endpoint.id}: ")
-    found = NAMED.search(message)
-    name = next((one for one in found.groups() if one), "") if found else ""
-    return {name: message} if name in endpoint.schema["properties"] else {}
+    properties = endpoint.schema["properties"]
+    named = (name for pattern in NAMED for name in pattern.findall(message))
+    return {name: message for name in [next((one for one in named if one in properties), None)] if name}
