@@ -35,14 +35,14 @@ def test_runs_metrics_and_comparisons_are_there_to_query(database: Database, res
     filled = fill_tables(database, results)
     assert (filled.runs, filled.comparisons, filled.unreadable) == (3, 1, ())
     assert ask(database, "SELECT run, state, samples, failed_samples FROM runs ORDER BY run") == [
-        ("far", "complete", 9, 0), ("near", "complete", 9, 0), ("other", "complete", 3, 0)
+        ("far", "complete", 9, 0), ("near", "complete", 9, 0), ("other", "complete", 5, 0)
     ]  # fmt: skip
     written = json.loads((results.runs / "near" / "metrics.json").read_bytes())["metrics"]
     found = ask(database, "SELECT name, protocol, value FROM run_metrics WHERE run = 'near' ORDER BY protocol, name")
     assert found == sorted(
         ((one["name"], one["protocol"], one["value"]) for one in written), key=lambda one: (one[1], one[0])
     )
-    better = dict(ask(database, "SELECT name, higher_is_better FROM metrics WHERE run = 'near'"))
+    better = {row[0]: row[1] for row in ask(database, "SELECT name, higher_is_better FROM metrics WHERE run = 'near'")}
     assert bool(better["NDS"])
     assert not better["mATE"]
 

@@ -125,6 +125,7 @@ def test_the_overview_follows_the_queue_and_cancels(browser: Browser, stage: Sta
     stage.queue.purge()
 
 
+@pytest.mark.full
 def test_seven_tabs_of_one_browser_all_load_and_all_follow(browser: Browser, stage: Stage) -> None:
     context = browser.new_context()
     context.set_default_timeout(PATIENCE_MS)
@@ -223,6 +224,7 @@ def test_curves_are_drawn_in_the_colours_of_the_page(browser: Browser, stage: St
         assert [one for one in tab.trouble if "GPU stall" not in one] == []
 
 
+@pytest.mark.full
 def test_nothing_moves_when_a_page_comes_to_life(browser: Browser, stage: Stage) -> None:
     watch = """new PerformanceObserver((list) => { for (const one of list.getEntries()) window.shift += one.value; })
         .observe({ type: "layout-shift", buffered: true });"""

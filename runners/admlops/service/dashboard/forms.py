@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -241,9 +241,15 @@ async def read_sent(request: Request) -> FormData:
     """Return what a form sent, which is never a file. Raises HTTPException: it has too many fields."""
     text = (await request.body()).decode("utf-8", "replace")
     try:
-        return FormData(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        return to_form(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError as error:
         raise HTTPException(413, "a form here has fewer fields") from error
+
+
+def to_form(pairs: Iterable[tuple[str, str]]) -> FormData:
+    """Return names and values as a form sends them."""
+    sent: list[tuple[str, str | UploadFile]] = [*pairs]
+    return FormData(sent)
 
 
 def read_form(endpoint: Endpoint[Any], sent: FormData) -> dict[str, Any]:

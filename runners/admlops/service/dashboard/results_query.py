@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select
 
 from admlops.service.queue.database import Database
 from admlops.service.result_tables.tables import COMPARISON_RESULTS, COMPARISONS, METRICS, RUNS, UNREADABLE
 
 PAGE = 50
-Row = Mapping[str, Any]
+Row = RowMapping
 
 FILTERS = ("model", "data", "protocol", "state")
 
@@ -50,7 +50,11 @@ def _choose(statement: Select[Any], wanted: Mapping[str, str]) -> Select[Any]:
 def _read_headlines(connection: Connection, runs: Sequence[str], protocol: str) -> dict[str, list[Row]]:
     if not runs:
         return {}
-    conditions = [METRICS.c.run.in_(runs), METRICS.c.headline.is_(True), METRICS.c.value.is_not(None)]
+    conditions: list[ColumnElement[bool]] = [
+        METRICS.c.run.in_(runs),
+        METRICS.c.headline.is_(True),
+        METRICS.c.value.is_not(None),
+    ]
     if protocol:
         conditions.append(METRICS.c.protocol == protocol)
     found: dict[str, list[Row]] = {}

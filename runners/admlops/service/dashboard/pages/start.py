@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from admlops.core.errors import AdmlopsError
-from admlops.service.dashboard.forms import list_known, make_form, read_form, read_sent
+from admlops.service.dashboard.forms import list_known, make_form, read_form, read_sent, to_form
 from admlops.service.dashboard.pages.missing import show_missing
 from admlops.service.dashboard.rendering import show
 from admlops.service.dashboard.site import Site
@@ -96,7 +95,7 @@ def _find(name: str) -> Endpoint[Any] | None:
 
 def read_form_query(endpoint: Endpoint[Any], request: Request) -> dict[str, Any]:
     """Return the input that an address's query says, such as `?model=MapTR`."""
-    given = read_form(endpoint, FormData(request.query_params.multi_items()))
+    given = read_form(endpoint, to_form(request.query_params.multi_items()))
     return {name: value for name, value in given.items() if name in request.query_params}
 
 
