@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from admlops import __version__
+from admlops.catalog.protocols import headlines_of
 from admlops.service.security.access import identity_of
 
 STATIC = {
@@ -80,10 +81,12 @@ def environment() -> jinja2.Environment:
             "clock": clock,
             "duration": duration,
             "elapsed": elapsed,
+            "heading": heading,
             "iso": iso,
             "milliseconds": milliseconds,
             "moment": moment,
             "number": number,
+            "sentence": sentence,
             "part": lambda text: quote(str(text), safe=""),
         }
     )
@@ -191,4 +194,14 @@ def number(value: float | None, digits: int = 3) -> str:
     """Write a number with thin spaces between thousands; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:,.{digits}f}".replace(",", "\u2009")
+    return f"{value:,.{digits}f}".replace(",", "\u2009").replace("-", "\u2212")
+
+
+def heading(metric: Mapping[str, Any]) -> str:
+    """Return what a metric is called beside those of other protocols: `map mAP`."""
+    return headlines_of(metric["protocol"]).get(metric["name"], metric["name"])
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital letter and ends with a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
