@@ -1,17 +1,24 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
-troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`.
+troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`, openapi.json and
+the JavaScript client's inputs.d.ts from the shapes of the service's inputs.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from docs.typescript import write_types
+
 from admlops.core import errors
 from admlops.doctor.rules import RULES_FOLDER, Rule, load_rules
+from admlops.service.job_api.openapi import make_openapi
 
 DOCS = Path(__file__).parent
+TYPES = DOCS.parent / "runners" / "clients" / "js" / "inputs.d.ts"
+MORE_TYPES = frozenset({"ListedImage", "Policy"})
 SHOWN_MESSAGES = 3
 ERRORS_BEGIN, ERRORS_END = "<!-- generated: errors -->", "<!-- end -->"
 
@@ -150,7 +157,20 @@ def replace_errors(page: str) -> str:
     return f"{before}{ERRORS_BEGIN}\n\n{write_errors()}\n{ERRORS_END}{after}"
 
 
+def write_openapi() -> str:
+    """Return the description of the service's API."""
+    return json.dumps(make_openapi(), indent=1) + "\n"
+
+
+def write_input_types() -> str:
+    """Return the TypeScript of the inputs, for the JavaScript client."""
+    schemas = make_openapi()["components"]["schemas"]
+    return write_types({name: one for name, one in schemas.items() if name.endswith("Input") or name in MORE_TYPES})
+
+
 def main() -> None:
+    TYPES.write_text(write_input_types())
+    (DOCS / "openapi.json").write_text(write_openapi())
     (DOCS / "troubleshooting.md").write_text(write_troubleshooting())
     page = DOCS / "exit-codes.md"
     page.write_text(replace_errors(page.read_text()))

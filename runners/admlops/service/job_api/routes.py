@@ -15,6 +15,7 @@ from admlops.core.errors import StorageError
 from admlops.service.context import Part, Service
 from admlops.service.job_api.answers import answer, show_health, show_job, show_stream
 from admlops.service.job_api.inputs import check_job
+from admlops.service.job_api.openapi import make_openapi
 from admlops.service.job_api.rates import Rates
 from admlops.service.job_api.requests import InvalidError, read_run, read_wait
 from admlops.service.job_api.waiting import wait_for_chunks, wait_for_end
@@ -82,6 +83,7 @@ class JobApi:
             Route(f"{base}/retry/{{job}}", self.retry, methods=["POST"]),
             Route(f"{base}/purge-queue", self.purge, methods=["POST"]),
             _get(f"{base}/health", self.health),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
         ]
 
     @_limited("run")
@@ -148,6 +150,10 @@ class JobApi:
         runners = await run_in_threadpool(self.service.queue.runners)
         takers = tuple(one for one in runners if not one.endpoints or endpoint in one.endpoints)
         return answer(show_health(counts, takers, self.service.settings.runners))
+
+    async def openapi(self, _: Request) -> Response:
+        """Describe the API."""
+        return answer(await run_in_threadpool(make_openapi))
 
     async def _submit(self, request: Request, *, sync: bool) -> Job:
         endpoint = request.path_params["endpoint"]

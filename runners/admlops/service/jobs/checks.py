@@ -19,6 +19,7 @@ from admlops.pipeline.selection import Selection
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import find_run
 from admlops.service.jobs.folders import run_name
+from admlops.service.jobs.images import check_images, write_list
 from admlops.service.jobs.inputs import Selected
 from admlops.service.jobs.settings import JobSettings
 from admlops.service.jobs.work import Work
@@ -102,6 +103,9 @@ def check_selected(layout: Layout, settings: JobSettings, selected: Selected, mo
     if selected.data is not None:
         find_data(settings, selected.data)
         return
+    if selected.images:
+        check_images(selected.images, lambda named: find_data(settings, named))
+        return
     for model in models:
         plan_data(layout, model.reads[0])
 
@@ -123,6 +127,8 @@ def make_run_request(work: Work, selected: Selected, model: Model) -> RunRequest
     """
     if selected.data is not None:
         data = find_data(work.settings, selected.data)
+    elif selected.images:
+        data = write_list(work.layout, selected.images, lambda named: find_data(work.settings, named))
     else:
         data = ensure_data(work.layout, model.reads[0], say=work.say)
     split = selected.split or default_split(data, selected.version, wanted=model.reads)

@@ -80,6 +80,25 @@ Scenes = Annotated[list[Name], Meta(max_length=10_000, description="Scenes by na
 Precision = Literal["authors", "float32", "tf32", "half"]
 
 
+class ListedImage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A picture, and what is known of it."""
+
+    image_path: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\x00-\x1f]{1,2000}$",
+            description="An https address, or a path below an allowed root.",
+            examples=["https://example.org/street.jpg"],
+        ),
+    ]
+    car_count: Annotated[int, Meta(ge=0, le=1_000_000, description="How many cars it shows.")] | None = None
+    description: Annotated[str, Meta(max_length=1000)] | None = None
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="Of the file's content.")] | None = None
+
+
+Images = Annotated[list[ListedImage], Meta(max_length=10_000, description="Pictures, in place of `data`.")]
+
+
 class Selected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """On what to run, and how: what `run`, `compare` and `battle` share.
 
@@ -89,6 +108,7 @@ class Selected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     data: Data | None = None
+    images: Images = []
     version: Name | None = None
     split: Name | None = None
     scenes: Scenes = []
@@ -104,6 +124,8 @@ class Selected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.scenes and self.split is not None:
             raise ValueError("`scenes` and `split` exclude each other")
+        if self.images and self.data is not None:
+            raise ValueError("`images` and `data` exclude each other")
 
 
 class RunInput(Selected, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -174,6 +174,7 @@ class JobQueue(Leases):
         if endpoint is not None:
             statement = statement.where(JOBS.c.endpoint == endpoint)
         with self.database.write() as connection:
+            self.change_many(connection)
             return connection.execute(statement.values(**self.ended(Status.CANCELLED, self.now()))).rowcount
 
     def take_chunks(self, job_id: str) -> Sequence[Chunk]:
@@ -181,12 +182,11 @@ class JobQueue(Leases):
 
         Read the job's status before: a chunk that comes between is then not lost.
         """
-        statement = (
-            update(CHUNKS)
-            .where(CHUNKS.c.job == job_id, CHUNKS.c.taken.is_(False))
-            .values(taken=True)
-            .returning(CHUNKS.c.number, CHUNKS.c.content)
-        )
+        left = (CHUNKS.c.job == job_id, CHUNKS.c.taken.is_(False))
+        with self.database.read() as connection:  # who waits for a job asks often, and a look needs no lock
+            if connection.execute(select(CHUNKS.c.number).where(*left).limit(1)).first() is None:
+                return []
+        statement = update(CHUNKS).where(*left).values(taken=True).returning(CHUNKS.c.number, CHUNKS.c.content)
         with self.database.write() as connection:
             return _to_chunks(connection.execute(statement).all())
 
@@ -209,6 +209,7 @@ class JobQueue(Leases):
         """Remove jobs that ended longer ago, with their chunks, and return their ids. Runs' folders stay."""
         old = (JOBS.c.status.in_(FINAL), JOBS.c.finished < self.now() - older_than_s, JOBS.c.webhook_due.is_(None))
         with self.database.write() as connection:
+            self.change_many(connection)
             return list(connection.execute(delete(JOBS).where(*old).returning(JOBS.c.id)).scalars())
 
     def claim_webhook(self) -> Job | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from admlops.service.queue.job import Beat, Job, Status, to_job
@@ -16,8 +16,6 @@ from admlops.service.queue.tables import CHUNKS, JOBS
 OVERTIME_S = 60.0
 """How long after a job's execution timeout its owner may take to stop it, before the queue itself ends the job."""
 MAX_BACK_OFF_S = 3600.0
-REAPER = 7_261_140_553
-"""The number of PostgreSQL's advisory lock: one process reaps at a time."""
 LOST = "worker_lost"
 TIMED_OUT = "timeout"
 EXPIRED = "ttl"
@@ -178,8 +176,8 @@ class Leases(Store):
         may_retry = JOBS.c.attempt < JOBS.c.last_attempt
         lost = {"error": "the process that did the job ended or stopped answering", "error_class": LOST}
         with self.database.write() as connection:
-            if not self._may_reap(connection):
-                return Reaped()
+            if not self.change_many(connection, wait=False):
+                return Reaped()  # another does it
             return Reaped(
                 timed_out=self._move(
                     connection,
@@ -220,12 +218,6 @@ class Leases(Store):
             "webhook_tries": 0,
             "changed": self.next_change(),
         }
-
-    def _may_reap(self, connection: Connection) -> bool:
-        """Tell whether no other reaps: two that change the same rows in another order would wait for each other."""
-        if self.database.is_sqlite:
-            return True
-        return bool(connection.execute(select(func.pg_try_advisory_xact_lock(REAPER))).scalar_one())
 
     @staticmethod
     def _move(connection: Connection, which: ColumnElement[bool], values: Mapping[str, Any]) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from uuid import uuid4
 
-from sqlalchemy import BigInteger, ColumnElement, Double, Text, cast, extract, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Double, Text, cast, extract, func, literal, select
 
 from admlops.service.queue.database import Database
 from admlops.service.queue.tables import JOBS
+
+MANY = 7_261_140_553
+"""The number of PostgreSQL's advisory lock for whoever changes many rows."""
 
 
 class Store:
@@ -33,6 +36,21 @@ class Store:
             other = JOBS.alias("other")
             return select(func.coalesce(func.max(other.c.changed), 0) + 1).scalar_subquery()
         return cast(cast(func.pg_current_xact_id(), Text), BigInteger)
+
+    def change_many(self, connection: Connection, *, wait: bool = True) -> bool:
+        """Take the right to change many rows at once until the transaction ends; call it first.
+
+        Two that change the same rows in another order would wait for each other. SQLite has one writer anyway.
+
+        Returns:
+            False where another has it and this is not to `wait`.
+        """
+        if self.database.is_sqlite:
+            return True
+        if wait:
+            connection.execute(select(func.pg_advisory_xact_lock(MANY)))
+            return True
+        return bool(connection.execute(select(func.pg_try_advisory_xact_lock(MANY))).scalar_one())
 
     @staticmethod
     def new_key() -> str:
