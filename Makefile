@@ -58,7 +58,7 @@ docs: ## Build the documentation site, which loads nothing from elsewhere
 lint: bootstrap ## Check style, types, imports and shell scripts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/shellcheck -x install/*.sh install/ssh/*.bash runners/*.sh tests/gpu/*.sh runners/admlops/reports/vendor/*.sh envs/activate .ci/run tests/install/*.ba*
+	@.venv/bin/shellcheck -x install/*.sh install/ssh/*.bash runners/*.sh tests/gpu/*.sh runners/admlops/reports/vendor/*.sh runners/admlops/service/dashboard/vendor/*.sh envs/activate .ci/run tests/install/*.ba*
 
 format: bootstrap ## Format the code
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .

@@ -34,6 +34,18 @@ def test_without_a_token_nothing_is_told(strict: Served, path: str) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+def test_a_browser_without_a_session_is_sent_to_the_login_and_one_that_may_look_sees_no_button(strict: Served) -> None:
+    page = {"accept": "text/html,application/xhtml+xml"}
+    sent = strict.client(None).get("/", headers=page)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+    assert strict.client(None).get("/live/overview").status_code == 401
+    shown = strict.client(strict.read_token).get("/", headers=page)
+    assert shown.status_code == 200
+    assert "Start a job" not in shown.text
+    assert "Start a job" in strict.client().get("/", headers=page).text
+    assert strict.client(strict.read_token).post("/start/run", data={"model": "GroundPlane"}).status_code == 403
+
+
 def test_both_ways_to_send_a_token(strict: Served) -> None:
     for header in (f"Bearer {strict.run_token}", strict.run_token, f"bearer  {strict.run_token}"):
         answer = httpx.get(f"{strict.url}/v2/run/health", headers={"authorization": header})
@@ -51,7 +63,7 @@ def test_who_may_read_may_not_run(strict: Served) -> None:
 def test_every_answer_has_its_headers(strict: Served) -> None:
     for answer in (strict.client(None).get("/login"), strict.client(None).get("/x"), strict.client().get("/x")):
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert "server" not in answer.headers
 

@@ -255,15 +255,26 @@ def export(
 
 
 @results.command(short_help="Rebuild the index over all runs.")
+@click.option(
+    "--database", metavar="URL", help="Fill the tables of this SQLite or PostgreSQL database, such as the service's."
+)
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def index(dry_run: bool, as_json: bool) -> None:
+def index(database: str | None, dry_run: bool, as_json: bool) -> None:
     """Make runs/index.duckdb anew from the runs' files.
+
+    With --database the runs, their metrics and the comparisons go into the tables `runs`, `metrics`, `comparisons` and
+    `comparison_results` of a database that others query too; a running service keeps those of its own up to date.
 
     \b
     Example:
       admlops results index && duckdb admlops_repository/runs/index.duckdb "FROM metrics"
     """
+    if database is not None:
+        from admlops.cli.results_database import fill_database
+
+        fill_database(database, dry_run=dry_run, as_json=as_json)
+        return
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned

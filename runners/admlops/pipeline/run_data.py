@@ -155,7 +155,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         first=first,
         records=_Records(run),
         metrics=metrics,
-        telemetry=_read_telemetry(run.telemetry_path, notes),
+        telemetry=read_telemetry(run.telemetry_path, notes),
         latency=_summarize(samples, notes, run.header.data.pictures),
         claims=() if model is None else model.published,
         checkpoint=None if model is None else _name_checkpoint(model, run.header),
@@ -214,7 +214,7 @@ def _read_metrics(run: RunFolder, notes: list[str]) -> Mapping[str, Any] | None:
     return None
 
 
-def _read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
+def read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
     """The readings. A torn line, as a killed run leaves, is passed over; where a resumed run's clock starts anew, the
     time goes on from what stood before."""
     try:

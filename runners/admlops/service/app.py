@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admlops.service.context import MakePart, Part, Service
+from admlops.service.dashboard.part import dashboard_part
 from admlops.service.health.routes import health_part
 from admlops.service.job_api.routes import job_api_part
 from admlops.service.job_api.webhooks import Webhooks
@@ -42,7 +43,7 @@ def login_part(service: Service) -> Part:
     return Part(routes=login.routes(), public=LOGIN_PATHS, scopes={"/logout": "read", "/login/links": "read"})
 
 
-PARTS: tuple[MakePart, ...] = (login_part, job_api_part, health_part)
+PARTS: tuple[MakePart, ...] = (login_part, job_api_part, health_part, dashboard_part)
 """The service's parts, in the order in which their routes are tried."""
 
 
@@ -70,7 +71,7 @@ def create_app(settings: Settings, service: Service | None = None, parts: Sequen
         routes=[route for part in made for route in part.routes],
         middleware=_gates(shared, made),
         exception_handlers={HTTPException: _refuse_http, Exception: _refuse_defect},
-        lifespan=_lifespan(shared),
+        lifespan=_lifespan(shared, made),
     )
     app.state.service = shared
     return app
@@ -93,16 +94,18 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
     ]
 
 
-def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(service: Service, parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(_load_endpoints)
         service.watcher.begin()
         webhooks = asyncio.create_task(Webhooks(service).send_all())
+        beside = [webhooks, *(asyncio.create_task(task()) for part in parts for task in part.tasks)]
         yield
         service.stop()
-        webhooks.cancel()
-        await asyncio.gather(webhooks, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await asyncio.to_thread(service.watcher.end)
         service.audit.close()
         service.queue.database.close()

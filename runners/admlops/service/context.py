@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
@@ -57,12 +58,14 @@ class Service:
 class Part:
     """Some routes. `public` are exact paths that need no token.
 
-    What reads needs the scope `read`, everything else `run`; `scopes` names exact paths where it is another.
+    What reads needs the scope `read`, everything else `run`; `scopes` names exact paths where it is another. `tasks`
+    run beside the requests, from the service's start until its stop, which cancels them.
     """
 
     routes: Sequence[BaseRoute]
     public: frozenset[str] = frozenset()
     scopes: Mapping[str, str] = field(default_factory=dict)
+    tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
 MakePart = Callable[[Service], Part]

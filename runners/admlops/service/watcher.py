@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 ASK_S = 1.0
 """How long one question to the queue may wait for its answer; a stop takes no longer."""
+ANY = ""
+"""No job's id: who watches it is woken by every job."""
 
 
 class JobWatcher:
@@ -29,7 +31,7 @@ class JobWatcher:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever the job changes: clear it, look at the job, then wait for it."""
+        """Give an event that is set whenever the job changes, or any job does (`ANY`): clear it, look, then wait."""
         event = asyncio.Event()
         self._watching[job_id].add(event)
         try:
@@ -72,6 +74,6 @@ class JobWatcher:
                 loop.call_soon_threadsafe(self._wake, changes.ids)
 
     def _wake(self, ids: tuple[str, ...]) -> None:
-        for job_id in ids:
+        for job_id in (*ids, ANY):
             for event in self._watching.get(job_id, ()):
                 event.set()

@@ -37,6 +37,9 @@ def test_the_newest_revision_has_the_tables_of_the_code(engine: Engine) -> None:
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
+    from admlops.service.result_tables.tables import RESULT_TABLES
+
+    assert {table.name for table in RESULT_TABLES} == set(migrate.RESULTS)
     assert ScriptDirectory(str(migrate.FOLDER)).get_current_head() == HEAD == revision(engine)
     options = {"include_name": lambda name, kind, _: kind != "table" or name in migrate.MIGRATED}
     with engine.connect() as connection:

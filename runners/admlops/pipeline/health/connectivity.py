@@ -177,7 +177,7 @@ def _ask_store(target: str) -> str | None:
     from obstore.exceptions import BaseError
 
     try:
-        store = open_store(target)
+        store = open_store(target, push="admlops env push MODEL")
         next(iter(store.list(chunk_size=1)), None)
     except AdmlopsError as error:
         return error.message

@@ -103,6 +103,12 @@ def open_database(url: str, *, force: bool = False, backup: Path | None = None) 
     return database
 
 
+def spell_address(url: str) -> str:
+    """Return an address without its password. Raises UsageError: it is none."""
+    parsed = _parse(url)
+    return str(parsed.database) if parsed.drivername == "sqlite" else parsed.render_as_string(hide_password=True)
+
+
 def explain_database_error(error: DBAPIError, address: str) -> StorageError:
     """Return what a database's error means, without the statement and its values."""
     lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]

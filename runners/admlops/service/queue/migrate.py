@@ -15,7 +15,8 @@ from admlops.service.queue.migrations import HEAD
 from admlops.service.queue.tables import METADATA
 
 VERSION_TABLE = "alembic_version"
-MIGRATED = frozenset(("jobs", "chunks", "runners"))
+RESULTS = ("runs", "metrics", "comparisons", "comparison_results", "unreadable")
+MIGRATED = frozenset(("jobs", "chunks", "runners", *RESULTS))
 LOCK = 7_261_140_551
 """The number of PostgreSQL's advisory lock: of processes that open the database at once, one migrates."""
 _alembic = threading.Lock()

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from admlops.service.security.responses import refuse
@@ -66,6 +67,8 @@ class Access:
             return refuse(403, "the request comes from a page of another site")
         if path in self._public:
             return None
+        if identity is None and method == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse("/login", status_code=303)  # a person at a browser
         if identity is None:
             return refuse(
                 401,

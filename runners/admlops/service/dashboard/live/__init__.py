@@ -1,0 +1,1 @@
+"""What keeps open pages up to date: one watch of the queue, topics that make changed parts once, and their readers."""

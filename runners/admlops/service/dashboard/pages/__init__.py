@@ -1,0 +1,1 @@
+"""The dashboard's pages, a module each: a handler reads, and a template shows."""
