@@ -12,12 +12,14 @@ from typing import Any, List, Mapping, Optional, Sequence
 import numpy as np
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.v1.exported import IMAGE, IMG2LIDAR, ExportedDetector, Given, with_class
+from worker.mmlab.v1.exported import CODES, IMAGE, IMG2LIDAR, SCORES, ExportedDetector, Given, with_class
 from worker.network import Arrays, TensorSpec
 
 MEMORY = ("embedding", "reference_point", "timestamp", "egopose", "velo")
 """What the authors' head calls the parts of its memory, behind `memory_`."""
 NEXT = "next_"
+TIE = 2e-4
+"""How near the last chosen score another may lie that is chosen in its place."""
 POSE = "lidar2global"
 """What the adapter calls the pose in the meta data: (4, 4) [m], float64."""
 
@@ -49,6 +51,20 @@ class Detector(ExportedDetector):
 
     def start_scene(self) -> None:
         self._last = None
+
+    def align(self, ours: Arrays, theirs: Arrays) -> Arrays:
+        """The queries that go into the memory are those with the best scores, best first."""
+        chosen = min(self.head.topk_proposals, self.head.memory_len)
+        order = match_chosen(ours, theirs, chosen)
+        aligned = dict(ours)
+        for name in self.carried:
+            rows = theirs[name].copy()
+            rows[:, chosen:] = ours[name][:, chosen:]
+            for row, own in enumerate(order):
+                if own is not None:
+                    rows[:, row] = ours[name][:, own]
+            aligned[name] = rows
+        return aligned
 
     def feeds(self, inputs: Any) -> List[Arrays]:
         """Also remembers the sample's pose and time, for the next call."""
@@ -89,6 +105,30 @@ class Detector(ExportedDetector):
             TensorSpec("memory_egopose", "float32", (1, length, 4, 4), "m", where),
             TensorSpec("memory_velo", "float32", (1, length, 2), "m/s", where),
         ]
+
+
+def match_chosen(ours: Arrays, theirs: Arrays, chosen: int) -> List[Optional[int]]:
+    """Return for each of the first `chosen` rows of the memory `theirs` the row of the same query in `ours`.
+
+    A query that `ours` left out is None where its score lies within TIE of the last that was chosen. Otherwise it is
+    the row that stands in its place, so that the difference shows.
+    """
+    queries, others = (_chosen_queries(one, chosen) for one in (ours, theirs))
+    places = {query: row for row, query in enumerate(queries)}
+    best = 1 / (1 + np.exp(-theirs[SCORES][0].max(axis=-1).astype(np.float64)))
+    last = np.sort(best)[-chosen]
+    return [
+        places.get(query, None if query is not None and best[query] - last <= TIE else row)
+        for row, query in enumerate(others)
+    ]
+
+
+def _chosen_queries(outputs: Arrays, chosen: int) -> List[Optional[int]]:
+    """Of which query each of the memory's first rows is: it has the position and velocity of a box, to the bit."""
+    boxes = np.concatenate([outputs[CODES][0, :, :3], outputs[CODES][0, :, -2:]], axis=-1)
+    known = {box.tobytes(): query for query, box in enumerate(boxes)}
+    memory = [outputs[NEXT + "memory_" + part][0, :chosen] for part in ("reference_point", "velo")]
+    return [known.get(row.tobytes()) for row in np.concatenate(memory, axis=-1)]
 
 
 class RelativeMemory:

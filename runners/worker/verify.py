@@ -159,7 +159,7 @@ def compare(
         own = {one.name: Tensor(one.name, rig) for one in network.outputs()}
         for index, whole, theirs in frames_of(network, reference, samples, rig):
             tell("frame {} of {}, {} rig".format(index + 1, len(samples), rig))
-            ours = engine(whole)
+            ours = network.align(engine(whole), theirs)
             for name, tensor in own.items():
                 tensor.add(ours[name], theirs[name])
             apart = max(_apart(ours[name], theirs[name]) for name in own)
