@@ -11,7 +11,7 @@ import numpy as np
 
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.v1.exported import CAMERAS, IMAGE, IMG2LIDAR, ExportedDetector, with_class
-from worker.network import Arrays, NetworkError, TensorSpec
+from worker.network import Arrays, TensorSpec
 
 SECONDS = "seconds"
 VELOCITY = 8
@@ -23,11 +23,10 @@ NEAREST = 1e-5
 class Detector(ExportedDetector):
     """Pictures and rig → scores and box codes; of PETRv2 with the pictures from before, and how long before."""
 
+    heads = ("PETRHead", "PETRv2Head")
+
     def __init__(self, adapter: Any) -> None:
         super().__init__(adapter)
-        kind = type(self.head).__name__
-        if kind not in HEADS:
-            raise NetworkError("{} cannot be exported with the head {}; with: {}".format(adapter.name, kind, ", ".join(HEADS)))
         self.timed = bool(getattr(self.head, "with_time", False))
         self.frames = 2 if self.timed else 1
 
@@ -126,5 +125,4 @@ def _wrap(network: Detector) -> Any:
     return Exported().eval()
 
 
-HEADS = ("PETRHead", "PETRv2Head")
 NETWORKS = {"default": Detector}

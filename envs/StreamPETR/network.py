@@ -19,7 +19,7 @@ MEMORY = ("embedding", "reference_point", "timestamp", "egopose", "velo")
 """What the authors' head calls the parts of its memory, behind `memory_`."""
 NEXT = "next_"
 TIE = 2e-4
-"""How near the last chosen score another may lie that is chosen in its place."""
+"""How far the scores of two queries may lie apart, of which either may be chosen."""
 POSE = "lidar2global"
 """What the adapter calls the pose in the meta data: (4, 4) [m], float64."""
 
@@ -28,6 +28,7 @@ class Detector(ExportedDetector):
     """Pictures, rig, motion and memory → scores, box codes and the memory for the next sample."""
 
     carried: Mapping[str, str] = MappingProxyType({NEXT + "memory_" + part: "memory_" + part for part in MEMORY})
+    heads = ("StreamPETRHead",)
 
     def __init__(self, adapter: Any) -> None:
         super().__init__(adapter)
@@ -110,15 +111,15 @@ class Detector(ExportedDetector):
 def match_chosen(ours: Arrays, theirs: Arrays, chosen: int) -> List[Optional[int]]:
     """Return for each of the first `chosen` rows of the memory `theirs` the row of the same query in `ours`.
 
-    A query that `ours` left out is None where its score lies within TIE of the last that was chosen. Otherwise it is
-    the row that stands in its place, so that the difference shows.
+    A query that `ours` left out is None where those taken in its place score as high, but for TIE. Otherwise it is the
+    row that stands in its place, so that the difference shows.
     """
     queries, others = (_chosen_queries(one, chosen) for one in (ours, theirs))
     places = {query: row for row, query in enumerate(queries)}
     best = 1 / (1 + np.exp(-theirs[SCORES][0].max(axis=-1).astype(np.float64)))
-    last = np.sort(best)[-chosen]
+    instead = [-np.inf if query is None else best[query] for query in set(queries) - set(others)]
     return [
-        places.get(query, None if query is not None and best[query] - last <= TIE else row)
+        places.get(query, None if query is not None and best[query] - min(instead, default=-np.inf) <= TIE else row)
         for row, query in enumerate(others)
     ]
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple, Type
 
 import numpy as np
 
-from ...network import Arrays, Network, TensorSpec
+from ...network import Arrays, Network, NetworkError, TensorSpec
 from ..common.libraries import load_library
 
 CAMERAS = 6
@@ -18,6 +18,12 @@ IMAGE, IMG2LIDAR = "img", "img2lidar"
 SCORES, CODES = "cls_scores", "bbox_preds"
 RESIZING = ("ResizeCropFlipImage", "ResizeCropFlipRotImage")
 PADDING = "PadMultiViewImage"
+OPERATORS = {
+    "DeformableFeatureAggregationCuda": "MultiScaleDeformableAttnFunction of mmcv",
+    "FlashMHA": "flash_attn of flash-attn",
+    "ModulatedDeformConv2dPack": "ModulatedDeformConv2d (DCNv2) of mmcv",
+}
+"""Layers that cannot leave PyTorch, and the operator of each that ONNX lacks."""
 
 
 class ExportedDetector(Network):
@@ -25,6 +31,16 @@ class ExportedDetector(Network):
 
     frames = 1
     """How many pictures of each camera one sample has."""
+    heads: Tuple[str, ...] = ()
+    """The classes of heads that are known."""
+
+    def __init__(self, adapter: Any) -> None:
+        super().__init__(adapter)
+        require_operators(adapter.name, self.detector)
+        kind = type(self.head).__name__
+        if kind not in self.heads:
+            known = ", ".join(self.heads)
+            raise NetworkError("{}: the head {} cannot be exported; known are {}".format(adapter.name, kind, known))
 
     @property
     def detector(self) -> Any:
@@ -45,7 +61,9 @@ class ExportedDetector(Network):
         """The pictures as the adapter's pipeline normalises them, and the rig."""
         height, width = self.picture_sizes()[1]
         return (
-            TensorSpec(IMAGE, "float32", (1, self.cameras, 3, height, width), "as the configuration normalises", "camera"),
+            TensorSpec(
+                IMAGE, "float32", (1, self.cameras, 3, height, width), "as the configuration normalises", "camera"
+            ),
             TensorSpec(IMG2LIDAR, "float32", (1, self.cameras, 4, 4), "m", "(u d, v d, d, 1) of a picture to LiDAR"),
         )
 
@@ -101,6 +119,15 @@ class ExportedDetector(Network):
         rig = np.stack([_pinhole(height, width, index % CAMERAS) for index in range(self.cameras)])
         own = super().example(axes)
         return {**own, IMG2LIDAR: np.linalg.inv(rig)[None].astype(np.float32)}
+
+
+def require_operators(name: str, detector: Any) -> None:
+    """Raise NetworkError for a layer whose operator ONNX does not have: the text names both."""
+    for place, layer in detector.named_modules():
+        operator = OPERATORS.get(type(layer).__name__)
+        if operator is not None:
+            text = "{} cannot be exported with this configuration: {} ({}) needs the operator {}, which ONNX lacks"
+            raise NetworkError(text.format(name, place, type(layer).__name__, operator))
 
 
 class Given:
