@@ -27,6 +27,7 @@ POSE = "lidar2global"
 class Detector(ExportedDetector):
     """Pictures, rig, motion and memory → scores, box codes and the memory for the next sample."""
 
+    departs = "the memory stays in the frame of the last sample, where float32 loses nothing far from the map's origin"
     carried: Mapping[str, str] = MappingProxyType({NEXT + "memory_" + part: "memory_" + part for part in MEMORY})
     heads = ("StreamPETRHead",)
 

@@ -69,6 +69,8 @@ class Network:
     With `Settings.engine` set the adapter has loaded no weights: then everything but `build` works.
     """
 
+    departs = ""
+    """In what the exported form computes otherwise than the adapter's own forward; empty where it computes the same."""
     carried: Mapping[str, str] = MappingProxyType({})
     """Output → the input that it is at the next sample of the scene."""
 

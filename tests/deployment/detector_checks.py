@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,15 @@ from inside_model import CHECKOUT, load_adapter, read_request
 
 from worker.adapter import Settings
 from worker.engine import EngineAdapter
+from worker.in_pytorch import TorchSession, torch_reference
 from worker.network import load_network
-from worker.runtimes.base import Session, load_runtime
+from worker.runtimes.base import load_runtime
 from worker.samples.moved_rig import move_rig
 from worker.samples.sample_index import SampleIndex
-from worker.verify import compare, torch_reference
+from worker.verify import compare
 
 FRAMES, STEP_M, STEP_S = 4, 4.0, 0.5
 PLACES_M = (0.0, 1000.0)
-
-
-class InPyTorch(Session):
-    """The exported form, executed by PyTorch."""
-
-    def __init__(self, network: Any) -> None:
-        self._call = torch_reference(network)
-
-    def run(self, feed: Mapping[str, Any]) -> dict[str, Any]:
-        return self._call(dict(feed))
 
 
 def main() -> None:
@@ -62,7 +52,7 @@ def main() -> None:
                 "tensors": {one.name: one.to_json() for one in tensors if one.rig == rig},
                 "outputs": {
                     "file": run(EngineAdapter(adapter, network, session), own),
-                    "pytorch": run(EngineAdapter(adapter, network, InPyTorch(network)), own),
+                    "pytorch": run(EngineAdapter(adapter, network, TorchSession(network)), own),
                     "authors": run(adapter, own) if rig == "given" else None,
                 },
             }
