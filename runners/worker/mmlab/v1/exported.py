@@ -126,8 +126,10 @@ def require_operators(name: str, detector: Any) -> None:
     for place, layer in detector.named_modules():
         operator = OPERATORS.get(type(layer).__name__)
         if operator is not None:
-            text = "{} cannot be exported with this configuration: {} ({}) needs the operator {}, which ONNX lacks"
-            raise NetworkError(text.format(name, place, type(layer).__name__, operator))
+            raise NetworkError(
+                "{} cannot be exported with this configuration: {} ({}) needs the operator {}, which ONNX lacks; "
+                "choose another --config".format(name, place, type(layer).__name__, operator)
+            )
 
 
 class Given:
