@@ -235,3 +235,27 @@ def test_the_file_gives_what_pytorch_gives(
     assert authors.largest["centre_m"] <= CENTRE_M
     near, far = (found[case]["outputs"]["file"] for case in ("0 given", "1000 given"))
     assert match(near, far).largest["centre_m"] <= 1e-3, "the place on the map changes nothing"
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3 * LONG_S)
+@pytest.mark.usefixtures("onnx_tool")
+def test_streampetr_is_verified_in_its_exported_form_and_compared(admlops: Admlops, tmp_path: Path) -> None:
+    find_environment("StreamPETR", "modern")
+    scenes = make_scenes(tmp_path, scenes=1, samples=4, scale=0.25)
+    own = ("--weights", WEIGHTS, "--config", small_config("StreamPETR", tmp_path))
+    admlops("export", "StreamPETR", "--to", "onnx", *own, timeout_s=LONG_S)
+    options = (*own, "--data", scenes.root, "--device", "cpu")
+    verified = admlops("verify", "StreamPETR", "--engine", "onnx", *options, "--bisect", "--json", timeout_s=LONG_S)
+    found = json.loads(verified.stdout)
+    assert [step["verdict"] for step in found["steps"]] == ["passed", "passed", "passed", "not judged"]
+    assert "random weights" in found["steps"][3]["reason"]
+    assert (found["passed"], found["bisect"]["module"]) == (True, None)
+    assert "PyTorch runs the exported form: the memory stays in the frame of the last sample" in verified.stderr
+    names = "StreamPETR,StreamPETR@onnx"
+    compared = admlops("compare", "--models", names, *options, "--out", tmp_path / "out", timeout_s=LONG_S)
+    assert compared.returncode == 0
+    summary = json.loads((tmp_path / "out" / "comparison_summary.json").read_text())
+    assert [one["name"] for one in summary["engines"][0]["engines"]] == names.split(",")
+    ((_, agreed), _) = summary["engines"][0]["agreement"][0]["shares"]
+    assert agreed == 1.0
