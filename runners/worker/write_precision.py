@@ -122,7 +122,7 @@ def _check(
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     checked = check_file(model, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
     reference = session.run(feed)
-    ours = load_runtime(runtime).open(file, device="cpu").run(feed)
+    ours = network.align(load_runtime(runtime).open(file, device="cpu").run(feed), reference)
     differences = {}
     for name, array in reference.items():
         if not numpy.isfinite(ours[name]).all():

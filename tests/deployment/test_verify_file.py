@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from admlops.core.paths import find_layout
@@ -13,6 +14,7 @@ from admlops.core.processes import run
 from admlops.deployment.bounds import FP16, FP32, INT8, bounds_of
 from admlops.deployment.verification import judge_file, judge_tensors
 from admlops.environments import Environment
+from admlops.worker.parting import Seen, reached
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,14 @@ def test_bisecting_names_the_first_module_that_parts(found: dict[str, Any]) -> N
     # The convolution was folded into the normalisation behind it, and is in no file: that is no fault.
     assert (wrong["module"], wrong["after"]) == ("head.scale", "body.relu")
     assert found["parting"]["right"]["module"] is None
+
+
+def test_a_module_that_no_input_reaches_is_not_looked_for() -> None:
+    """Exporters fold it into a constant, so that no tensor of the file is its output."""
+    first, second = np.zeros(3), np.ones(3)
+    modules = [Seen("embedding", "Linear", first), Seen("layer", "Linear", first)]
+    others = [Seen("embedding", "Linear", first.copy()), Seen("layer", "Linear", second)]
+    assert [one.name for one in reached(modules, others)] == ["layer"]
 
 
 def test_another_rig_is_turned_and_moved_and_stays_a_rotation(found: dict[str, Any]) -> None:
