@@ -32,19 +32,21 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     network = load_network(adapter, str(request.get("form") or DEFAULT_FORM))
     file, opset = str(request["file"]), int(request["opset"])
     require_float32([*network.inputs(), *network.outputs()], adapter.name)
-    axes = {str(name): int(length) for name, length in (request.get("axes") or {}).items()}
+    given = {str(name): int(length) for name, length in (request.get("axes") or {}).items()}
+    axes = {**network.fixed_axes, **given}
     example = network.example(axes)
     check_feed(example, network.inputs(), what="the example that {} is traced with".format(adapter.name))
     tell("exporting {} with opset {}".format(adapter.name, opset))
     reference = export(network, example, file=file, opset=opset)
     tell("checking {}".format(os.path.basename(file)))
     verdicts = _finish(network, example, reference, file=file, opset=opset, runtime=request["runtime"])
+    fixed = {name: axes[name] for name in network.fixed_axes}
     return {
         "fixes": fixes,
         "exporter": EXPORTER,
         "versions": _versions(),
-        "inputs": [_described(one) for one in network.inputs()],
-        "outputs": [_described(one) for one in network.outputs()],
+        "inputs": [_described(one, fixed) for one in network.inputs()],
+        "outputs": [_described(one, fixed) for one in network.outputs()],
         "carried": dict(network.carried),
         "verdicts": verdicts,
     }
@@ -58,7 +60,7 @@ def export(network: Network, example: Arrays, *, file: str, opset: int) -> Array
     names_out = [one.name for one in network.outputs()]
     device = getattr(network.adapter, "_device", "cpu")
     arguments = tuple(torch.from_numpy(example[name]).to(device) for name in names_in)
-    dynamic = {one.name: one.dynamic_axes for one in [*network.inputs(), *network.outputs()] if one.dynamic_axes}
+    dynamic = {one.name: _varying(one, network) for one in [*network.inputs(), *network.outputs()]}
     with torch.no_grad():
         given = module(*[one.clone() for one in arguments])
         torch.onnx.export(
@@ -67,7 +69,7 @@ def export(network: Network, example: Arrays, *, file: str, opset: int) -> Array
             file,
             input_names=names_in,
             output_names=names_out,
-            dynamic_axes=dynamic or None,
+            dynamic_axes={name: axes for name, axes in dynamic.items() if axes} or None,
             opset_version=opset,
             do_constant_folding=True,
             dynamo=False,
@@ -122,11 +124,15 @@ def difference(ours: Any, theirs: Any, *, name: str) -> float:
     return float(numpy.abs(ours.astype("float64") - theirs.astype("float64")).max()) if ours.size else 0.0
 
 
-def _described(spec: TensorSpec) -> Dict[str, Any]:
+def _varying(spec: TensorSpec, network: Network) -> Dict[int, str]:
+    return {index: axis for index, axis in spec.dynamic_axes.items() if axis not in network.fixed_axes}
+
+
+def _described(spec: TensorSpec, fixed: Mapping[str, int]) -> Dict[str, Any]:
     return {
         "name": spec.name,
         "dtype": spec.dtype,
-        "shape": list(spec.shape),
+        "shape": [fixed.get(axis, axis) if isinstance(axis, str) else axis for axis in spec.shape],
         "unit": spec.unit,
         "frame": spec.frame,
     }
