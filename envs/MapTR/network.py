@@ -84,6 +84,8 @@ class MapNetwork(Network):
 
     def feeds(self, inputs: Any) -> List[Arrays]:
         numpy = load_library("numpy")
+        if not self._temporal:
+            self._motion.start_scene()  # every sample is a first one to a network that looks at one alone
         meta = inputs["img_metas"][0][0]
         rig = numpy.asarray(meta["lidar2img"], dtype=numpy.float64)
         pictures = {
