@@ -7,17 +7,10 @@ stays outside, as do the scene's positions: of them the network gets differences
 from typing import Any, List, Mapping, Sequence
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.traced.attention import CAMERA_ATTENTIONS, attend_deformable, require_kinds, run_layer
-from worker.mmlab.traced.bev import (
-    Before,
-    add_can_bus,
-    column_points,
-    encode_bev,
-    flatten_levels,
-    look_up_references,
-    project,
-)
-from worker.mmlab.traced.ego_motion import EgoMotion, can_bus_input, feed_motion, temporal_inputs
+from worker.mmlab.traced.attention import CAMERA_ATTENTIONS, require_kinds
+from worker.mmlab.traced.bev import column_points, look_up_references, see
+from worker.mmlab.traced.decoder import MapParts, decode_map
+from worker.mmlab.traced.ego_motion import EgoMotion, can_bus_input, example_motion, feed_motion, temporal_inputs
 from worker.mmlab.traced.pictures import example_rig, pictures_input_shape, scaled_size
 from worker.network import Arrays, Network, TensorSpec
 
@@ -108,17 +101,8 @@ class MapNetwork(Network):
 
     def example(self, axes: Mapping[str, int]) -> Arrays:
         given = super().example(axes)
-        height, width = given["pictures"].shape[-2:]
-        given["lidar2img"] = example_rig(self._cameras, (height, width))
-        if "previous_pixels" in given:
-            moved = self._motion
-            moved.start_scene()
-            moved.step([0.0] * 18)
-            random = load_library("numpy").random.default_rng(1)
-            given["previous_bev"] = random.standard_normal(given["previous_bev"].shape).astype("float32")
-            given.update(feed_motion(moved.step([0.5, 0.2, 0.0, *[0.1] * 14, 3.0]), self.inputs()))
-            moved.start_scene()
-        return given
+        given["lidar2img"] = example_rig(self._cameras, given["pictures"].shape[-2:])
+        return {**given, **example_motion(self._motion, self.inputs())}
 
 
 class MapNetworkByGathers(MapNetwork):
@@ -133,82 +117,27 @@ def make_module(model: Any, names: Sequence[str], *, temporal: bool, gathers: bo
     Args:
         model: upstream's network.
         names: the names of the arguments, in order.
-        temporal: whether it takes the BEV of the sample before and gives that of this one.
+        temporal: whether it gives the BEV of this sample for the next one.
         gathers: whether to do without GridSample.
     """
     torch = load_library("torch")
     head = model.pts_bbox_head
-    size = (head.bev_h, head.bev_w)
+    size, encoder, parts = (head.bev_h, head.bev_w), head.transformer.encoder, MapParts(head)
 
-    class Module(torch.nn.Module):
+    class Module(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model
-            self.register_buffer("columns", column_points(head.transformer.encoder, size), persistent=False)
-            self.register_buffer("places", look_up_references(head.transformer.encoder, size), persistent=False)
+            self.register_buffer("columns", column_points(encoder, size), persistent=False)
+            self.register_buffer("places", look_up_references(encoder, size), persistent=False)
 
         def forward(self, *arguments: Any) -> Any:
-            given = dict(zip(names, arguments))
-            bev = self.look(given)
-            elements = decode_elements(head, bev, size, gathers=gathers)
-            return (*elements, bev) if temporal else elements
-
-        def look(self, given: Mapping[str, Any]) -> Any:
-            """The BEV (1, queries, channels)."""
-            transformer = head.transformer
-            pictures = given["pictures"]
-            levels = model.img_neck(model.img_backbone(pictures))
-            features, sizes = flatten_levels(transformer, levels)
-            blank = pictures.new_zeros(1, *size)
-            encoding = head.positional_encoding(blank).flatten(2).transpose(1, 2)
-            query = add_can_bus(transformer, head.bev_embedding.weight[None], given.get("can_bus"))
-            before = None
-            if temporal:
-                before = Before(given["previous_bev"], given["previous_pixels"], given["shift"], given["has_previous"])
-            picture = (int(pictures.shape[-2]), int(pictures.shape[-1]))
-            rig = project(self.columns, given["lidar2img"], picture)
-            return encode_bev(
-                transformer.encoder, query, encoding, features, sizes, rig, size, self.places, before, gathers=gathers
-            )
+            bev = see(model, dict(zip(names, arguments)), self.columns, self.places, gathers=gathers)
+            _, scores, places = decode_map(head, parts, bev, size, gathers=gathers)
+            boxes, points = head.transform_box(places)
+            return (scores, boxes, points, bev) if temporal else (scores, boxes, points)
 
     return Module().to(next(model.parameters()).device).eval()
-
-
-def decode_elements(head: Any, bev: Any, size: Any, *, gathers: bool) -> Any:
-    """MapTR's decoder and the last layer's branches: class scores, boxes and points of every element."""
-    points = head.num_pts_per_vec
-    if head.query_embed_type == "all_pts":
-        embedding = head.query_embedding.weight
-    else:
-        embedding = (head.pts_embedding.weight[None] + head.instance_embedding.weight[:, None]).flatten(0, 1)
-    encoding, query = (one[None] for one in embedding.split(head.embed_dims, dim=1))
-    references = head.transformer.reference_points(encoding).sigmoid()
-    inverse_sigmoid = load_library("mmdet.models.utils.transformer").inverse_sigmoid
-    last = references
-    for index, layer in enumerate(head.transformer.decoder.layers):
-        last = references
-        query = decode_layer(layer, query, encoding, bev, references, size, gathers=gathers)
-        if head.with_box_refine:
-            moved = head.reg_branches[index](query)[..., :2] + inverse_sigmoid(references)
-            references = moved.sigmoid()
-    scores = head.cls_branches[index](query.view(1, head.num_vec, points, -1).mean(2))
-    found = (head.reg_branches[index](query) + inverse_sigmoid(last)).sigmoid()
-    boxes, found = head.transform_box(found)
-    return scores, boxes, found
-
-
-def decode_layer(layer: Any, query: Any, encoding: Any, bev: Any, references: Any, size: Any, *, gathers: bool) -> Any:
-    """A decoder layer over the BEV; queries are (1, queries, channels)."""
-
-    def own(attention: Any, now: Any) -> Any:
-        turned, pos = now.transpose(0, 1), encoding.transpose(0, 1)
-        return attention(turned, turned, turned, None, query_pos=pos, key_pos=pos).transpose(0, 1)
-
-    def cross(attention: Any, now: Any) -> Any:
-        found = attend_deformable(attention, now + encoding, bev, references[:, :, None], [size], gathers=gathers)
-        return found + now
-
-    return run_layer(layer, query, own, cross)
 
 
 NETWORKS = {"default": MapNetwork, "gathers": MapNetworkByGathers}

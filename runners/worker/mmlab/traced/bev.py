@@ -4,7 +4,7 @@ MapTR and VAD have it from BEVFormer. What upstream works out of a sample's pose
 `ego_motion`.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..common.libraries import load_library
 from .attention import Rig, attend_over_time, attend_to_cameras, run_layer
@@ -26,6 +26,51 @@ class Before(NamedTuple):
     pixels: Any
     shift: Any
     known: Any
+
+
+def see(
+    model: Any,
+    given: Mapping[str, Any],
+    columns: Any,
+    references: Any,
+    *,
+    both_shifted: bool = False,
+    gathers: bool = False,
+) -> Any:
+    """From the cameras' pictures to the BEV (1, queries, channels).
+
+    Args:
+        model: upstream's network, with `img_backbone`, `img_neck` and `pts_bbox_head`.
+        given: the network's inputs by name: `pictures` (cameras, 3, height, width), `lidar2img`, and those of
+            `ego_motion` that it has.
+        columns: of `column_points`.
+        references: of `look_up_references`.
+        both_shifted: as in `encode_bev`.
+        gathers: whether to do without GridSample.
+    """
+    head = model.pts_bbox_head
+    transformer, size = head.transformer, (head.bev_h, head.bev_w)
+    pictures = given["pictures"]
+    features, sizes = flatten_levels(transformer, model.img_neck(model.img_backbone(pictures)))
+    encoding = head.positional_encoding(pictures.new_zeros(1, *size)).flatten(2).transpose(1, 2)
+    query = add_can_bus(transformer, head.bev_embedding.weight[None], given.get("can_bus"))
+    before = None
+    if "previous_bev" in given:
+        before = Before(given["previous_bev"], given["previous_pixels"], given["shift"], given["has_previous"])
+    rig = project(columns, given["lidar2img"], (int(pictures.shape[-2]), int(pictures.shape[-1])))
+    return encode_bev(
+        transformer.encoder,
+        query,
+        encoding,
+        features,
+        sizes,
+        rig,
+        size,
+        references,
+        before,
+        both_shifted=both_shifted,
+        gathers=gathers,
+    )
 
 
 def column_points(encoder: Any, size: Size) -> Any:

@@ -97,3 +97,17 @@ def feed_motion(motion: Dict[str, Any], wanted: Sequence[TensorSpec]) -> Arrays:
     """Those of the arrays of `EgoMotion.step` that a network has as inputs."""
     names = {one.name for one in wanted}
     return {name: array for name, array in motion.items() if name in names}
+
+
+def example_motion(motion: EgoMotion, wanted: Sequence[TensorSpec]) -> Arrays:
+    """Plausible values of those of the inputs that a network has, as in the middle of a scene."""
+    random = np.random.default_rng(1)
+    motion.start_scene()
+    motion.step(np.zeros(CAN_BUS_LENGTH))
+    moved = motion.step([0.5, 0.2, 0.0, *[0.1] * (CAN_BUS_LENGTH - 4), 3.0])
+    motion.start_scene()
+    found = feed_motion(moved, wanted)
+    for one in wanted:
+        if one.name == "previous_bev":
+            found[one.name] = random.standard_normal(one.concrete({})).astype(np.float32)
+    return found
