@@ -3,7 +3,7 @@
 Batches are of one sample. Sizes are Python's numbers: a file serves pictures of the size that it was traced with.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 from ...network import NetworkError
 from ..common.libraries import load_library
@@ -50,7 +50,14 @@ def require_kinds(model: Any, known: Sequence[str], *, name: str) -> None:
 
 
 def attend_deformable(
-    attention: Any, query: Any, value: Any, references: Any, sizes: Sequence[Size], *, gathers: bool
+    attention: Any,
+    query: Any,
+    value: Any,
+    references: Any,
+    sizes: Sequence[Size],
+    *,
+    kept: Optional[Any] = None,
+    gathers: bool = False,
 ) -> Any:
     """Deformable DETR's attention without its residual connection.
 
@@ -60,11 +67,13 @@ def attend_deformable(
         value: (1, pixels of all levels, channels).
         references: (1, queries, 1 or levels, 2 or 4): x, y and, of four, width and height; 0 to 1.
         sizes: each level's height and width.
+        kept: (pixels of all levels, 1), 0 where a picture was padded, else 1; None for maps without padding.
         gathers: whether to do without GridSample.
     """
     heads, levels, points = attention.num_heads, attention.num_levels, attention.num_points
     queries, pixels = query.shape[1], value.shape[1]
-    own = attention.value_proj(value).view(1, pixels, heads, -1)
+    own = attention.value_proj(value)
+    own = (own if kept is None else own * kept).view(1, pixels, heads, -1)
     offsets = attention.sampling_offsets(query).view(1, queries, heads, levels, points, 2)
     weights = attention.attention_weights(query).view(1, queries, heads, levels * points).softmax(-1)
     weights = weights.view(1, queries, heads, levels, points)

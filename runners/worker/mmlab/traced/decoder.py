@@ -1,6 +1,6 @@
 """Decoders of Deformable DETR's kind: queries that refine where they look, layer by layer."""
 
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 from ..common.libraries import load_library
 from .attention import attend_deformable, run_layer
@@ -20,7 +20,9 @@ def decode_queries(
     sizes: Sequence[Size],
     *,
     refine: Refine,
-    gathers: bool,
+    look: Optional[Callable[[Any], Any]] = None,
+    kept: Optional[Any] = None,
+    gathers: bool = False,
 ) -> Tuple[Any, Any]:
     """Run a decoder; returns the last layer's queries and the references that it looked at.
 
@@ -33,28 +35,40 @@ def decode_queries(
         references: where each query looks first, (1, queries, 2 or more), x and y first, 0 to 1.
         sizes: the levels' height and width.
         refine: how a branch's output moves the references.
+        look: where the value is looked at, of the references: (1, queries, 1 or levels, 2 or 4); x and y of them, for
+            every level, without it.
+        kept: as in `attend_deformable`.
         gathers: whether to do without GridSample.
     """
     used = references
     for index, layer in enumerate(layers):
         used = references
-        query = decode_layer(layer, query, encoding, value, references[..., :2], sizes, gathers=gathers)
+        where = references[:, :, None, :2] if look is None else look(references)
+        query = decode_layer(layer, query, encoding, value, where, sizes, kept=kept, gathers=gathers)
         if len(branches) and index + 1 < len(layers):
             references = refine(branches[index](query), references).sigmoid()
     return query, used
 
 
 def decode_layer(
-    layer: Any, query: Any, encoding: Any, value: Any, references: Any, sizes: Sequence[Size], *, gathers: bool
+    layer: Any,
+    query: Any,
+    encoding: Any,
+    value: Any,
+    where: Any,
+    sizes: Sequence[Size],
+    *,
+    kept: Optional[Any],
+    gathers: bool,
 ) -> Any:
-    """One layer: the queries ask each other, then the value. Tensors as in `decode_queries`."""
+    """One layer: the queries ask each other, then the value. Tensors as in `decode_queries`; `where` of its `look`."""
 
     def own(attention: Any, now: Any) -> Any:
         turned, position = now.transpose(0, 1), encoding.transpose(0, 1)
         return attention(turned, turned, turned, None, query_pos=position, key_pos=position).transpose(0, 1)
 
     def cross(attention: Any, now: Any) -> Any:
-        found = attend_deformable(attention, now + encoding, value, references[:, :, None], sizes, gathers=gathers)
+        found = attend_deformable(attention, now + encoding, value, where, sizes, kept=kept, gathers=gathers)
         return found + now
 
     return run_layer(layer, query, own, cross)
