@@ -11,6 +11,7 @@ sys.path.insert(0, str(HERE.parents[1] / "runners"))
 from worker.adapter import Settings  # noqa: E402
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.boxes import MMDET3D_1, detection_records  # noqa: E402
+from worker.mmlab.common.geometry import pose_matrix  # noqa: E402
 from worker.mmlab.common.infos import context_of, frame_info  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
@@ -42,6 +43,14 @@ class StreamPETR(MmAdapter):
 
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         return frame_info(sample, context_of(sample))
+
+    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+        """As every model; the meta data get the LiDAR's pose in float64, which the authors round to float32."""
+        inputs = super().prepare(sample)
+        lidar = sample["lidar"]
+        pose = pose_matrix(lidar["ego2global"]) @ pose_matrix(lidar["sensor2ego"])
+        inputs["img_metas"][0][0]["lidar2global"] = pose
+        return inputs
 
     def apply_fix(self, config: Any, settings: Mapping[str, Any]) -> None:
         """`attention`: the same layer by another class, with the same weights."""

@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Mapping
 
 from .adapter import Adapter, Settings
+from .in_pytorch import TorchSession
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, check_feed, load_network
 from .precision import FLOAT32, HALF, InForce, in_force
 from .runtimes.base import Runtime, Session
@@ -79,6 +80,12 @@ def open_engine(adapter: Adapter, settings: Settings, runtime: Runtime) -> Adapt
     session = runtime.open(str(engine["file"]), device=settings.device)
     require_names(network, session, where=str(engine["file"]))
     return EngineAdapter(adapter, network, session, precision=str(engine.get("precision") or ""))
+
+
+def run_exported_form(adapter: Adapter) -> Adapter:
+    """Return the loaded `adapter` with the exported form of its network, executed by PyTorch, as its forward."""
+    network = load_network(adapter)
+    return EngineAdapter(adapter, network, TorchSession(network))
 
 
 def require_names(network: Network, session: Session, *, where: str) -> None:

@@ -103,7 +103,7 @@ def _finish(
     if slimmed is not None:
         check_file(slimmed, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
         save(slimmed, file)
-    after = engine.open(file, device="cpu").run(example)
+    after = network.align(engine.open(file, device="cpu").run(example), reference)
     differences = {name: difference(after[name], reference[name], name=name) for name in reference}
     return {
         **checked,

@@ -69,6 +69,8 @@ class Network:
     With `Settings.engine` set the adapter has loaded no weights: then everything but `build` works.
     """
 
+    departs = ""
+    """In what the exported form computes otherwise than the adapter's own forward; empty where it computes the same."""
     carried: Mapping[str, str] = MappingProxyType({})
     """Output → the input that it is at the next sample of the scene."""
     fixed_axes: Mapping[str, int] = MappingProxyType({})
@@ -99,6 +101,15 @@ class Network:
     def decode(self, calls: Sequence[Arrays], inputs: Any) -> Any:
         """Return what the adapter's `forward` would, of the outputs of each call; `inputs` is what `prepare` gave."""
         raise NotImplementedError
+
+    def align(self, ours: Arrays, theirs: Arrays) -> Arrays:
+        """Return the outputs `ours` with their rows in the order of `theirs`, where rows are chosen by score.
+
+        Scores that are equal but for rounding come in any order, so rows that were chosen by them are no comparison.
+        A row that lies beside the last chosen one, and was chosen by one side alone, is taken from `theirs`. Without
+        such outputs nothing is to do.
+        """
+        return ours
 
     def start_scene(self) -> None:
         """Forget what `feeds` remembers of the scene before, such as the last pose. Nothing to do for most."""

@@ -3,7 +3,7 @@
 The file's every intermediate tensor becomes an output, and each module's output in PyTorch is looked for among those of
 its shape. Nothing is asked of the nodes' names, which exporters and slimming change. A convolution that was folded into
 the normalisation behind it is in no file: a module counts as parted where the one that runs after it is not found
-either.
+either. Modules that no input reaches are left out: exporters fold them into constants.
 """
 
 import os
@@ -34,7 +34,19 @@ def find_parting(
     network: Network, runtime: Runtime, file: str, whole: Arrays, *, bound: float, device: str
 ) -> Dict[str, Any]:
     """Return the first module whose output parts by more than `bound` of its largest value; None where none does."""
-    return first_parting(watch_modules(network, whole), every_tensor(runtime, file, whole, device=device), bound)
+    modules = reached(watch_modules(network, whole), watch_modules(network, _otherwise(whole)))
+    return first_parting(modules, every_tensor(runtime, file, whole, device=device), bound)
+
+
+def reached(modules: Sequence[Seen], others: Sequence[Seen]) -> List[Seen]:
+    """Return the modules whose output is another one for another input; `others` are the same modules with that."""
+    numpy = import_module("numpy")
+    return [one for one, other in zip(modules, others) if not numpy.array_equal(one.array, other.array)]
+
+
+def _otherwise(whole: Arrays) -> Arrays:
+    """Another input: every number a little larger."""
+    return {name: array + (abs(array) * 0.01 + 0.01).astype(array.dtype) for name, array in whole.items()}
 
 
 def first_parting(modules: Sequence[Seen], tensors: Mapping[str, Any], bound: float) -> Dict[str, Any]:

@@ -19,8 +19,9 @@ from typing import Any, Dict, List, Optional, Type
 
 from .adapter import Adapter, Settings
 from .batches import BatchSize, run_batch, takes_batches
-from .engine import open_engine
+from .engine import open_engine, run_exported_form
 from .failures import classify, describe
+from .in_pytorch import EXPORTED_FORM
 from .measure import Step, encode_result, run_sample
 from .parent import die_with_parent
 from .precision import require
@@ -140,6 +141,8 @@ class Server:
         fixes = self._adapter.load(settings) or []
         if settings.engine:
             self._adapter = open_engine(self._adapter, settings, self._runtime)
+        elif settings.options.get(EXPORTED_FORM):
+            self._adapter = run_exported_form(self._adapter)
         # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
         gc.collect()
         gc.freeze()

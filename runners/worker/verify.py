@@ -6,10 +6,11 @@ with another vehicle's extrinsics, so that a rig that the trace has baked in sho
 """
 
 from importlib import import_module
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .adapter import Adapter, Settings
 from .engine import require_names
+from .in_pytorch import Call, torch_reference
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, check_feed, load_network
 from .onnx_file import FileError, check_file, find_precision
@@ -21,7 +22,6 @@ GIVEN, MOVED = "given", "moved"
 PERCENTILE = 99.9
 PLAIN = ("auto", "fp32", "fp32_tf32")
 """What a float32 file may be called."""
-Call = Callable[[Arrays], Arrays]
 
 
 class Tensor:
@@ -82,8 +82,8 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     declares), `runtime` (as in a load frame), `samples` (of one scene, with absolute paths), `bound` (what `bisect`
     takes for equal, relative to a tensor's largest value), `bisect`.
 
-    Returns `file` and `tensors`, each with what was found; a step that failed has `fault` and `reason`, and the steps
-    after it are not there.
+    Returns `departs` of the network, and `file` and `tensors`, each with what was found; a step that failed has `fault`
+    and `reason`, and the steps after it are not there.
     """
     tell("loading {} in PyTorch".format(adapter.name))
     adapter.load(settings)
@@ -97,7 +97,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
         return {"file": {"fault": error.fault, "reason": str(error)}}
     reference = torch_reference(network)
     tensors, worst = compare(network, reference, session.run, request["samples"])
-    answer: Dict[str, Any] = {"file": facts, "tensors": [one.to_json() for one in tensors]}
+    answer: Dict[str, Any] = {"departs": network.departs, "file": facts, "tensors": [one.to_json() for one in tensors]}
     if request.get("bisect") and worst is not None:
         tell("looking for the first module whose output parts")
         answer["bisect"] = find_parting(
@@ -159,7 +159,7 @@ def compare(
         own = {one.name: Tensor(one.name, rig) for one in network.outputs()}
         for index, whole, theirs in frames_of(network, reference, samples, rig):
             tell("frame {} of {}, {} rig".format(index + 1, len(samples), rig))
-            ours = engine(whole)
+            ours = network.align(engine(whole), theirs)
             for name, tensor in own.items():
                 tensor.add(ours[name], theirs[name])
             apart = max(_apart(ours[name], theirs[name]) for name in own)
@@ -183,23 +183,6 @@ def frames_of(network: Network, reference: Call, samples: Sequence[Dict[str, Any
             theirs = reference(whole)
             yield index, whole, theirs
             state = {own: theirs[name] for name, own in network.carried.items()}
-
-
-def torch_reference(network: Network) -> Call:
-    """Return PyTorch's module as a function of arrays."""
-    torch = import_module("torch")
-    module = network.build().eval()
-    device = getattr(network.adapter, "_device", "cpu")
-    names_in = [one.name for one in network.inputs()]
-    names_out = [one.name for one in network.outputs()]
-
-    def call(whole: Arrays) -> Arrays:
-        # Copies: some networks write into their inputs, and the engine gets the same arrays.
-        with torch.no_grad():
-            given = module(*[torch.from_numpy(whole[name].copy()).to(device) for name in names_in])
-        return {name: one.cpu().numpy() for name, one in zip(names_out, given)}
-
-    return call
 
 
 def _apart(ours: Any, theirs: Any) -> float:

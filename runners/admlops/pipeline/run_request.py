@@ -30,6 +30,7 @@ class RunRequest:
     is the command line, kept with the run for its readers. Setting `cancel` stops the run from any thread.
     `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place;
     `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
+    `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
     AUTO_BATCH for as many as pay. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
@@ -54,6 +55,7 @@ class RunRequest:
     runtime: str | None = None
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
+    exported_form: bool = False
     deadlines: Deadlines = DEFAULT_DEADLINES
     estimate_energy: bool = False
     name: str | None = None

@@ -13,6 +13,7 @@ from admlops.health.devices import ComputeDevice
 from admlops.pipeline.fixes import needed_fixes
 from admlops.pipeline.options import check_options
 from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
+from admlops.worker.in_pytorch import EXPORTED_FORM
 
 if TYPE_CHECKING:
     from admlops.checkpoints import Usable
@@ -98,6 +99,8 @@ def _options(model: Model, request: RunRequest, checkpoint: Usable | None, *, sa
         options["fixes"] = fixes
     if request.off_distribution:
         options["off_distribution"] = True
+    if request.exported_form:
+        options[EXPORTED_FORM] = True
     return options
 
 

@@ -103,8 +103,11 @@ def verify_engine(layout: Layout, request: VerifyRequest, *, say: Say, show_prog
         steps.append(judge_tensors(found["tensors"], bounds, random_weights=prepared.random_weights))
     pair: Pair | None = None
     if steps[-1].verdict != "failed":
+        reference = replace(prepared.reference, exported_form=bool(found["departs"]))
+        if found["departs"]:
+            say(f"PyTorch runs the exported form: {found['departs']}")
         pair, more = check_pair(
-            layout, (prepared.reference, request.run), bounds, data=prepared.data, say=say, show_progress=show_progress
+            layout, (reference, request.run), bounds, data=prepared.data, say=say, show_progress=show_progress
         )
         steps += more
     verification = Verification(
