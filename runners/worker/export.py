@@ -5,6 +5,7 @@ nothing is said, and it writes another opset than asked, or a file that no check
 """
 
 import os
+import re
 from importlib import import_module
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -14,6 +15,8 @@ from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, ch
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
 from .runtimes.base import load_runtime
 
+LACKING = re.compile(r"operator '?([a-z_]+::\w+)'?")
+"""How PyTorch's exporter names an operator that it has no translation for."""
 EXPORTER = "torch.onnx.export, TorchScript (dynamo=False)"
 
 
@@ -63,18 +66,51 @@ def export(network: Network, example: Arrays, *, file: str, opset: int) -> Array
     dynamic = {one.name: _varying(one, network) for one in [*network.inputs(), *network.outputs()]}
     with torch.no_grad():
         given = module(*[one.clone() for one in arguments])
-        torch.onnx.export(
-            module,
-            arguments,
-            file,
-            input_names=names_in,
-            output_names=names_out,
-            dynamic_axes={name: axes for name, axes in dynamic.items() if axes} or None,
-            opset_version=opset,
-            do_constant_folding=True,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                arguments,
+                file,
+                input_names=names_in,
+                output_names=names_out,
+                dynamic_axes={name: axes for name, axes in dynamic.items() if axes} or None,
+                opset_version=opset,
+                do_constant_folding=True,
+                dynamo=False,
+            )
+        except Exception as error:  # PyTorch's exporter has classes of its own, in places that change
+            _name_operator(error, module, arguments, name=network.adapter.name, opset=opset)
+            raise
     return {name: one.cpu().numpy() for name, one in zip(names_out, given)}
+
+
+def _name_operator(error: Exception, module: Any, arguments: Any, *, name: str, opset: int) -> None:
+    """Raise NetworkError with the operator and its module where an exporter's error is of one that ONNX lacks."""
+    found = LACKING.search(str(error))
+    if found is None:
+        return
+    operator = found.group(1)
+    place = find_operator(module, arguments, operator)
+    text = "{} cannot be exported: ONNX of opset {} has no {}, which {} calls"
+    raise NetworkError(text.format(name, opset, operator, place or "it")) from error
+
+
+def find_operator(module: Any, arguments: Any, operator: str) -> str:
+    """Return the module that calls an operator first, as in `head.1 (Inverse)`; empty where none is known."""
+    torch = import_module("torch")
+    tracing = import_module("torch.jit._trace")
+    inner = dict(module.named_modules())
+    try:
+        # As the exporter does it: then nodes know their modules.
+        tracing._trace_module_map = {one: name for name, one in inner.items()}
+        graph = torch.jit._get_trace_graph(module, arguments, strict=False)[0]
+        scopes = [node.scopeName() for node in graph.nodes() if node.kind() == operator]
+    except Exception:  # noqa: BLE001  private names of PyTorch's, asked for a better text alone
+        return ""
+    finally:
+        tracing._trace_module_map = None
+    place = scopes[0].split("/")[-1] if scopes else ""
+    return "{} ({})".format(place, type(inner[place]).__name__) if place and place in inner else ""
 
 
 def require_float32(specs: List[TensorSpec], name: str) -> None:

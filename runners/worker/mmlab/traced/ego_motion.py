@@ -85,12 +85,13 @@ class EgoMotion:
 
         A picture of the pixels' own numbers is turned by the function that upstream turns the BEV with.
         """
-        count = self._size[0] * self._size[1]
-        numbers = load_library("torch").arange(1, count + 1).reshape(1, *self._size).float()
-        if self._transformer.rotate_prev_bev:
-            rotate = load_library("torchvision.transforms.functional").rotate
-            numbers = rotate(numbers, angle, center=self._transformer.rotate_center)
-        return np.asarray(numbers.reshape(-1).long().numpy())
+        numbers = np.arange(1, self._size[0] * self._size[1] + 1)
+        if not self._transformer.rotate_prev_bev:
+            return numbers
+        picture = load_library("torch").from_numpy(numbers.reshape(1, *self._size).astype(np.float32))
+        rotate = load_library("torchvision.transforms.functional").rotate
+        turned = rotate(picture, angle, center=self._transformer.rotate_center)
+        return np.asarray(turned.reshape(-1).long().numpy())
 
 
 def feed_motion(motion: Dict[str, Any], wanted: Sequence[TensorSpec]) -> Arrays:
