@@ -5,6 +5,7 @@ nothing is said, and it writes another opset than asked, or a file that no check
 """
 
 import os
+import re
 from importlib import import_module
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -14,6 +15,8 @@ from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, ch
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
 from .runtimes.base import load_runtime
 
+LACKING = re.compile(r"operator '?([a-z_]+::\w+)'?")
+"""How PyTorch's exporter names an operator that it has no translation for."""
 EXPORTER = "torch.onnx.export, TorchScript (dynamo=False)"
 
 
@@ -32,19 +35,21 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     network = load_network(adapter, str(request.get("form") or DEFAULT_FORM))
     file, opset = str(request["file"]), int(request["opset"])
     require_float32([*network.inputs(), *network.outputs()], adapter.name)
-    axes = {str(name): int(length) for name, length in (request.get("axes") or {}).items()}
+    given = {str(name): int(length) for name, length in (request.get("axes") or {}).items()}
+    axes = {**network.fixed_axes, **given}
     example = network.example(axes)
     check_feed(example, network.inputs(), what="the example that {} is traced with".format(adapter.name))
     tell("exporting {} with opset {}".format(adapter.name, opset))
     reference = export(network, example, file=file, opset=opset)
     tell("checking {}".format(os.path.basename(file)))
     verdicts = _finish(network, example, reference, file=file, opset=opset, runtime=request["runtime"])
+    fixed = {name: axes[name] for name in network.fixed_axes}
     return {
         "fixes": fixes,
         "exporter": EXPORTER,
         "versions": _versions(),
-        "inputs": [_described(one) for one in network.inputs()],
-        "outputs": [_described(one) for one in network.outputs()],
+        "inputs": [_described(one, fixed) for one in network.inputs()],
+        "outputs": [_described(one, fixed) for one in network.outputs()],
         "carried": dict(network.carried),
         "verdicts": verdicts,
     }
@@ -58,21 +63,54 @@ def export(network: Network, example: Arrays, *, file: str, opset: int) -> Array
     names_out = [one.name for one in network.outputs()]
     device = getattr(network.adapter, "_device", "cpu")
     arguments = tuple(torch.from_numpy(example[name]).to(device) for name in names_in)
-    dynamic = {one.name: one.dynamic_axes for one in [*network.inputs(), *network.outputs()] if one.dynamic_axes}
+    dynamic = {one.name: _varying(one, network) for one in [*network.inputs(), *network.outputs()]}
     with torch.no_grad():
         given = module(*[one.clone() for one in arguments])
-        torch.onnx.export(
-            module,
-            arguments,
-            file,
-            input_names=names_in,
-            output_names=names_out,
-            dynamic_axes=dynamic or None,
-            opset_version=opset,
-            do_constant_folding=True,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                arguments,
+                file,
+                input_names=names_in,
+                output_names=names_out,
+                dynamic_axes={name: axes for name, axes in dynamic.items() if axes} or None,
+                opset_version=opset,
+                do_constant_folding=True,
+                dynamo=False,
+            )
+        except Exception as error:  # PyTorch's exporter has classes of its own, in places that change
+            _name_operator(error, module, arguments, name=network.adapter.name, opset=opset)
+            raise
     return {name: one.cpu().numpy() for name, one in zip(names_out, given)}
+
+
+def _name_operator(error: Exception, module: Any, arguments: Any, *, name: str, opset: int) -> None:
+    """Raise NetworkError with the operator and its module where an exporter's error is of one that ONNX lacks."""
+    found = LACKING.search(str(error))
+    if found is None:
+        return
+    operator = found.group(1)
+    place = find_operator(module, arguments, operator)
+    text = "{} cannot be exported: ONNX of opset {} has no {}, which {} calls"
+    raise NetworkError(text.format(name, opset, operator, place or "it")) from error
+
+
+def find_operator(module: Any, arguments: Any, operator: str) -> str:
+    """Return the module that calls an operator first, as in `head.1 (Inverse)`; empty where none is known."""
+    torch = import_module("torch")
+    tracing = import_module("torch.jit._trace")
+    inner = dict(module.named_modules())
+    try:
+        # As the exporter does it: then nodes know their modules.
+        tracing._trace_module_map = {one: name for name, one in inner.items()}
+        graph = torch.jit._get_trace_graph(module, arguments, strict=False)[0]
+        scopes = [node.scopeName() for node in graph.nodes() if node.kind() == operator]
+    except Exception:  # noqa: BLE001  private names of PyTorch's, asked for a better text alone
+        return ""
+    finally:
+        tracing._trace_module_map = None
+    place = scopes[0].split("/")[-1] if scopes else ""
+    return "{} ({})".format(place, type(inner[place]).__name__) if place and place in inner else ""
 
 
 def require_float32(specs: List[TensorSpec], name: str) -> None:
@@ -122,11 +160,15 @@ def difference(ours: Any, theirs: Any, *, name: str) -> float:
     return float(numpy.abs(ours.astype("float64") - theirs.astype("float64")).max()) if ours.size else 0.0
 
 
-def _described(spec: TensorSpec) -> Dict[str, Any]:
+def _varying(spec: TensorSpec, network: Network) -> Dict[int, str]:
+    return {index: axis for index, axis in spec.dynamic_axes.items() if axis not in network.fixed_axes}
+
+
+def _described(spec: TensorSpec, fixed: Mapping[str, int]) -> Dict[str, Any]:
     return {
         "name": spec.name,
         "dtype": spec.dtype,
-        "shape": list(spec.shape),
+        "shape": [fixed.get(axis, axis) if isinstance(axis, str) else axis for axis in spec.shape],
         "unit": spec.unit,
         "frame": spec.frame,
     }

@@ -73,6 +73,8 @@ class Network:
     """In what the exported form computes otherwise than the adapter's own forward; empty where it computes the same."""
     carried: Mapping[str, str] = MappingProxyType({})
     """Output → the input that it is at the next sample of the scene."""
+    fixed_axes: Mapping[str, int] = MappingProxyType({})
+    """Named axes that an export fixes, such as the pictures' height, and their lengths where nobody says others."""
 
     def __init__(self, adapter: Any) -> None:
         self.adapter = adapter

@@ -1,9 +1,10 @@
 """Run by a model's environment: an exported file beside PyTorch on a scene, at two places of the map and on two rigs.
 
-    python detector_checks.py {"model", "config", "weights", "file", "tools": folder of ONNX Runtime, "dataroot",
-                               "tokens", "out"}
+    python detector_checks.py {"model", "config", "form", "weights", "file", "tools": folder of ONNX Runtime,
+                               "dataroot", "subset", "tokens", "out"}
 
-One token alone is made a scene of four: the same pictures, half a second and four metres on each. Writes JSON: of each
+With `subset` the data are OpenLane-V2's. One token alone is made a scene of four: the same pictures, half a second and
+four metres on each. Writes JSON: of each
 place and rig, `tensors`, the largest difference of each output from PyTorch's own state, and `outputs`, the records'
 outputs of the file, of the exported form in PyTorch and of the authors' forward, each with its own state.
 """
@@ -23,9 +24,10 @@ from inside_model import CHECKOUT, load_adapter, read_request
 from worker.adapter import Settings
 from worker.engine import EngineAdapter
 from worker.in_pytorch import TorchSession, torch_reference
-from worker.network import load_network
+from worker.network import DEFAULT_FORM, load_network
 from worker.runtimes.base import load_runtime
 from worker.samples.moved_rig import move_rig
+from worker.samples.openlane import OpenLane
 from worker.samples.sample_index import SampleIndex
 from worker.verify import compare
 
@@ -38,7 +40,7 @@ def main() -> None:
     sys.path.append(wanted["tools"])
     adapter = load_adapter(wanted["model"])
     adapter.load(Settings(config=wanted["config"], options={"weights": wanted["weights"]}))
-    network = load_network(adapter)
+    network = load_network(adapter, wanted.get("form", DEFAULT_FORM))
     file = str(CHECKOUT / "runners" / "worker" / "runtimes" / "onnxruntime.py")
     session = load_runtime({"id": "onnxruntime", "file": file}).open(wanted["file"], device="cpu")
     samples = read_samples(wanted)
@@ -60,6 +62,9 @@ def main() -> None:
 
 
 def read_samples(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    if "subset" in wanted:
+        lanes = OpenLane(wanted["dataroot"], wanted["subset"])
+        return [lanes.sample(token) for token in wanted["tokens"]]
     index = SampleIndex(wanted["dataroot"], "v1.0-mini")
     samples = [{**index.sample(token), "context": index.context(token)} for token in wanted["tokens"]]
     if len(samples) > 1:
@@ -75,7 +80,7 @@ def later(sample: dict[str, Any], number: int) -> dict[str, Any]:
 
 def move(sample: dict[str, Any], first: dict[str, Any], place_m: float) -> dict[str, Any]:
     """The sample where the scene begins so far from the map's origin."""
-    x, y, _ = first["lidar"]["ego2global"]["translation"]
+    x, y, _ = first.get("lidar", first)["ego2global"]["translation"]
     moved: dict[str, Any] = shift(sample, [place_m - x, place_m / 2 - y, 0.0])
     return moved
 
