@@ -12,6 +12,7 @@ from .adapter import Adapter, Settings
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, check_feed, load_network
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
+from .rows import pair_rows
 from .runtimes.base import load_runtime
 
 EXPORTER = "torch.onnx.export, TorchScript (dynamo=False)"
@@ -46,6 +47,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
         "inputs": [_described(one) for one in network.inputs()],
         "outputs": [_described(one) for one in network.outputs()],
         "carried": dict(network.carried),
+        "lengths": {name: list(own) for name, own in network.lengths.items()},
         "verdicts": verdicts,
     }
 
@@ -102,13 +104,15 @@ def _finish(
         check_file(slimmed, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
         save(slimmed, file)
     after = engine.open(file, device="cpu").run(example)
-    differences = {name: difference(after[name], reference[name], name=name) for name in reference}
+    paired = pair_rows(network.rows, after, reference)
+    differences = {name: difference(paired.ours[name], paired.theirs[name], name=name) for name in reference}
     return {
         **checked,
         "float64_made_float32": changed,
         "slimmed": said,
         "nodes": len((slimmed or model).graph.node),
         "largest_difference": differences,
+        **({"unpaired_rows": dict(paired.unpaired)} if paired.unpaired else {}),
     }
 
 

@@ -25,7 +25,7 @@ from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.config_text import config_sha256
-from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
+from admlops.pipeline.provenance import describe_adapter, describe_code, describe_commit, describe_sources
 from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
@@ -196,6 +196,7 @@ def _prepare(layout: Layout, model: Model, request: ExportRequest, *, say: Say) 
         variant=variant,
         environment=environment.digest,
         adapter=describe_adapter(layout, model.folder),
+        code=describe_code(model.folder),
         config=_config_name(layout, model, settings["config"]),
         config_sha256=config_sha256(settings["config"]),
         checkpoint=catalogue_name(model, run, checkpoint),
@@ -274,5 +275,6 @@ def _make_manifest(prepared: _Prepared, file: Path, done: Mapping[str, Any]) -> 
         carried=done["carried"],
         verdicts=done["verdicts"],
         fixes=done["fixes"],
+        lengths=msgspec.convert(done["lengths"], dict[str, tuple[int, int, int]]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
