@@ -44,8 +44,8 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
         "fixes": fixes,
         "exporter": EXPORTER,
         "versions": _versions(),
-        "inputs": [_described(one) for one in network.inputs()],
-        "outputs": [_described(one) for one in network.outputs()],
+        "inputs": [described(one) for one in network.inputs()],
+        "outputs": [described(one) for one in network.outputs()],
         "carried": dict(network.carried),
         "lengths": {name: list(own) for name, own in network.lengths.items()},
         "verdicts": verdicts,
@@ -126,7 +126,7 @@ def difference(ours: Any, theirs: Any, *, name: str) -> float:
     return float(numpy.abs(ours.astype("float64") - theirs.astype("float64")).max()) if ours.size else 0.0
 
 
-def _described(spec: TensorSpec) -> Dict[str, Any]:
+def described(spec: TensorSpec) -> Dict[str, Any]:
     return {
         "name": spec.name,
         "dtype": spec.dtype,

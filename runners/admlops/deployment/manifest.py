@@ -25,12 +25,19 @@ class TensorInfo(Struct, frozen=True, forbid_unknown_fields=True):
     frame: str = ""
 
 
+class Tensors(Struct, frozen=True):
+    """What goes into a network and comes out of it."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
 class ExportSource(Struct, frozen=True, forbid_unknown_fields=True):
     """What was exported. Exactly one of `checkpoint_sha256` and `weights` (`random:SEED`) is set, or neither.
 
     `config` is a name of the catalogue or a file's path, `checkpoint` the weights' name in the catalogue. `adapter` is
-    the sha256 over the code that ran, `code` that over the model's folder alone (None: not noted), `sources` the commits
-    of the model's own code.
+    the sha256 over the code that ran, `code` that over the model's folder alone (None: not noted), `sources` the
+    commits of the model's own code.
     """
 
     variant: str

@@ -12,6 +12,7 @@ import msgspec
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.registries import RUNTIMES
+from admlops.core.counting import count_of
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
@@ -30,7 +31,14 @@ from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import adapter_settings, catalogue_name, chosen_weights, working_folder
-from admlops.pipeline.write_precision import DEFAULT_SAMPLES, Wanted, check_wanted, write_precision
+from admlops.pipeline.write_precision import (
+    DEFAULT_SAMPLES,
+    Samples,
+    Wanted,
+    check_wanted,
+    choose_samples,
+    write_precision,
+)
 from admlops.pipeline.write_precision import TOOL as PRECISION_TOOL
 from admlops.results.header import FLOAT32_FILES
 from admlops.worker.network import DEFAULT_FORM
@@ -104,6 +112,7 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
 
     Raises:
         UsageError: the model has no network to export, or an option is wrong.
+        DataError: the samples that int8 ranges come from are not there; nothing is exported then.
         EnvError: the model is not set up, or its variant cannot export.
         RunFailedError: PyTorch cannot export it, or the file is not what was asked for; nothing is kept.
     """
@@ -113,6 +122,7 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
     wanted = request.wanted
     if wanted is None:
         return _export_float32(layout, _prepare(layout, model, request, say=say), say=say)
+    samples = choose_samples(model, wanted, request.run)
     own = replace(request, precision=AUTO, calibrate=None)
     prepared = _prepare(layout, model, own, say=say)
     return write_precision(
@@ -120,6 +130,7 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
         model,
         _export_float32(layout, prepared, say=say),
         wanted,
+        samples,
         request.run,
         environment=prepared.environment,
         settings={**prepared.settings, "variant": prepared.source.variant},
@@ -150,8 +161,11 @@ def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
         steps.append(Planned(action="build", target=f"the environment tools/{TOOL}"))
     if request.wanted is not None and find_tool(layout, PRECISION_TOOL) is None:
         steps.append(Planned(action="build", target=f"the environment tools/{PRECISION_TOOL}"))
+    samples = Samples() if request.wanted is None else choose_samples(model, request.wanted, request.run)
     what = request.run.weights or request.run.checkpoint or model.default_checkpoint or "no weights"
     detail = f"{what}, opset {request.opset}, precision {request.precision}"
+    if samples.tokens:
+        detail += f", int8 ranges from {count_of(len(samples.tokens), 'sample')} of {request.calibrate}"
     return [
         *steps,
         Planned(action="export", target=model.name, detail=detail),

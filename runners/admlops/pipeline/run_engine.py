@@ -94,7 +94,13 @@ class EngineFile:
                 code=self.code,
             ),
             "file": str(self.file),
+            **self._describe_calibration(),
         }
+
+    def _describe_calibration(self) -> dict[str, Any]:
+        """The samples that int8 ranges were taken from: an evaluation refuses to judge the file on any of them."""
+        calibration = None if self.manifest is None else self.manifest.calibration
+        return {} if calibration is None else {"calibrated_on": calibration.samples}
 
     def _default_options(self) -> dict[str, Any]:
         """TF32 as the precision says; for inputs whose axes vary, the network's own lengths, or 1 to LONGEST."""
@@ -199,8 +205,8 @@ def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: E
     weights are meant, and where nothing of those was exported, what there is, if it is all of the same weights.
 
     Raises:
-        UsageError: there is none, or the model's code has changed since: what feeds the file and decodes its answer need
-            not fit it any more.
+        UsageError: there is none, or the model's code has changed since: what feeds the file and decodes its answer
+            need not fit it any more.
     """
     endings = engine.runtime.suffixes
     own = [one for one in list_artifacts(layout, model.name) if one.manifest.file.endswith(endings)]
@@ -215,8 +221,8 @@ def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: E
     same = [one for one in fitting if _is_of_this_code(one.manifest, model)]
     if not same:
         raise UsageError(
-            f"{fitting[-1].name} was exported {fitting[-1].manifest.created}, and the code in {model.folder} has changed "
-            "since: what goes into the file and comes out of it may mean something else now",
+            f"{fitting[-1].name} was exported {fitting[-1].manifest.created}, and the code in {model.folder} has "
+            "changed since: what goes into the file and comes out of it may mean something else now",
             hint=_export_command(model, request, engine),
         )
     return same[-1]
@@ -300,7 +306,7 @@ def _of_file(model: Model, engine: Engine, file: Path, *, say: Say) -> EngineFil
             hint=f"admlops run {manifest.model} --engine {file}",
         )
     if manifest is not None and not _is_of_this_code(manifest, model):
-        say(f"{file}: the code in {model.folder} has changed since the export; admlops verify says whether both still fit")
+        say(f"{file}: the code in {model.folder} has changed since the export; admlops verify says if both still fit")
     return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest, code=describe_code(model.folder))
 
 
