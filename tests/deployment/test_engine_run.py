@@ -66,7 +66,7 @@ def test_an_evaluation_refuses_what_int8_ranges_came_from(
     (tmp_path / "repository" / "runs" / "a" / "run.json").write_text(json.dumps(header))
     refused = typed("evaluate", "a")
     assert refused.code == 2
-    assert f"int8 ranges of its engine were taken from 1 sample that it is judged on, such as {token}" in refused.err
+    assert f"int8 ranges of its engine came from 1 sample that it is judged on, such as {token}" in refused.err
 
 
 @pytest.mark.usefixtures("calibration_environment")

@@ -19,7 +19,7 @@ def require_uncalibrated(header: RunHeader, samples: Collection[str]) -> None:
     both = sorted(set(calibrated_on) & set(samples))
     if both:
         raise UsageError(
-            f"run {header.run}: the int8 ranges of its engine were taken from {count_of(len(both), 'sample')} that it is "
+            f"run {header.run}: the int8 ranges of its engine came from {count_of(len(both), 'sample')} that it is "
             f"judged on, such as {both[0]}: that flatters the file",
             hint=f"admlops run {header.model} --engine {header.engine_option} --split SPLIT   # another one",
         )

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from admlops.catalog import Model
+from admlops.catalog.registries import RUNTIMES
 from admlops.catalog.runtimes import Runtime
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, user_path
@@ -189,8 +190,21 @@ def _check_gpus(runtime: Runtime, request: RunRequest) -> None:
             )
 
 
+def is_executed_so(model: Model, engine: str) -> bool:
+    """Tell whether a model's own adapter executes its network by the runtime that an engine means, without a file."""
+    asked = parse_engine(engine)
+    return model.runtime == asked.runtime.id and asked.file is None and not (model.folder / FILE_NAME).is_file()
+
+
 def require_network(model: Model) -> None:
     """Raise UsageError unless the model says what of it can leave PyTorch."""
+    own = RUNTIMES.get(model.runtime)
+    if own.engine and not (model.folder / FILE_NAME).is_file():
+        raise UsageError(
+            f"{model.name}'s adapter executes its network by {own.package} already: a run without --engine is what "
+            f"--engine {own.engine} would be, and there is nothing to export or to verify",
+            hint=f"admlops run {model.name}",
+        )
     if not (model.folder / FILE_NAME).is_file():
         raise UsageError(
             f"{model.name} cannot leave PyTorch: {model.folder} has no {FILE_NAME}",
