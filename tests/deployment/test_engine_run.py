@@ -43,6 +43,14 @@ def test_a_file_alone_gives_records_that_are_evaluated(
     assert (values["accuracy"], values["recall/calibrated"], values["recall/miscalibrated"]) == (0.5, 1.0, 0.0)
     assert evaluated["details"]["calibration_status"]["confusion"] == [[0, 12], [0, 12]]
     assert any("onnx:unknown was not verified" in note for note in evaluated["notes"])
+    reported = typed("report", "a", "--out", tmp_path / "page.html")
+    assert reported.code == 0, reported.err
+    page = (tmp_path / "page.html").read_text()
+    confusion = page[page.index('<section id="confusion"') :].partition("</section>")[0]
+    assert "24 judgements" in confusion
+    assert 'title="miscalibrated called calibrated: 12 of 12"' in confusion
+    assert 'title="calibrated called calibrated: 2 of 2"' in confusion, "one camera"
+    assert confusion.count("accuracy 0.500") == 6
     assert "CalibrationStatus@onnx:unknown, not verified" in typed("results", "list").out
 
 

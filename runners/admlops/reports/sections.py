@@ -10,7 +10,7 @@ from admlops.reports import charts, page
 from admlops.reports.battle_cards import make_cards
 from admlops.reports.car_pictures import IDS, draw_pictures
 from admlops.reports.car_pictures import make_tables as make_car_tables
-from admlops.reports.class_tables import group_classes, list_confusions
+from admlops.reports.class_tables import group_classes, list_answers, list_confusions
 from admlops.reports.drawn import Chart, draw_curves, draw_latency, draw_scores, draw_telemetry, drawn
 from admlops.reports.lidar_section import lidar_section
 from admlops.reports.part_tables import group_parts
@@ -61,7 +61,8 @@ def _confusion(report: Report) -> Values | None:
     older = [
         run.name for label, run in report.ran if label not in having and "detection" in run.details and run.metrics
     ]
-    return {"tables": tables, "older": older} if tables or older else None
+    answers = list_answers(report.ran)
+    return {"tables": tables, "older": older, "answers": answers} if tables or older or answers else None
 
 
 def _engines(report: Report) -> Values | None:
