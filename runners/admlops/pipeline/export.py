@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.config_text import config_sha256
+from admlops.pipeline.expected_time import spell_time
 from admlops.pipeline.provenance import describe_adapter, describe_code, describe_commit, describe_sources
 from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import require_network, site_packages
@@ -119,6 +121,8 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
     model = load_model(layout, request.run.model)
     check_export(model, request)
     check_set_up(layout, model, request.run.variant)
+    if model.license.startswith("AGPL"):
+        say(f"{model.name}: the exported file holds its network, under {model.weights_license or model.license}")
     wanted = request.wanted
     if wanted is None:
         return _export_float32(layout, _prepare(layout, model, request, say=say), say=say)
@@ -146,9 +150,23 @@ def _export_float32(layout: Layout, prepared: _Prepared, *, say: Say) -> Artifac
         say(f"{model.name}: exported before, {there[0].manifest.created}; --fresh exports it again")
         return there[0]
     require_writable(layout.exported)
+    _say_expected(layout, model, say=say)
     with new_artifact(layout, model.name) as folder:
+        began = time.monotonic()
         done = _run(layout, prepared, folder / FILE, say=say)
+        done["verdicts"]["seconds"] = round(time.monotonic() - began, 1)
         return keep_artifact(layout, folder, _make_manifest(prepared, folder / FILE, done))
+
+
+def _say_expected(layout: Layout, model: Model, *, say: Say) -> None:
+    """Say how long the last export of the model took, if there is one that says so."""
+    known = [one.manifest.verdicts["seconds"] for one in list_artifacts(layout, model.name) if _is_timed(one)]
+    if known:
+        say(f"{model.name}: about {spell_time(float(known[-1]))}, as long as its last export took")
+
+
+def _is_timed(artifact: Artifact) -> bool:
+    return "seconds" in artifact.manifest.verdicts and "base" not in artifact.manifest.verdicts
 
 
 def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
