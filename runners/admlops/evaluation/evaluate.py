@@ -13,6 +13,7 @@ import numpy as np
 
 from admlops.catalog import Model, find_known
 from admlops.catalog.registries import EVALUATIONS
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
@@ -173,7 +174,7 @@ def _check_records(context: Context) -> None:
         )
     if all(entry.status == "failed" for entry in records):
         raise RecordError(
-            f"all {len(records)} samples of run {run.header.run} failed, so there is nothing to evaluate",
+            f"run {run.header.run}: {count_of(len(records), 'sample')}, and all failed: there is nothing to evaluate",
             hint=f"less {run.logs_path}/worker-0.log",
         )
 
