@@ -7,7 +7,7 @@ from typing import Any
 
 from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
-from admlops.reports.battle_cards import make_cards
+from admlops.reports.battle_cards import MAX_CARDS, make_cards
 from admlops.reports.car_pictures import IDS, draw_pictures
 from admlops.reports.car_pictures import make_tables as make_car_tables
 from admlops.reports.class_tables import group_classes, list_answers, list_confusions
@@ -82,7 +82,8 @@ def _parts(report: Report) -> Values | None:
 
 def _battles(report: Report) -> Values | None:
     battles = (report.comparison or {}).get("battles", ())
-    return {"cards": make_cards(battles)} if battles else None
+    cards = make_cards(battles)
+    return {"cards": cards[:MAX_CARDS], "more": cards[MAX_CARDS:]} if cards else None
 
 
 def _cars(report: Report) -> Values | None:
