@@ -90,7 +90,7 @@ def test_an_address_is_fetched_once_and_then_taken_from_the_cache(
     assert camera_of(data)["width"] == 0, "nothing is fetched before it is asked for"
     said: list[str] = []
     fetch_files(data, said.append)
-    assert said[-1] == "fetched 1 of 1 pictures"
+    assert said[-1] == "fetched 1 of 1 picture"
     assert not any("secret" in line for line in said)
     assert not any("secret" in file.read_text() for file in (tmp_path / "repository").rglob("*.json"))
     again = opened(path)
