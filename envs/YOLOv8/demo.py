@@ -89,10 +89,14 @@ class YOLOv8(PictureAdapter):
 
     def call_together(self, given: List[Any]) -> List[Any]:
         """The network and non-maximum suppression: (n, 6) of x1, y1, x2, y2, confidence, class for each picture."""
-        pictures = [pixels for _, pixels in given]
         tensor = load_library("torch").cat([one for one, _ in given]) if len(given) > 1 else given[0][0]
+        return self.suppress(self._predictor.model(tensor), given)
+
+    def suppress(self, raw: Any, given: List[Any]) -> List[Any]:
+        """Non-maximum suppression of what the network, or an exported file of it, says of pictures."""
+        pictures = [pixels for _, pixels in given]
         self._predictor.batch = [""] * len(given), pictures, [""] * len(given)
-        found = self._predictor.postprocess(self._predictor.model(tensor), tensor, pictures)
+        found = self._predictor.postprocess(raw, given[0][0], pictures)
         self._limit.check()
         return [one.boxes.data for one in found]
 

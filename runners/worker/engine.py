@@ -37,14 +37,16 @@ class EngineAdapter(Adapter):
         return inputs, self._network.feeds(inputs)
 
     def forward(self, inputs: Any) -> Any:
-        """Call the file's network: copies to its device and back are part of the time."""
+        """Call the file's network and decode: what the adapter's own `forward` does, and as its time.
+
+        Copies to the device and back are part of it.
+        """
         prepared, feeds = inputs
-        return prepared, [self._call(feed) for feed in feeds]
+        return self._network.decode([self._call(feed) for feed in feeds], prepared)
 
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """Decode, and convert as the adapter does."""
-        prepared, calls = raw
-        return self._adapter.convert(self._network.decode(calls, prepared), sample)
+        """Convert as the adapter does."""
+        return self._adapter.convert(raw, sample)
 
     def synchronize(self) -> None:
         """Nothing to wait for: a session returns arrays of the host."""

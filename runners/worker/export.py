@@ -7,12 +7,14 @@ nothing is said, and it writes another opset than asked, or a file that no check
 import os
 import re
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Tuple
 
 from .adapter import Adapter, Settings
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, check_feed, load_network
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
+from .rows import pair_rows
 from .runtimes.base import load_runtime
 
 LACKING = re.compile(r"operator '?([a-z_]+::\w+)'?")
@@ -48,9 +50,10 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
         "fixes": fixes,
         "exporter": EXPORTER,
         "versions": _versions(),
-        "inputs": [_described(one, fixed) for one in network.inputs()],
-        "outputs": [_described(one, fixed) for one in network.outputs()],
+        "inputs": [described(one, fixed) for one in network.inputs()],
+        "outputs": [described(one, fixed) for one in network.outputs()],
         "carried": dict(network.carried),
+        "lengths": {name: list(own) for name, own in network.lengths.items()},
         "verdicts": verdicts,
     }
 
@@ -139,14 +142,16 @@ def _finish(
     if slimmed is not None:
         check_file(slimmed, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
         save(slimmed, file)
-    after = network.align(engine.open(file, device="cpu").run(example), reference)
-    differences = {name: difference(after[name], reference[name], name=name) for name in reference}
+    after = engine.open(file, device="cpu").run(example)
+    paired = pair_rows(network.rows, network.align(after, reference), reference)
+    differences = {name: difference(paired.ours[name], paired.theirs[name], name=name) for name in reference}
     return {
         **checked,
         "float64_made_float32": changed,
         "slimmed": said,
         "nodes": len((slimmed or model).graph.node),
         "largest_difference": differences,
+        **({"unpaired_rows": dict(paired.unpaired)} if paired.unpaired else {}),
     }
 
 
@@ -164,7 +169,7 @@ def _varying(spec: TensorSpec, network: Network) -> Dict[int, str]:
     return {index: axis for index, axis in spec.dynamic_axes.items() if axis not in network.fixed_axes}
 
 
-def _described(spec: TensorSpec, fixed: Mapping[str, int]) -> Dict[str, Any]:
+def described(spec: TensorSpec, fixed: Mapping[str, int] = MappingProxyType({})) -> Dict[str, Any]:
     return {
         "name": spec.name,
         "dtype": spec.dtype,

@@ -75,6 +75,10 @@ class Network:
     """Output → the input that it is at the next sample of the scene."""
     fixed_axes: Mapping[str, int] = MappingProxyType({})
     """Named axes that an export fixes, such as the pictures' height, and their lengths where nobody says others."""
+    lengths: Mapping[str, Tuple[int, int, int]] = MappingProxyType({})
+    """Axis that may vary → its least, usual and largest length: traces take the usual, engines are built for all."""
+    rows: Mapping[str, str] = MappingProxyType({})
+    """Output whose rows are a set in no fixed order → the output of the same rows that tells them apart, or itself."""
 
     def __init__(self, adapter: Any) -> None:
         self.adapter = adapter
@@ -123,12 +127,14 @@ class Network:
     def example(self, axes: Mapping[str, int]) -> Arrays:
         """Return inputs to trace with, of these lengths of dynamic axes; drawn from a seed, or the first state.
 
-        Override it where the numbers must make sense, such as a rig's matrices.
+        Axes that are not named have their usual length, or 1. Override it where the numbers must make sense, such as a
+        rig's matrices.
         """
         numpy = import_module("numpy")
         random = numpy.random.default_rng(0)
+        usual = {name: own[1] for name, own in self.lengths.items()}
         drawn = {
-            one.name: random.standard_normal(one.concrete(axes)).astype(one.dtype)
+            one.name: random.standard_normal(one.concrete({**usual, **axes})).astype(one.dtype)
             for one in self.inputs()
             if one.name not in set(self.carried.values())
         }

@@ -2,7 +2,8 @@
 
 Tensors are compared frame by frame from the reference's own state: an engine that is a little off does not carry that
 into the next frame, and the difference says something of the engine alone. Every frame comes twice, the second time
-with another vehicle's extrinsics, so that a rig that the trace has baked in shows.
+with another vehicle's extrinsics, so that a rig that the trace has baked in shows; once is enough for a network that
+gets nothing of the rig.
 """
 
 from importlib import import_module
@@ -15,6 +16,7 @@ from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, check_feed, load_network
 from .onnx_file import FileError, check_file, find_precision
 from .parting import find_parting
+from .rows import Paired, pair_rows
 from .runtimes.base import ProviderError, Runtime, Session, load_runtime
 from .samples.moved_rig import has_rig, move_rig
 
@@ -31,11 +33,15 @@ class Tensor:
         self.name, self.rig = name, rig
         self.frames: List[Dict[str, Optional[float]]] = []
         self.fault: Optional[str] = None
+        self.unpaired: Optional[float] = None
         self._low, self._high = float("inf"), float("-inf")
 
-    def add(self, ours: Any, theirs: Any) -> None:
+    def add(self, paired: Paired) -> None:
         """Take one call's arrays: the engine's and the reference's."""
         numpy = import_module("numpy")
+        ours, theirs = paired.ours[self.name], paired.theirs[self.name]
+        if self.name in paired.unpaired:
+            self.unpaired = max(self.unpaired or 0.0, paired.unpaired[self.name])
         if ours.shape != theirs.shape:
             self.fault = "has shape {} and not {}".format(tuple(ours.shape), tuple(theirs.shape))
             return
@@ -63,6 +69,7 @@ class Tensor:
             "largest": max((one["largest"] or 0.0 for one in self.frames), default=None),
             "p999": max((one["p999"] or 0.0 for one in self.frames), default=None),
             "worst_frame": worst,
+            "unpaired": self.unpaired,
             "fault": self.fault,
         }
 
@@ -155,18 +162,33 @@ def compare(
     tensors: List[Tensor] = []
     worst: Optional[Frame] = None
     furthest = -1.0
-    for rig in (GIVEN, MOVED) if samples and has_rig(samples[0]) else (GIVEN,):
+    for rig in (GIVEN, MOVED) if samples and _sees_rig(network, samples[0]) else (GIVEN,):
         own = {one.name: Tensor(one.name, rig) for one in network.outputs()}
         for index, whole, theirs in frames_of(network, reference, samples, rig):
             tell("frame {} of {}, {} rig".format(index + 1, len(samples), rig))
-            ours = network.align(engine(whole), theirs)
-            for name, tensor in own.items():
-                tensor.add(ours[name], theirs[name])
-            apart = max(_apart(ours[name], theirs[name]) for name in own)
+            paired = pair_rows(network.rows, network.align(engine(whole), theirs), theirs)
+            for tensor in own.values():
+                tensor.add(paired)
+            apart = max(_apart(paired.ours[name], paired.theirs[name]) for name in own)
             if apart > furthest:
                 furthest, worst = apart, Frame(rig, index, whole)
         tensors += own.values()
     return tensors, worst
+
+
+def _sees_rig(network: Network, sample: Dict[str, Any]) -> bool:
+    """Tell whether the network gets anything of the rig: then another rig changes what goes into it."""
+    if not has_rig(sample):
+        return False
+    numpy = import_module("numpy")
+    fed = []
+    for one in (sample, move_rig(sample)):
+        network.adapter.start_scene(str(sample["scene"]))
+        network.start_scene()
+        fed.append(network.feeds(network.adapter.prepare(one)))
+    return len(fed[0]) != len(fed[1]) or not all(
+        numpy.array_equal(given[name], moved[name]) for given, moved in zip(*fed) for name in given
+    )
 
 
 def frames_of(network: Network, reference: Call, samples: Sequence[Dict[str, Any]], rig: str) -> Any:

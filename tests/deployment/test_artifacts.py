@@ -28,7 +28,7 @@ from admlops.deployment.artifacts import (
 )
 from admlops.deployment.engines import parse_engine, split_contender
 from admlops.deployment.manifest import ExportSource, Manifest, read_manifest
-from admlops.pipeline.run_engine import choose_artifact
+from admlops.pipeline.run_engine import choose_artifact, find_engine
 from admlops.pipeline.run_request import RunRequest
 
 CONTENT = b"a network"
@@ -137,6 +137,29 @@ def test_an_engine_means_the_weights_that_are_named(layout: Layout) -> None:
     assert chosen(weights="random:0") == "aaaa000000000000"
     with pytest.raises(UsageError, match="of random:7"):
         chosen(weights="random:7")
+
+
+def test_an_export_of_other_code_is_refused_by_name_and_said_by_path(layout: Layout) -> None:
+    model = load_model(layout, "CalibrationStatus")
+    old = keep(layout, make_manifest("aaaa000000000000", weights="random:0", code="0" * 64))
+    request = RunRequest(model=model.name, data=layout.data, engine="onnx")
+    with pytest.raises(UsageError, match="has changed since") as refused:
+        choose_artifact(layout, model, request, parse_engine("onnx"))
+    assert refused.value.hint == "admlops export CalibrationStatus --to onnx"
+    said: list[str] = []
+    found = find_engine(layout, model, replace(request, engine=str(old.file)), say=said.append)
+    assert found is not None
+    assert "has changed since the export; admlops verify says" in said[0]
+    now = keep(layout, make_manifest("bbbb000000000000", weights="random:0", code=found.code))
+    keep(layout, make_manifest("cccc000000000000", weights="random:0", code="1" * 64))
+    assert choose_artifact(layout, model, request, parse_engine("onnx")) == now, "the newest of this code"
+
+
+def test_a_verification_by_other_code_does_not_count(tmp_path: Path) -> None:
+    where = {"sha256": "0" * 64, "provider": "CPUExecutionProvider"}
+    add_verification(tmp_path, {**where, "code": "old", "passed": True})
+    assert is_verified(tmp_path, **where, code="old")  # type: ignore[arg-type]
+    assert not is_verified(tmp_path, **where, code="new")  # type: ignore[arg-type]
 
 
 def test_a_key_depends_on_all_that_decides_a_file_and_not_on_its_order() -> None:

@@ -195,6 +195,24 @@ def test_names_shapes_and_axes_are_held_to_the_file(tmp_path: Path) -> None:
         assert "resnet18_5ch.py:" in refused.value.message
 
 
+@pytest.mark.usefixtures("calibration_environment")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("input_shape=[3, 224, 224]", "config.py:2: onnx_config.input_shape: [3, 224, 224] is no shape of channels"),
+        ('input_names=["a", "b"]', "2 names for 1 tensors: channels"),
+        ('dynamic_axes={"channels": {3: "width"}}', "axis 3 of channels is no dynamic one"),
+    ],
+)
+def test_names_and_shapes_are_checked_before_anything_is_exported(
+    typed: Typed, tmp_path: Path, text: str, words: str
+) -> None:
+    """The network itself is asked, without its weights."""
+    path = write(tmp_path, f"export = dict(mode='onnx')\nonnx_config = dict({text})")
+    refused = typed("deploy", path, "CalibrationStatus", "--variant", "onnx", "--weights", "random:0", "--dry-run")
+    assert (refused.code, words in refused.err) == (2, True), refused.err
+
+
 def test_a_pickle_of_samples_is_never_read(tmp_path: Path) -> None:
     found = replace(read_deployment(WHOLE), info_file="infos.pkl")
     with pytest.raises(UsageError, match="reading a pickle runs code") as refused:

@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.deployment.conftest import MakeFile
+from tests.deployment.test_artifacts import make_manifest
 from tests.typed import Typed
 
+from admlops.core.storage import file_sha256
+from admlops.deployment.calibration import make_calibration
+from admlops.deployment.manifest import encode_manifest
 from admlops.environments import Environment
 
 RUN = ("run", "CalibrationStatus", "--variant", "onnx", "--scene", "scene-0103", "--limit", "2", "--device", "cpu")
@@ -38,7 +43,38 @@ def test_a_file_alone_gives_records_that_are_evaluated(
     assert (values["accuracy"], values["recall/calibrated"], values["recall/miscalibrated"]) == (0.5, 1.0, 0.0)
     assert evaluated["details"]["calibration_status"]["confusion"] == [[0, 12], [0, 12]]
     assert any("onnx:unknown was not verified" in note for note in evaluated["notes"])
+    reported = typed("report", "a", "--out", tmp_path / "page.html")
+    assert reported.code == 0, reported.err
+    page = (tmp_path / "page.html").read_text()
+    confusion = page[page.index('<section id="confusion"') :].partition("</section>")[0]
+    assert "24 judgements" in confusion
+    assert 'title="miscalibrated called calibrated: 12 of 12"' in confusion
+    assert 'title="calibrated called calibrated: 2 of 2"' in confusion, "one camera"
+    assert confusion.count("accuracy 0.500") == 6
     assert "CalibrationStatus@onnx:unknown, not verified" in typed("results", "list").out
+
+
+@pytest.mark.usefixtures("calibration_environment")
+def test_an_evaluation_refuses_what_int8_ranges_came_from(
+    typed: Typed, small_classifier: MakeFile, synthetic_root: Path, tmp_path: Path
+) -> None:
+    """The run's header says what they came from: the check needs no manifest."""
+    file = small_classifier("small.onnx", 0.5)
+    calibration = make_calibration(str(synthetic_root), "v1.0-mini", ["elsewhere"])
+    manifest = msgspec.structs.replace(make_manifest("a" * 16), sha256=file_sha256(file), calibration=calibration)
+    (file.parent / "manifest.json").write_bytes(encode_manifest(manifest))
+    ran = typed(*RUN, "--data", synthetic_root, "--engine", file, "--run", "a")
+    assert ran.code == 0, ran.err
+    assert typed("evaluate", "a").code == 0
+    header = read_run(tmp_path, "a")
+    assert header["settings"]["engine"]["calibrated_on"] == ["elsewhere"]
+    records = (tmp_path / "repository" / "runs" / "a" / "records").glob("*.jsonl")
+    token = json.loads(next(records).read_text().splitlines()[0])["metadata"]["sample_token"]
+    header["settings"]["engine"]["calibrated_on"] = [token, "elsewhere"]
+    (tmp_path / "repository" / "runs" / "a" / "run.json").write_text(json.dumps(header))
+    refused = typed("evaluate", "a")
+    assert refused.code == 2
+    assert f"int8 ranges of its engine came from 1 sample that it is judged on, such as {token}" in refused.err
 
 
 @pytest.mark.usefixtures("calibration_environment")

@@ -49,7 +49,8 @@ def test_engines_of_one_model_are_compared(
     printed = admlops("compare", "--models", ",".join(names), *options)
     summary = json.loads((tmp_path / "out" / "comparison_summary.json").read_text())
     (group,) = summary["engines"]
-    assert [one["name"] for one in group["engines"]] == [f"{MODEL}@yes.onnx", f"{MODEL}@no.onnx"]
+    names_on_page = [f"{MODEL}@yes.onnx", f"{MODEL}@no.onnx"]
+    assert [one["name"] for one in group["engines"]] == names_on_page
     assert [one["file_bytes"] for one in group["engines"]] == [yes.stat().st_size, no.stat().st_size]
     # 4 samples of 6 cameras, each in two forms; a row is a truth, a column an answer.
     matrices = [one["confusion"]["calibration_status"]["matrix"] for one in group["engines"]]
@@ -64,7 +65,10 @@ def test_engines_of_one_model_are_compared(
     assert f"admlops verify {MODEL} --engine {yes}" in printed.stderr + printed.stdout
     page = (tmp_path / "out" / "report.html").read_text()
     assert '<section id="engines"' in page
-    assert "Confusion of" in page
+    confusion = page[page.index('<section id="confusion"') :].partition("</section>")[0]
+    assert confusion.count(f"Confusion of {MODEL}") == 2
+    assert [one["confusion"]["calibration_status"]["matrix"] for one in summary["models"]] == matrices
+    assert f"confusion of {names_on_page[0]}, calibration_status" in printed.stdout
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,7 @@ def found(onnx_tool: Environment, tmp_path_factory: pytest.TempPathFactory) -> d
         ("fp32 called fp16", "precision", "is called fp16, and its arithmetic is fp32"),
         ("fp16 called fp32", "precision", "is called auto, and its arithmetic is fp16"),
         ("provider", "provider", "has no CUDAExecutionProvider for cuda:0"),
+        ("fell back", "provider", "has no CUDAExecutionProvider for cuda:0, only CPUExecutionProvider: nothing ran"),
         ("garbage", "checker", "no ONNX file"),
     ],
 )
@@ -75,6 +76,35 @@ def test_a_rig_that_hides_in_a_constant_shows_on_another_rig(found: dict[str, An
     assert (step.verdict, step.fault) == ("failed", "baked_in")
     assert "right on its own rig and wrong on another" in step.reason
     assert found["baked in unseen"]["worst"][0] == "moved"
+
+
+def test_once_is_enough_for_a_network_that_gets_nothing_of_the_rig(found: dict[str, Any]) -> None:
+    assert found["blind"] == ["given", "given"]
+
+
+def test_rows_of_a_set_are_paired_before_they_are_compared(found: dict[str, Any]) -> None:
+    turned = found["rows"]["another order"]
+    assert turned == {"apart": pytest.approx(0.01, abs=1e-4), "scores": 0.0, "unpaired": turned["unpaired"], "rows": 6}
+    assert turned["unpaired"] == {"boxes": 0.0, "scores": 0.0}
+    lost = found["rows"]["one lost"]
+    assert (lost["rows"], lost["scores"]) == (5, 0.0)
+    assert lost["unpaired"]["scores"] == pytest.approx(1 / 6)
+    assert found["rows"]["fewer"] == {"unpaired": {"boxes": pytest.approx(1 / 6)}, "rows": 5}
+
+
+def test_a_set_that_lost_a_hundredth_of_its_rows_fails(found: dict[str, Any]) -> None:
+    (first, *rest) = found["right"]["tensors"]
+    for share, verdict in ((0.005, "passed"), (0.02, "failed")):
+        step = judge_tensors([{**first, "unpaired": share}, *rest], bounds_of(FP32), random_weights=False)
+        assert step.verdict == verdict
+    assert (step.fault, "2 % of the rows of found have no counterpart" in step.reason) == ("unmatched", True)
+
+
+def test_the_bound_grows_with_a_range_of_pixels() -> None:
+    bounds = bounds_of(FP32)
+    assert (bounds.tensor_bound(1.0), bounds.tensor_bound(100.0)) == (1e-3, 1e-3)
+    assert bounds.tensor_bound(1333.0) == pytest.approx(1.333e-2)
+    assert bounds_of(INT8).tensor_bound(1333.0) is None
 
 
 def test_what_is_not_finite_fails_whatever_the_bound(found: dict[str, Any]) -> None:

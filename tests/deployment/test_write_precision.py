@@ -59,6 +59,22 @@ def test_samples_are_of_int8_alone(typed: Typed, synthetic_root: Path) -> None:
     assert (refused.code, "--calibrate train is of int8 alone" in refused.err) == (2, True), refused.err
 
 
+@pytest.mark.usefixtures("calibration_environment")
+@pytest.mark.parametrize("command", [("export",), ("export", "--dry-run")])
+def test_a_wrong_split_is_noticed_before_anything_is_exported(
+    typed: Typed, synthetic_root: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    name, *more = command
+    options = ("--precision", "int8", "--calibrate", "mini_tarin", "--data", synthetic_root, "--weights", "random:0")
+    refused = typed(name, "CalibrationStatus", "--variant", "onnx", *options, *more)
+    assert (refused.code, "mini_tarin" in refused.err) == (2, True), refused.err
+    assert not (tmp_path / "repository" / "exported").exists()
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text("0" * 32 + "\n")
+    unknown = typed(name, "CalibrationStatus", "--variant", "onnx", *options, "--calibrate", tokens, *more)
+    assert (unknown.code, "has no sample" in unknown.err) == (2, True), unknown.err
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_a_classifier_in_half_and_in_eighth(typed: Typed, synthetic_root: Path, tmp_path: Path) -> None:

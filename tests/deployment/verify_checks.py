@@ -23,6 +23,7 @@ from worker.adapter import Adapter  # noqa: E402
 from worker.network import Network, TensorSpec  # noqa: E402
 from worker.onnx_file import FileError, save  # noqa: E402
 from worker.parting import Seen, every_tensor, first_parting  # noqa: E402
+from worker.rows import pair_rows  # noqa: E402
 from worker.runtimes.base import load_runtime  # noqa: E402
 from worker.samples.moved_rig import move_rig  # noqa: E402
 from worker.verify import compare, verify_file  # noqa: E402
@@ -58,6 +59,13 @@ class SmallNetwork(Network):
     def feeds(self, sample: Any) -> list[dict[str, Any]]:
         image = np.random.default_rng(int(sample["sample_token"])).standard_normal((3, 4)).astype(np.float32)
         return [{"image": image, "rig": rig_of(sample)}]
+
+
+class Blind(SmallNetwork):
+    """Gets nothing of the rig that a sample has."""
+
+    def feeds(self, sample: Any) -> list[dict[str, Any]]:
+        return [{**feed, "rig": np.eye(4, dtype=np.float32)} for feed in super().feeds(sample)]
 
 
 NETWORK = SmallNetwork(Small())
@@ -187,6 +195,48 @@ def look(made: Any, name: str, *, device: str = "cpu", called: str | None = None
     return {"file": facts, "tensors": [one.to_json() for one in tensors], "worst": [worst.rig, worst.number]}
 
 
+def fell_back() -> dict[str, Any]:
+    """A package that has the GPU's provider, whose libraries do not load: ONNX Runtime takes the CPU and warns."""
+    import onnxruntime
+
+    own = onnxruntime.get_available_providers
+    onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    try:
+        return look(right(), "fell_back", device="cuda:0")
+    finally:
+        onnxruntime.get_available_providers = own
+
+
+def rows() -> dict[str, Any]:
+    """Boxes and their scores: in another order, one a little off, and one lost for another."""
+    boxes = np.arange(12, dtype=np.float32).reshape(6, 2) * 100
+    scores = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    order = np.array([1, 0, 2, 5, 3, 4])
+    moved = boxes[order] + np.float32(0.01)
+    found = {}
+    for name, own in (("another order", moved), ("one lost", np.concatenate([moved[:5], [[7, 9999]]]))):
+        paired = pair_rows(
+            {"boxes": "boxes", "scores": "boxes"},
+            {"boxes": own.astype(np.float32), "scores": scores[order], "other": boxes},
+            {"boxes": boxes, "scores": scores, "other": boxes},
+        )
+        found[name] = {
+            "apart": float(np.abs(paired.ours["boxes"] - paired.theirs["boxes"]).max()),
+            "scores": float(np.abs(paired.ours["scores"] - paired.theirs["scores"]).max()),
+            "unpaired": paired.unpaired,
+            "rows": len(paired.ours["boxes"]),
+        }
+    fewer = pair_rows({"boxes": "boxes"}, {"boxes": boxes[:5]}, {"boxes": boxes})
+    found["fewer"] = {"unpaired": fewer.unpaired, "rows": len(fewer.theirs["boxes"])}
+    return found
+
+
+def blind() -> list[str]:
+    """The rigs on which a network is compared that gets nothing of them."""
+    tensors, _ = compare(Blind(Small()), reference, reference, SAMPLES)
+    return [one.rig for one in tensors]
+
+
 def parting() -> dict[str, Any]:
     """A file that turns the wrong way in its third module; the first module is folded into the second."""
     constants = [("wrong", np.array([1.01], np.float32))]
@@ -231,6 +281,9 @@ def main() -> None:
                 "fp32 called fp16": look(right(), "called", called="fp16"),
                 "fp16 called fp32": look(half(), "called32", called="auto"),
                 "provider": look(right(), "provider", device="cuda:0"),
+                "fell back": fell_back(),
+                "rows": rows(),
+                "blind": blind(),
                 "not finite": look(not_finite(), "nan"),
                 "garbage": look(None, "garbage"),
                 "parting": parting(),

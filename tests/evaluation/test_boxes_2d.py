@@ -195,7 +195,7 @@ def test_records_are_paired_by_sample_and_camera() -> None:
     counts = [len(found.boxes) for _, found in pair_images(truths, records)]
     assert counts == [2, 0, 0]
     for wrong, said in (
-        ([records[0]], "1 of 2 samples have no record, b among them"),
+        ([records[0]], "no record of 1 of 2 samples, such as b"),
         ([records[0], records[0]], "sample a has two records"),
         ([record_of("c", [])], "sample c is not among the images evaluated"),
         ([record_of("a", ["CAM_LEFT"])], r"sample a \(CAM_LEFT\) is not among the images evaluated"),

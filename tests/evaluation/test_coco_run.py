@@ -171,7 +171,7 @@ def _turn_inside_out(content: dict[str, Any]) -> None:
         (_without("categories"), "missing required field `categories`"),
         (_without("images", 0, "file_name"), r"missing required field `file_name` - at `\$.images"),
         (_repeat_image, "is there twice"),
-        (_rename_all, "has none of the 48 pictures"),
+        (_rename_all, "has nothing of the run's 48 pictures"),
         (_lose_category, "refers to category 8, which it lacks"),
     ],
 )

@@ -193,7 +193,7 @@ def test_what_cannot_be_evaluated_is_refused_and_writes_nothing(
     odd = [msgspec.structs.replace(good[0], metadata=stray), *good[1:]]
     cases: list[tuple[list[Record], str | None, type[Exception], str]] = [
         ([], None, RecordError, "no complete scene"),
-        (failed, None, RecordError, "all 9 samples of run 1 failed"),
+        (failed, None, RecordError, "run 1: 9 samples, and all failed"),
         (empty, None, UsageError, "no task"),
         (good, "v1.0-trainval", DataError, "was made on v1.0-trainval"),
         (odd, None, DataError, "no sample 'of-another-data-set'"),

@@ -245,7 +245,7 @@ def test_records_are_the_same_as_arrays() -> None:
 def test_records_and_frames_must_be_the_same() -> None:
     truths = {token: truth_of(line(0.0)) for token in ("a", "b")}
     for tokens, said in (
-        (["a"], "1 of 2 frames have no record, b among them"),
+        (["a"], "no record of 1 of 2 frames, such as b"),
         (["a", "a", "b"], "frame a has two records"),
         (["a", "b", "c"], "frame c is not among the frames evaluated"),
     ):

@@ -278,7 +278,7 @@ def test_records_and_ground_truth_must_be_of_the_same_samples(data: NuScenes, to
     samples = {token: data.sample(token) for token in tokens}
     truth = {token: sample_vectors(data.root / "maps", data.location(token), samples[token]) for token in tokens}
     records = [truth_record(data, token) for token in tokens]
-    with pytest.raises(RecordError, match=f"1 of {len(tokens)} samples have no record, {tokens[0]}"):
+    with pytest.raises(RecordError, match=f"no record of 1 of {len(tokens)} samples, such as {tokens[0]}"):
         evaluate_map(records[1:], truth, samples)
     with pytest.raises(RecordError, match=f"sample {tokens[0]} has two records"):
         evaluate_map([records[0], *records], truth, samples)

@@ -194,7 +194,7 @@ def test_what_is_wrong_is_named(name: str, data: NuScenes, tokens: list[str], la
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"GTs": []}, "has no ground truth of 9 of the 9 samples"),
+        ({"GTs": []}, "has no ground truth of 9 of 9 samples"),
         ({"results": []}, "missing required field `GTs`"),
         ([], "Expected `object`"),
     ],

@@ -120,8 +120,8 @@ def test_from_pictures_to_numbers(pod: Pod, tmp_path: Path) -> None:
     assert found["coco.bbox", "AR1"] == pytest.approx(1 / 3)
     metrics = json.loads((pod.run_folder("first") / "metrics.json").read_text())
     assert (metrics["details"]["boxes_2d"]["images"], metrics["details"]["boxes_2d"]["pictures"]) == (4, 5)
-    assert "1 of 5 pictures are not annotated and not evaluated as images" in metrics["notes"]
-    assert "4 boxes are of classes that the ground truth lacks and are left out: boat" in metrics["notes"]
+    assert "not annotated and not evaluated: 1 of 5 pictures" in metrics["notes"]
+    assert "left out: 4 boxes of classes that the ground truth lacks: boat" in metrics["notes"]
     report = pod.admlops("report", "first", "--out", tmp_path / "report.html")
     assert "report" in report.stdout
     assert "kitti" in (tmp_path / "report.html").read_text()

@@ -98,6 +98,22 @@ def test_each_pair_has_a_card(folders: Sequence[RunFolder]) -> None:
     assert empty.chart == ""
 
 
+def test_the_pairs_of_many_models_do_not_lengthen_the_page(
+    folders: Sequence[RunFolder], runs: list[RunData], data: Dataset
+) -> None:
+    """Twelve models have 66 battles: ten cards, and a row each for the rest, folded away."""
+    battle = battle_all([load_contender(run.header.model, run) for run in folders])[0].to_json()
+    pairs = [f"M{a}-M{b}" for a in range(12) for b in range(a)]
+    battles = [{**battle, "models": pair.split("-")} for pair in pairs]
+    made = render_report(runs, {"battles": battles}, data=data)
+    section = made[made.index('<section id="battles"') :].partition("</section>")[0]
+    assert section.count('<article class="battle"') == 10
+    assert "The other 56 battles" in section
+    assert section.count('<tr><th scope="row">M') == 56
+    few = render_report(runs, {"battles": battles[:10]}, data=data)
+    assert "The other" not in few[few.index('<section id="battles"') :].partition("</section>")[0]
+
+
 def test_what_does_not_apply_is_said_with_its_reason_and_never_0(runs: list[RunData]) -> None:
     ran = [(run.model, run) for run in runs]
     tables = {table.protocol.partition("@")[0]: table for table in make_tables(ran)}

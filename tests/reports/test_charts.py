@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from xml.etree import ElementTree as ET
 
 import pytest
 from tests.reports.fabricate import DETECTION, make_metadata, make_run
 
+from admlops.core.paths import find_layout
 from admlops.evaluation.statistics.ranking import Axis
 from admlops.pipeline.run_data import Reading
 from admlops.reports import charts
@@ -110,3 +112,21 @@ def test_a_thinned_curve_keeps_its_ends() -> None:
     thin = charts.thin_curve(recall, recall, points=11)
     assert (len(thin[0]), thin[0][0], thin[0][-1]) == (11, 0.0, 1.0)
     assert charts.thin_curve([], []) == ([], [])
+
+
+def test_every_bar_is_drawn_in_one_style() -> None:
+    """Whatever draws a bar, on the page or for a paper, takes its looks and its width from one place."""
+    calls = []
+    for path in (find_layout().root / "runners" / "admlops" / "reports").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("bar", "barh")
+            ):
+                calls.append((path.name, ast.unparse(node)))
+    assert {name for name, _ in calls} == {"charts.py", "plots.py"}
+    for name, call in calls:
+        assert "BAR_SHARE" in call, (name, call)
+        assert "**looks" in call, (name, call)
+        assert not re.search(r"\b(color|hatch|edgecolor|linewidth)=", call), (name, call)

@@ -196,7 +196,12 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))
-    print_engines(summary.get("engines", ()))
+    engines = summary.get("engines", ())
+    print_engines(engines)
+    shown = {one["name"] for group in engines for one in group["engines"]}
+    for model in models:
+        if model["model"] not in shown:
+            _print_confusions(model["model"], model.get("confusion") or {})
     print_battles(summary.get("battles", ()))
 
 
@@ -214,10 +219,17 @@ def print_engines(groups: Sequence[Mapping[str, Any]]) -> None:
             shares = [tuple(_number(share) for share in row) for row in one["shares"]]
             print_table(("", *one["names"]), [(name, *row) for name, row in zip(one["names"], shares, strict=True)])
         for one in group["engines"]:
-            for task, own in one["confusion"].items():
-                note(f"\nconfusion of {one['name']}, {task}: rows are truths, columns answers")
-                matrix = [(name, *map(str, row)) for name, row in zip(own["classes"], own["matrix"], strict=True)]
-                print_table(("", *own["classes"]), matrix)
+            _print_confusions(one["name"], one["confusion"])
+
+
+def _print_confusions(name: str, confusions: Mapping[str, Any]) -> None:
+    """The confusion matrix of each task that a model classifies in."""
+    from admlops.cli.tables import print_table
+
+    for task, own in confusions.items():
+        note(f"\nconfusion of {name}, {task}: rows are truths, columns answers")
+        matrix = [(label, *map(str, row)) for label, row in zip(own["classes"], own["matrix"], strict=True)]
+        print_table(("", *own["classes"]), matrix)
 
 
 def _engine_cells(one: Mapping[str, Any], times: Sequence[str]) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def deploy(
         run = _run_request(layout, deployment, model, options, cancel)
         request = DeployRequest(deployment=deployment, run=run, calibrate=calibrate, fresh=fresh)
         if dry_run:
-            show_plan(preview_deployment(layout, request), as_json=as_json)
+            show_plan(preview_deployment(layout, request, say=say), as_json=as_json)
             return
         done = deploy_model(layout, request, say=say, show_progress=show_progress)
     if as_json:

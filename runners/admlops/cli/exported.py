@@ -80,10 +80,14 @@ def _cells(one: Artifact) -> tuple[str, ...]:
 
 
 def _verified(one: Artifact) -> list[str]:
+    from admlops.core.paths import find_layout
     from admlops.deployment.artifacts import is_verified, read_verifications
+    from admlops.pipeline.provenance import describe_code
 
+    layout = find_layout()
+    code = describe_code(layout.envs / one.manifest.model) if layout.is_checkout else None
     providers = dict.fromkeys(str(entry.get("provider")) for entry in read_verifications(one.folder))
-    return [name for name in providers if is_verified(one.folder, sha256=one.manifest.sha256, provider=name)]
+    return [name for name in providers if is_verified(one.folder, sha256=one.manifest.sha256, provider=name, code=code)]
 
 
 def _as_json(one: Artifact) -> dict[str, Any]:

@@ -132,13 +132,15 @@ def is_verified(
     provider: str,
     device: str | None = None,
     versions: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> bool:
     """Tell whether the last verification of this file with this provider passed.
 
-    An engine that is right on one GPU may be wrong on another, or after an update of its runtime. Where `device` (its
-    name) and `versions` (package → version) are given, only verifications on such a device with these count.
+    An engine that is right on one GPU may be wrong on another, after an update of its runtime, or with other code that
+    feeds it. Where `device` (its name), `versions` (package → version) and `code` (a digest of the model's folder) are
+    given, only verifications on such a device with these count.
     """
-    wanted = {"sha256": sha256, "provider": provider, "device": device, "versions": versions}
+    wanted = {"sha256": sha256, "provider": provider, "device": device, "versions": versions, "code": code}
     given = {name: value for name, value in wanted.items() if value is not None}
     own = [one for one in read_verifications(folder) if all(one.get(name) == value for name, value in given.items())]
     return bool(own) and own[-1].get("passed") is True

@@ -9,12 +9,18 @@ SCORE_TIE = 2e-4
 """How near the last kept score an output may be dropped or taken up: top-k flips there at rounding errors."""
 
 
+RANGE = 100.0
+"""Up to which range of a tensor's values the bound is absolute. Single precision rounds pixels of 1333 to 1e-4."""
+UNPAIRED = 0.01
+"""The share of rows of a set that may lack a counterpart: suppression flips at rounding errors."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
     """The bounds of one arithmetic; None where a step says nothing of it.
 
     Attributes:
-        tensor: the largest |difference| of a tensor.
+        tensor: the largest |difference| of a tensor, where its range is RANGE or less; a share of its range beyond.
         tensor_p999: the 99.9th percentile of |differences|, over the tensor's range.
         module: what bisecting takes for equal, over a module's largest output.
         decoded: whether decoded outputs are held against `centre_m` and the like.
@@ -34,6 +40,10 @@ class Bounds:
     velocity_m_s: float = 0.01
     score: float = 1e-3
     iou: float = 0.99
+
+    def tensor_bound(self, span: float) -> float | None:
+        """Return the largest |difference| of a tensor whose values range over `span`; None without a bound."""
+        return None if self.tensor is None else self.tensor * max(1.0, span / RANGE)
 
 
 _BOUNDS = {

@@ -25,16 +25,25 @@ class TensorInfo(Struct, frozen=True, forbid_unknown_fields=True):
     frame: str = ""
 
 
+class Tensors(Struct, frozen=True):
+    """What goes into a network and comes out of it."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
 class ExportSource(Struct, frozen=True, forbid_unknown_fields=True):
     """What was exported. Exactly one of `checkpoint_sha256` and `weights` (`random:SEED`) is set, or neither.
 
     `config` is a name of the catalogue or a file's path, `checkpoint` the weights' name in the catalogue. `adapter` is
-    the sha256 over the code that ran, `sources` the commits of the model's own code.
+    the sha256 over the code that ran, `code` that over the model's folder alone (None: not noted), `sources` the
+    commits of the model's own code.
     """
 
     variant: str
     environment: str
     adapter: str
+    code: str | None = None
     config: str | None = None
     config_sha256: str | None = None
     checkpoint: str | None = None
@@ -59,6 +68,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
     `precision` is that of the file: `auto` and `fp32` are float32 throughout. `verdicts` are those of the export
     itself: the checker's, what was slimmed, the largest difference from PyTorch for the example that was traced.
+    `lengths` are the least, usual and largest length of axes that may vary.
     """
 
     model: str
@@ -79,6 +89,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     verdicts: dict[str, Any]
     created: str
     fixes: list[str] = []
+    lengths: dict[str, tuple[int, int, int]] = {}
     calibration: Calibration | None = None
     schema: Literal[1] = MANIFEST_SCHEMA_VERSION
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from admlops.deployment.bounds import Bounds
+from admlops.core.counting import count_of
+from admlops.deployment.bounds import UNPAIRED, Bounds
 from admlops.deployment.matching import Matched
 
 FILE, TENSORS, DECODED, METRICS = "file", "tensors", "decoded", "metrics"
@@ -108,9 +109,14 @@ def judge_tensors(found: Sequence[Mapping[str, Any]], bounds: Bounds, *, random_
         fault = SHAPE if "shape" in broken["fault"] else NOT_FINITE
         reason = f"{broken['tensor']} {broken['fault']}, {broken['rig']} rig"
         return Step(name=TENSORS, verdict="failed", reason=reason, fault=fault, facts=facts)
+    lost = next((one for one in found if (one.get("unpaired") or 0.0) > UNPAIRED), None)
+    if lost is not None:
+        reason = f"{100 * lost['unpaired']:.3g} % of the rows of {lost['tensor']} have no counterpart"
+        return Step(name=TENSORS, verdict="failed", reason=reason, fault=UNMATCHED, facts=facts)
     over = [one for one in found if _is_over(one, bounds)]
     said = _spell(max(found, key=lambda one: _measure(one, bounds)), bounds)
-    rigs = f"{max(one['frames'] for one in found)} frames, {len({one['rig'] for one in found})} rigs"
+    frames, seen = max(one["frames"] for one in found), len({one["rig"] for one in found})
+    rigs = f"{count_of(frames, 'frame')}, {count_of(seen, 'rig')}"
     if bounds.tensor is None and bounds.tensor_p999 is None:
         return Step(name=TENSORS, verdict="not judged", reason=f"int8 has no bound; {said}; {rigs}", facts=facts)
     if not over:
@@ -126,23 +132,28 @@ def judge_tensors(found: Sequence[Mapping[str, Any]], bounds: Bounds, *, random_
 
 
 def _measure(one: Mapping[str, Any], bounds: Bounds) -> float:
-    """How far a tensor is, in what its bound is in."""
-    if bounds.tensor_p999 is None:
-        return float(one["largest"] or 0.0)
-    return float(one["p999"] or 0.0) / (float(one["range"]) or 1.0)
+    """How far a tensor is, over its bound where it has one."""
+    if bounds.tensor_p999 is not None:
+        return _share(one) / bounds.tensor_p999
+    return float(one["largest"] or 0.0) / (bounds.tensor_bound(float(one["range"])) or 1.0)
 
 
 def _is_over(one: Mapping[str, Any], bounds: Bounds) -> bool:
-    bound = bounds.tensor if bounds.tensor_p999 is None else bounds.tensor_p999
-    return bound is not None and _measure(one, bounds) > bound
+    return not (bounds.tensor is None and bounds.tensor_p999 is None) and _measure(one, bounds) > 1
+
+
+def _share(one: Mapping[str, Any]) -> float:
+    """The 99.9th percentile of |differences|, over the range."""
+    return float(one["p999"] or 0.0) / (float(one["range"]) or 1.0)
 
 
 def _spell(one: Mapping[str, Any], bounds: Bounds) -> str:
     where = f"{one['tensor']}, {one['rig']} rig, frame {one['worst_frame']}"
     if bounds.tensor_p999 is not None:
-        return f"p99.9 of |d| {_measure(one, bounds):.2g} of the range (bound {bounds.tensor_p999:g}): {where}"
-    bound = "" if bounds.tensor is None else f" (bound {bounds.tensor:g})"
-    return f"largest |d| {_measure(one, bounds):.2g}{bound}: {where}"
+        return f"p99.9 of |d| {_share(one):.2g} of the range (bound {bounds.tensor_p999:g}): {where}"
+    limit = bounds.tensor_bound(float(one["range"]))
+    bound = "" if limit is None else f" (bound {limit:.2g})"
+    return f"largest |d| {float(one['largest'] or 0.0):.2g}{bound}: {where}"
 
 
 def judge_decoded(found: Sequence[Matched], failures: Mapping[str, int], bounds: Bounds) -> Step:

@@ -13,12 +13,14 @@ import numpy as np
 
 from admlops.catalog import Model, find_known
 from admlops.catalog.registries import EVALUATIONS
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
+from admlops.evaluation.calibrated import require_uncalibrated
 from admlops.evaluation.context import Context
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
@@ -101,7 +103,8 @@ def evaluate_run(
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
-        UsageError: the records do no task that can be evaluated, or none that a protocol asked for measures.
+        UsageError: the records do no task that can be evaluated, or none that a protocol asked for measures; or int8
+            ranges were taken from samples of the run.
         DataError: nothing can be evaluated, because the samples, annotations or maps are not in `data`, or `truth_2d`
             is not what it should be.
     """
@@ -124,6 +127,7 @@ def evaluate_run(
     evaluations = [cast("Evaluation", entry) for entry in EVALUATIONS.values()]
     outputs = read_outputs(context, [one for one in evaluations if _why_not(one, context) is None])
     _check_records(context)
+    require_uncalibrated(run.header, context.tokens)
     _check_wishes(context, outputs, evaluations, protocols)
     evaluated = _evaluate(context, outputs, evaluations)
     unjudged = _find_unjudged(context, outputs, evaluations, evaluated)
@@ -170,7 +174,7 @@ def _check_records(context: Context) -> None:
         )
     if all(entry.status == "failed" for entry in records):
         raise RecordError(
-            f"all {len(records)} samples of run {run.header.run} failed, so there is nothing to evaluate",
+            f"run {run.header.run}: {count_of(len(records), 'sample')}, and all failed: there is nothing to evaluate",
             hint=f"less {run.logs_path}/worker-0.log",
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.catalog.protocols import find_metric
+from admlops.core.counting import count_of
 from admlops.core.errors import ComparabilityError
 
 LARGEST = 1e6
@@ -129,4 +130,4 @@ def subtract(a: Metric, b: Metric) -> float | None:
 
 
 def _samples(metric: Metric) -> str:
-    return f"{metric.n} samples with digest {metric.dataset[:12]}"
+    return f"{count_of(metric.n, 'sample')} with digest {metric.dataset[:12]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from admlops.core.counting import count_of
 from admlops.evaluation.base import Evaluation
 from admlops.evaluation.context import NEEDS_BOXES, Context
 from admlops.evaluation.run_outputs import RunOutputs
@@ -49,7 +50,8 @@ def _nothing(context: Context) -> list[str]:
 
 def _incomplete_note(context: Context) -> str:
     header = context.run.header
+    whole = count_of(sum(header.scenes.values()), "sample")
     return (
-        f"only {len(context.metadata)} of {sum(header.scenes.values())} samples are evaluated, those of scenes that "
+        f"evaluated: {len(context.metadata)} of {whole}, those of scenes that "
         f"are whole (the run is {header.state}); go on with: {header.resume_command}"
     )

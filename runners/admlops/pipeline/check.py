@@ -31,6 +31,7 @@ from admlops.pipeline.preview import preview_run
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
+from admlops.pipeline.run_engine import is_executed_so
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
@@ -210,6 +211,10 @@ class _Check:
         self.say, self.show_progress, self.hashing = say, show_progress, hashing
         self.model = load_model(layout, request.model)
         self.checked = Checked(model=self.model.name)
+        self.engine = request.engine
+        if self.engine is not None and is_executed_so(self.model, self.engine):
+            say(f"{self.model.name}: its adapter executes the network by {self.model.runtime} already: no export")
+            self.engine = None
 
     def go(self) -> Checked:
         steps: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -224,7 +229,7 @@ class _Check:
             ("report", self.draw),
         )
         for name, look in steps:
-            if name == "export" and self.request.engine is None:
+            if name == "export" and self.engine is None:
                 continue
             try:
                 said = look()
@@ -292,7 +297,7 @@ class _Check:
 
     def export(self) -> str:
         """Export the network that the engine asks for, unless a file was named or it was exported before."""
-        engine = parse_engine(str(self.request.engine))
+        engine = parse_engine(str(self.engine))
         if engine.file is not None:
             return f"{engine.file}, as it is"
         asked = ExportRequest(run=replace(self._run_request(), engine=None), precision=engine.precision)
@@ -309,7 +314,7 @@ class _Check:
 
     def _run_request(self) -> RunRequest:
         """The user's request, on the first samples; patient with a network on a CPU, unless a limit was given."""
-        asked = self.request.make_request(self.model.name, self.data)
+        asked = replace(self.request.make_request(self.model.name, self.data), engine=self.engine)
         changes: dict[str, Any] = {"name": f"check-{self.model.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"}
         changes["name"] += f"-{secrets.token_hex(2)}"
         if asked.selection.limit is None:

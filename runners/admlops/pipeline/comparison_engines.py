@@ -57,7 +57,7 @@ def _describe(row: Compared, summary: Mapping[str, Any]) -> dict[str, Any]:
         "file_bytes": engine.get("size_bytes") or _size(header.settings.get("checkpoint")),
         "latency": _times(summary.get("latency")),
         "memory": summary["memory"],
-        "confusion": _confusions(row.metrics or {}),
+        "confusion": confusions_of(row.metrics or {}),
     }
 
 
@@ -80,8 +80,8 @@ def _times(latency: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
-def _confusions(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The confusion matrices of classifiers by task: a row is a truth, a column an answer."""
+def confusions_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the confusion matrices of classifiers by task: a row is a truth, a column an answer."""
     details = metrics.get("details", {})
     return {
         task: {"classes": own["labels"], "matrix": own["confusion"]}

@@ -17,7 +17,7 @@ from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, compare
 from admlops.evaluation.statistics.ranking import rankings
 from admlops.pipeline.battle import Contender, battle_all, load_contender
 from admlops.pipeline.compared import Compared
-from admlops.pipeline.comparison_engines import compare_engines
+from admlops.pipeline.comparison_engines import compare_engines, confusions_of
 from admlops.pipeline.run_data import RunData, load_run_data
 from admlops.results.record import Failure
 
@@ -141,5 +141,6 @@ def _summarize_row(row: Compared, loaded: RunData | None) -> dict[str, Any]:
         "energy_j": loaded.energy_j,
         "energy": None if row.metrics is None else row.metrics.get("energy"),
         "failures": dict(failures),
+        "confusion": confusions_of(row.metrics or {}),
     }
     return summary

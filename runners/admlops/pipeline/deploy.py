@@ -16,11 +16,12 @@ from admlops.core.types import Planned, Say
 from admlops.datasets.base import open_data
 from admlops.deployment.artifacts import Artifact
 from admlops.deployment.deploy_config import ONNX, PYTORCH, TENSORRT, Deployment
-from admlops.deployment.manifest import MANIFEST_FILE, Manifest, TensorInfo, read_manifest
+from admlops.deployment.manifest import MANIFEST_FILE, Manifest, TensorInfo, Tensors, read_manifest
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.health.gpus import detect_gpus
 from admlops.pipeline.compare import ShowProgress
 from admlops.pipeline.export import DEFAULT_OPSET, ExportRequest, check_export, export_model, preview_export
+from admlops.pipeline.network_tensors import find_tensors
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_engine import require_network
 from admlops.pipeline.run_request import RunRequest
@@ -62,7 +63,7 @@ def deploy_model(layout: Layout, request: DeployRequest, *, say: Say, show_progr
         AdmlopsError: as exporting, verifying and running raise.
     """
     deployment = request.deployment
-    check_deployment(layout, request)
+    check_deployment(layout, request, say=say)
     for word in deployment.words:
         say(word)
     artifact = None
@@ -86,10 +87,10 @@ def deploy_model(layout: Layout, request: DeployRequest, *, say: Say, show_progr
     return Deployed(artifact=artifact, copy=copy, verified=verified, evaluated=evaluated)
 
 
-def preview_deployment(layout: Layout, request: DeployRequest) -> list[Planned]:
+def preview_deployment(layout: Layout, request: DeployRequest, *, say: Say) -> list[Planned]:
     """Say what `deploy_model` would do. Raises what it would before it begins."""
     deployment, model = request.deployment, request.run.model
-    check_deployment(layout, request)
+    check_deployment(layout, request, say=say)
     steps = [Planned(action="note", target=word) for word in deployment.words]
     if deployment.mode in ("onnx", "both"):
         steps += preview_export(layout, _export_request(request))
@@ -109,8 +110,11 @@ def preview_deployment(layout: Layout, request: DeployRequest) -> list[Planned]:
     return steps
 
 
-def check_deployment(layout: Layout, request: DeployRequest) -> None:
-    """Refuse what cannot be done here, before anything is. Raises UsageError."""
+def check_deployment(layout: Layout, request: DeployRequest, *, say: Say) -> None:
+    """Refuse what cannot be done here, before anything is. Raises UsageError.
+
+    Names and shapes are held to those of an earlier export by the same code, or of the network itself.
+    """
     deployment = request.deployment
     model = load_model(layout, request.run.model)
     require_network(model)
@@ -132,6 +136,16 @@ def check_deployment(layout: Layout, request: DeployRequest) -> None:
     if deployment.work_dir is not None and deployment.mode in ("onnx", "both"):
         require_writable(deployment.work_dir)
     _check_file(deployment, None)
+    if deployment.mode in ("onnx", "both") and _names_tensors(deployment):
+        tensors = find_tensors(layout, model, request.run, say=say)
+        if tensors is not None:
+            check_tensors(deployment, tensors)
+
+
+def _names_tensors(deployment: Deployment) -> bool:
+    """Tell whether a config says anything of the network's tensors."""
+    own = (deployment.inputs, deployment.outputs, deployment.dynamic_axes, deployment.profiles)
+    return any(own) or deployment.input_shape is not None
 
 
 def _named_files(deployment: Deployment) -> Iterator[tuple[str, Path]]:
@@ -262,8 +276,8 @@ def _check_file(deployment: Deployment, artifact: Artifact | None) -> None:
         check_tensors(deployment, manifest)
 
 
-def check_tensors(deployment: Deployment, manifest: Manifest) -> None:
-    """Hold names, shapes and dynamic axes of a config to a file's manifest.
+def check_tensors(deployment: Deployment, manifest: Manifest | Tensors) -> None:
+    """Hold names, shapes and dynamic axes of a config to a file's manifest, or to what the network says of itself.
 
     Raises:
         UsageError: there are more or fewer of them, an axis is not dynamic, or a length is another: names the line.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import msgspec
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.registries import RUNTIMES
+from admlops.core.counting import count_of
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
@@ -25,12 +27,20 @@ from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.config_text import config_sha256
-from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
+from admlops.pipeline.expected_time import spell_time
+from admlops.pipeline.provenance import describe_adapter, describe_code, describe_commit, describe_sources
 from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import adapter_settings, catalogue_name, chosen_weights, working_folder
-from admlops.pipeline.write_precision import DEFAULT_SAMPLES, Wanted, check_wanted, write_precision
+from admlops.pipeline.write_precision import (
+    DEFAULT_SAMPLES,
+    Samples,
+    Wanted,
+    check_wanted,
+    choose_samples,
+    write_precision,
+)
 from admlops.pipeline.write_precision import TOOL as PRECISION_TOOL
 from admlops.results.header import FLOAT32_FILES
 from admlops.worker.network import DEFAULT_FORM
@@ -104,15 +114,19 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
 
     Raises:
         UsageError: the model has no network to export, or an option is wrong.
+        DataError: the samples that int8 ranges come from are not there; nothing is exported then.
         EnvError: the model is not set up, or its variant cannot export.
         RunFailedError: PyTorch cannot export it, or the file is not what was asked for; nothing is kept.
     """
     model = load_model(layout, request.run.model)
     check_export(model, request)
     check_set_up(layout, model, request.run.variant)
+    if model.license.startswith("AGPL"):
+        say(f"{model.name}: the exported file holds its network, under {model.weights_license or model.license}")
     wanted = request.wanted
     if wanted is None:
         return _export_float32(layout, _prepare(layout, model, request, say=say), say=say)
+    samples = choose_samples(model, wanted, request.run)
     own = replace(request, precision=AUTO, calibrate=None)
     prepared = _prepare(layout, model, own, say=say)
     return write_precision(
@@ -120,6 +134,7 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
         model,
         _export_float32(layout, prepared, say=say),
         wanted,
+        samples,
         request.run,
         environment=prepared.environment,
         settings={**prepared.settings, "variant": prepared.source.variant},
@@ -135,9 +150,23 @@ def _export_float32(layout: Layout, prepared: _Prepared, *, say: Say) -> Artifac
         say(f"{model.name}: exported before, {there[0].manifest.created}; --fresh exports it again")
         return there[0]
     require_writable(layout.exported)
+    _say_expected(layout, model, say=say)
     with new_artifact(layout, model.name) as folder:
+        began = time.monotonic()
         done = _run(layout, prepared, folder / FILE, say=say)
+        done["verdicts"]["seconds"] = round(time.monotonic() - began, 1)
         return keep_artifact(layout, folder, _make_manifest(prepared, folder / FILE, done))
+
+
+def _say_expected(layout: Layout, model: Model, *, say: Say) -> None:
+    """Say how long the last export of the model took, if there is one that says so."""
+    known = [one.manifest.verdicts["seconds"] for one in list_artifacts(layout, model.name) if _is_timed(one)]
+    if known:
+        say(f"{model.name}: about {spell_time(float(known[-1]))}, as long as its last export took")
+
+
+def _is_timed(artifact: Artifact) -> bool:
+    return "seconds" in artifact.manifest.verdicts and "base" not in artifact.manifest.verdicts
 
 
 def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
@@ -150,8 +179,11 @@ def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
         steps.append(Planned(action="build", target=f"the environment tools/{TOOL}"))
     if request.wanted is not None and find_tool(layout, PRECISION_TOOL) is None:
         steps.append(Planned(action="build", target=f"the environment tools/{PRECISION_TOOL}"))
+    samples = Samples() if request.wanted is None else choose_samples(model, request.wanted, request.run)
     what = request.run.weights or request.run.checkpoint or model.default_checkpoint or "no weights"
     detail = f"{what}, opset {request.opset}, precision {request.precision}"
+    if samples.tokens:
+        detail += f", int8 ranges from {count_of(len(samples.tokens), 'sample')} of {request.calibrate}"
     return [
         *steps,
         Planned(action="export", target=model.name, detail=detail),
@@ -196,6 +228,7 @@ def _prepare(layout: Layout, model: Model, request: ExportRequest, *, say: Say) 
         variant=variant,
         environment=environment.digest,
         adapter=describe_adapter(layout, model.folder),
+        code=describe_code(model.folder),
         config=_config_name(layout, model, settings["config"]),
         config_sha256=config_sha256(settings["config"]),
         checkpoint=catalogue_name(model, run, checkpoint),
@@ -274,5 +307,6 @@ def _make_manifest(prepared: _Prepared, file: Path, done: Mapping[str, Any]) -> 
         carried=done["carried"],
         verdicts=done["verdicts"],
         fixes=done["fixes"],
+        lengths=msgspec.convert(done["lengths"], dict[str, tuple[int, int, int]]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

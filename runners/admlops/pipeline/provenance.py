@@ -43,5 +43,10 @@ def describe_adapter(layout: Layout, folder: Path) -> str:
 
     Two runs with equal digests, settings and samples give equal records; an uncommitted edit changes it.
     """
-    parts = (source_digest(folder), source_digest(layout.worker))
+    parts = (describe_code(folder), source_digest(layout.worker))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def describe_code(folder: Path) -> str:
+    """The sha256 over the Python files of a model's folder: what feeds an exported network and decodes its answer."""
+    return source_digest(folder)

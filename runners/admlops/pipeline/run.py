@@ -30,6 +30,7 @@ from admlops.health.devices import ComputeDevice
 from admlops.health.energy_estimate import EnergyEstimate, require_estimate
 from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
+from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
@@ -92,6 +93,9 @@ def run_plan(
     run = RunFolder.resume(path, plan.header) if goes_on else RunFolder.create(path, plan.header)
     run.relocate(plan.header)
     say(f"{plan.header.coverage}, on {name_devices(plan.executor)}")
+    measured = None if goes_on else find_measured(layout, plan.header)
+    if measured is not None:
+        say(measured.say(sum(plan.header.scenes.values()), len(plan.executor.slots())))
     with run.lock():
         if request.on_begin is not None:
             request.on_begin(run.path)

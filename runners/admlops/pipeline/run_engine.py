@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from admlops.catalog import Model
+from admlops.catalog.registries import RUNTIMES
 from admlops.catalog.runtimes import Runtime
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, user_path
@@ -23,6 +24,7 @@ from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
 from admlops.health.devices import ComputeDevice
 from admlops.health.gpus import detect_gpus
+from admlops.pipeline.provenance import describe_code
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
@@ -36,12 +38,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFile:
-    """The file that executes a network; `manifest` is None for one of unknown origin."""
+    """The file that executes a network; `manifest` is None for one of unknown origin.
+
+    `code` is the digest of the model's folder as it is now.
+    """
 
     engine: Engine
     file: Path
     sha256: str
     manifest: Manifest | None
+    code: str
 
     @property
     def precision(self) -> str:
@@ -81,18 +87,32 @@ class EngineFile:
             "versions": versions,
             "artifact": None if self.manifest is None else f"{self.manifest.model}/{self.manifest.key}",
             "verified": is_verified(
-                self.file.parent, sha256=self.sha256, provider=provider, device=device.name, versions=versions
+                self.file.parent,
+                sha256=self.sha256,
+                provider=provider,
+                device=device.name,
+                versions=versions,
+                code=self.code,
             ),
             "file": str(self.file),
+            **self._describe_calibration(),
         }
 
+    def _describe_calibration(self) -> dict[str, Any]:
+        """The samples that int8 ranges were taken from: an evaluation refuses to judge the file on any of them."""
+        calibration = None if self.manifest is None else self.manifest.calibration
+        return {} if calibration is None else {"calibrated_on": calibration.samples}
+
     def _default_options(self) -> dict[str, Any]:
-        """TF32 as the precision says; for inputs whose axes vary, lengths of 1 to LONGEST."""
+        """TF32 as the precision says; for inputs whose axes vary, the network's own lengths, or 1 to LONGEST."""
         if self.manifest is None:
             return {}
-        lengths = (1, USUAL, LONGEST)
+        known, unknown = self.manifest.lengths, (1, USUAL, LONGEST)
         profile = {
-            one.name: [[axis if isinstance(axis, int) else length for axis in one.shape] for length in lengths]
+            one.name: [
+                [axis if isinstance(axis, int) else known.get(axis, unknown)[place] for axis in one.shape]
+                for place in range(len(unknown))
+            ]
             for one in self.manifest.inputs
             if not all(isinstance(axis, int) for axis in one.shape)
         }
@@ -118,11 +138,17 @@ def find_engine(layout: Layout, model: Model, request: RunRequest, *, say: Say) 
     engine = parse_engine(request.engine)
     check_engine(model, request)
     if engine.file is not None:
-        return _of_file(model, engine, engine.file)
+        return _of_file(model, engine, engine.file, say=say)
     artifact = choose_artifact(layout, model, request, engine)
     require_whole(artifact)
     say(f"{model.name} runs from {artifact.file}, exported {artifact.manifest.created}")
-    return EngineFile(engine=engine, file=artifact.file, sha256=artifact.manifest.sha256, manifest=artifact.manifest)
+    return EngineFile(
+        engine=engine,
+        file=artifact.file,
+        sha256=artifact.manifest.sha256,
+        manifest=artifact.manifest,
+        code=describe_code(model.folder),
+    )
 
 
 def check_engine(model: Model, request: RunRequest) -> None:
@@ -164,8 +190,21 @@ def _check_gpus(runtime: Runtime, request: RunRequest) -> None:
             )
 
 
+def is_executed_so(model: Model, engine: str) -> bool:
+    """Tell whether a model's own adapter executes its network by the runtime that an engine means, without a file."""
+    asked = parse_engine(engine)
+    return model.runtime == asked.runtime.id and asked.file is None and not (model.folder / FILE_NAME).is_file()
+
+
 def require_network(model: Model) -> None:
     """Raise UsageError unless the model says what of it can leave PyTorch."""
+    own = RUNTIMES.get(model.runtime)
+    if own.engine and not (model.folder / FILE_NAME).is_file():
+        raise UsageError(
+            f"{model.name}'s adapter executes its network by {own.package} already: a run without --engine is what "
+            f"--engine {own.engine} would be, and there is nothing to export or to verify",
+            hint=f"admlops run {model.name}",
+        )
     if not (model.folder / FILE_NAME).is_file():
         raise UsageError(
             f"{model.name} cannot leave PyTorch: {model.folder} has no {FILE_NAME}",
@@ -178,6 +217,10 @@ def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: E
 
     Weights and a configuration that are named must be those that were exported. Without any the catalogue's default
     weights are meant, and where nothing of those was exported, what there is, if it is all of the same weights.
+
+    Raises:
+        UsageError: there is none, or the model's code has changed since: what feeds the file and decodes its answer
+            need not fit it any more.
     """
     endings = engine.runtime.suffixes
     own = [one for one in list_artifacts(layout, model.name) if one.manifest.file.endswith(endings)]
@@ -189,7 +232,14 @@ def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: E
         fitting = usual or (fitting if len(others) == 1 else [])
     if not fitting:
         raise UsageError(_say_missing(model, request, own), hint=_export_command(model, request, engine))
-    return fitting[-1]
+    same = [one for one in fitting if _is_of_this_code(one.manifest, model)]
+    if not same:
+        raise UsageError(
+            f"{fitting[-1].name} was exported {fitting[-1].manifest.created}, and the code in {model.folder} has "
+            "changed since: what goes into the file and comes out of it may mean something else now",
+            hint=_export_command(model, request, engine),
+        )
+    return same[-1]
 
 
 def provide_packages(
@@ -248,8 +298,17 @@ def _versions(folder: Path) -> dict[str, str]:
     return {canonicalize_name(one.name): one.version for one in distributions(path=[str(folder)])}
 
 
-def _of_file(model: Model, engine: Engine, file: Path) -> EngineFile:
-    """A file by its path, with the manifest beside it if that speaks of this very file."""
+def _is_of_this_code(manifest: Manifest, model: Model) -> bool:
+    """Whether a file was exported by the code that the model's folder has now; one that does not say so counts."""
+    return manifest.source.code in (None, describe_code(model.folder))
+
+
+def _of_file(model: Model, engine: Engine, file: Path, *, say: Say) -> EngineFile:
+    """A file by its path, with the manifest beside it if that speaks of this very file.
+
+    A file that is named is taken whatever code exported it; a change since is said, and its run counts as not verified
+    until it is verified again.
+    """
     sha256 = file_sha256(file)
     beside = file.parent / MANIFEST_FILE
     manifest = read_manifest(beside) if beside.is_file() else None
@@ -260,7 +319,9 @@ def _of_file(model: Model, engine: Engine, file: Path) -> EngineFile:
             f"{file} is the network of {manifest.model}, not of {model.name}",
             hint=f"admlops run {manifest.model} --engine {file}",
         )
-    return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest)
+    if manifest is not None and not _is_of_this_code(manifest, model):
+        say(f"{file}: the code in {model.folder} has changed since the export; admlops verify says if both still fit")
+    return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest, code=describe_code(model.folder))
 
 
 def _fits_precision(manifest: Manifest, asked: str) -> bool:

@@ -301,6 +301,7 @@ def _about(
         "called": None if engine.manifest is None else engine.manifest.precision,
         "artifact": None if engine.manifest is None else f"{engine.manifest.model}/{engine.manifest.key}",
         "provider": prepared.provider,
+        "code": engine.code,
         "versions": dict(packages.versions),
         "device": prepared.device.name,
         "reference": reference.weights or reference.checkpoint or prepared.model.default_checkpoint,

@@ -12,12 +12,13 @@ import msgspec
 
 from admlops.catalog import Model
 from admlops.catalog.registries import RUNTIMES
+from admlops.core.counting import count_of
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.storage import file_sha256, require_writable
 from admlops.core.types import Say
-from admlops.datasets.base import fetch_files, open_data
+from admlops.datasets.base import Dataset, fetch_files, open_data
 from admlops.deployment.artifacts import Artifact, artifact_key, keep_artifact, list_artifacts, new_artifact
 from admlops.deployment.calibration import make_calibration
 from admlops.deployment.manifest import Calibration, Manifest
@@ -58,9 +59,39 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Samples:
-    calibration: Calibration | None
-    content: Sequence[Mapping[str, Any]]
+class Samples:
+    """The samples that int8 ranges come from, in the data set; none for another precision."""
+
+    data: Dataset | None = None
+    tokens: Sequence[str] = ()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What a manifest says of them."""
+        return None if self.data is None else make_calibration(str(self.data.root), self.data.version, self.tokens)
+
+    def read(self, model: Model, *, say: Say) -> list[Mapping[str, Any]]:
+        """Return them as an adapter gets them, with absolute paths."""
+        if self.data is None:
+            return []
+        fetch_files(self.data, say)
+        reader = DataSetSamples(self.data, with_context=model.traits.needs_context)
+        say(f"int8 ranges come from {count_of(len(self.tokens), 'sample')}; no run over any of them is accepted")
+        return [make_paths_absolute(reader.read(token), str(self.data.root)) for token in self.tokens]
+
+
+def choose_samples(model: Model, wanted: Wanted, run: RunRequest) -> Samples:
+    """Choose the calibration samples: nothing is exported for a split or a file of tokens that is wrong.
+
+    Raises:
+        DataError: the data set, the split or a token is not there.
+        UsageError: the file of tokens is not one, or the samples are not a temporal model's.
+    """
+    if wanted.calibrate is None:
+        return Samples()
+    data = open_data(run.data, run.version, wanted=model.reads)
+    scenes = select(data, wanted.selection, temporal=model.temporal)
+    return Samples(data=data, tokens=[token for scene in scenes for token in scene.samples])
 
 
 def check_wanted(model: str, wanted: Wanted) -> None:
@@ -82,6 +113,7 @@ def write_precision(
     model: Model,
     base: Artifact,
     wanted: Wanted,
+    samples: Samples,
     run: RunRequest,
     *,
     environment: Environment,
@@ -92,11 +124,10 @@ def write_precision(
     """Write the float32 file of `base` in another precision; one that was written alike is returned as it is.
 
     Raises:
-        DataError: the calibration samples are not there.
+        DataError: the calibration samples cannot be read.
         RunFailedError: the file cannot be written, or is not of the precision; nothing is kept.
     """
     tool = ensure_tool(layout, TOOL, say=say)
-    samples = _read_samples(model, wanted, run, say)
     calibration = samples.calibration
     identity = {
         "base": base.manifest.sha256,
@@ -130,7 +161,7 @@ def write_precision(
                     "file": str(file),
                     "precision": wanted.precision,
                     "form": base.manifest.form,
-                    "samples": list(samples.content),
+                    "samples": samples.read(model, say=say),
                     "runtime": {"id": runtime.id, "file": str(runtime.file)},
                 },
                 log=layout.exported / model.name / "export.log",
@@ -140,19 +171,6 @@ def write_precision(
             say=say,
         )
         return keep_artifact(layout, folder, _make_manifest(base.manifest, key, wanted, file, calibration, done))
-
-
-def _read_samples(model: Model, wanted: Wanted, run: RunRequest, say: Say) -> _Samples:
-    if wanted.calibrate is None:
-        return _Samples(calibration=None, content=[])
-    data = open_data(run.data, run.version, wanted=model.reads)
-    fetch_files(data, say)
-    scenes = select(data, wanted.selection, temporal=model.temporal)
-    reader = DataSetSamples(data, with_context=model.traits.needs_context)
-    tokens = [token for scene in scenes for token in scene.samples]
-    content = [make_paths_absolute(reader.read(token), str(data.root)) for token in tokens]
-    say(f"int8 ranges come from {len(tokens)} samples of {wanted.calibrate}; no run over any of them is accepted")
-    return _Samples(calibration=make_calibration(str(data.root), data.version, tokens), content=content)
 
 
 def _make_manifest(

@@ -13,6 +13,8 @@ from admlops.reports.page import number, quantity
 
 CHART_WIDTH, CHART_HEIGHT = 420, 64
 EDGE = 24
+MAX_CARDS = 10
+"""Battles that have a card; the pairs of many models grow with the square of their number, and the rest is a table."""
 TONES = {"winner": "good", "tie": "", "not decided": "warn", "not comparable": "warn"}
 
 

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from admlops.evaluation.statistics.ranking import Axis
 from admlops.pipeline.run_data import Reading
 from admlops.reports.figures import (
+    BAR_SHARE,
+    BARS_TOGETHER,
     GRID,
     INK,
     MUTED,
     SURFACE,
+    bar_style,
     new_figure,
     page_style,
     series_colour,
@@ -90,7 +93,8 @@ def draw_scores(axes: Sequence[Axis], run: Series, *, name: str) -> str | None:
     with page_style():
         figure = new_figure(350, 60 + 26 * len(own))
         plot = figure.add_subplot()
-        plot.barh(range(len(own)), values, color=series_colour(run.index), height=0.55)
+        looks = bar_style(series_colour(run.index), edge=SURFACE)
+        plot.barh(range(len(own)), values, height=BARS_TOGETHER * BAR_SHARE, **looks)
         for row, value in enumerate(values):
             plot.text(min(value, 0.86) + 0.02, row, f"{value:.3f}", va="center")
         plot.set_yticks(range(len(own)), [_axis_label(axis) for axis in own])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.catalog.registries import EVALUATIONS
+from admlops.pipeline.comparison_engines import confusions_of
 from admlops.pipeline.run_data import RunData
 from admlops.reports.page import number
 from admlops.reports.summary import Cell, samples_of
@@ -82,6 +83,24 @@ class ConfusionTable:
     classes: tuple[str, ...]
     rows: tuple[tuple[str, int, tuple[ConfusionCell, ...], ConfusionCell], ...]
     false_alarms: tuple[ConfusionCell, ...]
+
+
+AnswerRow = tuple[str, int, tuple[ConfusionCell, ...]]
+"""A true class, how often it was there, and how often each answer was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerTable:
+    """A classifier's matrix in one run: a row is a truth, a column an answer; `cameras` has those of each camera."""
+
+    label: str
+    number: int
+    task: str
+    judgements: int
+    dataset: str
+    classes: tuple[str, ...]
+    rows: tuple[AnswerRow, ...]
+    cameras: tuple[tuple[str, float, tuple[AnswerRow, ...]], ...]
 
 
 def group_classes(ran: Sequence[tuple[str, RunData]]) -> list[ClassGroup]:
@@ -177,6 +196,41 @@ def list_confusions(ran: Sequence[tuple[str, RunData]]) -> list[ConfusionTable]:
     ]
     shown = {name for *_, own in having for name in _present(own)}
     return [_confusion(label, index, run, own, shown) for label, index, run, own in having]
+
+
+def list_answers(ran: Sequence[tuple[str, RunData]]) -> list[AnswerTable]:
+    """The matrix of every classification in a run, in all and by camera."""
+    return [
+        AnswerTable(
+            label=label,
+            number=index,
+            task=task,
+            judgements=sum(map(sum, own["matrix"])),
+            dataset=samples_of(run),
+            classes=tuple(own["classes"]),
+            rows=_answer_rows(own["classes"], own["matrix"]),
+            cameras=tuple(
+                (camera, one["accuracy"], _answer_rows(own["classes"], one["confusion"]))
+                for camera, one in run.details[task].get("by_camera", {}).items()
+            ),
+        )
+        for index, (label, run) in enumerate(ran)
+        for task, own in confusions_of(run.metrics or {}).items()
+    ]
+
+
+def _answer_rows(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> tuple[AnswerRow, ...]:
+    return tuple(
+        (
+            truth,
+            sum(row),
+            tuple(
+                _cell(count, sum(row), f"{truth} called {said}", truth == said)
+                for said, count in zip(classes, row, strict=True)
+            ),
+        )
+        for truth, row in zip(classes, matrix, strict=True)
+    )
 
 
 def _present(own: Mapping[str, Any]) -> list[str]:

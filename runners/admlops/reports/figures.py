@@ -27,6 +27,10 @@ Dashes = str | tuple[int, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), "-", "--")
 """Series differ by line style as well as by colour."""
 
+BARS_TOGETHER = 0.8
+"""The share of its place on the axis that a group of bars fills."""
+BAR_SHARE = 0.92
+"""The share of its own room that a bar fills."""
 POINTS_PER_INCH = 72
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -67,6 +71,11 @@ def series_colour(index: int) -> str:
 def series_dashes(index: int) -> Dashes:
     """The line style that goes with `series_colour(index)`."""
     return DASHES[index % len(DASHES)]
+
+
+def bar_style(colour: str, hatch: str = "", *, edge: str = "white") -> dict[str, Any]:
+    """Every bar's looks, on the page and in papers: filled, without an outline; `edge` colours the hatch."""
+    return {"color": colour, "hatch": hatch, "edgecolor": edge, "linewidth": 0}
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from admlops.catalog.protocols import headlines_of
 from admlops.catalog.registries import EVALUATIONS
 from admlops.evaluation.metrics import Metric
 from admlops.pipeline.run_data import RunData
+from admlops.reports.figures import BAR_SHARE, BARS_TOGETHER, bar_style
 from admlops.reports.model_style import ModelStyle, styles_of
 from admlops.reports.part_values import find_parts
 from admlops.reports.tables import label_headers
@@ -90,12 +91,13 @@ def plot_scores(runs: Sequence[RunData], protocol: str | None = None) -> Figure 
     with paper_style():
         figure = _new_figure(COLUMN_INCHES, 1.9 + 0.12 * len(own))
         plot = figure.add_subplot()
-        width = 0.8 / len(own)
+        width = BARS_TOGETHER / len(own)
         for index, ((run, values), style) in enumerate(zip(own, _styles(own), strict=True)):
-            at = [place - 0.4 + (index + 0.5) * width for place in range(len(names))]
+            at = [place - BARS_TOGETHER / 2 + (index + 0.5) * width for place in range(len(names))]
             metrics = [values.get(name) for name in names]
             heights = [np.nan if one is None or one.value is None else one.value for one in metrics]
-            bars = plot.bar(at, heights, width=0.92 * width, label=_label(run, runs), **_bar_style(style))
+            looks = bar_style(style.colour, style.hatch)
+            bars = plot.bar(at, heights, width=BAR_SHARE * width, label=_label(run, runs), **looks)
             plot.bar_label(bars, fmt="%.3f", padding=1, fontsize=6)
             _draw_intervals(plot, at, metrics)
         plot.set_xticks(range(len(names)), [headlines_of(protocol)[name] for name in names])
@@ -122,11 +124,12 @@ def plot_parts(runs: Sequence[RunData], by: str, protocol: str | None = None) ->
         wide = len(parts) * len(own) > 12
         figure = _new_figure(PAGE_INCHES if wide else COLUMN_INCHES, 2.2)
         plot = figure.add_subplot()
-        width = 0.8 / len(own)
+        width = BARS_TOGETHER / len(own)
         for index, ((run, values), style) in enumerate(zip(own, _styles(own), strict=True)):
-            at = [place - 0.4 + (index + 0.5) * width for place in range(len(parts))]
+            at = [place - BARS_TOGETHER / 2 + (index + 0.5) * width for place in range(len(parts))]
             heights = [np.nan if (value := values.get(part)) is None else value for part in parts]
-            plot.bar(at, heights, width=0.92 * width, label=_label(run, runs), **_bar_style(style))
+            looks = bar_style(style.colour, style.hatch)
+            plot.bar(at, heights, width=BAR_SHARE * width, label=_label(run, runs), **looks)
         plot.set_xticks(range(len(parts)), [part.replace("_", " ") for part in parts])
         if max(map(len, parts)) > 9 or len(parts) > 6:
             plot.tick_params(axis="x", rotation=40)
@@ -293,10 +296,6 @@ def _machine(run: RunData) -> str:
     device = "" if header is None else header.device.name if header.device else header.gpu or header.device_kind.upper()
     precision = "" if run.latency is None else run.latency.precision or ""
     return ", ".join(part for part in (device, precision) if part)
-
-
-def _bar_style(style: ModelStyle) -> Mapping[str, Any]:
-    return {"color": style.colour, "hatch": style.hatch, "edgecolor": "white", "linewidth": 0}
 
 
 def _draw_intervals(plot: Axes, at: Sequence[float], metrics: Sequence[Metric | None]) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from admlops.pipeline.run_data import RunData
 from admlops.reports import charts, page
-from admlops.reports.battle_cards import make_cards
+from admlops.reports.battle_cards import MAX_CARDS, make_cards
 from admlops.reports.car_pictures import IDS, draw_pictures
 from admlops.reports.car_pictures import make_tables as make_car_tables
-from admlops.reports.class_tables import group_classes, list_confusions
+from admlops.reports.class_tables import group_classes, list_answers, list_confusions
 from admlops.reports.drawn import Chart, draw_curves, draw_latency, draw_scores, draw_telemetry, drawn
 from admlops.reports.lidar_section import lidar_section
 from admlops.reports.part_tables import group_parts
@@ -61,7 +61,8 @@ def _confusion(report: Report) -> Values | None:
     older = [
         run.name for label, run in report.ran if label not in having and "detection" in run.details and run.metrics
     ]
-    return {"tables": tables, "older": older} if tables or older else None
+    answers = list_answers(report.ran)
+    return {"tables": tables, "older": older, "answers": answers} if tables or older or answers else None
 
 
 def _engines(report: Report) -> Values | None:
@@ -81,7 +82,8 @@ def _parts(report: Report) -> Values | None:
 
 def _battles(report: Report) -> Values | None:
     battles = (report.comparison or {}).get("battles", ())
-    return {"cards": make_cards(battles)} if battles else None
+    cards = make_cards(battles)
+    return {"cards": cards[:MAX_CARDS], "more": cards[MAX_CARDS:]} if cards else None
 
 
 def _cars(report: Report) -> Values | None:

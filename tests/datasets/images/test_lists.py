@@ -90,7 +90,7 @@ def test_an_address_is_fetched_once_and_then_taken_from_the_cache(
     assert camera_of(data)["width"] == 0, "nothing is fetched before it is asked for"
     said: list[str] = []
     fetch_files(data, said.append)
-    assert said[-1] == "fetched 1 of 1 pictures"
+    assert said[-1] == "fetched 1 of 1 picture"
     assert not any("secret" in line for line in said)
     assert not any("secret" in file.read_text() for file in (tmp_path / "repository").rglob("*.json"))
     again = opened(path)
@@ -158,14 +158,14 @@ def test_what_cannot_be_had_costs_its_own_sample(tmp_path: Path, server: FileSer
     fetch_files(data, said.append)
     assert any("404" in line for line in said)
     assert any("Log in" in line for line in said)
-    assert said[-1] == "2 of 3 pictures could not be fetched: their samples will fail"
+    assert said[-1] == "could not fetch 2 of 3 pictures: their samples will fail"
     assert [camera_of(data, index)["width"] for index in range(3)] == [0, SIZE[0], 0]
     assert camera_of(data)["path"].endswith("not-fetched/gone.jpg")
 
 
 def test_none_at_all_is_an_error(tmp_path: Path, server: FileServer) -> None:
     data = opened(write(tmp_path / "list.txt", f"{server.url}/gone.jpg"))
-    with pytest.raises(DownloadError, match="none of the 1 pictures can be fetched") as error:
+    with pytest.raises(DownloadError, match="cannot fetch any of 1 picture;") as error:
         fetch_files(data, print)
     assert "check the address in the list" in error.value.hint
 
@@ -179,7 +179,7 @@ def test_without_a_network_not_every_address_is_tried(tmp_path: Path, server: Fi
     said: list[str] = []
     fetch_files(data, said.append)
     assert "no server answers: the other pictures are not tried" in said
-    assert said[-1] == "40 of 41 pictures could not be fetched: their samples will fail"
+    assert said[-1] == "could not fetch 40 of 41 pictures: their samples will fail"
     sizes = {camera_of(data, index)["width"] for index in range(41)}
     assert sizes == {0, SIZE[0]}
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from admlops.core.addresses import redact
+from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, DataError, DownloadError
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.core.types import Say
@@ -64,7 +65,7 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
         return
     from admlops.downloads import UnreachableError
 
-    say(f"fetching {len(wanted)} of {len(pictures)} pictures")
+    say(f"fetching {len(wanted)} of {count_of(len(pictures), 'picture')}")
     failures: list[AdmlopsError] = []
     every = max(1, len(wanted) // 10)
     pool = ThreadPoolExecutor(min(THREADS, len(wanted)))
@@ -83,16 +84,16 @@ def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
             elif error is not None:
                 raise error
             if number % every == 0 or number == len(wanted):
-                say(f"fetched {number - len(failures)} of {len(wanted)} pictures")
+                say(f"fetched {number - len(failures)} of {count_of(len(wanted), 'picture')}")
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C those that have not begun do not begin
     if len(failures) == len(pictures):
         raise DownloadError(
-            f"none of the {len(pictures)} pictures can be fetched; the first: {failures[0].message}",
+            f"cannot fetch any of {count_of(len(pictures), 'picture')}; the first: {failures[0].message}",
             hint=failures[0].hint,
         )
     if failures:
-        say(f"{len(failures)} of {len(pictures)} pictures could not be fetched: their samples will fail")
+        say(f"could not fetch {len(failures)} of {count_of(len(pictures), 'picture')}: their samples will fail")
 
 
 def fetch_picture(picture: Picture, say: Say) -> Path:

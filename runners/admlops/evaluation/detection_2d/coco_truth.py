@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from admlops.core.counting import count_of
 from admlops.core.errors import DataError
 from admlops.core.storage import file_sha256
 from admlops.datasets.images.coco_file import CocoAnnotation, CocoFile, not_coco, read_coco_file
@@ -64,7 +65,7 @@ def read_coco(path: Path, names: Mapping[Image, str]) -> CocoTruth:
             taken.add(place)
     if not found:
         raise DataError(
-            f"{path} has none of the {len(names)} pictures of the run's samples",
+            f"{path} has nothing of the run's {count_of(len(names), 'picture')}",
             hint="check that file_name in `images` ends in the name of the picture, as in the data set's samples/",
         )
     order = sorted(found, key=lambda number: (isinstance(number, str), number))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import DataError
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_2d.class_names import translate
@@ -121,7 +122,7 @@ def evaluate_table(table: ImageTable, context: Context, protocol: str) -> ImageR
 def _name_beside(beside: Counter[str]) -> str:
     named = ", ".join(name for name, _ in beside.most_common(MAX_NAMED))
     more = f" and {len(beside) - MAX_NAMED} more" if len(beside) > MAX_NAMED else ""
-    return f"{beside.total()} boxes are of classes that the ground truth lacks and are left out: {named}{more}"
+    return f"left out: {count_of(beside.total(), 'box')} of classes that the ground truth lacks: {named}{more}"
 
 
 def samples_of(truth: CocoTruth, context: Context) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import RecordError
 from admlops.evaluation.detection_2d.coco_run import make_evaluation, run_evaluation
 from admlops.evaluation.detection_2d.protocols import COCO_PROTOCOL, SUMMARY
@@ -180,7 +181,7 @@ def pair_images(
             yield truths[image], found.get(image[1], NOTHING)
     if missing := [token for token in by_sample if token not in seen]:
         raise RecordError(
-            f"{len(missing)} of {len(by_sample)} samples have no record, {missing[0]} among them",
+            f"no record of {len(missing)} of {count_of(len(by_sample), 'sample')}, such as {missing[0]}",
             hint="run the model on these samples: admlops run MODEL --run NAME --resume",
         )
 

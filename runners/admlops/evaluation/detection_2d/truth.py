@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from admlops.core.counting import count_of
 from admlops.core.errors import DataError
 from admlops.datasets.annotations import ImageAnnotation
 from admlops.datasets.base import ANY_CLASS, BOXES_2D, HasBoxes2D, HasPictureNames
@@ -35,7 +36,7 @@ def list_truth_notes(context: Context) -> list[str]:
     """Return a sentence about pictures that are not annotated, if there are any."""
     truth = read_truth(context)
     missing = truth.cameras - len(truth.images)
-    return [f"{missing} of {truth.cameras} pictures are not annotated and not evaluated as images"] if missing else []
+    return [f"not annotated and not evaluated: {missing} of {count_of(truth.cameras, 'picture')}"] if missing else []
 
 
 def name_pictures(data: Dataset, samples: Mapping[str, Mapping[str, Any]]) -> dict[Image, str]:
@@ -58,7 +59,7 @@ def _read(context: Context) -> CocoTruth:
     found = {(token, camera): _to_truth(one, classes) for token, camera, one in _annotations(data, context)}
     if not found:
         raise DataError(
-            f"none of the run's {len(context.tokens)} pictures in {context.data.root} is annotated",
+            f"nothing of the run's {count_of(len(context.tokens), 'picture')} in {context.data.root} is annotated",
             hint=f"admlops data check {context.data.root}   # see what its annotations are about",
         )
     return CocoTruth(

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import RecordError
 from admlops.core.nuscenes_classes import CLASSES
 from admlops.evaluation.context import Context
@@ -125,7 +126,9 @@ class BoxTable:
 
     def notes(self, context: Context) -> list[str]:
         """Say how many boxes were left out."""
-        return [f"{self.dropped} boxes over {MAX_BOXES_PER_SAMPLE} a sample were left out"] if self.dropped else []
+        return (
+            [f"left out: {count_of(self.dropped, 'box')} over {MAX_BOXES_PER_SAMPLE} a sample"] if self.dropped else []
+        )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all rows, for `extend` of a table in another process."""

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import RecordError
 from admlops.core.json_numbers import NotNumbersError, read_columns, read_numbers, read_polylines
 from admlops.results.record import Metadata, PartialRecord, Polyline3, Record
@@ -253,7 +254,7 @@ def pair_frames(
         yield truths[token], prediction_of(record)
     if missing := [token for token in truths if token not in seen]:
         raise RecordError(
-            f"{len(missing)} of {len(truths)} frames have no record, {missing[0]} among them",
+            f"no record of {len(missing)} of {count_of(len(truths), 'frame')}, such as {missing[0]}",
             hint="run the model on these frames: admlops run MODEL --run NAME --resume",
         )
 

@@ -232,7 +232,7 @@ def _reasons(*, failed: int, measured: int, steady: int, needed: int) -> tuple[s
     if failed:
         reasons.append(f"{count_of(failed, 'sample')} failed and have no time: what is left may be the easy ones")
     if measured < steady:
-        reasons.append(f"{steady - measured} samples were not timed")
+        reasons.append(f"{count_of(steady - measured, 'sample')} without a time")
     if measured < needed:
         p = f"p{100 * VERDICT_PERCENTILE:g}"
         samples = count_of(measured, "sample")

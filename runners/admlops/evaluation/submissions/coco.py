@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from admlops.core.counting import count_of
 from admlops.core.errors import UsageError
 from admlops.datasets.base import Dataset, HasCocoFile
 from admlops.evaluation.detection_2d.coco_truth import CocoTruth, read_coco
@@ -57,10 +58,12 @@ class CocoPredictions:
             if place is None or name is None:
                 continue
             self._add(one, place, name, file, index)
-        self.notes = [f"{unknown} boxes are of categories that the ground truth does not have"] if unknown else []
+        self.notes = [f"{count_of(unknown, 'box')} of categories that the ground truth lacks"] if unknown else []
         beside = sum(place is None for place in truth.places.values())
         if beside:
-            self.notes.append(f"{beside} images of the ground truth are no pictures of these samples and are left out")
+            self.notes.append(
+                f"left out, because of no picture of these samples: {count_of(beside, 'image')} of the ground truth"
+            )
 
     def _add(self, one: _Result, place: tuple[str, str], name: str, file: ResultsFile, index: int) -> None:
         x, y, width, height = one.bbox

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from admlops.core.counting import count_of
 from admlops.core.errors import UsageError
 from admlops.core.nuscenes_classes import CLASSES
 from admlops.datasets.base import Dataset
@@ -70,9 +71,9 @@ class NuScenesPredictions:
         """What does not count, or counts in another way than that of a model's run."""
         notes = []
         if self._without_points:
-            notes.append(f"{self._without_points} boxes with num_pts 0 are left out, as nuscenes-devkit does")
+            notes.append(f"left out, as nuscenes-devkit does: {count_of(self._without_points, 'box')} with num_pts 0")
         if self._without_velocity:
-            notes.append(f"{self._without_velocity} boxes have no velocity (NaN): they do not count in mAVE")
+            notes.append(f"not counted in mAVE: {count_of(self._without_velocity, 'box')} without velocity (NaN)")
         return notes
 
     def outputs(self, token: str, sample: Sample) -> Outputs:

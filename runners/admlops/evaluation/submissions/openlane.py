@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import UsageError
 from admlops.datasets.base import Dataset
 from admlops.evaluation.run_outputs import read_records
@@ -41,7 +42,7 @@ class LanePredictions:
         self._frames = frames
         self.tokens = [token for token in target.tokens if token in frames]
         extra = len(frames) - len(self.tokens)
-        self.notes = [f"{extra} frames of the file are of other splits and do not count"] if extra else []
+        self.notes = [f"not counted, because of other splits: {count_of(extra, 'frame')} of the file"] if extra else []
 
     def outputs(self, token: str, sample: Sample) -> Outputs:
         """Return the lane graph of a frame. Raises UsageError: see `base.Predictions`."""

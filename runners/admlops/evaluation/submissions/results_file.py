@@ -20,6 +20,7 @@ from typing import IO, Any, Self, TypeVar
 
 import msgspec
 
+from admlops.core.counting import count_of
 from admlops.core.errors import UsageError
 from admlops.evaluation.submissions.pickled import read_pickle
 
@@ -200,7 +201,7 @@ class ResultsFile(AbstractContextManager["ResultsFile"]):
                 if len(names) != 1:
                     listed = ", ".join(one.filename for one in names[:5])
                     raise UsageError(
-                        f"{self.path} holds {len(names)} files{f' ({listed})' if listed else ''}, "
+                        f"{self.path} holds {count_of(len(names), 'file')}{f' ({listed})' if listed else ''}, "
                         "where a results file is expected alone",
                         hint="unpack it and name the file, or pack that one alone",
                     )

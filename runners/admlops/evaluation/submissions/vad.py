@@ -18,6 +18,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import UsageError
 from admlops.datasets.base import Dataset
 from admlops.datasets.nuscenes.tables import rotation_matrix
@@ -228,7 +229,7 @@ def _read(file: ResultsFile, target: Target) -> Predictions:
     listed, tokens = raw_list(content) or [], _by_time(target)
     if len(listed) != len(tokens):
         raise file.complain(
-            f"it holds {len(listed)} samples, and split {target.split} has {len(tokens)}",
+            f"it holds {count_of(len(listed), 'sample')}, and split {target.split} has {len(tokens)}",
             "pass --split with the one that it was made on",
         )
     return RawPredictions(file, {token: one.get("pts_bbox", {}) for token, one in zip(tokens, listed, strict=True)})

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from admlops.core.counting import count_of
 from admlops.core.errors import DataError
 from admlops.core.nuscenes_classes import CENTERLINE, MAP_CLASSES
 from admlops.core.storage import file_sha256
@@ -62,7 +63,7 @@ def read_map_truth(path: Path, tokens: Sequence[str]) -> ReadyTruth:
     missing = [token for token in tokens if token not in found]
     if missing:
         raise DataError(
-            f"{path} has no ground truth of {len(missing)} of the {len(tokens)} samples, {missing[0]} among them",
+            f"{path} has no ground truth of {len(missing)} of {count_of(len(tokens), 'sample')}, such as {missing[0]}",
             hint="pass the file of the split that the results are of",
         )
     return ReadyTruth(vectors=found, sha256=file_sha256(path))

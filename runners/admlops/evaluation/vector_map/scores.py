@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.core.counting import count_of
 from admlops.core.errors import RecordError
 from admlops.datasets.base import HasMap
 from admlops.datasets.nuscenes.vector_cache import cached_vectors
@@ -213,7 +214,7 @@ def evaluate_map(
     found = read_all_predictions(records, ground_truth, samples, protocol.classes)
     if missing := [token for token in ground_truth if token not in found]:
         raise RecordError(
-            f"{len(missing)} of {len(ground_truth)} samples have no record, {missing[0]} among them",
+            f"no record of {len(missing)} of {count_of(len(ground_truth), 'sample')}, such as {missing[0]}",
             hint="run the model on these samples: admlops run MODEL --run NAME --resume",
         )
     return evaluate_elements(found, ground_truth, protocol=protocol)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from admlops.core.counting import count_of
 from admlops.core.errors import DataError
 from admlops.core.storage import file_sha256
 from admlops.datasets.images.coco_file import CocoAnnotation, CocoFile, CocoImage, read_coco_file
@@ -41,7 +42,7 @@ def _open(survey: Survey, version: str) -> Contents:
     pictures = list({picture.name: picture for picture in named.values()}.values())
     if len(pictures) != len(file.images):
         raise DataError(
-            f"{path} names {len(file.images) - len(pictures)} pictures twice",
+            f"{path} names {count_of(len(file.images) - len(pictures), 'picture')} twice",
             hint="give each picture one entry in `images`, with its folder in file_name",
         )
     labels = CocoLabels(path, file, {number: picture.name for number, picture in named.items()})
