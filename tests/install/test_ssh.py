@@ -217,11 +217,12 @@ def test_a_failed_second_run_keeps_the_first_ones_settings_and_keys(pod: Pod) ->
 
 @pytest.mark.full
 def test_the_compatible_profile_takes_older_clients(pod: Pod) -> None:
-    classic = {"KexAlgorithms": "curve25519-sha256"}
     pod.set_up("--no-user")
-    assert "no matching key exchange" in pod.ssh("true", check=False, LogLevel="INFO", **classic)
+    assert "no matching key exchange" in pod.ssh(
+        "true", check=False, LogLevel="INFO", KexAlgorithms="curve25519-sha256"
+    )
     pod.set_up("--no-user", "--profile", "compatible")
-    assert pod.ssh("echo", "in", **classic).strip() == "in"
+    assert pod.ssh("echo", "in", KexAlgorithms="curve25519-sha256").strip() == "in"
 
 
 @pytest.mark.full

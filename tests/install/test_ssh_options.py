@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 def run(root: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     plain = {"PATH": os.environ["PATH"], "HOME": str(root), **variables}
-    command = [SCRIPT, "--root", str(root), *options]
+    command: list[str | Path] = [SCRIPT, "--root", str(root), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
 
 

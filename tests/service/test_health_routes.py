@@ -22,13 +22,15 @@ from tests.service.served import Served
 from admlops.core.errors import StorageError
 from admlops.core.paths import Layout, find_layout
 from admlops.health.gpu_metrics import METRICS, GpuMetrics
-from admlops.pipeline.health.check import Place
+from admlops.pipeline.health.check import Finding, Place
 from admlops.service.app import create_app
 from admlops.service.health.inference_times import InferenceTimes, runs_of
 from admlops.service.health.metrics import make_registry
+from admlops.service.health.queue_check import CHECK as QUEUE_CHECK
 from admlops.service.health.readiness import Readiness
 from admlops.service.health.routes import health_part
-from admlops.service.queue.database import open_database
+from admlops.service.jobs.settings import default_settings
+from admlops.service.queue.database import default_url, open_database
 from admlops.service.queue.job import RunnerState, Status
 from admlops.service.queue.jobs import JobQueue
 from admlops.service.security.tokens import Tokens
@@ -84,9 +86,8 @@ def test_a_pod_without_its_gpu_is_not_ready_and_alive(tmp_path: Path, monkeypatc
     monkeypatch.setenv("RUNPOD_POD_ID", "abc")
     monkeypatch.setenv("RUNPOD_GPU_COUNT", "64")
     tokens = Tokens([("alice", "read", "a-token-of-some-length")])
-    settings = Settings(
-        folder=tmp_path, database=f"sqlite:///{tmp_path / 'jobs.sqlite3'}", runs=tmp_path, tokens=tokens
-    )
+    layout = Layout(root=find_layout().root, repository=tmp_path, environments=tmp_path)
+    settings = Settings(layout=layout, jobs=default_settings(layout), tokens=tokens)
     app = create_app(settings, parts=[health_part])
 
     async def ask(path: str, **headers: str) -> httpx.Response:
@@ -177,6 +178,25 @@ def test_a_look_that_hangs_is_not_begun_again(queue: JobQueue, place: Place, mon
     said = asyncio.run(ask())
     gate.set()
     assert said == ["it did not answer within 0.2 s", "an earlier look still waits for its answer"]
+
+
+def test_jobs_that_nobody_takes_are_warned_of(place: Place) -> None:
+    def look() -> dict[str, Finding]:
+        return {one.measure: one for one in QUEUE_CHECK.look(place)}
+
+    assert look()["database"].value == "none: admlops serve makes one"
+    queue = JobQueue(open_database(default_url(place.layout)))
+    queue.submit("run", {})
+    assert (look()["jobs that wait"].value, look()["jobs that wait"].status) == (1, "warn")
+    queue.runner_seen(runner("me", None))
+    assert look()["jobs that wait"].status == "pass"
+    queue.database.close()
+    file = place.layout.repository / "service.sqlite3"
+    assert look()["database"].value == "answers"
+    for path in file.parent.glob("service.sqlite3*"):
+        path.write_bytes(b"no database " * 1000)
+    broken = look()["database"]
+    assert (broken.status, "file is not a database" in broken.problem) == ("fail", True)
 
 
 def scrape(queue: JobQueue, nvml: FakeNvml, tmp_path: Path) -> dict[str, Metric]:

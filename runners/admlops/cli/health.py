@@ -31,8 +31,8 @@ WIDTH, LABEL = 80, 27
 def health(names: tuple[str, ...], brief: bool, as_json: bool) -> None:
     """Check this machine and installation, and say what mends what is not well.
 
-    CHECK is one of system, memory, disk, gpu, files, dependencies, configuration, connectivity, remote; all without an
-    argument. Nothing is changed. A machine without network is off-line, which is a state and no fault.
+    CHECK is one of system, memory, disk, gpu, files, dependencies, configuration, connectivity, queue, remote; all
+    without an argument. Nothing is changed. A machine without network is off-line, which is a state and no fault.
     """
     from admlops import __version__
     from admlops.core.paths import find_layout

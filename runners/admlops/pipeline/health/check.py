@@ -88,6 +88,7 @@ HEALTH_CHECKS: Registry[HealthCheck] = Registry(
         "dependencies": "admlops.pipeline.health.dependencies:CHECK",
         "configuration": "admlops.cli.health_configuration:CHECK",
         "connectivity": "admlops.pipeline.health.connectivity:CHECK",
+        "queue": "admlops.service.health.queue_check:CHECK",
         "remote": "admlops.pipeline.health.remote:CHECK",
     },
 )

@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from admlops.core.paths import find_layout
 from admlops.health.gpu_metrics import GpuMetrics
 from admlops.pipeline.health.check import Place
 from admlops.pipeline.health.report import MEDIA_TYPE
@@ -31,8 +30,8 @@ NEVER_KEPT = {"cache-control": "no-store"}
 def health_part(service: Service) -> Part:
     """Probes and metrics."""
     settings = service.settings
-    readiness = Readiness(service.queue, Place(layout=find_layout()), runners=settings.runners)
-    times = InferenceTimes(service.queue, settings.runs)
+    readiness = Readiness(service.queue, Place(layout=settings.layout), runners=settings.runners)
+    times = InferenceTimes(service.queue, settings.layout.runs)
     registry = make_registry(service.queue, GpuMetrics(), times, runners=settings.runners)
     return Part(routes=HealthRoutes(readiness, registry).routes(), public=PUBLIC)
 
