@@ -28,8 +28,7 @@ class EngineAdapter(Adapter):
     def start_scene(self, scene: str) -> None:
         """Begin with the network's first state."""
         self._adapter.start_scene(scene)
-        self._network.start_scene()
-        self._state = self._network.first_state()
+        self._begin()
 
     def prepare(self, sample: Dict[str, Any]) -> Any:
         """Prepare as the adapter does, and make the arrays of every call of it."""
@@ -37,9 +36,16 @@ class EngineAdapter(Adapter):
         return inputs, self._network.feeds(inputs)
 
     def forward(self, inputs: Any) -> Any:
-        """Call the file's network: copies to its device and back are part of the time."""
+        """Call the file's network: copies to its device and back are part of the time.
+
+        After a call that failed the scene begins anew: what `feeds` remembers is of a sample that the state is not of.
+        """
         prepared, feeds = inputs
-        return prepared, [self._call(feed) for feed in feeds]
+        try:
+            return prepared, [self._call(feed) for feed in feeds]
+        except Exception:
+            self._begin()
+            raise
 
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """Decode, and convert as the adapter does."""
@@ -56,6 +62,10 @@ class EngineAdapter(Adapter):
     def libraries(self) -> Dict[str, str]:
         """Return the adapter's own."""
         return self._adapter.libraries()
+
+    def _begin(self) -> None:
+        self._network.start_scene()
+        self._state = self._network.first_state()
 
     def _call(self, feed: Arrays) -> Arrays:
         whole = {**feed, **self._state}
