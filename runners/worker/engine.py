@@ -28,8 +28,7 @@ class EngineAdapter(Adapter):
     def start_scene(self, scene: str) -> None:
         """Begin with the network's first state."""
         self._adapter.start_scene(scene)
-        self._network.start_scene()
-        self._state = self._network.first_state()
+        self._begin()
 
     def prepare(self, sample: Dict[str, Any]) -> Any:
         """Prepare as the adapter does, and make the arrays of every call of it."""
@@ -39,10 +38,15 @@ class EngineAdapter(Adapter):
     def forward(self, inputs: Any) -> Any:
         """Call the file's network and decode: what the adapter's own `forward` does, and as its time.
 
-        Copies to the device and back are part of it.
+        Copies to the device and back are part of it. After a call that failed the scene begins anew: what `feeds`
+        remembers is of a sample that the state is not of.
         """
         prepared, feeds = inputs
-        return self._network.decode([self._call(feed) for feed in feeds], prepared)
+        try:
+            return self._network.decode([self._call(feed) for feed in feeds], prepared)
+        except Exception:
+            self._begin()
+            raise
 
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """Convert as the adapter does."""
@@ -58,6 +62,10 @@ class EngineAdapter(Adapter):
     def libraries(self) -> Dict[str, str]:
         """Return the adapter's own."""
         return self._adapter.libraries()
+
+    def _begin(self) -> None:
+        self._network.start_scene()
+        self._state = self._network.first_state()
 
     def _call(self, feed: Arrays) -> Arrays:
         whole = {**feed, **self._state}

@@ -159,13 +159,19 @@ def carried(folder: Path) -> Any:
     first = [run(engine, [1, 2]), run(engine, [10, 20], [100, 200])]
     engine.start_scene("b")
     second = run(engine, [5, 5])
+    failed = ""
     other = open_engine()
     other.start_scene("c")
     try:
         wrong = run(other, [0, 0, 0])
     except ValueError as error:
         wrong = str(error)
-    return {"scene a": first, "scene b": second, "wrong": wrong}
+    try:
+        run(engine, [0, 0, 0])
+    except Exception as error:  # noqa: BLE001  ONNX Runtime raises classes of its own
+        failed = type(error).__name__
+    after = [failed, run(engine, [7, 7])]
+    return {"after a failure": after, "scene a": first, "scene b": second, "wrong": wrong}
 
 
 def main() -> None:

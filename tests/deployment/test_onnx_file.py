@@ -57,6 +57,7 @@ def test_state_is_carried_through_a_scene_and_no_further(found: dict[str, Any]) 
     carried = found["carried"]
     assert carried["scene a"] == [[[1.0, 2.0]], [[11.0, 22.0], [111.0, 222.0]]]
     assert carried["scene b"] == [[5.0, 5.0]]
+    assert carried["after a failure"] == ["InvalidArgument", [[7.0, 7.0]]]
     assert carried["wrong"] == "Numbers: the network's input: new has shape (3,), not (2,)"
 
 

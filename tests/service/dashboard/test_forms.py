@@ -34,6 +34,7 @@ def test_what_a_form_sends_is_an_input_and_what_is_left_as_it_was_is_left_out() 
             ("scenes", "scene-1\r\n\r\nscene-2"),
             ("options", "command=straight\n"),
             ("evaluate", "on"),
+            ("images", "https://example.org/a.jpg 3\nstreets/b c.jpg\n"),
         ]
     )
     given = read_form(endpoint, sent)
@@ -44,11 +45,13 @@ def test_what_a_form_sends_is_an_input_and_what_is_left_as_it_was_is_left_out() 
         "scenes": ["scene-1", "scene-2"],
         "options": {"command": "straight"},
         "report": False,
+        "images": [{"image_path": "https://example.org/a.jpg", "car_count": 3}, {"image_path": "streets/b c.jpg"}],
     }
     endpoint.decode(given)
     shown = {field.name: field.value for field in make_form(endpoint, KNOWN, given).further}
     assert shown["scenes"] == "scene-1\nscene-2"
     assert shown["report"] is False
+    assert shown["images"] == "https://example.org/a.jpg 3\nstreets/b c.jpg"
 
 
 def test_several_of_a_list_and_words_in_place_of_numbers() -> None:

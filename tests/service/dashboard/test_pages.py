@@ -131,6 +131,12 @@ def test_a_form_with_a_mistake_comes_back_with_what_is_wrong_and_what_was_typed(
     assert "NoSuchModel" in unknown.text
 
 
+def test_a_form_goes_to_no_address_of_the_private_network(client: httpx.Client) -> None:
+    answer = client.post("/start/run", data={"model": "NanoDet", "images": "http://127.0.0.1:1/a.jpg 3"})
+    assert answer.status_code == 422
+    assert "private network" in answer.text
+
+
 def test_a_job_is_started_cancelled_and_tried_again_by_forms(client: httpx.Client, stage: Stage) -> None:
     sent = client.post("/start/evaluate", data={"run": "near", "report": "on"})
     assert sent.status_code == 303

@@ -19,8 +19,8 @@ from admlops.service.dashboard import results_query
 from admlops.service.jobs.endpoints import Endpoint
 from admlops.service.queue.database import Database
 
-Kind = Literal["text", "number", "check", "select", "choices", "lines", "pairs"]
-"""`choices` are several of a list, `lines` one entry a line, `pairs` lines of `name=value`."""
+Kind = Literal["text", "number", "check", "select", "choices", "lines", "pairs", "pictures"]
+"""`choices`: several of a list; lines of entries, of `name=value` (`pairs`), or of `path count` (`pictures`)."""
 
 MOST_FIELDS = 500
 
@@ -31,6 +31,7 @@ LABELS = {
     "model_b": "Second model or run",
     "run": "Run",
     "data": "Data set",
+    "images": "Pictures",
     "split": "Split",
     "scenes": "Scenes",
     "limit": "Samples at most",
@@ -62,6 +63,7 @@ HELP = {
     "version": "The version of the data set, such as v1.0-mini.",
     "config": "A configuration that the model's catalogue entry names.",
     "checkpoint": "Weights that the model's catalogue entry names.",
+    "images": "Instead of a data set: one a line, an https address or a path, and behind it how many cars it shows.",
     "weights": "Such as random:0: to try a model, not to judge it.",
     "options": "Options that the model's catalogue entry lists, one a line: name=value.",
     "metric": "Such as NDS. Leave it empty for the first headline that both have.",
@@ -218,6 +220,8 @@ def _kind_of(shape: Mapping[str, Any], has_choices: bool) -> Kind:
         case "integer" | "number":
             return "number"
         case "array":
+            if "$ref" in shape.get("items", {}):
+                return "pictures"
             return "choices" if has_choices else "lines"
         case "object":
             return "pairs"
@@ -230,11 +234,18 @@ def _show_value(kind: Kind, value: Any) -> Any:
         return bool(value)
     if kind == "choices":
         return list(value) if isinstance(value, list) else []
+    if kind == "pictures":
+        return "\n".join(_spell_picture(one) for one in value or ())
     if isinstance(value, list):
         return "\n".join(map(str, value))
     if isinstance(value, dict):
         return "\n".join(f"{key}={inner}" for key, inner in value.items())
     return "" if value is None else str(value)
+
+
+def _spell_picture(one: Any) -> str:
+    count = one.get("car_count")
+    return str(one.get("image_path", "")) + ("" if count is None else f" {count}")
 
 
 async def read_sent(request: Request) -> FormData:
@@ -306,6 +317,17 @@ def _read_pairs(sent: FormData, name: str) -> Any:
     return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
 
 
+def _read_pictures(sent: FormData, name: str) -> Any:
+    lines = _read_lines(sent, name)
+    return lines if lines is _NOTHING else [_read_picture(line) for line in lines]
+
+
+def _read_picture(line: str) -> dict[str, Any]:
+    path, _, count = line.rpartition(" ")
+    known = bool(path) and count.isascii() and count.isdigit()
+    return {"image_path": path.strip(), "car_count": int(count)} if known else {"image_path": line}
+
+
 _READERS: Mapping[Kind, Callable[[FormData, str], Any]] = {
     "text": _read_batch,
     "select": _read_text,
@@ -314,4 +336,5 @@ _READERS: Mapping[Kind, Callable[[FormData, str], Any]] = {
     "choices": _read_lines,
     "lines": _read_lines,
     "pairs": _read_pairs,
+    "pictures": _read_pictures,
 }

@@ -159,9 +159,7 @@ class JobApi:
         endpoint = request.path_params["endpoint"]
         wanted = await read_run(request)
         given = await run_in_threadpool(check_job, self.service.settings, endpoint, wanted)
-        waiting = (await run_in_threadpool(self.service.queue.counts, endpoint)).in_queue
-        if waiting > max(QUEUE_FLOOR, QUEUE_PER_RUNNER * max(1, self.service.settings.runners)):
-            raise InvalidError(429, f"{waiting} jobs wait already")
+        await run_in_threadpool(require_room, self.service, endpoint)
         job = await run_in_threadpool(
             self.service.queue.submit,
             endpoint,
@@ -181,6 +179,13 @@ class JobApi:
         if job is None or job.endpoint != request.path_params["endpoint"]:
             raise InvalidError(404, "there is no such job at this endpoint")
         return job
+
+
+def require_room(service: Service, endpoint: str) -> None:
+    """Raise InvalidError where as many jobs wait as may."""
+    waiting = service.queue.counts(endpoint).in_queue
+    if waiting > max(QUEUE_FLOOR, QUEUE_PER_RUNNER * max(1, service.settings.runners)):
+        raise InvalidError(429, f"{waiting} jobs wait already")
 
 
 def _get(path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:

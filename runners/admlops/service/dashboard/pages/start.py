@@ -10,12 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from admlops.core.errors import AdmlopsError
 from admlops.service.dashboard.forms import list_known, make_form, read_form, read_sent, to_form
 from admlops.service.dashboard.pages.missing import show_missing
 from admlops.service.dashboard.rendering import show
 from admlops.service.dashboard.site import Site
-from admlops.service.jobs.endpoints import ENDPOINTS, Endpoint, check_input
+from admlops.service.job_api.inputs import check_job
+from admlops.service.job_api.requests import InvalidError, Policy, Wanted
+from admlops.service.job_api.routes import require_room
+from admlops.service.jobs.endpoints import ENDPOINTS, Endpoint
 from admlops.service.queue.job import Job
 from admlops.service.security.access import identity_of
 
@@ -29,8 +31,7 @@ WORDS = {
     "evaluate": ("Evaluate a run", "Compute the official metrics of a run that is there, and write its report."),
     "export": ("Export a network", "Write a model's network as a file that other runtimes execute."),
 }
-NAMED = (re.compile(r"\$\.(\w+)"), re.compile(r"`(\w+)`"), re.compile(r"(\w+)"))
-"""How messages name a field: by its path, between backquotes, or as any word."""
+NAMED = re.compile(r"\w+")
 
 
 class StartPages:
@@ -63,13 +64,15 @@ class StartPages:
         given = read_form(endpoint, await read_sent(request))
         try:
             job = await run_in_threadpool(self._submit, endpoint.id, given, identity_of(request).name)
-        except AdmlopsError as error:
+        except InvalidError as error:
             return await self._show(request, endpoint, given, error)
         request.state.audit = {"job": job.id}
         return RedirectResponse(f"/jobs/{job.id}", status_code=303)
 
     def _submit(self, endpoint: str, given: dict[str, Any], who: str) -> Job:
-        check_input(self._site.layout, self._site.job_settings, endpoint, given)
+        """Check an input as the job API does, and put it into the queue. Raises InvalidError."""
+        check_job(self._site.service.settings, endpoint, Wanted(input=given, webhook=None, policy=Policy()))
+        require_room(self._site.service, endpoint)
         return self._site.queue.submit(endpoint, given, requested_by=who)
 
     async def _show(
@@ -77,7 +80,7 @@ class StartPages:
         request: Request,
         endpoint: Endpoint[Any],
         given: Mapping[str, Any],
-        error: AdmlopsError | None = None,
+        error: InvalidError | None = None,
     ) -> Response:
         known = await run_in_threadpool(
             list_known, self._site.layout, self._site.database, self._site.job_settings.data_roots
@@ -86,7 +89,7 @@ class StartPages:
         form = make_form(endpoint, known, given, wrong)
         heading, words = WORDS.get(endpoint.id, (endpoint.title, ""))
         values = {"form": form, "heading": heading, "words": words, "error": error, "named": bool(wrong)}
-        return show(request, "form.html", values, status=200 if error is None else 422)
+        return show(request, "form.html", values, status=200 if error is None else error.status)
 
 
 def _find(name: str) -> Endpoint[Any] | None:
@@ -99,11 +102,12 @@ def read_form_query(endpoint: Endpoint[Any], request: Request) -> dict[str, Any]
     return {name: value for name, value in given.items() if name in request.query_params}
 
 
-def _name_field(endpoint: Endpoint[Any], error: AdmlopsError | None) -> dict[str, str]:
-    """Return the message by the field that it speaks of; empty where it names none."""
-    if error is None:
-        return {}
-    message = error.message.removeprefix(f"input of {endpoint.id}: ")
+def _name_field(endpoint: Endpoint[Any], error: InvalidError | None) -> dict[str, str]:
+    """Return the message by the field that it speaks of: by its path, or by its words; empty where it names none."""
     properties = endpoint.schema["properties"]
-    named = (name for pattern in NAMED for name in pattern.findall(message))
-    return {name: message for name in [next((one for one in named if one in properties), None)] if name}
+    for path, message in () if error is None else error.problems:
+        named = (name for name in NAMED.findall(f"{path.removeprefix('input')} {message}") if name in properties)
+        name = next(named, None)
+        if name is not None:
+            return {name: message}
+    return {}
