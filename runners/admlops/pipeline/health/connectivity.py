@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 from admlops.catalog import Model, list_models, load_model
 from admlops.core.addresses import hide_users, redact
 from admlops.core.errors import AdmlopsError
+from admlops.core.object_store import open_store
 from admlops.core.paths import Layout
 from admlops.environments.install.conda.mirror import CANONICAL_HOST, mirrored
 from admlops.environments.install.uv import run_uv
-from admlops.environments.reuse.packs.stores import open_store
 from admlops.pipeline.health.check import Finding, HealthCheck, Place
 from admlops.pipeline.health.waiting import ask_all
 
