@@ -19,7 +19,8 @@ from admlops.health.disks import find_file_system
 from admlops.service.queue.backup import restore
 from admlops.service.queue.migrate import upgrade
 
-FILE_NAME = "service.sqlite3"
+DEFAULT_FILE = Path("service", "jobs.db")
+"""Below the repository folder."""
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another; a transaction here takes milliseconds."""
 
@@ -76,7 +77,7 @@ class Database:
 
 def default_url(layout: Layout) -> str:
     """Return the address of the SQLite file in the repository folder."""
-    return f"sqlite:///{layout.repository / FILE_NAME}"
+    return f"sqlite:///{layout.repository / DEFAULT_FILE}"
 
 
 def open_database(url: str, *, force: bool = False, backup: Path | None = None) -> Database:
