@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from admlops.core.errors import MissingExtraError, StorageError, UsageError
@@ -73,6 +74,10 @@ class Database:
             yield
         except DBAPIError as error:
             raise explain_database_error(error, self.address) from error
+        except PoolTimeoutError as error:
+            raise StorageError(
+                f"the database {self.address} has no connection left", hint="wait, or send fewer requests at a time"
+            ) from error
 
 
 def default_url(layout: Layout) -> str:
@@ -175,7 +180,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _open_postgresql(url: URL) -> Database:
-    options: dict[str, Any] = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True, "max_overflow": 20}
+    options: dict[str, Any] = {
+        # a pooler in transaction mode knows nothing of statements that another connection prepared
+        "connect_args": {"connect_timeout": 10, "prepare_threshold": None},
+        "pool_pre_ping": True,
+        "max_overflow": 20,
+    }
     try:
         engine = create_engine(url, **options)
     except ImportError as error:
