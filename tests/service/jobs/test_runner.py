@@ -118,6 +118,15 @@ def test_what_fails_is_tried_again_until_no_attempt_is_left(jobs: Jobs, then: st
 
 
 @pytest.mark.full
+def test_an_answer_that_is_no_json_is_a_defect(jobs: Jobs) -> None:
+    job = jobs.queue.submit("light", {"then": "not json"}, max_attempts=1)
+    jobs.start_runner()
+    done = jobs.wait(job)
+    assert (done.status, done.error_class) == (Status.FAILED, "defect")
+    assert "type object" in str(done.error)
+
+
+@pytest.mark.full
 def test_a_stopped_process_is_ended_by_the_next_attempt(jobs: Jobs) -> None:
     job = jobs.queue.submit("light", {"steps": 3, "pause_s": 1.0})
     jobs.start_runner()

@@ -48,6 +48,16 @@ class Cluster:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def cut_connections(self) -> None:
+        """End all connections but one's own, as a server that restarts does."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = %s",
+                (USER,),
+            )
+
 
 @contextmanager
 def start_postgresql() -> Iterator[Cluster]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from admlops.core.errors import MissingExtraError, StorageError, UsageError
@@ -19,7 +20,8 @@ from admlops.health.disks import find_file_system
 from admlops.service.queue.backup import restore
 from admlops.service.queue.migrate import upgrade
 
-FILE_NAME = "service.sqlite3"
+DEFAULT_FILE = Path("service", "jobs.db")
+"""Below the repository folder."""
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another; a transaction here takes milliseconds."""
 
@@ -72,11 +74,15 @@ class Database:
             yield
         except DBAPIError as error:
             raise explain_database_error(error, self.address) from error
+        except PoolTimeoutError as error:
+            raise StorageError(
+                f"the database {self.address} has no connection left", hint="wait, or send fewer requests at a time"
+            ) from error
 
 
 def default_url(layout: Layout) -> str:
     """Return the address of the SQLite file in the repository folder."""
-    return f"sqlite:///{layout.repository / FILE_NAME}"
+    return f"sqlite:///{layout.repository / DEFAULT_FILE}"
 
 
 def open_database(url: str, *, force: bool = False, backup: Path | None = None) -> Database:
@@ -180,7 +186,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _open_postgresql(url: URL) -> Database:
-    options: dict[str, Any] = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True, "max_overflow": 20}
+    options: dict[str, Any] = {
+        # a pooler in transaction mode knows nothing of statements that another connection prepared
+        "connect_args": {"connect_timeout": 10, "prepare_threshold": None},
+        "pool_pre_ping": True,
+        "max_overflow": 20,
+    }
     try:
         engine = create_engine(url, **options)
     except ImportError as error:
