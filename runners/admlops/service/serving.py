@@ -87,8 +87,8 @@ def _listen(settings: Settings) -> socket.socket:
             f"the service cannot listen on {settings.host}, port {settings.port}: {reason}",
             hint="admlops serve --port 0   # takes a free port; ss -ltnp shows who has which",
         ) from error
-    # By its number the socket learns that it speaks TCP. asyncio asks for that before it sets TCP_NODELAY on connections,
-    # without which each answer waits 40 ms for the client's acknowledgement.
+    # By its number the socket learns that it speaks TCP. asyncio looks at that before it sets TCP_NODELAY, without
+    # which each answer waits 40 ms for the client's acknowledgement.
     return socket.socket(fileno=made.detach())
 
 
