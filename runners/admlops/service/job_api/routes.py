@@ -177,7 +177,7 @@ class JobApi:
         return job
 
     async def _find(self, request: Request) -> Job:
-        job = await run_in_threadpool(self.service.queue.get, request.path_params["job"])
+        job = await self.service.find_job(request.path_params["job"])
         if job is None or job.endpoint != request.path_params["endpoint"]:
             raise InvalidError(404, "there is no such job at this endpoint")
         return job
