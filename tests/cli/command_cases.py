@@ -23,6 +23,7 @@ LOOKS = (
     ("results", "list", "--json"),
     ("checkpoints", "list"),
     ("doctor", "--rules"),
+    ("health", "memory"),
     ("--help",),
     ("--version",),
     ("run", "--help"),

@@ -18,7 +18,14 @@ from admlops.pipeline.health.check import Finding, HealthCheck, Place
 KNOWN = frozenset(
     {
         *("ADMLOPS_PATH", "ADMLOPS_REP_PATH", "ADMLOPS_ENVIRONMENTS", "ADMLOPS_CACHE", "ADMLOPS_WORKER"),
-        *("ADMLOPS_DOWNLOAD_MIRROR", "ADMLOPS_CONDA_MIRROR", "ADMLOPS_PACK_STORE"),
+        *(
+            "ADMLOPS_ENDPOINT",
+            "ADMLOPS_COMMAND",
+            "ADMLOPS_DATA_ROOT",
+            "ADMLOPS_STREAM",
+            "ADMLOPS_PUBLIC_ADDRESSES_ONLY",
+        ),
+        *("ADMLOPS_DOWNLOAD_MIRROR", "ADMLOPS_CONDA_MIRROR", "ADMLOPS_PACK_STORE", "ADMLOPS_PUBLIC_ADDRESSES_ONLY"),
     }
 )
 PREFIX = "ADMLOPS_"

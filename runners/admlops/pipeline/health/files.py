@@ -7,6 +7,7 @@ What is not installed is no fault.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from admlops.catalog import Model, list_models, load_model
 from admlops.checkpoints import find_problem, path_of
@@ -15,7 +16,11 @@ from admlops.core.paths import Layout
 from admlops.environments.integrity.verification import verify
 from admlops.environments.inventory import InstalledEnvironment, list_installed, locked_base, locked_python
 from admlops.pipeline.health.check import Finding, HealthCheck, Place
+from admlops.pipeline.health.waiting import ask_all
 from admlops.sources.checkouts import find_problems, list_sources
+
+ENVIRONMENT_S = 120.0
+"""A large environment on a busy disk takes tens of seconds to list."""
 
 
 def _look(place: Place) -> Iterator[Finding]:
@@ -30,9 +35,19 @@ def _look(place: Place) -> Iterator[Finding]:
 
 
 def _environments(layout: Layout) -> Iterator[Finding]:
+    """Judge every environment; one whose disk does not answer in time does not keep the others."""
     installed = list_installed(layout)
-    for one in installed:
-        yield _judge_environment(one)
+    questions = {one.prefix.name: (partial(_judge_environment, one), ENVIRONMENT_S) for one in installed}
+    answers = ask_all(questions)
+    for name in questions:
+        yield answers.get(name) or Finding(
+            measure="environment",
+            value="not looked at",
+            subject=name,
+            status="warn",
+            problem=f"its files could not be listed within {ENVIRONMENT_S:g} s",
+            advice=f"admlops env verify {name}   # without a time limit",
+        )
     if not installed:
         yield Finding(measure="environments", value=0)
 
@@ -50,14 +65,11 @@ def _judge_environment(one: InstalledEnvironment) -> Finding:
         )
     try:
         report = verify(one.prefix, full=False, base=locked_base(one), python=locked_python(one))
-    except AdmlopsError as error:
+    except (AdmlopsError, OSError) as error:
+        hint = error.hint if isinstance(error, AdmlopsError) else f"admlops env verify {name}"
+        said = error.message if isinstance(error, AdmlopsError) else str(error)
         return Finding(
-            measure="environment",
-            value="unreadable",
-            subject=name,
-            status="fail",
-            problem=error.message,
-            advice=error.hint,
+            measure="environment", value="unreadable", subject=name, status="fail", problem=said, advice=hint
         )
     if report.clean:
         asked = one.spec is not None
@@ -120,4 +132,4 @@ def _sources(layout: Layout, models: list[Model]) -> Iterator[Finding]:
     yield Finding(measure="sources as pinned", value=pinned)
 
 
-CHECK = HealthCheck(id="files", title="Files", look=_look, deadline_s=120.0)
+CHECK = HealthCheck(id="files", title="Files", look=_look, deadline_s=2 * ENVIRONMENT_S)

@@ -68,7 +68,9 @@ class InferenceTimes(Collector):
     def collect(self) -> Iterator[Metric]:
         """Tell what was read so far, and let a thread read on."""
         threading.Thread(target=self.catch_up, name="inference-times", daemon=True).start()
-        yield from self._histogram.collect()
+        for family in self._histogram.collect():
+            family.samples = [one for one in family.samples if not one.name.endswith("_created")]
+            yield family
 
     def catch_up(self) -> None:
         """Read the runs of jobs that have ended since the last time; at once if somebody else reads already."""
