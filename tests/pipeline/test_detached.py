@@ -210,7 +210,7 @@ def test_a_run_that_is_killed_is_told_so_with_its_exit_code(pod: Pod, data: Path
     _, logged = watching.communicate(timeout=60)
     assert watching.returncode == 128 + signal.SIGKILL
     assert "killed was killed by SIGKILL" in logged
-    assert "--run killed --resume" in logged
+    assert "--run killed --detach --json --resume" in logged
     assert state_of(pod, "killed") == "stopped"
     assert json.loads(pod.admlops("attach", "killed", "--json", code=137).stdout)["signal"] == "SIGKILL"
 

@@ -39,7 +39,7 @@ def start_time(pid: int) -> int | None:
 
 
 def supervise(folder: Path, command: Sequence[str]) -> int:
-    """Run the command to its end; returns its exit code as a shell has it: 128 + the signal that ended it."""
+    """Run the command to its end; returns its exit code as a shell has it: 128 + the number of the signal, if any."""
     child: subprocess.Popen[bytes] | None = None
     asked: list[int] = []
 
