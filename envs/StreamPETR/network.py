@@ -56,6 +56,8 @@ class Detector(ExportedDetector):
 
     def align(self, ours: Arrays, theirs: Arrays) -> Arrays:
         """The queries that go into the memory are those with the best scores, best first."""
+        if any(ours[name].shape != theirs[name].shape for name in theirs):
+            return ours
         chosen = min(self.head.topk_proposals, self.head.memory_len)
         order = match_chosen(ours, theirs, chosen)
         aligned = dict(ours)
@@ -112,25 +114,31 @@ class Detector(ExportedDetector):
 def match_chosen(ours: Arrays, theirs: Arrays, chosen: int) -> List[Optional[int]]:
     """Return for each of the first `chosen` rows of the memory `theirs` the row of the same query in `ours`.
 
-    A query that `ours` left out is None where those taken in its place score as high, but for TIE. Otherwise it is the
-    row that stands in its place, so that the difference shows.
+    A query that `ours` left out is None where those taken in its place have as high a score in `ours`, but for TIE: the
+    choice is right by the scores, which are compared themselves. Otherwise it is the row that stands in its place, so
+    that the difference shows.
     """
     queries, others = (_chosen_queries(one, chosen) for one in (ours, theirs))
     places = {query: row for row, query in enumerate(queries)}
-    best = 1 / (1 + np.exp(-theirs[SCORES][0].max(axis=-1).astype(np.float64)))
-    instead = [-np.inf if query is None else best[query] for query in set(queries) - set(others)]
-    return [
-        places.get(query, None if query is not None and best[query] - min(instead, default=-np.inf) <= TIE else row)
-        for row, query in enumerate(others)
-    ]
+    best = 1 / (1 + np.exp(-ours[SCORES][0].max(axis=-1).astype(np.float64)))
+    least = min((best[query] for query in set(queries) - set(others)), default=-np.inf)
+    return [places.get(query, None if best[query] - least <= TIE else row) for row, query in enumerate(others)]
 
 
-def _chosen_queries(outputs: Arrays, chosen: int) -> List[Optional[int]]:
-    """Of which query each of the memory's first rows is: it has the position and velocity of a box, to the bit."""
+def _chosen_queries(outputs: Arrays, chosen: int) -> List[int]:
+    """Of which query each of the memory's first rows is: the one with its position and velocity, or the nearest left.
+
+    In float32 these are equal to the bit. In half precision the memory's have been through one more rounding.
+    """
     boxes = np.concatenate([outputs[CODES][0, :, :3], outputs[CODES][0, :, -2:]], axis=-1)
-    known = {box.tobytes(): query for query, box in enumerate(boxes)}
-    memory = [outputs[NEXT + "memory_" + part][0, :chosen] for part in ("reference_point", "velo")]
-    return [known.get(row.tobytes()) for row in np.concatenate(memory, axis=-1)]
+    parts = [outputs[NEXT + "memory_" + part][0, :chosen] for part in ("reference_point", "velo")]
+    apart = np.abs(np.concatenate(parts, axis=-1)[:, None] - boxes[None]).max(axis=-1)
+    found = [0] * chosen
+    for _ in range(chosen):
+        row, query = np.unravel_index(int(apart.argmin()), apart.shape)
+        found[int(row)] = int(query)
+        apart[row, :] = apart[:, query] = np.inf
+    return found
 
 
 class RelativeMemory:

@@ -229,10 +229,11 @@ def test_the_file_gives_what_pytorch_gives(
         assert max(apart.values()) <= TENSOR
         assert (matched.unmatched, matched.outputs > 2000) == (0, True)
         assert matched.largest["centre_m"] <= CENTRE_M
-    authors = match(found["0 given"]["outputs"]["authors"], found["0 given"]["outputs"]["file"])
-    print(json.dumps({"authors": authors.to_json()}))
-    assert authors.unmatched == 0
-    assert authors.largest["centre_m"] <= CENTRE_M
+    authors = {place: found[f"{place} given"]["outputs"] for place in ("0", "1000")}
+    theirs = {place: match(one["authors"], one["file"]) for place, one in authors.items()}
+    print(json.dumps({f"authors, {place} m": one.to_json() for place, one in theirs.items()}))
+    assert theirs["0"].unmatched == 0
+    assert theirs["0"].largest["centre_m"] <= CENTRE_M
     near, far = (found[case]["outputs"]["file"] for case in ("0 given", "1000 given"))
     assert match(near, far).largest["centre_m"] <= 1e-3, "the place on the map changes nothing"
 
