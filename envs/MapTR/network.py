@@ -124,7 +124,7 @@ def make_module(model: Any, names: Sequence[str], *, temporal: bool, gathers: bo
     head = model.pts_bbox_head
     size, encoder, parts = (head.bev_h, head.bev_w), head.transformer.encoder, MapParts(head)
 
-    class Module(torch.nn.Module):  # type: ignore[misc]
+    class Module(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model

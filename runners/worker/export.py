@@ -98,7 +98,7 @@ def _name_operator(error: Exception, module: Any, arguments: Any, *, name: str, 
 def find_operator(module: Any, arguments: Any, operator: str) -> str:
     """Return the module that calls an operator first, as in `head.1 (Inverse)`; empty where none is known."""
     torch = import_module("torch")
-    tracing = import_module("torch.jit._trace")
+    tracing: Any = import_module("torch.jit._trace")
     inner = dict(module.named_modules())
     try:
         # As the exporter does it: then nodes know their modules.

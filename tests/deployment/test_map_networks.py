@@ -24,10 +24,12 @@ from admlops.deployment.matching import match_runs
 from admlops.environments import Environment
 from admlops.pipeline.run_engine import site_packages
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.worker.engine import require_shapes
 from admlops.worker.mmlab.traced.attention import require_kinds
 from admlops.worker.mmlab.traced.ego_motion import EgoMotion
 from admlops.worker.mmlab.traced.pictures import example_rig, scaled_size
 from admlops.worker.network import NetworkError, check_feed
+from admlops.worker.runtimes.base import Session
 from admlops.worker.samples.openlane import OpenLane, list_versions
 
 POINT_M = 0.01
@@ -112,6 +114,18 @@ def test_a_bev_that_is_not_turned_stays_where_it_is() -> None:
     assert not found["shift"].any()
 
 
+def test_pictures_of_another_size_than_the_files_are_refused_with_the_export_that_they_need() -> None:
+    network = head_of(temporal=False)
+    network.start_scene()
+    (feed,) = network.feeds(prepared(0.0, 0.0, 0.0))
+    session = Session()
+    session.shapes = {"pictures": (6, 3, 480, 800)}
+    require_shapes(network, session, feed)
+    session.shapes = {"pictures": (6, 3, 192, 800)}
+    with pytest.raises(NetworkError, match="pictures has shape .*: admlops export MapTR --axis height=480"):
+        require_shapes(network, session, feed)
+
+
 @pytest.mark.parametrize(("factor", "size"), [(0.5, (480, 800)), (0.4, (384, 640)), (0.2, (192, 320))])
 def test_pictures_have_the_size_that_the_pipeline_makes_of_nuscenes_own(factor: float, size: tuple[int, int]) -> None:
     steps = {"type": "RandomScaleImageMultiViewImage", "scales": [factor]}, {"type": "PadMultiViewImage"}
@@ -170,13 +184,16 @@ def test_layers_of_libraries_and_losses_are_left_to_pytorchs_exporter(place: str
     [
         ((), "its pipeline does not give all pictures one size"),
         (
-            ({"type": "ResizeMultiview3D", "img_scale": (64, 40)}, {"type": "CustomPadMultiViewImage"}),
+            (
+                {"type": "ResizeMultiview3D", "img_scale": (64, 40)},
+                {"type": "CustomPadMultiViewImage", "size_divisor": 8},
+            ),
             "its pipeline does not give all pictures one size",
         ),
     ],
 )
 def test_topomlps_pipeline_must_give_one_size(network: ModuleType, steps: Any, text: str) -> None:
-    with pytest.raises(NetworkError, match=text):
+    with pytest.raises(ValueError, match=text):
         network.picture_sizes(pipeline(*steps))
 
 
