@@ -4,14 +4,14 @@ The pictures and the rig are inputs, and so is the vehicle's motion, where a con
 stays outside, as do the scene's positions: of them the network gets differences.
 """
 
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.traced.attention import CAMERA_ATTENTIONS, require_kinds
 from worker.mmlab.traced.bev import column_points, look_up_references, see
 from worker.mmlab.traced.decoder import MapParts, decode_map
 from worker.mmlab.traced.ego_motion import EgoMotion, can_bus_input, example_motion, feed_motion, temporal_inputs
-from worker.mmlab.traced.pictures import example_rig, pictures_input_shape, scaled_size
+from worker.mmlab.traced.pictures import example_rig, picture_axes, pictures_input_shape
 from worker.network import Arrays, Network, TensorSpec
 
 KNOWN = (
@@ -46,8 +46,7 @@ class MapNetwork(Network):
         self._cameras = int(head.transformer.num_cams)
         self._motion = EgoMotion(head.transformer, self._size, (head.real_h, head.real_w))
         self.carried = {"bev": "previous_bev"} if self._temporal else {}
-        height, width = scaled_size(adapter._config, name="MapTR")
-        self.fixed_axes = {"height": height, "width": width}
+        self.fixed_axes = picture_axes(adapter._config, {}, name="MapTR")
 
     def inputs(self) -> Sequence[TensorSpec]:
         return (
@@ -67,6 +66,9 @@ class MapNetwork(Network):
         )
         bev = TensorSpec("bev", "float32", (1, self._size[0] * self._size[1], head.embed_dims), frame="lidar")
         return (*own, bev) if self._temporal else own
+
+    def fix_axes(self, given: Mapping[str, int]) -> Dict[str, int]:
+        return picture_axes(self.adapter._config, given, name="MapTR")
 
     def build(self) -> Any:
         names = [one.name for one in self.inputs()]
@@ -124,7 +126,7 @@ def make_module(model: Any, names: Sequence[str], *, temporal: bool, gathers: bo
     head = model.pts_bbox_head
     size, encoder, parts = (head.bev_h, head.bev_w), head.transformer.encoder, MapParts(head)
 
-    class Module(torch.nn.Module):  # type: ignore[misc]
+    class Module(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model

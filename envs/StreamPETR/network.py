@@ -148,13 +148,13 @@ class RelativeMemory:
         """The authors' own update, of the motion since the last sample in place of a pose from global coordinates."""
         for part, given in zip(MEMORY, data["memory"]):
             setattr(self, "memory_" + part, given.clone())  # the authors' own writes into it
-        super().pre_update_memory(data)  # type: ignore[misc]
+        super().pre_update_memory(data)
 
     def post_update_memory(self, data: Any, *others: Any) -> None:
         """The authors' own update, of no pose and no time."""
         torch = load_library("torch")
         stay = {"ego_pose": torch.eye(4, device=data["timestamp"].device)[None], "timestamp": 0 * data["timestamp"]}
-        super().post_update_memory(stay, *others)  # type: ignore[misc]
+        super().post_update_memory(stay, *others)
 
 
 def _wrap(network: Detector) -> Any:

@@ -167,7 +167,7 @@ def make_module(model: Any, cameras: int, picture: Any, padded: Any, *, gathers:
     sizes = [tuple(int(length) for length in one.shape[-2:]) for one in levels]
     masks = [padding_mask(picture, padded, size) for size in sizes]
 
-    class Module(torch.nn.Module):  # type: ignore[misc]
+    class Module(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model

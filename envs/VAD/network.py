@@ -4,14 +4,14 @@ The pictures, the rig, the vehicle's motion and the BEV of the sample before are
 are outputs, so the command that chooses one stays outside, as do upstream's decoding and the scene's positions.
 """
 
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.traced.attention import CAMERA_ATTENTIONS, require_kinds
 from worker.mmlab.traced.bev import column_points, look_up_references, see
 from worker.mmlab.traced.decoder import MapParts, decode_map, decode_queries, inverse_sigmoid
 from worker.mmlab.traced.ego_motion import EgoMotion, can_bus_input, example_motion, feed_motion, temporal_inputs
-from worker.mmlab.traced.pictures import example_rig, pictures_input_shape, scaled_size
+from worker.mmlab.traced.pictures import example_rig, picture_axes, pictures_input_shape
 from worker.network import Arrays, Network, NetworkError, TensorSpec
 
 KNOWN = (
@@ -50,8 +50,7 @@ class DrivingNetwork(Network):
         self._size = (head.bev_h, head.bev_w)
         self._cameras = int(head.transformer.num_cams)
         self._motion = EgoMotion(head.transformer, self._size, (head.real_h, head.real_w))
-        height, width = scaled_size(adapter._config, name="VAD")
-        self.fixed_axes = {"height": height, "width": width}
+        self.fixed_axes = picture_axes(adapter._config, {}, name="VAD")
 
     def inputs(self) -> Sequence[TensorSpec]:
         return (
@@ -77,6 +76,9 @@ class DrivingNetwork(Network):
             TensorSpec("plans", "float32", (1, head.ego_fut_mode, steps, 2), "m a step of 0.5 s", "lidar"),
             TensorSpec("bev", "float32", (1, self._size[0] * self._size[1], head.embed_dims), frame="lidar"),
         )
+
+    def fix_axes(self, given: Mapping[str, int]) -> Dict[str, int]:
+        return picture_axes(self.adapter._config, given, name="VAD")
 
     def build(self) -> Any:
         names = [one.name for one in self.inputs()]
@@ -155,7 +157,7 @@ def make_module(model: Any, names: Sequence[str], *, gathers: bool) -> Any:
     head = model.pts_bbox_head
     size, encoder, parts = (head.bev_h, head.bev_w), head.transformer.encoder, MapParts(head, "map_")
 
-    class Module(torch.nn.Module):  # type: ignore[misc]
+    class Module(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model

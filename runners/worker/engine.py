@@ -71,6 +71,7 @@ class EngineAdapter(Adapter):
         whole = {**feed, **self._state}
         if not self._checked:
             check_feed(whole, self._network.inputs(), what="{}: the network's input".format(self.name))
+            require_shapes(self._network, self._session, whole)
             self._checked = True
         outputs = self._session.run(whole)
         self._state = {own: outputs[name] for name, own in self._network.carried.items()}
@@ -107,3 +108,17 @@ def require_names(network: Network, session: Session, *, where: str) -> None:
         problems += ["has the unknown {} {}".format(what, name) for name in own if name not in wanted]
         if problems:
             raise NetworkError("{} {}: it is no export of this model's network".format(where, ", ".join(problems)))
+
+
+def require_shapes(network: Network, session: Session, whole: Arrays) -> None:
+    """Raise NetworkError for an array of another size than the file was exported for, such as of other pictures."""
+    for spec in network.inputs():
+        own, wanted = tuple(whole[spec.name].shape), tuple(session.shapes.get(spec.name, ()))
+        if any(isinstance(length, int) and length != given for length, given in zip(wanted, own)):
+            axes = {axis: own[index] for index, axis in spec.dynamic_axes.items()}
+            options = " ".join("--axis {}={}".format(axis, length) for axis, length in axes.items())
+            raise NetworkError(
+                "{} has shape {}, and the file was exported for {}: admlops export {} {}".format(
+                    spec.name, own, wanted, network.adapter.name, options
+                )
+            )

@@ -38,7 +38,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     file, opset = str(request["file"]), int(request["opset"])
     require_float32([*network.inputs(), *network.outputs()], adapter.name)
     given = {str(name): int(length) for name, length in (request.get("axes") or {}).items()}
-    axes = {**network.fixed_axes, **given}
+    axes = network.fix_axes(given)
     example = network.example(axes)
     check_feed(example, network.inputs(), what="the example that {} is traced with".format(adapter.name))
     tell("exporting {} with opset {}".format(adapter.name, opset))
@@ -101,7 +101,7 @@ def _name_operator(error: Exception, module: Any, arguments: Any, *, name: str, 
 def find_operator(module: Any, arguments: Any, operator: str) -> str:
     """Return the module that calls an operator first, as in `head.1 (Inverse)`; empty where none is known."""
     torch = import_module("torch")
-    tracing = import_module("torch.jit._trace")
+    tracing: Any = import_module("torch.jit._trace")
     inner = dict(module.named_modules())
     try:
         # As the exporter does it: then nodes know their modules.

@@ -115,6 +115,14 @@ class Network:
         """
         return ours
 
+    def fix_axes(self, given: Mapping[str, int]) -> Dict[str, int]:
+        """Return the lengths to trace with: `fixed_axes`, as far as `given` does not say others.
+
+        `given` has lengths by axis, and `camera_height` and `camera_width` [pixels] for models whose model.toml says
+        `camera_sized`.
+        """
+        return {**self.fixed_axes, **given}
+
     def start_scene(self) -> None:
         """Forget what `feeds` remembers of the scene before, such as the last pose. Nothing to do for most."""
 

@@ -6,6 +6,7 @@ python foreign_operator.py FOLDER_OF_THE_EXPORTER'S_PACKAGES FILE
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,13 +28,13 @@ class Inverting(Network):
         return (TensorSpec("inverse", "float32", (4, 4)),)
 
     def build(self) -> Any:
-        import torch
+        torch: Any = import_module("torch")
 
-        class Inverse(torch.nn.Module):
+        class Inverse(torch.nn.Module):  # type: ignore[misc]
             def forward(self, matrix: Any) -> Any:
                 return matrix.inverse()
 
-        class Module(torch.nn.Module):
+        class Module(torch.nn.Module):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
                 self.head = torch.nn.Sequential(torch.nn.Linear(4, 4), Inverse())

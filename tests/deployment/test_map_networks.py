@@ -22,12 +22,17 @@ from admlops.core.processes import run
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.matching import match_runs
 from admlops.environments import Environment
+from admlops.pipeline.export import ExportRequest, for_cameras
 from admlops.pipeline.run_engine import site_packages
+from admlops.pipeline.run_request import RunRequest
+from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+from admlops.worker.engine import require_shapes
 from admlops.worker.mmlab.traced.attention import require_kinds
 from admlops.worker.mmlab.traced.ego_motion import EgoMotion
-from admlops.worker.mmlab.traced.pictures import example_rig, scaled_size
+from admlops.worker.mmlab.traced.pictures import example_rig, picture_axes, scaled_size
 from admlops.worker.network import NetworkError, check_feed
+from admlops.worker.runtimes.base import Session
 from admlops.worker.samples.openlane import OpenLane, list_versions
 
 POINT_M = 0.01
@@ -42,8 +47,6 @@ CASES: Mapping[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
     "lanes": ("TopoMLP", "setA-r50", (("img_scale=(1024, 775)", "img_scale=(256, 194)"),)),
 }
 """A model's configuration, and what of its text is made smaller, for CPUs."""
-FACTORS = {"MapTR": 0.5, "VAD": 0.4}
-"""By which the pipelines scale pictures."""
 
 
 def pipeline(*steps: Mapping[str, Any]) -> Any:
@@ -112,10 +115,42 @@ def test_a_bev_that_is_not_turned_stays_where_it_is() -> None:
     assert not found["shift"].any()
 
 
+def test_pictures_of_another_size_than_the_files_are_refused_with_the_export_that_they_need() -> None:
+    network = head_of(temporal=False)
+    network.start_scene()
+    (feed,) = network.feeds(prepared(0.0, 0.0, 0.0))
+    session = Session()
+    session.shapes = {"pictures": (6, 3, 480, 800)}
+    require_shapes(network, session, feed)
+    session.shapes = {"pictures": (6, 3, 192, 800)}
+    with pytest.raises(NetworkError, match=r"pictures has shape .*: admlops export MapTR --axis height=480"):
+        require_shapes(network, session, feed)
+
+
 @pytest.mark.parametrize(("factor", "size"), [(0.5, (480, 800)), (0.4, (384, 640)), (0.2, (192, 320))])
 def test_pictures_have_the_size_that_the_pipeline_makes_of_nuscenes_own(factor: float, size: tuple[int, int]) -> None:
     steps = {"type": "RandomScaleImageMultiViewImage", "scales": [factor]}, {"type": "PadMultiViewImage"}
     assert scaled_size(pipeline(steps[0], {**steps[1], "size_divisor": 32}), name="MapTR") == size
+
+
+def test_pictures_of_other_cameras_have_another_size() -> None:
+    assert picture_axes(NUSCENES, {}, name="MapTR") == {"height": 480, "width": 800}
+    small = {"camera_height": 450, "camera_width": 800}
+    assert picture_axes(NUSCENES, small, name="MapTR") == {"height": 256, "width": 416, **small}
+    assert picture_axes(NUSCENES, {**small, "height": 320}, name="MapTR")["height"] == 320
+    axes = head_of(temporal=False).fix_axes(small)
+    assert (axes["height"], axes["width"]) == (256, 416)
+
+
+def test_an_export_is_for_the_pictures_of_the_data_that_it_is_given(tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    synthesize(root, SynthesisOptions(scenes=1, samples=1, scale=SCALE, lidar_sweeps=0, camera_sweeps=0))
+    small = {"camera_height": 225, "camera_width": 400}
+    asked = {name: ExportRequest(run=RunRequest(model=name, data=root)) for name in ("MapTR", "VAD", "PETR")}
+    found = {name: dict(for_cameras(load_model(LAYOUT, name), one).axes) for name, one in asked.items()}
+    assert found == {"MapTR": small, "VAD": small, "PETR": {}}
+    nowhere = ExportRequest(run=RunRequest(model="MapTR", data=Path()))
+    assert for_cameras(load_model(LAYOUT, "MapTR"), nowhere) is nowhere
 
 
 def test_pictures_that_are_scaled_by_chance_are_refused() -> None:
@@ -170,13 +205,16 @@ def test_layers_of_libraries_and_losses_are_left_to_pytorchs_exporter(place: str
     [
         ((), "its pipeline does not give all pictures one size"),
         (
-            ({"type": "ResizeMultiview3D", "img_scale": (64, 40)}, {"type": "CustomPadMultiViewImage"}),
+            (
+                {"type": "ResizeMultiview3D", "img_scale": (64, 40)},
+                {"type": "CustomPadMultiViewImage", "size_divisor": 8},
+            ),
             "its pipeline does not give all pictures one size",
         ),
     ],
 )
 def test_topomlps_pipeline_must_give_one_size(network: ModuleType, steps: Any, text: str) -> None:
-    with pytest.raises(NetworkError, match=text):
+    with pytest.raises(ValueError, match=text):
         network.picture_sizes(pipeline(*steps))
 
 
@@ -219,15 +257,6 @@ def small_config(case: str, folder: Path) -> Path:
     return file
 
 
-def picture_axes(model: str) -> list[str]:
-    """What the export is told of the synthetic pictures' size."""
-    if model not in FACTORS:
-        return []
-    height, width = (int(length * SCALE * FACTORS[model]) for length in (900, 1600))
-    rounded = {"height": -(-height // 32) * 32, "width": -(-width // 32) * 32}
-    return [word for axis, length in rounded.items() for word in ("--axis", f"{axis}={length}")]
-
-
 def make_samples(model: str, folder: Path) -> dict[str, Any]:
     """Four samples of a scene, as `detector_checks.py` wants them."""
     if model == "TopoMLP":
@@ -253,8 +282,9 @@ def test_the_file_gives_what_pytorch_gives(
 ) -> None:
     """On four samples with carried state, at the map's origin and 1 km from it, on the traced rig and on another."""
     model = CASES[case][0]
-    options = ["--config", str(small_config(case, tmp_path)), "--form", form, *picture_axes(model)]
-    check(model, form, options, make_samples(model, tmp_path), admlops, onnx_tool, tmp_path)
+    samples = make_samples(model, tmp_path)
+    options = ["--config", str(small_config(case, tmp_path)), "--form", form, "--data", samples["dataroot"]]
+    check(model, form, options, samples, admlops, onnx_tool, tmp_path)
 
 
 @pytest.mark.full

@@ -236,6 +236,9 @@ class Model(_Part):
     )
     temporal: bool = Field(description="true if the model carries state from sample to sample")
     batches: bool = Field(False, description="true if its adapter takes several samples at once (forward_batch)")
+    camera_sized: bool = Field(
+        False, description="true if pictures enter its network in the cameras' size, scaled: an export is for one size"
+    )
     needs_weights: bool | None = Field(None, description="true if it runs with weights only")
     needs_setup: bool | None = Field(None, description="true if a person sets it up before it runs")
     needs_context: bool | None = Field(None, description="true if its samples carry neighbouring frames and CAN bus")

@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 @click.option(
     "--calibration-samples", type=click.IntRange(1), default=64, show_default=True, help="How many of them at most."
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Their data set. [default: the one in data/]")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The data set of these samples, and of the pictures whose size the file is for. [default: the one in data/]",
+)
 @click.option("--version", help="The tables' folder of that data set. [default: the only one, or v1.0-mini]")
 @click.option("--fresh", is_flag=True, help="Export again what was exported alike.")
 @dry_run_option

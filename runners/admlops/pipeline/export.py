@@ -19,6 +19,7 @@ from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.storage import file_sha256, require_writable
 from admlops.core.types import Planned, Say
+from admlops.datasets.base import open_data
 from admlops.deployment.artifacts import Artifact, artifact_key, keep_artifact, list_artifacts, new_artifact
 from admlops.deployment.engines import AUTO, PRECISIONS
 from admlops.deployment.manifest import ExportSource, Manifest, TensorInfo
@@ -52,6 +53,8 @@ DEFAULT_OPSET = 17
 OPSETS = range(16, 21)
 """From 16 on the standard has GridSample; TensorRT has trouble with GridSample of opset 20."""
 FILE = "network.onnx"
+NUSCENES_PICTURES = {"camera_height": 900, "camera_width": 1600}
+"""What networks whose input has the cameras' size, scaled, are exported for where nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,7 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
     check_set_up(layout, model, request.run.variant)
     if model.license.startswith("AGPL"):
         say(f"{model.name}: the exported file holds its network, under {model.weights_license or model.license}")
+    request = for_cameras(model, request)
     wanted = request.wanted
     if wanted is None:
         return _export_float32(layout, _prepare(layout, model, request, say=say), say=say)
@@ -141,6 +145,22 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
         fresh=request.fresh,
         say=say,
     )
+
+
+def for_cameras(model: Model, request: ExportRequest) -> ExportRequest:
+    """Return a request that also says how large the pictures of its data are, if the network takes them in that size.
+
+    Without data, and for pictures of nuScenes' own size, nothing is said: networks are exported for those.
+    """
+    if not model.camera_sized or request.run.data == Path():
+        return request
+    data = open_data(request.run.data, request.run.version)
+    token = next(token for scene in data.scenes() for token in scene.samples)
+    camera = next(iter(data.sample(token)["cameras"].values()))
+    size = {"camera_height": int(camera["height"]), "camera_width": int(camera["width"])}
+    if size == NUSCENES_PICTURES or not all(size.values()):
+        return request
+    return replace(request, axes={**size, **request.axes})
 
 
 def _export_float32(layout: Layout, prepared: _Prepared, *, say: Say) -> Artifact:

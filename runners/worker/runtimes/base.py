@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+from types import MappingProxyType
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 
@@ -15,6 +16,8 @@ class Session:
 
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
+    shapes: Mapping[str, Sequence[Any]] = MappingProxyType({})
+    """The inputs' shapes as far as the file fixes them; an axis that varies has a text or None."""
     provider = ""
     """What of the runtime executes it, such as CUDAExecutionProvider."""
 

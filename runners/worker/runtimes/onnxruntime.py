@@ -16,6 +16,7 @@ class OnnxSession(Session):
         self._session = session
         self.inputs = [one.name for one in session.get_inputs()]
         self.outputs = [one.name for one in session.get_outputs()]
+        self.shapes = {one.name: one.shape for one in session.get_inputs()}
         self.provider = session.get_providers()[0]
 
     def run(self, feed: Mapping[str, Any]) -> Dict[str, Any]:

@@ -1,6 +1,6 @@
 """The cameras' pictures as an exported network gets them: their size, from the configuration's test pipeline."""
 
-from typing import Any, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from ...network import NetworkError
 from .sampling import Size
@@ -9,8 +9,15 @@ CAMERA_SIZE = (900, 1600)
 """Height and width of nuScenes' pictures [pixels]."""
 
 
-def scaled_size(config: Any, *, name: str) -> Size:
-    """Height and width of nuScenes' pictures after the pipeline has scaled and padded them.
+def picture_axes(config: Any, given: Mapping[str, int], *, name: str) -> Dict[str, int]:
+    """The lengths of the axes height and width for cameras of `camera_height` and `camera_width`; errors as below."""
+    camera = (given.get("camera_height", CAMERA_SIZE[0]), given.get("camera_width", CAMERA_SIZE[1]))
+    height, width = scaled_size(config, name=name, camera=camera)
+    return {"height": height, "width": width, **given}
+
+
+def scaled_size(config: Any, *, name: str, camera: Size = CAMERA_SIZE) -> Size:
+    """Height and width of a camera's pictures after the pipeline has scaled and padded them.
 
     Raises:
         NetworkError: the pipeline has no step that scales all pictures alike.
@@ -18,7 +25,7 @@ def scaled_size(config: Any, *, name: str) -> Size:
     scales = [step["scales"] for step in steps(config.data.test.pipeline, "RandomScaleImageMultiViewImage")]
     if len(scales) > 1 or any(len(one) != 1 for one in scales):
         raise NetworkError("{}: the test pipeline scales pictures by more than one factor".format(name))
-    height, width = (int(length * (scales[0][0] if scales else 1)) for length in CAMERA_SIZE)
+    height, width = (int(length * (scales[0][0] if scales else 1)) for length in camera)
     for step in steps(config.data.test.pipeline, "PadMultiViewImage"):
         divisor = int(step["size_divisor"])
         height, width = (-(-length // divisor) * divisor for length in (height, width))

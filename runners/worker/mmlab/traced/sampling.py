@@ -31,7 +31,7 @@ def sample_deformable(value: Any, sizes: Sequence[Size], positions: Any, weights
     queries = positions.shape[1]
     levels = value.permute(0, 2, 1, 3).split([height * width for height, width in sizes], dim=2)
     sample = _by_gathers if gathers else _by_grid_sample
-    result = None
+    result: Any = None
     for index, (own, size) in enumerate(zip(levels, sizes)):
         where = positions[:, :, :, index].permute(0, 2, 1, 3, 4).flatten(0, 1).clamp(*OUTSIDE)
         share = weights[:, :, :, index].permute(0, 2, 1, 3).flatten(0, 1)
@@ -55,7 +55,7 @@ def sample_pixels(value: Any, sizes: Sequence[Size], pixels: Any, weights: Any) 
     batch, _, heads, channels = value.shape
     queries, points = pixels.shape[1], pixels.shape[4]
     levels = value.permute(0, 2, 1, 3).split([height * width for height, width in sizes], dim=2)
-    result = None
+    result: Any = None
     for index, (own, (height, width)) in enumerate(zip(levels, sizes)):
         table, first = _table(own.flatten(0, 1))
         where = pixels[:, :, :, index].permute(0, 2, 1, 3, 4).flatten(0, 1)
@@ -85,7 +85,7 @@ def _by_gathers(value: Any, size: Size, where: Any, share: Any) -> Any:
     x, y = where[..., 0] * width - 0.5, where[..., 1] * height - 0.5
     left, top = x.floor(), y.floor()
     right_share, bottom_share = x - left, y - top
-    result = None
+    result: Any = None
     for column, by_column in ((left, 1 - right_share), (left + 1, right_share)):
         for row, by_row in ((top, 1 - bottom_share), (top + 1, bottom_share)):
             inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
