@@ -28,6 +28,7 @@ from admlops.deployment.artifacts import (
 )
 from admlops.deployment.engines import parse_engine, split_contender
 from admlops.deployment.manifest import ExportSource, Manifest, read_manifest
+from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.run_engine import choose_artifact, find_engine
 from admlops.pipeline.run_request import RunRequest
 
@@ -160,6 +161,19 @@ def test_a_verification_by_other_code_does_not_count(tmp_path: Path) -> None:
     add_verification(tmp_path, {**where, "code": "old", "passed": True})
     assert is_verified(tmp_path, **where, code="old")  # type: ignore[arg-type]
     assert not is_verified(tmp_path, **where, code="new")  # type: ignore[arg-type]
+
+
+def test_a_configuration_is_named_or_given_as_its_file(layout: Layout, tmp_path: Path) -> None:
+    model = load_model(layout, "CalibrationStatus")
+    config, other = tmp_path / "own.py", tmp_path / "other.py"
+    config.write_text("layers = 18\n")
+    other.write_text("layers = 34\n")
+    kept = keep(layout, make_manifest("aaaa000000000000", config="own", config_sha256=config_sha256(str(config))))
+    for named in ("own", str(config)):
+        request = RunRequest(model=model.name, data=layout.data, engine="onnx", config=named)
+        assert choose_artifact(layout, model, request, parse_engine("onnx")) == kept
+    with pytest.raises(UsageError, match="no single exported network"):
+        choose_artifact(layout, model, replace(request, config=str(other)), parse_engine("onnx"))
 
 
 def test_a_key_depends_on_all_that_decides_a_file_and_not_on_its_order() -> None:

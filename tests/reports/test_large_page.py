@@ -13,6 +13,8 @@ from admlops.core.paths import Layout
 from admlops.reports import write_report
 
 MOST_BYTES = 15_000_000
+MOST_PIXELS = 30_000
+"""Of height, at a usual width: two models on eight samples have 11,000, and each further model some 1,400."""
 
 
 @pytest.mark.full
@@ -25,6 +27,7 @@ def test_six_models_on_200_samples(browser: Browser, layout: Layout, tmp_path: P
     with open_tab(browser, page, width=1920) as tab:
         assert tab.page.locator("#explorer [name=found]").inner_text() == "all of 200 samples"
         assert tab.page.locator("#strip .strip-row").count() == 6
+        assert tab.page.evaluate("document.documentElement.scrollHeight") < MOST_PIXELS
         assert tab.page.locator("#stage svg.bird-eye").count() == 6
         assert find_violations(tab.page) == []
         assert tab.trouble == []

@@ -20,10 +20,11 @@ from admlops.core.storage import file_sha256
 from admlops.core.types import Device, Say
 from admlops.deployment.artifacts import Artifact, is_verified, list_artifacts, require_whole
 from admlops.deployment.engines import AUTO, Engine, parse_engine
-from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
+from admlops.deployment.manifest import MANIFEST_FILE, ExportSource, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
 from admlops.health.devices import ComputeDevice
 from admlops.health.gpus import detect_gpus
+from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.provenance import describe_code
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
@@ -341,7 +342,7 @@ def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool
         return False
     if request.weights is not None and source.weights != request.weights:
         return False
-    if request.config is not None and request.config != source.config:
+    if request.config is not None and not _is_config(request.config, source):
         return False
     if request.checkpoint is None:
         return True
@@ -349,6 +350,14 @@ def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool
         return source.checkpoint == request.checkpoint
     path = user_path(request.checkpoint)
     return path.is_file() and file_sha256(path) == source.checkpoint_sha256
+
+
+def _is_config(named: str, source: ExportSource) -> bool:
+    """Whether a configuration, a name of the catalogue or a path, is the one that was exported."""
+    if named == source.config:
+        return True
+    path = user_path(named)
+    return path.is_file() and source.config_sha256 is not None and config_sha256(str(path)) == source.config_sha256
 
 
 def list_plain_variants(model: Model) -> set[str]:
