@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from admlops.core.registry import load_extensions
 from admlops.service.context import MakePart, Part, Service
 from admlops.service.job_api.routes import job_api_part
 from admlops.service.job_api.webhooks import Webhooks
@@ -87,6 +88,7 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
             public=frozenset().union(*(part.public for part in parts)),
             scopes={path: scope for part in parts for path, scope in part.scopes.items()},
             origins=frozenset({settings.url}),
+            hosts=frozenset({settings.host}),
         ),
         Middleware(BodyLimits, limits=settings.limits),
     ]
@@ -95,13 +97,17 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
 def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(_load_endpoints)
+        load_extensions()  # takes the registries' lock, which the loading of endpoints keeps for a while
         service.watcher.begin()
-        webhooks = asyncio.create_task(Webhooks(service).send_all())
+        tasks = [
+            asyncio.create_task(asyncio.to_thread(_load_endpoints)),
+            asyncio.create_task(Webhooks(service).send_all()),
+        ]
         yield
         service.stop()
-        webhooks.cancel()
-        await asyncio.gather(webhooks, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(service.watcher.end)
         service.audit.close()
         service.queue.database.close()
@@ -110,7 +116,7 @@ def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextMan
 
 
 def _load_endpoints() -> None:
-    """Import what the endpoints need now: the first request would wait for it longer than some clients do."""
+    """Import what the endpoints need while nobody asks yet: some clients wait no longer than 3 s."""
     for _ in ENDPOINTS.values():
         pass
 
