@@ -16,7 +16,6 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from admlops.core.registry import load_extensions
 from admlops.service.context import MakePart, Part, Service
 from admlops.service.job_api.routes import job_api_part
 from admlops.service.job_api.webhooks import Webhooks
@@ -97,7 +96,6 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
 def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        load_extensions()  # takes the registries' lock, which the loading of endpoints keeps for a while
         service.watcher.begin()
         tasks = [
             asyncio.create_task(asyncio.to_thread(_load_endpoints)),
