@@ -92,6 +92,12 @@ def test_slow_requests_are_cut(tmp_path: Path) -> None:
         with socket.create_connection((host, port), timeout=20) as silent:
             silent.sendall(b"GET /login HTTP/1.1\r\nhost: 127.0.0.1\r\n")
             assert silent.recv(100) == b"", "headers that do not end"
+        with socket.create_connection((host, port), timeout=20) as second:
+            second.sendall(b"GET /login HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert second.recv(100_000).startswith(b"HTTP/1.1 200")
+            second.sendall(b"GET /login HTTP/1.1\r\nhost: 127")
+            while piece := second.recv(100_000):
+                assert not piece.startswith(b"HTTP/1.1")
         with socket.create_connection((host, port), timeout=20) as slow:
             token = service.run_token.encode()
             slow.sendall(
