@@ -100,7 +100,7 @@ def _import_everything() -> None:
     from admlops.doctor import load_rules
 
     for module in pkgutil.walk_packages(admlops.__path__, "admlops."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and ".migrations." not in module.name:  # alembic runs those itself
             importlib.import_module(module.name)
     for rule in load_rules():
         _ = rule.says_pattern, rule.raised_pattern, rule.context_pattern, rule.unless_pattern

@@ -99,6 +99,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
         ("env lock MapTR --variant modern --only python", "MapTR/modern/requirements.txt: from requirements.in"),
         ("env pull GroundPlane --from {place}/store", "would look for GroundPlane-modern-"),
         ("models new Mine", "would write {place}/checkout/envs/Mine/model.toml"),
+        ("serve", "would serve http://127.0.0.1:8000: 1 job at a time"),
         ("results index", "would write {place}/repository/runs/index.duckdb: 0 runs"),
         ("results index --database {place}/results.sqlite3", "would write {place}/results.sqlite3: 0 runs"),
         ("results schema --out {place}/schema.json", "would write {place}/schema.json"),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
 
 from admlops.cli.conventions import dry_run_option, say
+
+DATABASE = re.compile(r"[a-z][a-z0-9+]*://\S+|/[^\x00-\x1f]+")
+DEVICES = re.compile(r"(\d{1,3}|(GPU|MIG)-[0-9A-Za-z/-]{1,80})(,(\d{1,3}|(GPU|MIG)-[0-9A-Za-z/-]{1,80}))*")
+PUBLIC_URL = re.compile(r"https?://[0-9A-Za-z.-]+(:\d{1,5})?/?")
 
 
 @click.command(
@@ -37,7 +42,7 @@ from admlops.cli.conventions import dry_run_option, say
     help="What the next runner may use, as CUDA_VISIBLE_DEVICES; may be repeated.  [default: all use all]",
 )  # fmt: skip
 @click.option(
-    "--backup", type=click.Path(file_okay=False, path_type=Path),
+    "--backup", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder that gets copies of the SQLite database, such as one on the volume.",
 )  # fmt: skip
 @click.option("--public-url", metavar="URL", help="The address that a proxy shows to the world.")
@@ -49,7 +54,7 @@ from admlops.cli.conventions import dry_run_option, say
     "--allow-private-addresses", is_flag=True, help="Let webhooks and pictures name addresses of the private network."
 )
 @click.option(
-    "--request-time", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, metavar="S",
+    "--request-time", type=click.IntRange(1, 3600), default=60, show_default=True, metavar="S",
     help="How long a request's headers, and then its body, may take.",
 )  # fmt: skip
 @dry_run_option
@@ -66,7 +71,7 @@ def serve(
     public_url: str | None,
     webhook_secret: Path | None,
     allow_private_addresses: bool,
-    request_time: float,
+    request_time: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +80,7 @@ def serve(
     Without a token file only this machine may use it. With one, a link is printed that logs a browser in once.
     """
     from admlops.cli.dry_run import show_plan
+    from admlops.core.counting import count_of
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned
     from admlops.service.jobs.settings import JobSettings
@@ -84,6 +90,7 @@ def serve(
     from admlops.service.serving import check_settings, serve_until_stopped
     from admlops.service.settings import Settings
 
+    _check_values(database, devices, public_url)
     layout = find_layout()
     settings = Settings(
         layout=layout,
@@ -104,7 +111,10 @@ def serve(
     )
     check_settings(settings)
     if dry_run:
-        show_plan([Planned(action="serve", target=settings.url, detail=f"{runners} jobs at a time")], as_json=as_json)
+        show_plan(
+            [Planned(action="serve", target=settings.url, detail=f"{count_of(runners, 'job')} at a time")],
+            as_json=as_json,
+        )
         return
 
     def announce(url: str, link: str | None) -> None:
@@ -116,3 +126,22 @@ def serve(
             say(f"log a browser in, once: {link}")
 
     serve_until_stopped(settings, announce=announce)
+
+
+def _check_values(database: str | None, devices: tuple[str, ...], public_url: str | None) -> None:
+    """Refuse what cannot be meant before anything begins. Raises UsageError."""
+    from admlops.core.errors import UsageError
+
+    if database is not None and not DATABASE.match(database):
+        raise UsageError(
+            f"--database {database!r} is neither an address nor an absolute path",
+            hint="name postgresql://USER@HOST/NAME, or /absolute/file.sqlite3",
+        )
+    wrong = next((one for one in devices if not DEVICES.fullmatch(one)), None)
+    if wrong is not None:
+        raise UsageError(f"--device {wrong!r} names no GPUs", hint="numbers, as in --device 0 --device 1, or 0,1")
+    if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
+        raise UsageError(
+            f"--public-url {public_url!r} is no address of a server",
+            hint="name it as a browser shows it, such as https://POD-8000.proxy.runpod.net",
+        )

@@ -88,6 +88,7 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
             public=frozenset().union(*(part.public for part in parts)),
             scopes={path: scope for part in parts for path, scope in part.scopes.items()},
             origins=frozenset({settings.url}),
+            hosts=frozenset({settings.host}),
         ),
         Middleware(BodyLimits, limits=settings.limits),
     ]
@@ -96,15 +97,17 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
 def _lifespan(service: Service, parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(_load_endpoints)
         service.watcher.begin()
-        webhooks = asyncio.create_task(Webhooks(service).send_all())
-        beside = [webhooks, *(asyncio.create_task(task()) for part in parts for task in part.tasks)]
+        tasks = [
+            asyncio.create_task(asyncio.to_thread(_load_endpoints)),
+            asyncio.create_task(Webhooks(service).send_all()),
+            *(asyncio.create_task(task()) for part in parts for task in part.tasks),
+        ]
         yield
         service.stop()
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(service.watcher.end)
         service.audit.close()
         service.queue.database.close()
@@ -113,7 +116,7 @@ def _lifespan(service: Service, parts: Sequence[Part]) -> Callable[[Starlette], 
 
 
 def _load_endpoints() -> None:
-    """Import what the endpoints need now: the first request would wait for it longer than some clients do."""
+    """Import what the endpoints need while nobody asks yet: some clients wait no longer than 3 s."""
     for _ in ENDPOINTS.values():
         pass
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
+from admlops.service.queue.job import Job
 from admlops.service.queue.jobs import JobQueue
 from admlops.service.security.audit import AuditLog
 from admlops.service.security.sessions import Sessions
@@ -31,6 +33,16 @@ class Service:
         """Ask everybody who keeps a request open to end it; call it in the server's loop."""
         self.stopping.set()
         self.watcher.wake_all()
+
+    async def find_job(self, job_id: str) -> Job | None:
+        """Return a job, or None.
+
+        A look into a SQLite file takes less than handing it to a thread, and waits for no writer; PostgreSQL is asked
+        in a thread.
+        """
+        if self.queue.database.is_sqlite:
+            return self.queue.get(job_id)
+        return await run_in_threadpool(self.queue.get, job_id)
 
     async def stops_within(self, seconds: float) -> bool:
         """Wait so long, or until the service is to stop, which is what this tells."""

@@ -41,7 +41,7 @@ async def wait_for_chunks(service: Service, job: Job, seconds: float = STREAM_WA
 
 async def look_again(service: Service, job: Job) -> Job:
     """Return the job as it is now; as it was where it has been removed since."""
-    found = await run_in_threadpool(service.queue.get, job.id)
+    found = await service.find_job(job.id)
     return job if found is None else found
 
 

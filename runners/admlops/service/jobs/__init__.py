@@ -1,4 +1,4 @@
 """Doing jobs: endpoints, their inputs, and the processes that take jobs from the queue and execute them.
 
-Begin with `endpoints.py`, then `runner.py`.
+It may import the queue, never the routes. Begin with `endpoints.py`, then `runner.py`.
 """
