@@ -36,7 +36,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql_database(postgresql: Cluster) -> str:
     """The address of a database with the tables, for one test at a time; a new one takes 8 MB and a second."""
-    url = postgresql.create()
+    url = postgresql.url(postgresql.create())
     open_database(url).close()
     return url
 
@@ -47,7 +47,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'queue.sqlite3'}"
     cluster: Cluster = request.getfixturevalue("postgresql")
-    return cluster.create()
+    return cluster.url(cluster.create())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -40,13 +40,13 @@ class Cluster:
         return f"postgresql://{USER}@/{name}?host={self.folder}"
 
     def create(self) -> str:
-        """Make an empty database and return its address."""
+        """Make an empty database and return its name."""
         import psycopg
 
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        return self.url(name)
+        return name
 
     def cut_connections(self) -> None:
         """End all connections but one's own, as a server that restarts does."""
