@@ -42,12 +42,12 @@ class StartPages:
 
     async def choose(self, request: Request) -> Response:
         """Show what can be started."""
-        kinds = [(one, *WORDS.get(one, (ENDPOINTS.get(one).title, ""))) for one in ENDPOINTS.ids()]
+        kinds = await run_in_threadpool(_list_kinds)
         return await show(request, "start.html", {"kinds": kinds})
 
     async def form(self, request: Request) -> Response:
         """Show the form of an endpoint; the address's query fills it in."""
-        endpoint = _find(request.path_params["endpoint"])
+        endpoint = await run_in_threadpool(_find, request.path_params["endpoint"])
         if endpoint is None:
             return await show_missing(
                 request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
@@ -56,7 +56,7 @@ class StartPages:
 
     async def submit(self, request: Request) -> Response:
         """Put a job into the queue, or show the form again with what is wrong."""
-        endpoint = _find(request.path_params["endpoint"])
+        endpoint = await run_in_threadpool(_find, request.path_params["endpoint"])
         if endpoint is None:
             return await show_missing(
                 request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
@@ -90,6 +90,11 @@ class StartPages:
         heading, words = WORDS.get(endpoint.id, (endpoint.title, ""))
         values = {"form": form, "heading": heading, "words": words, "error": error, "named": bool(wrong)}
         return await show(request, "form.html", values, status=200 if error is None else error.status)
+
+
+def _list_kinds() -> list[tuple[str, str, str]]:
+    """Return (id, heading, what it does) of every endpoint; loading one may import a lot."""
+    return [(one, *(WORDS.get(one) or (ENDPOINTS.get(one).title, ""))) for one in ENDPOINTS.ids()]
 
 
 def _find(name: str) -> Endpoint[Any] | None:
