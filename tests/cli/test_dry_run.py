@@ -119,6 +119,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
         ("models new Mine", "would write {place}/checkout/envs/Mine/model.toml"),
         ("serve", "would serve http://127.0.0.1:8000: 1 job at a time"),
         ("results index", "would write {place}/repository/runs/index.duckdb: 0 runs"),
+        ("results index --database {place}/results.sqlite3", "would write {place}/results.sqlite3: 0 runs"),
         ("results schema --out {place}/schema.json", "would write {place}/schema.json"),
         ("sources fetch MapTR", "would check out {place}/checkout/submodules/MapTR"),
         ("check", "would leave out MapTR: not set up"),

@@ -41,7 +41,8 @@ def test_a_browser_without_a_session_is_sent_to_the_login_and_one_that_may_look_
     page = {"accept": "text/html,application/xhtml+xml"}
     sent = strict.client(None).get("/", headers=page)
     assert (sent.status_code, sent.headers["location"]) == (303, "/login")
-    assert strict.client(None).get("/live/overview").status_code == 401
+    for script in ({"accept": "text/html, text/event-stream"}, {**page, "sec-fetch-mode": "cors"}, {}):
+        assert strict.client(None).get("/live/overview", headers=script).status_code == 401
     shown = strict.client(strict.read_token).get("/", headers=page)
     assert shown.status_code == 200
     assert "Start a job" not in shown.text

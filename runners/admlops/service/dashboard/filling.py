@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 OFTEN_S = 2.0
 """Between two looks at the folders at least, however often jobs change."""
+REST = 10.0
+"""The pause after a look, in times of how long it took: thousands of folders on a slow volume take a while."""
 SELDOM_S = 20.0
 """Between two looks at most: runs are also made by commands, which tell no queue."""
 
@@ -33,16 +35,18 @@ class Filler:
 
     async def keep(self) -> None:
         """Go on until cancelled."""
+        loop = asyncio.get_running_loop()
         with self._watcher.watch(ANY) as woken:
             while True:
                 woken.clear()
+                began = loop.time()
                 try:
                     await self.fill()
                 except AdmlopsError as error:
                     log.warning("the result tables are not up to date: %s", error.message)
                 except Exception:  # a folder that nobody thought of must not end all later fills
                     log.exception("the result tables are not up to date")
-                await asyncio.sleep(OFTEN_S)
+                await asyncio.sleep(max(OFTEN_S, REST * (loop.time() - began)))
                 try:
                     async with asyncio.timeout(SELDOM_S):
                         await woken.wait()

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -49,8 +50,8 @@ SECTIONS = (
 )
 
 
-def show(request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
-    """Return the page that a template makes of values."""
+async def show(request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
+    """Return the page that a template makes of values; it is made in a thread, for some are long."""
     identity = identity_of(request)
     common = {
         "here": request.url.path,
@@ -58,7 +59,8 @@ def show(request: Request, template: str, values: Mapping[str, Any], *, status: 
         "may_leave": identity.way == "cookie",
         "who": identity.name,
     }
-    return HTMLResponse(render(template, {**common, **values}), status_code=status, headers=PAGE_HEADERS)
+    text = await run_in_threadpool(render, template, {**common, **values})
+    return HTMLResponse(text, status_code=status, headers=PAGE_HEADERS)
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

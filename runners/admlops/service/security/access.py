@@ -69,8 +69,8 @@ class Access:
             return refuse(403, "the request comes from a page of another site")
         if path in self._public:
             return None
-        if identity is None and method == "GET" and "text/html" in headers.get("accept", ""):
-            return RedirectResponse("/login", status_code=303)  # a person at a browser
+        if identity is None and method == "GET" and _is_navigation(headers):
+            return RedirectResponse("/login", status_code=303)
         if identity is None:
             return refuse(
                 401,
@@ -104,6 +104,13 @@ class Access:
         if site is not None:
             return site == "same-origin"
         return identity is None or identity.way == "none"
+
+
+def _is_navigation(headers: Headers) -> bool:
+    """Tell whether a person opens a page; a page that asks for more by its script says so, or takes events too."""
+    accepted = headers.get("accept", "")
+    is_page = "text/html" in accepted and "text/event-stream" not in accepted
+    return is_page and headers.get("sec-fetch-mode", "navigate") == "navigate"
 
 
 def identity_of(request: Request) -> Identity:

@@ -45,7 +45,7 @@ class ComparisonPages:
             "a": "",
             "b": "",
         }
-        return show(request, "comparisons.html", values)
+        return await show(request, "comparisons.html", values)
 
     async def comparison(self, request: Request) -> Response:
         """Show a comparison."""
@@ -55,7 +55,7 @@ class ComparisonPages:
             await self._filler.fill_for(self._site.layout.repository / "comparisons" / name)
             found = await run_in_threadpool(results_query.get_comparison, self._site.database, name)
         if found is None:
-            return show_missing(request, "comparison", name, "/comparisons", GONE)
+            return await show_missing(request, "comparison", name, "/comparisons", GONE)
         row, results = found
         battles = [
             {**one, "further": [other for other in results if other["question"] != "score" and _same(one, other)]}
@@ -63,7 +63,7 @@ class ComparisonPages:
             if one["question"] == "score"
         ]
         report = self._site.layout.repository / "comparisons" / name / "report.html"
-        return show(
+        return await show(
             request, "comparison.html", {"row": row, "battles": battles, "name": name, "has_report": report.is_file()}
         )
 
@@ -72,7 +72,7 @@ class ComparisonPages:
         name = request.path_params["comparison"]
         path = self._site.layout.repository / "comparisons" / name / "report.html"
         if not NAME.fullmatch(name) or not path.is_file():
-            return show_missing(request, "report of", name, "/comparisons", GONE)
+            return await show_missing(request, "report of", name, "/comparisons", GONE)
         return FileResponse(path, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
     async def side_by_side(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ class ComparisonPages:
                 values["pair"] = await run_in_threadpool(read_pair, self._site, *names)
             except AdmlopsError as error:
                 values["problem"] = error
-        return show(request, "side_by_side.html", values)
+        return await show(request, "side_by_side.html", values)
 
 
 def _same(one: results_query.Row, other: results_query.Row) -> bool:

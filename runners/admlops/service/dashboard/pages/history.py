@@ -48,7 +48,7 @@ class HistoryPages:
                 "chart": json.dumps(make_chart(rows, labels, one)),
                 "labels": [(name, 1 + number % COLOURS) for number, name in enumerate(labels)],
             }
-        return show(request, "history.html", values)
+        return await show(request, "history.html", values)
 
 
 def make_key(one: results_query.Row) -> str:

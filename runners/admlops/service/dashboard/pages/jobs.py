@@ -31,7 +31,7 @@ class JobPages:
         """Show how many jobs stand where, and the machine."""
         view = OverviewView(self._site, may_run=identity_of(request).may("run"))
         parts = await run_in_threadpool(view.parts)
-        return show(request, "overview.html", {"parts": _mark(parts), "live": "/live/overview"})
+        return await show(request, "overview.html", {"parts": _mark(parts), "live": "/live/overview"})
 
     async def list(self, request: Request) -> Response:
         """List all jobs, the latest first."""
@@ -49,13 +49,13 @@ class JobPages:
             "earlier": shown[-1].job.number if len(jobs) > PAGE else None,
             "paged": number is not None,
         }
-        return show(request, "jobs.html", values)
+        return await show(request, "jobs.html", values)
 
     async def job(self, request: Request) -> Response:
         """Show a job."""
         job = await self._find(request)
         if job is None:
-            return show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
+            return await show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
         view = JobView(self._site, job.id, may_run=identity_of(request).may("run"))
         parts = await run_in_threadpool(view.parts)
         values = {
@@ -65,13 +65,13 @@ class JobPages:
             "live": f"/live/jobs/{job.id}",
             "lines": [Markup(line) for line in await run_in_threadpool(view.lines)],  # noqa: S704  escaped by the view
         }
-        return show(request, "job.html", values)
+        return await show(request, "job.html", values)
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a job, and show it, or the page that it was cancelled from."""
         job = await self._find(request)
         if job is None:
-            return show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
+            return await show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
         request.state.audit = {"job": job.id}
         await run_in_threadpool(self._site.queue.cancel, job.id)
         form = await read_sent(request)
@@ -81,7 +81,7 @@ class JobPages:
         """Put a job back into the queue, and show it."""
         job = await self._find(request)
         if job is None:
-            return show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
+            return await show_missing(request, "job", request.path_params["job"], "/jobs", "Look among all jobs")
         request.state.audit = {"job": job.id}
         await run_in_threadpool(self._site.queue.retry, job.id)
         return RedirectResponse(f"/jobs/{job.id}", status_code=303)

@@ -57,14 +57,14 @@ class RunPages:
             "page": page,
             "pages": -(-total // results_query.PAGE),
         }
-        return show(request, "runs.html", values)
+        return await show(request, "runs.html", values)
 
     async def run(self, request: Request) -> Response:
         """Show a run."""
         name = request.path_params["run"]
         folder = self._open(name)
         if folder is None:
-            return show_missing(request, "run", name, "/runs", GONE)
+            return await show_missing(request, "run", name, "/runs", GONE)
         found = await run_in_threadpool(results_query.get_run, self._site.database, name)
         if found is None:
             await self._filler.fill_for(folder.path)
@@ -84,7 +84,7 @@ class RunPages:
             "lines": [Markup(line) for line in await run_in_threadpool(view.lines)],  # noqa: S704  escaped by the view
             **({"live": f"/live/runs/{name}"} if folder.header.state == "running" else {}),
         }
-        return show(request, "run.html", values)
+        return await show(request, "run.html", values)
 
     async def telemetry(self, request: Request) -> Response:
         """Give a run's curves as JSON."""
@@ -97,7 +97,7 @@ class RunPages:
         """Give a run's report, which may do nothing but show itself."""
         folder = self._open(request.path_params["run"])
         if folder is None or not folder.report_path.is_file():
-            return show_missing(request, "report of", request.path_params["run"], "/runs", GONE)
+            return await show_missing(request, "report of", request.path_params["run"], "/runs", GONE)
         return FileResponse(folder.report_path, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
     def _open(self, name: str) -> RunFolder | None:

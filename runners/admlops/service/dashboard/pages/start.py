@@ -42,23 +42,23 @@ class StartPages:
 
     async def choose(self, request: Request) -> Response:
         """Show what can be started."""
-        kinds = [(one, *WORDS.get(one, (ENDPOINTS.get(one).title, ""))) for one in ENDPOINTS.ids()]
-        return show(request, "start.html", {"kinds": kinds})
+        kinds = await run_in_threadpool(_list_kinds)
+        return await show(request, "start.html", {"kinds": kinds})
 
     async def form(self, request: Request) -> Response:
         """Show the form of an endpoint; the address's query fills it in."""
-        endpoint = _find(request.path_params["endpoint"])
+        endpoint = await run_in_threadpool(_find, request.path_params["endpoint"])
         if endpoint is None:
-            return show_missing(
+            return await show_missing(
                 request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
             )
         return await self._show(request, endpoint, read_form_query(endpoint, request))
 
     async def submit(self, request: Request) -> Response:
         """Put a job into the queue, or show the form again with what is wrong."""
-        endpoint = _find(request.path_params["endpoint"])
+        endpoint = await run_in_threadpool(_find, request.path_params["endpoint"])
         if endpoint is None:
-            return show_missing(
+            return await show_missing(
                 request, "kind of job", request.path_params["endpoint"], "/start", "See which there are"
             )
         given = read_form(endpoint, await read_sent(request))
@@ -89,7 +89,12 @@ class StartPages:
         form = make_form(endpoint, known, given, wrong)
         heading, words = WORDS.get(endpoint.id, (endpoint.title, ""))
         values = {"form": form, "heading": heading, "words": words, "error": error, "named": bool(wrong)}
-        return show(request, "form.html", values, status=200 if error is None else error.status)
+        return await show(request, "form.html", values, status=200 if error is None else error.status)
+
+
+def _list_kinds() -> list[tuple[str, str, str]]:
+    """Return (id, heading, what it does) of every endpoint; loading one may import a lot."""
+    return [(one, *(WORDS.get(one) or (ENDPOINTS.get(one).title, ""))) for one in ENDPOINTS.ids()]
 
 
 def _find(name: str) -> Endpoint[Any] | None:
