@@ -157,6 +157,8 @@ def test_other_refusals_are_json(client: httpx.Client) -> None:
     cases = [
         (client.post("/v2/run/run", content=b"{"), 400),
         (client.post("/v2/run/run", content=b"[" * 100_000), 400),
+        (client.post("/v2/run/run", content=b'{"input": {"model": ' + b"[" * 900 + b"]" * 900 + b"}}"), 422),
+        (client.post("/v2/run/run", content=b'{"input": {"x": ' + b"[" * 500 + b"]" * 500 + b"}}"), 422),
         (client.post("/v2/nothing/run", json={"input": {}}), 404),
         (client.get("/v2/run/status/none"), 404),
         (client.get("/v2/run/status/..%2f..%2fetc%2fpasswd"), 404),

@@ -15,6 +15,9 @@ import pytest
 from tests.conftest import Admlops
 from tests.service.served import Served, serve
 
+from admlops.core.errors import UsageError
+from admlops.service.security.tokens import read_token_file
+
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -69,6 +72,7 @@ def test_bodies_have_a_size(strict: Served) -> None:
     assert client.post("/v2/run/run", content=endless()).status_code == 413, "without a Content-Length too"
 
 
+@pytest.mark.full
 def test_slow_requests_are_cut(tmp_path: Path) -> None:
     with serve(tmp_path, "--request-time", "1") as service:
         host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
@@ -76,6 +80,12 @@ def test_slow_requests_are_cut(tmp_path: Path) -> None:
         with socket.create_connection((host, port), timeout=20) as silent:
             silent.sendall(b"GET /login HTTP/1.1\r\nhost: 127.0.0.1\r\n")
             assert silent.recv(100) == b"", "headers that do not end"
+        with socket.create_connection((host, port), timeout=20) as second:
+            second.sendall(b"GET /login HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert second.recv(100_000).startswith(b"HTTP/1.1 200")
+            second.sendall(b"GET /login HTTP/1.1\r\nhost: 127")
+            while piece := second.recv(100_000):
+                assert not piece.startswith(b"HTTP/1.1")
         with socket.create_connection((host, port), timeout=20) as slow:
             token = service.run_token.encode()
             slow.sendall(
@@ -177,6 +187,7 @@ def test_without_tokens_only_this_machine_s_pages_may_act(tmp_path: Path) -> Non
         assert service.stop() == 0
 
 
+@pytest.mark.full
 def test_a_stop_ends_open_requests(tmp_path: Path) -> None:
     with serve(tmp_path) as service:
         job = service.client().post("/v2/run/run", json=JOB).json()["id"]
@@ -202,14 +213,27 @@ def test_a_public_address_needs_a_token(admlops: Admlops) -> None:
         (f"run a {'x' * 32}\nread a {'y' * 32}", "twice"),
     ],
 )
-def test_wrong_token_files_are_explained(admlops: Admlops, tmp_path: Path, text: str, says: str) -> None:
+def test_wrong_token_files_are_explained(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "tokens"
     file.touch(mode=0o600)
     file.write_text(text)
-    done = admlops("serve", "--token-file", file, check=False)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert "x" * 32 not in done.stderr
+    with pytest.raises(UsageError, match=says) as caught:
+        read_token_file(file)
+    assert "x" * 32 not in str(caught.value)
+
+
+def test_tokens_in_toml(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    file.touch(mode=0o600)
+    file.write_text(f'[[token]]\nname = "alice"\nscope = "run"\ntoken = "{"x" * 32}"\n')
+    found = read_token_file(file).find("x" * 32)
+    assert found is not None
+    assert (found.name, found.scope, found.may("read"), found.may("run")) == ("alice", "run", True, True)
+    assert read_token_file(file).find("y" * 32) is None
+    for wrong in ("[[token]]\nscope = 3\n", "token = 1\n", "[[token]\n", '[[token]]\nscope = "run"\nkey = "x"\n'):
+        file.write_text(wrong)
+        with pytest.raises(UsageError):
+            read_token_file(file)
 
 
 def test_a_token_file_for_all_to_read_is_refused(admlops: Admlops, tmp_path: Path) -> None:

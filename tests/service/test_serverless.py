@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.noisy_runs import NoisyRuns
 from tests.service.clients.installed import python_with
-from tests.service.clients.platform import Platform, platform
+from tests.service.clients.serverless_platform import Platform, platform
 
 from admlops.core.paths import find_layout
 

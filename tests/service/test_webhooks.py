@@ -141,6 +141,7 @@ def test_a_redirect_is_not_followed(signed: Served) -> None:
         assert other.posts == []
 
 
+@pytest.mark.full
 def test_a_name_that_resolves_anew_does_not_lead_inside(tmp_path: Path) -> None:
     """DNS rebinding: what is public when the job is taken is looked at again by the connection itself."""
     with receive() as receiver, serve(tmp_path) as service:

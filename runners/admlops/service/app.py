@@ -88,6 +88,7 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
             public=frozenset().union(*(part.public for part in parts)),
             scopes={path: scope for part in parts for path, scope in part.scopes.items()},
             origins=frozenset({settings.url}),
+            hosts=frozenset({settings.host}),
         ),
         Middleware(BodyLimits, limits=settings.limits),
     ]
@@ -96,13 +97,16 @@ def _gates(service: Service, parts: Sequence[Part]) -> list[Middleware]:
 def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(_load_endpoints)
         service.watcher.begin()
-        webhooks = asyncio.create_task(Webhooks(service).send_all())
+        tasks = [
+            asyncio.create_task(asyncio.to_thread(_load_endpoints)),
+            asyncio.create_task(Webhooks(service).send_all()),
+        ]
         yield
         service.stop()
-        webhooks.cancel()
-        await asyncio.gather(webhooks, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(service.watcher.end)
         service.audit.close()
         service.queue.database.close()
@@ -111,7 +115,7 @@ def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextMan
 
 
 def _load_endpoints() -> None:
-    """Import what the endpoints need now: the first request would wait for it longer than some clients do."""
+    """Import what the endpoints need while nobody asks yet: some clients wait no longer than 3 s."""
     for _ in ENDPOINTS.values():
         pass
 

@@ -1,5 +1,5 @@
 // RunPod's own JavaScript client against a service. Prints what came as JSON.
-// Arguments: base URL, key, endpoint, the input as JSON, and --stand-in where a stand-in does the jobs.
+// Arguments: base URL, key, endpoint, the input as JSON, --stand-in where a stand-in does the jobs, --once for one job.
 import runpodSdk from "runpod-sdk";
 
 const [baseUrl, key, name, text, ...more] = process.argv.slice(2);
@@ -14,6 +14,13 @@ const waitFor = async (id) => {
 };
 
 const found = {};
+if (more.includes("--once")) {
+  const { id } = await endpoint.run({ input });
+  const stream = [];
+  for await (const chunk of endpoint.stream(id)) stream.push(chunk.output);
+  console.log(JSON.stringify({ stream, output: (await waitFor(id)).output }));
+  process.exit(0);
+}
 const begun = await endpoint.run({ input });
 found.begun = begun;
 found.done = await waitFor(begun.id);

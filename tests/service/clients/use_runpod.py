@@ -18,6 +18,9 @@ def main() -> None:
     runpod.api_key = key
     endpoint = runpod.Endpoint(name)
     job = endpoint.run({"input": given})
+    if "--once" in sys.argv:
+        print(json.dumps({"stream": list(job.stream()), "output": job.output(timeout=200)}))
+        return
     found: dict[str, Any] = {"id": job.job_id, "output": job.output(timeout=120), "status": job.status()}
     found["run_sync"] = endpoint.run_sync({"input": given}, timeout=120)
     found["stream"] = list(endpoint.run({"input": given}).stream())

@@ -39,14 +39,24 @@ class Cluster:
         """Return the address of a database."""
         return f"postgresql://{USER}@/{name}?host={self.folder}"
 
-    def create(self, *, like: str = "template1") -> str:
-        """Make a copy of a database, by default an empty one, and return its name."""
+    def create(self) -> str:
+        """Make an empty database and return its address."""
         import psycopg
 
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
-        return name
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def cut_connections(self) -> None:
+        """End all connections but one's own, as a server that restarts does."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = %s",
+                (USER,),
+            )
 
 
 @contextmanager

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
+from tests.service.queue.postgres import Cluster
 
 from admlops.core.errors import StorageError, UsageError
 from admlops.service.queue import database as databases
@@ -356,6 +361,37 @@ def test_runners_are_there_while_they_say_so(queue: JobQueue) -> None:
     assert queue.runners(within_s=-1) == []
     queue.runner_gone("a")
     assert queue.runners() == []
+
+
+def test_a_server_that_restarts_is_found_again(postgresql: Cluster, postgresql_database: str) -> None:
+    queue = JobQueue(open_database(postgresql_database))
+    cursor = queue.changes(queue.changes().cursor, timeout_s=0.1).cursor  # the listener listens
+    postgresql.cut_connections()
+    job = queue.submit("run", {})
+    assert queue.changes(cursor, timeout_s=10).ids == (job.id,)
+    queue.database.close()
+
+
+@pytest.mark.parametrize("endpoints", [None, ["run", "export"]])
+def test_a_claim_looks_at_what_waits_in_its_order(
+    tmp_path: Path, sqlite_file: Path, endpoints: list[str] | None
+) -> None:
+    shutil.copy(sqlite_file, tmp_path / "queue.sqlite3")
+    queue = JobQueue(open_database(str(tmp_path / "queue.sqlite3")))
+    queue.submit("run", {})
+    said: list[tuple[str, Any]] = []
+
+    @event.listens_for(queue.database.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, given: Any, _context: Any, _many: bool) -> None:
+        said.append((statement, given))
+
+    assert queue.claim("me", 60, endpoints) is not None
+    claim = next(one for one in said if one[0].startswith("UPDATE jobs"))
+    with closing(sqlite3.connect(tmp_path / "queue.sqlite3")) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {claim[0]}", claim[1])]
+    assert "SCAN jobs USING INDEX ix_jobs_waiting" in plan
+    assert not any("TEMP B-TREE" in step for step in plan)
+    queue.database.close()
 
 
 @pytest.mark.parametrize(

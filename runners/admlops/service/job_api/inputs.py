@@ -23,12 +23,6 @@ def check_job(settings: Settings, endpoint: str, wanted: Wanted) -> dict[str, An
     Raises:
         InvalidError: it is not of the endpoint's form, cannot be done here, or names a private address.
     """
-    if not settings.allow_private_addresses:
-        named = list(_addresses(wanted.input, "input"))
-        if wanted.webhook is not None:
-            named.append(("webhook", wanted.webhook))
-        for path, address in named:
-            _check_address(path, address)
     own = ENDPOINTS.get(endpoint)
     try:
         decoded = own.decode(wanted.input)
@@ -36,6 +30,12 @@ def check_job(settings: Settings, endpoint: str, wanted: Wanted) -> dict[str, An
         message, path = split_message(str(error.__cause__ or error.message))
         path = "input" if path == "body" else f"input.{path}"
         raise InvalidError(422, error.message, hint=error.hint, problems=((path, message),)) from error
+    if not settings.allow_private_addresses:
+        named = list(_addresses(wanted.input, "input"))
+        if wanted.webhook is not None:
+            named.append(("webhook", wanted.webhook))
+        for path, address in named:
+            _check_address(path, address)
     try:
         own.check(settings.layout, settings.jobs, decoded)
     except AdmlopsError as error:

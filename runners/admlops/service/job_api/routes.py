@@ -46,8 +46,8 @@ def _limited(operation: str) -> Callable[[Handler], Handler]:
     def wrap(handler: Handler) -> Handler:
         @wraps(handler)
         async def limited(self: JobApi, request: Request) -> Response:
-            if request.path_params["endpoint"] not in ENDPOINTS.ids():
-                return refuse(404, "there is no such endpoint", hint=f"there are: {', '.join(ENDPOINTS.ids())}")
+            if request.path_params["endpoint"] not in self.endpoints:
+                return refuse(404, "there is no such endpoint", hint=f"there are: {', '.join(self.endpoints)}")
             wait = self.rates.wait_s(identity_of(request).name, operation)
             if wait > 0:
                 return refuse(429, "too many requests", headers={"retry-after": str(int(wait) + 1)})
@@ -70,6 +70,7 @@ class JobApi:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.rates = Rates()
+        self.endpoints = ENDPOINTS.ids()  # asked once: the registry is locked while endpoints are imported
 
     def routes(self) -> list[BaseRoute]:
         base = "/v2/{endpoint}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from admlops.catalog import Model, find_known
-from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.deployment.engines import split_contender
 from admlops.pipeline.battle import check_metric
 from admlops.pipeline.compare import Comparison, take_runs, write_comparison
 from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
-from admlops.service.jobs.checks import check_contender, check_run, check_selected
+from admlops.service.jobs.checks import check_contender, check_run, check_selected, find_data
 from admlops.service.jobs.compare import compare, describe, target_of
 from admlops.service.jobs.endpoints import Endpoint
 from admlops.service.jobs.inputs import BattleInput
@@ -27,14 +29,10 @@ def check(layout: Layout, settings: JobSettings, given: BattleInput) -> None:
     check_metric(given.metric)
     sides = [find_side(layout, name, given) for name in (given.model_a, given.model_b)]
     models = [one for one in sides if isinstance(one, Model)]
-    runs = [one for one in sides if isinstance(one, RunFolder)]
-    if runs and models:
-        raise UsageError(
-            f"a model cannot battle the run {runs[0].header.run}: two models can, or two runs",
-            hint="run the model first, then name both runs",
-        )
-    if models:
+    if len(models) == len(sides):
         check_selected(layout, settings, given, models[:1])
+    elif given.data is not None:
+        find_data(settings, given.data)
 
 
 def find_side(layout: Layout, name: str, given: BattleInput) -> Model | RunFolder:
@@ -54,10 +52,8 @@ def work(work: Work, given: BattleInput) -> Mapping[str, Any]:
     names = [given.model_a, given.model_b]
     sides = [find_side(work.layout, name, given) for name in names]
     runs = [one for one in sides if isinstance(one, RunFolder)]
-    if runs:
-        done = _of_runs(work, runs, given.metric)
-    else:
-        done = compare(work, given, names, random_weights=given.random_weights, metric=given.metric)
+    models = [name for name, one in zip(names, sides, strict=True) if isinstance(one, Model)]
+    done = _with_models(work, given, models, runs) if models else _of_runs(work, runs, given.metric)
     fought = done.summary["battles"]
     if not fought:
         lost = [row for row in done.rows if row.metrics is None]
@@ -69,6 +65,15 @@ def work(work: Work, given: BattleInput) -> Mapping[str, Any]:
     output = describe(work, done)
     a, b = fought[0]["models"]
     return {"model_a": a, "model_b": b, "winner": fought[0]["winner"], "battle": fought[0], **output}
+
+
+def _with_models(work: Work, given: BattleInput, models: list[str], runs: list[RunFolder]) -> Comparison:
+    """Bring models to runs; beside a run they take its data set and its scenes, unless others are named."""
+    usual = Path(runs[0].header.data.root) if runs else None
+    if runs and given.data is None and given.split is None and not given.scenes:
+        given = msgspec.structs.replace(given, scenes=list(runs[0].header.scenes))
+    options = {"random_weights": given.random_weights, "metric": given.metric, "runs": runs}
+    return compare(work, given, models, usual=usual, **options)
 
 
 def _of_runs(work: Work, runs: list[RunFolder], metric: str | None) -> Comparison:

@@ -119,8 +119,11 @@ def check_run(layout: Layout, name: str) -> RunFolder:
     return find_run(layout, name)
 
 
-def make_run_request(work: Work, selected: Selected, model: Model) -> RunRequest:
+def make_run_request(work: Work, selected: Selected, model: Model, *, usual: Path | None = None) -> RunRequest:
     """Return the request of `model` over the samples of an input. It makes synthetic scenes where no data set is there.
+
+    Args:
+        usual: the data set's root where the input names none.
 
     Raises:
         AdmlopsError: the data set is not allowed, not there, or has no such split.
@@ -130,7 +133,7 @@ def make_run_request(work: Work, selected: Selected, model: Model) -> RunRequest
     elif selected.images:
         data = write_list(work.layout, selected.images, lambda named: find_data(work.settings, named))
     else:
-        data = ensure_data(work.layout, model.reads[0], say=work.say)
+        data = usual or ensure_data(work.layout, model.reads[0], say=work.say)
     split = selected.split or default_split(data, selected.version, wanted=model.reads)
     return RunRequest(
         model=model.name,

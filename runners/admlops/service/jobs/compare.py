@@ -63,9 +63,16 @@ def work(work: Work, given: CompareInput) -> Mapping[str, Any]:
     return describe(work, done)
 
 
-def compare(work: Work, given: Selected, names: Sequence[str], **options: Any) -> Comparison:
-    """Compare as an input asks; an earlier attempt's finished runs are used, and its stopped one goes on."""
-    request = make_run_request(work, given, check_contender(work.layout, names[0], given))
+def compare(
+    work: Work, given: Selected, names: Sequence[str], *, usual: Path | None = None, **options: Any
+) -> Comparison:
+    """Compare as an input asks; an earlier attempt's finished runs are used, and its stopped one goes on.
+
+    Args:
+        usual: the data set's root where the input names none.
+        options: of `compare_models`.
+    """
+    request = make_run_request(work, given, check_contender(work.layout, names[0], given), usual=usual)
     watched: dict[str, Path] = {}
 
     @contextmanager

@@ -43,7 +43,7 @@ def work(work: Work, given: EvaluateInput) -> Mapping[str, Any]:
         if given.report:
             report = write_run_report(layout, run, data)
     official = {"official": metrics.get("official", []), "official_not_run": metrics.get("official_not_run", [])}
-    return {**describe_run(layout, run, metrics), **(official if given.official else {}), "report": report}
+    return {**describe_run(run, metrics), **(official if given.official else {}), "report": report}
 
 
 EVALUATE = Endpoint(

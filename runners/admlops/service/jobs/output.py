@@ -24,7 +24,7 @@ def _unit(metric: Mapping[str, Any]) -> str:
     return "" if known is None else known.unit
 
 
-def describe_run(layout: Layout, run: RunFolder, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+def describe_run(run: RunFolder, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what every job about a run answers: `{run, model, variant, samples, failed, metrics, …}`."""
     counts = run.count_statuses()
     return {
@@ -36,6 +36,8 @@ def describe_run(layout: Layout, run: RunFolder, metrics: Mapping[str, Any] | No
         "failed": counts["failed"],
         "samples_sha256": run.header.data.samples_sha256,
         "metrics": describe_metrics(metrics),
+        "latency": (metrics or {}).get("latency"),
+        "energy": (metrics or {}).get("energy"),
         "notes": list((metrics or {}).get("notes", ())),
         "not_evaluated": list((metrics or {}).get("not_evaluated", ())),
     }

@@ -95,6 +95,7 @@ def _do(queue: JobQueue, job: Job, settings: JobSettings) -> bool:
     try:
         reporter.start()
         output = _work(job, settings, reporter, stop.token)
+        msgspec.json.encode(output)  # what is no JSON is a defect of the endpoint, found here
         stop.is_closed = True
         answer = partial(queue.finish, job, Status.COMPLETED, output=output)
     except (KeyboardInterrupt, StoppedError) as error:

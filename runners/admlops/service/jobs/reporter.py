@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 Reason = Literal["lost", "cancel", "timeout"]
 BEATS_A_LEASE = 4
+LONGEST_BEAT_S = 2.0
+"""How long a job may not hear that it is cancelled."""
 PAUSE_S = 0.2
 """Chunks and progress are handed on at most so often: a small model does a hundred samples a second."""
 
@@ -64,7 +66,7 @@ class Reporter(threading.Thread):
         next_beat = time.monotonic()
         while not self._ended.is_set():
             if time.monotonic() >= next_beat:
-                next_beat = time.monotonic() + self._lease_s / BEATS_A_LEASE
+                next_beat = time.monotonic() + min(LONGEST_BEAT_S, self._lease_s / BEATS_A_LEASE)
                 self._beat()
             self._hand_on()
             self._ended.wait(PAUSE_S)

@@ -63,8 +63,7 @@ def work(work: Work, given: RunInput) -> Mapping[str, Any]:
             run.write_manifest()
         if given.report:
             report = write_run_report(layout, run, plan.data)
-    latency = (metrics or {}).get("details", {}).get("latency")
-    return {**describe_run(layout, run, metrics), "latency": latency, "report": report}
+    return {**describe_run(run, metrics), "report": report}
 
 
 def _run(work: Work, plan: RunPlan, request: RunRequest) -> RunFolder:

@@ -28,6 +28,10 @@ WATCH_S = 0.05
 """How often a job's process is looked at: what a short job costs beside its work."""
 LOOK_S = 1.0
 """How often a runner looks for a job whose time has come, and asks whether the one it has is still its own."""
+END_S = 2.0
+"""How long the process of a job that is not the runner's any more may take to end by itself."""
+START_S = 60.0
+"""How much longer the first lease is: a job's process renews it once it has started, which takes seconds."""
 SEEN_S = 10.0
 TIDY_S = 3600.0
 PAUSE_S = 5.0
@@ -45,8 +49,8 @@ class Runner:
         self.owner = owner or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._layout = layout
         self._settings = settings
-        self._queue = JobQueue(open_database(settings.database, force=settings.force_database))
-        self._backup = Backup(self._queue.database, settings.backup)
+        self._queue = JobQueue(open_database(settings.database, force=settings.force_database, backup=settings.backup))
+        self._backup = Backup(self._queue.database.file, settings.backup)
         self._endpoints = settings.endpoints or None
         self._stop = threading.Event()
         self._started = time.time()
@@ -72,7 +76,7 @@ class Runner:
 
     def step(self) -> bool:
         """Take one job and do it; False where none is due."""
-        job = self._queue.claim(self.owner, self._settings.lease_s, self._endpoints)
+        job = self._queue.claim(self.owner, self._settings.lease_s + START_S, self._endpoints)
         if job is None:
             return False
         log.info("%s: job %s, attempt %d", job.endpoint, job.id, job.attempt)
@@ -133,6 +137,8 @@ class Runner:
                 self._tend_quietly(job)
                 now_is = self._look(job)
                 if now_is is None:
+                    if child.wait(END_S) is None:  # it may have just said how it ended
+                        log.warning("job %s is not this runner's any more: its process is killed", job.id)
                     return None
                 wanted = _wanted(now_is)
                 if wanted is not None and deadline is None:
@@ -150,7 +156,6 @@ class Runner:
             log.warning("%s", error)
             return job
         if found is None or (found.owner, found.attempt) != (job.owner, job.attempt):
-            log.warning("job %s is not this runner's any more: its process is killed", job.id)
             return None
         return found
 

@@ -10,15 +10,18 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from admlops.core.errors import MissingExtraError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.storage import require_writable
 from admlops.health.disks import find_file_system
+from admlops.service.queue.backup import restore
 from admlops.service.queue.migrate import upgrade
 
-FILE_NAME = "service.sqlite3"
+DEFAULT_FILE = Path("service", "jobs.db")
+"""Below the repository folder."""
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another; a transaction here takes milliseconds."""
 
@@ -36,6 +39,7 @@ class Database:
         self.engine = engine
         self.file = file
         self.is_closed = False
+        self._writer = engine.execution_options(**{WRITE: True})
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,11 +60,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection whose changes all happen at the end, or none where an exception leaves."""
-        with (
-            self._explained(),
-            self.engine.connect().execution_options(**{WRITE: True}) as connection,
-            connection.begin(),
-        ):
+        with self._explained(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -74,17 +74,22 @@ class Database:
             yield
         except DBAPIError as error:
             raise explain_database_error(error, self.address) from error
+        except PoolTimeoutError as error:
+            raise StorageError(
+                f"the database {self.address} has no connection left", hint="wait, or send fewer requests at a time"
+            ) from error
 
 
 def default_url(layout: Layout) -> str:
     """Return the address of the SQLite file in the repository folder."""
-    return f"sqlite:///{layout.repository / FILE_NAME}"
+    return f"sqlite:///{layout.repository / DEFAULT_FILE}"
 
 
-def open_database(url: str, *, force: bool = False) -> Database:
+def open_database(url: str, *, force: bool = False, backup: Path | None = None) -> Database:
     """Open a database and bring its tables up to date.
 
     Args:
+        backup: the folder with a copy (`backup.py`), which a SQLite file that is not there yet begins with.
         url: `sqlite:///relative/file`, `sqlite:////absolute/file`, the path of a file, or `postgresql://…`.
         force: take a SQLite file on a network file system too.
 
@@ -94,7 +99,9 @@ def open_database(url: str, *, force: bool = False) -> Database:
         MissingExtraError: PostgreSQL's driver is not installed.
     """
     parsed = _parse(url)
-    database = _open_postgresql(parsed) if parsed.drivername.startswith("postgresql") else _open_sqlite(parsed, force)
+    database = (
+        _open_postgresql(parsed) if parsed.drivername.startswith("postgresql") else _open_sqlite(parsed, force, backup)
+    )
     try:
         upgrade(database.engine)
     except DBAPIError as error:
@@ -130,7 +137,7 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _open_sqlite(url: URL, force: bool) -> Database:
+def _open_sqlite(url: URL, force: bool, backup: Path | None) -> Database:
     assert url.database is not None
     file = user_path(url.database)
     kind = find_file_system(next(path for path in file.parents if path.exists()))
@@ -141,6 +148,8 @@ def _open_sqlite(url: URL, force: bool) -> Database:
         )
     require_writable(file.parent)
     file.parent.mkdir(parents=True, exist_ok=True)
+    if backup is not None:
+        restore(backup / file.name, file)
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
@@ -171,7 +180,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _open_postgresql(url: URL) -> Database:
-    options: dict[str, Any] = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True, "max_overflow": 20}
+    options: dict[str, Any] = {
+        # a pooler in transaction mode knows nothing of statements that another connection prepared
+        "connect_args": {"connect_timeout": 10, "prepare_threshold": None},
+        "pool_pre_ping": True,
+        "max_overflow": 20,
+    }
     try:
         engine = create_engine(url, **options)
     except ImportError as error:

@@ -6,9 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, case, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    String,
+    and_,
+    bindparam,
+    case,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
+from admlops.service.queue.database import Database
 from admlops.service.queue.job import Beat, Job, Status, to_job
 from admlops.service.queue.store import Store, clean
 from admlops.service.queue.tables import CHUNKS, JOBS
@@ -32,7 +46,23 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leases(Store):
-    """The side of the queue that workers see."""
+    """The side of the queue that workers see.
+
+    The statements of a job's usual way are made once: making one costs more than carrying it out.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._claims: dict[tuple[str, ...] | None, ReturningUpdate[Any]] = {}
+        late = self.clocked - JOBS.c.started > JOBS.c.execution_timeout_s
+        self._beat = (
+            update(JOBS)
+            .where(*FENCE)
+            .values(lease_until=self.clocked + bindparam("at_lease_s", type_=Double))
+            .returning(JOBS.c.cancel, case((late, True), else_=False).label("late"))
+        )
+        said = {name: bindparam(f"at_{name}", type_=String) for name in ("error", "error_class", "output")}
+        self._end = update(JOBS).where(*FENCE).values(**self.ended(bindparam("at_status"), self.clocked) | said)
 
     def claim(self, owner: str, lease_s: float, endpoints: Sequence[str] | None = None) -> Job | None:
         """Take the next job: of the highest priority, then the first that came.
@@ -45,44 +75,43 @@ class Leases(Store):
         Returns:
             The job, or None where none is due.
         """
-        now = self.now()
-        due = [JOBS.c.status == Status.IN_QUEUE, JOBS.c.run_after <= now, JOBS.c.expires > now]
-        if endpoints is not None:
-            due.append(JOBS.c.endpoint.in_(endpoints))
+        wanted = None if endpoints is None else tuple(endpoints)
+        if wanted not in self._claims:
+            self._claims[wanted] = self._make_claim(wanted)
+        with self.database.write() as connection:
+            given = {"at_owner": owner, "at_lease_s": lease_s, **self.clock()}
+            row = connection.execute(self._claims[wanted], given).mappings().first()
+        return None if row is None else to_job(dict(row))
+
+    def _make_claim(self, endpoints: tuple[str, ...] | None) -> ReturningUpdate[Any]:
+        now = self.clocked
+        due = [IS_WAITING, JOBS.c.run_after <= now, JOBS.c.expires > now]
+        if endpoints is not None:  # as an expression, or the index of endpoints is taken and all that wait are sorted
+            due.append(JOBS.c.endpoint.concat("").in_(endpoints))
         order = (JOBS.c.low_priority, JOBS.c.priority.desc(), JOBS.c.number)
         first = select(JOBS.c.number).where(*due).order_by(*order).limit(1).with_for_update(skip_locked=True)
-        statement = (
+        return (
             update(JOBS)
             .where(JOBS.c.number == first.scalar_subquery())
             .values(
                 status=Status.IN_PROGRESS,
-                owner=owner,
+                owner=bindparam("at_owner", type_=String),
                 attempt=JOBS.c.attempt + 1,
                 started=now,
                 finished=None,
-                lease_until=now + lease_s,
+                lease_until=now + bindparam("at_lease_s", type_=Double),
                 progress=None,
                 cancel=False,
                 changed=self.next_change(),
             )
             .returning(JOBS)
         )
-        with self.database.write() as connection:
-            row = connection.execute(statement).mappings().first()
-        return None if row is None else to_job(dict(row))
 
     def beat(self, job: Job, lease_s: float) -> Beat:
         """Say that the owner still works, which extends the lease; learn whether it should go on."""
-        now = self.now()
-        late = now - JOBS.c.started > JOBS.c.execution_timeout_s
-        statement = (
-            update(JOBS)
-            .where(*fence(job))
-            .values(lease_until=now + lease_s)
-            .returning(JOBS.c.cancel, case((late, True), else_=False).label("late"))
-        )
         with self.database.write() as connection:
-            row = connection.execute(statement).first()
+            given = {"at_lease_s": lease_s, **fence_of(job), **self.clock()}
+            row = connection.execute(self._beat, given).first()
         return Beat(lost=True) if row is None else Beat(cancel=bool(row.cancel), timed_out=bool(row.late))
 
     def progress(self, job: Job, value: Any) -> bool:
@@ -150,29 +179,35 @@ class Leases(Store):
         """
         if not status.is_final:
             raise ValueError(f"{status} is not the end of a job")
+        said = {"error": clean(error), "error_class": clean(error_class)}
+        if retry and status is Status.FAILED:
+            return self._try_again(job, said)
+        given = {f"at_{name}": text for name, text in said.items()}
+        given |= {"at_status": status, "at_output": None if output is None else encode(output)}
+        with self.database.write() as connection:
+            return connection.execute(self._end, given | fence_of(job) | self.clock()).rowcount == 1
+
+    def _try_again(self, job: Job, said: Mapping[str, str | None]) -> bool:
         with self.database.write() as connection:
             now = self.now()
             held = select(JOBS.c.last_attempt, JOBS.c.cancel).where(*fence(job)).with_for_update()
             row = connection.execute(held).first()
             if row is None:
                 return False
-            said = {"error": clean(error), "error_class": clean(error_class)}
-            if retry and status is Status.FAILED and row.cancel:
-                status = Status.CANCELLED
-            if retry and status is Status.FAILED and job.attempt < row.last_attempt:
-                values = self.back_in_queue(now) | said
+            if row.cancel:
+                values = self.ended(Status.CANCELLED, now)
+            elif job.attempt < row.last_attempt:
+                values = self.back_in_queue(now)
             else:
-                values = self.ended(status, now) | said | {"output": None if output is None else encode(output)}
-            connection.execute(update(JOBS).where(JOBS.c.number == job.number).values(**values))
+                values = self.ended(Status.FAILED, now)
+            connection.execute(update(JOBS).where(JOBS.c.number == job.number).values(**values, **said))
         return True
 
     def reap(self) -> Reaped:
         """End or requeue the jobs whose owners are gone, and end those that have waited longer than their `ttl_s`."""
         now = self.now()
-        is_lost = and_(JOBS.c.status == Status.IN_PROGRESS, JOBS.c.lease_until <= now)
-        too_long = and_(
-            JOBS.c.status == Status.IN_PROGRESS, now - JOBS.c.started > JOBS.c.execution_timeout_s + OVERTIME_S
-        )
+        is_lost = and_(IS_RUNNING, JOBS.c.lease_until <= now)
+        too_long = and_(IS_RUNNING, now - JOBS.c.started > JOBS.c.execution_timeout_s + OVERTIME_S)
         may_retry = JOBS.c.attempt < JOBS.c.last_attempt
         lost = {"error": "the process that did the job ended or stopped answering", "error_class": LOST}
         with self.database.write() as connection:
@@ -190,7 +225,7 @@ class Leases(Store):
                 failed=self._move(connection, is_lost, self.ended(Status.FAILED, now) | lost),
                 expired=self._move(
                     connection,
-                    and_(JOBS.c.status == Status.IN_QUEUE, JOBS.c.expires <= now),
+                    and_(IS_WAITING, JOBS.c.expires <= now),
                     self.ended(Status.TIMED_OUT, now)
                     | {"error": "no worker took the job within its time to live", "error_class": EXPIRED},
                 ),
@@ -208,7 +243,7 @@ class Leases(Store):
             "changed": self.next_change(),
         }
 
-    def ended(self, status: Status, now: ColumnElement[float]) -> dict[str, Any]:
+    def ended(self, status: Status | ColumnElement[str], now: ColumnElement[float]) -> dict[str, Any]:
         """Return the values of a job that has ended; a webhook is due at once."""
         return {
             "status": status,
@@ -222,6 +257,23 @@ class Leases(Store):
     @staticmethod
     def _move(connection: Connection, which: ColumnElement[bool], values: Mapping[str, Any]) -> int:
         return connection.execute(update(JOBS).where(or_(which)).values(**values)).rowcount
+
+
+# written out, for a partial index is only taken where the statement says what the index says
+IS_WAITING = JOBS.c.status == literal_column(f"'{Status.IN_QUEUE}'")
+IS_RUNNING = JOBS.c.status == literal_column(f"'{Status.IN_PROGRESS}'")
+FENCE = (
+    JOBS.c.number == bindparam("at_number"),
+    JOBS.c.owner == bindparam("at_owner"),
+    JOBS.c.attempt == bindparam("at_attempt"),
+    JOBS.c.status == Status.IN_PROGRESS,
+)
+"""As `fence`, for a statement that is made once; `fence_of` gives the values."""
+
+
+def fence_of(job: Job) -> dict[str, Any]:
+    """Return the values of `FENCE`."""
+    return {"at_number": job.number, "at_owner": job.owner, "at_attempt": job.attempt}
 
 
 def fence(job: Job) -> tuple[ColumnElement[bool], ...]:

@@ -35,6 +35,7 @@ class Access:
         public: frozenset[str],
         scopes: Mapping[str, str],
         origins: frozenset[str],
+        hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -42,6 +43,7 @@ class Access:
         self._public = public
         self._scopes = scopes
         self._origins = origins
+        self._hosts = LOCAL_HOSTS | hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +51,7 @@ class Access:
                 await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not self._tokens and _host_name(headers) not in LOCAL_HOSTS:
+        if not self._tokens and _host_name(headers) not in self._hosts:
             # A page of another site may name itself as this machine (DNS rebinding); its Host header shows it.
             await refuse(403, "this service has no tokens and answers to this machine's own names alone")(
                 scope, receive, send

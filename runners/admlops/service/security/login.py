@@ -38,11 +38,14 @@ class Login:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/login", self.show, methods=["GET"]),
-            Route("/login", self.enter, methods=["POST"]),
+            Route("/login", self.show_or_enter, methods=["GET", "POST"]),
             Route("/login/links", self.new_link, methods=["POST"]),
             Route("/logout", self.leave, methods=["POST"]),
         ]
+
+    async def show_or_enter(self, request: Request) -> Response:
+        """Answer to both methods of the page."""
+        return await (self.enter(request) if request.method == "POST" else self.show(request))
 
     async def show(self, request: Request) -> Response:
         """Show the form. Following the link spends nothing: previews of links follow them too."""

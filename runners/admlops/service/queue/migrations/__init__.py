@@ -1,5 +1,7 @@
 """The queue's tables, revision by revision, for both databases.
 
+It may import the tables. Begin with `env.py`, then `versions/0001_jobs.py`.
+
 A change of a table is a file in `versions/` and the new `HEAD` here; `tests/service/queue/test_migrations.py` holds the
 two against `tables.py`. From the checkout, `alembic -c runners/admlops/service/queue/migrations/alembic.ini revision -m
 "…"` makes an empty one.
