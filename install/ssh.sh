@@ -72,9 +72,10 @@ parse() {
     fail "--profile $profile is neither strict nor compatible" "./install/ssh.sh --profile strict"
   [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -lt 65536 ]] ||
     fail "the port $port (--port or SSH_PORT) is no number from 1 to 65535" "./install/ssh.sh --port 22"
-  # Whoever came in under another name and runs this by sudo must be let in again.
+  # Whoever came in under another name and became root must be let in again.
   users=(root "$user")
-  if [[ -n ${SUDO_USER:-} && $SUDO_USER != root && $SUDO_USER != "$user" ]]; then users+=("$SUDO_USER"); fi
+  local came_as=${SUDO_USER:-$(logname 2>/dev/null || true)}
+  if [[ -n $came_as && $came_as != root && $came_as != "$user" ]]; then users+=("$came_as"); fi
   [[ -z $root || $root == /* ]] || fail "--root $root is no absolute path" "./install/ssh.sh --root \"$PWD/$root\""
   etc=$root/etc/ssh own=$etc/admlops drop_in=$etc/sshd_config.d/10-admlops.conf main_file=$etc/sshd_config
 }
@@ -132,9 +133,13 @@ ensure_user() {
   say "made the user $user, $(getent passwd "$user" | cut -d: -f3)"
 }
 
-set_password() {
+check_password() {
   [[ $SSH_PASSWORD != *[$'\n:']* ]] || fail "SSH_PASSWORD has a line break or a colon" "choose another, or use keys alone"
   ((${#SSH_PASSWORD} >= 12)) || fail "SSH_PASSWORD is shorter than 12 signs" "export SSH_PASSWORD=\"\$(openssl rand -base64 18)\""
+}
+
+set_password() {
+  remember_password
   printf '%s:%s\n' "$user" "$SSH_PASSWORD" | chpasswd
   say "WARNING: whoever guesses SSH_PASSWORD comes in as $user; keys alone are safer: unset SSH_PASSWORD"
 }
@@ -160,7 +165,7 @@ include_drop_ins() {
 apply() {
   local keys password=no
   keys=$(read_keys)
-  [[ -z ${SSH_PASSWORD:-} || $make_user == no ]] || password=yes
+  if [[ -n ${SSH_PASSWORD:-} && $make_user == yes ]]; then check_password && password=yes; fi
   choose_ports
   has_way_in "$keys" || [[ $password == yes ]] ||
     fail "nobody could come in: no public key was given, and none is there" "export PUBLIC_KEY=\"\$(cat ~/.ssh/id_ed25519.pub)\""
@@ -171,6 +176,8 @@ apply() {
   fi
   [[ $(id -u) == 0 ]] || fail "only root can set up sshd" "sudo -E ./install/ssh.sh"
   [[ -n $sshd ]] || install_sshd
+  ! systemctl is-active --quiet ssh.socket 2>/dev/null || fail "systemd's ssh.socket listens in sshd's place" \
+    "systemctl disable --now ssh.socket && systemctl enable --now ssh.service   # keep a session open meanwhile"
   [[ -f $main_file ]] || fail "$main_file is not there" "apt-get install --reinstall openssh-server"
   mkdir -p "$own" "$etc/sshd_config.d"
   work=$(mktemp -d "$own/trial.XXXXXX")
@@ -182,7 +189,7 @@ apply() {
   include_drop_ins
   if [[ -z $root && $make_user == yes ]]; then
     ensure_user
-    if [[ $password == yes ]]; then set_password; else usermod --lock "$user"; fi
+    if [[ $password == yes ]]; then set_password; else restore_password "$own"; fi
   fi
   write_settings "$password" >"$work/settings"
   put "$drop_in" 644 <"$work/settings"

@@ -84,6 +84,16 @@ def test_the_password_lets_in_runpod_alone(opened: Pod) -> None:
     assert root.returncode == 255
 
 
+def test_the_password_goes_with_its_variable(opened: Pod) -> None:
+    """Last of those that use it: another run without SSH_PASSWORD, then the settings as they were."""
+    hashed = opened.run("getent", "shadow", "runpod").stdout.split(":")[1]
+    assert hashed.startswith("$")
+    opened.set_up()
+    assert opened.run("getent", "shadow", "runpod").stdout.split(":")[1] == "!"
+    assert "Match" not in (opened.folder / "etc" / "ssh" / "sshd_config.d" / "10-admlops.conf").read_text()
+    assert opened.ssh("id", "-un", user="runpod").strip() == "runpod"
+
+
 def test_files_travel_both_ways(opened: Pod) -> None:
     (opened.folder / "sent").write_text("hello")
     options = opened.ssh_command("root", 22, program="scp")[:-1]
@@ -164,12 +174,15 @@ def test_undo_puts_back_byte_for_byte(pod: Pod) -> None:
     (pod.folder / "etc" / "rp_environment").write_text("export A=1\n")
     main = pod.folder / "etc" / "ssh" / "sshd_config"
     main.write_text(main.read_text().replace("Include ", "#Include "))
+    pod.run("useradd", "--create-home", "--password", "$6$kept", "runpod")
     before = pod.snapshot()
-    pod.set_up("--no-user", SSH_PORT="2222")
+    pod.set_up(SSH_PORT="2222", SSH_PASSWORD="correct horse battery")
+    assert "$6$kept" not in pod.run("getent", "shadow", "runpod").stdout
     assert pod.ssh("echo", "in", port=2222).strip() == "in"
     assert pod.snapshot() != before
     pod.run(SCRIPT, "--undo")
     assert pod.snapshot() == before
+    assert "$6$kept" in pod.run("getent", "shadow", "runpod").stdout
     assert not (pod.folder / "etc" / "ssh" / "admlops").exists()
     assert pod.ssh("echo", "in").strip() == "in"
     refused = pod.run(SCRIPT, "--undo", check=False)

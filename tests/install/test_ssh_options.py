@@ -66,6 +66,8 @@ def test_a_dry_run_says_all_and_writes_nothing(root: Path, tmp_path: Path) -> No
             "this is no public key: ssh-ed25519 AAAAnonsense",
         ),
         (("--dry-run",), {"PUBLIC_KEY": "-----BEGIN OPENSSH PRIVATE KEY-----\nx"}, "is a private one"),
+        (("--dry-run",), {"SSH_PASSWORD": "short"}, "SSH_PASSWORD is shorter than 12 signs"),
+        (("--dry-run",), {"SSH_PASSWORD": "with: a colon in it"}, "SSH_PASSWORD has a line break or a colon"),
         (("--undo",), {}, "there is nothing to undo"),
     ],
 )

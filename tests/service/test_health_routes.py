@@ -125,7 +125,9 @@ def runner(name: str, job: str | None) -> RunnerState:
     return RunnerState(owner=name, host="h", pid=1, endpoints=(), job=job, started=1.0, seen=time.time())
 
 
-def test_it_has_begun_once_a_runner_was_seen(queue: JobQueue, place: Place) -> None:
+def test_it_has_begun_once_a_runner_was_seen(queue: JobQueue, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("admlops.service.health.readiness.KEPT_S", 0.0)
+
     async def ask() -> list[bool]:
         readiness = Readiness(queue, place, runners=1)
         before = await readiness.has_begun()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sqlalchemy import delete, insert
 from starlette.concurrency import run_in_threadpool
 
-from admlops.core.errors import StorageError
+from admlops.core.errors import AdmlopsError, StorageError
 from admlops.health.machine import Gpus
 from admlops.pipeline.health import disk
 from admlops.pipeline.health.check import Finding, HealthCheck, Place
@@ -50,16 +50,23 @@ class Readiness:
         async with self._looking:
             if self._report is None or time.monotonic() - self._looked_at > KEPT_S:
                 self._report = await run_in_threadpool(run_checks, self._checks, self._place)
+                self._begun = self._begun or (
+                    self._report.status != "fail" and await run_in_threadpool(self._sees_runner)
+                )
                 self._looked_at = time.monotonic()
             return self._report
 
     async def has_begun(self) -> bool:
         """Tell whether the service has begun its work: it was ready once, and a runner of its own was seen."""
         if not self._begun:
-            report = await self.report()
-            seen = not self._runners or bool(await run_in_threadpool(self._queue.runners))
-            self._begun = report.status != "fail" and seen
+            await self.report()
         return self._begun
+
+    def _sees_runner(self) -> bool:
+        try:
+            return not self._runners or bool(self._queue.runners())
+        except AdmlopsError:
+            return False
 
     def _look_at_database(self, _: Place) -> Iterator[Finding]:
         """Write a row and remove it: a database that is full or read-only can still be read."""
