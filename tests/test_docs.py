@@ -25,8 +25,8 @@ ROOT = find_layout().root
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 VARIABLE = re.compile(r"\b(?:ADMLOPS|AWS|XDG)_[A-Z][A-Z_]+[A-Z]\b|\b(?:NO|FORCE)_COLOR\b|\bLOG_LEVEL\b")
-NOT_FOR_PEOPLE = {"ADMLOPS_COMPLETE", "AWS_ENDPOINT"}
-"""What click makes of the program's name, and the old spelling of AWS_ENDPOINT_URL."""
+NOT_FOR_PEOPLE = {"ADMLOPS_COMPLETE", "ADMLOPS_DETACHED", "AWS_ENDPOINT"}
+"""What click makes of the program's name, what a detached command is told, the old spelling of AWS_ENDPOINT_URL."""
 
 
 def test_troubleshooting_is_what_the_rules_say() -> None:

@@ -37,6 +37,7 @@ def type_in(clone: Path, commands: str) -> str:
     """What a shell in the clone says to `commands`; fails at the first command that fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ADMLOPS", "VIRTUAL_ENV"))}
     kept.setdefault("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))  # what was downloaded once is not again
+    kept["UV_COMPILE_BYTECODE"] = "0"  # of a gigabyte of packages, for the few that are imported here
     completed = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=clone,

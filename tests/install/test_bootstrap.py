@@ -101,6 +101,19 @@ def test_without_a_home_that_can_be_written_downloads_lie_with_the_large_files(
     assert (tmp_path / "caches").read_text() == f"{cache / 'uv'} {cache / 'pip'}"
 
 
+@pytest.mark.parametrize(("wanted", "done"), [(None, "1"), ("0", "0")])
+def test_packages_are_compiled_unless_a_variable_of_uv_says_no(
+    checkout: Path, tools: Path, tmp_path: Path, wanted: str | None, done: str
+) -> None:
+    (tools / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
+    add_script(tools, "uv", f'[[ $1 == pip ]] || exit 0; printf "%s" "$UV_COMPILE_BYTECODE" >{tmp_path}/asked; exit 1')
+    kept = {name: value for name, value in os.environ.items() if name != "UV_COMPILE_BYTECODE"}
+    variables = {**kept, "PATH": str(tools), **({} if wanted is None else {"UV_COMPILE_BYTECODE": wanted})}
+    script = checkout / "install" / "bootstrap.sh"
+    subprocess.run([shutil.which("bash") or "bash", script], capture_output=True, env=variables, check=False)
+    assert (tmp_path / "asked").read_text() == done
+
+
 @pytest.mark.full
 def test_an_index_that_cannot_be_reached(checkout: Path, tools: Path, tmp_path: Path) -> None:
     (tools / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))

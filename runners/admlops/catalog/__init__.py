@@ -3,9 +3,12 @@
 It may import core. Begin with `model.py` (the shape of the file), then `registries.py` (what can be added).
 """
 
-from admlops.catalog.model import Checkpoint, Claim, Detection2D, Fix, Model, PackedGraph, Source, Traits, Variant
-from admlops.catalog.protocols import PROTOCOLS
-from admlops.catalog.reading import describe, find_known, find_problems, list_models, load_model, read_model
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from admlops.catalog.model import Checkpoint, Claim, Detection2D, Fix, Model, PackedGraph, Source, Traits, Variant
+    from admlops.catalog.protocols import PROTOCOLS
+    from admlops.catalog.reading import describe, find_known, find_problems, list_models, load_model, read_model
 
 __all__ = [
     "PROTOCOLS",
@@ -25,3 +28,16 @@ __all__ = [
     "load_model",
     "read_model",
 ]
+
+_PROTOCOLS = ("PROTOCOLS",)
+_READING = ("describe", "find_known", "find_problems", "list_models", "load_model", "read_model")
+
+
+def __getattr__(name: str) -> object:
+    """Load a name's module on its first use: pydantic is half the time of commands that read no model."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = "reading" if name in _READING else "protocols" if name in _PROTOCOLS else "model"
+    return getattr(import_module(f"{__name__}.{module}"), name)

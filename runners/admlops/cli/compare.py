@@ -67,7 +67,6 @@ def compare(
     """
     from admlops.catalog import list_models
     from admlops.cli.detach import announcer, start_again, take_folder
-    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
@@ -75,7 +74,6 @@ def compare(
     from admlops.core.paths import find_layout
     from admlops.pipeline.battle import check_metric
     from admlops.pipeline.compare import compare_models
-    from admlops.pipeline.preview import preview_comparison
 
     carbon = take_carbon(options)
     check_metric(metric)
@@ -87,6 +85,9 @@ def compare(
     given = find_submissions(layout, submissions)
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if dry_run:
+        from admlops.cli.dry_run import show_plan
+        from admlops.pipeline.preview import preview_comparison
+
         request = make_request(layout, model=chosen[0], options=options)
         steps = preview_comparison(
             layout, chosen, request, target=target, fresh=fresh, random_weights=random_weights, also=also

@@ -68,13 +68,11 @@ def run(
     own workers. With --detach it goes on when this terminal is gone.
     """
     from admlops.cli.detach import announcer, start_again, take_folder
-    from admlops.cli.dry_run import show_plan
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
-    from admlops.pipeline.preview import preview_run
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
@@ -101,6 +99,9 @@ def run(
             cancel=cancel,
         )
         if dry_run:
+            from admlops.cli.dry_run import show_plan
+            from admlops.pipeline.preview import preview_run
+
             show_plan(preview_run(layout, request, say=say), as_json=as_json)
             return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from msgspec import UNSET
-from scipy.optimize import linear_sum_assignment
 
 from admlops.deployment.bounds import SCORE_TIE
 from admlops.results.record import Record
@@ -160,6 +159,8 @@ def _assign(
             own = cost(one, other)
             if own is not None:
                 costs[i, j] = own
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, also of commands that match nothing
+
     for i, j in zip(*linear_sum_assignment(costs), strict=True):
         if costs[i, j] < beyond:
             yield int(i), int(j)

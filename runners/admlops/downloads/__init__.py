@@ -20,10 +20,10 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httpx
 
 from admlops import __version__
 from admlops.core.addresses import hide_users, redact
@@ -42,6 +42,9 @@ from admlops.downloads.answers import (
 )
 from admlops.downloads.partial import Download, PartialFile
 from admlops.downloads.public_addresses import PublicTransport, is_private_address, public_only
+
+if TYPE_CHECKING:
+    import httpx  # else within functions: it takes a tenth of a second, and most commands download nothing
 
 __all__ = ["Download", "UnreachableError", "WebPageError", "download", "redact"]
 
@@ -165,6 +168,8 @@ def _download_whole(
 
 
 def _make_client(wanted: _Wanted) -> httpx.Client:
+    import httpx
+
     timeout = httpx.Timeout(wanted.stall_timeout_s, connect=min(CONNECT_TIMEOUT_S, wanted.stall_timeout_s))
     try:
         return httpx.Client(
@@ -194,6 +199,8 @@ def _attempt(client: httpx.Client, wanted: _Wanted, partial: PartialFile) -> Non
     Raises:
         PassingError: another attempt may do better.
     """
+    import httpx
+
     headers = partial.range_headers(sure=wanted.sha256 is not None)
     log.debug("GET %s from byte %s", wanted.shown, headers.get("Range", "0"))
     try:
@@ -219,6 +226,8 @@ def _attempt(client: httpx.Client, wanted: _Wanted, partial: PartialFile) -> Non
 
 
 def _explain_transport(error: httpx.TransportError, wanted: _Wanted) -> Exception:
+    import httpx
+
     text = hide_users(str(error)) or type(error).__name__
     if is_private_address(error):
         return DownloadError(
@@ -236,7 +245,7 @@ def _explain_transport(error: httpx.TransportError, wanted: _Wanted) -> Exceptio
 
 def _is_whole_already(response: httpx.Response, partial: PartialFile) -> bool:
     """Tell whether the server says that nothing is missing: 416, with the size that we have."""
-    if response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return False
     if response.headers.get("Content-Range", "") == f"bytes */{partial.size_bytes}":
         return True
@@ -246,14 +255,14 @@ def _is_whole_already(response: httpx.Response, partial: PartialFile) -> bool:
 
 def _accept(response: httpx.Response, wanted: _Wanted, partial: PartialFile) -> int | None:
     """Make the partial file ready for this answer's body; the size of the whole file, where the server says it."""
-    if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+    if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         refuse_status(response, wanted.shown)
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise DownloadError(
             f"{wanted.shown} comes compressed, although it was asked for as it is",
             hint="download the file by other means and add it by hand",
         )
-    if response.status_code == httpx.codes.PARTIAL_CONTENT:
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
         begin, total = parse_range(response.headers.get("Content-Range", ""))
         if begin != partial.size_bytes:
             partial.discard()

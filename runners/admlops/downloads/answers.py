@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NoReturn
-
-import httpx
+from typing import TYPE_CHECKING, NoReturn
 
 from admlops.core.errors import DownloadError
+
+if TYPE_CHECKING:
+    import httpx
 
 LARGEST_PAGE_BYTES = 1 << 20
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -73,6 +74,8 @@ def is_page(response: httpx.Response, begin: bytes) -> bool:
 
 def page_error(response: httpx.Response, shown: str, *, begin: bytes, rest: Iterable[bytes]) -> WebPageError:
     """The error that holds the page, or as much of it as comes."""
+    import httpx
+
     page = bytearray(begin)
     with suppress(httpx.HTTPError):
         for piece in rest:
