@@ -6,7 +6,6 @@ outputs of a run take a fraction of the records' memory.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 from msgspec import UNSET
 
 from admlops.catalog.registries import DATA_KINDS, EVALUATIONS
+from admlops.core.collection import uncollected
 from admlops.core.errors import AdmlopsError, DataError, RecordError
 from admlops.core.processes import die_with_parent
 from admlops.datasets.base import DataKind, Dataset
@@ -130,18 +130,6 @@ class _Part(msgspec.Struct):
     tasks: list[str]
     without: dict[str, int]
     filled: list[str]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the search for circles of objects from running: records have none, and it walks them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Helper(NamedTuple):
@@ -285,7 +273,7 @@ class _Pass:
 
     def read(self, scenes: Sequence[str]) -> None:
         """Read the records of some scenes."""
-        with _uncollected():
+        with uncollected():
             for scene in scenes:
                 for record, where in read_scene(self._context.run, scene, self.decode):
                     self.take(record, where)
