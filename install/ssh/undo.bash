@@ -45,6 +45,7 @@ undo() {
     plan "put back what $own/undo keeps, remove $own, and let sshd read its settings again"
     return
   fi
+  [[ $(id -u) == 0 ]] || fail "only root can put sshd's settings back" "sudo ./install/ssh.sh --undo"
   find_sshd
   work=$(mktemp -d "$etc/.undo.XXXXXX")
   cp -a "$own" "$work/own"

@@ -40,6 +40,11 @@ def test_every_check_answers(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> N
     assert not any(key.endswith(":answer") for key in shape["checks"]), "a check could not look"
 
 
+def test_help_names_every_check(typed: Typed) -> None:
+    said = typed("health", "--help").out
+    assert [name for name in check.HEALTH_CHECKS.ids() if name not in said] == []
+
+
 @pytest.mark.usefixtures("full_disk")
 def test_a_failure_ends_with_1_and_says_what_mends_it(typed: Typed) -> None:
     said = typed("health", "disk")

@@ -1,4 +1,5 @@
 """What probes and Prometheus ask of a running service.
 
-Begin with `routes.py`; `readiness.py` says what ready means, `metrics.py` what is counted.
+It may import what service may. Begin with `routes.py`; `readiness.py` says what ready means, `metrics.py` what is
+counted.
 """
