@@ -25,7 +25,7 @@ from admlops.core.paths import find_layout
 from admlops.execution.cancel import CancelToken
 from admlops.service.jobs.endpoints import ENDPOINTS
 from admlops.service.jobs.outcome import explain
-from admlops.service.jobs.reporter import Reporter
+from admlops.service.jobs.reporter import Reason, Reporter
 from admlops.service.jobs.settings import JobSettings, decode_order
 from admlops.service.jobs.work import Work
 from admlops.service.queue.database import open_database
@@ -64,8 +64,8 @@ class _Stop:
         """Stop the run, or what goes on without one. Nothing once the work is over: its answer is on its way."""
         if self.is_closed:
             return
-        self.is_asked = True
-        if not self.token.cancel():
+        was_asked, self.is_asked = self.is_asked, True
+        if not self.token.cancel() and not was_asked:  # once: what cleans up is not to be interrupted in its turn
             raise KeyboardInterrupt
 
 
@@ -98,17 +98,11 @@ def _do(queue: JobQueue, job: Job, settings: JobSettings) -> bool:
         msgspec.json.encode(output)  # what is no JSON is a defect of the endpoint, found here
         stop.is_closed = True
         answer = partial(queue.finish, job, Status.COMPLETED, output=output)
-    except (KeyboardInterrupt, StoppedError) as error:
-        stop.is_closed = True
-        say(str(error) or "stopped")
-        answer = _answer_of_stop(queue, job, reporter.reason)
     except BaseException as error:  # noqa: BLE001  the process's edge: whatever it was, the queue is told
         stop.is_closed = True
-        if not isinstance(error, AdmlopsError):
+        if not isinstance(error, AdmlopsError | KeyboardInterrupt):
             traceback.print_exc()
-        why = explain(error)
-        say(f"failed ({why.kind}): {why.message}")
-        answer = partial(queue.finish, job, Status.FAILED, error=why.message, error_class=why.kind, retry=why.retry)
+        answer = _answer_of_error(queue, job, error, reporter.reason, is_stopped=stop.is_asked)
     reporter.end()
     return _tell(answer)
 
@@ -123,7 +117,19 @@ def _work(job: Job, settings: JobSettings, reporter: Reporter, token: CancelToke
     return endpoint.work(work, given)
 
 
-def _answer_of_stop(queue: JobQueue, job: Job, reason: str | None) -> Callable[[], bool]:
+def _answer_of_error(
+    queue: JobQueue, job: Job, error: BaseException, reason: Reason | None, *, is_stopped: bool
+) -> Callable[[], bool]:
+    """Return what the queue is told of work that did not come to its end; what is stopped may fail in any way."""
+    if is_stopped or isinstance(error, KeyboardInterrupt | StoppedError):
+        say(str(error) or "stopped")
+        return _answer_of_stop(queue, job, reason)
+    why = explain(error)
+    say(f"failed ({why.kind}): {why.message}")
+    return partial(queue.finish, job, Status.FAILED, error=why.message, error_class=why.kind, retry=why.retry)
+
+
+def _answer_of_stop(queue: JobQueue, job: Job, reason: Reason | None) -> Callable[[], bool]:
     """Return what the queue is told of work that was stopped."""
     if reason == "cancel":
         return partial(queue.finish, job, Status.CANCELLED)

@@ -125,7 +125,7 @@ class Runner:
         """Wait for the end of a job's process; what became of a job that had to be stopped by force, else None."""
         deadline: float | None = None
         wanted: Status | None = None
-        looked = time.monotonic()
+        begun = looked = time.monotonic()
         while child.wait(WATCH_S) is None:
             now = time.monotonic()
             if self._stop.is_set() and deadline is None:
@@ -140,7 +140,7 @@ class Runner:
                     if child.wait(END_S) is None:  # it may have just said how it ended
                         log.warning("job %s is not this runner's any more: its process is killed", job.id)
                     return None
-                wanted = _wanted(now_is)
+                wanted = _wanted(now_is, now - begun)
                 if wanted is not None and deadline is None:
                     deadline = now + self._settings.grace_s
             if deadline is not None and now >= deadline:
@@ -215,10 +215,8 @@ class Runner:
         self._queue.database.close()
 
 
-def _wanted(job: Job) -> Status | None:
+def _wanted(job: Job, taken_s: float) -> Status | None:
     """Return how a job is to end that is to be stopped; its process knows as well and has its grace."""
     if job.cancel:
         return Status.CANCELLED
-    if job.started is not None and time.time() - job.started > job.execution_timeout_s:
-        return Status.TIMED_OUT
-    return None
+    return Status.TIMED_OUT if taken_s > job.execution_timeout_s else None
