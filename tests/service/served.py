@@ -76,7 +76,7 @@ def serve(
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert line, (folder / "log").read_text()
+        assert line.startswith('{"url"'), line + process.stdout.read() + (folder / "log").read_text()
         said = json.loads(line)
         yield Served(
             url=said["url"],

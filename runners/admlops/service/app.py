@@ -52,7 +52,8 @@ def create_service(settings: Settings) -> Service:
     Raises:
         UsageError, StorageError, MissingExtraError: the database cannot be opened.
     """
-    queue = JobQueue(open_database(settings.database, force=settings.jobs.force_database))
+    jobs = settings.jobs
+    queue = JobQueue(open_database(jobs.database, force=jobs.force_database, backup=jobs.backup))
     settings.folder.mkdir(parents=True, exist_ok=True)
     return Service(
         settings=settings,
