@@ -79,7 +79,7 @@ def import_everything() -> None:
     import admlops
 
     for module in pkgutil.walk_packages(admlops.__path__, "admlops."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and ".migrations." not in module.name:  # those are scripts of alembic's
             importlib.import_module(module.name)
     for name in LAZY:
         importlib.import_module(name)

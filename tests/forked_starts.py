@@ -92,7 +92,9 @@ class ForkServer:
             with self._lock:
                 socket.send_fds(self._connection, [LENGTH.pack(len(data))], [*streams, folder])
                 self._connection.sendall(data)
-                pid = int(ANSWER.unpack(self._connection.recv(ANSWER.size, socket.MSG_WAITALL))[0])
+                answer = self._connection.recv(ANSWER.size, socket.MSG_WAITALL)
+                assert answer, f"{self._process} has ended and said why on standard error; {SWITCH}=1 does without it"
+                pid = int(ANSWER.unpack(answer)[0])
         finally:
             os.close(folder)
         if pid < 0:
