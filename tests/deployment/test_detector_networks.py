@@ -239,9 +239,9 @@ def test_the_file_gives_what_pytorch_gives(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(3 * LONG_S)
+@pytest.mark.timeout(2 * LONG_S)
 @pytest.mark.usefixtures("onnx_tool")
-def test_streampetr_is_verified_in_its_exported_form_and_compared(admlops: Admlops, tmp_path: Path) -> None:
+def test_streampetr_is_verified_in_its_exported_form(admlops: Admlops, tmp_path: Path) -> None:
     find_environment("StreamPETR", "modern")
     scenes = make_scenes(tmp_path, scenes=1, samples=4, scale=0.25)
     own = ("--weights", WEIGHTS, "--config", small_config("StreamPETR", tmp_path))
@@ -253,10 +253,3 @@ def test_streampetr_is_verified_in_its_exported_form_and_compared(admlops: Admlo
     assert "random weights" in found["steps"][3]["reason"]
     assert (found["passed"], found["bisect"]["module"]) == (True, None)
     assert "PyTorch runs the exported form: the memory stays in the frame of the last sample" in verified.stderr
-    names = "StreamPETR,StreamPETR@onnx"
-    compared = admlops("compare", "--models", names, *options, "--out", tmp_path / "out", timeout_s=LONG_S)
-    assert compared.returncode == 0
-    summary = json.loads((tmp_path / "out" / "comparison_summary.json").read_text())
-    assert [one["name"] for one in summary["engines"][0]["engines"]] == names.split(",")
-    ((_, agreed), _) = summary["engines"][0]["agreement"][0]["shares"]
-    assert agreed == 1.0
