@@ -25,6 +25,8 @@ from admlops.synthetic.images_writer import ImageOptions, synthesize_images
 MANY_S = 1500.0
 SMALLEST = {"YOLOv8": "yolov8n", "YOLOv5": "yolov5n"}
 """The configurations that their weights are drawn for, where there are several."""
+FEW_BOXES = 2.0
+"""What is added to the classes' logits: boxes to compare, and few enough that suppression is quick on a busy CPU."""
 AS_IT_IS = "NanoDet's adapter executes its network by onnxruntime already"
 
 
@@ -67,6 +69,7 @@ def draw_weights(name: str, folder: Path) -> Path:
         "checkpoint": str(checkpoint),
         "other": str(folder / "other.pth"),
         "seed": SEED,
+        "raised": FEW_BOXES,
         "labels": list(load_module("EfficientNetB0").CARS),
         "pictures": make_pictures(folder)[:1],
         "out": str(folder / "upstream.json"),

@@ -50,7 +50,7 @@ def run_yolov8(wanted: dict[str, Any]) -> dict[str, Any]:
     made = yolo("yolov8n.yaml")
     draw(made.model, wanted["seed"], "dfl.conv", *(f".cv3.{level}.2.bias" for level in range(3)))
     for branch in made.model.model[-1].cv3:
-        branch[-1].bias.data += RAISED
+        branch[-1].bias.data += wanted.get("raised", RAISED)
     made.save(wanted["checkpoint"])
     detector = yolo(wanted["checkpoint"])
     options = {"conf": 0.001, "iou": 0.7, "max_det": 300, "imgsz": 640, "device": "cpu", "verbose": False}
@@ -75,7 +75,8 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
     for layer in head.m:
-        layer.bias.data.view(head.na, -1)[:, 4:] += RAISED / 3  # confidence is the product of two, and anchors are many
+        # The confidence is the product of two, and the anchors are many.
+        layer.bias.data.view(head.na, -1)[:, 4:] += wanted.get("raised", RAISED) / 3
     torch.save({"epoch": -1, "model": network.half(), "ema": None, "optimizer": None}, wanted["checkpoint"])
     detector = torch.hub.load(str(source), "custom", path=wanted["checkpoint"], source="local", device="cpu")
     detector.conf, detector.iou, detector.max_det = 0.001, 0.45, 1000

@@ -144,6 +144,7 @@ def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[st
     from admlops.datasets.base import find_kind
     from admlops.pipeline.compare import Entrant, refuse_impossible
     from admlops.pipeline.default_data import has_data
+    from admlops.pipeline.run_engine import engine_for
 
     for name in ("data", "also"):
         if options.get(name) is not None:
@@ -160,7 +161,8 @@ def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[st
                 hint="pass --data with its root, or leave the option out: synthetic scenes are made then",
             )
     asked = {**options, "data": options["data"] or layout.data, "split": options["split"] or "all"}
-    entrants = [Entrant(model=model, engine=options["engine"], label=model.name) for model in models]
+    entrants = [Entrant(model=model, engine=engine_for(model, options["engine"]), label=model.name) for model in models]
+    asked["engine"] = entrants[0].engine
     refuse_impossible(entrants, make_request(layout, model=models[0].name, options=asked), None)
 
 

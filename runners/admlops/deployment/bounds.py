@@ -10,7 +10,9 @@ SCORE_TIE = 2e-4
 
 
 RANGE = 100.0
-"""Up to which range of a tensor's values the bound is absolute. Single precision rounds pixels of 1333 to 1e-4."""
+"""Up to which range of a tensor's values the bound is absolute: those of pixels range further."""
+SHARE = 1e-4
+"""The bound beyond, over the range. With normalised activations, boxes in 640 pixels were 0.04 apart."""
 UNPAIRED = 0.01
 """The share of rows of a set that may lack a counterpart: suppression flips at rounding errors."""
 
@@ -43,7 +45,7 @@ class Bounds:
 
     def tensor_bound(self, span: float) -> float | None:
         """Return the largest |difference| of a tensor whose values range over `span`; None without a bound."""
-        return None if self.tensor is None else self.tensor * max(1.0, span / RANGE)
+        return self.tensor if self.tensor is None or span <= RANGE else max(self.tensor, SHARE * span)
 
 
 _BOUNDS = {

@@ -31,7 +31,7 @@ from admlops.pipeline.preview import preview_run
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
-from admlops.pipeline.run_engine import is_executed_so
+from admlops.pipeline.run_engine import engine_for
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
@@ -211,10 +211,9 @@ class _Check:
         self.say, self.show_progress, self.hashing = say, show_progress, hashing
         self.model = load_model(layout, request.model)
         self.checked = Checked(model=self.model.name)
-        self.engine = request.engine
-        if self.engine is not None and is_executed_so(self.model, self.engine):
+        self.engine = engine_for(self.model, request.engine)
+        if self.engine != request.engine:
             say(f"{self.model.name}: its adapter executes the network by {self.model.runtime} already: no export")
-            self.engine = None
 
     def go(self) -> Checked:
         steps: tuple[tuple[str, Callable[[], str]], ...] = (

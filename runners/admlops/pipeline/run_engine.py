@@ -197,6 +197,11 @@ def is_executed_so(model: Model, engine: str) -> bool:
     return model.runtime == asked.runtime.id and asked.file is None and not (model.folder / FILE_NAME).is_file()
 
 
+def engine_for(model: Model, engine: str | None) -> str | None:
+    """Return the engine that a check of a model takes: None for one whose adapter executes its network so already."""
+    return None if engine is not None and is_executed_so(model, engine) else engine
+
+
 def require_network(model: Model) -> None:
     """Raise UsageError unless the model says what of it can leave PyTorch."""
     own = RUNTIMES.get(model.runtime)
