@@ -84,7 +84,7 @@ def serve(
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned
     from admlops.service.jobs.settings import JobSettings
-    from admlops.service.queue.database import default_url
+    from admlops.service.queue.database import default_backup, default_url
     from admlops.service.security.bodies import Limits
     from admlops.service.security.tokens import Tokens, read_secret_file, read_token_file
     from admlops.service.serving import check_settings, serve_until_stopped
@@ -97,7 +97,7 @@ def serve(
         jobs=JobSettings(
             database=database or default_url(layout),
             data_roots=tuple(root.resolve() for root in (*data_roots, layout.data)),
-            backup=backup,
+            backup=backup or (default_backup(layout) if database is None else None),
         ),
         host=host,
         port=port,

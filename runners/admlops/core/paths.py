@@ -103,7 +103,7 @@ def find_layout() -> Layout:
     if root is not None:
         repository, environments = root / "admlops_repository", root / ".environments"
     else:
-        repository = _data_home() / "admlops"
+        repository = data_home() / "admlops"
         environments = repository / "environments"
     return Layout(
         root=root or PACKAGE,
@@ -128,7 +128,7 @@ def _find_checkout() -> Path | None:
     return root
 
 
-def _data_home() -> Path:
+def data_home() -> Path:
     """Return the XDG base directory of a user's data. A relative path is to be ignored, says the specification."""
     named = os.environ.get("XDG_DATA_HOME", "")
     return Path(named) if Path(named).is_absolute() else home_folder() / ".local" / "share"

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from admlops.core.errors import StorageError
+from admlops.core.paths import find_layout
 from admlops.service.queue.backup import Backup, back_up, restore
-from admlops.service.queue.database import open_database
+from admlops.service.queue.database import default_backup, default_url, open_database
 from admlops.service.queue.jobs import JobQueue
 
 
@@ -74,3 +75,18 @@ def test_a_folder_that_cannot_be_written_is_named(file: Path, tmp_path: Path) ->
     (tmp_path / "volume").write_text("a file")
     with pytest.raises(StorageError, match="volume"):
         back_up(file, tmp_path / "volume")
+
+
+def test_the_default_file_is_on_a_disk_where_the_repository_is_a_network_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMLOPS_REP_PATH", str(tmp_path / "volume"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "disk"))
+    (tmp_path / "volume").mkdir()
+    layout = find_layout()
+    assert default_url(layout) == f"sqlite:///{tmp_path / 'volume' / 'service' / 'jobs.db'}"
+    assert default_backup(layout) is None
+
+    monkeypatch.setattr("admlops.service.queue.database.find_file_system", lambda _: "fuse.mfs")
+    assert default_url(layout).startswith(f"sqlite:///{tmp_path / 'disk' / 'admlops' / 'service-'}")
+    assert default_backup(layout) == tmp_path / "volume" / "service"

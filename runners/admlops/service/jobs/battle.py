@@ -70,7 +70,7 @@ def work(work: Work, given: BattleInput) -> Mapping[str, Any]:
 def _with_models(work: Work, given: BattleInput, models: list[str], runs: list[RunFolder]) -> Comparison:
     """Bring models to runs; beside a run they take its data set and its scenes, unless others are named."""
     usual = Path(runs[0].header.data.root) if runs else None
-    if runs and given.data is None and given.split is None and not given.scenes:
+    if runs and given.data is None and given.split is None and not (given.scenes or given.images):
         given = msgspec.structs.replace(given, scenes=list(runs[0].header.scenes))
     options = {"random_weights": given.random_weights, "metric": given.metric, "runs": runs}
     return compare(work, given, models, usual=usual, **options)

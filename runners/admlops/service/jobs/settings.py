@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from admlops.core.paths import Layout
-from admlops.service.queue.database import default_url
+from admlops.service.queue.database import default_backup, default_url
 
 DAY_S = 86400.0
 Order = TypeVar("Order")
@@ -40,7 +40,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def default_settings(layout: Layout) -> JobSettings:
     """Return the settings of a service of which nobody says more: a SQLite file, and data sets in `data/`."""
-    return JobSettings(database=default_url(layout), data_roots=(layout.data,))
+    return JobSettings(database=default_url(layout), backup=default_backup(layout), data_roots=(layout.data,))
 
 
 def encode_order(order: Any) -> bytes:

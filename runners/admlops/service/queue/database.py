@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from admlops.core.errors import MissingExtraError, StorageError, UsageError
-from admlops.core.paths import Layout, user_path
+from admlops.core.paths import Layout, data_home, user_path
 from admlops.core.storage import require_writable
 from admlops.health.disks import find_file_system
 from admlops.service.queue.backup import restore
@@ -81,8 +82,24 @@ class Database:
 
 
 def default_url(layout: Layout) -> str:
-    """Return the address of the SQLite file in the repository folder."""
-    return f"sqlite:///{layout.repository / DEFAULT_FILE}"
+    """Return the address of a SQLite file: in the repository folder, or on a disk of the machine if that is no such.
+
+    On a pod the repository folder may be a network volume; then `default_backup` is where its copy goes.
+    """
+    if not _lies_on_network(layout):
+        return f"sqlite:///{layout.repository / DEFAULT_FILE}"
+    name = hashlib.sha256(str(layout.repository.resolve()).encode()).hexdigest()[:12]
+    return f"sqlite:///{data_home() / 'admlops' / f'service-{name}' / DEFAULT_FILE.name}"
+
+
+def default_backup(layout: Layout) -> Path | None:
+    """Return the folder on the volume for copies of the default database; None where it lies on a disk already."""
+    return layout.repository / DEFAULT_FILE.parent if _lies_on_network(layout) else None
+
+
+def _lies_on_network(layout: Layout) -> bool:
+    place = next(path for path in (layout.repository, *layout.repository.parents) if path.exists())
+    return is_network(find_file_system(place))
 
 
 def open_database(url: str, *, force: bool = False, backup: Path | None = None) -> Database:
