@@ -94,7 +94,7 @@ def test_a_network_of_pictures_is_exported_verified_and_compared(
     found: dict[str, Any] = json.loads(said.stdout)
     steps = {step["step"]: step for step in found["steps"]}
     if name == "Detectron2":
-        # Nothing scales its pixels down, so that drawn weights give logits of 100 and scores of 1: no bound holds there.
+        # Nothing scales its pixels down: drawn weights give logits of 100 and scores of 1, and no bound holds there.
         assert steps["file"]["verdict"] == "passed", found["outcome"]
         assert [one["unpaired"] for one in steps["tensors"]["facts"]["tensors"]] == [0.0] * 3
         return
