@@ -1,9 +1,10 @@
 """Finds the first module of a network whose output parts from what the exported file computes.
 
 The file's every intermediate tensor becomes an output, and each module's output in PyTorch is looked for among those of
-its shape. Nothing is asked of the nodes' names, which exporters and slimming change. A convolution that was folded into
-the normalisation behind it is in no file: a module counts as parted where the one that runs after it is not found
-either. Modules that no input reaches are left out: exporters fold them into constants.
+its size, in whatever shape: a layer over several dimensions becomes one over two, between reshapes. Nothing is asked of
+the nodes' names, which exporters and slimming change. A convolution that was folded into the normalisation behind it is
+in no file: a module counts as parted where the one that runs after it is not found either. Modules that no input
+reaches are left out: exporters fold them into constants.
 """
 
 import os
@@ -45,16 +46,18 @@ def reached(modules: Sequence[Seen], others: Sequence[Seen]) -> List[Seen]:
 
 
 def _otherwise(whole: Arrays) -> Arrays:
-    """Another input: every number a little larger."""
-    return {name: array + (abs(array) * 0.01 + 0.01).astype(array.dtype) for name, array in whole.items()}
+    """Another input: every number a little larger; indices stay, because others may be out of range."""
+    return {name: array + (abs(array) * 0.01 + 0.01) if _real(array) else array for name, array in whole.items()}
 
 
 def first_parting(modules: Sequence[Seen], tensors: Mapping[str, Any], bound: float) -> Dict[str, Any]:
     """Look for each module's output among the tensors; see this file's first lines."""
-    shapes: Dict[Any, List[str]] = {}
+    sizes: Dict[int, List[str]] = {}
     for name, array in tensors.items():
-        shapes.setdefault(tuple(array.shape), []).append(name)
-    found = [_nearest(one.array, {name: tensors[name] for name in shapes.get(_shape(one), ())}) for one in modules]
+        sizes.setdefault(int(array.size), []).append(name)
+    found = [
+        _nearest(one.array, {name: tensors[name] for name in sizes.get(int(one.array.size), ())}) for one in modules
+    ]
     there = [one.apart <= bound for one in found]
     for index, own in enumerate(there):
         if not own and not any(there[index + 1 : index + 2]):
@@ -116,17 +119,13 @@ def _real(array: Any) -> bool:
     return bool(array.dtype.kind == "f" and array.size)
 
 
-def _shape(one: Seen) -> Any:
-    return tuple(one.array.shape)
-
-
 def _nearest(wanted: Any, candidates: Mapping[str, Any]) -> Found:
     numpy = import_module("numpy")
-    wanted = wanted.astype("float64")
+    wanted = wanted.astype("float64").ravel()
     scale = float(numpy.abs(wanted).max()) or 1.0
     best = Found(None, float("inf"))
     for name, array in candidates.items():
-        apart = float(numpy.abs(array.astype("float64") - wanted).max()) / scale
+        apart = float(numpy.abs(array.astype("float64").ravel() - wanted).max()) / scale
         if apart < best.apart:  # NaN is not
             best = Found(name, apart)
     return best
