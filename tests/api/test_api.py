@@ -188,7 +188,7 @@ def test_figures_tables_and_the_page(tmp_path: Path) -> None:
 
 
 def test_the_options_of_a_run_are_those_of_a_request() -> None:
-    request = {one.name for one in fields(RunRequest)} - {"model", "selection", "on_begin", "cancel"}
+    request = {one.name for one in fields(RunRequest)} - {"model", "selection", "on_begin", "cancel", "exported_form"}
     selection = {one.name for one in fields(Selection)}
     assert set(RunOptions.__annotations__) == request | selection
 
