@@ -127,6 +127,17 @@ def test_boxes_in_images_are_matched_by_overlap_within_a_camera() -> None:
     assert "iou_lost" in judge(first, shifted).reason
 
 
+def test_slivers_of_a_picture_are_compared_by_their_corners() -> None:
+    def sliver(width: float, x: float = 0.0) -> dict[str, Any]:
+        box = [x, 0, x + width, 50]
+        return {"id": 0, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": box, "confidence": 0.8}
+
+    last = {**sliver(90.0, 100.0), "id": 1, "confidence": 0.05}
+    first = record(detections_2d=[sliver(0.02), last])
+    assert judge(first, record(detections_2d=[sliver(0.0205), last])).verdict == "passed"
+    assert judge(first, record(detections_2d=[sliver(0.02, 0.2), last])).fault == "unmatched"
+
+
 def test_vectors_plans_and_judgements_are_compared() -> None:
     line = {"id": 0, "type": "divider", "points": [[0, 0], [1, 0], [2, 0]], "confidence": 0.7}
     bent = {**line, "points": [[0, 0], [1, 0.2], [2, 0]]}

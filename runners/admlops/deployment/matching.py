@@ -89,6 +89,10 @@ class Matched:
         }
 
 
+SAME_PIXELS = 0.05
+"""Up to which distance of their corners two boxes in a picture are one."""
+
+
 def match_runs(first: Iterable[Record], second: Iterable[Record]) -> list[Matched]:
     """Match the outputs of two runs over the same samples, task by task. A failed sample has no outputs."""
     found: dict[str, Matched] = {}
@@ -252,8 +256,11 @@ def _measure_2d(a: Item, b: Item) -> Mapping[str, float]:
 
 
 def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2; of two equal ones 1, also where they have no area."""
-    if tuple(a) == tuple(b):
+    """Intersection over union of two boxes x1, y1, x2, y2; 1 where no corner differs by more than SAME_PIXELS.
+
+    Networks give boxes of a hundredth of a pixel, whose overlap says nothing but how they are rounded.
+    """
+    if max(abs(x - y) for x, y in zip(a, b, strict=True)) <= SAME_PIXELS:
         return 1.0
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
