@@ -138,7 +138,7 @@ def test_failures_and_missing_times_are_invalid() -> None:
     assert "1 sample failed" in failed.reasons[0]
     assert failed.inference.n == 99
     untimed = summarize([*records, sample(100, time_s=None)])
-    assert "not timed" in untimed.reasons[0]
+    assert "without a time" in untimed.reasons[0]
 
 
 def test_nothing_measured() -> None:

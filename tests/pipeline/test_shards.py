@@ -38,7 +38,7 @@ class Pods:
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory: pytest.TempPathFactory) -> Pods:
     root = tmp_path_factory.mktemp("sharded")
-    synthesize(root / "data", SynthesisOptions(scenes=5, samples=2, seed=3, scale=0.1))
+    synthesize(root / "data", SynthesisOptions(scenes=5, samples=1, seed=3, scale=0.1))
     single = Pod.make(root / "single", data=root / "data", gpus=())
     done = single.type("run", "Chain", "--data", single.folder / "data", *CPU, "--run", "whole")
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Pods:
         words = ("run", "Chain", "--data", pod.folder / "data", *CPU, "--shard", f"{index}/{COUNT}", "--run", "part")
         done = pod.type(*words)
         assert done.returncode == 0, done.stderr
-        assert "of 10 samples of split all" in done.stdout
+        assert "of 5 samples of split all" in done.stdout
         shards.append(pod.folder / "repository" / "runs" / "part")
     return Pods(single, shards)
 
@@ -62,7 +62,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 def test_shards_merge_to_the_run_of_one_machine(pods: Pods) -> None:
     planned = pods.merge(*pods.shards, "--run", "planned", "--dry-run", "--json")
-    assert json.loads(planned.stdout)["samples"] == 10
+    assert json.loads(planned.stdout)["samples"] == 5
     assert not (pods.single.folder / "repository" / "runs" / "planned").exists()
 
     done = pods.merge(*reversed(pods.shards), "--run", "merged", "--json")

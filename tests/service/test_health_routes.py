@@ -30,7 +30,7 @@ from admlops.service.health.queue_check import CHECK as QUEUE_CHECK
 from admlops.service.health.readiness import Readiness
 from admlops.service.health.routes import health_part
 from admlops.service.jobs.settings import default_settings
-from admlops.service.queue.database import default_url, open_database
+from admlops.service.queue.database import DEFAULT_FILE, default_url, open_database
 from admlops.service.queue.job import RunnerState, Status
 from admlops.service.queue.jobs import JobQueue
 from admlops.service.security.tokens import Tokens
@@ -193,9 +193,9 @@ def test_jobs_that_nobody_takes_are_warned_of(place: Place) -> None:
     queue.runner_seen(runner("me", None))
     assert look()["jobs that wait"].status == "pass"
     queue.database.close()
-    file = place.layout.repository / "service.sqlite3"
+    file = place.layout.repository / DEFAULT_FILE
     assert look()["database"].value == "answers"
-    for path in file.parent.glob("service.sqlite3*"):
+    for path in file.parent.glob(f"{file.name}*"):
         path.write_bytes(b"no database " * 1000)
     broken = look()["database"]
     assert (broken.status, "file is not a database" in broken.problem) == ("fail", True)

@@ -96,10 +96,10 @@ def _watch(found: Detached, name: str, *, stop: bool, lines: int, as_json: bool)
     went_on = found.goes_on
     log = Tail(found.log_path)
     log.skip_to(lines)
-    if went_on:
-        say(f"{name} runs as process {found.pid}")
     asked = not stop
     try:
+        if went_on:
+            say(f"{name} runs as process {found.pid}")
         while found.goes_on:
             asked = asked or found.stop()
             log.copy()

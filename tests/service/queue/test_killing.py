@@ -32,34 +32,41 @@ def work_under_fire(url: str, notes: Path, *, jobs: int, kills: int, hurry: bool
         hurry: do not wait for the back-off of jobs whose worker was killed.
     """
     queue = JobQueue(open_database(url))
-    for number in range(jobs):
-        queue.submit("light", {"n": number}, max_attempts=ATTEMPTS)
+    portion = jobs // (kills + 1)
     choose = random.Random(5)
     workers = [start_worker(url, notes) for _ in range(WORKERS)]
     deadline = time.monotonic() + PATIENCE_S
-    done = 0
     try:
-        while done < jobs and time.monotonic() < deadline:
-            counts = queue.counts()
-            done = counts.completed
-            if kills and done and counts.in_progress:
-                number = choose.randrange(WORKERS)
-                kill(workers[number])
-                workers[number] = start_worker(url, notes)
-                kills -= 1
+        for turn in range(kills):
+            submit(queue, range(turn * portion, (turn + 1) * portion))
+            time.sleep(choose.uniform(0.0, 0.1))
+            number = choose.randrange(WORKERS)
+            kill(workers[number])
+            workers[number] = start_worker(url, notes)
+        submit(queue, range(kills * portion, jobs))
+        while (done := queue.counts().completed) < jobs and time.monotonic() < deadline:
             if hurry:
-                with queue.database.write() as connection:
-                    queue.change_many(connection)
-                    late = update(JOBS).where(JOBS.c.status == Status.IN_QUEUE, JOBS.c.attempt > 0)
-                    connection.execute(late.values(run_after=0.0))
-            time.sleep(choose.uniform(0.02, 0.3))
+                try_at_once(queue)
+            time.sleep(0.1)
     finally:
         for worker in workers:
             kill(worker)
     lost = [job for job in queue.list(limit=jobs) if job.status is not Status.COMPLETED]
     assert done == jobs, (queue.counts(), lost, [file.read_text() for file in notes.glob("*.error")])
-    assert kills == 0, "the jobs were done before all kills"
     return queue, queue.counts().retried
+
+
+def submit(queue: JobQueue, numbers: range) -> None:
+    for number in numbers:
+        queue.submit("light", {"n": number}, max_attempts=ATTEMPTS)
+
+
+def try_at_once(queue: JobQueue) -> None:
+    """Let jobs that wait for another attempt wait no longer."""
+    with queue.database.write() as connection:
+        queue.change_many(connection)
+        late = update(JOBS).where(JOBS.c.status == Status.IN_QUEUE, JOBS.c.attempt > 0)
+        connection.execute(late.values(run_after=0.0))
 
 
 def check_each_ended_once(queue: JobQueue, notes: Path, jobs: int) -> None:
