@@ -2,10 +2,11 @@
 
     python benchmarks/service.py [--seconds 60] [--rate 200] [--readers 50] [--json]
 
-Both sides are real servers on the loopback with the same load: `--readers` connections that wait for a job, half of
-them by /status-sync and half by /stream, and `--rate` requests of /status a second, begun at fixed times whatever the
-answers do, so that a wait counts for all requests that it delays. The other side answers a constant and lets readers
-wait 5 s. Bars: no error, p99 under 100 ms, and memory that does not grow.
+Both sides are real servers on the loopback with the same load: `--readers` connections that wait, and `--rate`
+requests of /status a second, begun at fixed times whatever the answers do, so that a wait counts for all requests that
+it delays. Of the service's readers a third keep the dashboard's overview open by server-sent events, a third wait by
+/status-sync and a third by /stream, while a job comes into the queue every second, which changes the overview. The
+other side answers a constant and lets readers wait 5 s. Bars: no error, p99 under 100 ms, and memory that does not grow.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ class Measured:
     cpu_ms: float
     memory_mb: tuple[float, float, float]
     reads: int
+    events: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +133,41 @@ class Connection:
 
     async def get(self, path: str) -> bool:
         """Ask for a path below the endpoint; tells whether the answer was a 200."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._side.port)
-        reader, writer = self._streams
-        head = f"GET /v2/run/{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {self._side.token}\r\n\r\n"
-        writer.write(head.encode())
-        lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        reader, lines = await self._ask(f"GET /v2/run/{path}")
         length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
         await reader.readexactly(length)
         return b" 200 " in lines[0]
+
+    async def events(self, path: str) -> AsyncIterator[bytes]:
+        """Give each line of an event stream that has data."""
+        reader, lines = await self._ask(f"GET {path}")
+        if b" 200 " not in lines[0]:
+            raise ValueError(lines[0])
+        while line := await reader.readline():
+            if line.startswith(b"data:"):
+                yield line
+
+    async def submit(self) -> bool:
+        """Put a job into the queue, which changes what the dashboard shows."""
+        body = json.dumps({"input": {"model": "GroundPlane"}}).encode()
+        reader, lines = await self._ask("POST /v2/run/run", body)
+        length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
+        await reader.readexactly(length)
+        return b" 200 " in lines[0]
+
+    async def _ask(self, line: str, body: bytes = b"") -> tuple[asyncio.StreamReader, list[bytes]]:
+        """Send a request; returns the reader at the answer's body, and the lines before it."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._side.port)
+        reader, writer = self._streams
+        head = [
+            f"{line} HTTP/1.1",
+            "host: 127.0.0.1",
+            f"authorization: Bearer {self._side.token}",
+            *([f"content-length: {len(body)}", "content-type: application/json"] if body else []),
+        ]
+        writer.write("\r\n".join([*head, "", ""]).encode() + body)
+        return reader, (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
 
     def close(self) -> None:
         if self._streams is not None:
@@ -156,6 +184,7 @@ class Load:
         self.latencies: list[float] = []
         self.errors = 0
         self.reads = 0
+        self.events = 0
         self.cpu_s = 0.0
 
     async def run(self, seconds: float, readers: int) -> tuple[float, float, float]:
@@ -163,6 +192,8 @@ class Load:
         for _ in range(CONNECTIONS):
             self._free.put_nowait(Connection(self._side))
         waiting = [asyncio.create_task(self._read(number, WARM_UP_S * number / readers)) for number in range(readers)]
+        if self._side.name == "service":
+            waiting.append(asyncio.create_task(self._change()))
         server = psutil.Process(self._side.pid)
         await self._ask(WARM_UP_S)
         self.latencies.clear()
@@ -199,13 +230,27 @@ class Load:
     async def _read(self, number: int, delay: float) -> None:
         await asyncio.sleep(delay)
         connection = Connection(self._side)
-        path = f"status-sync/{self._side.job}?wait=5000" if number % 2 else f"stream/{self._side.job}"
+        path = f"status-sync/{self._side.job}?wait=5000" if number % 3 == 1 else f"stream/{self._side.job}"
         try:
+            if self._side.name == "service" and number % 3 == 0:
+                async for _ in connection.events("/live/overview"):
+                    self.events += 1
+                self.errors += 1  # it never ends by itself
+                return
             while True:
                 self.errors += not await connection.get(path)
                 self.reads += 1
         except (OSError, EOFError, ValueError, StopIteration):
             self.errors += 1
+        finally:
+            connection.close()
+
+    async def _change(self) -> None:
+        connection = Connection(self._side)
+        try:
+            while True:
+                await asyncio.sleep(1.0)
+                self.errors += not await connection.submit()
         finally:
             connection.close()
 
@@ -234,6 +279,7 @@ def measure(side: Side, seconds: float, rate: float, readers: int) -> Measured:
         cpu_ms=round(load.cpu_s * 1000 / len(ordered), 2),
         memory_mb=(round(memory[0], 1), round(memory[1], 1), round(memory[2], 1)),
         reads=load.reads,
+        events=load.events,
     )
 
 
