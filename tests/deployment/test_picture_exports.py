@@ -62,7 +62,7 @@ def test_a_check_of_such_a_model_runs_it_as_it_is() -> None:
 
 
 def draw_weights(name: str, folder: Path) -> Path:
-    """A checkpoint in the authors' form whose boxes show: the classes' biases are raised where no box would."""
+    """A checkpoint in the authors' form; the classes' biases are raised, so that boxes show where they can."""
     checkpoint = folder / f"weights{SUFFIX[name]}"
     request: dict[str, Any] = {
         "model": name,
@@ -97,6 +97,10 @@ def test_a_network_of_pictures_is_exported_verified_and_compared(
         # Nothing scales its pixels down: drawn weights give logits of 100 and scores of 1, and no bound holds there.
         assert steps["file"]["verdict"] == "passed", found["outcome"]
         assert [one["unpaired"] for one in steps["tensors"]["facts"]["tensors"]] == [0.0] * 3
+        return
+    if name in SMALLEST:
+        # Drawn weights give boxes of a pixel's breadth, or none: only trained ones have boxes to compare.
+        assert [steps[one]["verdict"] for one in ("file", "tensors")] == ["passed"] * 2, found["outcome"]
         return
     assert found["passed"], found["outcome"]
     assert [steps[one]["verdict"] for one in ("file", "tensors", "decoded")] == ["passed"] * 3
