@@ -83,7 +83,7 @@ def whole(
         with serve(folder, *options) as service:
             yield service
     else:
-        with start_postgresql() as cluster, serve(folder, *options, "--database", cluster.create()) as own:
+        with start_postgresql() as cluster, serve(folder, *options, "--database", cluster.url(cluster.create())) as own:
             yield own
 
 
