@@ -102,6 +102,7 @@ def _to_json(estimates: Sequence[CostEstimate], rented: RentedGpus | None) -> di
 
 def _print(estimates: Sequence[CostEstimate], rented: RentedGpus | None) -> None:
     from admlops.cli.tables import print_table
+    from admlops.pipeline.expected_time import spell_time
 
     rows = [_row(one, rented) for one in estimates]
     print_table(COLUMNS, rows)
@@ -113,17 +114,11 @@ def _print(estimates: Sequence[CostEstimate], rented: RentedGpus | None) -> None
     cost = facts["cost_usd"]
     money = "" if cost is None else f", {cost:.2f} USD"
     where = "this machine's CPU" if rented is None else str(rented)
-    click.echo(f"in all: {_minutes(facts['minutes'])} on {where}{money}{rest}; setting up is not counted")
+    click.echo(f"in all: {spell_time(60 * facts['minutes'])} on {where}{money}{rest}; setting up is not counted")
     if rented is not None and rented.usd_per_hour is None:
         click.echo(f"the price of {rented.name} is not known here: add --price USD")
     elif rented is not None and rented.read is not None:
         click.echo(f"price: {rented.usd_per_hour:.2f} USD an hour for one {rented.name}, read on {rented.read}")
-
-
-def _minutes(minutes: float) -> str:
-    if minutes < 1:
-        return "less than a minute"
-    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def _row(one: CostEstimate, rented: RentedGpus | None) -> list[str]:

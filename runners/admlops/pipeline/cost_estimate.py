@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from admlops.catalog import Model
 from admlops.core.errors import RecordError
 from admlops.core.paths import Layout
+from admlops.pipeline.expected_time import measure_run
 from admlops.pipeline.rented_gpus import RentedGpus
 from admlops.results.header import RunHeader
 from admlops.results.record import Metadata
@@ -27,14 +29,14 @@ READING_S = 0.3
 """Reading, decoding and preparing six pictures of 1600 x 900: 0.27 to 0.41 s for four networks on the machine of an
 H200, in the authors' pipelines (docs/fidelity.md, "Measured once on an H200")."""
 MEASURED_SAMPLES = 400
-"""So many samples of a run tell its speed."""
+"""So many records tell the memory and the size of all."""
 
 
-class _Timed(msgspec.Struct):
+class _Bare(msgspec.Struct):
     metadata: Metadata
 
 
-_decode = msgspec.json.Decoder(_Timed).decode
+_decode = msgspec.json.Decoder(_Bare).decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,34 +134,27 @@ def _is_on(header: RunHeader, gpus: RentedGpus | None) -> bool:
 
 
 def _speed_of(run: RunFolder) -> Speed | None:
+    measured = measure_run(run)
+    if measured is None:
+        return None
     try:
-        timed = list(_timed(run))
+        records = list(islice(_metadata(run), MEASURED_SAMPLES))
     except (RecordError, msgspec.DecodeError):
         return None  # a damaged run is told of where it is evaluated
-    times_s = [one.end_to_end_time for one, _ in timed if one.end_to_end_time is not None and one.index_in_scene > 0]
-    times_s = times_s or [one.end_to_end_time for one, _ in timed if one.end_to_end_time is not None]
-    if not times_s:
-        return None
-    memory = [one.gpu_memory_used for one, _ in timed if one.gpu_memory_used is not None]
-    where = run.header.gpu or "the CPU"
+    memory = [one.gpu_memory_used for one, _ in records if one.gpu_memory_used is not None]
     return Speed(
-        seconds=statistics.fmean(times_s),
+        seconds=measured.sample_s,
         gpu_memory_mb=max(memory, default=None),
-        record_bytes=statistics.fmean(size for _, size in timed),
-        source=f"measured on {where}, in run {run.header.run}",
+        record_bytes=statistics.fmean(size for _, size in records) if records else None,
+        source=f"measured on {run.header.gpu or 'the CPU'}, in run {run.header.run}",
     )
 
 
-def _timed(run: RunFolder) -> Iterable[tuple[Metadata, int]]:
-    read = 0
+def _metadata(run: RunFolder) -> Iterator[tuple[Metadata, int]]:
+    """Yield what records say of themselves, and their size [bytes]."""
     for scene in run.complete_scenes():
         for line, _ in run.lines_of(scene):
-            metadata = _decode(line).metadata
-            if metadata.status == "ok":
-                yield metadata, len(line)
-                read += 1
-            if read == MEASURED_SAMPLES:
-                return
+            yield _decode(line).metadata, len(line)
 
 
 def _published(model: Model) -> Speed | None:

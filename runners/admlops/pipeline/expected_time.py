@@ -42,7 +42,7 @@ def find_measured(layout: Layout, header: RunHeader) -> Measured | None:
     runs, _ = list_runs(layout)
     for run in reversed(runs):
         if run.header.run != header.run and run.header.state == "complete" and _is_alike(run.header, header):
-            measured = _measure(run)
+            measured = measure_run(run)
             if measured is not None:
                 return measured
     return None
@@ -75,8 +75,8 @@ def _way(header: RunHeader) -> tuple[Any, ...]:
     return header.model, header.variant, header.data.version, device, *how
 
 
-def _measure(run: RunFolder) -> Measured | None:
-    """Read a run's events; None where it went on after a stop, or ran too few samples."""
+def measure_run(run: RunFolder) -> Measured | None:
+    """Return what a run took, by its events; None where it went on after a stop, or ran too few samples."""
     times: dict[str, list[float]] = {}
     workers = set()
     for event in run.events():

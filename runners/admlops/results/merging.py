@@ -12,7 +12,7 @@ import msgspec
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.storage import explain_os_error
 from admlops.results.header import RunHeader, ShardInfo, find_difference
-from admlops.results.run_folder import RunFolder
+from admlops.results.run_folder import RunFolder, shorten
 
 PARTS = "shards"
 """The folder in a merged run that holds header, events, telemetry and logs of each shard."""
@@ -35,8 +35,8 @@ def check_shards(shards: Sequence[RunFolder]) -> list[RunFolder]:
         if difference is not None:
             key, before, now = difference
             raise UsageError(
-                f"{run.path} is no shard of the run that {first.path} is a shard of: {key} is {_short(now)} there and "
-                f"{_short(before)} here",
+                f"{run.path} is no shard of the run that {first.path} is a shard of: {key} is {shorten(now)} there and "
+                f"{shorten(before)} here",
                 hint="merge shards of one command, each with its own --shard I/N",
             )
     _check_each_once(known)
@@ -167,8 +167,3 @@ def _check_whole(run: RunFolder) -> None:
             f"{run.path / damaged[0]} is not what the shard's manifest says",
             hint="copy the shard's folder again from where it was made",
         )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"

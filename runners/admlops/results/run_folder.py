@@ -123,7 +123,7 @@ class RunFolder:
         if difference is not None:
             key, before, now = difference
             raise UsageError(
-                f"{path} cannot be resumed: {key} was {_short(before)} and is {_short(now)} now",
+                f"{path} cannot be resumed: {key} was {shorten(before)} and is {shorten(now)} now",
                 hint=_way_out(run.header, header, key),
             )
         return run
@@ -368,7 +368,8 @@ def records_digest(run: RunFolder) -> str:
     return digest.hexdigest()
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
+    """Return a value as a message can hold it."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
 
