@@ -2,7 +2,8 @@
 
 `python -m docs.licences --collect` adds what is missing to the table, from metadata that is on this machine: of
 packages that are installed here and in the environments, of wheels in uv's cache, and of wheels in folders that are
-named. It asks no index: after an installation the metadata is here.
+named; of conda's packages from `repodata.json` of channels in folders that are named. It asks no index: after an
+installation the metadata is here.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ HEAD = """\
 
 Every package of every lock, with the licence that its own metadata names. `python -m docs.generate` writes this page
 from the locks and `docs/licences.json`. After a lock has changed and was installed, `python -m docs.licences --collect`
-adds what is new to that table; until then `(as 2.1)` says of which version the licence is known. Conda's locks
-({conda} of them) are not in it: they hold compilers, CUDA and C libraries of conda-forge and NVIDIA.
+adds what is new to that table; until then `(as 2.1)` says of which version the licence is known. Conda's packages (of
+{conda} locks: compilers, CUDA, C libraries, Python) have what their channels' records say.
 The models' own licences are in their `model.toml`; `admlops models show` prints them.
 
 {packages} packages. {counts}.
@@ -78,7 +79,7 @@ def write_licences() -> str:
 
 def _row(key: tuple[str, str, str], versions: set[str], users: set[str]) -> str:
     index, name, licence = key
-    shown = f"{name} (npm)" if index == "npm" else name
+    shown = name if index == "python" else f"{name} ({index})"
     return f"| {shown} | {', '.join(sorted(versions))} | {licence} | {', '.join(sorted(users))} |"
 
 
@@ -113,6 +114,17 @@ def collect(wanted: Iterable[Locked], table: Table, folders: Sequence[Path]) -> 
         one = open_.pop(key, None)
         if one is not None:
             _keep(one, _name(found), table)
+
+
+def collect_conda(wanted: Iterable[Locked], table: Table, folders: Sequence[Path]) -> None:
+    """Put the licences of conda's packages into the table, as far as a channel's records in a folder name them."""
+    open_ = {(one.name, one.version): one for one in wanted if one.index == "conda"}
+    for file in (file for folder in folders for file in folder.rglob("repodata.json")):
+        content = json.loads(file.read_text())
+        for record in [*content.get("packages", {}).values(), *content.get("packages.conda", {}).values()]:
+            one = open_.get((record["name"], record["version"]))
+            if one is not None and record.get("license"):
+                _keep(one, name_licence(expression=None, text=record["license"], classifiers=()), table)
 
 
 def _name(found: Message) -> str:
@@ -161,6 +173,7 @@ def main() -> int:
     unknown = missing(locked, table)
     if chosen.collect:
         collect(unknown, table, [*known_folders(), *chosen.folders])
+        collect_conda(unknown, table, chosen.folders)
         _write(table)
         unknown = missing(locked, table)
     names = sorted({one.name for one in locked if likely_licence_of(one, table) is None})

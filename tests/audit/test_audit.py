@@ -183,3 +183,11 @@ def test_another_versions_licence_is_said_to_be_one() -> None:
     assert likely_licence_of(locked("x", "1.9"), table) == "MIT"
     assert likely_licence_of(locked("x", "3"), table) == "BSD (as 1.10)"
     assert likely_licence_of(locked("y", "3"), table) is None
+
+
+def test_packages_of_condas_locks_stand_in_the_table_of_licences() -> None:
+    layout = find_layout()
+    table = read_table(layout)
+    conda = {one.name: likely_licence_of(one, table) for one in list_locked(layout) if one.index == "conda"}
+    assert conda["openssl"] == "Apache-2.0"
+    assert [name for name, licence in conda.items() if licence is None] == ["cuda-cccl"], "no record names its licence"

@@ -1,4 +1,4 @@
-"""Everything that a checkout locks by name and version: the host's packages, the environments', those of npm."""
+"""Everything that a checkout locks by name and version: the host's packages, the environments', npm's and conda's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from admlops.catalog import list_models, load_model
 from admlops.core.paths import Layout
@@ -19,7 +21,7 @@ CONDA_LOCKS = "envs/**/conda-lock.yml"
 
 @dataclass(frozen=True, order=True)
 class Locked:
-    """One package of one lock. `index` is where its name means something: `python` or `npm`.
+    """One package of one lock. `index` is where its name means something: `python`, `npm` or `conda`.
 
     `version` is without the local part of a build, `1.9.1` for `1.9.1+cu111`; `licence` is what the lock itself says.
     """
@@ -33,7 +35,7 @@ class Locked:
 
 
 def list_locked(layout: Layout) -> list[Locked]:
-    """List every package of every lock but conda's, sorted.
+    """List every package of every lock, sorted.
 
     Raises:
         EnvError: a lock cannot be read.
@@ -41,6 +43,7 @@ def list_locked(layout: Layout) -> list[Locked]:
     root = layout.checkout
     found = [one for lock, used_by in _python_locks(root).items() for one in _read_python(root, lock, used_by)]
     found += [one for file in sorted(root.glob(NPM_LOCKS)) for one in _read_npm(root, file)]
+    found += [one for lock in list_conda_locks(layout) for one in _read_conda(root, lock)]
     return sorted({*found, *_packed(layout)})
 
 
@@ -74,6 +77,14 @@ def _read_npm(root: Path, file: Path) -> Iterator[Locked]:
             yield Locked(
                 index="npm", name=name, version=facts["version"], used_by="host: pages", lock=relative, licence=licence
             )
+
+
+def _read_conda(root: Path, lock: str) -> Iterator[Locked]:
+    """Read a lock of conda's packages; Python packages that it names as well stand in their own."""
+    used_by = " ".join(Path(lock).parent.relative_to("envs").parts)
+    for one in msgspec.yaml.decode((root / lock).read_bytes())["package"]:
+        if one["manager"] == "conda":
+            yield Locked(index="conda", name=one["name"], version=str(one["version"]), used_by=used_by, lock=lock)
 
 
 def _packed(layout: Layout) -> Iterator[Locked]:
