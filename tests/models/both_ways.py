@@ -26,6 +26,7 @@ from admlops.core.errors import AdmlopsError
 from admlops.core.paths import find_layout
 from admlops.core.processes import process_environment
 from admlops.environments import Environment, find_model
+from admlops.pipeline.run_settings import working_folder
 
 HERE = Path(__file__).parent
 LAYOUT = find_layout()
@@ -42,7 +43,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def find_environment(model: str, variant: str) -> Environment:
     """The variant's environment, or a skip that says how to have it, or the model's source."""
-    if not (LAYOUT.submodules / model / "projects").is_dir():
+    if not (working_folder(LAYOUT, load_model(LAYOUT, model)) / "projects").is_dir():
         pytest.skip(f"{model}'s source is not checked out: admlops sources fetch {model}")
     try:
         found = find_model(LAYOUT, load_model(LAYOUT, model), variant)

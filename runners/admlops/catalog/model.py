@@ -262,7 +262,8 @@ class Model(_Part):
         default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"
     )
     moved: dict[Name, Name] = Field(
-        default_factory=dict, description="name of a config or of weights that this model had = the model that has it now"
+        default_factory=dict,
+        description="name of a config or of weights that this model had = the model that has it now",
     )
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
     fixes: dict[Name, Fix] = Field(default_factory=dict)

@@ -123,4 +123,3 @@ def _wrap(network: PetrNetwork) -> Any:
             return scores, codes
 
     return Exported().eval()
-
