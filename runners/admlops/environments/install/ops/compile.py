@@ -21,7 +21,7 @@ from admlops.environments.install.ops.toolchain import Toolchain, closed_path
 from admlops.environments.install.ops.trace import check_trace, read_trace, tracing_variables
 
 BUILD_TIMEOUT_S = 6 * 3600.0
-EXPECTED_MODULE = {"mmcv-full": "mmcv/_ext."}
+EXPECTED_MODULE = {"mmcv-full": "mmcv/_ext.", "mmcv": "mmcv/_ext."}
 """What a wheel must hold to be more than its Python half; any compiled module for a package that is not named."""
 RUN_INTO_LOG = """
 log=$1; shift; admlops=$PPID
