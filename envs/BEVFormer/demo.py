@@ -11,9 +11,9 @@ sys.path.insert(0, str(HERE.parents[1] / "runners"))
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.boxes import MMDET3D_017, detection_records  # noqa: E402
 from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
+from worker.mmlab.common.stand_ins import take_place_of  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
-from worker.mmlab.v1.stand_ins import take_place_of  # noqa: E402
 
 DD3D = "projects.mmdet3d_plugin.dd3d"
 """The plugin's own copy of DD3D, the second head of BEVFormer v2, which wants detectron2."""

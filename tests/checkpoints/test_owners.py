@@ -51,7 +51,9 @@ def test_what_moved_to_another_model_is_named_there() -> None:
     with pytest.raises(UsageError, match="it is of the model PETRv2 now") as raised:
         _config(layout, petr, "petrv2-vovnet-p4-800x320")
     assert raised.value.hint == "admlops models show PETRv2"
-    with pytest.raises(UsageError, match='PETR has no checkpoint "petrv2-vovnet-p4-800x320" in the catalogue; it is of'):
+    with pytest.raises(
+        UsageError, match='PETR has no checkpoint "petrv2-vovnet-p4-800x320" in the catalogue; it is of'
+    ):
         find_checkpoint(petr, "petrv2-vovnet-p4-800x320")
     for moved, owner in petr.moved.items():
         assert moved.removeprefix("petrv2-") in load_model(layout, owner).configs

@@ -261,6 +261,9 @@ class Model(_Part):
     not_runnable: dict[Name, Text] = Field(
         default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"
     )
+    not_exported: Text | None = Field(
+        None, description="why its network cannot leave PyTorch, as the end of a sentence"
+    )
     moved: dict[Name, Name] = Field(
         default_factory=dict,
         description="name of a config or of weights that this model had = the model that has it now",
