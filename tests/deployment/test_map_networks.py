@@ -147,7 +147,9 @@ def test_an_export_is_for_the_pictures_of_the_data_that_it_is_given(tmp_path: Pa
     root = tmp_path / "scenes"
     synthesize(root, SynthesisOptions(scenes=1, samples=1, scale=SCALE, lidar_sweeps=0, camera_sweeps=0))
     small = {"camera_height": 225, "camera_width": 400}
-    asked = {name: ExportRequest(run=RunRequest(model=name, data=root)) for name in ("MapTR", "VAD", "BEVFormer", "PETR")}
+    asked = {
+        name: ExportRequest(run=RunRequest(model=name, data=root)) for name in ("MapTR", "VAD", "BEVFormer", "PETR")
+    }
     found = {name: dict(for_cameras(load_model(LAYOUT, name), one).axes) for name, one in asked.items()}
     assert found == {"MapTR": small, "VAD": small, "BEVFormer": small, "PETR": {}}
     nowhere = ExportRequest(run=RunRequest(model="MapTR", data=Path()))
