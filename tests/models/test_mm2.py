@@ -59,6 +59,7 @@ def test_its_boxes_are_of_mmdet3d_1(model: str) -> None:
     assert (detection.class_name, detection.confidence) == ("car", 0.75)
     assert np.allclose(detection.bbox_3d.center, [10.94, -3.0, 0.84], atol=1e-6)
     assert np.allclose(detection.bbox_3d.size_wlh, [1.9, 4.5, 1.6], atol=1e-6)
+    assert detection.bbox_3d.velocity is not None
     assert np.allclose(detection.bbox_3d.velocity, [2.0, -1.0], atol=1e-6)
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from admlops.core.counting import count_of
 from admlops.core.types import Watch
 from admlops.datasets.base import Problem
-from admlops.datasets.nuscenes.sweeps import POINT_BYTES
 from admlops.datasets.nuscenes.table_rows import Calibrated, SampleData, Sensor
 from admlops.datasets.nuscenes.table_stream import stream_rows
 from admlops.worker.samples.nuscenes import LIDAR
 
+VALUES = 5
+"""What a file holds of each point: x, y, z, intensity, ring."""
+POINT_BYTES = VALUES * 4
 FEWEST_POINTS = 1000
 """A turn of nuScenes' LiDAR gives some 35,000; what holds fewer than this was cut off at a point's end."""
 

@@ -73,7 +73,7 @@ def find_pairs(
     places = list(zip(shape, kernel, steps, pads, dilation))
     outer = [(side + 2 * pad - spread * (size - 1) - 1) // step + 1 for side, size, step, pad, spread in places]
     outer = list(shape) if submanifold else outer
-    found = []  # type: List[Tuple[Any, Any]]
+    found = []  # type: list[tuple[Any, Any]]
     for offset in itertools.product(*[range(size) for size in kernel]):
         shift = [pad - number * spread for number, pad, spread in zip(offset, pads, dilation)]
         moved = cells[:, 1:] + torch.tensor(shift)
