@@ -26,7 +26,6 @@ from admlops.core.errors import AdmlopsError
 from admlops.core.paths import find_layout
 from admlops.core.processes import process_environment
 from admlops.environments import Environment, find_model
-from admlops.pipeline.run_settings import working_folder
 
 HERE = Path(__file__).parent
 LAYOUT = find_layout()
@@ -43,10 +42,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def find_environment(model: str, variant: str) -> Environment:
     """The variant's environment, or a skip that says how to have it, or the model's source."""
-    if not (working_folder(LAYOUT, load_model(LAYOUT, model)) / "projects").is_dir():
+    described = load_model(LAYOUT, model)
+    if not (LAYOUT.submodules / (described.source.folder or model) / "projects").is_dir():
         pytest.skip(f"{model}'s source is not checked out: admlops sources fetch {model}")
     try:
-        found = find_model(LAYOUT, load_model(LAYOUT, model), variant)
+        found = find_model(LAYOUT, described, variant)
     except AdmlopsError as error:
         pytest.skip(str(error))
     if found is None:
