@@ -9,7 +9,7 @@ them as a tensor (offsets, 2, rows), filled up with -1, and a count an offset; s
 import itertools
 from typing import Any, Sequence, Tuple
 
-from ..common.libraries import load_library
+from .libraries import load_library
 
 NOTHING = -1
 """What fills the list of pairs up."""
@@ -76,10 +76,10 @@ def find_pairs(
     found = []  # type: list[tuple[Any, Any]]
     for offset in itertools.product(*[range(size) for size in kernel]):
         shift = [pad - number * spread for number, pad, spread in zip(offset, pads, dilation)]
-        moved = cells[:, 1:] + torch.tensor(shift)
-        step = torch.tensor(steps)
+        moved = cells[:, 1:] + torch.tensor(shift, device=cells.device)
+        step = torch.tensor(steps, device=cells.device)
         reached = torch.div(moved, step, rounding_mode="floor")
-        inside = (moved >= 0) & (reached * step == moved) & (reached < torch.tensor(outer))
+        inside = (moved >= 0) & (reached * step == moved) & (reached < torch.tensor(outer, device=cells.device))
         rows = torch.nonzero(inside.all(dim=1)).flatten()
         found.append((rows, _number(torch.cat([cells[rows, :1], reached[rows]], dim=1), outer)))
     if submanifold:
@@ -88,7 +88,7 @@ def find_pairs(
     else:
         numbers = torch.unique(torch.cat([number for _, number in found]))
         out_cells = _cells(numbers, outer).to(indices.dtype)
-        order = torch.arange(len(numbers))
+        order = torch.arange(len(numbers), device=cells.device)
     pairs = indices.new_full((len(found), 2, len(cells)), NOTHING)
     counts = indices.new_zeros(len(found))
     for index, (rows, reached) in enumerate(found):
