@@ -34,8 +34,9 @@ def main() -> None:
         [torch.randint(0, limit, (POINTS,), generator=generator) for limit in (rows, columns - 5, levels, batches)], 1
     )
     wanted = cumulated(torch, upstream, features, cells)
-    double = upstream.bev_pool(features, cells, *SHAPE)
-    single = upstream.bev_pool(features.float(), cells, *SHAPE)
+    shape = (batches, *(torch.tensor(float(one)) for one in (levels, rows, columns)))  # as the encoders give them
+    double = upstream.bev_pool(features, cells, *shape)
+    single = upstream.bev_pool(features.float(), cells, *shape)
     print(
         json.dumps(
             {

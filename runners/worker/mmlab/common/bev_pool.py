@@ -20,7 +20,7 @@ def bev_pool_forward(
         features: (n, channels), those of a cell next to each other.
         places: (n, 4): the cell's x, y and z, and the frame.
         lengths: how many rows each cell has, (cells,); `starts` is its first row.
-        frames: the frames of the batch.
+        frames: the frames of the batch; this and the next three may be tensors of one number.
         height: the cells along z; `length` along x, `width` along y.
 
     Returns:
@@ -28,7 +28,7 @@ def bev_pool_forward(
     """
     sums = sum_groups(features, lengths.long())
     x, y, z, frame = places[starts.long()].long().unbind(dim=1)
-    pooled = features.new_zeros((frames, height, length, width, features.shape[1]))
+    pooled = features.new_zeros((*(int(one) for one in (frames, height, length, width)), features.shape[1]))
     pooled[frame, z, x, y] = sums
     return pooled
 
