@@ -23,7 +23,7 @@ GAIN = 1.05
 MEMORY_SHARE = 0.5
 """Of the host's free memory, which a doubled batch may be expected to take."""
 OUT_OF_MEMORY = ("cuda_oom", "host_oom")
-BROKEN = ("arch", "poisoned")
+BROKEN = ("arch", "poisoned", "lost")
 """Failures that leave the process of no use: nothing is tried again here."""
 
 

@@ -52,7 +52,7 @@ FIRST_OWN_DESCRIPTOR = 100
 EXIT_FAILED = 4
 """The worker said `failed` about something that leaves it of no further use."""
 EXIT_PROTOCOL = 5
-FATAL = ("arch", "host_oom", "poisoned")
+FATAL = ("arch", "host_oom", "poisoned", "lost")
 
 
 class Channel:

@@ -56,7 +56,7 @@ class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "c
     """The adapter raised; without a sample token it was while starting, or between samples."""
 
     sample_token: str | None
-    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "data", "model"]
+    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "lost", "data", "model"]
     message: str
     traceback: str
 
