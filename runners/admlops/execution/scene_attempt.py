@@ -38,6 +38,7 @@ class SceneAttempt:
         self.avoided: set[DeviceKey] = set()
         self.rival: SceneAttempt | None = None
         self.is_second = False
+        self._number = 1
         self._seconds = 0
         self._job = job
         self._kept = kept
@@ -75,7 +76,7 @@ class SceneAttempt:
         """Begin the scene's file, unless it is open."""
         if self._recorder is None:
             self._recorder = SceneRecorder(
-                self._job, self.scene, kept=self._kept, ready=ready, shrink=self.shrink, second=self.is_second
+                self._job, self.scene, kept=self._kept, ready=ready, shrink=self.shrink, attempt=self._number
             )
 
     def begin_again(self, *, shrink: bool, batch: Batch | None = None) -> None:
@@ -107,7 +108,7 @@ class SceneAttempt:
         second.tries, second.avoided, second.shrink, second.batch = self.tries, self.avoided, self.shrink, self.batch
         second.samples, second.is_second = self.samples, True
         self._seconds += 1
-        second._seconds = self._seconds
+        second._seconds, second._number = self._seconds, self._seconds + 1
         self.rival, second.rival = second, self
         return second
 

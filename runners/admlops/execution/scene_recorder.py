@@ -24,7 +24,7 @@ class SceneRecorder:
         kept: records from before by token, written as they are; the worker is not asked for them.
         ready: how the worker's model was loaded: with which corrections, in which arithmetic.
         shrink: how often the scene ran out of GPU memory, so that the model lowered what it could.
-        second: another recorder writes the same scene at the same time.
+        attempt: the number of this attempt among those that go on at the same time.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class SceneRecorder:
         kept: Mapping[str, bytes],
         ready: Ready,
         shrink: int = 0,
-        second: bool = False,
+        attempt: int = 1,
     ) -> None:
         self.scene = scene
         self.done = 0
@@ -45,7 +45,7 @@ class SceneRecorder:
         self._job = job
         self._kept = kept
         self._next = 0
-        self._writer: SceneWriter = job.run.scene_writer(scene.name, second=second)
+        self._writer: SceneWriter = job.run.scene_writer(scene.name, attempt=attempt)
         self._writer.open()
 
     def expected(self) -> SampleRef | None:

@@ -227,12 +227,12 @@ class RunFolder:
         )
         return "running" if is_alive(self.path, started.get("host")) else "stopped"
 
-    def scene_writer(self, scene: str, *, second: bool = False) -> SceneWriter:
+    def scene_writer(self, scene: str, *, attempt: int = 1) -> SceneWriter:
         """A context in which the records of one scene are written, from its first sample.
 
-        Two may write a scene at the same time, one of them as the `second`; one of them commits.
+        Several attempts may be written at the same time, under different numbers; one of them commits.
         """
-        return SceneWriter(self.scene_path(scene), second=second)
+        return SceneWriter(self.scene_path(scene), attempt=attempt)
 
     def complete_scenes(self) -> list[str]:
         """The scenes whose records are all here, in the run's order."""

@@ -18,12 +18,13 @@ SCENE_BUFFER_BYTES = 1 << 18
 class SceneWriter:
     """Writes one scene's records to `<scene>.jsonl.part`; `commit` moves them into place, else nothing counts.
 
-    Use it in a `with` block, or call `open` and `close`. A `second` writer of the same scene has a file of its own.
+    Use it in a `with` block, or call `open` and `close`. Writers of the same scene at the same time need different
+    numbers: `attempt` is in the name of all but the first one's file.
     """
 
-    def __init__(self, final: Path, *, second: bool = False) -> None:
+    def __init__(self, final: Path, *, attempt: int = 1) -> None:
         self._final = final
-        self._part = final.with_name(final.name + (".second.part" if second else ".part"))
+        self._part = final.with_name(f"{final.name}.part" if attempt == 1 else f"{final.name}.{attempt}.part")
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
