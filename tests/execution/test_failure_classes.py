@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from tests.execution.execution_bench import PATIENT, Bench
 
 from admlops.cli.signals import cancel_on_signals
-from admlops.execution.deadlines import Deadlines
+from admlops.execution.deadlines import BUSY_CALLS, MOST_CROWDED, Deadlines
 from admlops.execution.failures import POLICIES
 from admlops.results.record import FailureClass
 from admlops.results.run_folder import records_digest
@@ -296,6 +297,18 @@ def test_an_adapter_that_cannot_be_imported_is_told_as_such_and_not_tried_again(
 def test_a_worker_that_computes_on_the_cpu_for_longer_than_a_call_is_no_hang(bench: Bench) -> None:
     summary = bench.go({"behaviour": "spin", "spin_s": 4.0, **FLAWED_SAMPLE}, deadlines=QUICK_CALL)
     assert (summary.state, summary.ok, summary.retries) == ("complete", 12, 0)
+
+
+@pytest.mark.full
+def test_a_busy_loop_is_ended_at_its_bound(bench: Bench, tmp_path: Path) -> None:
+    bench.shape = {"b": 2}
+    flaw = {"behaviour": "spin", "once": str(tmp_path / "once"), **FLAWED_SAMPLE}
+    summary = bench.go(flaw, deadlines=Deadlines(start_s=60, call_s=0.5, silence_s=60, total_s=300))
+    assert bench.failures() == [("hang", "retry")]
+    assert summary.state == "complete"
+    found = re.search(r"extended to ([\d.]+) s while it computed", bench.events("failure")[0]["message"])
+    assert found is not None
+    assert 0.5 * BUSY_CALLS <= float(found[1]) <= MOST_CROWDED * 0.5 * BUSY_CALLS
 
 
 def test_a_limit_of_the_users_own_is_not_extended(bench: Bench) -> None:
