@@ -5,8 +5,8 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from worker.mmlab.common.geometry import rotation_matrix
-from worker.mmlab.common.inputs import make_batch
 from worker.mmlab.common.libraries import load_library
+from worker.mmlab.v1.inputs import make_batch
 from worker.samples.nuscenes import DataError
 
 DATASET_OF_FRONT = {"ring_front_center": "OpenLaneV2SubsetADataset", "CAM_FRONT": "OpenLaneV2SubsetBDataset"}

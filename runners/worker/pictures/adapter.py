@@ -8,9 +8,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from ..adapter import Adapter, Settings
 from ..mmlab.common.libraries import load_library, versions
 from ..mmlab.common.log import say
-from ..mmlab.state_dict import StateError, find_state
-from ..mmlab.v1.precision import read_tf32, set_tf32
-from ..mmlab.v1.weights import (
+from ..mmlab.common.precision import read_tf32, set_tf32
+from ..mmlab.common.weights import (
     WeightsError,
     load_into,
     parse_random,
@@ -18,6 +17,7 @@ from ..mmlab.v1.weights import (
     read_content,
     seed_initial_values,
 )
+from ..mmlab.state_dict import StateError, find_state
 from ..precision import InForce
 from .reading import read_picture
 from .records import require_cameras
