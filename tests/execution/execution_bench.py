@@ -100,10 +100,9 @@ class Bench:
                 cwd=self.folder,
                 variables=process_environment({"BEHAVIOUR": raw}),
             ),
-            settings={"options": dict(options or {})},
             scenes=make_scenes(self.shape),
             deadlines=deadlines,
-            **{"grace_s": 0.3, "samples": PlainSamples(), **more},
+            **{"grace_s": 0.3, "samples": PlainSamples(), "settings": {"options": dict(options or {})}, **more},
         )
         runner = executor or LocalExecutor(ExecutorOptions(devices=devices, workers=workers))
         with run.lock():
