@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,3 +136,15 @@ class Bench:
 
     def all_tokens(self) -> list[str]:
         return [f"{name}-{index}" for name, count in self.shape.items() for index in range(count)]
+
+
+class Watched(list[Any]):
+    """A list of events that calls a function with each of them."""
+
+    def __init__(self, on_append: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._on_append = on_append
+
+    def append(self, item: Any) -> None:
+        super().append(item)
+        self._on_append(item)

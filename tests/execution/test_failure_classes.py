@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.execution.execution_bench import PATIENT, Bench
+from tests.execution.execution_bench import PATIENT, Bench, Watched
 
 from admlops.cli.signals import cancel_on_signals
 from admlops.execution.deadlines import BUSY_CALLS, MOST_CROWDED, Deadlines
@@ -332,7 +332,7 @@ def test_a_kill_by_hand_is_no_want_of_memory_though_the_kernel_kills_elsewhere(
         if step.kind == "sample" and not codes:
             codes.append(subprocess.run([sys.executable, "-c", eater, group], check=False).returncode)
 
-    bench.progress = _Watched(kill_another)
+    bench.progress = Watched(kill_another)
     bench.go({"behaviour": "kill", "pause_s": 0.3, **FLAWED_SAMPLE})
     assert codes == [-signal.SIGKILL]
     assert bench.failures() == [("crash", "retry"), ("crash", "skip_scene")]
@@ -377,7 +377,7 @@ def test_a_signal_cancels_and_the_run_goes_on_later(bench: Bench, number: int) -
 
     seen: list[Any] = []
     before = signal.getsignal(number)  # a shell's background job has SIGINT ignored, for instance
-    bench.progress = _Watched(interrupt)
+    bench.progress = Watched(interrupt)
     with cancel_on_signals() as token:
         summary = bench.go({"pause_s": 0.05}, workers=2, cancel=token)
     assert (summary.state, bench.run.header.state) == ("cancelled", "cancelled")
@@ -387,16 +387,6 @@ def test_a_signal_cancels_and_the_run_goes_on_later(bench: Bench, number: int) -
     bench.progress = []
     assert bench.go().state == "complete"
     assert bench.tokens() == bench.all_tokens()
-
-
-class _Watched(list[Any]):
-    def __init__(self, on_append: Any) -> None:
-        super().__init__()
-        self._on_append = on_append
-
-    def append(self, item: Any) -> None:
-        super().append(item)
-        self._on_append(item)
 
 
 def test_every_class_has_a_policy_and_a_hint() -> None:

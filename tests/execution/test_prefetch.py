@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.execution.execution_bench import PATIENT, Bench
+from tests.execution.execution_bench import PATIENT, WORKERS, Bench, Watched
 from tests.interpreters import PYTHON38
 
 from admlops.execution.batches import Batch
@@ -60,7 +60,9 @@ PYTHONS = [
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_samples_read_ahead_give_the_records_of_samples_read_in_turn(bench: Bench, python: Path, tmp_path: Path) -> None:
+def test_samples_read_ahead_give_the_records_of_samples_read_in_turn(
+    bench: Bench, python: Path, tmp_path: Path
+) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
     failing = {"unreadable": ["a-0", "a-3", "b-2"], "large": ["a-5"], "strange": ["a-4"], "bytes": 6_000_000}
@@ -73,3 +75,90 @@ def test_samples_read_ahead_give_the_records_of_samples_read_in_turn(bench: Benc
     assert ahead == go_in_turn(bench, failing, python=python)
     assert "samples are read ahead by 2 processes" in bench.log()
     assert "DataError: a-3 cannot be read" in bench.log()
+
+
+def test_batches_are_read_ahead_too(bench: Bench) -> None:
+    bench.shape = {"a": 20, "b": 3}
+    options = {"unreadable": ["a-0", "a-9"], "bytes": 100_000}
+    ahead = go(bench, options, batch=Batch(most=8), temporal=False)
+    assert statuses(bench)["a-9"] == "failed"
+    assert ahead == go_in_turn(bench, options, batch=Batch(most=8), temporal=False)
+
+
+def test_a_reader_that_is_killed_is_named_and_the_scene_done_again(bench: Bench) -> None:
+    """By hand, from outside, while samples are on their way."""
+    killed: list[int] = []
+
+    def kill_a_reader(step: Any) -> None:
+        if step.kind == "sample" and not killed:
+            (worker,) = (event["pid"] for event in bench.events("worker_started"))
+            children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+            killed.append(int(children[0]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    bench.progress = Watched(kill_a_reader)
+    ahead = go(bench, {"read_s": 0.05})
+    assert bench.failures() == [("crash", "retry")]
+    (event,) = bench.events("failure")
+    said = f"the process {killed[0]} that reads samples ahead was killed by SIGKILL, at sample a-"
+    assert said in event["message"]
+    assert ahead == go_in_turn(bench)
+
+
+def test_a_sample_that_kills_its_reader_costs_what_it_costs_a_worker(bench: Bench) -> None:
+    """As in a worker that reads in turn: a fresh worker once, then the scene is skipped."""
+    go(bench, {"deadly": ["b-1"]})
+    assert bench.failures() == [("crash", "retry"), ("crash", "skip_scene")]
+    assert {token for token, status in statuses(bench).items() if status == "failed"} == {"b-1", "b-2"}
+    assert all(event["message"].endswith("was killed by SIGKILL, at sample b-1") for event in bench.events("failure"))
+
+
+def test_an_adapter_that_cannot_read_apart_reads_in_turn_and_says_so(bench: Bench, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.py"
+    whole.symlink_to(WORKERS / "reading.py")
+    bench.go(adapter=str(whole), settings={"options": {}, "prefetch": 2})
+    assert bench.summary is not None
+    assert bench.summary.ok == 10
+    assert "samples are read in turn: StandIn has no `read` apart from `prepare`" in bench.log()
+
+
+@pytest.mark.parametrize("end", ["cancel", "kill the worker", "deadline"])
+def test_nothing_is_left_of_readers_however_a_worker_ends(bench: Bench, end: str) -> None:
+    """Neither processes nor segments of shared memory."""
+    segments = set(os.listdir("/dev/shm"))  # noqa: PTH208  names are all that is asked
+    cancel = CancelToken()
+    options: dict[str, Any] = {"read_s": 0.02, "bytes": 1_000_000}
+    limits = PATIENT
+    if end == "deadline":
+        options["forward_s"] = 600
+        limits = Deadlines(start_s=60, call_s=1.0, silence_s=60, total_s=300)
+
+    def act(step: Any) -> None:
+        if step.kind == "sample" and end == "cancel":
+            cancel.cancel()
+        if step.kind == "sample" and end == "kill the worker":
+            os.kill(bench.events("worker_started")[-1]["pid"], signal.SIGKILL)
+
+    bench.progress = Watched(act)
+    settings = {"options": options, "prefetch": 2}
+    bench.go(adapter="reading.py", settings=settings, cancel=cancel, deadlines=limits)
+    assert bench.living(patience_s=5.0) == []
+    assert set(os.listdir("/dev/shm")) <= segments  # noqa: PTH208
+
+
+def test_the_host_that_is_killed_takes_the_readers_with_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.execution.execution_bench import Bench\n"
+        "Bench(Path(sys.argv[1]), {'a': 500}).go({}, adapter='reading.py',"
+        " settings={'options': {'read_s': 0.05}, 'prefetch': 2})\n"
+    )
+    host = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+    bench = Bench(tmp_path, {"a": 500})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (bench.path / "records" / "a.jsonl.part").exists():
+        time.sleep(0.05)
+    while time.monotonic() < deadline and len(bench.living()) < 3:
+        time.sleep(0.05)
+    host.kill()
+    host.wait()
+    assert bench.living(patience_s=10.0) == []

@@ -60,27 +60,30 @@ class Preparer:
         theirs.close()
 
     def ask(self, slot: int) -> None:
-        """Let it read the sample that lies described in a slot."""
-        try:
-            self._socket.sendall(REQUEST.pack(slot))
-        except OSError as error:
-            raise self._explain_end() from error
+        """Let it read the sample that lies described in a slot. That it has ended is told when its answer is due."""
         self.waiting += 1
+        with suppress(OSError):
+            self._socket.sendall(REQUEST.pack(slot))
 
-    def answer(self, timeout_s: float) -> Optional[Answer]:
-        """Return its next answer, None if there is none within `timeout_s`. Raises PreparerDied."""
+    def answer(self, timeout_s: float, token: str) -> Optional[Answer]:
+        """Return its next answer, which is for sample `token`; None if there is none within `timeout_s`.
+
+        Raises:
+            PreparerDied: it has ended.
+        """
+        try:
+            return self._next_answer(timeout_s)
+        except (OSError, EOFError):
+            raise self._explain_end(token) from None
+
+    def _next_answer(self, timeout_s: float) -> Optional[Answer]:
         self._socket.settimeout(timeout_s)
         try:
             begun = self._socket.recv(_LENGTH.size)
         except socket.timeout:
             return None
-        except OSError as error:
-            raise self._explain_end() from error
         self._socket.settimeout(None)
-        head = begun + self._receive(_LENGTH.size - len(begun)) if begun else b""
-        if not head:
-            raise self._explain_end()
-        (length,) = _LENGTH.unpack(head)
+        (length,) = _LENGTH.unpack(begun + self._receive(_LENGTH.size - len(begun)))
         self.waiting -= 1
         return Answer(**json.loads(self._receive(length).decode()))
 
@@ -97,11 +100,11 @@ class Preparer:
         while len(received) < size:
             part = self._socket.recv(size - len(received))
             if not part:
-                raise self._explain_end()
+                raise EOFError
             received += part
         return received
 
-    def _explain_end(self) -> PreparerDied:
+    def _explain_end(self, token: str) -> PreparerDied:
         _, status = os.waitpid(self.pid, 0)
         what = "ended with exit code {}".format(os.WEXITSTATUS(status))
         kind = "crash"
@@ -109,7 +112,8 @@ class Preparer:
             what = "was killed by {}".format(signal.Signals(os.WTERMSIG(status)).name)
             if os.WTERMSIG(status) == signal.SIGKILL and oom_kills() > self._kills:
                 what, kind = what + ", for want of memory", "host_oom"
-        return PreparerDied("the process {} that reads samples ahead {}".format(self.pid, what), kind)
+        text = "the process {} that reads samples ahead {}, at sample {}"
+        return PreparerDied(text.format(self.pid, what, token), kind)
 
 
 def _become(adapter: Adapter, slots: List[Slot], own: socket.socket, worker: int, others: List[Any]) -> None:

@@ -82,7 +82,7 @@ class AheadReader(Reader):
         while self._pending:
             left = self._pending.popleft()
             if left.preparer is not None:
-                self._await(left.preparer)
+                self._await(left.preparer, left.sample)
                 self._free.append(left.slot)
         self._coming = deque(samples)
         self._fill()
@@ -161,7 +161,7 @@ class AheadReader(Reader):
             self._fill()
             raise pending.error
         begun = time.perf_counter()
-        answer = None if pending.preparer is None else self._await(pending.preparer)
+        answer = None if pending.preparer is None else self._await(pending.preparer, pending.sample)
         waited_s = time.perf_counter() - begun
         if answer is None or answer.unable is not None or answer.failure is not None:
             if answer is not None:
@@ -176,9 +176,9 @@ class AheadReader(Reader):
         self._fill()
         return Prepared(inputs, answer.read_s + pending.described_s - waited_s)
 
-    def _await(self, preparer: Preparer) -> Answer:
+    def _await(self, preparer: Preparer, sample: Sample) -> Answer:
         while True:
-            answer = preparer.answer(LOOK_S)
+            answer = preparer.answer(LOOK_S, sample["sample_token"])
             if answer is not None:
                 return answer
             if self._is_stopping():

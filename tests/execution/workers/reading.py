@@ -3,7 +3,7 @@
 
 Options: `read_s`, the seconds that reading takes; `bytes`, how much a sample is; `unreadable`, `large`, `deadly` and
 `strange`, tokens that cannot be read, are ten times as large, kill who reads them, and have no plain form; `marks`, a
-folder in which each reading leaves the process's id; `whole`, the adapter overrides `prepare` alone.
+folder in which each reading leaves the process's id. Under the name `whole.py` the adapter overrides `prepare`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class StandIn(Adapter):
             Path(self.options["marks"], token).write_text(str(os.getpid()))
         time.sleep(self.options.get("read_s", 0.0))
         if token in self.options.get("unreadable", ()):
-            raise DataError("{} cannot be read".format(token))
+            raise DataError(f"{token} cannot be read")
         if token in self.options.get("deadly", ()):
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(600)
@@ -80,4 +80,4 @@ class Whole(StandIn):
 
 
 if __name__ == "__main__":
-    sys.exit(main(Whole if "whole" in sys.argv[0] else StandIn))
+    sys.exit(main(Whole if Path(sys.argv[0]).stem == "whole" else StandIn))
