@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.mmlab.v1 import stand_ins
+from worker.mmlab.common import stand_ins
 
 RUNNERS = Path(stand_ins.__file__).parents[3]
 
@@ -70,7 +70,8 @@ def test_matplotlib_draws_beside_a_stand_in_for_ipython() -> None:
     """It asks a module of that name whether an IPython is running."""
     program = (
         "import sys; sys.modules.pop('IPython', None)\n"
-        "from worker.mmlab.v1 import stand_ins; sys.meta_path.insert(0, stand_ins._Finder(frozenset(['IPython'])))\n"
+        "from worker.mmlab.common.stand_ins import _Finder\n"
+        "sys.meta_path.insert(0, _Finder(frozenset(['IPython'])))\n"
         "from IPython import embed, get_ipython; assert get_ipython() is None\n"
         "import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt\n"
         "plt.ion(); plt.figure(); plt.plot([1, 2])\n"

@@ -32,6 +32,7 @@ from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
+from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
@@ -115,7 +116,10 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         model=plan.model.name,
         variant=plan.header.variant,
         command=_worker_command(layout, plan),
-        settings={name: value for name, value in plan.header.settings.items() if name != "device"},
+        settings={
+            **{name: value for name, value in plan.header.settings.items() if name != "device"},
+            "prefetch": plan.header.options.get("prefetch", 0),
+        },
         scenes=scenes,
         samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
         data_root=str(files_root(plan.data)),
@@ -216,6 +220,7 @@ def prepare(
         options={
             "command": request.command,
             "workers": request.workers,
+            "prefetch": choose_prefetch(request, executor.slots(), say=say),
             "limit": request.selection.limit,
             "device": request.device,
             "executor": request.executor,

@@ -13,9 +13,9 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tup
 import numpy as np
 
 from ...samples.nuscenes import DataError
-from ..checkpoint_file import CheckpointFileError, read_checkpoint
-from ..common.libraries import load_library
 from ..state_dict import StateError, find_state, fit_keys
+from .checkpoint_file import CheckpointFileError, read_checkpoint
+from .libraries import load_library
 
 MAX_UNEXPECTED_SHARE = 0.05
 """Of the checkpoint's tensors, how many the model may not know: what only training used. They are named."""
