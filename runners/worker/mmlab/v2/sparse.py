@@ -73,13 +73,13 @@ def find_pairs(
     places = list(zip(shape, kernel, steps, pads, dilation))
     outer = [(side + 2 * pad - spread * (size - 1) - 1) // step + 1 for side, size, step, pad, spread in places]
     outer = list(shape) if submanifold else outer
+    step, sides = cells.new_tensor(steps), cells.new_tensor(outer)
     found = []  # type: list[tuple[Any, Any]]
     for offset in itertools.product(*[range(size) for size in kernel]):
         shift = [pad - number * spread for number, pad, spread in zip(offset, pads, dilation)]
-        moved = cells[:, 1:] + torch.tensor(shift)
-        step = torch.tensor(steps)
+        moved = cells[:, 1:] + cells.new_tensor(shift)
         reached = torch.div(moved, step, rounding_mode="floor")
-        inside = (moved >= 0) & (reached * step == moved) & (reached < torch.tensor(outer))
+        inside = (moved >= 0) & (reached * step == moved) & (reached < sides)
         rows = torch.nonzero(inside.all(dim=1)).flatten()
         found.append((rows, _number(torch.cat([cells[rows, :1], reached[rows]], dim=1), outer)))
     if submanifold:
@@ -88,7 +88,7 @@ def find_pairs(
     else:
         numbers = torch.unique(torch.cat([number for _, number in found]))
         out_cells = _cells(numbers, outer).to(indices.dtype)
-        order = torch.arange(len(numbers))
+        order = torch.arange(len(numbers), device=cells.device)
     pairs = indices.new_full((len(found), 2, len(cells)), NOTHING)
     counts = indices.new_zeros(len(found))
     for index, (rows, reached) in enumerate(found):
