@@ -22,6 +22,7 @@ Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
 NpmName = Annotated[str, StringConstraints(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")]
+Sensor = Literal["camera", "lidar"]
 DriveId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,}$")]
 
 
@@ -225,6 +226,12 @@ class Model(_Part):
     off_distribution: tuple[Name, ...] = Field(
         (), description='a list of the data kinds that it can run on with --off-distribution, such as ["nuscenes"]'
     )
+    sensors: tuple[Sensor, ...] = Field(
+        ("camera",), min_length=1, description='a list of the sensors that it looks at, "camera" and "lidar"'
+    )
+    config_sensors: dict[Name, tuple[Sensor, ...]] = Field(
+        default_factory=dict, description="config = its sensors, where they are not those of the model"
+    )
     license: Text = Field(description="the SPDX identifier of the model's code")
     weights_license: Text | None = Field(None, description="the SPDX identifier of the published weights")
     source: Source = Field(description="a [source] table")
@@ -273,6 +280,13 @@ class Model(_Part):
     def adapter(self) -> Path:
         """The program that runs the model: `demo.py` in its folder."""
         return self.folder / "demo.py"
+
+    def sensors_of(self, config: str | None) -> tuple[Sensor, ...]:
+        """Return the sensors that a configuration looks at: its name, its path, or None for that of the default."""
+        if config is None and self.default_checkpoint is not None:
+            config = self.checkpoints[self.default_checkpoint].config
+        name = next((one for one, path in self.configs.items() if config and config.endswith("/" + path)), config)
+        return self.config_sensors.get(name or "", self.sensors)
 
     def weights_command(self, name: str) -> str:
         """Return the command that brings weights of the catalogue here: it fetches or trains them."""
