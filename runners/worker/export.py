@@ -14,7 +14,6 @@ from .adapter import Adapter, Settings
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, check_feed, load_network
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
-from .rows import pair_rows
 from .runtimes.base import load_runtime
 
 LACKING = re.compile(r"operator '?([a-z_]+::\w+)'?")
@@ -143,7 +142,7 @@ def _finish(
         check_file(slimmed, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
         save(slimmed, file)
     after = engine.open(file, device="cpu").run(example)
-    paired = pair_rows(network.rows, network.align(after, reference), reference)
+    paired = network.pair(after, reference)
     differences = {name: difference(paired.ours[name], paired.theirs[name], name=name) for name in reference}
     return {
         **checked,
