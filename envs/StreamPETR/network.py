@@ -56,7 +56,7 @@ class Detector(ExportedDetector):
         self._last = None
 
     def pair(self, ours: Arrays, theirs: Arrays) -> Paired:
-        """The queries that go into the memory are those with the best scores, best first; older rows lie behind them."""
+        """The queries that go into the memory are those with the best scores, best first; then come older rows."""
         if any(ours[name].shape != theirs[name].shape for name in theirs):
             return super().pair(ours, theirs)
         chosen = min(self.head.topk_proposals, self.head.memory_len)

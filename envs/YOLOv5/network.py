@@ -39,7 +39,7 @@ class StandIn(torch.nn.Module):
 
 
 class Heads(PictureNetwork):
-    """image (B, 3, H, W) → boxes (B, N, 4): x, y of the centre, width, height; scores (B, N, 81): objectness, classes."""
+    """image (B, 3, H, W) → boxes (B, N, 4): centre x, y, width, height; scores (B, N, 81): objectness, classes."""
 
     # The longer side has 640 pixels, the shorter what the picture's shape needs, in steps of 32.
     lengths = MappingProxyType({"batch": (1, 1, 8), "height": (32, 384, 640), "width": (32, 640, 640)})

@@ -158,7 +158,7 @@ def difference(ours: Any, theirs: Any, *, name: str) -> float:
     """Return the largest |difference| of two arrays. Raises FileError where either is not finite or shapes differ."""
     numpy = import_module("numpy")
     if ours.shape != theirs.shape:
-        raise FileError("{} has shape {} in the file and {} in PyTorch".format(name, ours.shape, theirs.shape))
+        raise FileError("{} has shape {} in the file and {} in its reference".format(name, ours.shape, theirs.shape))
     if not (numpy.isfinite(ours).all() and numpy.isfinite(theirs).all()):
         raise FileError("{} is not finite for the example".format(name))
     return float(numpy.abs(ours.astype("float64") - theirs.astype("float64")).max()) if ours.size else 0.0

@@ -58,8 +58,8 @@ class TensorSpec(NamedTuple):
     """One input or output.
 
     `dtype` is NumPy's name of it. An axis is a length, or the name of one that may vary: ("batch", 5, 96, 160).
-    `unit` and `frame` say what the numbers are: "m", "lidar"; empty where they mean nothing outside the network. What is
-    in PIXELS is an output of its own: nothing else is held to the bound of pixels.
+    `unit` and `frame` say what the numbers are: "m", "lidar"; empty where they mean nothing outside the network.
+    What is in PIXELS is an output of its own, so that nothing else is held to its bound.
     """
 
     name: str

@@ -44,7 +44,7 @@ class Bounds:
     iou: float = 0.99
 
     def tensor_bound(self, span: float, unit: str = "") -> float | None:
-        """Return the largest |difference| of a tensor of a unit whose values range over `span`; None without a bound."""
+        """Return the largest |difference| of a tensor of `unit` whose values range over `span`; None: no bound."""
         return self.tensor if self.tensor is None or unit != PIXELS else max(self.tensor, SHARE * span)
 
 
