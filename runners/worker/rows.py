@@ -10,8 +10,11 @@ from typing import Any, List, Sequence, Tuple
 
 from .network import Arrays, Paired
 
-REACH = 1e-3
-"""How far the two rows of a pair may be apart, over the range of all of them."""
+REACH = 1e-4
+"""How far the two rows of a pair may be apart, over the range of all of them: as far as pixels may be, and no further.
+
+Where suppression keeps the other of two boxes, these overlap: a pixel apart they would pass for one that is wrong.
+"""
 
 
 def pair_rows(names: Sequence[str], key: str, ours: Arrays, theirs: Arrays) -> Paired:

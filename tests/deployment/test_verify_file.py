@@ -87,6 +87,7 @@ def test_rows_of_a_set_are_paired_before_they_are_compared(found: dict[str, Any]
     turned = found["rows"]["another order"]
     assert turned == {"apart": pytest.approx(0.01, abs=1e-4), "scores": 0.0, "unpaired": turned["unpaired"], "rows": 6}
     assert turned["unpaired"] == {"boxes": 0.0, "scores": 0.0}
+    assert found["rows"]["a pixel"]["unpaired"] == {"boxes": 1.0, "scores": 1.0}, "another box, not the same"
     lost = found["rows"]["one lost"]
     assert (lost["rows"], lost["scores"]) == (5, 0.0)
     assert lost["unpaired"]["scores"] == pytest.approx(1 / 6)
@@ -112,8 +113,8 @@ def test_the_bound_grows_with_a_range_of_pixels_alone() -> None:
     ("case", "fault"),
     [
         ("a twentieth of a pixel", None),
-        ("half a pixel", "apart"),
-        ("half a pixel in a row", "apart"),
+        ("half a pixel", "unmatched"),
+        ("half a pixel in three rows", "unmatched"),
         ("scores off", "apart"),
         ("a score off", "apart"),
         ("a row elsewhere", None),  # as suppression flips: what is decoded is matched whole

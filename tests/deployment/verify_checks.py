@@ -232,7 +232,8 @@ def rows() -> dict[str, Any]:
     order = np.array([1, 0, 2, 5, 3, 4])
     moved = boxes[order] + np.float32(0.01)
     found = {}
-    for name, own in (("another order", moved), ("one lost", np.concatenate([moved[:5], [[7, 9999]]]))):
+    cases = {"another order": moved, "one lost": np.concatenate([moved[:5], [[7, 9999]]]), "a pixel": moved + 1}
+    for name, own in cases.items():
         paired = pair_rows(
             ("boxes", "scores"),
             "boxes",
@@ -240,8 +241,8 @@ def rows() -> dict[str, Any]:
             {"boxes": boxes, "scores": scores, "other": boxes},
         )
         found[name] = {
-            "apart": float(np.abs(paired.ours["boxes"] - paired.theirs["boxes"]).max()),
-            "scores": float(np.abs(paired.ours["scores"] - paired.theirs["scores"]).max()),
+            "apart": float(np.abs(paired.ours["boxes"] - paired.theirs["boxes"]).max(initial=0.0)),
+            "scores": float(np.abs(paired.ours["scores"] - paired.theirs["scores"]).max(initial=0.0)),
             "unpaired": paired.unpaired,
             "rows": len(paired.ours["boxes"]),
         }
@@ -335,7 +336,7 @@ def main() -> None:
                 "proposals": {
                     "a twentieth of a pixel": proposals(0.05),
                     "half a pixel": proposals(0.5),
-                    "half a pixel in a row": proposals(some_rows(1, 0.5)),
+                    "half a pixel in three rows": proposals(some_rows(3, 0.5)),
                     "scores off": proposals(0.0, 0.01),
                     "a score off": proposals(0.0, some_rows(1, 0.01)),
                     "a row elsewhere": proposals(some_rows(1, 50.0)),

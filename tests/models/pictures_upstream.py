@@ -26,6 +26,8 @@ CORES = len(os.sched_getaffinity(0))
 SWITCHES = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": str(CORES)}
 RAISED = 3.5
 """What is added to the logits of the classes, so that a tenth of the anchors show a box."""
+SETTLED_SPREAD = 0.5
+"""Of the logits after `settle`: boxes of about their anchor's size."""
 SETTLED_BIAS = -13.0
 """The classes' own bias after `settle`; of a score that is a product of two, half of it is each one's."""
 
@@ -45,7 +47,7 @@ def draw(network: Any, seed: int, *kept: str) -> None:
 
 
 def settle(network: Any, pictures: list[str], lasts: Any) -> None:
-    """Give a drawn network what training would: normalisations with the statistics of pictures, logits of spread 1.
+    """Give a drawn network what training would: normalisations with the statistics of pictures, logits of one spread.
 
     Without, drawn weights give boxes of a hundredth of a pixel or of the whole picture, and scores that are all one.
     """
@@ -72,7 +74,7 @@ def settle(network: Any, pictures: list[str], lasts: Any) -> None:
             values.clear()
         network(torch.cat(seen))
         for one in lasts:
-            one.weight.data /= spread[one][-1]
+            one.weight.data *= SETTLED_SPREAD / spread[one][-1]
     for hook in hooks:
         hook.remove()
     for one, momentum in zip(norms, momenta, strict=True):
@@ -88,7 +90,7 @@ def run_yolov8(wanted: dict[str, Any]) -> dict[str, Any]:
     draw(made.model, wanted["seed"], "dfl.conv", *(f".cv3.{level}.2.bias" for level in range(3)))
     head = made.model.model[-1]
     if wanted.get("settled"):
-        settle(made.model, wanted["pictures"], [branch[-1] for branch in (*head.cv2, *head.cv3)])
+        settle(made.model, wanted["settled"], [branch[-1] for branch in (*head.cv2, *head.cv3)])
         for branch in head.cv3:
             branch[-1].bias.data[:] = SETTLED_BIAS
     for branch in head.cv3:
@@ -117,7 +119,7 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
     if wanted.get("settled"):
-        settle(network, wanted["pictures"], head.m)
+        settle(network, wanted["settled"], head.m)
         for layer in head.m:
             layer.bias.data.view(head.na, -1)[:, :4] = 0
             layer.bias.data.view(head.na, -1)[:, 4:] = SETTLED_BIAS / 2

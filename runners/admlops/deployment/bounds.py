@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from admlops.worker.network import PIXELS
+from admlops.worker.rows import REACH
 
 FP32, FP16, INT8 = "fp32", "fp16", "int8"
 SCORE_TIE = 2e-4
 """How near the last kept score an output may be dropped or taken up: top-k flips there at rounding errors."""
 
 
-SHARE = 1e-4
+SHARE = REACH
 """The bound of pixels, over their range: a seventh of a pixel of 1333, where half a pixel is what defects begin at."""
 
 
