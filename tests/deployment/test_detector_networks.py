@@ -206,7 +206,9 @@ def match(first: Sequence[Any], second: Sequence[Any]) -> Matched:
 
 @pytest.mark.full
 @pytest.mark.timeout(2 * LONG_S)
-@pytest.mark.parametrize(("name", "data"), [(name, "synthetic") for name in CONFIGS] + [("StreamPETR", "real")])
+@pytest.mark.parametrize(
+    ("name", "data"), [*((name, "synthetic") for name in CONFIGS), ("StreamPETR", "real"), ("PETR", "real")]
+)
 def test_the_file_gives_what_pytorch_gives(
     name: str, data: str, admlops: Admlops, onnx_tool: Environment, tmp_path: Path
 ) -> None:
