@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Literal
 
+from admlops.execution.executor import Slot
 from admlops.execution.failures import FAILING_FROM_THE_START, POLICIES, WorkerFailure
 from admlops.execution.scene_attempt import SceneAttempt
-from admlops.execution.scene_job import Job, Summary
+from admlops.execution.scene_job import Job, LostPlace, Summary
 from admlops.results.record import FailureClass
 
 
@@ -19,6 +21,7 @@ class Accounting:
         self.stopped_by: WorkerFailure | None = None
         self.is_stopping = False
         self.left: list[int] = []
+        self.lost: list[LostPlace] = []
         self._failures: dict[FailureClass, WorkerFailure] = {}
         self._retries = 0
         self._model_works = False
@@ -63,6 +66,32 @@ class Accounting:
         """Count the failed samples of a scene that is not finished: none of its records stays."""
         self._dropped += attempt.failed
 
+    def note_lost(self, slot: Slot, failure: WorkerFailure) -> None:
+        """Note a place that is gone."""
+        self.lost.append(
+            LostPlace(
+                worker=slot.number,
+                device=slot.device.id,
+                device_name=slot.device.name,
+                node=slot.node,
+                at=round(time.time(), 3),
+                failure=failure,
+            )
+        )
+
+    def explain_no_place(self, waited_s: float) -> WorkerFailure:
+        """Return why a run ends that has scenes to do and no place for a worker."""
+        waited = f", and none joined within {waited_s:g} s" if waited_s else ""
+        if not self.lost:
+            return WorkerFailure(kind="lost", message=f"there is no place for a worker{waited}")
+        last = self.lost[-1].failure
+        return WorkerFailure(
+            kind="lost",
+            message=f"the last place for a worker was lost ({last.detail or last.summary}){waited}",
+            detail=last.detail,
+            advice=last.advice,
+        )
+
     def stop(self, failure: WorkerFailure) -> None:
         """Note why the run is being stopped; the first reason counts."""
         self._failures.setdefault(failure.kind, failure)
@@ -88,4 +117,5 @@ class Accounting:
             dropped=self._dropped,
             first_failed=self._job.run.first_failure() if counts["failed"] else None,
             left=self.left,
+            lost=tuple(self.lost),
         )

@@ -49,6 +49,11 @@ POLICIES: dict[FailureClass, Policy] = {
         then="skip_scene",
         hint="CUDA_LAUNCH_BLOCKING=1 admlops run …   # names the kernel; if it moves about, test the GPU",
     ),
+    "lost": Policy(
+        retries=3,
+        then="skip_scene",
+        hint="nvidia-smi   # on that machine: if the GPU is gone, restart the pod; else look whether the machine is up",
+    ),
     "crash": Policy(retries=1, then="skip_scene", hint="read the last lines of logs/worker-*.log in the run folder"),
     "hang": Policy(
         retries=1,
@@ -82,11 +87,12 @@ class WorkerFailure:
     signal: str | None = None
     batch: int = 1
     diagnosis: Diagnosis | None = None
+    advice: str = ""
 
     @property
     def hint(self) -> str:
         """Return the remedy of a known failure; else the advice of its class."""
-        return self.diagnosis.hint if self.diagnosis else POLICIES[self.kind].hint
+        return self.diagnosis.hint if self.diagnosis else self.advice or POLICIES[self.kind].hint
 
     @property
     def summary(self) -> str:

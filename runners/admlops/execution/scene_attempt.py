@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from admlops.core.errors import DataError
 from admlops.execution.batches import Batch
-from admlops.execution.failures import WorkerFailure
+from admlops.execution.failures import POLICIES, WorkerFailure
 from admlops.execution.messages import Ready
 from admlops.execution.scene_job import Job, SampleSource, SceneJob
 from admlops.execution.scene_recorder import SceneRecorder
@@ -74,6 +74,16 @@ class SceneAttempt:
         self._recorder = None
         self.shrink += shrink
 
+    def allow_loss(self) -> bool:
+        """Say whether the scene may be done again after its place was lost; count it if so.
+
+        A scene that takes a machine down with it must not go through all of them.
+        """
+        if self.tries["lost"] >= POLICIES["lost"].retries:
+            return False
+        self.tries["lost"] += 1
+        return True
+
     def close(self) -> None:
         """Close the scene's file; what was not committed does not count."""
         if self._recorder is not None:
@@ -84,7 +94,7 @@ class SceneAttempt:
 class ScenePlan:
     """The scenes that wait, the longest first, and those that are done: (scene, its number of samples)."""
 
-    waiting: list[SceneAttempt]
+    waiting: deque[SceneAttempt]
     done_before: list[tuple[str, int]]
 
 
@@ -104,7 +114,7 @@ def plan_scenes(job: Job) -> ScenePlan:
         if kept:
             done.append((scene.name, len(kept)))
     # The longest first, so that no worker ends long after the others; sorted() keeps the order of equals.
-    return ScenePlan(waiting=sorted(waiting, key=lambda one: -len(one.scene.samples)), done_before=done)
+    return ScenePlan(waiting=deque(sorted(waiting, key=lambda one: -len(one.scene.samples))), done_before=done)
 
 
 def _records_to_keep(job: Job, scene: SceneJob) -> Mapping[str, bytes] | None:
