@@ -42,7 +42,7 @@ class MarkedProcess:
     @property
     def is_orphan(self) -> bool:
         """Whether it works for an actor that is gone."""
-        return self.actor is not None and not _is_alive(self.actor)
+        return self.actor is not None and not is_alive(self.actor)
 
 
 def own_actor_mark() -> str:
@@ -65,7 +65,9 @@ def find_marked(clusters: Iterable[str] | None = None) -> list[MarkedProcess]:
     return found
 
 
-def end_marked(clusters: Iterable[str], *, orphans: bool = False, term_s: float = 3.0, kill_s: float = 10.0) -> list[int]:
+def end_marked(
+    clusters: Iterable[str], *, orphans: bool = False, term_s: float = 3.0, kill_s: float = 10.0
+) -> list[int]:
     """End the processes of these clusters: TERM, `term_s` of patience, KILL. Returns those that are still there.
 
     Args:
@@ -100,9 +102,7 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 
 
 def _read(entry: Path) -> MarkedProcess | None:
-    variables = dict(
-        part.split(b"=", 1) for part in (entry / "environ").read_bytes().split(b"\0") if b"=" in part
-    )
+    variables = dict(part.split(b"=", 1) for part in (entry / "environ").read_bytes().split(b"\0") if b"=" in part)
     cluster = variables.get(CLUSTER_VARIABLE.encode())
     if cluster is None:
         return None
@@ -128,7 +128,8 @@ def _role(title: str, *, is_worker: bool) -> str:
     return "actor" if _IDLE.match(title) or "default_worker.py" in title else "other"
 
 
-def _is_alive(mark: str) -> bool:
+def is_alive(mark: str) -> bool:
+    """Say whether the process that `own_actor_mark` named still runs."""
     pid, _, started = mark.partition(".")
     return pid.isdigit() and str(start_time(int(pid))) == started
 

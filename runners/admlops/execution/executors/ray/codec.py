@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from admlops.core import errors
-from admlops.core.errors import AdmlopsError
+from admlops.core.errors import AdmlopsError, UsageError
 from admlops.execution.batches import Batch
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.executor import (
@@ -53,7 +53,7 @@ class Problem(Struct, frozen=True):
 
     def to_error(self, node: str) -> Exception:
         """Return an error of the same class that names the node; a defect of ours comes back as a RuntimeError."""
-        kind = getattr(errors, self.kind, None)
+        kind = UsageError if self.kind == "MissingExtraError" else getattr(errors, self.kind, None)
         if isinstance(kind, type) and issubclass(kind, AdmlopsError) and self.hint:
             return kind(f"node {node}: {self.message}", hint=self.hint)
         return RuntimeError(f"node {node}: {self.kind}: {self.message}")
@@ -123,9 +123,7 @@ def _pack(event: WorkerEvent) -> _Event:
             facts = {name: value for name, value in asdict(event.failure).items() if name in _Failure.__struct_fields__}
             return _Event(kind=kind, failure=_Failure(**facts))
         case WorkerStopped():
-            return _Event(
-                kind=kind, pid=event.pid, mark=event.mark, exit_code=event.exit_code, left=list(event.left)
-            )
+            return _Event(kind=kind, pid=event.pid, mark=event.mark, exit_code=event.exit_code, left=list(event.left))
         case SlotBroken():
             return _Event(kind=kind, problem=Problem.of(event.error))
         case _:

@@ -68,13 +68,12 @@ def describe_environment(python: Path) -> dict[str, Any] | None:
     return None if state is None else {"prefix": prefix.name, "digest": state["digest"], "device": state.get("device")}
 
 
-def prepare(facts: Mapping[str, Any], *, device: str, say: Say) -> tuple[dict[str, Any], dict[str, str]]:
+def prepare(facts: Mapping[str, Any], *, say: Say) -> tuple[dict[str, Any], dict[str, str]]:
     """Check and complete a worker's description on this node; returns it with this node's paths, and its variables.
 
     Args:
         facts: `spec` with portable paths, `code` and `files` of the driver, `environment`, and `data_root`, which a
             person mapped for this node, if any.
-        device: the kind of this slot's device.
         say: takes remarks.
 
     Raises:

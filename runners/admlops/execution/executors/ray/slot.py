@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from admlops.execution.cancel import CancelToken
-from admlops.execution.cluster.marks import ACTOR_VARIABLE, CLUSTER_VARIABLE, end_marked, own_actor_mark
+from admlops.execution.cluster.marks import ACTOR_VARIABLE, CLUSTER_VARIABLE, end_marked, is_alive, own_actor_mark
 from admlops.execution.executor import SceneAnswered, Slot, SlotBroken, WorkerEvent
 from admlops.execution.executors.ray.codec import (
     URGENT,
@@ -40,6 +40,7 @@ EVENTS_WAITING = 256
 EVENTS_AT_ONCE = 64
 GATHER_S = 0.05
 """How long answers are gathered before they are sent, where none of them lets the driver act."""
+FOLDER = "admlops-slot-"
 LOG_BYTES = 256 << 10
 """How much of a worker's log goes to the driver at once."""
 
@@ -59,7 +60,7 @@ class RaySlot:
         self._cancel = CancelToken()
         self._runner: SceneRunner | None = None
         self._data_root = ""
-        self._logs = Path(tempfile.mkdtemp(prefix="admlops-slot-"))
+        self._logs = _own_folder()
         self._log_offset = 0
         self._has_ended = False
         self._thread = threading.Thread(target=self._work, name="worker-slot", daemon=True)
@@ -71,7 +72,7 @@ class RaySlot:
         return msgspec.json.encode({"uuid": self._device.uuid, "name": self._device.name, "pid": os.getpid()})
 
     def prepare(self, request: bytes) -> bytes:
-        """Check code, files and data, ensure the environment, and be ready for a worker; returns remarks or a problem."""
+        """Check code, files and data, ensure the environment, and be ready for a worker."""
         remarks: list[str] = []
         try:
             self._prepare(msgspec.json.decode(request), remarks)
@@ -127,7 +128,10 @@ class RaySlot:
             if len(found) == 1:
                 deadline = time.monotonic() + GATHER_S
         ended = self._has_ended and self._events.empty()
-        return encode_happened(found, log=self._read_log(), ended=ended)
+        log = self._read_log()
+        if ended:
+            shutil.rmtree(self._logs, ignore_errors=True)
+        return encode_happened(found, log=log, ended=ended)
 
     def _prepare(self, facts: Mapping[str, Any], remarks: list[str]) -> None:
         cluster = os.environ.get(CLUSTER_VARIABLE)
@@ -135,16 +139,18 @@ class RaySlot:
             left = end_marked([cluster], orphans=True)
             if left:
                 remarks.append(f"processes of an earlier run outlive KILL: {', '.join(map(str, left))}")
-        spec, variables = prepare(facts, device=self._device.kind, say=remarks.append)
-        for name in [name for name in variables if name.startswith("RAY_") or name in _set_by_ray()]:
+        for name in _set_by_ray():
+            os.environ.pop(name, None)
+        spec, variables = prepare(facts, say=remarks.append)
+        for name in [name for name in variables if name.startswith("RAY_")]:
             del variables[name]
         variables[ACTOR_VARIABLE] = own_actor_mark()
         self._data_root = str(spec["settings"].get("data_root") or "")
         slot = Slot(number=facts["slot"], device=self._device)
+        self._log = self._logs / f"worker-{slot.number}.log"
         self._runner = SceneRunner(
             make_spec(spec, variables=variables, logs=self._logs), slot, emit=self._events.put, cancel=self._cancel
         )
-        self._log = self._logs / f"worker-{slot.number}.log"
 
     def _add(self, command: Callable[[SceneRunner], None]) -> None:
         def carry_out() -> None:
@@ -162,7 +168,6 @@ class RaySlot:
             command()
         self._has_ended = True
         self._events.put(SceneAnswered(slot=0))  # wakes `events`; nobody waits for a scene any more
-        shutil.rmtree(self._logs, ignore_errors=True)
 
     def _read_log(self) -> str:
         """Return what was added to the worker's log; after a cut in its middle, its end."""
@@ -191,10 +196,21 @@ def _own_device(kind: str) -> ComputeDevice:
 
 
 def _set_by_ray() -> frozenset[str]:
-    """Variables that Ray has set in this process, and that the node itself does not have: OMP_NUM_THREADS and others."""
+    """Variables of this process that its node does not have, such as OMP_NUM_THREADS=1: it would slow workers."""
     try:
         raylet = Path(f"/proc/{os.environ['RAY_RAYLET_PID']}/environ").read_bytes()
     except (OSError, KeyError):
         return frozenset({"OMP_NUM_THREADS"})
     there = {part.partition(b"=")[0].decode() for part in raylet.split(b"\0")}
-    return frozenset(os.environ) - there
+    return frozenset(name for name in os.environ if name not in there and not name.startswith("RAY_"))
+
+
+def _own_folder() -> Path:
+    """A folder for the worker's log, after removing those of actors that are gone: a killed one removes nothing."""
+    above = Path(tempfile.gettempdir())
+    for path in above.glob(f"{FOLDER}*"):
+        if not is_alive(path.name.removeprefix(FOLDER)):
+            shutil.rmtree(path, ignore_errors=True)
+    own = above / f"{FOLDER}{own_actor_mark()}"
+    own.mkdir(mode=0o700)
+    return own
