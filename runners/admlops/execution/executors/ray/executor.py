@@ -19,6 +19,8 @@ import msgspec
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.execution.cancel import CancelToken
+from admlops.execution.cluster.code import describe_host, require_same
+from admlops.execution.cluster.connection import Node, connect, list_nodes
 from admlops.execution.executor import (
     ExecutorOptions,
     SceneRequest,
@@ -30,12 +32,9 @@ from admlops.execution.executor import (
     WorkerStopped,
 )
 from admlops.execution.executors.ray.codec import Problem, decode_happened, describe_spec, encode_scene
-from admlops.execution.executors.ray.connection import Node, connect, list_nodes
 from admlops.execution.executors.ray.node import (
     describe_environment,
-    describe_host,
     describe_model_code,
-    require_same,
 )
 from admlops.execution.executors.ray.places import Place, choose_places, gpu_share
 from admlops.execution.executors.ray.portable import describe_files, make_portable

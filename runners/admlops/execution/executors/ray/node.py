@@ -6,40 +6,22 @@ others wait for it.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from admlops import __version__
 from admlops.catalog import find_known, load_model
 from admlops.core.errors import AdmlopsError, EnvError, UsageError
-from admlops.core.paths import PACKAGE, Layout, find_layout
+from admlops.core.paths import Layout, find_layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
 from admlops.environments import Environment, ensure_model
 from admlops.environments.install.options import BuildOptions
 from admlops.environments.prefix import read_state
 from admlops.environments.reuse.packs import stores
+from admlops.execution.cluster.code import require_same
 from admlops.execution.executors.ray.portable import check_files, make_local
-from admlops.health.machine import describe_machine
-from admlops.sources.provenance import describe_adapter, describe_code, describe_commit, describe_sources
-
-
-def describe_node() -> dict[str, Any]:
-    """Describe this machine and the code that it has: `machine`, `code` and where its checkout is."""
-    layout = find_layout()
-    return {"machine": describe_machine(), "code": describe_host(layout), "checkout": str(layout.root)}
-
-
-def describe_host(layout: Layout) -> dict[str, Any]:
-    """Describe the host's own code: version, commit, digest over its files, and its Python."""
-    return {
-        "admlops": __version__,
-        "commit": describe_commit(layout),
-        "host": describe_code(PACKAGE),
-        "python": platform.python_version(),
-    }
+from admlops.sources.provenance import describe_adapter, describe_sources
 
 
 def describe_model_code(layout: Layout, name: str, folder: Path) -> dict[str, Any]:
@@ -49,16 +31,6 @@ def describe_model_code(layout: Layout, name: str, folder: Path) -> dict[str, An
         "adapter": describe_adapter(layout, folder),
         "sources": {} if model is None else describe_sources(layout, model),
     }
-
-
-def require_same(here: Mapping[str, Any], wanted: Mapping[str, Any], *, where: str) -> None:
-    """Raises UsageError where the code differs; the message names what and both values."""
-    for name, value in wanted.items():
-        if here.get(name) != value:
-            raise UsageError(
-                f"{where} has other code: its {name} is {here.get(name)}, the driver's {value}",
-                hint="git fetch && git checkout COMMIT && git submodule update   # there, as on the driver's machine",
-            )
 
 
 def describe_environment(python: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.core.errors import UsageError
-from admlops.execution.executors.ray.connection import Node
+from admlops.execution.cluster.connection import Node
 from admlops.health.devices import AUTO, EVERY, ComputeDevice, choose_devices, visible_devices
 
 SHARES = 10_000

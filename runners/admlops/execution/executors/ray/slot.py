@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from admlops.execution.cancel import CancelToken
+from admlops.execution.cluster.code import describe_node
 from admlops.execution.cluster.marks import ACTOR_VARIABLE, CLUSTER_VARIABLE, end_marked, is_alive, own_actor_mark
 from admlops.execution.executor import SceneAnswered, Slot, SlotBroken, WorkerEvent
 from admlops.execution.executors.ray.codec import (
@@ -30,7 +31,7 @@ from admlops.execution.executors.ray.codec import (
     encode_happened,
     make_spec,
 )
-from admlops.execution.executors.ray.node import check_data, describe_node, prepare
+from admlops.execution.executors.ray.node import check_data, prepare
 from admlops.execution.scene_runner import SceneRunner
 from admlops.health.devices import VISIBLE, ComputeDevice, choose_devices, visible_devices
 from admlops.health.machine import describe_machine
