@@ -83,7 +83,8 @@ def start(facts: Facts) -> dict[str, Any]:
     token = write_token(cluster, facts["token"])
     before = {one.pid for one in find_marked([cluster])}
     folder = f"{TEMPORARY}{cluster}-{facts['index']}"
-    where = ["--head", f"--port={facts['port']}"] if facts["index"] == 0 else [f"--address={facts['head']}"]
+    head = ["--head", f"--port={facts['port']}", "--include-dashboard=false"]
+    where = head if facts["index"] == 0 else [f"--address={facts['head']}"]
     command = [
         str(Path(sys.executable).with_name("ray")),
         "start",
@@ -93,7 +94,6 @@ def start(facts: Facts) -> dict[str, Any]:
         f"--num-gpus={facts['gpus']}",
         f"--num-cpus={facts['cpus']}",
         f"--temp-dir={folder}",
-        "--include-dashboard=false",
         "--include-log-monitor=false",
         "--disable-usage-stats",
     ]

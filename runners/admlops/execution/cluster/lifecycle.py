@@ -307,7 +307,9 @@ def _start_all(
 
 
 def _variables(host: Host) -> dict[str, str]:
+    """What Ray's processes on a machine have in their environment, whatever its shell sets."""
     named = {
+        "ADMLOPS_PATH": host.checkout,
         "ADMLOPS_REP_PATH": host.repository or (os.environ.get("ADMLOPS_REP_PATH") if not host.target else None),
         "ADMLOPS_ENVIRONMENTS": host.environments
         or (os.environ.get("ADMLOPS_ENVIRONMENTS") if not host.target else None),

@@ -81,6 +81,7 @@ def make_token() -> str:
 def write_state(state: ClusterState) -> Path:
     """Write a cluster's state. Raises StorageError."""
     path = clusters_folder() / state.id / STATE_FILE
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomically(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
     return path
 
