@@ -118,9 +118,9 @@ def status(name: str | None, clean: bool, ssh_config: Path | None, dry_run: bool
             from admlops.cli.dry_run import show_plan
 
             steps = [
-                Planned(action="end", target=f"{one['role']} {one['pid']}", detail=f"on {node.name}")
+                Planned(action="end", target=f"{one['role']} {one['pid']}", detail=f"on {one['node']}")
                 for each in found
-                for node, one in each.leftovers()
+                for one in each.leftovers()
             ]
             show_plan(steps, as_json=as_json)
             return
@@ -195,8 +195,8 @@ def _print_status(one: ClusterStatus, *, cleaned: bool) -> None:
     left = one.leftovers()
     if left and not cleaned:
         click.echo(f"  left over: {count_of(len(left), 'process')}; admlops cluster status --clean ends them")
-        for node, entry in left:
-            click.echo(f"    {node.name}: {entry['role']} {entry['pid']}")
+        for entry in left:
+            click.echo(f"    {entry['node']}: {entry['role']} {entry['pid']}")
 
 
 def _describe_node(entry: Any, machine: MachineStatus) -> str:
@@ -208,7 +208,6 @@ def _describe_node(entry: Any, machine: MachineStatus) -> str:
 
 
 def _status_json(one: ClusterStatus) -> dict[str, Any]:
-    left = [{"node": node.name, **entry} for node, entry in one.leftovers()]
     machines = [
         {"host": machine.node.host or None, "processes": list(machine.of(one.state.id)), "problem": machine.problem}
         for machine in one.machines
@@ -219,7 +218,7 @@ def _status_json(one: ClusterStatus) -> dict[str, Any]:
         "problem": one.problem,
         "alive": None if one.alive is None else list(one.alive),
         "machines": machines,
-        "leftovers": left,
+        "leftovers": list(one.leftovers()),
     }
 
 

@@ -26,6 +26,7 @@ from admlops.core.paths import find_layout
 from admlops.execution.cluster.marks import (
     CLUSTER_VARIABLE,
     KEEP_ENVIRONMENT,
+    NODE_VARIABLE,
     MarkedProcess,
     end_marked,
     find_marked,
@@ -35,7 +36,10 @@ from admlops.execution.cluster.state import forget, write_token
 ANSWER = "ADMLOPS-AGENT "
 """Begins the line with the answer: a login shell may print lines of its own."""
 START_S = 120.0
-TEMPORARY = "/tmp/admlops-ray-"  # noqa: S108  short, for sockets below it, whose paths have 107 characters at most
+ATTEMPTS = 3
+SLOW = "timed out during startup"
+"""Ray gives a node half a minute to begin, which a busy machine needs; then it is tried again."""
+TEMPORARY = "/tmp/admlops-ray-"  # noqa: S108
 HEALTH = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
@@ -79,32 +83,42 @@ def start(facts: Facts) -> dict[str, Any]:
     Raises:
         EnvError: Ray did not start; the message holds its last lines.
     """
-    cluster = facts["cluster"]
+    cluster, name = facts["cluster"], facts["name"]
     token = write_token(cluster, facts["token"])
-    before = {one.pid for one in find_marked([cluster])}
-    folder = f"{TEMPORARY}{cluster}-{facts['index']}"
+    variables = {**_clean_environment(), **facts["variables"], **_marks(cluster, name, token)}
+    for attempt in range(ATTEMPTS):
+        # A folder of its own for each attempt; short, for sockets below it have paths of 107 characters at most.
+        folder = f"{TEMPORARY}{cluster}-{facts['index']}{'abc'[attempt]}"
+        done = _run([*_start_command(facts), f"--temp-dir={folder}"], variables)
+        if done is not None and done.returncode == 0:
+            return {"processes": [_show(one) for one in find_marked([cluster]) if one.node == name]}
+        end_marked([cluster], node=name, term_s=0.5)
+        if done is not None and SLOW not in done.stdout + done.stderr:
+            break
+    said = "" if done is None else _last_words(done)
+    reason = f"within {START_S:g} s" if done is None else f"(exit code {done.returncode})"
+    raise EnvError(f"Ray did not start {reason}: {said}", hint=f"ls {folder}   # its logs")
+
+
+def _start_command(facts: Facts) -> list[str]:
     head = ["--head", f"--port={facts['port']}", "--include-dashboard=false"]
-    where = head if facts["index"] == 0 else [f"--address={facts['head']}"]
-    command = [
+    return [
         str(Path(sys.executable).with_name("ray")),
         "start",
-        *where,
+        *(head if facts["index"] == 0 else [f"--address={facts['head']}"]),
         f"--node-ip-address={facts['address']}",
         f"--node-name={facts['name']}",
         f"--num-gpus={facts['gpus']}",
         f"--num-cpus={facts['cpus']}",
-        f"--temp-dir={folder}",
         "--include-log-monitor=false",
         "--disable-usage-stats",
     ]
-    done = _run(command, {**_clean_environment(), **facts["variables"], **_marks(cluster, token)})
-    if done is None or done.returncode:
-        end_marked([cluster])
-        said = "" if done is None else "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        reason = f"within {START_S:g} s" if done is None else f"(exit code {done.returncode})"
-        raise EnvError(f"Ray did not start {reason}: {said}", hint=f"ls {folder}   # its logs")
-    own = [one for one in find_marked([cluster]) if one.pid not in before]
-    return {"processes": [_show(one) for one in own]}
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line of an exception or of a message, of all that `ray start` prints."""
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def processes(_: Facts) -> dict[str, Any]:
@@ -147,9 +161,10 @@ OPERATIONS: Mapping[str, Callable[[Facts], dict[str, Any]]] = {
 }
 
 
-def _marks(cluster: str, token: Path) -> dict[str, str]:
+def _marks(cluster: str, node: str, token: Path) -> dict[str, str]:
     return {
         CLUSTER_VARIABLE: cluster,
+        NODE_VARIABLE: node,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         **KEEP_ENVIRONMENT,
@@ -181,7 +196,7 @@ def _run(command: list[str], variables: Mapping[str, str]) -> subprocess.Complet
 
 
 def _show(one: MarkedProcess) -> dict[str, Any]:
-    return {"pid": one.pid, "cluster": one.cluster, "role": one.role, "orphan": one.is_orphan}
+    return {"pid": one.pid, "cluster": one.cluster, "node": one.node, "role": one.role, "orphan": one.is_orphan}
 
 
 def _ray_version() -> str | None:

@@ -80,17 +80,10 @@ class ClusterStatus:
         """Whether the head answers."""
         return self.alive is not None
 
-    def leftovers(self) -> list[tuple[NodeState, Mapping[str, Any]]]:
-        """Return what is of no use any more, each once: all of a cluster without a head, else orphans of runs."""
-        found = []
-        seen: set[tuple[str, int]] = set()
-        for machine in self.machines:
-            for one in machine.of(self.state.id):
-                key = (machine.node.host, one["pid"])
-                if (one["orphan"] or not self.works) and key not in seen:
-                    seen.add(key)
-                    found.append((machine.node, one))
-        return found
+    def leftovers(self) -> list[Mapping[str, Any]]:
+        """Return what is of no use any more: all of a cluster without a head, else orphans of runs."""
+        everything = [one for machine in self.machines for one in machine.of(self.state.id)]
+        return [one for one in everything if one["orphan"] or not self.works]
 
 
 def up(layout: Layout, request: UpRequest, machines: Machines, *, say: Say) -> ClusterState:
@@ -350,7 +343,7 @@ def _end(node: NodeState, cluster: str, machines: Machines, *, orphans: bool) ->
             f"{node.name}: processes outlive KILL: {', '.join(map(str, answer['left']))}",
             hint="a process can do so only inside the kernel: restart that machine",
         )
-    return [{"node": node.name, **one} for one in answer["ended"]]
+    return [{**one, "node": one["node"] or node.name} for one in answer["ended"]]
 
 
 def _end_quietly(node: NodeState, cluster: str, machines: Machines) -> None:

@@ -1,6 +1,6 @@
 """The processes of a cluster on this machine, found by the mark that all of them inherit.
 
-Ray's own processes, the actors in them and the model's workers carry `ADMLOPS_CLUSTER`; a worker and what it starts
+Ray's own processes, the actors in them and the model's workers carry `ADMLOPS_CLUSTER` and `ADMLOPS_NODE`; a worker and what it starts
 also carry `ADMLOPS_ACTOR`, the actor that they work for. A process that has changed its title keeps its environment
 readable where `SPT_NOENV` is set.
 """
@@ -20,6 +20,7 @@ from admlops.core.supervise import start_time
 from admlops.execution.process_cleanup import GONE, MARK_VARIABLE, PROC
 
 CLUSTER_VARIABLE = "ADMLOPS_CLUSTER"
+NODE_VARIABLE = "ADMLOPS_NODE"
 ACTOR_VARIABLE = "ADMLOPS_ACTOR"
 KEEP_ENVIRONMENT = {"SPT_NOENV": "1"}
 """Lets programs that change their title leave /proc/PID/environ as it is (setproctitle)."""
@@ -36,6 +37,7 @@ class MarkedProcess:
 
     pid: int
     cluster: str
+    node: str
     role: str
     actor: str | None
 
@@ -66,12 +68,18 @@ def find_marked(clusters: Iterable[str] | None = None) -> list[MarkedProcess]:
 
 
 def end_marked(
-    clusters: Iterable[str], *, orphans: bool = False, term_s: float = 3.0, kill_s: float = 10.0
+    clusters: Iterable[str],
+    *,
+    node: str | None = None,
+    orphans: bool = False,
+    term_s: float = 3.0,
+    kill_s: float = 10.0,
 ) -> list[int]:
     """End the processes of these clusters: TERM, `term_s` of patience, KILL. Returns those that are still there.
 
     Args:
         clusters: their ids.
+        node: end only those of this node.
         orphans: end only what works for an actor that is gone.
         term_s: patience after TERM [s].
         kill_s: how long to wait for the kernel [s].
@@ -79,7 +87,8 @@ def end_marked(
     chosen = frozenset(clusters)
 
     def left() -> list[int]:
-        return [one.pid for one in find_marked(chosen) if not orphans or one.is_orphan]
+        found = (one for one in find_marked(chosen) if node in (None, one.node))
+        return [one.pid for one in found if not orphans or one.is_orphan]
 
     _signal(left(), signal.SIGTERM)
     deadline = time.monotonic() + term_s
@@ -114,6 +123,7 @@ def _read(entry: Path) -> MarkedProcess | None:
     return MarkedProcess(
         pid=int(entry.name),
         cluster=cluster.decode("utf-8", "replace"),
+        node=variables.get(NODE_VARIABLE.encode(), b"").decode("utf-8", "replace"),
         role=_role(title, is_worker=MARK_VARIABLE.encode() in variables),
         actor=None if actor is None else actor.decode("utf-8", "replace"),
     )
