@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="random:SEED", help="Draw the weights from a seed: to try a model, not to judge it.")
 @click.option("--option", "own", multiple=True, metavar="NAME=VALUE", help="An option of MODEL's (may be repeated).")
 @click.option("--off-distribution", is_flag=True, help="Allow data that MODEL was not made for; the numbers say so.")
+@click.option("--stream", is_flag=True, help="Run on every camera picture, 12 a second, for streaming metrics.")
 @click.option("--run", "name", shell_complete=complete_runs, help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
@@ -52,6 +53,7 @@ def run(
     weights: str | None,
     own: tuple[str, ...],
     off_distribution: bool,
+    stream: bool,
     name: str | None,
     resume: bool,
     retry_failed: bool,
@@ -90,6 +92,7 @@ def run(
             weights=weights,
             model_options=parse_options(own),
             off_distribution=off_distribution,
+            stream=stream,
             name=name,
             resume=resume,
             retry_failed=retry_failed,

@@ -250,7 +250,7 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
     found = []
     for one in evaluations:
         why = _why_not(one, context)
-        usual = not one.on_request and not one.needs.truth_2d
+        usual = not one.on_request and not one.needs.truth_2d and not _has_other(one, context, evaluations)
         if why is not None and usual and one.needs.key in outputs.tasks and _is_own_task(one, evaluations):
             error = UsageError(
                 f"the records of run {name} hold {one.needs.key}, and {why}",
@@ -258,6 +258,12 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
             )
             found.append(NotEvaluated(evaluation=one, error=error))
     return found
+
+
+def _has_other(one: Evaluation, context: Context, evaluations: Sequence[Evaluation]) -> bool:
+    """Tell whether another usual evaluation judges the same key on this data, as on a stream."""
+    same = (other for other in evaluations if other.needs.key == one.needs.key and other.id != one.id)
+    return any(not other.on_request and not other.needs.truth_2d and _why_not(other, context) is None for other in same)
 
 
 def _other_data(context: Context, needed: Collection[str]) -> str:
