@@ -47,6 +47,7 @@ COMMANDS = {
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "serve": ("admlops.cli.serve:serve", "Serve the job API and the dashboard over HTTP."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
+    "streaming": ("admlops.cli.streaming:streaming", "Show what a stream's outputs are worth under other latencies."),
     "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
     "verify": ("admlops.cli.verify:verify", "Hold an exported network against PyTorch, step by step."),
 }

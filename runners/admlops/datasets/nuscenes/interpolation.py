@@ -1,8 +1,8 @@
 """Annotations of key frames at 2 Hz as annotations at 12 Hz, by ASAP's rule `interp`.
 
-Between two key frames there are PARTS - 1 more moments, at equal parts of the time between them. An object that both key
-frames have is there at each: its centre on the line between, its rotation on the arc; its size, visibility, attribute
-and points are the earlier key frame's. Velocities are centred differences over the neighbouring moments.
+Between two key frames there are PARTS - 1 more moments, at equal parts of the time between them. An object that both
+key frames have is there at each: its centre on the line between, its rotation on the arc; its size, visibility,
+attribute and points are the earlier key frame's. Velocities are centred differences over the neighbouring moments.
 
 Source: ASAP (arXiv 2212.08914), sAP3D/nusc_annotation_generator.py.
 """
@@ -56,7 +56,9 @@ def interpolate(annotations: Annotations, times_us: Integers, poses: Floats) -> 
     key = np.repeat(np.arange(samples), counts)
     part_of = np.arange(len(key)) - first[key]
     ego = poses[key, part_of]
-    names = [f"{annotations.samples[index]}{part or ''}" for index, part in zip(key.tolist(), part_of.tolist(), strict=True)]
+    names = [
+        f"{annotations.samples[index]}{part or ''}" for index, part in zip(key.tolist(), part_of.tolist(), strict=True)
+    ]
     following = np.where(np.append(key[1:] != key[:-1], True) & ~goes_on[key], -1, np.arange(1, len(key) + 1))
     return Annotations(
         samples=tuple(names),
@@ -100,7 +102,8 @@ def _continued(annotations: Annotations) -> Integers:
     """The rows whose object the very next key frame has too."""
     has = np.flatnonzero(annotations.next_row >= 0)
     after = annotations.sample[annotations.next_row[has]]
-    return has[after == annotations.next_sample[annotations.sample[has]]].astype(np.int64)
+    found: Integers = has[after == annotations.next_sample[annotations.sample[has]]].astype(np.int64)
+    return found
 
 
 def _key_velocities(annotations: Annotations, pairs: Integers, times_us: Integers) -> Floats:

@@ -4,10 +4,10 @@ The inputs are ASAP's: a key frame, then the front camera's pictures up to the n
 picture as many places further in its own row. Where a camera's row has ended, its last picture comes again; where three
 have, the interval ends. An input's token is its key frame's with `1`, `2`, … behind it.
 
-The moments of the ground truth are ASAP's `interp`: between two key frames five more, at equal parts of the time between
-the samples. An object is there if both key frames have it; its centre is interpolated linearly, its rotation along the
-arc; all else is the earlier key frame's. The vehicle's pose is that of the n-th LiDAR sweep after the key frame, which
-serves the range filter alone.
+The moments of the ground truth are ASAP's `interp`: between two key frames five more, at equal parts of the time
+between the samples. An object is there if both key frames have it; its centre is interpolated linearly, its rotation
+along the arc; all else is the earlier key frame's. The vehicle's pose is that of the n-th LiDAR sweep after the key
+frame, which serves the range filter alone.
 
 Source: ASAP (arXiv 2212.08914), sAP3D/nusc_12Hz_image_input_json.py and sAP3D/nusc_annotation_generator.py.
 """
@@ -109,7 +109,9 @@ class NuScenes12Hz(NuScenes):
 
     def _find(self, token: str) -> _Input:
         if token not in self._inputs:
-            self._read([scene for scene in super().scenes() if _is_of(scene, token) and scene.name not in self._inputs_of])
+            self._read(
+                [scene for scene in super().scenes() if _is_of(scene, token) and scene.name not in self._inputs_of]
+            )
         if token not in self._inputs:
             raise DataError(
                 f"{self.root / self.version} has no input {token!r} at 12 Hz",

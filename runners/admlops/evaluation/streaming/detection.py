@@ -110,9 +110,7 @@ def evaluate_streaming(
         DataError: annotations are missing or damaged, or no record has a time.
     """
     streams = context.share("streaming.boxes", lambda: _prepare(table, context))
-    pairing = context.share(
-        ("streaming.pairing", repr(options)), lambda: pair(context, dict(streams.moments), options)
-    )
+    pairing = context.share(("streaming.pairing", repr(options)), lambda: pair(context, dict(streams.moments), options))
     matching = match_boxes(age_boxes(streams.boxes, pairing, strategy), streams.truth, NUSCENES)
     return StreamingResult(
         protocol=protocol + options.suffix,
@@ -180,5 +178,3 @@ def _poses(context: Context, truth: GroundTruth) -> GroundTruth:
         ego=np.array([pose["translation"] for pose in poses], dtype=np.float64).reshape(-1, 3),
         rotation=np.array([pose["rotation_wxyz"] for pose in poses], dtype=np.float64).reshape(-1, 4),
     )
-
-

@@ -6,7 +6,7 @@ and cut at the patch, whose far edge they cannot know yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ import shapely
 from numpy.typing import NDArray
 
 from admlops.core.nuscenes_classes import MAP_CLASSES
-from admlops.datasets.nuscenes.vector_map import PATCH_SIZE_M, ego_to_patch
 from admlops.datasets.nuscenes.tables import rotation_matrix
+from admlops.datasets.nuscenes.vector_map import PATCH_SIZE_M, ego_to_patch
 from admlops.evaluation.context import Context
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
@@ -38,7 +38,6 @@ class StreamingMap:
     options: StreamOptions
     pairing: Pairing
     scores: MapEvaluation
-    place: Sequence[int]
 
     @property
     def values(self) -> dict[str, float]:
@@ -83,7 +82,7 @@ def evaluate_streaming_map(
         elements = table.records[source] if source != NONE else None
         found[tokens[row]] = _see(elements, context.samples[tokens[source]] if elements else sample, sample)
     scores = evaluate_elements(found, truth, protocol=CHAMFER)
-    return StreamingMap(protocol=protocol + options.suffix, options=options, pairing=pairing, scores=scores, place=order)
+    return StreamingMap(protocol=protocol + options.suffix, options=options, pairing=pairing, scores=scores)
 
 
 def _see(elements: Elements | None, then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Predictions]:

@@ -38,7 +38,7 @@ class StreamOptions:
     @property
     def suffix(self) -> str:
         """What a protocol's name has behind it: nothing for the run's own latencies, as they were."""
-        parts = []
+        parts: list[str] = []
         if self.clock != "inference":
             parts.append(self.clock)
         if self.draw != "sequential":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import compress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +107,8 @@ def pair(context: Context, moments: dict[str, int], options: StreamOptions) -> P
     inputs = processed = in_time = 0
     for name, count in moments.items():
         own = rows[name]
-        listed = [measured[row] for row in own] if options.latencies_us is None and options.draw == "sequential" else measured
+        is_own = options.latencies_us is None and options.draw == "sequential"
+        listed = [measured[row] for row in own] if is_own else measured
         latencies = draw_latencies(
             listed,
             inputs=len(own),
@@ -159,12 +162,11 @@ def _select(annotations: Annotations, keep: NDArray[np.bool_]) -> Annotations:
     """The annotations of the samples that are kept."""
     place = np.cumsum(keep) - 1
     rows = keep[annotations.sample]
-    own = {}
+    own: dict[str, Any] = {}
     for field in fields(Annotations):
         values, mask = getattr(annotations, field.name), keep if field.name in OF_SAMPLES else rows
-        own[field.name] = (
-            values[mask] if isinstance(values, np.ndarray) else [one for one, kept in zip(values, mask, strict=True) if kept]
-        )
+        is_array = isinstance(values, np.ndarray)
+        own[field.name] = values[mask] if is_array else list(compress(values, mask))
     own["sample"] = place[own["sample"]].astype(np.int32)
     own["next_sample"] = np.full(int(keep.sum()), -1, np.int32)
     own["next_row"] = np.full(int(rows.sum()), -1, np.int32)

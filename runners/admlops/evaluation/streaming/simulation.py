@@ -1,9 +1,9 @@
 """One processor beside a camera: which input it takes when, and which output each moment of the ground truth has.
 
-Inputs arrive at 12 Hz by their number, not by their timestamp. Time is counted in ticks of 1/12 µs, so that arrivals and
-latencies in whole microseconds are whole numbers and ties are exact. The processor takes an input as it arrives; when it
-is done later than the next one arrived, it takes the newest that has arrived, and those before are dropped. A moment
-of the ground truth has the last output that was finished by then, at that very moment included.
+Inputs arrive at 12 Hz by their number, not by their timestamp. Time is counted in ticks of 1/12 µs, so that arrivals
+and latencies in whole microseconds are whole numbers and ties are exact. The processor takes an input as it arrives;
+when it is done later than the next one arrived, it takes the newest that has arrived, and those before are dropped. A
+moment of the ground truth has the last output that was finished by then, at that very moment included.
 
 Sources: ASAP (arXiv 2212.08914), sAP3D/nusc_sAP3D.py; sAP (arXiv 2005.10420), det/srt_det.py, whose pairings agree at
 constant latencies. `shrinking tail` is sAP's dynamic schedule: wait for the next input where the current one would be
