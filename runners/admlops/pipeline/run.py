@@ -20,6 +20,7 @@ from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.calibration import require_apart
 from admlops.deployment.engines import parse_engine
 from admlops.environments import Environment, ensure_model, find_model
+from admlops.evaluation.corrupted import fault_of
 from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
 from admlops.execution.executor import Executor, ExecutorOptions
@@ -117,7 +118,9 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         command=_worker_command(layout, plan),
         settings={name: value for name, value in plan.header.settings.items() if name != "device"},
         scenes=scenes,
-        samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
+        samples=DataSetSamples(
+            plan.data, with_context=_gets_context(plan.model, plan.data), fault=fault_of(plan.header)
+        ),
         data_root=str(files_root(plan.data)),
         runtime={"id": runtime.id, "file": str(runtime.file), "path": list(plan.runtime_path)},
         expected=expect_outputs(plan.model),
@@ -190,6 +193,8 @@ def prepare(
         **weights.settings,
         "gpu_memory_limit_mb": gpu_memory_limit_mb(request, devices[0]),
     }
+    if request.corrupt is not None:
+        settings["corrupt"] = request.corrupt.to_json()
     packages = RuntimePackages(versions={})
     if engine is not None:
         runtime = engine.engine.runtime.id

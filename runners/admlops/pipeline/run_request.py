@@ -12,6 +12,7 @@ from admlops.core.errors import UsageError
 from admlops.execution.cancel import CancelToken
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.pipeline.selection import Selection
+from admlops.worker.corruptions.fault import Fault
 from admlops.worker.precision import AUTHORS
 
 AUTO_BATCH: Literal["auto"] = "auto"
@@ -34,7 +35,7 @@ class RunRequest:
     `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
     AUTO_BATCH for as many as pay. `stream` takes the data set's inputs at
-    12 Hz. `estimate_energy` asks codecarbon where the machine measures no energy.
+    12 Hz, `corrupt` lets the model see its sensors with a fault. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
 
     model: str
@@ -61,6 +62,7 @@ class RunRequest:
     deadlines: Deadlines = DEFAULT_DEADLINES
     estimate_energy: bool = False
     stream: bool = False
+    corrupt: Fault | None = None
     name: str | None = None
     resume: bool = False
     retry_failed: bool = False
