@@ -45,6 +45,7 @@ COMMANDS = {
     "plan": ("admlops.cli.plan:plan", "Estimate minutes, memory and money of runs."),
     "report": ("admlops.cli.report:report", "Write one self-contained page about runs."),
     "results": ("admlops.cli.results:results", "List, show, verify, compare, tabulate, export, tag and remove runs."),
+    "robustness": ("admlops.cli.robustness:robustness", "Run models under faults of their sensors."),
     "run": ("admlops.cli.run:run", "Run a model over scenes."),
     "serve": ("admlops.cli.serve:serve", "Serve the job API and the dashboard over HTTP."),
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),

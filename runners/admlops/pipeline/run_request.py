@@ -34,8 +34,9 @@ class RunRequest:
     `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
     `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
-    AUTO_BATCH for as many as pay. `stream` takes the data set's inputs at
-    12 Hz, `corrupt` lets the model see its sensors with a fault. `estimate_energy` asks codecarbon where the machine measures no energy.
+    AUTO_BATCH for as many as pay.
+    `stream` takes the data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault.
+    `estimate_energy` asks codecarbon where the machine measures no energy.
     """
 
     model: str

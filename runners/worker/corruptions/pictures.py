@@ -1,8 +1,8 @@
 """The eight faults of pictures: what RoboBEV's levels do, written anew in NumPy and OpenCV.
 
-Pictures are (H, W, 3) of 8 bits with the channels in the order B, G, R, as RoboBEV's tools have them. The functions draw
-in another order than the package `imagecorruptions` that made RoboBEV's data, so the noise is not the original's; what
-stands still (brightness, colour quantisation, the kernels) is the same to one level of 255.
+Pictures are (H, W, 3) of 8 bits with the channels in the order B, G, R, as RoboBEV's tools have them. The functions
+draw in another order than the package `imagecorruptions` that made RoboBEV's data, so the noise is not the original's;
+what stands still (brightness, colour quantisation, the kernels) is the same to one level of 255.
 
 Sources: RoboBEV (arXiv 2304.06719), docs/CREATE.md; D. Hendrycks and T. Dietterich, *Benchmarking Neural Network
 Robustness to Common Corruptions and Perturbations*, 2019, for fog, snow and motion blur.
@@ -29,14 +29,15 @@ SNOW = (
     (0.2, 0.3, 2.0, 0.5, 12, 4, 0.7),
     (0.55, 0.3, 4.0, 0.9, 12, 8, 0.7),
 )
-"""Mean and spread of the flakes, their zoom, the threshold, radius and spread of their fall, the share of the picture."""
+"""Mean and spread of flakes, their zoom, the threshold, radius and spread of their fall, the share of the picture."""
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 """Of the channels in their order: the tools take B, G, R for R, G, B."""
 WIBBLE = 100.0
+QUANTILES = 4096
 
 
 def load_libraries() -> None:
-    """Import NumPy and OpenCV of the model's environment, and hold OpenCV to one thread: sums keep their order."""
+    """Import NumPy and OpenCV of the model's environment."""
     global np, cv2
     np, cv2 = load_library("numpy"), load_library("cv2")
 
@@ -84,10 +85,27 @@ def _darken(picture: Any, level: int, generator: Any) -> Any:
     share, photons, spread = LOW_LIGHT[level]
     low, high = float(picture.min()), float(picture.max())
     tone = (np.arange(256, dtype=np.float64) - low) / max(high - low, 1.0)
-    light = np.clip(tone, 0, 1) ** 2 * share * photons
-    noisy = generator.poisson(light[picture]).astype(np.float32) / np.float32(photons)
+    counts = poisson_quantiles(np.clip(tone, 0, 1) ** 2 * share * photons) / np.float32(photons)
+    chance = generator.integers(0, QUANTILES, size=picture.shape, dtype=np.uint16)
+    noisy = np.take(counts.reshape(-1), picture.astype(np.int32) * QUANTILES + chance)
     noisy += generator.standard_normal(picture.shape, dtype=np.float32) * np.float32(spread)
     return _to_bytes(noisy)
+
+
+def poisson_quantiles(means: Any) -> Any:
+    """Return of each mean the counts at QUANTILES equal steps of probability, (M, QUANTILES).
+
+    A uniform number then draws a count by a look-up, in a fifth of the time of drawing one; only chances below a step
+    are lost.
+    """
+    most = int(means.max() + 12 * math.sqrt(means.max() + 1)) + 2
+    counts = np.arange(most)
+    factorials = np.cumsum(np.log(np.maximum(counts, 1)))
+    logs = counts * np.log(np.maximum(means, 1e-12))[:, None] - means[:, None] - factorials
+    reached = np.cumsum(np.exp(logs), axis=1)
+    steps = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    found = [np.minimum(np.searchsorted(row, steps), most - 1) for row in reached]
+    return np.stack(found).astype(np.float32)
 
 
 def _blur(picture: Any, level: int, generator: Any) -> Any:
@@ -145,7 +163,7 @@ def _move(picture: Any, radius: int, spread: float, angle_deg: float) -> Any:
     kernel = np.zeros((2 * length - 1, 2 * length - 1), np.float32)
     angle = math.radians(angle_deg)
     for step, weight in enumerate(weights.tolist()):
-        x, y = (int(math.ceil(step * part - 0.5)) for part in (math.cos(angle), math.sin(angle)))
+        x, y = (math.ceil(step * part - 0.5) for part in (math.cos(angle), math.sin(angle)))
         kernel[length - 1 + y, length - 1 + x] += weight
     rows, columns = np.flatnonzero(kernel.any(axis=1)), np.flatnonzero(kernel.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
