@@ -92,7 +92,8 @@ class BatchSize:
 
 def takes_batches(adapter: Adapter) -> bool:
     """Tell whether the adapter can run several samples in one call."""
-    return type(adapter).forward_batch is not Adapter.forward_batch
+    own = getattr(adapter.forward_batch, "__func__", None)
+    return own is not Adapter.forward_batch
 
 
 def run_batch(
