@@ -139,17 +139,24 @@ def outputs_of(scores: Sequence[float], chosen: Sequence[int]) -> dict[str, NDAr
 def test_rows_chosen_by_score_are_compared_query_by_query(
     scores: Sequence[float], theirs: Sequence[int], ours: Sequence[int], equal: bool
 ) -> None:
-    reference = outputs_of(scores, theirs)
-    aligned = small_network("StreamPETR").align(outputs_of(scores, ours), reference)
-    assert all(np.array_equal(aligned[name], reference[name]) for name in reference) == equal
+    paired = small_network("StreamPETR").pair(outputs_of(scores, ours), outputs_of(scores, theirs))
+    assert all(np.array_equal(paired.ours[name], paired.theirs[name]) for name in paired.theirs) == equal
+
+
+def test_a_query_that_only_a_tie_left_out_is_counted() -> None:
+    scores = (2.0, 1.0, 1.0, 0.0, 0.0)
+    paired = small_network("StreamPETR").pair(outputs_of(scores, (0, 2)), outputs_of(scores, (0, 1)))
+    assert set(paired.unpaired.values()) == {1 / 4}
+    assert paired.ours["next_memory_velo"].shape == (1, 3, 2)
+    assert "cls_scores" not in paired.unpaired
 
 
 def test_older_rows_are_compared_as_they_lie() -> None:
     reference = outputs_of((2.0, 1.0, 0.0, 0.0, 0.0), (0, 1))
     other = outputs_of((2.0, 1.0, 0.0, 0.0, 0.0), (0, 1))
     other["next_memory_embedding"][0, 2:] = other["next_memory_embedding"][0, :1:-1]
-    aligned = small_network("StreamPETR").align(other, reference)
-    assert not np.array_equal(aligned["next_memory_embedding"], reference["next_memory_embedding"])
+    paired = small_network("StreamPETR").pair(other, reference)
+    assert not np.array_equal(paired.ours["next_memory_embedding"], paired.theirs["next_memory_embedding"])
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -200,7 +207,9 @@ def match(first: Sequence[Any], second: Sequence[Any]) -> Matched:
 
 @pytest.mark.full
 @pytest.mark.timeout(2 * LONG_S)
-@pytest.mark.parametrize(("name", "data"), [(name, "synthetic") for name in CONFIGS] + [("StreamPETR", "real")])
+@pytest.mark.parametrize(
+    ("name", "data"), [*((name, "synthetic") for name in CONFIGS), ("StreamPETR", "real"), ("PETR", "real")]
+)
 def test_the_file_gives_what_pytorch_gives(
     name: str, data: str, admlops: Admlops, onnx_tool: Environment, tmp_path: Path
 ) -> None:

@@ -25,9 +25,9 @@ from admlops.environments import Environment, ensure_tool
 from admlops.health.devices import ComputeDevice
 from admlops.health.gpus import detect_gpus
 from admlops.pipeline.config_text import config_sha256
-from admlops.pipeline.provenance import describe_code
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
+from admlops.sources.provenance import describe_code
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
 from admlops.worker.precision import AUTHORS
 

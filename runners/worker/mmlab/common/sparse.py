@@ -9,7 +9,7 @@ them as a tensor (offsets, 2, rows), filled up with -1, and a count an offset; s
 import itertools
 from typing import Any, Sequence, Tuple
 
-from .libraries import load_library
+from ..common.libraries import load_library
 
 NOTHING = -1
 """What fills the list of pairs up."""
@@ -73,13 +73,13 @@ def find_pairs(
     places = list(zip(shape, kernel, steps, pads, dilation))
     outer = [(side + 2 * pad - spread * (size - 1) - 1) // step + 1 for side, size, step, pad, spread in places]
     outer = list(shape) if submanifold else outer
+    step, sides = cells.new_tensor(steps), cells.new_tensor(outer)
     found = []  # type: list[tuple[Any, Any]]
     for offset in itertools.product(*[range(size) for size in kernel]):
         shift = [pad - number * spread for number, pad, spread in zip(offset, pads, dilation)]
-        moved = cells[:, 1:] + torch.tensor(shift, device=cells.device)
-        step = torch.tensor(steps, device=cells.device)
+        moved = cells[:, 1:] + cells.new_tensor(shift)
         reached = torch.div(moved, step, rounding_mode="floor")
-        inside = (moved >= 0) & (reached * step == moved) & (reached < torch.tensor(outer, device=cells.device))
+        inside = (moved >= 0) & (reached * step == moved) & (reached < sides)
         rows = torch.nonzero(inside.all(dim=1)).flatten()
         found.append((rows, _number(torch.cat([cells[rows, :1], reached[rows]], dim=1), outer)))
     if submanifold:
