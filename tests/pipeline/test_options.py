@@ -63,6 +63,16 @@ def test_a_config_that_no_variant_runs_is_refused_by_its_name_and_by_that_of_its
     check_config(model, config=None, checkpoint="/a/file.pth")
 
 
+@pytest.mark.parametrize("option", ["--config", "--checkpoint"])
+def test_a_name_that_another_model_has_now_is_refused_before_anything_is_set_up(
+    option: str, admlops: Admlops, synthetic_root: Path
+) -> None:
+    refused = admlops("run", "PETR", option, "petrv2-vovnet-p4-800x320", "--data", synthetic_root, check=False)
+    assert refused.returncode == 2
+    assert "PETR has it no longer, it is of the model PETRv2 now" in " ".join(refused.stderr.split())
+    assert "admlops models show PETRv2" in refused.stderr
+
+
 def test_a_config_that_no_variant_runs_is_said_wherever_it_is_listed(
     admlops: Admlops, synthetic_root: Path, tmp_path: Path
 ) -> None:
