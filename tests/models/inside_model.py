@@ -21,8 +21,9 @@ from worker.adapter import Adapter, Settings  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.mmlab.common.source import enter_source  # noqa: E402
 from worker.mmlab.common.weights import save_random  # noqa: E402
+from worker.mmlab.custom_config import is_outside  # noqa: E402
 from worker.mmlab.v1.inputs import unwrap  # noqa: E402
-from worker.mmlab.v1.network import beside_library, import_plugin  # noqa: E402
+from worker.mmlab.v1.network import beside_library, copied_in, import_plugin  # noqa: E402
 from worker.mmlab.v1.overlay import last_registration_wins  # noqa: E402
 
 
@@ -72,7 +73,9 @@ def enter_upstream(adapter: Any, config: str = "") -> Any:
     root = enter_source(adapter.source_root(), below=adapter.source_paths)
     with last_registration_wins():
         adapter.import_libraries()
-        with beside_library(str(Path(root) / (config or adapter.default_config))) as path:
+        given = str(Path(root) / (config or adapter.default_config))
+        folders = [str(Path(adapter.default_config).parent)]
+        with copied_in(given, folders) if is_outside(given, root) else beside_library(given) as path:
             found = load_library("mmcv").Config.fromfile(path)
         import_plugin(found, config)
     return found
