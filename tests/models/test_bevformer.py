@@ -68,7 +68,7 @@ def test_the_adapter_gives_what_upstream_gives(scenes: Scenes) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("config", ["tiny-fp16-24e", "small-24e", "base-24e"])
 def test_every_configuration_gives_what_upstream_gives(config: str, tmp_path: Path) -> None:
-    """On small pictures and a BEV of 50 by 50: of its own size base takes minutes and more memory than many CPUs have."""
+    """On small pictures and a BEV of 50 by 50: of its own size base takes minutes and more than 5 GB on a CPU."""
     scenes = make_scenes(tmp_path, scenes=1, samples=2, scale=0.25)
     tokens = list(scenes.data.scenes()[0].samples)
     model = load_model(LAYOUT, "BEVFormer")
