@@ -35,20 +35,19 @@ class MapTR(MmAdapter):
         return str(HERE.parents[1] / "submodules" / "MapTR")
 
     def import_libraries(self) -> None:
-        """The vendored mmdet3d, with its pooling and the attention in PyTorch where they are not compiled."""
+        """The vendored mmdet3d, with its own operations and the attention in PyTorch where they are not compiled."""
         provided = provide_operations()
         if provided:
             say("not compiled here, the PyTorch formulation takes its place: {}".format(", ".join(provided)))
         if geometric_kernel_attention.install():
             say("GeometricKernelAttention is not compiled here: the PyTorch formulation takes its place")
         import_mmdet3d_017()
+        connect_sparse_convolutions()
 
     def adjust(self, config: Any) -> None:
         """See how many of the LiDAR's sweeps the configuration reads, if it looks at the LiDAR."""
         loaders = [step for step in config.data.test.pipeline if step["type"] == SWEEPS]
         self._sweeps = loaders[0]["sweeps_num"] if loaders else None
-        if self._sweeps is not None:
-            connect_sparse_convolutions()
 
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         """As upstream's converter writes it, but no more sweeps than are read: of more, upstream draws some by chance.

@@ -14,6 +14,7 @@ from inside_model import load_adapter, read_request
 
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.common.source import enter_source
+from worker.mmlab.v1.overlay import last_registration_wins
 
 POINTS, CHANNELS = 200_000, 16
 SHAPE = (2, 3, 40, 25)
@@ -23,7 +24,8 @@ SHAPE = (2, 3, 40, 25)
 def main() -> None:
     adapter = load_adapter(read_request()["model"])
     enter_source(adapter.source_root(), below=adapter.source_paths)
-    adapter.import_libraries()
+    with last_registration_wins():
+        adapter.import_libraries()
     torch = load_library("torch")
     upstream = load_library("mmdet3d.ops.bev_pool.bev_pool")
     generator = torch.Generator().manual_seed(0)

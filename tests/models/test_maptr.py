@@ -68,7 +68,6 @@ def test_the_fusion_gets_no_more_sweeps_than_it_reads(
     info = {"lidar_path": str(files[0]), "sweeps": [{"data_path": str(file)} for file in files[1:]]}
     monkeypatch.setattr(demo, "temporal_info", lambda sample, context: dict(info))
     monkeypatch.setattr(demo, "context_of", lambda sample: {})
-    monkeypatch.setattr(demo, "connect_sparse_convolutions", lambda: None)
     adapter = demo.MapTR()
     adapter.adjust(config_with([{"type": demo.SWEEPS, "sweeps_num": 9}]))
     assert adapter.make_info({})["sweeps"] == info["sweeps"][:9]
