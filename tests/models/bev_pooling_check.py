@@ -26,8 +26,8 @@ def main() -> None:
     enter_source(adapter.source_root(), below=adapter.source_paths)
     with last_registration_wins():
         adapter.import_libraries()
+        upstream = load_library("mmdet3d.ops.bev_pool.bev_pool")
     torch = load_library("torch")
-    upstream = load_library("mmdet3d.ops.bev_pool.bev_pool")
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(POINTS, CHANNELS, generator=generator, dtype=torch.float64) + 1.0
     batches, levels, rows, columns = SHAPE
