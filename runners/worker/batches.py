@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .adapter import Adapter
 from .failures import classify, describe
-from .measure import OutputError, Step, encode_result, run_sample
+from .measure import OutputError, Step, encode_result, measure_usage, run_sample
 from .memory import host_memory_left_mb, host_peak_mb
 from .runtimes.base import Runtime
 
@@ -143,7 +143,7 @@ def _run_single(adapter: Adapter, sample: Dict[str, Any], size: BatchSize, runti
     try:
         result = run_sample(adapter, sample, step, runtime)
         size.note_time(1, result["end_to_end_time"])
-        return Outcome(sample, encode_result({**result, "batch": 1}))
+        return Outcome(sample, encode_result({**result, "batch": 1, "usage": measure_usage(runtime)}))
     except Exception as error:  # noqa: BLE001  as above
         return Outcome(sample, error=error, kind=classify(error, preparing=step.preparing))
 
@@ -201,6 +201,7 @@ def _convert(adapter: Adapter, raw: Any, sample: Dict[str, Any], times: Dict[str
             "gpu_memory_used": runtime.peak_mb(),
             "outputs": outputs,
             "batch": times["batch"],
+            "usage": measure_usage(runtime),
         }
         return Outcome(sample, encode_result(result))
     except Exception as error:  # noqa: BLE001  as above

@@ -18,6 +18,15 @@ def host_peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTES_PER_MEGABYTE
 
 
+def resident_peak_mb() -> float:
+    """Return the most memory that this program has had at once [MB, 10⁶ bytes].
+
+    `host_peak_mb` begins with the peak of the process that started this one, because exec keeps the kernel's count.
+    """
+    high = _first_number("/proc/self/status", "VmHWM:")
+    return host_peak_mb() if high is None else high / KILOBYTES_PER_MEGABYTE
+
+
 def host_memory_left_mb() -> float:
     """Return what the machine, or the container, has left [MB, 10⁶ bytes]; infinity where that is not known."""
     return min(_candidates(), default=UNKNOWN_MB)

@@ -22,7 +22,7 @@ from .batches import BatchSize, run_batch, takes_batches
 from .engine import open_engine, run_exported_form
 from .failures import classify, describe
 from .in_pytorch import EXPORTED_FORM
-from .measure import Step, encode_result, run_sample
+from .measure import Step, encode_result, measure_usage, run_sample
 from .parent import die_with_parent
 from .precision import require
 from .runtimes.base import Runtime, load_runtime
@@ -202,7 +202,8 @@ class Server:
         """Send the sample's result, or why there is none; returns the failure class or None."""
         step = Step()
         try:
-            payload = encode_result(run_sample(self._adapter, sample, step, self._runtime))
+            result = run_sample(self._adapter, sample, step, self._runtime)
+            payload = encode_result({**result, "usage": measure_usage(self._runtime)})
         except Exception as error:  # noqa: BLE001  as above; SystemExit and a signal end the worker, and the host sees it
             kind = classify(error, preparing=step.preparing)
             self._report(error, sample["sample_token"], kind)

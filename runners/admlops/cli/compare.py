@@ -187,13 +187,16 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
                 _milliseconds(latency),
                 _pictures(latency),
                 model.get("precision") or "",
-                latency.get("verdict", ""),
+                "SHARED" if latency.get("shared") else latency.get("verdict", ""),
             )
         )
     print_table(("model", "state", "samples", *columns, "ms/sample", "pictures/s", "precision", "latency"), rows)
     precisions = {model.get("precision") for model in models} - {None}
     if len(precisions) > 1:
         note("\ntimes compare only within one precision; --precision float32 gives all models the same")
+    shared = [model["model"] for model in models if (model.get("latency") or {}).get("shared")]
+    if shared:
+        note(f"\ntimes of {', '.join(shared)} were measured on a shared device: no latency; --fresh alone measures one")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))
@@ -300,5 +303,6 @@ def _pictures(latency: dict[str, Any]) -> str:
 
 
 def _milliseconds(latency: dict[str, Any]) -> str:
+    """The mean time; empty where it is no latency, because several workers shared the device."""
     mean_s = (latency.get("inference") or {}).get("mean_s")
     return "" if mean_s is None else f"{1e3 * mean_s:.1f}" if mean_s >= 0.01 else f"{1e3 * mean_s:.2g}"

@@ -246,8 +246,7 @@ class RunCoordinator:
             return
         else:
             attempt.recorder.fail(failure)
-        time_s = answer.inference_time if isinstance(answer, Result) and failure is None else None
-        self._tell_sample(slot, answer.sample_token, failure, inference_time=time_s)
+        self._tell_sample(slot, answer.sample_token, failure, answer if isinstance(answer, Result) else None)
         self._write_unreadable(slot)
 
     def _find_failure(self, answer: Result | Failed) -> WorkerFailure | None:
@@ -272,12 +271,12 @@ class RunCoordinator:
         slot: _SlotState,
         token: str | None,
         failure: WorkerFailure | None,
-        *,
-        inference_time: float | None = None,
+        result: Result | None = None,
     ) -> None:
         if failure is not None:
             self._note_failure(slot, failure, "skip_sample", sample_token=token)
-        self._tell(slot, "sample", sample_token=token, samples=1, inference_time=inference_time, failure=failure)
+        measured = {} if result is None or failure is not None else _measured(result)
+        self._tell(slot, "sample", sample_token=token, samples=1, failure=failure, **measured)
         if not self._accounting.note_answer(failure) and failure is not None:
             self._stop(failure)
 
@@ -372,3 +371,11 @@ class RunCoordinator:
     def _tell(self, slot: _SlotState, kind: Any, **facts: Any) -> None:
         scene = None if slot.attempt is None else slot.attempt.scene.name
         self._on_event(RunEvent(kind=kind, worker=slot.number, scene=scene, **facts))
+
+
+def _measured(result: Result) -> dict[str, Any]:
+    return {
+        "inference_time": result.inference_time,
+        "batch": 1 if result.batch is UNSET else result.batch,
+        "usage": None if result.usage is UNSET else result.usage,
+    }

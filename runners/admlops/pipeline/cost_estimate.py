@@ -121,6 +121,8 @@ def _measured(layout: Layout, model: Model, gpus: RentedGpus | None) -> Speed | 
         header = run.header
         if header.model != model.name or header.is_submission or header.engine is not None or not _is_on(header, gpus):
             continue
+        if header.shared:
+            continue  # its times are those of several workers together
         speed = _speed_of(run)
         if speed is not None:
             return speed

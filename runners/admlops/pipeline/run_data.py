@@ -99,7 +99,12 @@ class RunData:
 
     @property
     def energy_j(self) -> float | None:
-        """The GPUs' energy over the run [J]: the trapezoid rule over power readings; None without two readings."""
+        """The GPUs' energy over the run [J]: the trapezoid rule over power readings; None without two readings.
+
+        None also where other runs worked on the same GPUs: nobody can say whose it was.
+        """
+        if self.header is not None and self.header.neighbours:
+            return None
         known = [(r.t, r.power_w) for r in self.telemetry if r.power_w is not None]
         if len(known) < 2:
             return None
@@ -156,7 +161,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         records=_Records(run),
         metrics=metrics,
         telemetry=read_telemetry(run.telemetry_path, notes),
-        latency=_summarize(samples, notes, run.header.data.pictures),
+        latency=_summarize(samples, notes, run.header),
         claims=() if model is None else model.published,
         checkpoint=None if model is None else _name_checkpoint(model, run.header),
         worker=next((event for event in run.events() if event.get("event") == "worker_ready"), {}),
@@ -236,12 +241,12 @@ def read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
     return readings
 
 
-def _summarize(samples: Sequence[Metadata], notes: list[str], pictures: int | None) -> Latency | None:
+def _summarize(samples: Sequence[Metadata], notes: list[str], header: RunHeader) -> Latency | None:
     if not any(meta.inference_time is not None or meta.batch is not UNSET for meta in samples):
         notes.append("No sample carries a measured time, so latency is missing.")
         return None
     try:
-        return summarize(samples, pictures=pictures)
+        return summarize(samples, pictures=header.data.pictures, shared=header.shared)
     except AdmlopsError as error:
         notes.append(f"Latency is missing: {error.message}. Next: {error.hint}")
         return None
