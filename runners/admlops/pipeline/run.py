@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +23,11 @@ from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
 from admlops.execution.executor import Executor, ExecutorOptions
 from admlops.execution.executors import EXECUTORS
-from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
+from admlops.execution.scene_job import Job, SceneJob, Summary
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
-from admlops.health.energy_estimate import EnergyEstimate, require_estimate
+from admlops.health.energy_estimate import require_estimate
 from admlops.health.machine import describe_machine
-from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
 from admlops.pipeline.readiness import find_readiness
@@ -45,13 +43,14 @@ from admlops.pipeline.run_settings import (
     gpu_memory_limit_mb,
     working_folder,
 )
+from admlops.pipeline.run_watch import OnProgress, watch_run
 from admlops.pipeline.scene_jobs import DataSetSamples, expect_outputs, list_scene_jobs
 from admlops.pipeline.selection import select
 from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
 
-OnProgress = Callable[[RunEvent, int], None]
-"""Called with each event of a run and the run's number of samples."""
+OnOpen = Callable[[RunFolder], None]
+"""Called with the folder of a run that is about to begin, in its thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +83,15 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
 
 
 def run_plan(
-    layout: Layout, plan: RunPlan, request: RunRequest, *, say: Say, on_progress: OnProgress
+    layout: Layout,
+    plan: RunPlan,
+    request: RunRequest,
+    *,
+    say: Say,
+    on_progress: OnProgress,
+    on_open: OnOpen = lambda _: None,
 ) -> tuple[RunFolder, Summary]:
-    """Carry out what `prepare` made of the request; see `run_model`."""
+    """Carry out what `prepare` made of the request; see `run_model`. `on_open` gets the folder before it begins."""
     path = layout.runs / plan.header.run
     scenes = tuple(list_scene_jobs(plan.data, plan.scenes))
     goes_on = request.resume or request.retry_failed
@@ -99,10 +104,11 @@ def run_plan(
     with run.lock():
         if request.on_begin is not None:
             request.on_begin(run.path)
+        on_open(run)
         if request.retry_failed:
             _forget_evaluation(run, say=say)
         job = _make_job(layout, request, plan, run, scenes)
-        with _telemetry(run, plan, request, on_progress) as watch:
+        with watch_run(layout, run, plan.executor, request, on_progress, say=say) as watch:
             summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
@@ -348,37 +354,3 @@ def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
     """Make the index that holds what lies around a sample, for a model that needs it."""
     if model.traits.needs_context and isinstance(data, HasContext) and not data.has_context:
         build_index(data.root, data.version, say=say)
-
-
-@contextmanager
-def _telemetry(
-    run: RunFolder, plan: RunPlan, request: RunRequest, on_progress: OnProgress
-) -> Iterator[Callable[[RunEvent], None]]:
-    """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
-
-    Before that it measures how much energy the machine takes while nothing runs.
-    """
-    pids: dict[int, int] = {}
-    total = sum(run.header.scenes.values())
-    done = 0
-
-    def watch(event: RunEvent) -> None:
-        nonlocal done
-        if event.kind == "worker" and event.pid is not None:
-            pids[event.worker] = event.pid
-        done += event.samples
-        if (event.kind in ("sample", "retry") and event.failure is None) or event.kind == "retry":
-            sampler.count(event.samples)
-        if done >= total:
-            sampler.enter("end")
-        on_progress(event, total)
-
-    devices = {slot.device.id: slot.device for slot in plan.executor.slots()}.values()
-    uuids = [one.uuid for one in devices if one.kind == "cuda"]
-    used = None if None in uuids else [str(one) for one in uuids]
-    estimate = EnergyEstimate() if request.estimate_energy else None
-    with TelemetrySampler(
-        run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used, estimate=estimate
-    ) as sampler:
-        sampler.measure_idle(cancelled=lambda: request.cancel.is_cancelled)
-        yield watch

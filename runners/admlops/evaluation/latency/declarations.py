@@ -67,9 +67,7 @@ class LatencyEvaluation(Declared):
         from admlops.evaluation.latency.summary import summarize
 
         header = context.run.header
-        return LatencyResult(
-            latency=summarize(context.metadata, pictures=header.data.pictures, shared=header.shared)
-        )
+        return LatencyResult(latency=summarize(context.metadata, pictures=header.data.pictures, shared=header.shared))
 
 
 LATENCY = LatencyEvaluation(
