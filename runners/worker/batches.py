@@ -169,7 +169,7 @@ def _run_together(adapter: Adapter, samples: List[Dict[str, Any]], size: BatchSi
     outcomes = []
     for index, (_, reading_s, failed) in enumerate(prepared):
         if failed is None:
-            times = {"inference_time": share_s, "before_s": reading_s, "batch": len(good)}
+            times = {"inference_time": share_s, "before_s": reading_s, "batch": len(good), "last": index == good[-1]}
             failed = _convert(adapter, given[index], samples[index], times, runtime)
         outcomes.append(failed)
     size.note_time(len(samples), time.perf_counter() - began)
@@ -201,8 +201,9 @@ def _convert(adapter: Adapter, raw: Any, sample: Dict[str, Any], times: Dict[str
             "gpu_memory_used": runtime.peak_mb(),
             "outputs": outputs,
             "batch": times["batch"],
-            "usage": measure_usage(runtime),
         }
+        if times["last"]:
+            result["usage"] = measure_usage(runtime)
         return Outcome(sample, encode_result(result))
     except Exception as error:  # noqa: BLE001  as above
         return Outcome(sample, error=error, kind=classify(error))

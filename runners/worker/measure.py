@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional
 
 from . import compact_json
 from .adapter import Adapter
-from .memory import resident_peak_mb
+from .memory import resident_peak_mb, waited_for_cores_s
 from .runtimes.base import Runtime
 from .samples.form import find_non_finite
 from .wire import MAX_PAYLOAD_BYTES
@@ -51,11 +51,11 @@ def run_sample(
 
 
 def measure_usage(runtime: Runtime) -> Dict[str, Any]:
-    """Return what this process has taken so far: peaks of memory [MB], processor time and time of a clock [s]."""
+    """Return what this process has taken so far: peaks of memory [MB]; seconds of its threads, and of a clock [s]."""
     return {
         "host_peak_mb": round(resident_peak_mb(), 3),
         "reserved_peak_mb": runtime.reserved_peak_mb(),
-        "processor_s": time.process_time(),
+        "busy_s": time.process_time() + waited_for_cores_s(),
         "clock_s": time.perf_counter(),
     }
 

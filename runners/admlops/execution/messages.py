@@ -39,14 +39,15 @@ NOT_LOADED = Ready(fixes=[], device_name="")
 
 
 class Usage(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a worker has taken so far: peaks of memory [MB, 10⁶ bytes], its processor time, and its own clock [s].
+    """What a worker has taken so far: peaks of memory [MB, 10⁶ bytes], time of its threads, and its own clock [s].
 
-    `reserved_peak_mb` is what the runtime held of the GPU, without what the driver takes for the process.
+    `reserved_peak_mb` is what the runtime held of the GPU, without what the driver takes for the process. `busy_s` is
+    how long its threads computed, or would have, had a core been free.
     """
 
     host_peak_mb: Megabytes
     reserved_peak_mb: Megabytes | None
-    processor_s: Seconds
+    busy_s: Seconds
     clock_s: Seconds
 
 
@@ -54,7 +55,7 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     """One sample done: seconds, megabytes, and the outputs of the standard record.
 
     `batch` is how many samples went through the network with it, itself included; absent where no batch was asked for.
-    `usage` is what the worker has taken until then.
+    `usage` is what the worker has taken until then, said now and then.
     """
 
     sample_token: Name

@@ -15,7 +15,8 @@ from admlops.core.types import Say
 from admlops.datasets.base import Dataset
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
-from admlops.pipeline.run import RunPlan, run_plan
+from admlops.pipeline.run import run_plan
+from admlops.pipeline.run_job import RunPlan
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_watch import OnProgress
 from admlops.pipeline.together import Turn, run_together

@@ -19,6 +19,7 @@ from admlops.core.errors import AdmlopsError
 from admlops.core.storage import file_sha256
 from admlops.evaluation.latency.summary import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
+from admlops.pipeline.throughput import read_throughput
 from admlops.results.header import RunHeader
 from admlops.results.record import Metadata, Record
 from admlops.results.run_folder import RunFolder
@@ -55,6 +56,7 @@ class RunData:
         first: full records of the first samples, where there is no `metrics.json` that names the worst.
         records: every full record in the run's order, read anew each time: a run of a whole data set fills the memory.
         metrics: `metrics.json`, or None before `admlops evaluate`.
+        throughput: `throughput.json`, None for a run without throughput mode.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
         checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
         manifest_sha256: of the `manifest.json` that stood there before this report was written.
@@ -71,6 +73,7 @@ class RunData:
     records: Iterable[Record] = ()
     metrics: Mapping[str, Any] | None = None
     telemetry: Sequence[Reading] = ()
+    throughput: Mapping[str, Any] | None = None
     latency: Latency | None = None
     claims: Sequence[Claim] = ()
     checkpoint: str | None = None
@@ -154,6 +157,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
     return RunData(
         model=run.header.model,
         status=run.header.state,
+        throughput=_read_throughput(run, notes),
         header=run.header,
         samples=samples,
         worst=[kept[rank] for rank in sorted(kept)],
@@ -239,6 +243,14 @@ def read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
         last = begun + reading.t
         readings.append(replace(reading, t=last))
     return readings
+
+
+def _read_throughput(run: RunFolder, notes: list[str]) -> Mapping[str, Any] | None:
+    try:
+        return read_throughput(run.throughput_path)
+    except AdmlopsError as error:
+        notes.append(f"What throughput mode tried is missing: {error.message}.")
+        return None
 
 
 def _summarize(samples: Sequence[Metadata], notes: list[str], header: RunHeader) -> Latency | None:

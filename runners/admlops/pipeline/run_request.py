@@ -33,7 +33,9 @@ class RunRequest:
     `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
     `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
-    AUTO_BATCH for as many as pay. `estimate_energy` asks codecarbon where the machine measures no energy.
+    AUTO_BATCH for as many as pay. `throughput` searches the count of workers, and the batch, that do most samples a
+    second, before the run; `workers` above 1 are then the most that are tried, and the memory limit is that of all
+    workers together. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
 
     model: str
@@ -58,6 +60,7 @@ class RunRequest:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     exported_form: bool = False
     deadlines: Deadlines = DEFAULT_DEADLINES
+    throughput: bool = False
     estimate_energy: bool = False
     name: str | None = None
     resume: bool = False

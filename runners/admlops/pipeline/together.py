@@ -22,7 +22,8 @@ from admlops.execution.cancel import CancelToken
 from admlops.execution.scene_job import RunEvent, Summary
 from admlops.pipeline.memory_table import CONTEXT_MB, MemoryTable, is_measured_with, key_of
 from admlops.pipeline.placing import Needs, Room, measure_room, needs_of
-from admlops.pipeline.run import RunPlan, run_plan
+from admlops.pipeline.run import run_plan
+from admlops.pipeline.run_job import RunPlan
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_watch import OnProgress, workers_a_device
 from admlops.results.run_folder import RunFolder

@@ -35,8 +35,8 @@ class UsageMeter:
         """Take the next event; the end of the first scene is written down at once, for whoever waits for it."""
         if event.kind in ("retry", "skip", "stop"):
             self._has_failed = True
-        if event.kind == "sample" and event.usage is not None:
-            self._samples += 1
+        self._samples += event.kind == "sample"
+        if event.usage is not None:
             self._first.setdefault(event.worker, event.usage)
             self._last[event.worker] = event.usage
         if event.kind == "scene" and self._samples and not self._has_noted:
@@ -78,5 +78,5 @@ def _cores(first: Mapping[int, Usage], last: Mapping[int, Usage]) -> float | Non
     """How many cores a worker kept busy, from its first answer to its last; None where these are one."""
     spans = [(first[one], last[one]) for one in last]
     seconds = sum(after.clock_s - before.clock_s for before, after in spans)
-    busy = sum(after.processor_s - before.processor_s for before, after in spans)
+    busy = sum(after.busy_s - before.busy_s for before, after in spans)
     return round(busy / seconds, 2) if seconds > 0 else None
