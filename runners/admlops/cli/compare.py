@@ -202,7 +202,9 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
         note("\ntimes compare only within one precision; --precision float32 gives all models the same")
     shared = [model["model"] for model in models if (model.get("latency") or {}).get("shared")]
     if shared:
-        note(f"\ntimes of {', '.join(shared)} were measured on a shared device: no latency; --fresh alone measures one")
+        note(
+            f"\ntimes of {', '.join(shared)} were measured on a shared device, which is no latency: --fresh measures one"
+        )
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))

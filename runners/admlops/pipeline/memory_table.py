@@ -150,13 +150,10 @@ def key_of(header: RunHeader) -> MemoryKey:
     )
 
 
-def find_model_rows(rows: Sequence[MemoryRow], model: str, device: str) -> list[MemoryRow]:
-    """Return the rows of a model as its authors run it, on a device: no engine, one sample at once."""
-    return [
-        row
-        for row in rows
-        if (row.key.model, row.key.device, row.key.engine, row.key.batch) == (model, device, "", "1")
-    ]
+def authors_rows(rows: Sequence[MemoryRow], model: str) -> list[MemoryRow]:
+    """Return the rows of a model as its authors run it: no engine, their precision, one sample at once."""
+    usual = (model, "", "authors", "1")
+    return [row for row in rows if (row.key.model, row.key.engine, row.key.precision, row.key.batch) == usual]
 
 
 def is_measured_with(key: MemoryKey) -> bool:

@@ -2,12 +2,14 @@
 
 First a worker is tried alone, then one that takes several samples at once where its model can. Then the workers are
 doubled. A step is taken where it gives at least `GAIN` more samples a second; the first that does not ends the search,
-and so does what has no room, or fails. So the smallest setting within that share of the best one tried is chosen.
+and so does what has no room, or fails. On a CPU no more workers are tried than keep all cores busy: on a machine that
+does other things at the same time, more of them would only take from those.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ THROUGHPUT_SCHEMA = 1
 GAIN = 1.05
 MOST_WORKERS = 32
 """More on one device are not tried."""
+SPARE_CORES = 0.1
+"""Of a worker: one more is not started for so little that is left of the cores."""
 RULE = (
     f"workers are doubled while that gives at least {GAIN - 1:.0%} more samples/s; "
     "several samples at once are taken where they give as much with one worker"
@@ -86,9 +90,9 @@ def find_best(
     ended = f"{limit} workers are the most that were asked for" if most else f"no more than {limit} workers are tried"
     while best.workers < limit:
         asked = min(2 * best.workers, limit)
-        workers = _count_that_fit(search.tried, asked, best.workers, room)
+        workers = _count_that_fit(search.tried, asked, best, room)
         if workers == best.workers:
-            ended = f"{workers + 1} workers have no room: {_why_not(search.tried, workers + 1, room)}"
+            ended = f"{workers + 1} workers have no room: {_why_not(search.tried, workers + 1, best, room)}"
             break
         trial = search.attempt(workers, best.batch)
         if not search.is_better(trial, best):
@@ -132,13 +136,17 @@ def _needs(tried: Sequence[Trial], room: Room) -> Needs:
     return Needs(gpu_mb=MARGIN * max(gpu) if gpu else None, host_mb=MARGIN * host, cores=0.0)
 
 
-def _why_not(tried: Sequence[Trial], workers: int, room: Room) -> str:
+def _why_not(tried: Sequence[Trial], workers: int, best: Trial, room: Room) -> str:
+    """Say what so many workers on each device lack; empty if they have room. `best` tells how many cores one takes."""
+    if room.gpu_mb is None and best.cores and workers > math.ceil(room.cores / best.cores - SPARE_CORES):
+        return f"each keeps {best.cores:g} cores busy, and there are {room.cores:g}"
     return room.why_not([_needs(tried, room).times(workers)])
 
 
-def _count_that_fit(tried: Sequence[Trial], asked: int, known: int, room: Room) -> int:
-    """The most workers up to `asked` that have room; `known` of them have had it."""
-    return next((count for count in range(asked, known, -1) if not _why_not(tried, count, room)), known)
+def _count_that_fit(tried: Sequence[Trial], asked: int, best: Trial, room: Room) -> int:
+    """The most workers up to `asked` that have room; those of `best` have had it."""
+    known = best.workers
+    return next((count for count in range(asked, known, -1) if not _why_not(tried, count, best, room)), known)
 
 
 def write_throughput(path: Path, found: Throughput) -> None:

@@ -22,10 +22,12 @@ from admlops.evaluation.energy.windows import read_lines
 from admlops.execution.cancel import CancelToken
 from admlops.execution.coordinator import execute
 from admlops.execution.executor import Executor
+from admlops.execution.messages import Usage
 from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
 from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.run_request import AUTO_BATCH
 from admlops.pipeline.run_watch import used_gpus, workers_a_device
+from admlops.pipeline.usage_meter import count_cores
 from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
 
@@ -47,8 +49,8 @@ JobMaker = Callable[[RunFolder, tuple[SceneJob, ...]], Job]
 class Trial:
     """A setting and what it came to. `workers` are on each device; `batch` is the size that its batches had.
 
-    `gpu_mb` is how much of a GPU all its workers took, `host_mb` of the machine's memory. `energy` says how
-    `j_per_sample` was measured, idle power included, or why it was not. `failed` says why there is no rate.
+    `gpu_mb` is how much of a GPU all its workers took, `host_mb` of the machine's memory. `cores` is how many a worker
+    kept busy, or would have, had they been free; None where it was not measured. `energy` says how `j_per_sample` was measured, idle power included, or why it was not. `failed` says why there is no rate.
     """
 
     workers: int
@@ -59,6 +61,7 @@ class Trial:
     seconds: float
     gpu_mb: float | None
     host_mb: float
+    cores: float | None
     energy: str
     failed: str = ""
 
@@ -167,7 +170,8 @@ def run_trial(
     run = RunFolder.create(folder, trial)
     token, pids = LinkedToken(cancel), dict[int, int]()
     window = Window(workers=len(executor.slots()), batch=batch)
-    host_mb: dict[int, float] = {}
+    first: dict[int, Usage] = {}
+    last: dict[int, Usage] = {}
 
     def watch(event: RunEvent) -> None:
         if event.kind == "worker" and event.pid is not None:
@@ -177,7 +181,8 @@ def run_trial(
         if event.kind != "sample" or event.failure is not None or token.is_cancelled:
             return
         if event.usage is not None:
-            host_mb[event.worker] = event.usage.host_peak_mb
+            first.setdefault(event.worker, event.usage)
+            last[event.worker] = event.usage
         counts = window.has_begun
         window.take(event.worker, event.batch)
         if counts:
@@ -195,6 +200,7 @@ def run_trial(
     ):
         summary = execute(make_job(run, stored), executor=executor, on_event=watch, cancel=token)
         gpu_mb = sampler.gpu_memory_growth_mb if header.device_kind == "cuda" else None
+    host_mb = sum(one.host_peak_mb for one in last.values())
     found = Trial(
         workers=workers_a_device(executor),
         batch=window.batch,
@@ -203,7 +209,8 @@ def run_trial(
         samples=window.samples,
         seconds=round(window.seconds, 3),
         gpu_mb=None if gpu_mb is None else round(gpu_mb, 1),
-        host_mb=round(max(sum(host_mb.values()), sampler.worker_memory_peak_mb), 1),
+        host_mb=round(max(host_mb, sampler.worker_memory_peak_mb), 1),
+        cores=count_cores(first, last),
         energy="",
     )
     failed = _find_failure(summary, window, cancel)

@@ -66,7 +66,7 @@ class UsageMeter:
             device_mb=None if grown is None else round(grown / self._workers, 1),
             reserved_mb=max(reserved, default=None),
             host_mb=round(max(host, self._sampler.worker_memory_peak_mb / max(1, len(self._last))), 1),
-            cores=_cores(self._first, self._last) if self._workers == 1 else None,
+            cores=count_cores(self._first, self._last) if self._workers == 1 else None,
             samples=self._samples,
             run=header.run,
             adapter=header.adapter,
@@ -74,8 +74,8 @@ class UsageMeter:
         )
 
 
-def _cores(first: Mapping[int, Usage], last: Mapping[int, Usage]) -> float | None:
-    """How many cores a worker kept busy, from its first answer to its last; None where these are one."""
+def count_cores(first: Mapping[int, Usage], last: Mapping[int, Usage]) -> float | None:
+    """Return how many cores a worker kept busy, from its first answer to its last; None where these are one."""
     spans = [(first[one], last[one]) for one in last]
     seconds = sum(after.clock_s - before.clock_s for before, after in spans)
     busy = sum(after.busy_s - before.busy_s for before, after in spans)
