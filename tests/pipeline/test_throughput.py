@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.pipeline.crowd import Member, make_crowd
 from tests.pipeline.pods import Pod
 
@@ -21,6 +23,7 @@ def search(pod: Pod, model: str, name: str, *more: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.full
 def test_a_model_that_waits_gets_more_workers_and_one_that_holds_the_machine_gets_one(
     tmp_path: Path, synthetic_root: Path
 ) -> None:
@@ -52,3 +55,32 @@ def test_a_model_that_waits_gets_more_workers_and_one_that_holds_the_machine_get
     assert pages.returncode == 0, pages.stderr
     assert "Settings that throughput mode tried" in pod.run("waits").report_path.read_text()
     assert not list((pod.folder / "repository").glob(".throughput-*"))
+
+
+@pytest.mark.full
+def test_a_model_that_computes_gets_no_more_workers_than_there_are_cores(tmp_path: Path, synthetic_root: Path) -> None:
+    pod = make_crowd(tmp_path / "pod", synthetic_root, [Member(name="Cid", busy_s=0.1)])
+    found = search(pod, "Cid", "computes")
+    cores = len(os.sched_getaffinity(0))
+    assert found["tried"][0]["cores"] == pytest.approx(1, abs=0.15), "also where the machine does other things"
+    assert found["workers"] <= cores + 1
+
+
+@pytest.mark.full
+def test_a_search_on_a_card_counts_memory_and_energy_and_goes_on_as_it_was(
+    tmp_path: Path, synthetic_root: Path
+) -> None:
+    pod = make_crowd(
+        tmp_path / "pod", synthetic_root, [Member(name="Ann", sleep_s=0.3, card_mb=9000)], gpus=("NVIDIA A24",)
+    )
+    found = search(pod, "Ann", "one", "--gpu-memory-limit", "20GB")
+    assert [(one["workers"], one["gpu_mb"]) for one in found["tried"]] == [(1, 9000), (2, 18000)]
+    assert found["ended"].startswith("3 workers have no room: 28,350 MB of GPU memory, and there are 20,000")
+    assert pod.run("one").header.settings["gpu_memory_limit_mb"] is None, "the limit is that of all workers"
+    whole = records_digest(pod.run("one"))
+    scene = next(pod.run("one").records_path.iterdir())
+    scene.unlink()
+    again = pod.type("run", "Ann", "--data", pod.folder / "data", "--run", "one", "--throughput", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "throughput mode goes on with 2 workers, 1 samples at once" in again.stderr
+    assert records_digest(pod.run("one")) == whole

@@ -30,6 +30,7 @@ def table(pod: Pod) -> dict[str, dict[str, Any]]:
     return {row["key"]["model"]: row for row in rows}
 
 
+@pytest.mark.full
 def test_three_models_share_a_card_and_write_the_records_of_one_after_the_other(
     tmp_path: Path, synthetic_root: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_three_models_share_a_card_and_write_the_records_of_one_after_the_other(
     assert again["models"][0]["run"] == second["models"][0]["run"], "the run that has a latency is taken"
 
 
+@pytest.mark.full
 def test_who_has_no_room_waits_for_its_turn(tmp_path: Path, synthetic_root: Path) -> None:
     members = [Member(name=name, card_mb=9000, sleep_s=0.05) for name in ("Ann", "Ben", "Cid")]
     pod = make_crowd(tmp_path / "pod", synthetic_root, members, gpus=(A24,))
@@ -84,6 +86,7 @@ def test_who_has_no_room_waits_for_its_turn(tmp_path: Path, synthetic_root: Path
     assert max(at_once) == 2, "three of 9 GB are more than 20 GB"
 
 
+@pytest.mark.full
 def test_a_neighbour_that_runs_out_of_memory_gets_a_turn_of_its_own(tmp_path: Path, synthetic_root: Path) -> None:
     members = [
         Member(name="Ann", card_mb=9000, sleep_s=0.3),
@@ -113,7 +116,7 @@ def test_on_a_cpu_memory_and_cores_decide(tmp_path: Path, synthetic_root: Path) 
     summary, _ = compare(pod, "--together", "--gpu-memory-limit", "600MB")
     measured = table(pod)
     assert all(200 < measured[name]["host_mb"] < 290 for name in measured), "the memory that they really take"
-    assert measured["Ann"]["cores"] < 0.5 < measured["Cid"]["cores"] < 1.2
+    assert measured["Ann"]["cores"] < 0.5 < measured["Cid"]["cores"]
     assert measured["Ann"]["device_mb"] is None
     runs = runs_of(pod, summary)
     assert any(run.header.neighbours for run in runs.values())

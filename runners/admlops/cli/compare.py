@@ -203,7 +203,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     shared = [model["model"] for model in models if (model.get("latency") or {}).get("shared")]
     if shared:
         note(
-            f"\ntimes of {', '.join(shared)} were measured on a shared device, which is no latency: --fresh measures one"
+            f"\ntimes of {', '.join(shared)} are those of a shared device, and no latency: --fresh measures one"
         )
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:

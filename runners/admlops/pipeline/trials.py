@@ -50,7 +50,8 @@ class Trial:
     """A setting and what it came to. `workers` are on each device; `batch` is the size that its batches had.
 
     `gpu_mb` is how much of a GPU all its workers took, `host_mb` of the machine's memory. `cores` is how many a worker
-    kept busy, or would have, had they been free; None where it was not measured. `energy` says how `j_per_sample` was measured, idle power included, or why it was not. `failed` says why there is no rate.
+    kept busy, or would have, had they been free; None where it was not measured. `energy` says how `j_per_sample` was
+    measured, idle power included, or why it was not. `failed` says why there is no rate.
     """
 
     workers: int
