@@ -19,7 +19,15 @@ from admlops.pipeline.throughput import MOST_WORKERS, Throughput, find_best, rea
 from admlops.pipeline.trials import LONGEST_S, SAMPLES_A_WORKER, SHORTEST_S, Trial, Window
 
 KEY = MemoryKey(
-    model="MapTR", variant="modern", engine="", precision="authors", device="A40", batch="1", config="", options=""
+    model="MapTR",
+    variant="modern",
+    engine="",
+    precision="authors",
+    device="A40",
+    batch="1",
+    prefetch="0",
+    config="",
+    options="",
 )
 ROW = MemoryRow(
     key=KEY,

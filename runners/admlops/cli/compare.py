@@ -202,9 +202,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
         note("\ntimes compare only within one precision; --precision float32 gives all models the same")
     shared = [model["model"] for model in models if (model.get("latency") or {}).get("shared")]
     if shared:
-        note(
-            f"\ntimes of {', '.join(shared)} are those of a shared device, and no latency: --fresh measures one"
-        )
+        note(f"\ntimes of {', '.join(shared)} are those of a shared device, and no latency: --fresh measures one")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))

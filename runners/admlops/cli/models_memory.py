@@ -54,6 +54,7 @@ def memory(names: tuple[str, ...], as_json: bool) -> None:
 def _cells(row: MemoryRow) -> tuple[str, ...]:
     key = row.key
     how = [key.engine, key.precision, "" if key.batch == "1" else f"batches of {key.batch}", key.options]
+    how += [] if key.prefetch == "0" else [f"{key.prefetch} read ahead"]
     return (
         key.model,
         key.variant,

@@ -29,7 +29,8 @@ CONTEXT_MB = 600.0
 class MemoryKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the memory of a worker depends on. `device` is a model of GPU, or the processor's name.
 
-    `config` is the beginning of the sha256 of the configuration's content, `options` those that the adapter was given.
+    `prefetch` is how many processes read ahead for a worker: their memory counts as its own. `config` is the beginning
+    of the sha256 of the configuration's content, `options` those that the adapter was given.
     """
 
     model: str
@@ -38,6 +39,7 @@ class MemoryKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: str
     device: str
     batch: str
+    prefetch: str
     config: str
     options: str
 
@@ -145,6 +147,7 @@ def key_of(header: RunHeader) -> MemoryKey:
         precision=str(header.settings.get("precision", "authors")),
         device=header.device.name if header.device is not None else header.gpu or header.device_kind,
         batch=str(header.settings.get("batch", 1)),
+        prefetch=str(header.options.get("prefetch", 0)),
         config=(header.provenance.config_sha256 or "")[:12],
         options=", ".join(f"{name}={options[name]}" for name in sorted(options)),
     )

@@ -15,7 +15,7 @@ from admlops.execution.executor import Executor
 from admlops.health.machine import MEGABYTE, Gpus, available_memory_bytes
 from admlops.pipeline.memory_table import MemoryRow
 from admlops.pipeline.run_request import RunRequest
-from admlops.pipeline.run_watch import used_gpus
+from admlops.pipeline.run_watch import is_elsewhere, used_gpus
 
 MARGIN = 1.05
 """What was measured is taken with so much more: allocators fragment, and inputs differ."""
@@ -84,6 +84,11 @@ def measure_room(request: RunRequest, executor: Executor, machine: Mapping[str, 
     Raises:
         UsageError: the GPU does not say how much memory it has, and no limit in megabytes was given.
     """
+    if is_elsewhere(executor):
+        raise UsageError(
+            f"--executor {request.executor} runs workers on other machines, of whose memory this one knows nothing",
+            hint="leave --together and --throughput out, or run them on one machine without --executor",
+        )
     devices = {slot.device.id: slot.device for slot in executor.slots()}
     free_mb = available_memory_bytes() / MEGABYTE
     first = next(iter(devices.values()))

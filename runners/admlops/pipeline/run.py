@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.catalog import Model, load_model
-from admlops.catalog.registries import RUNTIMES
+from admlops.catalog.registries import DATA_KINDS, RUNTIMES
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, fetch_files, open_data
+from admlops.datasets.base import Dataset, HasContext, HasStream, fetch_files, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.calibration import require_apart
 from admlops.deployment.engines import parse_engine
@@ -24,6 +24,7 @@ from admlops.health.energy_estimate import require_estimate
 from admlops.health.machine import describe_machine
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
+from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
@@ -121,7 +122,7 @@ def prepare(
     machine = describe_machine()
     runtime = request.runtime or model.runtime
     executor, devices = check_request(model, request, machine, say=say)
-    data = data or open_data(request.data, request.version, wanted=model.reads)
+    data = data or open_run_data(model, request)
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
@@ -136,6 +137,8 @@ def prepare(
         **weights.settings,
         "gpu_memory_limit_mb": gpu_memory_limit_mb(request, devices[0]),
     }
+    if request.corrupt is not None:
+        settings["corrupt"] = request.corrupt.to_json()
     packages = RuntimePackages(versions={})
     if engine is not None:
         runtime = engine.engine.runtime.id
@@ -162,9 +165,11 @@ def prepare(
         options={
             "command": request.command,
             "workers": request.workers,
+            "prefetch": choose_prefetch(request, executor.slots(), say=say),
             "limit": request.selection.limit,
             "device": request.device,
             "executor": request.executor,
+            **({"nodes": nodes} if (nodes := sorted({slot.node for slot in executor.slots()} - {""})) else {}),
             **({"detection_2d": model.detection_2d.model_dump()} if model.detection_2d is not None else {}),
         },
     )
@@ -237,9 +242,31 @@ def _environment(layout: Layout, model: Model, request: RunRequest, device: Comp
     return ensure_model(layout, model, request.variant, device=device.kind if pins.devices else None, say=say)
 
 
+def open_run_data(model: Model, request: RunRequest) -> Dataset:
+    """Open the data set of a request; with `stream` its inputs at 12 Hz.
+
+    Raises:
+        UsageError: the data set has no inputs at 12 Hz, or the model looks back by the key frames' index.
+    """
+    data = open_data(request.data, request.version, wanted=model.reads)
+    if not request.stream:
+        return data
+    if f"{data.kind}-12hz" not in DATA_KINDS:
+        raise UsageError(
+            f"--stream wants a data set with pictures at 12 Hz, and {data.root} is {data.kind}",
+            hint="pass --data with the root of nuScenes, or leave --stream out",
+        )
+    if model.traits.needs_context:
+        raise UsageError(
+            f"{model.name} looks back by an index of key frames, which has no inputs at 12 Hz",
+            hint=f"admlops evaluate RUN --protocol staleness.2hz-velocity   # of an ordinary run of {model.name}",
+        )
+    return open_data(request.data, request.version, wanted=[f"{data.kind}-12hz"])
+
+
 def check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
     """Refuse data that the adapter cannot read, and data that the model was not made for unless asked."""
-    if data.kind in model.reads:
+    if data.kind in model.reads or (request.stream and isinstance(data, HasStream)):
         return
     reads = " or ".join(model.reads)
     if data.kind not in model.off_distribution:

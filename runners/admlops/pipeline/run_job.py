@@ -15,6 +15,7 @@ from admlops.core.processes import process_environment
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset, HasContext, Scene, files_root
 from admlops.environments import Environment
+from admlops.evaluation.corrupted import fault_of
 from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.executor import Executor, ExecutorOptions
 from admlops.execution.executors import EXECUTORS
@@ -58,9 +59,14 @@ def make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder,
         model=plan.model.name,
         variant=plan.header.variant,
         command=_worker_command(layout, plan),
-        settings={name: value for name, value in plan.header.settings.items() if name != "device"},
+        settings={
+            **{name: value for name, value in plan.header.settings.items() if name != "device"},
+            "prefetch": plan.header.options.get("prefetch", 0),
+        },
         scenes=scenes,
-        samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
+        samples=DataSetSamples(
+            plan.data, with_context=_gets_context(plan.model, plan.data), fault=fault_of(plan.header)
+        ),
         data_root=str(files_root(plan.data)),
         runtime={"id": runtime.id, "file": str(runtime.file), "path": list(plan.runtime_path)},
         expected=expect_outputs(plan.model),
@@ -84,10 +90,13 @@ def _gets_context(model: Model, data: Dataset) -> bool:
 
 
 def name_devices(executor: Executor) -> str:
-    """Name the devices of a run, and how many workers each has: `the CPU (…), 2 workers`."""
+    """Name the devices of a run, and how many workers there are: `the CPU (…), 2 workers`."""
     slots = executor.slots()
-    devices = {slot.device.id: slot.device for slot in slots}
-    names = ", ".join(f"{'the CPU' if one.kind == 'cpu' else one.id} ({one.name})" for one in devices.values())
+    devices = {(slot.node, slot.device.id): slot.device for slot in slots}
+    names = ", ".join(
+        f"{'the CPU' if one.kind == 'cpu' else one.id}{f' of {node}' if node else ''} ({one.name})"
+        for (node, _), one in devices.items()
+    )
     return f"{names}, {len(slots)} worker{'' if len(slots) == 1 else 's'}"
 
 
@@ -96,9 +105,17 @@ def choose_executor(
 ) -> tuple[Executor, tuple[ComputeDevice, ...]]:
     """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
     executor = EXECUTORS.get(request.executor)(
-        ExecutorOptions(devices=request.device, workers=request.workers, machine=machine)
+        ExecutorOptions(
+            devices=request.device,
+            workers=request.workers,
+            machine=machine,
+            address=request.address,
+            data_map=request.data_map,
+        )
     )
-    devices = tuple({slot.device.id: slot.device for slot in executor.slots()}.values())
+    devices = tuple({(slot.node, slot.device.id): slot.device for slot in executor.slots()}.values())
+    if executor.slots()[0].node:
+        return executor, devices  # what this machine's driver says does not matter
     if devices[0].kind == "cpu" and machine["gpus"].get("problem"):
         say(f"the NVIDIA driver fails ({machine['gpus']['problem']}); the run is on the CPU, as asked")
     for lost in machine["gpus"].get("lost", ()):

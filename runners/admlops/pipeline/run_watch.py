@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,15 +23,20 @@ OnProgress = Callable[[RunEvent, int], None]
 
 def used_gpus(executor: Executor) -> list[str] | None:
     """Return the uuids of an executor's GPUs, none on a CPU; None where one of them has no uuid."""
-    uuids = [one.uuid for one in {slot.device.id: slot.device for slot in executor.slots()}.values() if one.uuid]
-    count = len({slot.device.id for slot in executor.slots() if slot.device.kind == "cuda"})
-    return None if len(uuids) != count else uuids
+    devices = {(slot.node, slot.device.id): slot.device for slot in executor.slots()}.values()
+    uuids = [one.uuid for one in devices if one.kind == "cuda"]
+    return None if None in uuids else [str(one) for one in uuids]
 
 
 def workers_a_device(executor: Executor) -> int:
     """Return how many workers an executor puts on each device, at most."""
-    devices = [slot.device.id for slot in executor.slots()]
-    return max((devices.count(one) for one in set(devices)), default=1)
+    devices = Counter((slot.node, slot.device.id) for slot in executor.slots())
+    return max(devices.values(), default=1)
+
+
+def is_elsewhere(executor: Executor) -> bool:
+    """Tell whether workers run on other machines, of which this one can measure nothing."""
+    return bool(executor.slots()[0].node)
 
 
 @contextmanager
@@ -39,10 +45,14 @@ def watch_run(
 ) -> Iterator[Callable[[RunEvent], None]]:
     """Measure while the block runs; the function it gives learns pids, samples and usage from the run's events.
 
-    Before that it measures how much energy the machine takes while nothing runs, unless others run beside.
+    Before that it measures how much energy the machine takes while nothing runs, unless others run beside. A run on
+    other machines has no telemetry: what this one does says nothing about it.
     """
-    pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
+    if is_elsewhere(executor):
+        yield lambda event: on_progress(event, total)
+        return
+    pids: dict[int, int] = {}
     done = 0
 
     def watch(event: RunEvent) -> None:

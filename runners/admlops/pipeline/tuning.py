@@ -15,6 +15,7 @@ from admlops.core.types import Say
 from admlops.execution.scene_job import Job, SceneJob
 from admlops.health.machine import describe_machine
 from admlops.pipeline.placing import measure_room
+from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.run_job import RunPlan, choose_executor, make_job
 from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
 from admlops.pipeline.scene_jobs import list_scene_jobs
@@ -106,6 +107,8 @@ def _with_setting(
     settings["gpu_memory_limit_mb"] = None  # the limit is that of all workers together
     if batch != 1:
         settings["batch"] = batch
-    options = {**plan.header.options, "workers": workers, "throughput": True}
+    asked = replace(request, workers=workers, batch=batch)
+    prefetch = choose_prefetch(asked, executor.slots(), say=say)
+    options = {**plan.header.options, "workers": workers, "prefetch": prefetch, "throughput": True}
     header = msgspec.structs.replace(plan.header, settings=settings, options=options)
     return replace(plan, executor=executor, header=header)
