@@ -75,14 +75,23 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedTimes:
-    """Times of samples whose worker shared its device; `why` says with whom. They are ranked with no others."""
+    """Times of samples whose worker shared its device; `why` says with whom. They are ranked with no others.
+
+    `throughput` is what one worker did beside the others.
+    """
 
     why: str
     inference: Distribution
     end_to_end: Distribution
+    throughput: Throughput | None
 
     def to_json(self) -> dict[str, Any]:
-        return {"why": self.why, "inference": self.inference.to_json(), "end_to_end": self.end_to_end.to_json()}
+        return {
+            "why": self.why,
+            "inference": self.inference.to_json(),
+            "end_to_end": self.end_to_end.to_json(),
+            "throughput": None if self.throughput is None else self.throughput.to_json(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +146,7 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, share
     """
     everything = list(samples)
     if shared is not None:
-        return _summarize_shared(everything, shared)
+        return _summarize_shared(everything, shared, pictures)
     timed = [entry for entry in everything if entry.status == "ok"]
     steady = [entry for entry in timed if entry.index_in_scene > 0]
     first = [entry for entry in timed if entry.index_in_scene == 0]
@@ -169,7 +178,7 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, share
     )
 
 
-def _summarize_shared(everything: Sequence[Metadata], why: str) -> Latency:
+def _summarize_shared(everything: Sequence[Metadata], why: str, pictures: int | None) -> Latency:
     """Put the times where nobody takes them for a latency."""
     steady = [entry for entry in everything if entry.status == "ok" and entry.index_in_scene > 0]
     precisions = sorted({entry.precision.label for entry in everything if isinstance(entry.precision, Precision)})
@@ -178,6 +187,7 @@ def _summarize_shared(everything: Sequence[Metadata], why: str) -> Latency:
         why=why,
         inference=distribution([e.inference_time for e in steady if e.inference_time is not None]),
         end_to_end=distribution([e.end_to_end_time for e in steady if e.end_to_end_time is not None]),
+        throughput=_throughput(steady, pictures),
     )
     return Latency(
         inference=nothing,
