@@ -82,5 +82,5 @@ def test_a_search_on_a_card_counts_memory_and_energy_and_goes_on_as_it_was(
     scene.unlink()
     again = pod.type("run", "Ann", "--data", pod.folder / "data", "--run", "one", "--throughput", "--resume")
     assert again.returncode == 0, again.stderr
-    assert "throughput mode goes on with 2 workers, 1 samples at once" in again.stderr
+    assert "throughput mode goes on with 2 workers, batch 1" in again.stderr
     assert records_digest(pod.run("one")) == whole

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from admlops.core.counting import count_of
 from admlops.core.errors import RecordError, RunFailedError, StoppedError
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
@@ -100,7 +101,7 @@ def find_best(
             ended = trial.failed or f"{workers} workers give {gain:+.0%} samples/s over {best.workers}"
             break
         best = trial
-    say(f"throughput: {best.workers} workers, {best.batch} at once, is chosen; {ended}")
+    say(f"chosen: {count_of(best.workers, 'worker')}, batch {best.batch}; {ended}")
     return Throughput(workers=best.workers, batch=best.batch, tried=tuple(search.tried), ended=ended, room=room.said)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from admlops.core.counting import count_of
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Say
@@ -37,7 +38,7 @@ def tune(layout: Layout, plan: RunPlan, request: RunRequest, *, say: Say) -> Run
     if request.resume or request.retry_failed:
         before = read_throughput(layout.runs / plan.header.run / "throughput.json")
         if before is not None:
-            say(f"throughput mode goes on with {before['workers']} workers, {before['batch']} samples at once")
+            say(f"throughput mode goes on with {count_of(before['workers'], 'worker')}, batch {before['batch']}")
             return _with_setting(plan, request, int(before["workers"]), int(before["batch"]), say=say)
     scenes = tuple(list_scene_jobs(plan.data, plan.scenes))
     layout.repository.mkdir(parents=True, exist_ok=True)
