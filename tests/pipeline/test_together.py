@@ -135,3 +135,11 @@ def test_a_damaged_table_is_said_before_anything_runs(tmp_path: Path, synthetic_
     ran = pod.type("run", "Ann", "--data", pod.folder / "data", "--run", "one")
     assert ran.returncode == 0, "a run goes on without the table"
     assert "was measured and not written down" in ran.stderr
+
+    (pod.folder / "repository" / "memory.json").unlink()
+    assert pod.type("run", "Ann", "--data", pod.folder / "data", "--run", "two").returncode == 0
+    shown = pod.type("models", "memory", "Ann", "--json")
+    row = json.loads(shown.stdout)["rows"][0]
+    assert (row["key"]["model"], row["run"], row["gpu_mb"]) == ("Ann", "two", None)
+    assert 30 < row["host_mb"] < 200
+    assert "never measured here: Chain" in pod.type("models", "memory", "Chain").stdout
