@@ -25,7 +25,7 @@ GAIN = 1.05
 MEMORY_SHARE = 0.5
 """Of the host's free memory, which a doubled batch may be expected to take."""
 OUT_OF_MEMORY = ("cuda_oom", "host_oom")
-BROKEN = ("arch", "poisoned")
+BROKEN = ("arch", "poisoned", "lost")
 """Failures that leave the process of no use: nothing is tried again here."""
 
 
@@ -93,7 +93,8 @@ class BatchSize:
 
 def takes_batches(adapter: Adapter) -> bool:
     """Tell whether the adapter can run several samples in one call."""
-    return type(adapter).forward_batch is not Adapter.forward_batch
+    own = getattr(adapter.forward_batch, "__func__", None)
+    return own is not Adapter.forward_batch
 
 
 def run_batch(

@@ -17,6 +17,17 @@ _TEXTS = (
         ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
     ),
     (
+        "lost",
+        (
+            "no CUDA-capable device is detected",
+            "CUDA-capable device(s) is/are busy or unavailable",
+            "CUDA-capable device is busy or unavailable",
+            "CUDA driver initialization failed, you might not have a CUDA gpu",
+            "CUDA error: initialization error",
+            "GPU is lost",
+        ),
+    ),
+    (
         "poisoned",
         (
             "an illegal memory access was encountered",
@@ -47,7 +58,7 @@ class FailedElsewhere(Exception):  # noqa: N818  it stands for any other
 
 
 def classify(error: BaseException, *, preparing: bool = False) -> str:
-    """`arch`, `cuda_oom`, `poisoned`, `host_oom`, `data` or `model`.
+    """`arch`, `cuda_oom`, `lost`, `poisoned`, `host_oom`, `data` or `model`. `lost`: the GPU cannot be used at all.
 
     `preparing` says that the input was being read: a file that cannot be opened then is the data's fault.
     """

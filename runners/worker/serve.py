@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional, Type
 
 from .adapter import Adapter, Settings
 from .batches import BatchSize, Outcome, run_batch, takes_batches
+from .corruptions.adapter import make_faulty
 from .engine import open_engine, run_exported_form
 from .failures import classify, describe
 from .in_pytorch import EXPORTED_FORM
@@ -54,7 +55,7 @@ FIRST_OWN_DESCRIPTOR = 100
 EXIT_FAILED = 4
 """The worker said `failed` about something that leaves it of no further use."""
 EXIT_PROTOCOL = 5
-FATAL = ("arch", "host_oom", "poisoned")
+FATAL = ("arch", "host_oom", "poisoned", "lost")
 
 
 class Channel:
@@ -148,6 +149,8 @@ class Server:
             self._adapter = open_engine(self._adapter, settings, self._runtime)
         elif settings.options.get(EXPORTED_FORM):
             self._adapter = run_exported_form(self._adapter)
+        if request.get("corrupt"):
+            self._adapter = make_faulty(self._adapter, request["corrupt"])
         self._reader = make_reader(
             self._adapter,
             int(request.get("prefetch") or 0),

@@ -42,10 +42,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def find_environment(model: str, variant: str) -> Environment:
     """The variant's environment, or a skip that says how to have it, or the model's source."""
-    if not (LAYOUT.submodules / model / "projects").is_dir():
+    described = load_model(LAYOUT, model)
+    if not (LAYOUT.submodules / (described.source.folder or model) / "projects").is_dir():
         pytest.skip(f"{model}'s source is not checked out: admlops sources fetch {model}")
     try:
-        found = find_model(LAYOUT, load_model(LAYOUT, model), variant)
+        found = find_model(LAYOUT, described, variant)
     except AdmlopsError as error:
         pytest.skip(str(error))
     if found is None:

@@ -93,6 +93,21 @@ _OPTIONS = (
     ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
     click.option(
+        "--executor",
+        default="local",
+        show_default=True,
+        help="Who runs the workers: local, ray (a cluster), or an extension's.",
+    ),
+    click.option(
+        "--address", metavar="HOST:PORT", help="The Ray cluster's head. [default: what admlops cluster up started]"
+    ),
+    click.option(
+        "--data-map",
+        multiple=True,
+        metavar="NODE=PATH",
+        help="The data set's root on a node, or a file of such lines (TOML, JSON); may be repeated.",
+    ),
+    click.option(
         "--gpu-memory-limit",
         type=GpuMemory(),
         envvar="GPU_MEMORY_LIMIT",
@@ -130,6 +145,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.datasets.base import default_split
     from admlops.deployment.engines import split_contender
     from admlops.execution.deadlines import DEFAULT_DEADLINES
+    from admlops.pipeline.data_map import read_data_map
     from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
     from admlops.pipeline.shards import parse_shard
@@ -167,6 +183,9 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         prefetch=options["prefetch"],
         engine=options["engine"],
         workers=options["workers"],
+        executor=options["executor"],
+        address=options["address"],
+        data_map=read_data_map(options["data_map"]),
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,
         command=shlex.join(["admlops", *sys.argv[1:]]),

@@ -59,7 +59,7 @@ class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "c
     """
 
     sample_token: str | None
-    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "data", "model", "crash"]
+    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "lost", "data", "model", "crash"]
     message: str
     traceback: str
 

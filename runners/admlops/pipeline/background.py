@@ -52,6 +52,8 @@ class RunOptions(TypedDict, total=False):
     engine: str | None
     engine_options: Mapping[str, Any]
     executor: str
+    address: str | None
+    data_map: Mapping[str, str]
     runtime: str | None
     deadlines: Deadlines
     name: str | None

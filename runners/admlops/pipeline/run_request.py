@@ -12,6 +12,7 @@ from admlops.core.errors import UsageError
 from admlops.execution.cancel import CancelToken
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.pipeline.selection import Selection
+from admlops.worker.corruptions.fault import Fault
 from admlops.worker.precision import AUTHORS
 
 AUTO_BATCH: Literal["auto"] = "auto"
@@ -35,8 +36,10 @@ class RunRequest:
     `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
     AUTO_BATCH for as many as pay. `prefetch` is how many processes read a worker's samples ahead, or `auto`; None
-    leaves it to the kind of run, see `pipeline.prefetching`. `estimate_energy` asks codecarbon where the machine
-    measures no energy.
+    leaves it to the kind of run, see `pipeline.prefetching`. `address` is that of the cluster of an executor of several
+    machines, `data_map` the data set's root on those of its nodes where it lies elsewhere. `stream` takes the
+    data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault. `estimate_energy` asks codecarbon
+    where the machine measures no energy.
     """
 
     model: str
@@ -57,12 +60,16 @@ class RunRequest:
     gpu_memory_limit_mb: float | None = None
     gpu_memory_share: float | None = None
     executor: str = "local"
+    address: str | None = None
+    data_map: Mapping[str, str] = field(default_factory=dict)
     runtime: str | None = None
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     exported_form: bool = False
     deadlines: Deadlines = DEFAULT_DEADLINES
     estimate_energy: bool = False
+    stream: bool = False
+    corrupt: Fault | None = None
     name: str | None = None
     resume: bool = False
     retry_failed: bool = False

@@ -3,7 +3,8 @@
 import os
 import re
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..adapter import Adapter, Settings
 from ..mmlab.common.inputs import to_device
@@ -36,6 +37,8 @@ class PictureAdapter(Adapter):
     """Endings of buffers that a checkpoint may lack, or have and the network not; say why beside them."""
     kept_keys: Tuple[str, ...] = ()
     """Patterns of tensors that random weights leave as the network's constructor made them; say why beside them."""
+    drawn_scales: Mapping[str, float] = MappingProxyType({})
+    """Pattern of tensors → what random weights of theirs are multiplied by; say why beside it."""
     prefers_average = False
     """Whether the authors' own loader takes the moving average of a checkpoint that has one."""
     library_names: Sequence[str] = ("torch", "torchvision", "numpy", "PIL")
@@ -150,11 +153,14 @@ class PictureAdapter(Adapter):
         return list(loaded.notes)
 
     def save_random(self, network: Any, seed: int, path: str) -> None:
-        """Write a checkpoint of random weights, but for the tensors that `kept_keys` names."""
+        """Write a checkpoint of random weights, as `kept_keys` and `drawn_scales` say."""
         own, state = network.state_dict(), random_state(network, seed)
         for key in state:
             if any(re.search(pattern, key) for pattern in self.kept_keys):
                 state[key] = own[key].detach().clone()
+            for pattern, factor in self.drawn_scales.items():
+                if re.search(pattern, key):
+                    state[key] = state[key] * factor
         load_library("torch").save({"state_dict": state}, path)
 
 

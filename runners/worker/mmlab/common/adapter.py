@@ -39,7 +39,7 @@ class BaseMmAdapter(Adapter):
     reason why that is of no account.
     """
 
-    precisions = PRECISIONS
+    precisions: Tuple[str, ...] = PRECISIONS
     libraries_asked: Tuple[str, ...] = ("torch", "torchvision", "mmcv", "mmdet", "numpy", "cv2")
     """The libraries whose versions decide the result."""
     default_config = ""
@@ -90,6 +90,10 @@ class BaseMmAdapter(Adapter):
         for name, value in settings.items():
             replace_value(dict(config.items()), name, value)
 
+    def change_state(self, state: Any, own: Mapping[str, Any]) -> List[str]:
+        """Change a checkpoint's tensors, under the network's own keys, to what its layers take. Returns notes."""
+        return []
+
     def adjust(self, config: Any) -> None:
         """Change the configuration as this adapter needs it; fixes are applied already."""
 
@@ -128,7 +132,8 @@ class BaseMmAdapter(Adapter):
     def read(self, described: Tuple[Dict[str, Any], Dict[str, Any]]) -> Dict[str, Any]:
         """The network's input, on the host. Raises DataError for pictures that are missing, damaged or scaled."""
         info, cameras = described
-        check_sizes(cameras)
+        if self.pictures(info):
+            check_sizes(cameras)
         return self._inputs(info)
 
     def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
@@ -151,12 +156,17 @@ class BaseMmAdapter(Adapter):
             with tempfile.TemporaryDirectory(prefix="admlops-weights-") as folder:
                 path = os.path.join(folder, "random.pth")
                 save_random(self._model, parse_random(weights), path)
-                loaded = load_into(self._model, path, tolerated=self.tolerated_keys)
+                loaded = load_into(self._model, path, tolerated=self.tolerated_keys, change=self.change_state)
             say("{}: RANDOM WEIGHTS ({}); {}".format(self.name, weights, loaded.summary()))
         elif checkpoint:
             ema = {"use": True, "leave": False}.get(str(options.get("ema")))
             loaded = load_into(
-                self._model, checkpoint, tolerated=self.tolerated_keys, ema=ema, fitting=self._name_fitting
+                self._model,
+                checkpoint,
+                tolerated=self.tolerated_keys,
+                ema=ema,
+                fitting=self._name_fitting,
+                change=self.change_state,
             )
             say("{}: {}; {}".format(self.name, checkpoint, loaded.summary()))
         else:
@@ -170,7 +180,7 @@ class BaseMmAdapter(Adapter):
         for name, path in configs.items():
             say("{}: trying whether the weights are of the config {}".format(self.name, name))
             network = self._try_building(os.path.join(self._root, path))
-            if network is not None and fits(network, state, tolerated=self.tolerated_keys):
+            if network is not None and fits(network, state, tolerated=self.tolerated_keys, change=self.change_state):
                 names.append(name)
         if names:
             return "Its tensors fit the config {0}: pass --config {1}".format(" and ".join(names), names[0])
