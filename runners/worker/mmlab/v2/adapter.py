@@ -68,7 +68,7 @@ class MmAdapter(BaseMmAdapter):
             super().apply_fix(config, {name: value for name, value in settings.items() if name not in known})
 
     def make_pipeline(self, config: Any) -> Callable[[Row], Row]:
-        """Return what makes the network's keyword arguments, on its device, of a sample's info."""
+        """Return what makes a batch of one, on the host, of a sample's info."""
         steps = test_pipeline(config)
         self._compose = load_library("mmengine.dataset").Compose(steps)
         return self._run_pipeline
