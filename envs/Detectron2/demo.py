@@ -67,7 +67,11 @@ class Detectron2(PictureAdapter):
         height, width = pixels.shape[:2]
         scaled = self._scaling.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(scaled.astype("float32").transpose(2, 0, 1))
-        return {"image": tensor.to(self._device), "height": height, "width": width}
+        return {"image": tensor, "height": height, "width": width}
+
+    def place_input(self, given: Any) -> Any:
+        """The same with the tensor on the device."""
+        return {**given, "image": given["image"].to(self._device)}
 
     def size_of(self, given: Any) -> Tuple[int, ...]:
         """Height and width of the scaled picture, and of the original."""

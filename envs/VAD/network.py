@@ -9,7 +9,7 @@ from typing import Any, Sequence
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.traced.attention import CAMERA_ATTENTIONS
 from worker.mmlab.traced.bev import column_points, look_up_references, see
-from worker.mmlab.traced.decoder import MapParts, decode_map, decode_queries, inverse_sigmoid
+from worker.mmlab.traced.decoder import MapParts, decode_map, decode_objects
 from worker.mmlab.traced.network import BevNetwork
 from worker.network import Arrays, NetworkError, TensorSpec
 
@@ -141,37 +141,6 @@ def make_module(model: Any, names: Sequence[str], *, gathers: bool) -> Any:
             return scores, boxes, futures, mode_scores, map_scores, map_boxes, map_points, plans, bev
 
     return Module().to(next(model.parameters()).device).eval()
-
-
-def decode_objects(head: Any, bev: Any, size: Any, *, gathers: bool) -> Any:
-    """The objects' queries (1, objects, channels), class scores, boxes, and centres (1, objects, 2), 0 to 1."""
-    torch = load_library("torch")
-    transformer, low, high = head.transformer, head.pc_range[:3], head.pc_range[3:]
-    encoding, query = (one[None] for one in head.query_embedding.weight.split(head.embed_dims, dim=1))
-    references = transformer.reference_points(encoding).sigmoid()
-    branches = head.reg_branches if head.with_box_refine else ()
-    query, used = decode_queries(
-        transformer.decoder.layers,
-        branches,
-        query,
-        encoding,
-        bev,
-        references,
-        [size],
-        refine=move_in_space,
-        gathers=gathers,
-    )
-    box = head.reg_branches[-1](query)
-    places = move_in_space(box, used).sigmoid()
-    x, y, z = (places[..., axis : axis + 1] * (high[axis] - low[axis]) + low[axis] for axis in range(3))
-    boxes = torch.cat([x, y, box[..., 2:4], z, box[..., 5:]], -1)
-    return query, head.cls_branches[-1](query), boxes, places[..., :2]
-
-
-def move_in_space(regressed: Any, references: Any) -> Any:
-    """References of x, y and z, moved by a branch's first, second and fifth number."""
-    torch = load_library("torch")
-    return torch.cat([regressed[..., :2], regressed[..., 4:5]], -1) + inverse_sigmoid(references)
 
 
 def nearest_points(map_points: Any) -> Any:

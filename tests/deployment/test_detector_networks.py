@@ -22,13 +22,14 @@ from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.matching import Matched, match_runs
 from admlops.environments import Environment
 from admlops.pipeline.run_engine import site_packages
+from admlops.pipeline.run_settings import working_folder
 from admlops.worker.network import check_feed
 
-MODELS = ("StreamPETR", "PETR")
+MODELS = ("StreamPETR", "PETR", "PETRv2")
 CONFIGS = {
     "StreamPETR": ("r50-704-428q-nui-60e", "(256, 704)"),
     "PETR": ("vovnet-p4-800x320", "(320, 800)"),
-    "PETRv2": ("petrv2-vovnet-p4-800x320", "(320, 800)"),
+    "PETRv2": ("vovnet-p4-800x320", "(320, 800)"),
 }
 SMALL = "(64, 192)"
 """Height and width of pictures that a CPU gets through in seconds."""
@@ -180,8 +181,8 @@ def test_a_head_that_nobody_knows_is_refused_by_name() -> None:
 def small_config(name: str, folder: Path) -> Path:
     """The catalogue's configuration with small pictures, as a file of one's own."""
     key, size = CONFIGS[name]
-    model = name.removesuffix("v2")
-    text = (LAYOUT.submodules / model / load_model(LAYOUT, model).configs[key]).read_text()
+    model = load_model(LAYOUT, name)
+    text = (working_folder(LAYOUT, model) / model.configs[key]).read_text()
     assert size in text
     file = folder / f"{name}.py"
     file.write_text(text.replace(size, SMALL))
@@ -213,8 +214,7 @@ def test_the_file_gives_what_pytorch_gives(
     name: str, data: str, admlops: Admlops, onnx_tool: Environment, tmp_path: Path
 ) -> None:
     """On four frames with carried state, at the map's origin and 1 km from it, on the traced rig and on another."""
-    model = name.removesuffix("v2")
-    environment = find_environment(model, "modern")
+    environment = find_environment(name, "modern")
     config = small_config(name, tmp_path)
     if data == "real":
         root = make_real_root(tmp_path / "real")
@@ -224,10 +224,10 @@ def test_the_file_gives_what_pytorch_gives(
         scenes = make_scenes(tmp_path, scenes=1, samples=4, scale=0.25, camera_sweeps=5 if name == "PETRv2" else 0)
         root, tokens = scenes.root, list(scenes.data.scenes()[0].samples)
     options = ("--to", "onnx", "--weights", WEIGHTS, "--config", config, "--json")
-    exported = json.loads(admlops("export", model, *options, timeout_s=LONG_S).stdout)
+    exported = json.loads(admlops("export", name, *options, timeout_s=LONG_S).stdout)
     assert (exported["opset"], exported["verdicts"]["checker"]) == (17, "passed")
     file = Path(exported["folder"]) / exported["file"]
-    wanted = {"model": model, "config": str(config), "file": str(file), "dataroot": str(root), "tokens": tokens}
+    wanted = {"model": name, "config": str(config), "file": str(file), "dataroot": str(root), "tokens": tokens}
     found = check_file(environment, onnx_tool, wanted, tmp_path / "found.json")
     assert set(found) == {"0 given", "0 moved", "1000 given", "1000 moved"}
     for case, one in found.items():

@@ -19,7 +19,7 @@ from inside_model import CHECKOUT, read_request, stop_clocks
 from PIL import Image
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.v1.weights import random_state
+from worker.mmlab.common.weights import random_state
 from worker.pictures.ultralytics_switches import FOLDERS
 
 CORES = len(os.sched_getaffinity(0))

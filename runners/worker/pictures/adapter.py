@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..adapter import Adapter, Settings
+from ..mmlab.common.inputs import to_device
 from ..mmlab.common.libraries import load_library, versions
 from ..mmlab.common.log import say
-from ..mmlab.state_dict import StateError, find_state
-from ..mmlab.v1.precision import read_tf32, set_tf32
-from ..mmlab.v1.weights import (
+from ..mmlab.common.precision import read_tf32, set_tf32
+from ..mmlab.common.weights import (
     WeightsError,
     load_into,
     parse_random,
@@ -19,6 +19,7 @@ from ..mmlab.v1.weights import (
     read_content,
     seed_initial_values,
 )
+from ..mmlab.state_dict import StateError, find_state
 from ..precision import InForce
 from .reading import read_picture
 from .records import require_cameras
@@ -51,8 +52,12 @@ class PictureAdapter(Adapter):
         return network.to(settings.device).eval()
 
     def make_input(self, picture: Any) -> Any:
-        """Return a picture (RGB, a pillow image) as the network takes it, on its device."""
+        """Return a picture (RGB, a pillow image) as the network takes it, still on the host."""
         raise NotImplementedError
+
+    def place_input(self, given: Any) -> Any:
+        """Return a picture's input on the network's device."""
+        return to_device(given, self._device)
 
     def call(self, given: Any) -> Any:
         """Call the network on one picture's input."""
@@ -78,10 +83,14 @@ class PictureAdapter(Adapter):
         self._network = self.begin(network, settings)
         return notes
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The network's input of every camera. Raises DataError for a picture that cannot be read."""
-        require_cameras(sample)
-        return {name: self.make_input(read_picture(name, camera)) for name, camera in sample["cameras"].items()}
+    def read(self, described: Dict[str, Any]) -> Dict[str, Any]:
+        """The network's input of every camera, on the host. Raises DataError for a picture that cannot be read."""
+        require_cameras(described)
+        return {name: self.make_input(read_picture(name, camera)) for name, camera in described["cameras"].items()}
+
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
+        """The network's input of every camera, on its device."""
+        return {name: self.place_input(given) for name, given in read.items()}
 
     def forward(self, inputs: Dict[str, Any]) -> Dict[str, Any]:
         """What the network says of every camera's picture."""
