@@ -16,7 +16,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from admlops.execution.cancel import CancelToken
 from admlops.execution.executor import (
@@ -120,6 +119,7 @@ class World:
         self.earliest_s = 0.0
         """No run can be over before: a scene that was cut off is begun anew when that is noticed."""
         self.happened: dict[str, int] = {}
+        self.late_answers = 0
         self.rates: list[tuple[float, float]] = []
         """(time, work that all cards do in a second from then on)."""
         self.driver: SimulatedCluster | None = None
@@ -343,6 +343,7 @@ class SimulatedCluster:
             if slot.node.is_frozen:
                 slot.node.waiting.append(answer)
                 return
+            self._world.late_answers += slot not in slot.node.slots
             slot.done_s += seconds
             result = Result(
                 sample_token=tokens[place],
@@ -376,7 +377,3 @@ def work_of(shape: Mapping[str, int], seconds_of: Callable[[str], float]) -> tup
     """(all work, the longest scene) of a run on healthy nodes [s]."""
     scenes = [sum(seconds_of(f"{name}-{index}") for index in range(count)) for name, count in shape.items()]
     return sum(scenes), max(scenes)
-
-
-def count_events(events: Sequence[Mapping[str, Any]], kind: str) -> int:
-    return sum(event["event"] == kind for event in events)

@@ -74,6 +74,7 @@ def run(
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
     from admlops.pipeline.run import run_model
+    from admlops.results.lost_devices import list_lost_devices
 
     layout = find_layout()
     detached = take_folder()
@@ -106,17 +107,29 @@ def run(
             return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)
     header = folder.header
+    lost = list_lost_devices(folder, last_start_only=True)
     if as_json:
         facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
         counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
         click.echo(
-            json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}, indent=2)
+            json.dumps(
+                {
+                    **facts,
+                    **counts,
+                    "of": header.data.whole_samples,
+                    "whole": header.data.whole,
+                    "lost_devices": [one.facts for one in lost],
+                },
+                indent=2,
+            )
         )
     else:
         more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
         click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
         click.echo(f"covers:  {header.coverage}")
         click.echo(f"records: {folder.records_path}")
+        for one in lost:
+            click.echo(f"lost:    {one.sentence}\n  → {one.hint}")
     _raise_for(summary, header)
 
 
