@@ -36,6 +36,8 @@ from admlops.health.devices import ComputeDevice
 from admlops.results.record import Outputs
 
 STOP_S = 0.5
+LONGEST_S = 1e4
+"""No run of a test takes so long, in simulated time."""
 HELLO = Hello(protocol=1, model="StandIn", python="3.11", adapter="-", libraries={}, digest="0")
 READY = Ready(fixes=[], device_name="a card")
 
@@ -72,8 +74,8 @@ class Node:
     speed: float = 1.0
     is_up: bool = True
     is_frozen: bool = False
-    slots: list[SimulatedSlot] = field(default_factory=list)
-    waiting: list[Callable[[], None]] = field(default_factory=list)
+    slots: list[SimulatedSlot] = field(default_factory=list, repr=False)
+    waiting: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
     @property
     def rate(self) -> float:
@@ -139,6 +141,7 @@ class World:
 
     def step(self, until: float) -> bool:
         """Let the next thing happen, if it is due by then; else go on to that time and return False."""
+        assert self.now < LONGEST_S, "the run does not end"
         if not self._due or self._due[0][0] > until:
             self.now = until
             return False
