@@ -22,12 +22,15 @@ from admlops.health.devices import ComputeDevice
 class ExecutorOptions:
     """A person's choice: `devices` as `--devices` takes them, `workers` for each device.
 
-    `machine` is what `describe_machine` gave, for executors that run here.
+    `machine` is what `describe_machine` gave, for executors that run here. For those that run elsewhere `address` is
+    the cluster's, and `data_map` is the data set's root by the name of a node.
     """
 
     devices: str = "auto"
     workers: int = 1
     machine: Mapping[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    data_map: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -163,6 +163,7 @@ class Worker:
             raise self._reported(message)
         if message.sample_token != token:
             raise self._protocol_error(f"sample_token is {message.sample_token!r} where {token!r} was due")
+        self._clock.note_answer(time.monotonic())
         return message
 
     def _expect(self, kind: type[_M]) -> _M:
