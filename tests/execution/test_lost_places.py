@@ -75,9 +75,9 @@ def test_the_scene_of_a_lost_place_is_done_elsewhere_and_once(bench: Bench) -> N
     assert (summary.state, summary.ok, summary.failed, summary.retries) == ("complete", 12, 0, 0)
     assert records_digest(bench.run) == CALM
     (place,) = summary.lost
-    assert (place.node, place.failure.detail) == (f"node-{place.worker}", f"{place.node} does not answer")
-    (event,) = bench.events("slot_lost")
-    assert (event["worker"], event["hint"]) == (place.worker, "start it again")
+    assert (place.node, place.failure.detail) == (f"node-{place.workers[0]}", f"{place.node} does not answer")
+    (event,) = bench.events("device_lost")
+    assert (tuple(event["workers"]), event["hint"]) == (place.workers, "start it again")
     assert [event["scene"] for event in bench.events("scene")].count("b") == 1
 
 

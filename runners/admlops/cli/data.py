@@ -231,7 +231,8 @@ def _watching(label: str, *, hidden: bool) -> Iterator[Watch]:
 def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
     """Say whether the data set in ROOT is whole: its tables or frames, and every key frame's files.
 
-    Of nuScenes, annotations that are no numbers and maps that are not there are named as well.
+    Of nuScenes, annotations that are no numbers, LiDAR files that are not whole, LiDAR sweeps between key frames that
+    are not there, and missing maps are named as well.
 
     Of pictures every file is decoded and every label read: what is missing, broken, there twice, turned by EXIF, not of
     8 bits and RGB, or has boxes that are empty or outside, is named.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from admlops.cli.completion import complete_scenes, complete_splits, complete_variants, complete_versions
-from admlops.cli.quantities import GpuMemory, SamplesAtOnce
+from admlops.cli.quantities import GpuMemory, ProcessesAhead, SamplesAtOnce
 from admlops.worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ _OPTIONS = (
         default="1",
         show_default=True,
         help="Samples that a worker takes at once, for models that can; auto: as many as pay. Latency wants 1.",
+    ),
+    click.option(
+        "--prefetch",
+        type=ProcessesAhead(),
+        help="Processes that read each worker's next samples; 0: none. "
+        "[default: auto with --batch or several workers, else 0]",
     ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
     click.option(
@@ -174,6 +180,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         precision=options["precision"],
         estimate_energy=options["estimate_energy"],
         batch=options["batch"],
+        prefetch=options["prefetch"],
         engine=options["engine"],
         workers=options["workers"],
         executor=options["executor"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from admlops.execution.executor import Slot
@@ -14,10 +15,11 @@ from admlops.results.record import FailureClass
 
 
 class Accounting:
-    """The counts of one run, kept by its coordinator."""
+    """The counts of one run, kept by its coordinator. `on_stop` is called when it begins to stop, with the reason."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, on_stop: Callable[[WorkerFailure], None]) -> None:
         self._job = job
+        self._on_stop = on_stop
         self.stopped_by: WorkerFailure | None = None
         self.is_stopping = False
         self.left: list[int] = []
@@ -66,11 +68,12 @@ class Accounting:
         """Count the failed samples of a scene that is not finished: none of its records stays."""
         self._dropped += attempt.failed
 
-    def note_lost(self, slot: Slot, failure: WorkerFailure) -> None:
-        """Note a place that is gone."""
+    def note_lost(self, slots: Sequence[Slot], failure: WorkerFailure) -> None:
+        """Note a device that is gone, with the places on it."""
+        slot = slots[0]
         self.lost.append(
             LostPlace(
-                worker=slot.number,
+                workers=tuple(slot.number for slot in slots),
                 device=slot.device.id,
                 device_name=slot.device.name,
                 node=slot.node,
@@ -87,16 +90,19 @@ class Accounting:
         last = self.lost[-1].failure
         return WorkerFailure(
             kind="lost",
-            message=f"the last place for a worker was lost ({last.detail or last.summary}){waited}",
+            message=f"the last place for a worker was lost ({last.reason}){waited}",
             detail=last.detail,
             advice=last.advice,
         )
 
     def stop(self, failure: WorkerFailure) -> None:
-        """Note why the run is being stopped; the first reason counts."""
+        """Stop the run; the first reason counts."""
+        if self.is_stopping:
+            return
         self._failures.setdefault(failure.kind, failure)
         self.stopped_by = self.stopped_by or failure
         self.is_stopping = True
+        self._on_stop(failure)
 
     def summarize(self) -> Summary:
         """Count what is on disk."""

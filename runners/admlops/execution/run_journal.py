@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET, structs
@@ -68,18 +68,20 @@ class RunJournal:
             sample_token=sample_token,
         )
 
-    def note_lost(self, slot: SlotState, failure: WorkerFailure) -> None:
-        """Say that a slot is gone: which device of which machine, why, and what to do."""
+    def note_lost(self, slots: Sequence[SlotState], failure: WorkerFailure) -> None:
+        """Say that a device is gone, with the slots on it: which one of which machine, why, and what to do."""
+        slot = slots[0]
         device = slot.slot.device
         self.note(
-            "slot_lost",
+            "device_lost",
             slot,
+            workers=[one.number for one in slots],
             node=slot.slot.node,
             device=device.id,
             device_name=device.name,
             uuid=device.uuid,
             **{"class": failure.kind},
-            reason=failure.detail or failure.summary,
+            reason=failure.reason,
             hint=failure.hint,
         )
         self.tell(slot, "lost", failure=failure)

@@ -108,9 +108,10 @@ class RunEvent:
     resumed  a scene was there from before: `samples` of them
     sample   one answer: `samples` is 1, `failure` says why it failed if it did, `inference_time` [s] otherwise
     skip     the rest of a scene was given up: `samples` failed records, `failure`
-    retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why
+    retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why. Without one,
+             another worker is further with it, or had it first, and `samples` is by how much
     scene    a scene is whole and on disk
-    lost     the worker's place is gone, `failure` says why; its scene is done elsewhere
+    lost     the worker's place is gone or its device taken out, `failure` says why; its scene is done elsewhere
     joined   a new place has come, which is `worker`
     stop     the run is being stopped because of `failure`
     """
@@ -127,12 +128,12 @@ class RunEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class LostPlace:
-    """A worker's place that a run has lost: its number, its device, the machine (empty: this one), and when [unix s].
+    """A device that a run has lost or taken out: the workers on it, the machine (empty: this one), and when [unix s].
 
     `failure` says why, and what to do.
     """
 
-    worker: int
+    workers: tuple[int, ...]
     device: str
     device_name: str
     node: str

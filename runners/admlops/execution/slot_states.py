@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator
 
+from admlops.execution.device_key import DeviceKey
 from admlops.execution.executor import Slot
 from admlops.execution.messages import NOT_LOADED
 from admlops.execution.scene_attempt import SceneAttempt
-
-
-class DeviceKey(NamedTuple):
-    """A device among those of all nodes of a run."""
-
-    node: str
-    id: str
-
-    def __str__(self) -> str:
-        return f"{self.id} of {self.node}" if self.node else self.id
 
 
 class SlotState:
@@ -31,9 +21,15 @@ class SlotState:
         self.shrink: int | None = None
         """The `shrink` that the slot's worker was loaded with; None: there is no worker."""
         self.is_stopping = False
+        self.is_leaving = False
+        """Whether its device is being taken out: it gets nothing more to do."""
         self.is_running = False
         """Whether the worker has been handed the scene."""
+        self.began = 0.0
+        """When it was, by the coordinator's clock [s]."""
         self.ready = NOT_LOADED
+        self.failed_starts = 0
+        """How many workers did not start, one after the other."""
 
     @property
     def is_busy(self) -> bool:
@@ -45,9 +41,13 @@ class SlotTable:
     """The slots that are there. Those that have joined stand after the others."""
 
     def __init__(self, slots: Iterable[Slot]) -> None:
-        self._states = {slot.number: SlotState(slot) for slot in slots}
+        self._states: dict[int, SlotState] = {}
         self._idle: dict[int, SlotState] = {}
         self._busy: SlotState | None = None
+        self.are_spread = False
+        """Whether they are of several machines, or may be."""
+        for slot in slots:
+            self.add(slot)
 
     def __iter__(self) -> Iterator[SlotState]:
         return iter(list(self._states.values()))
@@ -60,9 +60,10 @@ class SlotTable:
         return self._states.get(number)
 
     def add(self, slot: Slot) -> SlotState:
-        """Add a slot that has joined."""
+        """Add a slot."""
         assert slot.number not in self._states, f"slot {slot.number} is there already"
         state = self._states[slot.number] = SlotState(slot)
+        self.are_spread = self.are_spread or bool(slot.node)
         return state
 
     def remove(self, number: int) -> SlotState | None:
@@ -73,6 +74,23 @@ class SlotTable:
     def rest(self, slot: SlotState) -> None:
         """Note that there is nothing for the slot to do now."""
         self._idle[slot.number] = slot
+
+    def set_to_work(self, slot: SlotState) -> None:
+        """Note that there is something for the slot to do."""
+        self._idle.pop(slot.number, None)
+
+    def resting(self) -> list[SlotState]:
+        """Return the slots whose worker is loaded and has nothing to do."""
+        return [slot for slot in self._idle.values() if slot.shrink is not None]
+
+    def has_device_beside(self, devices: Collection[DeviceKey]) -> bool:
+        """Say whether there is a slot on another device than these."""
+        return any(slot.device not in devices and not slot.is_leaving for slot in self._states.values())
+
+    def find_rival(self, slot: SlotState) -> SlotState | None:
+        """Return the slot with the other attempt at the scene that the slot is at."""
+        rival = None if slot.attempt is None else slot.attempt.rival
+        return next((one for one in self._states.values() if rival is not None and one.attempt is rival), None)
 
     def wake(self) -> list[SlotState]:
         """Return the slots that had nothing to do, for each to look again."""

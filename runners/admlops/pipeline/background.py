@@ -46,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     precision: str
     estimate_energy: bool
     batch: int | Literal["auto"]
+    prefetch: int | Literal["auto"] | None
     gpu_memory_limit_mb: float | None
     gpu_memory_share: float | None
     engine: str | None

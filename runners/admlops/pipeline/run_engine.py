@@ -211,6 +211,11 @@ def require_network(model: Model) -> None:
             f"--engine {own.engine} would be, and there is nothing to export or to verify",
             hint=f"admlops run {model.name}",
         )
+    if model.not_exported is not None:
+        raise UsageError(
+            f"{model.name} cannot leave PyTorch: {model.not_exported}",
+            hint=f"admlops run {model.name}   # without --engine: the model itself",
+        )
     if not (model.folder / FILE_NAME).is_file():
         raise UsageError(
             f"{model.name} cannot leave PyTorch: {model.folder} has no {FILE_NAME}",

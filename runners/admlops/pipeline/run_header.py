@@ -65,6 +65,7 @@ def make_header(
             checkpoint=checkpoint_name,
             config_sha256=config_sha256(settings["config"]),
             licenses=_licenses(model, published=checkpoint_name is not None),
+            sensors=list(model.sensors_of(settings["config"])),
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=dict(settings),
