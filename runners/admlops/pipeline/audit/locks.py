@@ -19,11 +19,6 @@ OF_HOST = {
     "install/rerun.txt": "host: rerun",
     "install/ray.txt": "host: ray",
 }
-    "requirements.txt": "host",
-    "install/uv.txt": "host",
-    "install/rerun.txt": "host: rerun",
-    "install/ray.txt": "host: ray",
-}
 OF_DOCS = {"docs/requirements.txt": "docs"}
 NPM_LOCKS = "runners/admlops/**/vendor/package-lock.json"
 CONDA_LOCKS = "envs/**/conda-lock.yml"
