@@ -128,7 +128,7 @@ def lose(cluster: RayCluster, name: str, do: Callable[[RayNode], None], run: str
     """Run Chain slowly, do something to a node in the middle of its scene, and hold the records."""
     node = cluster.nodes[name]
     path = cluster.driver.folder / "repository" / "runs" / run
-    process = cluster.begin(*words(cluster, "Chain", run, "--option", "pause=0.3"))
+    process = cluster.begin(*words(cluster, "Chain", run, "--option", "pause=1"))
     wait_for(lambda: len(events(path, "worker_ready")) == 3 and events(path, "scene"))
     do(node)
     said = finished(process)
@@ -149,7 +149,7 @@ def lose(cluster: RayCluster, name: str, do: Callable[[RayNode], None], run: str
 
 def test_a_killed_driver_leaves_nothing_and_its_run_goes_on(cluster: RayCluster) -> None:
     path = cluster.driver.folder / "repository" / "runs" / "orphan"
-    process = cluster.begin(*words(cluster, "Chain", "orphan", "--option", "pause=0.3"))
+    process = cluster.begin(*words(cluster, "Chain", "orphan", "--option", "pause=1"))
     wait_for(lambda: events(path, "scene"))
     process.kill()
     process.wait()
@@ -158,7 +158,7 @@ def test_a_killed_driver_leaves_nothing_and_its_run_goes_on(cluster: RayCluster)
     assert ": up" in cleaned.stdout, "the cluster itself goes on"
     assert cluster.marked("worker") == []
     wait_for(lambda: not cluster.marked("actor"), patience_s=30)
-    resumed = cluster.type(*words(cluster, "Chain", "orphan", "--option", "pause=0.3", "--resume"))
+    resumed = cluster.type(*words(cluster, "Chain", "orphan", "--option", "pause=1", "--resume"))
     assert resumed.returncode == 0, resumed.stderr
     assert records_digest(RunFolder.open(path)) == records_digest(local_run(cluster, "Chain"))
 
@@ -173,11 +173,10 @@ def is_alive(pid: int) -> bool:
 def test_a_node_that_differs_is_refused_by_name(cluster: RayCluster) -> None:
     """Other data, other code: said before a record is written, with the node's name."""
     node = cluster.nodes["one"].pod
-    first = min((node.folder / "data" / "samples" / "CAM_FRONT").iterdir())
-    aside = first.with_suffix(".aside")
-    first.rename(aside)
+    pictures = node.folder / "data" / "samples" / "CAM_FRONT"
+    pictures.rename(pictures.with_name("aside"))
     refused = cluster.type(*words(cluster, "Chain", "no-data"))
-    aside.rename(first)
+    pictures.with_name("aside").rename(pictures)
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
     assert "node one: its data is not the driver's" in refused.stderr
 

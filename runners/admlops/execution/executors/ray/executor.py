@@ -58,7 +58,6 @@ END_S = 10.0
 JOIN_LOOK_S = 5.0
 """How often new nodes are looked for."""
 POLL_S = 0.2
-CHECKED_FILES = 64
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 GROUPS = {"commands": 1, "events": 1, "control": 1}
 
@@ -120,13 +119,12 @@ class RayExecutor:
         self._command(slot, "start_worker", {"shrink": shrink})
 
     def run_scene(self, slot: int, request: SceneRequest) -> None:
-        """Put a scene in the slot's line. With its first one the node shows that it has the same data."""
+        """Put a scene in the slot's line; the node must have the same files of it."""
         line = self._lines.get(slot)
         if line is None:
             return  # it was lost, and the coordinator is about to be told
-        check = {} if line.is_checked else self._sizes(request)
-        line.is_checked = True
-        line.actor.run_scene.options(concurrency_group="commands").remote(encode_scene(request, check))
+        scene = encode_scene(request, self._sizes(request))
+        line.actor.run_scene.options(concurrency_group="commands").remote(scene)
 
     def stop_worker(self, slot: int, *, grace_s: float) -> None:
         """Interrupt the slot's worker and put its end in line."""
@@ -295,14 +293,18 @@ class RayExecutor:
             getattr(line.actor, name).options(concurrency_group="commands").remote(encode(facts))
 
     def _sizes(self, request: SceneRequest) -> dict[str, int]:
-        """Return the sizes of a scene's files that this machine has, by their paths below the data set's root."""
+        """Return the sizes of files of a scene that this machine has, by their paths below the data set's root.
+
+        The files of its first, middle and last sample: a copy that is half there lacks whole scenes, or ends somewhere.
+        """
         assert self._spec is not None, "a scene before the start"
-        root = self._spec.settings.get("data_root")
+        root, samples = self._spec.settings.get("data_root"), request.samples
         sizes: dict[str, int] = {}
-        for sample in request.samples if root else ():
+        for place in {0, len(samples) // 2, len(samples) - 1} if root and samples else ():
+            sample = samples[place]
             for sensor in (*sample.get("cameras", {}).values(), sample.get("lidar") or {}):
                 path = Path(str(root)) / str(sensor.get("path", ""))
-                if len(sizes) < CHECKED_FILES and path.is_file():
+                if path.is_file():
                     sizes[str(sensor["path"])] = path.stat().st_size
         return sizes
 

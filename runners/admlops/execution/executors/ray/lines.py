@@ -23,7 +23,6 @@ class Line:
     number: int
     place: Place
     actor: Any
-    is_checked: bool = False
     has_ended: bool = False
     log: Path | None = None
 
