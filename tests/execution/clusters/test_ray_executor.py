@@ -67,11 +67,15 @@ def local_run(cluster: RayCluster, model: str, name: str = "local") -> RunFolder
     return RunFolder.open(path)
 
 
-def wait_for(condition: Callable[[], Any], *, patience_s: float = 240.0) -> Any:
+def wait_for(
+    condition: Callable[[], Any], *, process: subprocess.Popen[str] | None = None, patience_s: float = 240.0
+) -> Any:
+    """Wait for something to come, while the process that is to bring it runs."""
     deadline = time.monotonic() + patience_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
+        assert process is None or process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
     return found
 
 
@@ -97,7 +101,7 @@ def test_records_are_those_of_the_local_executor(cluster: RayCluster, model: str
     assert {event["device_name"] for event in run.events() if event["event"] == "worker_ready"} == {"cuda:0"}
     assert run.header.options["nodes"] == ["one", "three", "two"]
     assert not run.telemetry_path.exists(), "this machine's telemetry says nothing of a run elsewhere"
-    assert any("device" in path.read_text() for path in run.logs_path.glob("worker-*.log")) == (model == "Chain")
+    assert any("device cuda:0" in path.read_text() for path in run.logs_path.glob("worker-*.log")) == (model == "Chain")
 
 
 def test_a_node_that_is_killed_costs_no_record(cluster: RayCluster) -> None:
@@ -129,7 +133,7 @@ def lose(cluster: RayCluster, name: str, do: Callable[[RayNode], None], run: str
     node = cluster.nodes[name]
     path = cluster.driver.folder / "repository" / "runs" / run
     process = cluster.begin(*words(cluster, "Chain", run, "--option", "pause=1"))
-    wait_for(lambda: len(events(path, "worker_ready")) == 3 and events(path, "scene"))
+    wait_for(lambda: len(events(path, "worker_ready")) == 3 and events(path, "scene"), process=process)
     do(node)
     said = finished(process)
     lost = events(path, "slot_lost")
@@ -150,7 +154,7 @@ def lose(cluster: RayCluster, name: str, do: Callable[[RayNode], None], run: str
 def test_a_killed_driver_leaves_nothing_and_its_run_goes_on(cluster: RayCluster) -> None:
     path = cluster.driver.folder / "repository" / "runs" / "orphan"
     process = cluster.begin(*words(cluster, "Chain", "orphan", "--option", "pause=1"))
-    wait_for(lambda: events(path, "scene"))
+    wait_for(lambda: events(path, "scene"), process=process)
     process.kill()
     process.wait()
     cleaned = cluster.type("cluster", "status", "--clean")

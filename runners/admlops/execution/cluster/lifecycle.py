@@ -82,22 +82,21 @@ class MachineStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterStatus:
-    """A cluster as it was found. `alive` are the nodes that Ray's head counts; None: the head does not answer."""
+    """A cluster as it was found.
+
+    `has_head` says whether the head's processes run, `alive` which nodes it counts; None: it does not answer.
+    """
 
     state: ClusterState
     machines: Sequence[MachineStatus]
+    has_head: bool
     alive: Sequence[Mapping[str, Any]] | None
     problem: str = ""
-
-    @property
-    def works(self) -> bool:
-        """Whether the head answers."""
-        return self.alive is not None
 
     def leftovers(self) -> list[Mapping[str, Any]]:
         """Return what is of no use any more: all of a cluster without a head, else orphans of runs."""
         everything = [one for machine in self.machines for one in machine.of(self.state.id)]
-        return [one for one in everything if one["orphan"] or not self.works]
+        return [one for one in everything if one["orphan"] or not self.has_head]
 
 
 def up(layout: Layout, request: UpRequest, machines: Machines, *, say: Say) -> ClusterState:
@@ -162,8 +161,8 @@ def clean(one: ClusterStatus, machines: Machines) -> list[dict[str, Any]]:
         EnvError: a process outlives KILL.
     """
     nodes = {machine.node.host: machine.node for machine in one.machines if not machine.problem}
-    ended = _for_all(list(nodes.values()), lambda node: _end(node, one.state.id, machines, orphans=one.works))
-    if not one.works and not any(machine.problem for machine in one.machines):
+    ended = _for_all(list(nodes.values()), lambda node: _end(node, one.state.id, machines, orphans=one.has_head))
+    if not one.has_head and not any(machine.problem for machine in one.machines):
         forget(one.state.id)
     return [entry for entries in ended for entry in entries]
 
@@ -294,15 +293,15 @@ def _status_of(state: ClusterState, machines: Machines) -> ClusterStatus:
 
     asked = _for_all(list(hosts.values()), ask)
     head = next(one for one in asked if one.node.host == state.nodes[0].host)
-    if not head.has(state.id, "gcs_server"):
-        return ClusterStatus(state=state, machines=asked, alive=None, problem="its head does not run")
-    if not head.has(state.id, "raylet"):
-        return ClusterStatus(state=state, machines=asked, alive=None, problem="the head's node (raylet) does not run")
+    missing = next((role for role in ("gcs_server", "raylet") if not head.has(state.id, role)), None)
+    found = ClusterStatus(state=state, machines=asked, has_head=missing is None, alive=None)
+    if missing is not None:
+        return replace(found, problem=f"its head does not run ({missing} is gone)")
     try:
         answer = machines.call("nodes", {"address": state.address}, **_reach_node(head.node))
     except AdmlopsError as error:
-        return ClusterStatus(state=state, machines=asked, alive=None, problem=error.message)
-    return ClusterStatus(state=state, machines=asked, alive=answer["nodes"])
+        return replace(found, problem=f"its head does not answer: {error.message}")
+    return replace(found, alive=answer["nodes"])
 
 
 def _end(node: NodeState, cluster: str, machines: Machines, *, orphans: bool) -> list[dict[str, Any]]:
