@@ -118,7 +118,7 @@ def test_a_node_that_freezes_is_given_up(cluster: RayCluster) -> None:
 
     try:
         run = lose(cluster, "three", freeze, "frozen")
-        noticed_s = events(run.path, "slot_lost")[0]["t"] - began[0]
+        noticed_s = events(run.path, "device_lost")[0]["t"] - began[0]
         print(f"a frozen node was noticed after {noticed_s:.1f} s")
         assert noticed_s < NOTICED_S
     finally:
@@ -136,7 +136,9 @@ def lose(cluster: RayCluster, name: str, do: Callable[[RayNode], None], run: str
     wait_for(lambda: len(events(path, "worker_ready")) == 3 and events(path, "scene"), process=process)
     do(node)
     said = finished(process)
-    lost = events(path, "slot_lost")
+    if run == "killed":
+        cluster.add(name, node.pod, gpus=1)
+    lost = events(path, "device_lost")
     assert [event["node"] for event in lost] == [name], said
     there = RunFolder.open(path)
     assert len(events(path, "scene")) == SCENES, "each scene is accepted once"
@@ -144,10 +146,6 @@ def lose(cluster: RayCluster, name: str, do: Callable[[RayNode], None], run: str
     marks = frozenset(event["mark"] for event in events(path, "worker_started"))
     if run == "killed":
         wait_for(lambda: not find_processes(marks), patience_s=30)
-    if run == "killed":
-        cluster.add(name, node.pod, gpus=1)
-    else:
-        del cluster.nodes[name]  # its processes are there still, frozen
     return there
 
 

@@ -19,7 +19,7 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.execution.cancel import CancelToken
 from admlops.execution.cluster.code import describe_host, require_same
-from admlops.execution.cluster.connection import Node, connect, list_nodes
+from admlops.execution.cluster.connection import Node, connect, list_names, list_nodes
 from admlops.execution.executor import (
     ExecutorOptions,
     SceneRequest,
@@ -187,7 +187,7 @@ class RayExecutor:
         return machine
 
     def _check_map(self, nodes: Sequence[Node]) -> None:
-        known = {name for node in nodes for name in (node.name, node.address)}
+        known = list_names(self._ray)
         wrong = next((name for name in self._options.data_map if name not in known), None)
         if wrong is not None:
             raise UsageError(
