@@ -191,9 +191,8 @@ def _print_status(one: ClusterStatus, *, cleaned: bool) -> None:
     by_host = {machine.node.host: machine for machine in one.machines}
     for node in state.nodes:
         machine = by_host[node.host]
-        click.echo(
-            f"  {node.name:<16} {node.address:<16} {_describe_node(counted.get(node.name), machine, answers=one.alive is not None)}"
-        )
+        found = _describe_node(counted.get(node.name), machine, answers=one.alive is not None)
+        click.echo(f"  {node.name:<16} {node.address:<16} {found}")
     left = one.leftovers()
     if left and not cleaned:
         click.echo(f"  left over: {count_of(len(left), 'process')}; admlops cluster status --clean ends them")

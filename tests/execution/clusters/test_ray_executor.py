@@ -204,7 +204,7 @@ def test_a_node_without_the_environment_takes_it_from_the_store(
     done = cluster.type(*words(cluster, "Chain", "far"), ADMLOPS_PACK_STORE=str(store))
     assert done.returncode == 0, done.stderr
     run = cluster.driver.run("far")
-    assert "far" in {event["node"] for event in run.events() if event["event"] == "worker_ready"}
+    assert "far" in {event["node"] for event in run.events() if event["event"] == "worker_started"}
     assert (pod.folder.parent / "environments" / Path(run.header.environment.python).parents[1].name).is_dir()
     assert any("looking for" in path.read_text() for path in run.logs_path.glob("worker-*.log"))
     assert records_digest(run) == records_digest(local_run(cluster, "Chain"))
