@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,10 +15,10 @@ import pytest
 from tests.typed import Typed
 
 from admlops.core.errors import EnvError, MissingExtraError, StorageError, UsageError
-from admlops.core.paths import Layout
+from admlops.core.paths import Layout, find_layout
 from admlops.execution.batches import Batch
 from admlops.execution.cluster import lifecycle
-from admlops.execution.cluster.connection import Node
+from admlops.execution.cluster.connection import LOCK, Node
 from admlops.execution.cluster.hosts import Host, read_hosts
 from admlops.execution.cluster.marks import ACTOR_VARIABLE, CLUSTER_VARIABLE, end_marked, find_marked, own_actor_mark
 from admlops.execution.cluster.state import ClusterState, find_state, read_states, token_path, write_state, write_token
@@ -290,3 +292,18 @@ def test_refusals_on_the_command_line(typed: Typed, tmp_path: Path, monkeypatch:
         assert (said.code, says in said.err, "Traceback" in said.err) == (2, True, False), (words, said)
     planned = typed("cluster", "up", "root@a", "--dry-run")
     assert "would start a node on root@a" in planned.out
+
+
+def test_the_lock_of_the_extra_holds_what_the_hosts_lock_lacks() -> None:
+    names = [
+        set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (find_layout().root / file).read_text(), re.MULTILINE))
+        for file in (LOCK, "requirements.txt")
+    ]
+    assert "ray" in names[0]
+    assert names[0] & names[1] == set(), "it is installed beside, without dependencies"
+    try:
+        wanted = importlib.metadata.requires("ray") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    needed = {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in wanted if "extra ==" not in line}
+    assert needed <= names[0] | names[1]
