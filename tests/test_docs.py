@@ -16,6 +16,7 @@ import click
 import pytest
 from docs import generate
 from docs.licences import write_licences
+from docs.zoo import write_zoo
 
 from admlops.cli.main import cli
 from admlops.core import errors
@@ -87,6 +88,12 @@ def test_every_variable_has_its_line_and_every_line_its_variable() -> None:
 
 def test_licences_are_those_of_the_locks() -> None:
     assert (DOCS / "licences.md").read_text() == write_licences(), "python -m docs.generate"
+
+
+def test_the_zoo_is_what_the_catalogue_and_the_measurements_say() -> None:
+    page = (DOCS / "zoo.md").read_text()
+    assert page == write_zoo(), "python -m docs.generate"
+    assert "NOT equal to" not in page
 
 
 @cache

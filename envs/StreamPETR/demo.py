@@ -44,9 +44,9 @@ class StreamPETR(MmAdapter):
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         return frame_info(sample, context_of(sample))
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """As every model; the meta data get the LiDAR's pose in float64, which the authors round to float32."""
-        inputs = super().prepare(sample)
+        inputs = super().place(read, sample)
         lidar = sample["lidar"]
         pose = pose_matrix(lidar["ego2global"]) @ pose_matrix(lidar["sensor2ego"])
         inputs["img_metas"][0][0]["lidar2global"] = pose

@@ -123,7 +123,7 @@ def unpack_mmcv(layout: Layout, python: Path, scratch: Path, name: str, model: s
 def make_scenes(target: Path) -> None:
     """One scene of each kind of data in pictures of its own size, and `scenes.json`, which says where they are."""
     nuscenes, openlane = target / "nuscenes", target / "openlanev2"
-    synthesize(nuscenes, SynthesisOptions(scenes=1, samples=SAMPLES + 1, seed=1, lidar_sweeps=1, camera_sweeps=0))
+    synthesize(nuscenes, SynthesisOptions(scenes=1, samples=SAMPLES + 1, seed=1, lidar_sweeps=1, camera_sweeps=1))
     build_index(nuscenes, "v1.0-mini", say=print)
     synthesize_openlane(openlane, OpenLaneOptions(scenes=1, samples=SAMPLES, seed=1))
     listed = {}

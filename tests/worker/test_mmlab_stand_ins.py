@@ -78,3 +78,24 @@ def test_matplotlib_draws_beside_a_stand_in_for_ipython() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=RUNNERS, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_part_of_a_source_gives_way_to_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source's other parts stay themselves, one whose name begins alike too; a call says what to choose instead."""
+    plugin = tmp_path / "source_of_tests" / "plugin"
+    for folder in ("second_head", "second_headers"):
+        (plugin / folder).mkdir(parents=True)
+        (plugin / folder / "__init__.py").write_text(
+            "import no_such_package\n" if folder == "second_head" else "A = 1\n"
+        )
+    (plugin / "__init__.py").write_text("from .second_head import *\nfrom .second_head.layers import Head\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(stand_ins, "ADVICE", {})
+    for _ in range(2):
+        stand_ins.take_place_of("source_of_tests.plugin.second_head", "choose another configuration")
+    module = importlib.import_module("source_of_tests.plugin")
+    assert importlib.import_module("source_of_tests.plugin.second_headers").A == 1
+    with pytest.raises(
+        stand_ins.AbsentPackageError, match=r"layers\.Head was called, .*: choose another configuration"
+    ):
+        module.Head()

@@ -154,6 +154,8 @@ def _check_detection_2d(model: Model) -> Iterator[Problem]:
 
 
 def _check_checkpoints(model: Model) -> Iterator[Problem]:
+    for name in sorted(model.moved.keys() & (model.configs.keys() | model.checkpoints.keys())):
+        yield Problem(f"moved.{name}", "must be absent: this file still has a config or weights of that name")
     for name in model.not_runnable:
         yield from _one_of(f"not_runnable.{name}", name, model.configs, "a config")
     if model.default_checkpoint in model.checkpoints:

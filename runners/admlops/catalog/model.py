@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -267,6 +268,13 @@ class Model(_Part):
     not_runnable: dict[Name, Text] = Field(
         default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"
     )
+    not_exported: Text | None = Field(
+        None, description="why its network cannot leave PyTorch, as the end of a sentence"
+    )
+    moved: dict[Name, Name] = Field(
+        default_factory=dict,
+        description="name of a config or of weights that this model had = the model that has it now",
+    )
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
     fixes: dict[Name, Fix] = Field(default_factory=dict)
     options: dict[Name, Option] = Field(default_factory=dict)
@@ -293,6 +301,12 @@ class Model(_Part):
         if self.checkpoints[name].trained_by is not None:
             return f"admlops checkpoints train {self.name} --data DIR"
         return f"admlops checkpoints fetch {self.name} {name}"
+
+    def describe_unknown(self, asked: str, names: Collection[str]) -> str:
+        """Say which `names` there are where `asked` is none of them, and which model has it if it moved there."""
+        if asked in self.moved:
+            return f"it is of the model {self.moved[asked]} now"
+        return f"{self.name} knows {', '.join(names)}" if names else f"{self.name} knows none by name"
 
     def choose_variant(self, name: str | None) -> str:
         """Return the variant of that name, the default one for None. Raises CatalogError if the model has no such."""

@@ -34,6 +34,7 @@ DATA_KINDS: Registry[Any] = Registry(
         "nuscenes": "admlops.datasets.nuscenes.kind:KIND",
         "openlanev2": "admlops.datasets.openlane.kind:KIND",
         "images": "admlops.datasets.images.kind:KIND",
+        "nuscenes-12hz": "admlops.datasets.nuscenes.kind:STREAM_KIND",
     },
 )
 """Of `datasets.base.DataKind`, which types them."""
@@ -118,6 +119,10 @@ EVALUATIONS: Registry[EvaluationEntry] = Registry(
         "car_presence": "admlops.evaluation.car_presence.declarations:PRESENCE",
         "calibration_status": "admlops.evaluation.calibration_status.declarations:STATUS",
         "latency": "admlops.evaluation.latency.declarations:LATENCY",
+        "streaming": "admlops.evaluation.streaming.declarations:COPY",
+        "streaming_velocity": "admlops.evaluation.streaming.declarations:VELOCITY",
+        "streaming_map": "admlops.evaluation.streaming.declarations:MAP",
+        "staleness": "admlops.evaluation.streaming.declarations:STALENESS",
     },
 )
 

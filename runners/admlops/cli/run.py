@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="random:SEED", help="Draw the weights from a seed: to try a model, not to judge it.")
 @click.option("--option", "own", multiple=True, metavar="NAME=VALUE", help="An option of MODEL's (may be repeated).")
 @click.option("--off-distribution", is_flag=True, help="Allow data that MODEL was not made for; the numbers say so.")
+@click.option("--stream", is_flag=True, help="Run on every camera picture, 12 a second, for streaming metrics.")
+@click.option(
+    "--corrupt", metavar="FAULT:LEVEL", help="Let MODEL see its sensors with a fault: fog:2, camera-crash:1, …"
+)
+@click.option("--corrupt-seed", type=click.IntRange(0), default=0, show_default=True, help="Draw that fault otherwise.")
 @click.option("--run", "name", shell_complete=complete_runs, help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
-@click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
 @click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
 @detach_option
 @dry_run_option
@@ -52,10 +56,12 @@ def run(
     weights: str | None,
     own: tuple[str, ...],
     off_distribution: bool,
+    stream: bool,
+    corrupt: str | None,
+    corrupt_seed: int,
     name: str | None,
     resume: bool,
     retry_failed: bool,
-    executor: str,
     runtime: str | None,
     detach: bool,
     dry_run: bool,
@@ -72,7 +78,7 @@ def run(
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
-    from admlops.pipeline.options import parse_options
+    from admlops.pipeline.options import parse_options, read_corrupt
     from admlops.pipeline.run import run_model
 
     layout = find_layout()
@@ -90,10 +96,11 @@ def run(
             weights=weights,
             model_options=parse_options(own),
             off_distribution=off_distribution,
+            stream=stream,
+            corrupt=None if corrupt is None else read_corrupt(corrupt, corrupt_seed),
             name=name,
             resume=resume,
             retry_failed=retry_failed,
-            executor=executor,
             runtime=runtime,
             on_begin=announcer(detached),
             cancel=cancel,

@@ -28,6 +28,7 @@ LIDAR = "lidar"
 CAN_BUS = "can_bus"
 CONTEXT = "context"
 COUNTS = "counts"
+STREAM = "stream_12hz"
 
 IMAGE = "IMAGE"
 """The one camera of a sample that is a single picture."""
@@ -142,6 +143,18 @@ class HasBoxes3D(Protocol):
 
     def sample_scenes(self) -> Mapping[str, SampleScene]:
         """Every scene by its name, as its annotators described it. Raises DataError."""
+
+
+@runtime_checkable
+class HasStream(Protocol):
+    """Capability STREAM: samples are the inputs of a camera that goes on, and objects are annotated at its rate."""
+
+    def stream_truth(self, scenes: Sequence[str]) -> Annotations:
+        """The annotated objects of the named scenes at 12 moments a second, scene by scene, in the global frame.
+
+        Raises:
+            DataError: an annotation is missing or damaged, or there is no such scene.
+        """
 
 
 @runtime_checkable

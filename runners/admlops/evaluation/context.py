@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from admlops.core.errors import DataError
 from admlops.datasets.annotations import Annotations, SampleScene
-from admlops.datasets.base import BOXES_2D, Dataset, HasBoxes3D, tokens_digest
+from admlops.datasets.base import BOXES_2D, Dataset, HasBoxes3D, HasStream, tokens_digest
 from admlops.results.record import Metadata
 from admlops.results.run_folder import RunFolder
 
@@ -82,6 +82,8 @@ class Context:
         Raises:
             DataError: the data set does not have one, or its ego pose is not finite.
         """
+        if isinstance(self.data, HasStream):  # whose scenes are read together in one pass over the tables
+            self.data.scenes(dict.fromkeys(entry.scene for entry in self.metadata))
         samples = {token: self.data.sample(token) for token in self.tokens}
         for token, sample in samples.items():
             pose = sample["ego2global"]

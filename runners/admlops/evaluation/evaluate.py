@@ -22,6 +22,7 @@ from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.calibrated import require_uncalibrated
 from admlops.evaluation.context import Context
+from admlops.evaluation.corrupted import fault_suffix, note_fault, with_suffix
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
@@ -138,6 +139,7 @@ def evaluate_run(
         evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
     without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
     notes = list_notes(context, outputs, evaluations, without)
+    notes += note_fault(run.header)
     if unjudged is not None:
         notes = [*notes, f"its outputs are not judged, for {data.root} has no ground truth of them"]
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
@@ -224,10 +226,12 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
             evaluated.results.append((evaluation, evaluation.finish(begun[evaluation.id], context)))
         except DataError as error:
             evaluated.without.append(NotEvaluated(evaluation=evaluation, error=error))
+    suffix = fault_suffix(context.run.header)
     for evaluation, result in evaluated.results:
-        evaluated.metrics += result.metrics(context.dataset)
+        found = result.metrics(context.dataset)
+        evaluated.metrics += [replace(metric, protocol=metric.protocol + suffix) for metric in found]
         if evaluated.resampling.weights is not None and evaluation.resampled:
-            evaluated.resamples[result.protocol] = result.resample(scenes, evaluated.resampling.weights)
+            evaluated.resamples[result.protocol + suffix] = result.resample(scenes, evaluated.resampling.weights)
     evaluated.metrics = [_with_interval(metric, evaluated.resamples) for metric in evaluated.metrics]
     return evaluated
 
@@ -250,7 +254,7 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
     found = []
     for one in evaluations:
         why = _why_not(one, context)
-        usual = not one.on_request and not one.needs.truth_2d
+        usual = not one.on_request and not one.needs.truth_2d and not _has_other(one, context, evaluations)
         if why is not None and usual and one.needs.key in outputs.tasks and _is_own_task(one, evaluations):
             error = UsageError(
                 f"the records of run {name} hold {one.needs.key}, and {why}",
@@ -258,6 +262,12 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
             )
             found.append(NotEvaluated(evaluation=one, error=error))
     return found
+
+
+def _has_other(one: Evaluation, context: Context, evaluations: Sequence[Evaluation]) -> bool:
+    """Tell whether another usual evaluation judges the same key on this data, as on a stream."""
+    same = (other for other in evaluations if other.needs.key == one.needs.key and other.id != one.id)
+    return any(not other.on_request and not other.needs.truth_2d and _why_not(other, context) is None for other in same)
 
 
 def _other_data(context: Context, needed: Collection[str]) -> str:
@@ -366,7 +376,7 @@ def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dic
 
 def _details(evaluation: Evaluation, result: Result, context: Context) -> dict[str, Any]:
     """Return the details of a result, with slices by scene where it has no finer ones of its own."""
-    details = result.details()
+    details = with_suffix(result.details(), fault_suffix(context.run.header))
     if "breakdowns" in details or not evaluation.slices:
         return details
     own = slice_scenes(result, context.scenes)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
 from admlops.pipeline.fixes import fixes_of_weights
+from admlops.worker.corruptions.fault import Fault, FaultError, parse_fault
 from admlops.worker.precision import AUTHORS, HALF, PRECISIONS, TF32
 
 
@@ -25,6 +26,16 @@ def parse_options(given: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--option {name} is given twice", hint="leave one of them out")
         options[name] = value
     return options
+
+
+def read_corrupt(text: str, seed: int) -> Fault:
+    """Read a fault of `--corrupt`. Raises UsageError: there is no such one."""
+    try:
+        return parse_fault(text, seed)
+    except FaultError as error:
+        raise UsageError(
+            f"--corrupt: {error}", hint="pass --corrupt fog:2, for example; docs/robustness.md has all"
+        ) from error
 
 
 EMA_VALUES = ("use", "leave")

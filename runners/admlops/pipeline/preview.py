@@ -12,7 +12,7 @@ from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, EnvError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.types import Planned, Say
-from admlops.datasets.base import Dataset, HasContext, open_data
+from admlops.datasets.base import Dataset, HasContext
 from admlops.environments import find_model
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
@@ -24,6 +24,7 @@ from admlops.pipeline.run import (
     check_set_up,
     choose_executor,
     name_devices,
+    open_run_data,
 )
 from admlops.pipeline.run_engine import find_engine
 from admlops.pipeline.run_request import RunRequest
@@ -43,7 +44,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     RUNTIMES.get(request.runtime or model.runtime)
     check_config(model, config=request.config, checkpoint=request.checkpoint)
     executor, devices = choose_executor(request, describe_machine(), say=say)
-    data = data or open_data(request.data, request.version, wanted=model.reads)
+    data = data or open_run_data(model, request)
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     scenes = select(data, request.selection, temporal=model.temporal)

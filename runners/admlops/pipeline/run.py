@@ -10,16 +10,17 @@ from typing import Any
 import msgspec
 
 from admlops.catalog import Model, load_model
-from admlops.catalog.registries import RUNTIMES
+from admlops.catalog.registries import DATA_KINDS, RUNTIMES
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, Scene, fetch_files, files_root, open_data
+from admlops.datasets.base import Dataset, HasContext, HasStream, Scene, fetch_files, files_root, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.calibration import require_apart
 from admlops.deployment.engines import parse_engine
 from admlops.environments import Environment, ensure_model, find_model
+from admlops.evaluation.corrupted import fault_of
 from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
 from admlops.execution.executor import Executor, ExecutorOptions
@@ -32,6 +33,7 @@ from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
+from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
@@ -115,9 +117,14 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         model=plan.model.name,
         variant=plan.header.variant,
         command=_worker_command(layout, plan),
-        settings={name: value for name, value in plan.header.settings.items() if name != "device"},
+        settings={
+            **{name: value for name, value in plan.header.settings.items() if name != "device"},
+            "prefetch": plan.header.options.get("prefetch", 0),
+        },
         scenes=scenes,
-        samples=DataSetSamples(plan.data, with_context=_gets_context(plan.model, plan.data)),
+        samples=DataSetSamples(
+            plan.data, with_context=_gets_context(plan.model, plan.data), fault=fault_of(plan.header)
+        ),
         data_root=str(files_root(plan.data)),
         runtime={"id": runtime.id, "file": str(runtime.file), "path": list(plan.runtime_path)},
         expected=expect_outputs(plan.model),
@@ -141,10 +148,13 @@ def _gets_context(model: Model, data: Dataset) -> bool:
 
 
 def name_devices(executor: Executor) -> str:
-    """Name the devices of a run, and how many workers each has: `the CPU (…), 2 workers`."""
+    """Name the devices of a run, and how many workers there are: `the CPU (…), 2 workers`."""
     slots = executor.slots()
-    devices = {slot.device.id: slot.device for slot in slots}
-    names = ", ".join(f"{'the CPU' if one.kind == 'cpu' else one.id} ({one.name})" for one in devices.values())
+    devices = {(slot.node, slot.device.id): slot.device for slot in slots}
+    names = ", ".join(
+        f"{'the CPU' if one.kind == 'cpu' else one.id}{f' of {node}' if node else ''} ({one.name})"
+        for (node, _), one in devices.items()
+    )
     return f"{names}, {len(slots)} worker{'' if len(slots) == 1 else 's'}"
 
 
@@ -175,7 +185,7 @@ def prepare(
     machine = describe_machine()
     runtime = request.runtime or model.runtime
     executor, devices = check_request(model, request, machine, say=say)
-    data = data or open_data(request.data, request.version, wanted=model.reads)
+    data = data or open_run_data(model, request)
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
@@ -190,6 +200,8 @@ def prepare(
         **weights.settings,
         "gpu_memory_limit_mb": gpu_memory_limit_mb(request, devices[0]),
     }
+    if request.corrupt is not None:
+        settings["corrupt"] = request.corrupt.to_json()
     packages = RuntimePackages(versions={})
     if engine is not None:
         runtime = engine.engine.runtime.id
@@ -216,9 +228,11 @@ def prepare(
         options={
             "command": request.command,
             "workers": request.workers,
+            "prefetch": choose_prefetch(request, executor.slots(), say=say),
             "limit": request.selection.limit,
             "device": request.device,
             "executor": request.executor,
+            **({"nodes": nodes} if (nodes := sorted({slot.node for slot in executor.slots()} - {""})) else {}),
             **({"detection_2d": model.detection_2d.model_dump()} if model.detection_2d is not None else {}),
         },
     )
@@ -287,9 +301,17 @@ def choose_executor(
 ) -> tuple[Executor, tuple[ComputeDevice, ...]]:
     """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
     executor = EXECUTORS.get(request.executor)(
-        ExecutorOptions(devices=request.device, workers=request.workers, machine=machine)
+        ExecutorOptions(
+            devices=request.device,
+            workers=request.workers,
+            machine=machine,
+            address=request.address,
+            data_map=request.data_map,
+        )
     )
-    devices = tuple({slot.device.id: slot.device for slot in executor.slots()}.values())
+    devices = tuple({(slot.node, slot.device.id): slot.device for slot in executor.slots()}.values())
+    if executor.slots()[0].node:
+        return executor, devices  # what this machine's driver says does not matter
     if devices[0].kind == "cpu" and machine["gpus"].get("problem"):
         say(f"the NVIDIA driver fails ({machine['gpus']['problem']}); the run is on the CPU, as asked")
     for lost in machine["gpus"].get("lost", ()):
@@ -309,9 +331,31 @@ def _environment(layout: Layout, model: Model, request: RunRequest, device: Comp
     return ensure_model(layout, model, request.variant, device=device.kind if pins.devices else None, say=say)
 
 
+def open_run_data(model: Model, request: RunRequest) -> Dataset:
+    """Open the data set of a request; with `stream` its inputs at 12 Hz.
+
+    Raises:
+        UsageError: the data set has no inputs at 12 Hz, or the model looks back by the key frames' index.
+    """
+    data = open_data(request.data, request.version, wanted=model.reads)
+    if not request.stream:
+        return data
+    if f"{data.kind}-12hz" not in DATA_KINDS:
+        raise UsageError(
+            f"--stream wants a data set with pictures at 12 Hz, and {data.root} is {data.kind}",
+            hint="pass --data with the root of nuScenes, or leave --stream out",
+        )
+    if model.traits.needs_context:
+        raise UsageError(
+            f"{model.name} looks back by an index of key frames, which has no inputs at 12 Hz",
+            hint=f"admlops evaluate RUN --protocol staleness.2hz-velocity   # of an ordinary run of {model.name}",
+        )
+    return open_data(request.data, request.version, wanted=[f"{data.kind}-12hz"])
+
+
 def check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
     """Refuse data that the adapter cannot read, and data that the model was not made for unless asked."""
-    if data.kind in model.reads:
+    if data.kind in model.reads or (request.stream and isinstance(data, HasStream)):
         return
     reads = " or ".join(model.reads)
     if data.kind not in model.off_distribution:
@@ -356,10 +400,14 @@ def _telemetry(
 ) -> Iterator[Callable[[RunEvent], None]]:
     """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
 
-    Before that it measures how much energy the machine takes while nothing runs.
+    Before that it measures how much energy the machine takes while nothing runs. A run on other machines has no
+    telemetry: what this one does says nothing about it.
     """
-    pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
+    if plan.executor.slots()[0].node:
+        yield lambda event: on_progress(event, total)
+        return
+    pids: dict[int, int] = {}
     done = 0
 
     def watch(event: RunEvent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from admlops.datasets.base import DataKind
+from admlops.datasets.nuscenes.stream import NuScenes12Hz
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.datasets.nuscenes.versions import choose_version, list_versions
 
@@ -33,3 +34,17 @@ KIND = DataKind(
     versions=list_versions,
     make_small="admlops.synthetic.small:make_nuscenes",
 )
+
+STREAM_KIND = DataKind(
+    id=NuScenes12Hz.kind,
+    title="nuScenes at 12 Hz",
+    folders=(),
+    synthesize=None,
+    looks_for=KIND.looks_for,
+    recognise=KIND.recognise,
+    open=lambda root, version: NuScenes12Hz(root, version or choose_version(root)),
+    default_split=_default_split,
+    how_to_get=KIND.how_to_get,
+    versions=list_versions,
+)
+"""The same root, where `--stream` asks for it: registered behind nuScenes, which is what a root is without a word."""

@@ -125,13 +125,20 @@ class BaseMmAdapter(Adapter):
         """Forget the scene before."""
         self.reset(self._model)
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The network's input, on its device. Raises DataError for pictures that are missing, damaged or scaled."""
-        info = self.make_info(sample)
+    def describe(self, sample: Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+        """The sample's info and its cameras."""
+        return self.make_info(sample), sample["cameras"]
+
+    def read(self, described: Tuple[Dict[str, Any], Dict[str, Any]]) -> Dict[str, Any]:
+        """The network's input, on the host. Raises DataError for pictures that are missing, damaged or scaled."""
+        info, cameras = described
         if self.pictures(info):
-            check_sizes(sample["cameras"])
-        inputs = self._inputs(info)
-        return {key: to_device(value, self._device) for key, value in inputs.items()}
+            check_sizes(cameras)
+        return self._inputs(info)
+
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
+        """The network's input, on its device."""
+        return {key: to_device(value, self._device) for key, value in read.items()}
 
     def synchronize(self) -> None:
         """Wait for the GPU."""

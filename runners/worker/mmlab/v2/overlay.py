@@ -7,9 +7,10 @@ import sys
 import types
 from typing import Any
 
+from ..common import bev_pool
 from ..common.libraries import load_library
 from ..common.stand_ins import UNCALLED, stand_in_for
-from . import bev_pool, sparse, voxels
+from . import sparse, voxels
 
 BEVFUSION_OPS = "projects.BEVFusion.bevfusion.ops"
 

@@ -1,8 +1,11 @@
-"""BEVFusion's pooling of camera features into bird's-eye view, in PyTorch: its own compiled module wants a GPU."""
+"""Pooling of camera features into bird's-eye view, in PyTorch: the compiled modules of MapTR and BEVFusion want a GPU.
+
+The sums are taken in one order whatever the device, so a result is the same in every call.
+"""
 
 from typing import Any
 
-from ..common.libraries import load_library
+from .libraries import load_library
 
 
 def bev_pool_forward(
