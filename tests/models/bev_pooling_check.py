@@ -13,7 +13,7 @@ from typing import Any
 from inside_model import load_adapter, read_request
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.v1.network import enter_source
+from worker.mmlab.common.source import enter_source
 
 POINTS, CHANNELS = 200_000, 16
 SHAPE = (2, 3, 40, 25)
