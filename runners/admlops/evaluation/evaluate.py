@@ -26,6 +26,7 @@ from admlops.evaluation.corrupted import fault_suffix, note_fault, with_suffix
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
+from admlops.evaluation.geography import note_leakage, slice_places
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
@@ -46,6 +47,8 @@ CACHE = "cache/vectors"
 """Below the repository; may be deleted at any time."""
 
 MAX_WORST = 50
+MAP_TASK = "vector_map"
+"""The task whose answers can be remembered with the streets: it is sliced by where the samples lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ def evaluate_run(
         evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
     without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
     notes = list_notes(context, outputs, evaluations, without)
-    notes += note_fault(run.header)
+    notes += note_fault(run.header) + note_leakage(context, [one.id for one, _ in evaluated.results])
     if unjudged is not None:
         notes = [*notes, f"its outputs are not judged, for {data.root} has no ground truth of them"]
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
@@ -380,7 +383,11 @@ def _details(evaluation: Evaluation, result: Result, context: Context) -> dict[s
     if "breakdowns" in details or not evaluation.slices:
         return details
     own = slice_scenes(result, context.scenes)
-    return details if own is None else {**details, "breakdowns": own}
+    if own is None:
+        return details
+    if evaluation.task == MAP_TASK:
+        own |= slice_places(result, context)
+    return with_suffix({**details, "breakdowns": own}, fault_suffix(context.run.header))
 
 
 def _find_errors(context: Context, results: Sequence[tuple[Evaluation, Result]]) -> dict[str, tuple[str, RunErrors]]:
