@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import pytest
 from docs import generate
+from docs.claims import find_measured, write_claims
 from docs.licences import write_licences
 
 from admlops.cli.main import cli
@@ -217,3 +218,13 @@ def test_the_site_loads_nothing_from_elsewhere_and_can_be_searched(site: Path) -
     index = (site / "searchindex.js").read_text()
     assert "troubleshooting" in index
     assert "yapf" in index
+
+
+def test_claims_are_those_of_the_catalogue() -> None:
+    page = (DOCS / "claims.md").read_text()
+    assert page == write_claims(), "python -m docs.generate"
+    claim = Claim(metric="mAP", value=0.3, protocol="p", source="README.md", checkpoint="c")
+    row = {"model": "PETR", "metric": "mAP", "protocol": "p", "checkpoint": "c", "config": None, "value": 0.29}
+    model = load_model(find_layout(), "PETR")
+    assert find_measured(model, claim, [row]) == [row]
+    assert find_measured(model, claim, [{**row, "checkpoint": "other"}]) == []

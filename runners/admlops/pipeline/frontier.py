@@ -2,7 +2,8 @@
 
 A point is a model with an engine, a precision and weights, under one fault or none, on one set of samples. Its score is
 that of its newest evaluated run. A point without a fault also has the streaming score of its run over a stream, and the
-worst of its runs under faults; `place` ties a stream to the key frames of its split. Points are held against each other only under one protocol on the same samples.
+worst of its runs under faults; `place` ties a stream to the key frames of its split. Points are held against each other
+only under one protocol on the same samples.
 """
 
 from __future__ import annotations
