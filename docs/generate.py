@@ -1,7 +1,8 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
-claims.md comes from the catalogue and what was measured, troubleshooting.md from the doctor's rules, exit-codes.md's table of errors from `core.errors`, licences.md from
-the locks and their table, openapi.json and the JavaScript client's inputs.d.ts from the shapes of the service's inputs.
+claims.md comes from the catalogue and what was measured, troubleshooting.md from the doctor's rules, exit-codes.md's
+table of errors from `core.errors`, licences.md from the locks and their table, openapi.json and the JavaScript client's
+inputs.d.ts from the shapes of the service's inputs.
 """
 
 from __future__ import annotations

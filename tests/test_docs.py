@@ -18,6 +18,8 @@ from docs import generate
 from docs.claims import find_measured, write_claims
 from docs.licences import write_licences
 
+from admlops.catalog import load_model
+from admlops.catalog.model import Claim
 from admlops.cli.main import cli
 from admlops.core import errors
 from admlops.core.paths import find_layout
