@@ -274,6 +274,14 @@ def test_a_config_that_does_not_run_is_one_of_the_file_and_not_the_usual_one(tmp
     assert "must be one that runs" in problems["default_checkpoint"]
 
 
+def test_what_moved_away_is_no_longer_here(tmp_path: Path) -> None:
+    document = tomlkit.parse((find_layout().envs / "PETR" / "model.toml").read_text()).unwrap()
+    assert document["moved"] == {"petrv2-vovnet-p4-800x320": "PETRv2"}
+    document["moved"] = {"r50dcn-p4": "PETRv2"}
+    problems = {problem.key: problem.expected for problem in find_problems(_write(tmp_path, document))}
+    assert "must be absent" in problems["moved.r50dcn-p4"]
+
+
 def test_an_unknown_model_suggests_the_near_one() -> None:
     with pytest.raises(CatalogError, match="did you mean MapTR") as caught:
         load_model(find_layout(), "maptr")

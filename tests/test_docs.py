@@ -17,6 +17,7 @@ import pytest
 from docs import generate
 from docs.claims import find_measured, write_claims
 from docs.licences import write_licences
+from docs.zoo import write_zoo
 
 from admlops.catalog import load_model
 from admlops.catalog.model import Claim
@@ -90,6 +91,12 @@ def test_every_variable_has_its_line_and_every_line_its_variable() -> None:
 
 def test_licences_are_those_of_the_locks() -> None:
     assert (DOCS / "licences.md").read_text() == write_licences(), "python -m docs.generate"
+
+
+def test_the_zoo_is_what_the_catalogue_and_the_measurements_say() -> None:
+    page = (DOCS / "zoo.md").read_text()
+    assert page == write_zoo(), "python -m docs.generate"
+    assert "NOT equal to" not in page
 
 
 @cache

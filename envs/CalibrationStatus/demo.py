@@ -54,13 +54,13 @@ class CalibrationStatus(Adapter):
         self._network = load_network(settings)
         return []
 
-    def prepare(self, sample: Dict[str, Any]) -> Prepared:
+    def read(self, described: Dict[str, Any]) -> Prepared:
         """Project the LiDAR's sweep into every camera."""
         judged, channels = [], []
-        for camera, view in read_views(sample).items():
+        for camera, view in read_views(described).items():
             errors: List[Any] = [None]
             if self._both:
-                errors.append(draw_miscalibration(SEED, sample["sample_token"], camera))
+                errors.append(draw_miscalibration(SEED, described["sample_token"], camera))
             for error in errors:
                 judged.append(Judged(camera, error))
                 channels.append(make_channels(view, error))

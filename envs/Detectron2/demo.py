@@ -6,6 +6,7 @@ convolutions and a faster evaluation; this network never calls it.
 
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,9 +33,10 @@ class Detectron2(PictureAdapter):
     library_names = ("torch", "torchvision", "numpy", "PIL", "detectron2")
     # Numbers of the configuration that older checkpoints hold as buffers: the pixels' mean, and the anchors' corners.
     tolerated_keys = (*PIXELS, *(f"cell_anchors.{level}" for level in range(5)))
-    # Nothing scales the pixels down: drawn as large as the others, the layers that place boxes would place none inside
-    # the picture. The constructor draws them small.
-    kept_keys = (r"\.rpn_head\.", r"\.box_predictor\.")
+    # The configuration divides pixels by 1, so that trained weights of the first layer are small in their place: drawn
+    # as large as the others they would make every number of the network 60 times as large, and with it what float32
+    # rounds away. 64 is a power of two near the spread of ImageNet's pixels, 57 to 58.
+    drawn_scales = MappingProxyType({r"\.bottom_up\.stem\.conv1\.weight$": 1 / 64})
 
     def build(self, config: str) -> Any:
         """The network of one of the source tree's configurations."""
@@ -65,7 +67,11 @@ class Detectron2(PictureAdapter):
         height, width = pixels.shape[:2]
         scaled = self._scaling.get_transform(pixels).apply_image(pixels)
         tensor = torch.as_tensor(scaled.astype("float32").transpose(2, 0, 1))
-        return {"image": tensor.to(self._device), "height": height, "width": width}
+        return {"image": tensor, "height": height, "width": width}
+
+    def place_input(self, given: Any) -> Any:
+        """The same with the tensor on the device."""
+        return {**given, "image": given["image"].to(self._device)}
 
     def size_of(self, given: Any) -> Tuple[int, ...]:
         """Height and width of the scaled picture, and of the original."""

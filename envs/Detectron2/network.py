@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any, Sequence
 
 from worker.mmlab.common.libraries import load_library
-from worker.network import Arrays, TensorSpec
+from worker.network import PIXELS, Arrays, Paired, TensorSpec
 from worker.pictures.coco import CLASSES
 from worker.pictures.network import PictureNetwork, make_module
+from worker.rows import pair_rows
 
 OUTPUTS = ("proposals", "class_logits", "box_regression")
 
@@ -20,15 +21,13 @@ class TwoStages(PictureNetwork):
     """image (3, H, W) → proposals (N, 4), class_logits (N, 81), box_regression (N, 320)."""
 
     lengths = MappingProxyType({"height": (320, 750, 1344), "width": (320, 1333, 1344)})
-    # The first stage gives its boxes from the best to the worst score: equal ones change places at rounding errors.
-    rows = MappingProxyType(dict.fromkeys(OUTPUTS, "proposals"))
 
     def inputs(self) -> Sequence[TensorSpec]:
         return (TensorSpec("image", "float32", (3, "height", "width"), "BGR, 0 to 255", "scaled picture"),)
 
     def outputs(self) -> Sequence[TensorSpec]:
         return (
-            TensorSpec("proposals", "float32", ("proposals", 4), "x1 y1 x2 y2, pixels", "scaled picture"),
+            TensorSpec("proposals", "float32", ("proposals", 4), PIXELS, "x1 y1 x2 y2 of the scaled picture"),
             TensorSpec("class_logits", "float32", ("proposals", len(CLASSES) + 1), "the background is the last"),
             TensorSpec("box_regression", "float32", ("proposals", 4 * len(CLASSES)), "shifts of each class's box"),
         )
@@ -46,6 +45,10 @@ class TwoStages(PictureNetwork):
             return (boxes[0].tensor, *heads.box_predictor(heads.box_head(pooled)))
 
         return make_module(call, network)
+
+    def pair(self, ours: Arrays, theirs: Arrays) -> Paired:
+        """The first stage gives its boxes from the best to the worst score."""
+        return pair_rows(OUTPUTS, "proposals", ours, theirs)
 
     def feed(self, given: Any) -> Arrays:
         return {"image": given["image"].cpu().numpy()}

@@ -47,8 +47,8 @@ class EfficientNetB0(PictureAdapter):
         return super().begin(network, settings)
 
     def make_input(self, picture: Any) -> Any:
-        """The picture as a normalized tensor (1, 3, 224, 224), RGB, on the device."""
-        return self._transform(picture).unsqueeze(0).to(self._device)
+        """The picture as a normalized tensor (1, 3, 224, 224), RGB."""
+        return self._transform(picture).unsqueeze(0)
 
     def size_of(self, given: Any) -> Tuple[int, ...]:
         """Height and width of the network's input, which are those of every picture."""

@@ -51,8 +51,8 @@ class FasterRCNN(PictureAdapter):
         return super().begin(network, settings)
 
     def make_input(self, picture: Any) -> Any:
-        """The picture as a float tensor (3, height, width), RGB, 0 to 1, on the device."""
-        return load_library("torchvision.transforms.functional").to_tensor(picture).to(self._device)
+        """The picture as a float tensor (3, height, width), RGB, 0 to 1."""
+        return load_library("torchvision.transforms.functional").to_tensor(picture)
 
     def size_of(self, given: Any) -> Tuple[int, ...]:
         """Height and width."""

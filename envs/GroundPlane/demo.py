@@ -48,18 +48,20 @@ class GroundPlane(Adapter):
         """Forget the objects of the scene before."""
         self._memory = Memory()
 
-    def prepare(self, sample: Dict[str, Any]) -> Inputs:
+    def read(self, described: Dict[str, Any]) -> Inputs:
         """Read the images and the calibration of the cameras that the sample has."""
-        if not sample["cameras"]:
-            raise DataError("sample {} has no camera".format(sample["sample_token"]))
-        pose = sample.get("ego2global") or STANDING
-        views = [self._read_view(name, entry, pose) for name, entry in sample["cameras"].items()]
-        lidar = (0.0, 0.0)
-        if sample.get("lidar"):
-            lidar = sample["lidar"]["sensor2ego"]["translation"]
-        else:
-            self._memory = Memory()  # a single picture: nobody says how the vehicle moved since the one before
-        return Inputs(views, np.array(lidar[:2], dtype=float), pose, 1e-6 * sample["timestamp_us"])
+        if not described["cameras"]:
+            raise DataError("sample {} has no camera".format(described["sample_token"]))
+        pose = described.get("ego2global") or STANDING
+        views = [self._read_view(name, entry, pose) for name, entry in described["cameras"].items()]
+        lidar = described["lidar"]["sensor2ego"]["translation"] if described.get("lidar") else (0.0, 0.0)
+        return Inputs(views, np.array(lidar[:2], dtype=float), pose, 1e-6 * described["timestamp_us"])
+
+    def place(self, read: Inputs, sample: Dict[str, Any]) -> Inputs:
+        """Forget the sample before a single picture: nobody says how the vehicle moved since."""
+        if not sample.get("lidar"):
+            self._memory = Memory()
+        return read
 
     def forward(self, inputs: Inputs) -> Perception:
         """Find objects and map elements."""

@@ -6,14 +6,13 @@ from types import MappingProxyType
 from typing import Any, Dict, List
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "runners")]
-
-import geometric_kernel_attention  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1] / "runners"))
 
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.common.vectors import map_elements  # noqa: E402
+from worker.mmlab.v1 import bev_pooling, geometric_kernel_attention  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
 
@@ -32,7 +31,9 @@ class MapTR(MmAdapter):
         return str(HERE.parents[1] / "submodules" / "MapTR")
 
     def import_libraries(self) -> None:
-        """The vendored mmdet3d, and the attention in PyTorch where it is not compiled."""
+        """The vendored mmdet3d, with its pooling and the attention in PyTorch where they are not compiled."""
+        if bev_pooling.install():
+            say("bev_pool_ext is not compiled here: the PyTorch formulation takes its place")
         if geometric_kernel_attention.install():
             say("GeometricKernelAttention is not compiled here: the PyTorch formulation takes its place")
         import_mmdet3d_017()

@@ -51,11 +51,11 @@ class NanoDet(Adapter):
         self._input = self._network.get_inputs()[0].name
         return []
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Picture]:
+    def read(self, described: Dict[str, Any]) -> Dict[str, Picture]:
         """Read every camera's picture."""
-        if not sample["cameras"]:
-            raise DataError("sample {} has no camera".format(sample["sample_token"]))
-        return {name: _read(entry["path"], self._config) for name, entry in sample["cameras"].items()}
+        if not described["cameras"]:
+            raise DataError("sample {} has no camera".format(described["sample_token"]))
+        return {name: _read(entry["path"], self._config) for name, entry in described["cameras"].items()}
 
     def forward(self, inputs: Dict[str, Picture]) -> List[CameraBoxes]:
         """Run the network on the pictures of one sample."""

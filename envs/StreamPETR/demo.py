@@ -11,12 +11,12 @@ sys.path.insert(0, str(HERE.parents[1] / "runners"))
 from worker.adapter import Settings  # noqa: E402
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.boxes import MMDET3D_1, detection_records  # noqa: E402
+from worker.mmlab.common.fixes import replace_type  # noqa: E402
 from worker.mmlab.common.geometry import pose_matrix  # noqa: E402
 from worker.mmlab.common.infos import context_of, frame_info  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
-from worker.mmlab.v1.fixes import replace_type  # noqa: E402
 from worker.mmlab.v1.overlay import deformable_attention_anywhere, import_mmdet3d_1  # noqa: E402
 
 FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
@@ -44,9 +44,9 @@ class StreamPETR(MmAdapter):
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         return frame_info(sample, context_of(sample))
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """As every model; the meta data get the LiDAR's pose in float64, which the authors round to float32."""
-        inputs = super().prepare(sample)
+        inputs = super().place(read, sample)
         lidar = sample["lidar"]
         pose = pose_matrix(lidar["ego2global"]) @ pose_matrix(lidar["sensor2ego"])
         inputs["img_metas"][0][0]["lidar2global"] = pose

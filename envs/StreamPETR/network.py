@@ -7,13 +7,14 @@ forward.
 """
 
 from types import MappingProxyType
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from worker.mmlab.common.libraries import load_library
 from worker.mmlab.v1.exported import CODES, IMAGE, IMG2LIDAR, SCORES, ExportedDetector, Given, with_class
-from worker.network import Arrays, TensorSpec
+from worker.network import Arrays, Paired, TensorSpec
+from worker.rows import keep_rows
 
 MEMORY = ("embedding", "reference_point", "timestamp", "egopose", "velo")
 """What the authors' head calls the parts of its memory, behind `memory_`."""
@@ -54,21 +55,14 @@ class Detector(ExportedDetector):
     def start_scene(self) -> None:
         self._last = None
 
-    def align(self, ours: Arrays, theirs: Arrays) -> Arrays:
-        """The queries that go into the memory are those with the best scores, best first."""
+    def pair(self, ours: Arrays, theirs: Arrays) -> Paired:
+        """The queries that go into the memory are those with the best scores, best first; then come older rows."""
         if any(ours[name].shape != theirs[name].shape for name in theirs):
-            return ours
+            return super().pair(ours, theirs)
         chosen = min(self.head.topk_proposals, self.head.memory_len)
-        order = match_chosen(ours, theirs, chosen)
-        aligned = dict(ours)
-        for name in self.carried:
-            rows = theirs[name].copy()
-            rows[:, chosen:] = ours[name][:, chosen:]
-            for row, own in enumerate(order):
-                if own is not None:
-                    rows[:, row] = ours[name][:, own]
-            aligned[name] = rows
-        return aligned
+        older = [(row, row) for row in range(chosen, self.head.memory_len)]
+        own, other = zip(*pair_chosen(ours, theirs, chosen), *older)
+        return keep_rows(tuple(self.carried), own, other, ours, theirs, axis=1)
 
     def feeds(self, inputs: Any) -> List[Arrays]:
         """Also remembers the sample's pose and time, for the next call."""
@@ -111,18 +105,19 @@ class Detector(ExportedDetector):
         ]
 
 
-def match_chosen(ours: Arrays, theirs: Arrays, chosen: int) -> List[Optional[int]]:
-    """Return for each of the first `chosen` rows of the memory `theirs` the row of the same query in `ours`.
+def pair_chosen(ours: Arrays, theirs: Arrays, chosen: int) -> List[Tuple[int, int]]:
+    """Pair the first `chosen` rows of both memories by their queries: (the row in `ours`, that in `theirs`).
 
-    A query that `ours` left out is None where those taken in its place have as high a score in `ours`, but for TIE: the
-    choice is right by the scores, which are compared themselves. Otherwise it is the row that stands in its place, so
-    that the difference shows.
+    A query that `ours` left out has no pair where those taken in its place have as high a score in `ours`, but for TIE:
+    the choice is right by the scores, which are compared themselves. Otherwise it is paired with the row that stands in
+    its place, so that the difference shows.
     """
     queries, others = (_chosen_queries(one, chosen) for one in (ours, theirs))
     places = {query: row for row, query in enumerate(queries)}
     best = 1 / (1 + np.exp(-ours[SCORES][0].max(axis=-1).astype(np.float64)))
     least = min((best[query] for query in set(queries) - set(others)), default=-np.inf)
-    return [places.get(query, None if best[query] - least <= TIE else row) for row, query in enumerate(others)]
+    found = [(places.get(query, None if best[query] - least <= TIE else row), row) for row, query in enumerate(others)]
+    return [(own, row) for own, row in found if own is not None]
 
 
 def _chosen_queries(outputs: Arrays, chosen: int) -> List[int]:

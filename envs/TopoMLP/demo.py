@@ -50,6 +50,11 @@ class TopoMLP(MmAdapter):
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         return make_frame(sample)
 
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
+        """As every model; what formats its results is told of the frame, which another process may have read."""
+        self._pipeline.open(make_frame(sample))
+        return super().place(read, sample)
+
     def convert(self, raw: List[Dict[str, Any]], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The lanes, best first, the traffic elements and how they connect."""
         return {"lane_graph": lane_graph(self._pipeline.format(raw[0]), whole=self._whole_relations)}

@@ -5,8 +5,8 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from worker.mmlab.common.geometry import rotation_matrix
-from worker.mmlab.common.inputs import make_batch
 from worker.mmlab.common.libraries import load_library
+from worker.mmlab.v1.inputs import make_batch
 from worker.samples.nuscenes import DataError
 
 DATASET_OF_FRONT = {"ring_front_center": "OpenLaneV2SubsetADataset", "CAM_FRONT": "OpenLaneV2SubsetBDataset"}
@@ -80,12 +80,16 @@ class FramePipeline:
             DataError: the cameras are not those that the configuration is for, or a picture is missing or damaged.
         """
         self._check(next(iter(frame["sensor"])))
-        self._dataset = self._open(frame)
+        self.open(frame)
         described = self._dataset.get_data_info(0)
         self._dataset.pre_pipeline(described)
         inputs = make_batch(self._compose, described, described["img_paths"])
         inputs["img"] = inputs["img"].contiguous()  # as mmcv's data parallel does; convolutions round by layout
         return inputs
+
+    def open(self, frame: Dict[str, Any]) -> None:
+        """Make a frame the last one."""
+        self._dataset = self._make_dataset(frame)
 
     def format(self, result: Dict[str, Any]) -> Dict[str, Any]:
         """What upstream would submit of a result for the last frame: curves as 11 points, relations in their order."""
@@ -98,7 +102,7 @@ class FramePipeline:
             advice = f"pass --config {ADVICE[kind]} with weights for it, or --off-distribution"
             raise DataError(f"the front camera is {front}, and this configuration is for {self._wanted}: {advice}")
 
-    def _open(self, frame: Dict[str, Any]) -> Any:
+    def _make_dataset(self, frame: Dict[str, Any]) -> Any:
         kind = load_library("mmdet.datasets").DATASETS.get(DATASET_OF_FRONT[next(iter(frame["sensor"]))])
         dataset = kind.__new__(kind)
         key = frame["key"]

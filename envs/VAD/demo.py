@@ -79,7 +79,7 @@ class VAD(MmAdapter):
         info = temporal_info(sample, context)
         return {**info, **vad_fields(sample, context, info["can_bus"], self._command)}
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The network's input; empty annotations, because its test path asks for some."""
         torch = load_library("torch")
         none = {
@@ -89,7 +89,7 @@ class VAD(MmAdapter):
             "ego_fut_trajs": [torch.zeros(1, 1, FUTURE_STEPS, 2)],
             "fut_valid_flag": [[False]],
         }
-        return {**super().prepare(sample), **none}
+        return {**super().place(read, sample), **none}
 
     def reset(self, model: Any) -> None:
         """A new scene: no BEV features of the frame before."""

@@ -4,15 +4,14 @@ The pictures, the rig, the vehicle's motion and the BEV of the sample before are
 are outputs, so the command that chooses one stays outside, as do upstream's decoding and the scene's positions.
 """
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Sequence
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.traced.attention import CAMERA_ATTENTIONS, require_kinds
+from worker.mmlab.traced.attention import CAMERA_ATTENTIONS
 from worker.mmlab.traced.bev import column_points, look_up_references, see
-from worker.mmlab.traced.decoder import MapParts, decode_map, decode_queries, inverse_sigmoid
-from worker.mmlab.traced.ego_motion import EgoMotion, can_bus_input, example_motion, feed_motion, temporal_inputs
-from worker.mmlab.traced.pictures import example_rig, picture_axes, pictures_input_shape
-from worker.network import Arrays, Network, NetworkError, TensorSpec
+from worker.mmlab.traced.decoder import MapParts, decode_map, decode_objects
+from worker.mmlab.traced.network import BevNetwork
+from worker.network import Arrays, NetworkError, TensorSpec
 
 KNOWN = (
     "VADHead",
@@ -31,37 +30,20 @@ KNOWN = (
     *CAMERA_ATTENTIONS,
 )
 """The classes of upstream's that are traced, or computed in another form."""
-CARRIED = {"bev": "previous_bev"}
 
 
-class DrivingNetwork(Network):
+class DrivingNetwork(BevNetwork):
     """Pictures, rig and the BEV before → objects with futures, map elements, plans, and the BEV."""
 
-    gathers = False
-    carried = CARRIED
+    known = KNOWN
+    temporal = True
 
     def __init__(self, adapter: Any) -> None:
         super().__init__(adapter)
-        model = adapter._model
-        head = model.pts_bbox_head
-        require_kinds(model, KNOWN, name="VAD")
-        require_published(head)
-        self._head = head
-        self._size = (head.bev_h, head.bev_w)
-        self._cameras = int(head.transformer.num_cams)
-        self._motion = EgoMotion(head.transformer, self._size, (head.real_h, head.real_w))
-        self.fixed_axes = picture_axes(adapter._config, {}, name="VAD")
-
-    def inputs(self) -> Sequence[TensorSpec]:
-        return (
-            TensorSpec("pictures", "float32", pictures_input_shape(self._cameras), "normalised", "camera"),
-            TensorSpec("lidar2img", "float32", (self._cameras, 4, 4), "m to pixels", "lidar"),
-            *((can_bus_input(),) if self._head.transformer.use_can_bus else ()),
-            *temporal_inputs(self._size, self._head.embed_dims),
-        )
+        require_published(self.head)
 
     def outputs(self) -> Sequence[TensorSpec]:
-        head = self._head
+        head = self.head
         objects, elements, points = head.num_query, head.map_num_vec, head.map_num_pts_per_vec
         modes, steps = head.fut_mode, head.fut_ts
         box = "x y [m], log w l, z [m], log h, sin cos of yaw, velocity [m/s]"
@@ -74,25 +56,11 @@ class DrivingNetwork(Network):
             TensorSpec("map_boxes", "float32", (1, elements, 4), "centre, size; 0 to 1 over the range", "lidar"),
             TensorSpec("map_points", "float32", (1, elements, points, 2), "0 to 1 over the range", "lidar"),
             TensorSpec("plans", "float32", (1, head.ego_fut_mode, steps, 2), "m a step of 0.5 s", "lidar"),
-            TensorSpec("bev", "float32", (1, self._size[0] * self._size[1], head.embed_dims), frame="lidar"),
+            *self.bev(),
         )
 
-    def fix_axes(self, given: Mapping[str, int]) -> Dict[str, int]:
-        return picture_axes(self.adapter._config, given, name="VAD")
-
     def build(self) -> Any:
-        names = [one.name for one in self.inputs()]
-        return make_module(self.adapter._model, names, gathers=self.gathers)
-
-    def start_scene(self) -> None:
-        self._motion.start_scene()
-
-    def feeds(self, inputs: Any) -> List[Arrays]:
-        numpy = load_library("numpy")
-        meta = inputs["img_metas"][0][0]
-        rig = numpy.asarray(meta["lidar2img"], dtype=numpy.float64)
-        own = {"pictures": inputs["img"][0][0].cpu().numpy(), "lidar2img": rig.astype(numpy.float32)}
-        return [{**own, **feed_motion(self._motion.step(meta["can_bus"]), self.inputs())}]
+        return make_module(self.model, [one.name for one in self.inputs()], gathers=self.gathers)
 
     def decode(self, calls: Sequence[Arrays], inputs: Any) -> Any:
         """By upstream's coders, as its `simple_test_pts` does."""
@@ -107,23 +75,18 @@ class DrivingNetwork(Network):
             "map_all_bbox_preds": given["map_boxes"][None],
             "map_all_pts_preds": given["map_points"][None],
         }
-        (decoded,) = self._head.get_bboxes(outputs, inputs["img_metas"][0])
+        (decoded,) = self.head.get_bboxes(outputs, inputs["img_metas"][0])
         boxes, scores, labels, trajectories, *elements = decoded
         result = {
             "boxes_3d": boxes,
             "scores_3d": scores,
             "labels_3d": labels,
             "trajs_3d": trajectories,
-            **self.adapter._model.map_pred2result(*elements),
+            **self.model.map_pred2result(*elements),
             "ego_fut_preds": given["plans"][0],
             "ego_fut_cmd": inputs["ego_fut_cmd"][0].cpu(),
         }
         return [{"pts_bbox": result}]
-
-    def example(self, axes: Mapping[str, int]) -> Arrays:
-        given = super().example(axes)
-        given["lidar2img"] = example_rig(self._cameras, given["pictures"].shape[-2:])
-        return {**given, **example_motion(self._motion, self.inputs())}
 
 
 class DrivingNetworkByGathers(DrivingNetwork):
@@ -178,37 +141,6 @@ def make_module(model: Any, names: Sequence[str], *, gathers: bool) -> Any:
             return scores, boxes, futures, mode_scores, map_scores, map_boxes, map_points, plans, bev
 
     return Module().to(next(model.parameters()).device).eval()
-
-
-def decode_objects(head: Any, bev: Any, size: Any, *, gathers: bool) -> Any:
-    """The objects' queries (1, objects, channels), class scores, boxes, and centres (1, objects, 2), 0 to 1."""
-    torch = load_library("torch")
-    transformer, low, high = head.transformer, head.pc_range[:3], head.pc_range[3:]
-    encoding, query = (one[None] for one in head.query_embedding.weight.split(head.embed_dims, dim=1))
-    references = transformer.reference_points(encoding).sigmoid()
-    branches = head.reg_branches if head.with_box_refine else ()
-    query, used = decode_queries(
-        transformer.decoder.layers,
-        branches,
-        query,
-        encoding,
-        bev,
-        references,
-        [size],
-        refine=move_in_space,
-        gathers=gathers,
-    )
-    box = head.reg_branches[-1](query)
-    places = move_in_space(box, used).sigmoid()
-    x, y, z = (places[..., axis : axis + 1] * (high[axis] - low[axis]) + low[axis] for axis in range(3))
-    boxes = torch.cat([x, y, box[..., 2:4], z, box[..., 5:]], -1)
-    return query, head.cls_branches[-1](query), boxes, places[..., :2]
-
-
-def move_in_space(regressed: Any, references: Any) -> Any:
-    """References of x, y and z, moved by a branch's first, second and fifth number."""
-    torch = load_library("torch")
-    return torch.cat([regressed[..., :2], regressed[..., 4:5]], -1) + inverse_sigmoid(references)
 
 
 def nearest_points(map_points: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 import torch
 
-from worker.network import Arrays, TensorSpec
+from worker.network import PIXELS, Arrays, TensorSpec
 from worker.pictures.coco import CLASSES
 from worker.pictures.network import PictureNetwork, make_module
 
@@ -39,7 +39,7 @@ class StandIn(torch.nn.Module):
 
 
 class Heads(PictureNetwork):
-    """image (B, 3, H, W) → predictions (B, N, 85): x, y of the centre, width, height, objectness, each class."""
+    """image (B, 3, H, W) → boxes (B, N, 4): centre x, y, width, height; scores (B, N, 81): objectness, classes."""
 
     # The longer side has 640 pixels, the shorter what the picture's shape needs, in steps of 32.
     lengths = MappingProxyType({"batch": (1, 1, 8), "height": (32, 384, 640), "width": (32, 640, 640)})
@@ -48,14 +48,21 @@ class Heads(PictureNetwork):
         return (TensorSpec("image", "float32", ("batch", 3, "height", "width"), "RGB, 0 to 1", "padded picture"),)
 
     def outputs(self) -> Sequence[TensorSpec]:
-        shape = ("batch", "anchors", 5 + len(CLASSES))
-        return (TensorSpec("predictions", "float32", shape, "pixels; scores 0 to 1", "padded picture"),)
+        return (
+            TensorSpec("boxes", "float32", ("batch", "anchors", 4), PIXELS, "centre and size in the padded picture"),
+            TensorSpec("scores", "float32", ("batch", "anchors", 1 + len(CLASSES)), "0 to 1"),
+        )
 
     def build(self) -> Any:
         network = self.adapter._network.model
         # The grid follows from the picture's size, and not from that of the trace.
         network.model[-1].dynamic = True
-        return make_module(lambda image: (network(image)[0],), network)
+
+        def call(image: Any) -> Any:
+            predictions = network(image)[0]
+            return predictions[..., :4], predictions[..., 4:]
+
+        return make_module(call, network)
 
     def feed(self, given: Any) -> Arrays:
         try:
@@ -65,7 +72,7 @@ class Heads(PictureNetwork):
         raise AssertionError("AutoShape called no network")
 
     def answer(self, call: Arrays, given: Any) -> Any:
-        return self._call(given, self.tensor(call["predictions"]))
+        return self._call(given, torch.cat([self.tensor(call["boxes"]), self.tensor(call["scores"])], dim=-1))
 
     def _call(self, given: Any, predictions: Any) -> Any:
         shaped = self.adapter._network

@@ -79,9 +79,12 @@ class YOLOv8(PictureAdapter):
         return self._predictor.model
 
     def make_input(self, picture: Any) -> Any:
-        """The picture as BGR, which the library takes arrays for, and the padded tensor that it makes of it alone."""
-        pixels = load_library("numpy").ascontiguousarray(load_library("numpy").asarray(picture)[..., ::-1])
-        return self._predictor.preprocess([pixels]), pixels
+        """The picture as BGR, which the library takes arrays for."""
+        return load_library("numpy").ascontiguousarray(load_library("numpy").asarray(picture)[..., ::-1])
+
+    def place_input(self, given: Any) -> Any:
+        """The padded tensor that the library makes of the picture alone, and the picture."""
+        return self._predictor.preprocess([given]), given
 
     def size_of(self, given: Any) -> Tuple[int, ...]:
         """Height and width of the original."""

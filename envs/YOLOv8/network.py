@@ -8,13 +8,14 @@ under AGPL-3.0, as the weights are.
 from types import MappingProxyType
 from typing import Any, Sequence
 
-from worker.network import Arrays, TensorSpec
+from worker.mmlab.common.libraries import load_library
+from worker.network import PIXELS, Arrays, TensorSpec
 from worker.pictures.coco import CLASSES
 from worker.pictures.network import PictureNetwork, make_module
 
 
 class Heads(PictureNetwork):
-    """image (B, 3, H, W) → predictions (B, 84, N): x, y of the centre, width, height, and a score of each class."""
+    """image (B, 3, H, W) → boxes (B, 4, N): x, y of the centre, width, height; scores (B, 80, N) of the classes."""
 
     # The longer side has 640 pixels, the shorter what the picture's shape needs, in steps of 32.
     lengths = MappingProxyType({"batch": (1, 1, 8), "height": (32, 384, 640), "width": (32, 640, 640)})
@@ -23,20 +24,28 @@ class Heads(PictureNetwork):
         return (TensorSpec("image", "float32", ("batch", 3, "height", "width"), "RGB, 0 to 1", "padded picture"),)
 
     def outputs(self) -> Sequence[TensorSpec]:
-        shape = ("batch", 4 + len(CLASSES), "anchors")
-        return (TensorSpec("predictions", "float32", shape, "pixels; scores 0 to 1", "padded picture"),)
+        return (
+            TensorSpec("boxes", "float32", ("batch", 4, "anchors"), PIXELS, "centre and size in the padded picture"),
+            TensorSpec("scores", "float32", ("batch", len(CLASSES), "anchors"), "0 to 1"),
+        )
 
     def build(self) -> Any:
         network = self.adapter._predictor.model.backend.model
         # The anchors follow from the picture's size, and not from that of the trace.
         network.model[-1].dynamic = True
-        return make_module(lambda image: (network(image)[0],), network)
+
+        def call(image: Any) -> Any:
+            predictions = network(image)[0]
+            return predictions[:, :4], predictions[:, 4:]
+
+        return make_module(call, network)
 
     def feed(self, given: Any) -> Arrays:
         return {"image": given[0].cpu().numpy()}
 
     def answer(self, call: Arrays, given: Any) -> Any:
-        return self.adapter.suppress(self.tensor(call["predictions"]), [given])[0]
+        predictions = load_library("torch").cat([self.tensor(call["boxes"]), self.tensor(call["scores"])], dim=1)
+        return self.adapter.suppress(predictions, [given])[0]
 
 
 NETWORKS = {"default": Heads}

@@ -64,8 +64,39 @@ class Adapter:
         """Forget everything of the scene before. Nothing to do for a model without memory."""
 
     def prepare(self, sample: Dict[str, Any]) -> Any:
-        """Read and decode the input. Raises DataError where it cannot be read. Not part of `inference_time`."""
+        """Read and decode the input. Raises DataError where it cannot be read. Not part of `inference_time`.
+
+        An adapter either overrides this, or `read` and what else it needs of `describe` and `place`: then processes of
+        the worker's can read its samples ahead.
+        """
+        return self.place(self.read(self.describe(sample)), sample)
+
+    def describe(self, sample: Dict[str, Any]) -> Any:
+        """Return what `read` needs of a sample. Called in the worker and in order, maybe several samples ahead.
+
+        What depends on the samples before belongs here, such as which earlier pictures are read; not the reading.
+        """
         return sample
+
+    def read(self, described: Any) -> Any:
+        """Read and decode the input, on the host. Raises DataError where it cannot be read.
+
+        It may run in another process, so it depends on nothing but `described` and what `load` has left, changes
+        neither, and uses no GPU. What it returns has a plain form: numbers, texts, lists, tuples, dictionaries, arrays
+        of numpy, tensors on the CPU (see `worker/prefetch/plain.py`).
+        """
+        return described
+
+    def place(self, read: Any, sample: Dict[str, Any]) -> Any:
+        """Return what was read as `forward` takes it, on its device. Called in the worker, when the sample is due.
+
+        On a GPU, tensors of `read` are only lent: a copy must be on the device when this returns.
+        """
+        return read
+
+    def reads_apart(self) -> bool:
+        """Tell whether `read` may run in another process: the adapter overrides it, and not `prepare`."""
+        return type(self).prepare is Adapter.prepare and type(self).read is not Adapter.read
 
     def forward(self, inputs: Any) -> Any:
         """Call the model, and do nothing else: this is what `inference_time` measures."""

@@ -14,6 +14,7 @@ from .adapter import Adapter
 from .failures import classify, describe
 from .measure import OutputError, Step, encode_result, run_sample
 from .memory import host_memory_left_mb, host_peak_mb
+from .prefetch.reader import Reader
 from .runtimes.base import Runtime
 
 TRIALS = 2
@@ -23,7 +24,7 @@ GAIN = 1.05
 MEMORY_SHARE = 0.5
 """Of the host's free memory, which a doubled batch may be expected to take."""
 OUT_OF_MEMORY = ("cuda_oom", "host_oom")
-BROKEN = ("arch", "poisoned")
+BROKEN = ("arch", "poisoned", "lost")
 """Failures that leave the process of no use: nothing is tried again here."""
 
 
@@ -102,6 +103,7 @@ def run_batch(
     runtime: Runtime,
     *,
     begin: Callable[[int], None],
+    reader: Optional[Reader] = None,
 ) -> List[Outcome]:
     """Run the samples in one call if that goes, else in smaller ones. Returns an outcome for each, in their order.
 
@@ -109,10 +111,11 @@ def run_batch(
     and after the host's memory was too small for a single sample.
     """
     begin(len(samples))
+    reader = reader or Reader(adapter)
     if len(samples) == 1:
-        return [_run_single(adapter, samples[0], size, runtime)]
+        return [_run_single(adapter, samples[0], size, runtime, reader)]
     try:
-        return _run_together(adapter, samples, size, runtime)
+        return _run_together(adapter, samples, size, runtime, reader)
     except Exception as error:  # noqa: BLE001  an adapter may raise anything; the class decides what follows
         kind = classify(error)
         if kind in BROKEN:
@@ -129,7 +132,7 @@ def run_batch(
         parts = [[sample] for sample in samples]
     outcomes = []  # type: List[Outcome]
     for part in parts:
-        outcomes += run_batch(adapter, part, size, runtime, begin=begin)
+        outcomes += run_batch(adapter, part, size, runtime, begin=begin, reader=reader)
         if _ends_process(outcomes[-1]):
             break
     return outcomes
@@ -139,21 +142,23 @@ def _ends_process(outcome: Outcome) -> bool:
     return outcome.kind in BROKEN or outcome.kind == "host_oom"
 
 
-def _run_single(adapter: Adapter, sample: Dict[str, Any], size: BatchSize, runtime: Runtime) -> Outcome:
+def _run_single(adapter: Adapter, sample: Dict[str, Any], size: BatchSize, runtime: Runtime, reader: Reader) -> Outcome:
     step = Step()
     try:
-        result = run_sample(adapter, sample, step, runtime)
+        result = run_sample(adapter, sample, step, runtime, reader)
         size.note_time(1, result["end_to_end_time"])
         return Outcome(sample, encode_result({**result, "batch": 1}))
     except Exception as error:  # noqa: BLE001  as above
         return Outcome(sample, error=error, kind=classify(error, preparing=step.preparing))
 
 
-def _run_together(adapter: Adapter, samples: List[Dict[str, Any]], size: BatchSize, runtime: Runtime) -> List[Outcome]:
+def _run_together(
+    adapter: Adapter, samples: List[Dict[str, Any]], size: BatchSize, runtime: Runtime, reader: Reader
+) -> List[Outcome]:
     """One call for all whose input can be read. Raises what the adapter's `forward_batch` raises."""
     runtime.reset_peak()
     began = time.perf_counter()
-    prepared = [_prepare(adapter, sample) for sample in samples]
+    prepared = [_prepare(reader, sample) for sample in samples]
     good = [index for index, (_, _, failed) in enumerate(prepared) if failed is None]
     if not good:
         return [failed for _, _, failed in prepared if failed is not None]
@@ -177,11 +182,12 @@ def _run_together(adapter: Adapter, samples: List[Dict[str, Any]], size: BatchSi
     return outcomes
 
 
-def _prepare(adapter: Adapter, sample: Dict[str, Any]) -> "Tuple[Any, float, Optional[Outcome]]":
+def _prepare(reader: Reader, sample: Dict[str, Any]) -> "Tuple[Any, float, Optional[Outcome]]":
     """(inputs, seconds, None), or (None, seconds, the failure) for a sample that costs itself alone."""
     began = time.perf_counter()
     try:
-        return adapter.prepare(sample), time.perf_counter() - began, None
+        inputs, correction_s = reader.prepare(sample)
+        return inputs, time.perf_counter() - began + correction_s, None
     except Exception as error:
         kind = classify(error, preparing=True)
         if kind in OUT_OF_MEMORY or kind in BROKEN:

@@ -35,6 +35,23 @@ class EngineAdapter(Adapter):
         inputs = self._adapter.prepare(sample)
         return inputs, self._network.feeds(inputs)
 
+    def describe(self, sample: Dict[str, Any]) -> Any:
+        """Describe as the adapter does."""
+        return self._adapter.describe(sample)
+
+    def read(self, described: Any) -> Any:
+        """Read as the adapter does."""
+        return self._adapter.read(described)
+
+    def place(self, read: Any, sample: Dict[str, Any]) -> Any:
+        """Place as the adapter does, and make the arrays of every call of it."""
+        inputs = self._adapter.place(read, sample)
+        return inputs, self._network.feeds(inputs)
+
+    def reads_apart(self) -> bool:
+        """Tell whether the adapter's `read` may run in another process."""
+        return self._adapter.reads_apart()
+
     def forward(self, inputs: Any) -> Any:
         """Call the file's network and decode: what the adapter's own `forward` does, and as its time.
 

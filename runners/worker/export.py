@@ -14,7 +14,6 @@ from .adapter import Adapter, Settings
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, check_feed, load_network
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
-from .rows import pair_rows
 from .runtimes.base import load_runtime
 
 LACKING = re.compile(r"operator '?([a-z_]+::\w+)'?")
@@ -143,7 +142,7 @@ def _finish(
         check_file(slimmed, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
         save(slimmed, file)
     after = engine.open(file, device="cpu").run(example)
-    paired = pair_rows(network.rows, network.align(after, reference), reference)
+    paired = network.pair(after, reference)
     differences = {name: difference(paired.ours[name], paired.theirs[name], name=name) for name in reference}
     return {
         **checked,
@@ -159,7 +158,7 @@ def difference(ours: Any, theirs: Any, *, name: str) -> float:
     """Return the largest |difference| of two arrays. Raises FileError where either is not finite or shapes differ."""
     numpy = import_module("numpy")
     if ours.shape != theirs.shape:
-        raise FileError("{} has shape {} in the file and {} in PyTorch".format(name, ours.shape, theirs.shape))
+        raise FileError("{} has shape {} in the file and {} in its reference".format(name, ours.shape, theirs.shape))
     if not (numpy.isfinite(ours).all() and numpy.isfinite(theirs).all()):
         raise FileError("{} is not finite for the example".format(name))
     return float(numpy.abs(ours.astype("float64") - theirs.astype("float64")).max()) if ours.size else 0.0

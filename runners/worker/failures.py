@@ -17,6 +17,17 @@ _TEXTS = (
         ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
     ),
     (
+        "lost",
+        (
+            "no CUDA-capable device is detected",
+            "CUDA-capable device(s) is/are busy or unavailable",
+            "CUDA-capable device is busy or unavailable",
+            "CUDA driver initialization failed, you might not have a CUDA gpu",
+            "CUDA error: initialization error",
+            "GPU is lost",
+        ),
+    ),
+    (
         "poisoned",
         (
             "an illegal memory access was encountered",
@@ -38,11 +49,21 @@ _TEXTS = (
 )  # type: Tuple[Tuple[str, Tuple[str, ...]], ...]
 
 
+class FailedElsewhere(Exception):  # noqa: N818  it stands for any other
+    """An exception of another process of this worker's, told by its class of failure, message and traceback."""
+
+    def __init__(self, kind: str, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.told = (kind, message, trace)
+
+
 def classify(error: BaseException, *, preparing: bool = False) -> str:
-    """`arch`, `cuda_oom`, `poisoned`, `host_oom`, `data` or `model`.
+    """`arch`, `cuda_oom`, `lost`, `poisoned`, `host_oom`, `data` or `model`. `lost`: the GPU cannot be used at all.
 
     `preparing` says that the input was being read: a file that cannot be opened then is the data's fault.
     """
+    if isinstance(error, FailedElsewhere):
+        return error.told[0]
     for link in _chain(error):
         known = _classify_one(link)
         if known:
@@ -54,6 +75,8 @@ def classify(error: BaseException, *, preparing: bool = False) -> str:
 
 def describe(error: BaseException) -> "Tuple[str, str]":
     """(class and text in one line, short traceback), both cut to a sane length."""
+    if isinstance(error, FailedElsewhere):
+        return error.told[1:]
     text = " ".join(str(error).split())
     message = "{}: {}".format(type(error).__name__, text) if text else type(error).__name__
     lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))

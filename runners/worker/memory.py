@@ -23,6 +23,15 @@ def host_memory_left_mb() -> float:
     return min(_candidates(), default=UNKNOWN_MB)
 
 
+def oom_kills() -> float:
+    """Return how many processes of this control group, or machine, the kernel has ended for want of memory so far."""
+    for path, key in (("/sys/fs/cgroup/memory.events", "oom_kill "), ("/proc/vmstat", "oom_kill ")):
+        count = _first_number(path, key)
+        if count is not None:
+            return float(count)
+    return 0.0
+
+
 def _candidates() -> Iterator[float]:
     for limit, used in _CGROUP_PAIRS:
         numbers = [_first_number(limit), _first_number(used)]

@@ -32,6 +32,8 @@ from .adapter import Adapter
 
 FILE_NAME = "network.py"
 DEFAULT_FORM = "default"
+PIXELS = "pixels"
+"""The unit of outputs that are places and lengths in a picture: what they may differ by grows with the picture."""
 Arrays = Dict[str, Any]
 """NumPy arrays by the names of inputs or outputs."""
 
@@ -40,11 +42,24 @@ class NetworkError(ValueError):
     """A network cannot be exported or fed as asked. The text names the model, the tensor or the file."""
 
 
+class Paired(NamedTuple):
+    """The outputs of two engines with their rows in one order.
+
+    `unpaired` is the share of rows that were left out for want of a counterpart, by output; outputs whose rows come in
+    a fixed order are not in it.
+    """
+
+    ours: Arrays
+    theirs: Arrays
+    unpaired: Mapping[str, float]
+
+
 class TensorSpec(NamedTuple):
     """One input or output.
 
     `dtype` is NumPy's name of it. An axis is a length, or the name of one that may vary: ("batch", 5, 96, 160).
     `unit` and `frame` say what the numbers are: "m", "lidar"; empty where they mean nothing outside the network.
+    What is in PIXELS is an output of its own, so that nothing else is held to its bound.
     """
 
     name: str
@@ -77,8 +92,6 @@ class Network:
     """Named axes that an export fixes, such as the pictures' height, and their lengths where nobody says others."""
     lengths: Mapping[str, Tuple[int, int, int]] = MappingProxyType({})
     """Axis that may vary → its least, usual and largest length: traces take the usual, engines are built for all."""
-    rows: Mapping[str, str] = MappingProxyType({})
-    """Output whose rows are a set in no fixed order → the output of the same rows that tells them apart, or itself."""
 
     def __init__(self, adapter: Any) -> None:
         self.adapter = adapter
@@ -106,14 +119,14 @@ class Network:
         """Return what the adapter's `forward` would, of the outputs of each call; `inputs` is what `prepare` gave."""
         raise NotImplementedError
 
-    def align(self, ours: Arrays, theirs: Arrays) -> Arrays:
-        """Return the outputs `ours` with their rows in the order of `theirs`, where rows are chosen by score.
+    def pair(self, ours: Arrays, theirs: Arrays) -> Paired:
+        """Return the outputs of two engines for one input with their rows in one order, ready to be compared.
 
-        Scores that are equal but for rounding come in any order, so rows that were chosen by them are no comparison.
-        A row that lies beside the last chosen one, and was chosen by one side alone, is taken from `theirs`. Without
-        such outputs nothing is to do.
+        Override it where rows come in the order of scores: those that are equal but for rounding change places, and
+        the last chosen ones are chosen by one side alone. `worker.rows` has what is needed. Rows without a counterpart
+        are left out and counted. Without such outputs nothing is to do.
         """
-        return ours
+        return Paired(ours, theirs, {})
 
     def fix_axes(self, given: Mapping[str, int]) -> Dict[str, int]:
         """Return the lengths to trace with: `fixed_axes`, as far as `given` does not say others.

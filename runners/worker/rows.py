@@ -1,39 +1,48 @@
 """Outputs whose rows are a set: equal scores change places at rounding errors, so rows are paired before they differ.
 
-A detector of two stages gives a thousand boxes in the order of their scores, and what it says of each. Compared row by
-row, two boxes that changed places differ by the whole picture, though nothing is wrong.
+A detector of two stages gives a thousand boxes in the order of their scores, and what it says of each. A memory of
+queries has the best ones first. Compared row by row, two that changed places differ by the whole picture, though
+nothing is wrong. `Network.pair` of such a network returns what `pair_rows` or `keep_rows` makes of its outputs.
 """
 
 from importlib import import_module
-from typing import Any, List, Mapping, NamedTuple, Tuple
+from typing import Any, List, Sequence, Tuple
 
-from .network import Arrays
+from .network import Arrays, Paired
 
-REACH = 1e-3
-"""How far the two rows of a pair may be apart, over the range of all of them."""
+REACH = 1e-4
+"""How far the two rows of a pair may be apart, over the range of all of them: as far as pixels may be, and no further.
 
-
-class Paired(NamedTuple):
-    """Both sides with their rows in one order. `unpaired` is the share of rows without a counterpart, by output."""
-
-    ours: Arrays
-    theirs: Arrays
-    unpaired: Mapping[str, float]
+Where suppression keeps the other of two boxes, these overlap: a pixel apart they would pass for one that is wrong.
+"""
 
 
-def pair_rows(rows: Mapping[str, str], ours: Arrays, theirs: Arrays) -> Paired:
-    """Bring the rows of the outputs that `rows` names into one order, and leave out those without a counterpart."""
-    pairs = {key: _find_pairs(ours[key], theirs[key]) for key in sorted(set(rows.values()))}
+def pair_rows(names: Sequence[str], key: str, ours: Arrays, theirs: Arrays) -> Paired:
+    """Pair rows by the output `key`, which tells them apart, and bring those of the outputs `names` into one order.
+
+    Rows lie along the first axis. An output that has not as many as `key` stays as it is: its shape is the fault.
+    """
+    own, other = find_pairs(ours[key], theirs[key])
+    fitting = [name for name in names if len(ours[name]) == len(ours[key]) and len(theirs[name]) == len(theirs[key])]
+    return keep_rows(fitting, own, other, ours, theirs)
+
+
+def keep_rows(
+    names: Sequence[str], own: Sequence[int], other: Sequence[int], ours: Arrays, theirs: Arrays, *, axis: int = 0
+) -> Paired:
+    """Return the outputs with the rows `own` of ours and `other` of theirs alone, in this order; of all else, all."""
+    numpy = import_module("numpy")
     left, right, unpaired = dict(ours), dict(theirs), {}
-    for name, key in rows.items():
-        own, other = pairs[key]
-        if max(len(ours[name]), len(theirs[name])) and len(ours[name]) == len(ours[key]):
-            unpaired[name] = 1 - len(own) / max(len(ours[name]), len(theirs[name]))
-            left[name], right[name] = ours[name][own], theirs[name][other]
+    for name in names:
+        most = max(ours[name].shape[axis], theirs[name].shape[axis])
+        if most:
+            unpaired[name] = 1 - len(own) / most
+            left[name] = numpy.take(ours[name], numpy.array(own, int), axis=axis)
+            right[name] = numpy.take(theirs[name], numpy.array(other, int), axis=axis)
     return Paired(left, right, unpaired)
 
 
-def _find_pairs(ours: Any, theirs: Any) -> Tuple[Any, Any]:
+def find_pairs(ours: Any, theirs: Any) -> Tuple[Any, Any]:
     """Return the places of rows that belong together; those of one place first, then the nearest of the rest."""
     numpy = import_module("numpy")
     first, second = (one.reshape(len(one), -1).astype("float64") for one in (ours, theirs))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Type
 
 from .adapter import Adapter, Settings
-from .batches import BatchSize, run_batch, takes_batches
+from .batches import BatchSize, Outcome, run_batch, takes_batches
 from .corruptions.adapter import make_faulty
 from .engine import open_engine, run_exported_form
 from .failures import classify, describe
@@ -26,6 +26,8 @@ from .in_pytorch import EXPORTED_FORM
 from .measure import Step, encode_result, run_sample
 from .parent import die_with_parent
 from .precision import require
+from .prefetch.preparer import PreparerDied
+from .prefetch.reader import Interrupted, Reader, make_reader
 from .runtimes.base import Runtime, load_runtime
 from .samples.form import make_paths_absolute
 from .wire import (
@@ -53,7 +55,7 @@ FIRST_OWN_DESCRIPTOR = 100
 EXIT_FAILED = 4
 """The worker said `failed` about something that leaves it of no further use."""
 EXIT_PROTOCOL = 5
-FATAL = ("arch", "host_oom", "poisoned")
+FATAL = ("arch", "host_oom", "poisoned", "lost")
 
 
 class Channel:
@@ -86,6 +88,7 @@ class Server:
     def __init__(self, adapter: Type[Adapter], channel: Channel) -> None:
         self._adapter = adapter()
         self._runtime = Runtime()
+        self._reader = Reader(self._adapter)
         self._data_root = ""
         self._asked = None  # type: Optional[Dict[str, Any]]
         self._size = BatchSize(auto=False, most=1)
@@ -105,6 +108,8 @@ class Server:
                     return EXIT_FAILED
         except Stopped:
             return 0
+        finally:
+            self._reader.close()
 
     def _attempt(self, part: Any) -> bool:
         """Run a part of the start; whatever the adapter raises there is reported."""
@@ -146,6 +151,12 @@ class Server:
             self._adapter = run_exported_form(self._adapter)
         if request.get("corrupt"):
             self._adapter = make_faulty(self._adapter, request["corrupt"])
+        self._reader = make_reader(
+            self._adapter,
+            int(request.get("prefetch") or 0),
+            on_gpu=settings.device != "cpu",
+            is_stopping=self._stopping.is_set,
+        )
         # What is loaded stays: no garbage collection of a sample's leavings need look through it again.
         gc.collect()
         gc.freeze()
@@ -169,6 +180,16 @@ class Server:
 
     def _run_samples(self, samples: List[Dict[str, Any]], batch: Optional[Dict[str, Any]]) -> bool:
         """Answer for each sample in order, one by one or in batches. False after a failure of FATAL."""
+        try:
+            self._reader.begin(samples)
+            return self._run_in_order(samples, batch)
+        except PreparerDied as error:
+            self._report(error, None, error.kind)
+            return False
+        except Interrupted:
+            raise Stopped from None
+
+    def _run_in_order(self, samples: List[Dict[str, Any]], batch: Optional[Dict[str, Any]]) -> bool:
         if batch is not None and takes_batches(self._adapter):
             return self._run_batches(samples, batch)
         for sample in samples:
@@ -187,7 +208,7 @@ class Server:
             if self._stopping.is_set():
                 raise Stopped
             together = samples[done : done + self._size.current]
-            for outcome in run_batch(self._adapter, together, self._size, self._runtime, begin=self._begin_batch):
+            for outcome in self._run_batch(together):
                 done += 1
                 if outcome.payload is not None:
                     self._channel.send_bytes(frame_bytes(RESULT, outcome.payload))
@@ -198,6 +219,11 @@ class Server:
                     return False
         return True
 
+    def _run_batch(self, together: List[Dict[str, Any]]) -> List[Outcome]:
+        return run_batch(
+            self._adapter, together, self._size, self._runtime, begin=self._begin_batch, reader=self._reader
+        )
+
     def _begin_batch(self, samples: int) -> None:
         self._channel.send(BATCH, {"samples": samples})
 
@@ -205,7 +231,7 @@ class Server:
         """Send the sample's result, or why there is none; returns the failure class or None."""
         step = Step()
         try:
-            payload = encode_result(run_sample(self._adapter, sample, step, self._runtime))
+            payload = encode_result(run_sample(self._adapter, sample, step, self._runtime, self._reader))
         except Exception as error:  # noqa: BLE001  as above; SystemExit and a signal end the worker, and the host sees it
             kind = classify(error, preparing=step.preparing)
             self._report(error, sample["sample_token"], kind)
@@ -213,7 +239,7 @@ class Server:
         self._channel.send_bytes(frame_bytes(RESULT, payload))
         return None
 
-    def _report(self, error: Exception, token: Optional[str], kind: str) -> None:
+    def _report(self, error: BaseException, token: Optional[str], kind: str) -> None:
         message, trace = describe(error)
         self._channel.send(FAILED, {"sample_token": token, "class": kind, "message": message, "traceback": trace})
         sys.stderr.write(trace)

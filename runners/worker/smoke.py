@@ -49,7 +49,7 @@ def list_checks(modules: List[str], compiled: List[str], device: str) -> List[Ch
     checks = [("import " + module, _importer(module)) for module in modules]
     if "torch" in modules:
         checks.append(("kernels for this GPU", _check_kernels))
-    if "mmcv-full" in compiled:
+    if "mmcv-full" in compiled or "mmcv" in compiled:
         checks.append(("import mmcv.ops", _importer("mmcv.ops")))
         for place in _devices(device):
             checks += [("%s on %s" % (name, place), _bind(check, place)) for name, check in MMCV_CHECKS]

@@ -13,10 +13,9 @@ from .adapter import Adapter, Settings
 from .engine import require_names
 from .in_pytorch import Call, torch_reference
 from .jobs import tell
-from .network import DEFAULT_FORM, Arrays, Network, NetworkError, check_feed, load_network
+from .network import DEFAULT_FORM, Arrays, Network, NetworkError, Paired, TensorSpec, check_feed, load_network
 from .onnx_file import FileError, check_file, find_precision
 from .parting import find_parting
-from .rows import Paired, pair_rows
 from .runtimes.base import ProviderError, Runtime, Session, load_runtime
 from .samples.moved_rig import has_rig, move_rig
 
@@ -29,12 +28,19 @@ PLAIN = ("auto", "fp32", "fp32_tf32")
 class Tensor:
     """How far one output of one rig is from the reference's, over the frames."""
 
-    def __init__(self, name: str, rig: str) -> None:
-        self.name, self.rig = name, rig
+    def __init__(self, spec: TensorSpec, rig: str) -> None:
+        self.name, self.rig, self.unit = spec.name, rig, spec.unit
         self.frames: List[Dict[str, Optional[float]]] = []
         self.fault: Optional[str] = None
         self.unpaired: Optional[float] = None
         self._low, self._high = float("inf"), float("-inf")
+
+    def require_finite(self, ours: Arrays, theirs: Arrays) -> None:
+        """Note what is not finite in a call's whole outputs: rows that are no number have no counterpart, and go."""
+        numpy = import_module("numpy")
+        for array, whose in ((theirs[self.name], "PyTorch"), (ours[self.name], "the engine")):
+            if self.fault is None and not numpy.isfinite(array).all():
+                self.fault = "is not finite in {}, frame {}".format(whose, len(self.frames))
 
     def add(self, paired: Paired) -> None:
         """Take one call's arrays: the engine's and the reference's."""
@@ -45,11 +51,9 @@ class Tensor:
         if ours.shape != theirs.shape:
             self.fault = "has shape {} and not {}".format(tuple(ours.shape), tuple(theirs.shape))
             return
+        if self.fault is not None:
+            return
         ours, theirs = ours.astype("float64"), theirs.astype("float64")
-        for array, whose in ((theirs, "PyTorch"), (ours, "the engine")):
-            if not numpy.isfinite(array).all():
-                self.fault = "is not finite in {}, frame {}".format(whose, len(self.frames))
-                return
         apart = numpy.abs(ours - theirs)
         if not apart.size:
             self.frames.append({"largest": 0.0, "p999": 0.0})
@@ -64,6 +68,7 @@ class Tensor:
         return {
             "tensor": self.name,
             "rig": self.rig,
+            "unit": self.unit,
             "frames": len(self.frames),
             "range": max(0.0, self._high - self._low),
             "largest": max((one["largest"] or 0.0 for one in self.frames), default=None),
@@ -163,11 +168,13 @@ def compare(
     worst: Optional[Frame] = None
     furthest = -1.0
     for rig in (GIVEN, MOVED) if samples and _sees_rig(network, samples[0]) else (GIVEN,):
-        own = {one.name: Tensor(one.name, rig) for one in network.outputs()}
+        own = {one.name: Tensor(one, rig) for one in network.outputs()}
         for index, whole, theirs in frames_of(network, reference, samples, rig):
             tell("frame {} of {}, {} rig".format(index + 1, len(samples), rig))
-            paired = pair_rows(network.rows, network.align(engine(whole), theirs), theirs)
+            ours = engine(whole)
+            paired = network.pair(ours, theirs)
             for tensor in own.values():
+                tensor.require_finite(ours, theirs)
                 tensor.add(paired)
             apart = max(_apart(paired.ours[name], paired.theirs[name]) for name in own)
             if apart > furthest:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Dict, List, Mapping, Sequence
 
 from .adapter import Adapter, Settings
+from .export import difference
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, load_network
 from .onnx_file import FileError, check_file, find_precision, save
@@ -122,17 +123,19 @@ def _check(
     opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
     checked = check_file(model, inputs=network.inputs(), outputs=network.outputs(), opset=opset)
     reference = session.run(feed)
-    ours = network.align(load_runtime(runtime).open(file, device="cpu").run(feed), reference)
-    differences = {}
-    for name, array in reference.items():
+    ours = load_runtime(runtime).open(file, device="cpu").run(feed)
+    for name in reference:
         if not numpy.isfinite(ours[name]).all():
             raise FileError("{} is not finite in {}".format(name, precision))
-        differences[name] = float(numpy.abs(ours[name].astype("float64") - array.astype("float64")).max())
+    paired = network.pair(ours, reference)
     return {
         **checked,
         "slimmed": "no: written of a slimmed file",
         "nodes": len(model.graph.node),
-        "largest_difference": differences,
+        "largest_difference": {
+            name: difference(paired.ours[name], paired.theirs[name], name=name) for name in reference
+        },
+        **({"unpaired_rows": dict(paired.unpaired)} if paired.unpaired else {}),
         "of": os.path.basename(source),
         "float32_bytes": os.path.getsize(source),
     }

@@ -32,7 +32,7 @@ from tests.checkpoints.torch_files import (
 
 from admlops.checkpoints import inspect
 from admlops.core.errors import CheckpointError
-from admlops.worker.mmlab import checkpoint_file as worker
+from admlops.worker.mmlab.common import checkpoint_file as worker
 
 
 class Plain:

@@ -140,7 +140,7 @@ def test_the_commands(tmp_path: Path) -> None:
 
 def test_the_worker_and_the_host_agree_on_what_is_safetensors(tmp_path: Path) -> None:
     from admlops.checkpoints.safetensors import is_safetensors
-    from admlops.worker.mmlab.checkpoint_file import is_safetensors as worker_says
+    from admlops.worker.mmlab.common.checkpoint_file import is_safetensors as worker_says
 
     header = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
     files = [

@@ -20,7 +20,7 @@ from admlops.catalog import load_model
 from admlops.checkpoints import add, describe, inspect, path_of
 from admlops.core.errors import CheckpointError
 from admlops.core.paths import find_layout
-from worker.mmlab.checkpoint_file import _Unpickler, flatten
+from worker.mmlab.common.checkpoint_file import _Unpickler, flatten
 
 LAYOUT = find_layout()
 

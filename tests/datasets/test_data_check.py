@@ -54,6 +54,53 @@ def test_a_whole_data_set_has_no_problem(root: Path) -> None:
     assert problems(root) == []
 
 
+def lidar_files(root: Path, *, key: bool) -> list[Path]:
+    rows = json.loads((root / VERSION / "sample_data.json").read_text())
+    return [root / row["filename"] for row in rows if "LIDAR_TOP" in row["filename"] and row["is_key_frame"] is key]
+
+
+def own_files(root: Path, synthetic_root: Path, name: str) -> None:
+    """Put a copy of the LiDAR's files in the place of the link to them."""
+    (root / name).unlink()
+    for folder in (synthetic_root / name).iterdir():
+        if folder.name == "LIDAR_TOP":
+            shutil.copytree(folder, root / name / folder.name)
+        else:
+            (root / name).mkdir(exist_ok=True)
+            (root / name / folder.name).symlink_to(folder)
+
+
+def test_a_lidar_file_that_is_not_whole_is_named(root: Path, synthetic_root: Path) -> None:
+    own_files(root, synthetic_root, "samples")
+    cut, short = lidar_files(root, key=True)[:2]
+    cut.write_bytes(cut.read_bytes()[:-7])
+    short.write_bytes(short.read_bytes()[: 20 * 999])
+    first, second = problems(root)
+    assert (first.kind, first.is_error) == ("LiDAR file not whole", True)
+    assert first.name == str(cut.relative_to(root))
+    assert "no whole number of points" in first.what
+    assert "it holds 999 points" in second.what
+
+
+def test_sweeps_that_are_not_there_are_counted(root: Path, synthetic_root: Path) -> None:
+    own_files(root, synthetic_root, "sweeps")
+    sweeps = lidar_files(root, key=False)
+    sweeps[0].unlink()
+    sweeps[1].write_bytes(b"")
+    (found,) = problems(root)
+    assert (found.kind, found.is_error) == ("no LiDAR sweeps", False)
+    assert f"2 LiDAR sweeps of {len(sweeps)} between key frames missing" in found.what
+    assert str(sweeps[0].relative_to(root)) in found.what
+
+
+def test_tables_without_sweeps_are_named(root: Path) -> None:
+    path = root / VERSION / "sample_data.json"
+    rows = [row for row in json.loads(path.read_text()) if row["is_key_frame"] or "LIDAR" not in row["filename"]]
+    path.write_text(json.dumps(rows))
+    (found,) = problems(root)
+    assert (found.name, found.kind, found.is_error) == ("sample_data.json", "no LiDAR sweeps", False)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "kind"),
     [

@@ -202,6 +202,7 @@ def test_removing_is_previewed_and_done(typed: Typed, tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("GroundPlane",), "has no network.py"),
+        (("MapTRv2",), "the operator bev_pool, which is in no ONNX standard"),
         (("CalibrationStatus", "--opset", "9"), "--opset 9 is not one of 16 to 20"),
         (("CalibrationStatus", "--precision", "int8"), "takes its ranges from samples, and none are named"),
         (("CalibrationStatus", "--to", "caffe"), "networks are exported to onnx"),

@@ -22,13 +22,14 @@ from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.matching import Matched, match_runs
 from admlops.environments import Environment
 from admlops.pipeline.run_engine import site_packages
+from admlops.pipeline.run_settings import working_folder
 from admlops.worker.network import check_feed
 
-MODELS = ("StreamPETR", "PETR")
+MODELS = ("StreamPETR", "PETR", "PETRv2")
 CONFIGS = {
     "StreamPETR": ("r50-704-428q-nui-60e", "(256, 704)"),
     "PETR": ("vovnet-p4-800x320", "(320, 800)"),
-    "PETRv2": ("petrv2-vovnet-p4-800x320", "(320, 800)"),
+    "PETRv2": ("vovnet-p4-800x320", "(320, 800)"),
 }
 SMALL = "(64, 192)"
 """Height and width of pictures that a CPU gets through in seconds."""
@@ -138,17 +139,24 @@ def outputs_of(scores: Sequence[float], chosen: Sequence[int]) -> dict[str, NDAr
 def test_rows_chosen_by_score_are_compared_query_by_query(
     scores: Sequence[float], theirs: Sequence[int], ours: Sequence[int], equal: bool
 ) -> None:
-    reference = outputs_of(scores, theirs)
-    aligned = small_network("StreamPETR").align(outputs_of(scores, ours), reference)
-    assert all(np.array_equal(aligned[name], reference[name]) for name in reference) == equal
+    paired = small_network("StreamPETR").pair(outputs_of(scores, ours), outputs_of(scores, theirs))
+    assert all(np.array_equal(paired.ours[name], paired.theirs[name]) for name in paired.theirs) == equal
+
+
+def test_a_query_that_only_a_tie_left_out_is_counted() -> None:
+    scores = (2.0, 1.0, 1.0, 0.0, 0.0)
+    paired = small_network("StreamPETR").pair(outputs_of(scores, (0, 2)), outputs_of(scores, (0, 1)))
+    assert set(paired.unpaired.values()) == {1 / 4}
+    assert paired.ours["next_memory_velo"].shape == (1, 3, 2)
+    assert "cls_scores" not in paired.unpaired
 
 
 def test_older_rows_are_compared_as_they_lie() -> None:
     reference = outputs_of((2.0, 1.0, 0.0, 0.0, 0.0), (0, 1))
     other = outputs_of((2.0, 1.0, 0.0, 0.0, 0.0), (0, 1))
     other["next_memory_embedding"][0, 2:] = other["next_memory_embedding"][0, :1:-1]
-    aligned = small_network("StreamPETR").align(other, reference)
-    assert not np.array_equal(aligned["next_memory_embedding"], reference["next_memory_embedding"])
+    paired = small_network("StreamPETR").pair(other, reference)
+    assert not np.array_equal(paired.ours["next_memory_embedding"], paired.theirs["next_memory_embedding"])
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -173,8 +181,8 @@ def test_a_head_that_nobody_knows_is_refused_by_name() -> None:
 def small_config(name: str, folder: Path) -> Path:
     """The catalogue's configuration with small pictures, as a file of one's own."""
     key, size = CONFIGS[name]
-    model = name.removesuffix("v2")
-    text = (LAYOUT.submodules / model / load_model(LAYOUT, model).configs[key]).read_text()
+    model = load_model(LAYOUT, name)
+    text = (working_folder(LAYOUT, model) / model.configs[key]).read_text()
     assert size in text
     file = folder / f"{name}.py"
     file.write_text(text.replace(size, SMALL))
@@ -199,13 +207,14 @@ def match(first: Sequence[Any], second: Sequence[Any]) -> Matched:
 
 @pytest.mark.full
 @pytest.mark.timeout(2 * LONG_S)
-@pytest.mark.parametrize(("name", "data"), [(name, "synthetic") for name in CONFIGS] + [("StreamPETR", "real")])
+@pytest.mark.parametrize(
+    ("name", "data"), [*((name, "synthetic") for name in CONFIGS), ("StreamPETR", "real"), ("PETR", "real")]
+)
 def test_the_file_gives_what_pytorch_gives(
     name: str, data: str, admlops: Admlops, onnx_tool: Environment, tmp_path: Path
 ) -> None:
     """On four frames with carried state, at the map's origin and 1 km from it, on the traced rig and on another."""
-    model = name.removesuffix("v2")
-    environment = find_environment(model, "modern")
+    environment = find_environment(name, "modern")
     config = small_config(name, tmp_path)
     if data == "real":
         root = make_real_root(tmp_path / "real")
@@ -215,10 +224,10 @@ def test_the_file_gives_what_pytorch_gives(
         scenes = make_scenes(tmp_path, scenes=1, samples=4, scale=0.25, camera_sweeps=5 if name == "PETRv2" else 0)
         root, tokens = scenes.root, list(scenes.data.scenes()[0].samples)
     options = ("--to", "onnx", "--weights", WEIGHTS, "--config", config, "--json")
-    exported = json.loads(admlops("export", model, *options, timeout_s=LONG_S).stdout)
+    exported = json.loads(admlops("export", name, *options, timeout_s=LONG_S).stdout)
     assert (exported["opset"], exported["verdicts"]["checker"]) == (17, "passed")
     file = Path(exported["folder"]) / exported["file"]
-    wanted = {"model": model, "config": str(config), "file": str(file), "dataroot": str(root), "tokens": tokens}
+    wanted = {"model": name, "config": str(config), "file": str(file), "dataroot": str(root), "tokens": tokens}
     found = check_file(environment, onnx_tool, wanted, tmp_path / "found.json")
     assert set(found) == {"0 given", "0 moved", "1000 given", "1000 moved"}
     for case, one in found.items():

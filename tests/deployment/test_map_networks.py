@@ -1,4 +1,4 @@
-"""MapTR, VAD and TopoMLP outside PyTorch: what goes in, what is refused, and, with `full`, the files."""
+"""MapTR, VAD, BEVFormer and TopoMLP outside PyTorch: what goes in, what is refused, and, with `full`, the files."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ CASES: Mapping[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
     "deformable": ("MapTR", "tiny-bevformer-24e", BEV),
     "temporal": ("MapTR", "tiny-t4-24e", (*BEV, ("video_test_mode=False", "video_test_mode=True"))),
     "driving": ("VAD", "tiny", (("bev_h_ = 100", "bev_h_ = 40"), ("bev_w_ = 100", "bev_w_ = 20"))),
+    "objects": ("BEVFormer", "tiny-24e", (("bev_h_ = 50", "bev_h_ = 20"), ("bev_w_ = 50", "bev_w_ = 20"))),
     "lanes": ("TopoMLP", "setA-r50", (("img_scale=(1024, 775)", "img_scale=(256, 194)"),)),
 }
 """A model's configuration, and what of its text is made smaller, for CPUs."""
@@ -146,9 +147,11 @@ def test_an_export_is_for_the_pictures_of_the_data_that_it_is_given(tmp_path: Pa
     root = tmp_path / "scenes"
     synthesize(root, SynthesisOptions(scenes=1, samples=1, scale=SCALE, lidar_sweeps=0, camera_sweeps=0))
     small = {"camera_height": 225, "camera_width": 400}
-    asked = {name: ExportRequest(run=RunRequest(model=name, data=root)) for name in ("MapTR", "VAD", "PETR")}
+    asked = {
+        name: ExportRequest(run=RunRequest(model=name, data=root)) for name in ("MapTR", "VAD", "BEVFormer", "PETR")
+    }
     found = {name: dict(for_cameras(load_model(LAYOUT, name), one).axes) for name, one in asked.items()}
-    assert found == {"MapTR": small, "VAD": small, "PETR": {}}
+    assert found == {"MapTR": small, "VAD": small, "BEVFormer": small, "PETR": {}}
     nowhere = ExportRequest(run=RunRequest(model="MapTR", data=Path()))
     assert for_cameras(load_model(LAYOUT, "MapTR"), nowhere) is nowhere
 

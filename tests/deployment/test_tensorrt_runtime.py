@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,7 +16,10 @@ import numpy as np
 import pytest
 from tests.typed import Typed
 
-from admlops.core.errors import UsageError
+from admlops.catalog.registries import RUNTIMES
+from admlops.core.errors import EnvError, UsageError
+from admlops.core.paths import find_layout
+from admlops.deployment.engines import parse_engine
 from admlops.health.gpus import Gpu
 from admlops.pipeline import run_engine
 from admlops.worker.runtimes import tensorrt as runtime
@@ -216,23 +222,58 @@ def test_an_engine_is_strongly_typed_built_once_and_runs(
 
 
 @pytest.mark.parametrize(
-    ("change", "driver", "content"),
+    ("change", "driver", "content", "build", "built"),
     [
-        ({"gpu": "NVIDIA L4", "capability": (8, 9)}, "580.1", b"a network"),
-        ({"version": "11.4.0.106"}, "580.1", b"a network"),
-        ({}, "590.2", b"a network"),
-        ({}, "580.1", b"another network"),
+        ({}, "580.1", b"a network", {}, 0),
+        ({"gpu": "NVIDIA L4", "capability": (8, 9)}, "580.1", b"a network", {}, 1),
+        ({"version": "11.4.0.106"}, "580.1", b"a network", {}, 1),
+        ({}, "590.2", b"a network", {}, 1),
+        ({}, "580.1", b"another network", {}, 1),
+        ({}, "580.1", b"a network", {"workspace_bytes": 1 << 28}, 1),
+        ({}, "580.1", b"a network", {"tf32": False}, 1),
+        ({}, "580.1", b"a network", {"profile": {"channels": [[1, 5, 4, 6], [1, 5, 4, 6], [4, 5, 4, 6]]}}, 1),
     ],
 )
-def test_an_engine_serves_one_file_version_gpu_and_driver(
-    machine: Callable[..., Machine], file: str, tmp_path: Path, change: dict[str, Any], driver: str, content: bytes
+def test_an_engine_serves_one_file_version_gpu_driver_and_settings(
+    machine: Callable[..., Machine],
+    file: str,
+    tmp_path: Path,
+    change: dict[str, Any],
+    driver: str,
+    content: bytes,
+    build: dict[str, Any],
+    built: int,
 ) -> None:
     machine()
     open_engine(file, tmp_path)
     Path(file).write_bytes(content)
     there = machine(**change)
-    open_engine(file, tmp_path, driver)
-    assert len(there.called("build")) == 1
+    open_engine(file, tmp_path, driver, **build)
+    assert len(there.called("build")) == built
+
+
+def test_two_processes_at_once_build_one_engine(
+    machine: Callable[..., Machine], file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = machine()
+    own = runtime.build
+
+    def build_slowly(*given: Any) -> bytes:
+        time.sleep(0.1)
+        return own(*given)
+
+    monkeypatch.setattr(runtime, "build", build_slowly)
+    with ThreadPoolExecutor(4) as pool:
+        sessions = list(pool.map(lambda _: open_engine(file, tmp_path), range(4)))
+    assert (len(sessions), len(here.called("build"))) == (4, 1)
+
+
+def test_the_host_never_imports_tensorrt() -> None:
+    """Without a GPU its libraries end the process that reads an engine, so a worker alone may hold them."""
+    imports = re.compile(r"""(^\s*(from|import)\s+|import_module\(["'])tensorrt\b""", re.MULTILINE)
+    runners = find_layout().root / "runners"
+    found = {path.relative_to(runners).as_posix() for path in runners.rglob("*.py") if imports.search(path.read_text())}
+    assert found == {"worker/runtimes/tensorrt.py"}
 
 
 def test_an_engine_of_another_gpu_in_its_place_is_built_again_once(
@@ -307,26 +348,31 @@ def test_the_host_refuses_before_anything_is_fetched(
         for name, capability, driver in gpus
     ]
     monkeypatch.setattr(run_engine, "detect_gpus", lambda: there)
+    for fetching in ("ensure_tool", "provide_packages", "site_packages"):
+        monkeypatch.setattr(run_engine, fetching, lambda *_, **__: pytest.fail("something is fetched"))
     refused = typed("run", "CalibrationStatus", "--data", synthetic_root, "--engine", "tensorrt:fp16")
     assert (refused.code, words in refused.err) == (2, True), refused.err
     assert "→ admlops run CalibrationStatus --engine onnx" in refused.err
 
 
 def test_packages_that_nobody_could_lock_are_refused_with_the_reason() -> None:
-    from admlops.catalog.registries import RUNTIMES
-    from admlops.core.errors import EnvError
-    from admlops.core.paths import find_layout
-
     with pytest.raises(EnvError, match="on NVIDIA's own index alone") as refused:
         run_engine._require_lock(find_layout(), RUNTIMES.get("tensorrt"), "cuda")
     assert "requirements.in" in refused.value.hint
 
 
 def test_an_engine_of_a_file_is_written_with_its_runtime(tmp_path: Path, file: str) -> None:
-    from admlops.deployment.engines import parse_engine
-
     assert parse_engine(file).kind == "onnx"
     assert (parse_engine(f"tensorrt:{file}").kind, parse_engine(f"tensorrt:{file}").file) == ("tensorrt", Path(file))
     assert parse_engine("tensorrt:fp16").precision == "fp16"
     with pytest.raises(UsageError, match="no such file"):
         parse_engine("tensorrt:missing.onnx")
+
+
+def test_a_built_engine_is_no_file_to_run(tmp_path: Path) -> None:
+    """It serves the GPU, driver and TensorRT that built it: nobody can tell of a file which these were."""
+    plan = tmp_path / "engine.plan"
+    plan.write_bytes(b"an engine of another GPU")
+    for asked in (str(plan), f"tensorrt:{plan}"):
+        with pytest.raises(UsageError, match=r"engine\.plan"):
+            parse_engine(asked)

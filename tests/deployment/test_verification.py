@@ -138,6 +138,30 @@ def test_slivers_of_a_picture_are_compared_by_their_corners() -> None:
     assert judge(first, record(detections_2d=[sliver(0.02, 0.2), last])).fault == "unmatched"
 
 
+def pictured(number: int, score: float, *, off: float = 0.0, side: float = 12.0) -> dict[str, Any]:
+    x = 20.0 * number + off
+    corners = [x, 5.0 + off, x + side, 5.0 + off + side]
+    return {"id": number, "camera": "CAM_FRONT", "class_name": "car", "bbox_xyxy": corners, "confidence": score}
+
+
+def test_a_box_that_a_hundredth_of_the_rows_may_hide_shows_when_decoded() -> None:
+    boxes = [pictured(i, 0.9 - 0.008 * i) for i in range(100)]
+    for lost in (0, 50):
+        step = judge(record(detections_2d=boxes), record(detections_2d=[*boxes[:lost], *boxes[lost + 1 :]]))
+        assert (step.verdict, step.fault) == ("failed", "unmatched")
+    elsewhere = [pictured(0, 0.9, off=9.0), *boxes[1:]]
+    assert judge(record(detections_2d=boxes), record(detections_2d=elsewhere)).fault == "unmatched"
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.04, "passed"), (0.2, "failed"), (0.5, "failed")])
+def test_corners_that_are_one_hide_no_fraction_of_a_pixel_that_counts(off: float, verdict: str) -> None:
+    boxes = [pictured(i, 0.9 - 0.008 * i) for i in range(10)]
+    step = judge(
+        record(detections_2d=boxes), record(detections_2d=[pictured(i, 0.9 - 0.008 * i, off=off) for i in range(10)])
+    )
+    assert step.verdict == verdict, step.reason
+
+
 def test_vectors_plans_and_judgements_are_compared() -> None:
     line = {"id": 0, "type": "divider", "points": [[0, 0], [1, 0], [2, 0]], "confidence": 0.7}
     bent = {**line, "points": [[0, 0], [1, 0.2], [2, 0]]}

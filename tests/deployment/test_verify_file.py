@@ -14,6 +14,7 @@ from admlops.core.processes import run
 from admlops.deployment.bounds import FP16, FP32, INT8, bounds_of
 from admlops.deployment.verification import judge_file, judge_tensors
 from admlops.environments import Environment
+from admlops.worker.network import PIXELS
 from admlops.worker.parting import Seen, reached
 
 
@@ -86,6 +87,7 @@ def test_rows_of_a_set_are_paired_before_they_are_compared(found: dict[str, Any]
     turned = found["rows"]["another order"]
     assert turned == {"apart": pytest.approx(0.01, abs=1e-4), "scores": 0.0, "unpaired": turned["unpaired"], "rows": 6}
     assert turned["unpaired"] == {"boxes": 0.0, "scores": 0.0}
+    assert found["rows"]["a pixel"]["unpaired"] == {"boxes": 1.0, "scores": 1.0}, "another box, not the same"
     lost = found["rows"]["one lost"]
     assert (lost["rows"], lost["scores"]) == (5, 0.0)
     assert lost["unpaired"]["scores"] == pytest.approx(1 / 6)
@@ -100,11 +102,37 @@ def test_a_set_that_lost_a_hundredth_of_its_rows_fails(found: dict[str, Any]) ->
     assert (step.fault, "2 % of the rows of found have no counterpart" in step.reason) == ("unmatched", True)
 
 
-def test_the_bound_grows_with_a_range_of_pixels() -> None:
+def test_the_bound_grows_with_a_range_of_pixels_alone() -> None:
     bounds = bounds_of(FP32)
-    assert (bounds.tensor_bound(1.0), bounds.tensor_bound(100.0)) == (1e-3, 1e-3)
-    assert bounds.tensor_bound(1333.0) == pytest.approx(0.1333)
-    assert bounds_of(INT8).tensor_bound(1333.0) is None
+    assert (bounds.tensor_bound(1.0, PIXELS), bounds.tensor_bound(122.0, "m")) == (1e-3, 1e-3)
+    assert bounds.tensor_bound(1333.0, PIXELS) == pytest.approx(0.1333)
+    assert bounds_of(INT8).tensor_bound(1333.0, PIXELS) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "fault"),
+    [
+        ("a twentieth of a pixel", None),
+        ("half a pixel", "unmatched"),
+        ("half a pixel in three rows", "unmatched"),
+        ("scores off", "apart"),
+        ("a score off", "apart"),
+        ("a row elsewhere", None),  # as suppression flips: what is decoded is matched whole
+        ("three rows elsewhere", "unmatched"),
+        ("a row that is no number", "not_finite"),
+    ],
+)
+def test_no_bound_of_pixels_or_rows_hides_a_file_that_is_wrong(
+    found: dict[str, Any], case: str, fault: str | None
+) -> None:
+    step = judge_tensors(found["proposals"][case], bounds_of(FP32), random_weights=False)
+    assert (step.verdict, step.fault) == ("failed" if fault else "passed", fault), step.reason
+
+
+def test_rows_without_a_counterpart_decide_nothing_of_half_precision(found: dict[str, Any]) -> None:
+    for precision, verdict in ((FP16, "passed"), (INT8, "not judged")):
+        lost = found["proposals"]["three rows elsewhere"]
+        assert judge_tensors(lost, bounds_of(precision), random_weights=False).verdict == verdict
 
 
 def test_what_is_not_finite_fails_whatever_the_bound(found: dict[str, Any]) -> None:

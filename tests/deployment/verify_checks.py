@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from worker.adapter import Adapter  # noqa: E402
-from worker.network import Network, TensorSpec  # noqa: E402
+from worker.network import PIXELS, Network, Paired, TensorSpec  # noqa: E402
 from worker.onnx_file import FileError, save  # noqa: E402
 from worker.parting import Seen, every_tensor, first_parting  # noqa: E402
 from worker.rows import pair_rows  # noqa: E402
@@ -66,6 +66,24 @@ class Blind(SmallNetwork):
 
     def feeds(self, sample: Any) -> list[dict[str, Any]]:
         return [{**feed, "rig": np.eye(4, dtype=np.float32)} for feed in super().feeds(sample)]
+
+
+class Proposals(Network):
+    """200 boxes of a picture of 1333x800 pixels, from the best to the worst, and what is said of each."""
+
+    def inputs(self) -> Sequence[TensorSpec]:
+        return (TensorSpec("corners", "float32", (200, 4)), TensorSpec("logits", "float32", (200, 3)))
+
+    def outputs(self) -> Sequence[TensorSpec]:
+        return (TensorSpec("boxes", "float32", (200, 4), PIXELS), TensorSpec("scores", "float32", (200, 3)))
+
+    def feeds(self, sample: Any) -> list[dict[str, Any]]:
+        random = np.random.default_rng(int(sample["sample_token"]))
+        corners = random.uniform(0, 1, (200, 4)) * (1333, 800, 1333, 800)
+        return [{"corners": corners.astype(np.float32), "logits": random.normal(size=(200, 3)).astype(np.float32)}]
+
+    def pair(self, ours: dict[str, Any], theirs: dict[str, Any]) -> Paired:
+        return pair_rows(("boxes", "scores"), "boxes", ours, theirs)
 
 
 NETWORK = SmallNetwork(Small())
@@ -214,21 +232,53 @@ def rows() -> dict[str, Any]:
     order = np.array([1, 0, 2, 5, 3, 4])
     moved = boxes[order] + np.float32(0.01)
     found = {}
-    for name, own in (("another order", moved), ("one lost", np.concatenate([moved[:5], [[7, 9999]]]))):
+    cases = {"another order": moved, "one lost": np.concatenate([moved[:5], [[7, 9999]]]), "a pixel": moved + 1}
+    for name, own in cases.items():
         paired = pair_rows(
-            {"boxes": "boxes", "scores": "boxes"},
+            ("boxes", "scores"),
+            "boxes",
             {"boxes": own.astype(np.float32), "scores": scores[order], "other": boxes},
             {"boxes": boxes, "scores": scores, "other": boxes},
         )
         found[name] = {
-            "apart": float(np.abs(paired.ours["boxes"] - paired.theirs["boxes"]).max()),
-            "scores": float(np.abs(paired.ours["scores"] - paired.theirs["scores"]).max()),
+            "apart": float(np.abs(paired.ours["boxes"] - paired.theirs["boxes"]).max(initial=0.0)),
+            "scores": float(np.abs(paired.ours["scores"] - paired.theirs["scores"]).max(initial=0.0)),
             "unpaired": paired.unpaired,
             "rows": len(paired.ours["boxes"]),
         }
-    fewer = pair_rows({"boxes": "boxes"}, {"boxes": boxes[:5]}, {"boxes": boxes})
+    fewer = pair_rows(("boxes",), "boxes", {"boxes": boxes[:5]}, {"boxes": boxes})
     found["fewer"] = {"unpaired": fewer.unpaired, "rows": len(fewer.theirs["boxes"])}
     return found
+
+
+def proposals(boxes_off: Any, scores_off: Any = 0.0) -> list[Any]:
+    """What is found of a file whose boxes and scores are off by so much, a number or one for every row."""
+    constants = [
+        (name, np.broadcast_to(np.float32(off), shape).copy())
+        for name, off, shape in (("boxes_off", boxes_off, (200, 4)), ("scores_off", scores_off, (200, 3)))
+    ]
+    graph = helper.make_graph(
+        [node("Add", ["corners", "boxes_off"], ["boxes"]), node("Add", ["logits", "scores_off"], ["scores"])],
+        "proposals",
+        [value("corners", [200, 4]), value("logits", [200, 3])],
+        [value("boxes", [200, 4]), value("scores", [200, 3])],
+        [numpy_helper.from_array(array, name) for name, array in constants],
+    )
+    file = str(FOLDER / "proposals.onnx")
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    network = Proposals(Small())
+    _, session = verify_file(network, RUNTIME, device="cpu", request={"file": file, "opset": 17})
+
+    def right(whole: dict[str, Any]) -> dict[str, Any]:
+        return {"boxes": whole["corners"], "scores": whole["logits"]}
+
+    tensors, _ = compare(network, right, session.run, SAMPLES)
+    return [one.to_json() for one in tensors]
+
+
+def some_rows(count: int, off: float) -> Any:
+    """One number a row: `off` in the first rows, which are the best, and 0 in the others."""
+    return np.where(np.arange(200) < count, off, 0.0)[:, None]
 
 
 def blind() -> list[str]:
@@ -283,6 +333,16 @@ def main() -> None:
                 "provider": look(right(), "provider", device="cuda:0"),
                 "fell back": fell_back(),
                 "rows": rows(),
+                "proposals": {
+                    "a twentieth of a pixel": proposals(0.05),
+                    "half a pixel": proposals(0.5),
+                    "half a pixel in three rows": proposals(some_rows(3, 0.5)),
+                    "scores off": proposals(0.0, 0.01),
+                    "a score off": proposals(0.0, some_rows(1, 0.01)),
+                    "a row elsewhere": proposals(some_rows(1, 50.0)),
+                    "three rows elsewhere": proposals(some_rows(3, 50.0)),
+                    "a row that is no number": proposals(some_rows(1, np.nan)),
+                },
                 "blind": blind(),
                 "not finite": look(not_finite(), "nan"),
                 "garbage": look(None, "garbage"),

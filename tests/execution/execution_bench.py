@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,9 @@ class Bench:
                 cwd=self.folder,
                 variables=process_environment({"BEHAVIOUR": raw}),
             ),
-            settings={"options": dict(options or {})},
             scenes=make_scenes(self.shape),
             deadlines=deadlines,
-            **{"grace_s": 0.3, "samples": PlainSamples(), **more},
+            **{"grace_s": 0.3, "samples": PlainSamples(), "settings": {"options": dict(options or {})}, **more},
         )
         runner = executor or LocalExecutor(ExecutorOptions(devices=devices, workers=workers))
         with run.lock():
@@ -137,3 +136,15 @@ class Bench:
 
     def all_tokens(self) -> list[str]:
         return [f"{name}-{index}" for name, count in self.shape.items() for index in range(count)]
+
+
+class Watched(list[Any]):
+    """A list of events that calls a function with each of them."""
+
+    def __init__(self, on_append: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._on_append = on_append
+
+    def append(self, item: Any) -> None:
+        super().append(item)
+        self._on_append(item)

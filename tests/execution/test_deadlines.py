@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from admlops.core.errors import UsageError
-from admlops.execution.deadlines import BUSY_CALLS, DEFAULT_DEADLINES, DeadlineClock, Deadlines
+from admlops.execution.deadlines import (
+    BUSY_CALLS,
+    BUSY_SHARE,
+    BUSY_STARTS,
+    DEFAULT_DEADLINES,
+    FOLLOWED_CALLS,
+    MOST_CROWDED,
+    DeadlineClock,
+    Deadlines,
+)
+from admlops.health.crowding import read_crowding
 
 GOOD: dict[str, Any] = {"start_s": 10.0, "call_s": 5.0, "silence_s": 5.0, "total_s": 100.0}
 
@@ -58,27 +70,125 @@ class Processor:
         return self.used_s
 
 
+LIMITS = Deadlines(start_s=10, call_s=10, silence_s=1e6, total_s=1e6)
+
+
+@dataclass
+class Watched:
+    """A process on a machine with `crowd` programs a core, from its spawn at 0 on."""
+
+    limits: Deadlines = LIMITS
+    crowd: float = 1.0
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.processor = Processor()
+        self.clock = DeadlineClock(self.limits, 0.0, processor_s=self.processor, crowding=lambda: self.crowd)
+
+    def use(self, share: float, *, at_most_s: float = math.inf) -> str | None:
+        """Let time pass, the process using `share` of a core, until a deadline has passed or for so long."""
+        until = self.now + at_most_s
+        while (overdue := self.clock.overdue(self.now)) is None and self.now < until:
+            self.now += 0.5
+            self.processor.used_s += 0.5 * share
+        return overdue
+
+
 def test_a_call_that_computes_gets_more_time_and_not_for_ever() -> None:
-    processor = Processor()
-    clock = DeadlineClock(Deadlines(start_s=10, call_s=10, silence_s=1e6, total_s=1e6), 0.0, processor_s=processor)
-    clock.note_ready(0.0)
-    now = 0.0
-    while clock.overdue(now) is None:
-        now += 1.0
-        processor.used_s += 0.5
-    assert now == 10 * BUSY_CALLS + 1
-    assert "extended to 120 s while it computed" in (clock.overdue(now) or "")
-    assert "INFERENCE_TIMEOUT" in (clock.overdue(now) or "")
+    watched = Watched()
+    watched.clock.note_ready(0.0)
+    overdue = watched.use(0.5)
+    assert watched.now == 10 * BUSY_CALLS + 0.5
+    assert "extended to 120 s while it computed; INFERENCE_TIMEOUT" in (overdue or "")
+
+
+def test_a_machine_that_others_use_gives_a_call_more_time_and_asks_less_of_it() -> None:
+    watched = Watched(crowd=3.0)
+    watched.clock.note_ready(0.0)
+    overdue = watched.use(BUSY_SHARE / 2)
+    assert watched.now == 3 * 10 * BUSY_CALLS + 0.5
+    assert "extended to 360 s while it computed, on a machine where 3.0 programs want each core" in (overdue or "")
+    full = Watched(crowd=100.0)
+    full.clock.note_ready(0.0)
+    full.use(1.0)
+    assert full.now == MOST_CROWDED * 10 * BUSY_CALLS + 0.5
+
+
+def test_a_call_that_ceases_to_compute_ends_within_a_limit_more() -> None:
+    watched = Watched()
+    watched.clock.note_ready(0.0)
+    assert watched.use(1.0, at_most_s=42.0) is None
+    assert watched.use(0.001) is not None
+    assert 42.0 < watched.now <= 42.0 + 10.0
+
+
+def test_later_samples_may_take_as_long_as_the_first_and_more() -> None:
+    watched = Watched(replace(LIMITS, call_s=1.0))
+    watched.clock.note_ready(0.0)
+    assert watched.use(1.0, at_most_s=11.0) is None
+    watched.clock.note_answer(watched.now)
+    watched.clock.begin_call(watched.now)
+    assert "extended to 44 s" in (watched.use(1.0) or "")
+    assert watched.now == 11.0 + FOLLOWED_CALLS * 11.0 + 0.5
+    watched.clock.begin_call(watched.now)
+    begun = watched.now
+    assert watched.use(0.001) is not None
+    assert watched.now == begun + 1.5, "one that does not compute gets no more for it"
+
+
+def test_samples_done_together_have_a_limit_each_and_the_next_ones_their_share() -> None:
+    watched = Watched(replace(LIMITS, call_s=1.0))
+    watched.clock.note_ready(0.0)
+    watched.clock.begin_call(0.0, samples=4)
+    assert watched.use(1.0, at_most_s=40.0) is None
+    watched.clock.note_answer(watched.now)
+    watched.clock.begin_call(watched.now)
+    assert "extended to 40 s" in (watched.use(1.0) or "")
+
+
+def test_a_start_that_computes_gets_more_time_unless_the_limit_is_a_persons_own() -> None:
+    watched = Watched()
+    assert "within 10 s (the start deadline), extended to 40 s while it computed" in (watched.use(1.0) or "")
+    assert watched.now == 10 * BUSY_STARTS + 0.5
+    own = Watched(LIMITS.with_start(10.0))
+    assert own.use(1.0) is not None
+    assert own.now == 10.5
+
+
+def test_silence_ends_no_process_that_computes() -> None:
+    watched = Watched(replace(LIMITS, silence_s=5.0, call_s=20.0))
+    watched.clock.note_ready(0.0)
+    assert watched.use(1.0, at_most_s=30.0) is None
+    assert "(the silence deadline)" in (watched.use(0.001) or "")
+    assert watched.now <= 30.0 + 5.5
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_call_that_does_not_compute_or_has_a_limit_of_its_own_ends_in_time(own: bool) -> None:
-    processor = Processor()
-    limits = Deadlines(start_s=10, call_s=10, silence_s=1e6, total_s=1e6)
-    clock = DeadlineClock(limits.with_call(10) if own else limits, 0.0, processor_s=processor)
-    clock.note_ready(0.0)
-    now = 0.0
-    while clock.overdue(now) is None:
-        now += 1.0
-        processor.used_s += 1.0 if own else 0.001
-    assert now == 11
+    watched = Watched(LIMITS.with_call(10) if own else LIMITS)
+    watched.clock.note_ready(0.0)
+    assert watched.use(1.0 if own else 0.001) is not None
+    assert watched.now == 10.5
+
+
+@pytest.mark.parametrize(
+    ("pressure", "load", "crowding"),
+    [
+        ("some avg10=90.00 avg60=80.00 avg300=1.00 total=1\n", "8.00 1 1 1/1 1", 4.0),
+        ("some avg10=90.00 avg60=1.00 avg300=1.00 total=1\nfull avg10=0 avg60=99.00\n", "8.00 1 1 1/1 1", 1.0),
+        (None, "8.00 1 1 1/1 1", 4.0),
+        (None, "0.10 1 1 1/1 1", 1.0),
+        (None, None, 1.0),
+        ("nothing that is known", "nothing", 1.0),
+    ],
+)
+def test_a_machine_is_crowded_where_programs_wait_for_its_cores(
+    pressure: str | None, load: str | None, crowding: float, tmp_path: Path
+) -> None:
+    files = tmp_path / "pressure", tmp_path / "loadavg"
+    for file, text in zip(files, (pressure, load), strict=True):
+        if text is not None:
+            file.write_text(text)
+    found = read_crowding(pressure=(tmp_path / "none", files[0]), load=files[1], cores=2)
+    assert found == crowding
+    assert read_crowding() >= 1.0, "this machine"

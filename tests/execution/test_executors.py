@@ -48,6 +48,7 @@ class OneByOne:
         return (Slot(number=0, device=ComputeDevice(id="cpu", kind="cpu", name="here", id_in_worker="cpu")),)
 
     def start(self, worker: WorkerSpec, cancel: CancelToken) -> None:
+        self.worker, self.cancel = worker, cancel
         self._runners = [SceneRunner(worker, slot, emit=self._events.append, cancel=cancel) for slot in self.slots()]
 
     def start_worker(self, slot: int, *, shrink: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.execution.execution_bench import PATIENT, Bench
+from tests.execution.execution_bench import PATIENT, Bench, Watched
 
 from admlops.cli.signals import cancel_on_signals
-from admlops.execution.deadlines import Deadlines
+from admlops.execution.deadlines import BUSY_CALLS, MOST_CROWDED, Deadlines
 from admlops.execution.failures import POLICIES
 from admlops.results.record import FailureClass
 from admlops.results.run_folder import records_digest
@@ -298,6 +299,18 @@ def test_a_worker_that_computes_on_the_cpu_for_longer_than_a_call_is_no_hang(ben
     assert (summary.state, summary.ok, summary.retries) == ("complete", 12, 0)
 
 
+@pytest.mark.full
+def test_a_busy_loop_is_ended_at_its_bound(bench: Bench, tmp_path: Path) -> None:
+    bench.shape = {"b": 2}
+    flaw = {"behaviour": "spin", "once": str(tmp_path / "once"), **FLAWED_SAMPLE}
+    summary = bench.go(flaw, deadlines=Deadlines(start_s=60, call_s=0.5, silence_s=60, total_s=300))
+    assert bench.failures() == [("hang", "retry")]
+    assert summary.state == "complete"
+    found = re.search(r"extended to ([\d.]+) s while it computed", bench.events("failure")[0]["message"])
+    assert found is not None
+    assert 0.5 * BUSY_CALLS <= float(found[1]) <= MOST_CROWDED * 0.5 * BUSY_CALLS
+
+
 def test_a_limit_of_the_users_own_is_not_extended(bench: Bench) -> None:
     bench.shape = {"b": 2}
     summary = bench.go({"behaviour": "spin", **FLAWED_SAMPLE}, deadlines=PATIENT.with_call(1.5))
@@ -319,7 +332,7 @@ def test_a_kill_by_hand_is_no_want_of_memory_though_the_kernel_kills_elsewhere(
         if step.kind == "sample" and not codes:
             codes.append(subprocess.run([sys.executable, "-c", eater, group], check=False).returncode)
 
-    bench.progress = _Watched(kill_another)
+    bench.progress = Watched(kill_another)
     bench.go({"behaviour": "kill", "pause_s": 0.3, **FLAWED_SAMPLE})
     assert codes == [-signal.SIGKILL]
     assert bench.failures() == [("crash", "retry"), ("crash", "skip_scene")]
@@ -364,7 +377,7 @@ def test_a_signal_cancels_and_the_run_goes_on_later(bench: Bench, number: int) -
 
     seen: list[Any] = []
     before = signal.getsignal(number)  # a shell's background job has SIGINT ignored, for instance
-    bench.progress = _Watched(interrupt)
+    bench.progress = Watched(interrupt)
     with cancel_on_signals() as token:
         summary = bench.go({"pause_s": 0.05}, workers=2, cancel=token)
     assert (summary.state, bench.run.header.state) == ("cancelled", "cancelled")
@@ -374,16 +387,6 @@ def test_a_signal_cancels_and_the_run_goes_on_later(bench: Bench, number: int) -
     bench.progress = []
     assert bench.go().state == "complete"
     assert bench.tokens() == bench.all_tokens()
-
-
-class _Watched(list[Any]):
-    def __init__(self, on_append: Any) -> None:
-        super().__init__()
-        self._on_append = on_append
-
-    def append(self, item: Any) -> None:
-        super().append(item)
-        self._on_append(item)
 
 
 def test_every_class_has_a_policy_and_a_hint() -> None:

@@ -1,4 +1,4 @@
-"""The five networks with random weights, as adapters load them, and a process for each of a stage's networks."""
+"""The networks of mmdetection3d with random weights, and a process for each of a stage's networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from reporting import ONE_NETWORK, Options, Report, Skip, explain
 from worker.adapter import Settings
 from worker.mmlab.common.libraries import load_library
 
-NETWORKS = ("StreamPETR", "PETR", "MapTR", "VAD", "TopoMLP")
+NETWORKS = ("StreamPETR", "PETR", "MapTR", "VAD", "TopoMLP", "PETRv2", "BEVFormer", "MapTRv2")
+SOURCES = {"PETRv2": "PETR"}
+"""Folders under `submodules/` that are not called as the network."""
 SEED = 3
 MARK = "admlops-network "
 HALF_POSITIONS = "authors_half_positions"
@@ -33,7 +35,7 @@ def open_network(
     Raises:
         Skip: the model's source, its libraries or a scene of its data set are not here.
     """
-    if not (CHECKOUT / "submodules" / model / "projects").is_dir():
+    if not (CHECKOUT / "submodules" / SOURCES.get(model, model) / "projects").is_dir():
         raise Skip(f"{model}'s source is not here: admlops sources fetch {model}")
     try:
         samples = read_scene(model, options)

@@ -50,6 +50,8 @@ OWN = (
     "tests/models/trace_modules.py",
 )
 """What is taken of the checkout itself."""
+COMPILED = (("mmcv-full", "MapTR", "modern"), ("mmcv", "CenterPoint", "mm2"))
+"""Packages that are carried as source, with a model and a variant whose lock names them."""
 PLATFORM = ("--python-version", "3.12", "--implementation", "cp")
 TAGS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "any")
 PIP_TIMEOUT_S = 900.0
@@ -82,7 +84,8 @@ def make_pack(layout: Layout, target: Path, *, wheels: bool = True, mmcv: bool =
         python = find_python(layout) if wheels or mmcv else None
         folders = list(list_sources(layout))
         if mmcv and python is not None:
-            folders.append((unpack_mmcv(layout, python, scratch), "mmcv-full"))
+            for package, model, variant in COMPILED:
+                folders.append((unpack_mmcv(layout, python, scratch, package, model, variant), package))
         make_scenes(scratch / "scenes")
         write_code(layout, target / "code.tar.xz", folders, scratch / "scenes")
         if wheels and python is not None:
@@ -107,19 +110,20 @@ def list_sources(layout: Layout) -> Iterator[tuple[Path, str]]:
         yield folder, f"submodules/{folder.name}"
 
 
-def unpack_mmcv(layout: Layout, python: Path, scratch: Path) -> Path:
-    """mmcv-full's source, as MapTR's lock names it."""
-    lock = layout.envs / "MapTR" / "modern" / "requirements.txt"
-    package = next(one for one in read_lock(lock) if one.name == "mmcv-full")
-    fetching = scratch / "fetching"
-    fetching.mkdir()
-    return unpack_source(fetch_source(package, fetching, python=python, variables={"MMCV_WITH_OPS": "1"}), scratch)
+def unpack_mmcv(layout: Layout, python: Path, scratch: Path, name: str, model: str, variant: str) -> Path:
+    """The source of mmcv-full, or of mmcv, as the model's lock names it."""
+    lock = layout.envs / model / variant / "requirements.txt"
+    package = next(one for one in read_lock(lock) if one.name == name)
+    own = scratch / name
+    (own / "fetching").mkdir(parents=True)
+    source = fetch_source(package, own / "fetching", python=python, variables={"MMCV_WITH_OPS": "1"})
+    return unpack_source(source, own)
 
 
 def make_scenes(target: Path) -> None:
     """One scene of each kind of data in pictures of its own size, and `scenes.json`, which says where they are."""
     nuscenes, openlane = target / "nuscenes", target / "openlanev2"
-    synthesize(nuscenes, SynthesisOptions(scenes=1, samples=SAMPLES + 1, seed=1, lidar_sweeps=1, camera_sweeps=0))
+    synthesize(nuscenes, SynthesisOptions(scenes=1, samples=SAMPLES + 1, seed=1, lidar_sweeps=1, camera_sweeps=1))
     build_index(nuscenes, "v1.0-mini", say=print)
     synthesize_openlane(openlane, OpenLaneOptions(scenes=1, samples=SAMPLES, seed=1))
     listed = {}

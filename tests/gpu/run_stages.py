@@ -45,10 +45,12 @@ STAGES = (
     Stage("stage_0_machine", 30, 5),
     Stage("stage_1_compile", 300, 60),
     Stage("stage_2_operations", 60, 15),
-    Stage("stage_3_outputs", 160, 45),
-    Stage("stage_4_latency", 150, 45),
-    Stage("stage_5_reading", 45, 20),
+    Stage("stage_7_lidar", 45, 15),
+    Stage("stage_3_outputs", 220, 45),
+    Stage("stage_4_latency", 190, 45),
+    Stage("stage_5_reading", 60, 20),
     Stage("stage_6_engines", 180, 10),
+    Stage("stage_8_mmcv2", 420, 200),
 )
 
 

@@ -39,8 +39,7 @@ def check_attention(device: str) -> dict[str, Any]:
     """MapTR's compiled attention against the PyTorch formulation, from the same random tensors."""
     torch = importlib.import_module("torch")
 
-    sys.path.insert(0, str(CHECKOUT / "envs" / "MapTR"))
-    plain = importlib.import_module("geometric_kernel_attention")
+    plain = importlib.import_module("worker.mmlab.v1.geometric_kernel_attention")
     if device == "cpu":
         return {"skipped": "MapTR's kernel attention has CUDA kernels alone"}
     try:

@@ -55,6 +55,8 @@ def test_without_torch_or_sources_every_stage_says_why_it_is_skipped(tmp_path: P
                 "stage_4_latency",
                 "stage_5_reading",
                 "stage_6_engines",
+                "stage_7_lidar",
+                "stage_8_mmcv2",
             ),
             "skipped",
         ),
@@ -63,7 +65,7 @@ def test_without_torch_or_sources_every_stage_says_why_it_is_skipped(tmp_path: P
     assert "admlops sources fetch NoSuchNetwork" in found["stage_3_outputs"]["reason"]
     machine = json.loads((tmp_path / "out" / "stage_0_machine.json").read_text())
     assert machine["results"]["cores"] >= 1
-    assert len(list((tmp_path / "out").glob("*.json"))) == 8
+    assert len(list((tmp_path / "out").glob("*.json"))) == 10
 
 
 def fabricate(folder: Path, stages: dict[str, tuple[float, float, str]]) -> Path:
@@ -182,7 +184,7 @@ def test_every_stage_runs_on_a_cpu(tmp_path: Path) -> None:
     results = {name: json.loads((out / f"{name}.json").read_text())["results"] for name in stages}
     assert done.returncode == 0, (stages, (out / "log.txt").read_text()[-3000:])
     states = {name: stage["status"] for name, stage in stages.items()}
-    assert states.pop("stage_6_engines") == "skipped"
+    assert states.pop("stage_6_engines") == states.pop("stage_8_mmcv2") == "skipped"
     assert set(states.values()) == {"done"}
     assert results["stage_1_compile"]["mmcv_full"]["ok"] is True
     assert all(check["ok"] for check in results["stage_2_operations"]["checks"])
@@ -193,5 +195,6 @@ def test_every_stage_runs_on_a_cpu(tmp_path: Path) -> None:
     assert latency["float32"]["n"] >= 1
     assert latency["float32"]["p50_ms"] is None, "too few for a percentile"
     assert latency["cuda_graph"] == {"skipped": "CUDA graphs are a GPU's"}
+    assert all(found["ok"] for found in results["stage_7_lidar"].values())
     assert results["stage_5_reading"]["MapTR"]["processes"]["1"] > 0
     assert "skipped" in results["stage_3_outputs"]["VAD"] or "float32" in results["stage_3_outputs"]["VAD"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ class Case:
     model: str
     upstream: Callable[[str, Environment, Path], dict[str, float]]
     samples: int = 2
+    camera_sweeps: int = 0
+    """Pictures between key frames that its scenes need."""
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Options of the model."""
 
@@ -52,12 +55,14 @@ class Case:
 
     def scenes(self, folder: Path) -> tuple[Path, str, list[str]]:
         """The data set's root, its version and the tokens of one scene's first samples; made in `folder` if need be."""
-        root = folder / self.described.reads[0]
+        root = folder / (self.described.reads[0] + ("-sweeps" if self.camera_sweeps else ""))
         if not root.is_dir():
             if self.described.reads == ("openlanev2",):
                 synthesize_openlane(root, OpenLaneOptions(scenes=1, samples=2, seed=1))
             else:
-                options = SynthesisOptions(scenes=2, samples=8, seed=1, lidar_sweeps=1, camera_sweeps=0)
+                options = SynthesisOptions(
+                    scenes=2, samples=8, seed=1, lidar_sweeps=1, camera_sweeps=self.camera_sweeps
+                )
                 synthesize(root, options)
                 test_vad.wind(root / "v1.0-mini" / "ego_pose.json")
                 build_index(root, "v1.0-mini", say=print)
@@ -65,17 +70,30 @@ class Case:
         return root, data.version, list(data.scenes()[0].samples[: self.samples])
 
 
-def _maptr(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
-    config = LAYOUT.submodules / "MapTR" / CASES["MapTR"].config
-    root, _, _ = CASES["MapTR"].scenes(folder)
-    return differences(*test_maptr.both_ways(environment, root, _made(folder / f"MapTR-{variant}"), config=config))
+def _maptr(model: str, variant: str, environment: Environment, folder: Path) -> dict[str, float]:
+    config = LAYOUT.submodules / model / CASES[model].config
+    root, _, _ = CASES[model].scenes(folder)
+    own = _made(folder / f"{model}-{variant}")
+    return differences(*test_maptr.both_ways(environment, root, own, config=config, model=model))
 
 
 def _petr(model: str, variant: str, folder: Path) -> dict[str, float]:
     scenes = _petr_scenes(folder)
-    tokens = test_streampetr.sequence(scenes) if model == "StreamPETR" else list(scenes.data.scenes()[0].samples)
+    temporal = model in ("StreamPETR", "BEVFormer")
+    tokens = test_streampetr.sequence(scenes) if temporal else list(scenes.data.scenes()[0].samples)
     ours, theirs = (np.load(scenes.run(model, variant, way, tokens) / f"{way}.npz") for way in ("ours", "upstream"))
     return differences(ours, theirs)
+
+
+def _petrv2(variant: str, folder: Path) -> dict[str, float]:
+    """The fourth sample of a scene: the first that has pictures from a second and a quarter before."""
+    own = folder / "petrv2"
+    if not own.is_dir():
+        petr_proof.make_scenes(_made(own), scenes=1, samples=4, camera_sweeps=5)
+    scenes = _known_scenes(own)
+    tokens = list(scenes.data.scenes()[0].samples)
+    ways = [scenes.run("PETRv2", variant, way, tokens, calls=1) / f"{way}.npz" for way in ("ours", "upstream")]
+    return differences(*(np.load(way) for way in ways))
 
 
 def _petr_scenes(folder: Path) -> petr_proof.Scenes:
@@ -83,8 +101,12 @@ def _petr_scenes(folder: Path) -> petr_proof.Scenes:
     if not own.is_dir():
         own.mkdir()
         return petr_proof.make_scenes(own)
-    root = own / "nuscenes"
-    return petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), own)
+    return _known_scenes(own)
+
+
+def _known_scenes(folder: Path) -> petr_proof.Scenes:
+    root = folder / "nuscenes"
+    return petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
 
 
 def _vad(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
@@ -106,10 +128,13 @@ def _made(folder: Path) -> Path:
 CASES = {
     case.model: case
     for case in (
-        Case(model="MapTR", upstream=_maptr),
+        Case(model="MapTR", upstream=partial(_maptr, "MapTR")),
         Case(model="PETR", upstream=lambda variant, _, folder: _petr("PETR", variant, folder)),
         Case(model="StreamPETR", upstream=lambda variant, _, folder: _petr("StreamPETR", variant, folder)),
         Case(model="VAD", upstream=_vad),
+        Case(model="PETRv2", upstream=lambda variant, _, folder: _petrv2(variant, folder), camera_sweeps=1),
+        Case(model="BEVFormer", upstream=lambda variant, _, folder: _petr("BEVFormer", variant, folder)),
+        Case(model="MapTRv2", upstream=partial(_maptr, "MapTRv2")),
         Case(model="TopoMLP", upstream=_topomlp, chosen={"relations": "whole"}),
     )
 }

@@ -18,11 +18,12 @@ sys.path.insert(0, str(CHECKOUT / "runners"))
 import numpy as np  # noqa: E402
 
 from worker.adapter import Adapter, Settings  # noqa: E402
-from worker.mmlab.common.inputs import unwrap  # noqa: E402
 from worker.mmlab.common.libraries import load_library  # noqa: E402
-from worker.mmlab.v1.network import beside_library, enter_source, import_plugin  # noqa: E402
+from worker.mmlab.common.source import enter_source  # noqa: E402
+from worker.mmlab.common.weights import save_random  # noqa: E402
+from worker.mmlab.v1.inputs import unwrap  # noqa: E402
+from worker.mmlab.v1.network import beside_library, import_plugin  # noqa: E402
 from worker.mmlab.v1.overlay import last_registration_wins  # noqa: E402
-from worker.mmlab.v1.weights import save_random  # noqa: E402
 
 
 def read_request() -> Dict[str, Any]:

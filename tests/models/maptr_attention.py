@@ -4,16 +4,14 @@ The loop is the definition: for each query, head and channel, the sum over level
 value of the pixel, whose position is clamped to the level's border.
 """
 
-import sys
 from itertools import product
 
-from inside_model import CHECKOUT
+import inside_model  # noqa: F401  it lets `worker` be imported
 
 from worker.mmlab.common.libraries import load_library
 
-sys.path.insert(0, str(CHECKOUT / "envs" / "MapTR"))
 torch = load_library("torch")
-attend = load_library("geometric_kernel_attention").attend
+attend = load_library("worker.mmlab.v1.geometric_kernel_attention").attend
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Run by MapTR's environment: the same sample as maptr_upstream.py through the adapter, its tensors to a file.
+"""Run by MapTR's or MapTRv2's environment: the sample of maptr_upstream.py through the adapter, its tensors to a file.
 
-    python maptr_ours.py {"config", "checkpoint", "draw": seed, "dataroot", "token", "folder"}
+    python maptr_ours.py {"model", "config", "checkpoint", "draw": seed, "dataroot", "token", "folder"}
 
 A checkpoint of random weights is written first, to `checkpoint`.
 """
@@ -17,7 +17,7 @@ def main() -> None:
     wanted = read_request()
     index = SampleIndex(wanted["dataroot"], "v1.0-mini")
     sample = {**index.sample(wanted["token"]), "context": index.context(wanted["token"])}
-    adapter = load_adapter("MapTR")
+    adapter = load_adapter(wanted["model"])
     load_drawn(adapter, wanted)
     adapter.start_scene(sample["scene"])
     inputs = adapter.prepare(sample)

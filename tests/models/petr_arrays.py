@@ -14,7 +14,7 @@ def describe_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
         if name not in ("img", "img_metas"):
             arrays[name] = value[0][0].numpy().copy()
     metas = inputs["img_metas"][0][0]
-    for name in ("lidar2img", "timestamp"):
+    for name in ("lidar2img", "timestamp", "can_bus"):
         if name in metas:
             arrays[name] = np.stack(metas[name])
     return arrays

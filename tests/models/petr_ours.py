@@ -1,4 +1,4 @@
-"""Run by PETR's or StreamPETR's environment: samples through the adapter, their tensors and records to files.
+"""Run by the environment of PETR or one like it: samples through the adapter, their tensors and records to files.
 
     python petr_ours.py {"model", "config" or "", "checkpoint", "draw": seed, "dataroot", "tokens", "calls", "folder"}
 

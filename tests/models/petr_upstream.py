@@ -1,4 +1,4 @@
-"""Run by PETR's or StreamPETR's environment: samples through upstream's own way, to the same arrays as petr_ours.py.
+"""Run by the environment of PETR or one like it: samples through upstream's own way, as petr_ours.py's arrays.
 
     python petr_upstream.py {"model", "config" or "", "checkpoint", "dataroot", "tokens", "calls", "folder"}
 
@@ -18,7 +18,12 @@ from petr_arrays import describe_inputs, describe_outputs, known_boxes
 
 from worker.mmlab.common.libraries import load_library
 
-INFOS = {"PETR": "nuscenes_infos_val.pkl", "StreamPETR": "nuscenes_temporal_infos_val.pkl"}
+INFOS = {
+    "PETR": "nuscenes_infos_val.pkl",
+    "PETRv2": "nuscenes_infos_val.pkl",
+    "BEVFormer": "nuscenes_infos_temporal_val.pkl",
+    "StreamPETR": "nuscenes_temporal_infos_val.pkl",
+}
 SWEEP_INFOS = "mmdet3d_nuscenes_30f_infos_val.pkl"
 WITHOUT_FLASH = {"type": "PETRMultiheadAttention", "embed_dims": 256, "num_heads": 8, "dropout": 0.1, "fp16": True}
 """Recipe 10 of StreamPETR's docs/training_inference.md."""
@@ -60,7 +65,9 @@ def write_infos(model: str, dataroot: str, root: Path) -> Path:
     for entry in Path(dataroot).iterdir():
         (root / entry.name).symlink_to(entry)
     converter = load_library("tools.data_converter.nuscenes_converter")
-    converter.create_nuscenes_infos(str(root), "nuscenes", version="v1.0-mini")
+    # BEVFormer's also takes where it writes, and where the CAN bus is.
+    places = (str(root), str(root)) if model == "BEVFormer" else ()
+    converter.create_nuscenes_infos(str(root), *places, "nuscenes", version="v1.0-mini")
     return root / INFOS[model]
 
 

@@ -19,13 +19,17 @@ from inside_model import CHECKOUT, read_request, stop_clocks
 from PIL import Image
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.v1.weights import random_state
+from worker.mmlab.common.weights import random_state
 from worker.pictures.ultralytics_switches import FOLDERS
 
 CORES = len(os.sched_getaffinity(0))
 SWITCHES = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": str(CORES)}
 RAISED = 3.5
 """What is added to the logits of the classes, so that a tenth of the anchors show a box."""
+SETTLED_SPREAD = 0.5
+"""Of the logits after `settle`: boxes of about their anchor's size."""
+SETTLED_BIAS = -13.0
+"""The classes' own bias after `settle`; of a score that is a product of two, half of it is each one's."""
 
 
 def main() -> None:
@@ -42,6 +46,41 @@ def draw(network: Any, seed: int, *kept: str) -> None:
     network.load_state_dict({key: own[key] if stays[key] else value for key, value in state.items()})
 
 
+def settle(network: Any, pictures: list[str], lasts: Any) -> None:
+    """Give a drawn network what training would: normalisations with the statistics of pictures, logits of one spread.
+
+    Without, drawn weights give boxes of a hundredth of a pixel or of the whole picture, and scores that are all one.
+    """
+    torch, numpy = load_library("torch"), load_library("numpy")
+    seen = []
+    for path in pictures:
+        with Image.open(path) as picture:
+            pixels = numpy.asarray(picture.convert("RGB").resize((640, 384)), dtype="float32") / 255
+        seen.append(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    norms = [one for one in network.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    momenta = [one.momentum for one in norms]
+    for one in norms:
+        one.momentum = None  # the mean of all pictures
+        one.reset_running_stats()
+    spread: dict[Any, list[float]] = {one: [] for one in lasts}
+    hooks = [
+        one.register_forward_hook(lambda own, _given, found: spread[own].append(float(found.std()))) for one in lasts
+    ]
+    with torch.no_grad():
+        network.train()
+        network(torch.cat(seen))
+        network.eval()
+        for values in spread.values():
+            values.clear()
+        network(torch.cat(seen))
+        for one in lasts:
+            one.weight.data *= SETTLED_SPREAD / spread[one][-1]
+    for hook in hooks:
+        hook.remove()
+    for one, momentum in zip(norms, momenta, strict=True):
+        one.momentum = momentum
+
+
 def run_yolov8(wanted: dict[str, Any]) -> dict[str, Any]:
     """`YOLO(file).predict(picture)`; and in one list, which pads the pictures to one another."""
     # It runs on all cores but one, and the number of threads changes the last bits.
@@ -49,7 +88,12 @@ def run_yolov8(wanted: dict[str, Any]) -> dict[str, Any]:
     yolo = load_library("ultralytics").YOLO
     made = yolo("yolov8n.yaml")
     draw(made.model, wanted["seed"], "dfl.conv", *(f".cv3.{level}.2.bias" for level in range(3)))
-    for branch in made.model.model[-1].cv3:
+    head = made.model.model[-1]
+    if wanted.get("settled"):
+        settle(made.model, wanted["settled"], [branch[-1] for branch in (*head.cv2, *head.cv3)])
+        for branch in head.cv3:
+            branch[-1].bias.data[:] = SETTLED_BIAS
+    for branch in head.cv3:
         branch[-1].bias.data += wanted.get("raised", RAISED)
     made.save(wanted["checkpoint"])
     detector = yolo(wanted["checkpoint"])
@@ -74,6 +118,11 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     network = kind(str(source / "models" / "yolov5n.yaml"))
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
+    if wanted.get("settled"):
+        settle(network, wanted["settled"], head.m)
+        for layer in head.m:
+            layer.bias.data.view(head.na, -1)[:, :4] = 0
+            layer.bias.data.view(head.na, -1)[:, 4:] = SETTLED_BIAS / 2
     for layer in head.m:
         # The confidence is the product of two, and the anchors are many.
         layer.bias.data.view(head.na, -1)[:, 4:] += wanted.get("raised", RAISED) / 3
@@ -105,7 +154,8 @@ def run_detectron2(wanted: dict[str, Any]) -> dict[str, Any]:
     config.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.001
     load_library("torch").manual_seed(wanted["seed"])
     network = load_library("detectron2.modeling").build_model(config)
-    draw(network, wanted["seed"], ".rpn_head.", ".box_predictor.")
+    draw(network, wanted["seed"])
+    network.backbone.bottom_up.stem.conv1.weight.data /= 64  # the configuration divides no pixels
     state = {key: value.numpy() for key, value in network.state_dict().items()}
     with Path(wanted["checkpoint"]).open("wb") as file:
         pickle.dump({"model": state, "__author__": "Detectron2 Model Zoo"}, file)

@@ -26,9 +26,9 @@ def real_config(model: str) -> str:
     return case.described.configs[SUBSET_B] if model == "TopoMLP" else case.config
 
 
-def _maptr(environment: Environment, variant: str, folder: Path) -> dict[str, float]:
-    config = LAYOUT.submodules / "MapTR" / real_config("MapTR")
-    return differences(*test_maptr.both_ways(environment, _nuscenes(folder), folder, config=config))
+def _maptr(environment: Environment, variant: str, folder: Path, *, model: str) -> dict[str, float]:
+    config = LAYOUT.submodules / model / real_config(model)
+    return differences(*test_maptr.both_ways(environment, _nuscenes(folder), folder, config=config, model=model))
 
 
 def _petr(environment: Environment, variant: str, folder: Path, *, model: str) -> dict[str, float]:
@@ -60,8 +60,11 @@ def _nuscenes(folder: Path, *, driven_on: bool = False) -> Path:
 
 
 REAL: dict[str, Callable[[Environment, str, Path], dict[str, float]]] = {
-    "MapTR": _maptr,
+    "MapTR": partial(_maptr, model="MapTR"),
+    "MapTRv2": partial(_maptr, model="MapTRv2"),
     "PETR": partial(_petr, model="PETR"),
+    "PETRv2": partial(_petr, model="PETRv2"),
+    "BEVFormer": partial(_petr, model="BEVFormer"),
     "StreamPETR": partial(_petr, model="StreamPETR"),
     "VAD": _vad,
     "TopoMLP": _topomlp,

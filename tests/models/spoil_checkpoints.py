@@ -14,7 +14,7 @@ from typing import Any
 from inside_model import load_adapter, load_drawn, read_request
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.v1.weights import WeightsError, load_into
+from worker.mmlab.common.weights import WeightsError, load_into
 
 SPOILT = ("half.pth", "other.pth", "cut.pth", "text.pth")
 

@@ -82,11 +82,14 @@ def test_a_run_through_admlops_is_a_run(variant: str, scenes: Path, admlops: Adm
     run_two_samples(admlops, "MapTR", variant, scenes, "--config", "nano-110e")
 
 
-def both_ways(environment: Environment, scenes: Path, folder: Path, *, config: Path = CONFIG) -> tuple[Any, Any]:
+def both_ways(
+    environment: Environment, scenes: Path, folder: Path, *, config: Path = CONFIG, model: str = "MapTR"
+) -> tuple[Any, Any]:
     """The arrays of maptr_ours.py and of maptr_upstream.py, for one sample and one checkpoint."""
     index = SampleIndex(str(scenes), "v1.0-mini")
     token = index.samples_of_scene(index.scene_names()[0])[:2][-1]
-    return run_both_ways(environment, "maptr", folder, {"config": str(config), "dataroot": str(scenes), "token": token})
+    wanted = {"model": model, "config": str(config), "dataroot": str(scenes), "token": token}
+    return run_both_ways(environment, "maptr", folder, wanted)
 
 
 @pytest.fixture(scope="module")

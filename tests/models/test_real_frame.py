@@ -19,7 +19,10 @@ from admlops.results.run_folder import RunFolder
 
 TASKS = {
     "MapTR": ("map_elements",),
+    "MapTRv2": ("map_elements",),
     "PETR": ("detections_3d",),
+    "PETRv2": ("detections_3d",),
+    "BEVFormer": ("detections_3d",),
     "StreamPETR": ("detections_3d",),
     "VAD": ("detections_3d", "map_elements"),
 }

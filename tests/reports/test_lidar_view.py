@@ -27,7 +27,8 @@ from admlops.core.errors import DataError
 from admlops.datasets.nuscenes.sweeps import read_sweep, sweep_in_ego
 from admlops.datasets.nuscenes.tables import NuScenes, rotation_matrix
 from admlops.reports.html import render_report
-from admlops.reports.lidar_view import MAX_POINTS, MAX_SWEEPS, draw_lidar, thin
+from admlops.reports.lidar_view import MAX_POINTS, MAX_SWEEPS, draw_lidar
+from admlops.reports.points import thin
 from admlops.reports.scene_view import Cutoffs, SceneView, view_sample
 from admlops.results.record import Record
 
@@ -101,14 +102,16 @@ def test_thinning_spares_what_is_far() -> None:
     near = np.column_stack([chance.uniform(-8, 8, (60_000, 2)), np.zeros(60_000)])
     far = np.array([[60.0, 1.3 * index, 0.5] for index in range(25)])
     points = np.concatenate([near, far])
-    kept = thin(points)
-    assert np.array_equal(kept, thin(points))
+    kept = thin(points, most=MAX_POINTS)
+    assert np.array_equal(kept, thin(points, most=MAX_POINTS))
     assert 5_000 < len(kept) <= MAX_POINTS
     assert np.isin(np.arange(60_000, 60_025), kept).all()
     assert (np.diff(kept) > 0).all()
-    assert np.array_equal(thin(points[:MAX_POINTS]), np.arange(MAX_POINTS)), "few enough points all stay"
+    assert np.array_equal(thin(points[:MAX_POINTS], most=MAX_POINTS), np.arange(MAX_POINTS)), (
+        "few enough points all stay"
+    )
     spread = chance.uniform(-100, 100, (30_000, 3))
-    assert len(thin(spread)) == MAX_POINTS, "no voxel thins these, so every so-manieth stays"
+    assert len(thin(spread, most=MAX_POINTS)) == MAX_POINTS, "no voxel thins these, so every so-manieth stays"
 
 
 def test_roles_are_the_pages_and_less_confident_boxes_can_be_called_up(page: str) -> None:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners"))
 import numpy as np
 import torch  # type: ignore[import-not-found]
 
-from worker.mmlab.v1.weights import Loaded, WeightsError, load_into, save_random, seed_initial_values
+from worker.mmlab.common.weights import Loaded, WeightsError, load_into, save_random, seed_initial_values
 
 
 class Network(torch.nn.Module):  # type: ignore[misc]

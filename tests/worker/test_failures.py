@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker.failures import classify, describe
-from worker.mmlab.v1.weights import WeightsError
+from worker.mmlab.common.weights import WeightsError
 from worker.samples.nuscenes import DataError
 
 

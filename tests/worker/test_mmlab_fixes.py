@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.mmlab.v1.fixes import replace_type, replace_value
+from worker.mmlab.common.fixes import replace_type, replace_value
 
 RGB = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True}
 BGR = {"mean": [103.53, 116.28, 123.675], "std": [1.0, 1.0, 1.0], "to_rgb": False}

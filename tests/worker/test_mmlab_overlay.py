@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from worker.mmlab.common.inputs import unwrap
+from worker.mmlab.common import source
 from worker.mmlab.v1 import network, overlay
+from worker.mmlab.v1.inputs import unwrap
 
 FOLDER = Path(overlay.__file__).parent
 
@@ -133,8 +134,8 @@ def test_only_what_inference_needs_is_left_of_a_configuration() -> None:
         "backbone": {"init_cfg": {"type": "Pretrained", "checkpoint": "x"}, "norm_cfg": {"type": "SyncBN"}},
         "layers": [{"init_cfg": {"type": "Kaiming"}}],
     }
-    network._drop_pretrained(config)
-    network._plain_batch_norm(config)
+    source.drop_pretrained(config)
+    source.plain_batch_norm(config)
     assert config == {
         "pretrained": None,
         "backbone": {"init_cfg": None, "norm_cfg": {"type": "BN"}},
@@ -147,15 +148,15 @@ def test_the_source_is_entered_from_anywhere(tmp_path: Path, monkeypatch: pytest
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
     library = str(tmp_path / "library")
-    root = network.enter_source(str(tmp_path / "source"), below=("vendored", library))
+    root = source.enter_source(str(tmp_path / "source"), below=("vendored", library))
     assert (Path.cwd(), root) == (tmp_path / "source", str(tmp_path / "source"))
     assert sys.path[:3] == [root, str(tmp_path / "source" / "vendored"), library]
     with pytest.raises(FileNotFoundError, match=r"admlops sources fetch: .*library-2"):
-        network.enter_source(root, below=(library + "-2",))
-    assert network.enter_source("/nowhere") == root, "the host starts workers in the source"
+        source.enter_source(root, below=(library + "-2",))
+    assert source.enter_source("/nowhere") == root, "the host starts workers in the source"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="admlops sources"):
-        network.enter_source(str(tmp_path / "missing"))
+        source.enter_source(str(tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("vendored", [False, True], ids=["elsewhere", "in the source"])

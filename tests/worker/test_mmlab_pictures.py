@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from worker.mmlab.common.inputs import check_pictures, check_sizes, make_batch
+from worker.mmlab.common.inputs import check_pictures, check_sizes
+from worker.mmlab.v1.inputs import make_batch
 from worker.samples.nuscenes import DataError
 
 

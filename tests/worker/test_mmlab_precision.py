@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from worker.adapter import Adapter, Settings
+from worker.mmlab.common.precision import set_tf32
 from worker.mmlab.v1 import precision
 from worker.precision import PRECISIONS, PrecisionError, in_force, require
 
@@ -148,7 +149,7 @@ def test_tf32_is_set_where_asked_for_and_read_as_it_is(torch: Any, monkeypatch: 
     seen = {}
     for asked in PRECISIONS:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
-        precision.set_tf32(asked)
+        set_tf32(asked)
         seen[asked] = now()
     default = (True, False)
     assert seen == {"authors": default, "float32": (False, False), "tf32": (True, True), "half": default}

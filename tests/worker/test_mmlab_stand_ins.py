@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.mmlab.v1 import stand_ins
+from worker.mmlab.common import stand_ins
 
 RUNNERS = Path(stand_ins.__file__).parents[3]
 
@@ -70,10 +70,32 @@ def test_matplotlib_draws_beside_a_stand_in_for_ipython() -> None:
     """It asks a module of that name whether an IPython is running."""
     program = (
         "import sys; sys.modules.pop('IPython', None)\n"
-        "from worker.mmlab.v1 import stand_ins; sys.meta_path.insert(0, stand_ins._Finder(frozenset(['IPython'])))\n"
+        "from worker.mmlab.common.stand_ins import _Finder\n"
+        "sys.meta_path.insert(0, _Finder(frozenset(['IPython'])))\n"
         "from IPython import embed, get_ipython; assert get_ipython() is None\n"
         "import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt\n"
         "plt.ion(); plt.figure(); plt.plot([1, 2])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=RUNNERS, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_part_of_a_source_gives_way_to_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source's other parts stay themselves, one whose name begins alike too; a call says what to choose instead."""
+    plugin = tmp_path / "source_of_tests" / "plugin"
+    for folder in ("second_head", "second_headers"):
+        (plugin / folder).mkdir(parents=True)
+        (plugin / folder / "__init__.py").write_text(
+            "import no_such_package\n" if folder == "second_head" else "A = 1\n"
+        )
+    (plugin / "__init__.py").write_text("from .second_head import *\nfrom .second_head.layers import Head\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(stand_ins, "ADVICE", {})
+    for _ in range(2):
+        stand_ins.take_place_of("source_of_tests.plugin.second_head", "choose another configuration")
+    module = importlib.import_module("source_of_tests.plugin")
+    assert importlib.import_module("source_of_tests.plugin.second_headers").A == 1
+    with pytest.raises(
+        stand_ins.AbsentPackageError, match=r"layers\.Head was called, .*: choose another configuration"
+    ):
+        module.Head()

@@ -13,10 +13,9 @@ import pytest
 
 from admlops.catalog import list_models, load_model
 from admlops.core.paths import find_layout
-from worker.mmlab import checkpoint_file
 from worker.mmlab.catalogue import read_configs, read_table
-from worker.mmlab.state_dict import find_state, fit_keys
-from worker.mmlab.v1.weights import (
+from worker.mmlab.common import checkpoint_file
+from worker.mmlab.common.weights import (
     CONSTANTS,
     WeightsError,
     _guess_version,
@@ -24,6 +23,7 @@ from worker.mmlab.v1.weights import (
     parse_random,
     random_array,
 )
+from worker.mmlab.state_dict import find_state, fit_keys
 
 MODEL = {f"layer{i}.weight": (4, 4) for i in range(200)}
 

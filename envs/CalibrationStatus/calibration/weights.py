@@ -6,7 +6,7 @@ import torch
 
 from calibration.resnet import CalibrationNet
 from worker.adapter import Settings
-from worker.mmlab.v1.weights import parse_random
+from worker.mmlab.common.weights import parse_random
 
 
 class WeightsError(ValueError):

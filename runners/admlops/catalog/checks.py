@@ -37,6 +37,8 @@ def check_model(model: Model) -> Iterator[Problem]:
     yield from _check_detection_2d(model)
     if model.batches and model.temporal:
         yield Problem("batches", "must be absent: a temporal model's samples depend on those before them")
+    for name in model.config_sensors:
+        yield from _one_of(f"config_sensors.{name}", name, model.configs, "a config")
     yield from _check_checkpoints(model)
     yield from _check_protocols(model)
     yield from _check_claims(model)
@@ -152,6 +154,8 @@ def _check_detection_2d(model: Model) -> Iterator[Problem]:
 
 
 def _check_checkpoints(model: Model) -> Iterator[Problem]:
+    for name in sorted(model.moved.keys() & (model.configs.keys() | model.checkpoints.keys())):
+        yield Problem(f"moved.{name}", "must be absent: this file still has a config or weights of that name")
     for name in model.not_runnable:
         yield from _one_of(f"not_runnable.{name}", name, model.configs, "a config")
     if model.default_checkpoint in model.checkpoints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,7 @@ Module = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A
 Arch = Annotated[str, StringConstraints(pattern=r"^sm_[0-9]{2,3}[a-z]?$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$")]
 NpmName = Annotated[str, StringConstraints(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")]
+Sensor = Literal["camera", "lidar"]
 DriveId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,}$")]
 
 
@@ -225,6 +227,12 @@ class Model(_Part):
     off_distribution: tuple[Name, ...] = Field(
         (), description='a list of the data kinds that it can run on with --off-distribution, such as ["nuscenes"]'
     )
+    sensors: tuple[Sensor, ...] = Field(
+        ("camera",), min_length=1, description='a list of the sensors that it looks at, "camera" and "lidar"'
+    )
+    config_sensors: dict[Name, tuple[Sensor, ...]] = Field(
+        default_factory=dict, description="config = its sensors, where they are not those of the model"
+    )
     license: Text = Field(description="the SPDX identifier of the model's code")
     weights_license: Text | None = Field(None, description="the SPDX identifier of the published weights")
     source: Source = Field(description="a [source] table")
@@ -260,6 +268,13 @@ class Model(_Part):
     not_runnable: dict[Name, Text] = Field(
         default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"
     )
+    not_exported: Text | None = Field(
+        None, description="why its network cannot leave PyTorch, as the end of a sentence"
+    )
+    moved: dict[Name, Name] = Field(
+        default_factory=dict,
+        description="name of a config or of weights that this model had = the model that has it now",
+    )
     checkpoints: dict[Name, Checkpoint] = Field(default_factory=dict)
     fixes: dict[Name, Fix] = Field(default_factory=dict)
     options: dict[Name, Option] = Field(default_factory=dict)
@@ -274,11 +289,24 @@ class Model(_Part):
         """The program that runs the model: `demo.py` in its folder."""
         return self.folder / "demo.py"
 
+    def sensors_of(self, config: str | None) -> tuple[Sensor, ...]:
+        """Return the sensors that a configuration looks at: its name, its path, or None for that of the default."""
+        if config is None and self.default_checkpoint is not None:
+            config = self.checkpoints[self.default_checkpoint].config
+        name = next((one for one, path in self.configs.items() if config and config.endswith("/" + path)), config)
+        return self.config_sensors.get(name or "", self.sensors)
+
     def weights_command(self, name: str) -> str:
         """Return the command that brings weights of the catalogue here: it fetches or trains them."""
         if self.checkpoints[name].trained_by is not None:
             return f"admlops checkpoints train {self.name} --data DIR"
         return f"admlops checkpoints fetch {self.name} {name}"
+
+    def describe_unknown(self, asked: str, names: Collection[str]) -> str:
+        """Say which `names` there are where `asked` is none of them, and which model has it if it moved there."""
+        if asked in self.moved:
+            return f"it is of the model {self.moved[asked]} now"
+        return f"{self.name} knows {', '.join(names)}" if names else f"{self.name} knows none by name"
 
     def choose_variant(self, name: str | None) -> str:
         """Return the variant of that name, the default one for None. Raises CatalogError if the model has no such."""

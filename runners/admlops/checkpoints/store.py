@@ -70,10 +70,12 @@ def find_checkpoint(model: Model, name: str) -> Checkpoint:
         UsageError: the model has no checkpoint of that name.
     """
     if name not in model.checkpoints:
+        owner = model.moved.get(name, model.name)
         known = ", ".join(model.checkpoints) or "none"
+        where = f"it has: {known}" if owner == model.name else f"it is of the model {owner} now"
         raise UsageError(
-            f'{model.name} has no checkpoint "{name}" in the catalogue; it has: {known}',
-            hint=f"admlops checkpoints list {model.name}   # your own weights: admlops run --checkpoint FILE",
+            f'{model.name} has no checkpoint "{name}" in the catalogue; {where}',
+            hint=f"admlops checkpoints list {owner}   # your own weights: admlops run --checkpoint FILE",
         )
     return model.checkpoints[name]
 

@@ -21,6 +21,7 @@ _UNSAID = {
     "precision": "authors",
     "engine": None,
     "batch": 1,
+    "prefetch": None,
     "workers": 1,
     "gpu_memory_limit": None,
     "estimate_energy": False,

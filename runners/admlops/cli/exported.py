@@ -82,7 +82,7 @@ def _cells(one: Artifact) -> tuple[str, ...]:
 def _verified(one: Artifact) -> list[str]:
     from admlops.core.paths import find_layout
     from admlops.deployment.artifacts import is_verified, read_verifications
-    from admlops.pipeline.provenance import describe_code
+    from admlops.sources.provenance import describe_code
 
     layout = find_layout()
     code = describe_code(layout.envs / one.manifest.model) if layout.is_checkout else None

@@ -38,7 +38,7 @@ def health(names: tuple[str, ...], brief: bool, as_json: bool) -> None:
     from admlops.core.paths import find_layout
     from admlops.pipeline.health.check import Place
     from admlops.pipeline.health.report import look
-    from admlops.pipeline.provenance import describe_commit
+    from admlops.sources.provenance import describe_commit
 
     layout = find_layout()
     report = look(Place(layout=layout), names, release=describe_commit(layout) or __version__)

@@ -28,6 +28,7 @@ COMMANDS = {
     "battle": ("admlops.cli.battle:battle", "Put two models against each other: a winner, a tie, or neither."),
     "check": ("admlops.cli.check:check", "Check that models work here: one step by step, or all side by side."),
     "checkpoints": ("admlops.cli.checkpoints:checkpoints", "List, fetch, verify and add published weights."),
+    "cluster": ("admlops.cli.cluster:cluster", "Start, look at and end a Ray cluster on several machines."),
     "compare": ("admlops.cli.compare:compare", "Put models side by side: run what is missing, evaluate, rank."),
     "completion": ("admlops.cli.completion_command:completion", "Complete names in bash, zsh and fish."),
     "config": ("admlops.cli.config:config", "Show what the configuration files and variables set."),

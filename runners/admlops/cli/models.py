@@ -130,6 +130,12 @@ def _summarise(layout: Layout, name: str) -> dict[str, Any]:
     }
 
 
+def _describe_sensors(model: Model) -> str:
+    """Say what the model looks at, and which configurations at something else."""
+    others = (f"config {name}: {' and '.join(sensors)}" for name, sensors in model.config_sensors.items())
+    return "; ".join([" and ".join(model.sensors), *others])
+
+
 def _print_model(model: Model, status: dict[str, str]) -> None:
     from admlops.cli.tables import print_table
     from admlops.environments.licences import asked_licences
@@ -139,6 +145,7 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
     click.echo(f"{model.name}: {model.summary}")
     temporal = ", temporal" if model.temporal else ""
     click.echo(f"tasks     {', '.join(model.tasks)} on {' or '.join(model.reads)}{temporal}")
+    click.echo(f"sensors   {_describe_sensors(model)}")
     click.echo(f"source    {pinned}")
     weights = f"; weights: {model.weights_license}" if model.weights_license else ""
     asked = " (asked for before it is installed)" if asked_licences(model) else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from admlops.cli.completion import complete_scenes, complete_splits, complete_variants, complete_versions
-from admlops.cli.quantities import GpuMemory, SamplesAtOnce
+from admlops.cli.quantities import GpuMemory, ProcessesAhead, SamplesAtOnce
 from admlops.worker.precision import AUTHORS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -85,7 +85,28 @@ _OPTIONS = (
         show_default=True,
         help="Samples that a worker takes at once, for models that can; auto: as many as pay. Latency wants 1.",
     ),
+    click.option(
+        "--prefetch",
+        type=ProcessesAhead(),
+        help="Processes that read each worker's next samples; 0: none. "
+        "[default: auto with --batch or several workers, else 0]",
+    ),
     click.option("--workers", type=int, default=1, show_default=True, help="Worker processes on each device."),
+    click.option(
+        "--executor",
+        default="local",
+        show_default=True,
+        help="Who runs the workers: local, ray (a cluster), or an extension's.",
+    ),
+    click.option(
+        "--address", metavar="HOST:PORT", help="The Ray cluster's head. [default: what admlops cluster up started]"
+    ),
+    click.option(
+        "--data-map",
+        multiple=True,
+        metavar="NODE=PATH",
+        help="The data set's root on a node, or a file of such lines (TOML, JSON); may be repeated.",
+    ),
     click.option(
         "--gpu-memory-limit",
         type=GpuMemory(),
@@ -124,6 +145,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.datasets.base import default_split
     from admlops.deployment.engines import split_contender
     from admlops.execution.deadlines import DEFAULT_DEADLINES
+    from admlops.pipeline.data_map import read_data_map
     from admlops.pipeline.run_request import RunRequest
     from admlops.pipeline.selection import Selection
     from admlops.pipeline.shards import parse_shard
@@ -158,8 +180,12 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         precision=options["precision"],
         estimate_energy=options["estimate_energy"],
         batch=options["batch"],
+        prefetch=options["prefetch"],
         engine=options["engine"],
         workers=options["workers"],
+        executor=options["executor"],
+        address=options["address"],
+        data_map=read_data_map(options["data_map"]),
         gpu_memory_limit_mb=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].megabytes,
         gpu_memory_share=None if options["gpu_memory_limit"] is None else options["gpu_memory_limit"].share,
         command=shlex.join(["admlops", *sys.argv[1:]]),

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from admlops.execution.scene_job import RunEvent
 
 PLAIN_INTERVAL_S = 5.0
-_PHRASES = {"sample": "failed", "skip": "the rest is given up", "retry": "trying anew", "stop": "stopping"}
+_PHRASES = {
+    "sample": "failed",
+    "skip": "the rest is given up",
+    "retry": "trying anew",
+    "lost": "a worker's place is gone",
+    "stop": "stopping",
+}
 
 
 @contextmanager

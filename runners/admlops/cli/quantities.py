@@ -81,3 +81,18 @@ class SamplesAtOnce(click.ParamType):  # type: ignore[type-arg]  # as above
         if not (text.isascii() and text.isdecimal() and int(text) >= 1):
             self.fail(f"{value!r} is no number of samples: write 1 or more, or auto (option --batch)", param, ctx)
         return int(text)
+
+
+class ProcessesAhead(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A number of processes, 0 or more, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number or `auto`; any other text is a mistake that the message explains."""
+        text = str(value).strip()
+        if text == "auto":
+            return text
+        if not (text.isascii() and text.isdecimal()):
+            self.fail(f"{value!r} is no number of processes: write 0 or more, or auto (option --prefetch)", param, ctx)
+        return int(text)

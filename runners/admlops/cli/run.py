@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 @click.option("--run", "name", shell_complete=complete_runs, help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
-@click.option("--executor", default="local", show_default=True, help="Who runs the workers: local, or an extension's.")
 @click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
 @detach_option
 @dry_run_option
@@ -63,7 +62,6 @@ def run(
     name: str | None,
     resume: bool,
     retry_failed: bool,
-    executor: str,
     runtime: str | None,
     detach: bool,
     dry_run: bool,
@@ -103,7 +101,6 @@ def run(
             name=name,
             resume=resume,
             retry_failed=retry_failed,
-            executor=executor,
             runtime=runtime,
             on_begin=announcer(detached),
             cancel=cancel,

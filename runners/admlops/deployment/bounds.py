@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from admlops.worker.network import PIXELS
+from admlops.worker.rows import REACH
+
 FP32, FP16, INT8 = "fp32", "fp16", "int8"
 SCORE_TIE = 2e-4
 """How near the last kept score an output may be dropped or taken up: top-k flips there at rounding errors."""
 
 
-RANGE = 100.0
-"""Up to which range of a tensor's values the bound is absolute: those of pixels range further."""
-SHARE = 1e-4
-"""The bound beyond, over the range. With normalised activations, boxes in 640 pixels were 0.04 apart."""
-UNPAIRED = 0.01
-"""The share of rows of a set that may lack a counterpart: suppression flips at rounding errors."""
+SHARE = REACH
+"""The bound of pixels, over their range: a seventh of a pixel of 1333, where half a pixel is what defects begin at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +21,9 @@ class Bounds:
     """The bounds of one arithmetic; None where a step says nothing of it.
 
     Attributes:
-        tensor: the largest |difference| of a tensor, where its range is RANGE or less; a share of its range beyond.
+        tensor: the largest |difference| of a tensor; of pixels, SHARE of their range where that is more.
         tensor_p999: the 99.9th percentile of |differences|, over the tensor's range.
+        unpaired: the share of rows of a set that may lack a counterpart: suppression flips at rounding errors.
         module: what bisecting takes for equal, over a module's largest output.
         decoded: whether decoded outputs are held against `centre_m` and the like.
         metric: the largest |difference| of a headline metric.
@@ -36,6 +36,7 @@ class Bounds:
     decoded: bool
     metric: float
     needs_metrics: bool
+    unpaired: float | None = None
     centre_m: float = 0.01
     size_m: float = 0.01
     yaw_rad: float = 0.01
@@ -43,13 +44,15 @@ class Bounds:
     score: float = 1e-3
     iou: float = 0.99
 
-    def tensor_bound(self, span: float) -> float | None:
-        """Return the largest |difference| of a tensor whose values range over `span`; None without a bound."""
-        return self.tensor if self.tensor is None or span <= RANGE else max(self.tensor, SHARE * span)
+    def tensor_bound(self, span: float, unit: str = "") -> float | None:
+        """Return the largest |difference| of a tensor of `unit` whose values range over `span`; None: no bound."""
+        return self.tensor if self.tensor is None or unit != PIXELS else max(self.tensor, SHARE * span)
 
 
 _BOUNDS = {
-    FP32: Bounds(tensor=1e-3, tensor_p999=None, module=1e-3, decoded=True, metric=0.001, needs_metrics=False),
+    FP32: Bounds(
+        tensor=1e-3, tensor_p999=None, module=1e-3, decoded=True, metric=0.001, needs_metrics=False, unpaired=0.01
+    ),
     FP16: Bounds(tensor=None, tensor_p999=5e-2, module=5e-2, decoded=False, metric=0.002, needs_metrics=True),
     INT8: Bounds(tensor=None, tensor_p999=None, module=0.2, decoded=False, metric=0.005, needs_metrics=True),
 }

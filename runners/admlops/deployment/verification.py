@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from admlops.core.counting import count_of
-from admlops.deployment.bounds import UNPAIRED, Bounds
+from admlops.deployment.bounds import Bounds
 from admlops.deployment.matching import Matched
 
 FILE, TENSORS, DECODED, METRICS = "file", "tensors", "decoded", "metrics"
@@ -109,8 +109,8 @@ def judge_tensors(found: Sequence[Mapping[str, Any]], bounds: Bounds, *, random_
         fault = SHAPE if "shape" in broken["fault"] else NOT_FINITE
         reason = f"{broken['tensor']} {broken['fault']}, {broken['rig']} rig"
         return Step(name=TENSORS, verdict="failed", reason=reason, fault=fault, facts=facts)
-    lost = next((one for one in found if (one.get("unpaired") or 0.0) > UNPAIRED), None)
-    if lost is not None:
+    lost = max(found, key=lambda one: one.get("unpaired") or 0.0)
+    if bounds.unpaired is not None and (lost.get("unpaired") or 0.0) > bounds.unpaired:
         reason = f"{100 * lost['unpaired']:.3g} % of the rows of {lost['tensor']} have no counterpart"
         return Step(name=TENSORS, verdict="failed", reason=reason, fault=UNMATCHED, facts=facts)
     over = [one for one in found if _is_over(one, bounds)]
@@ -135,7 +135,11 @@ def _measure(one: Mapping[str, Any], bounds: Bounds) -> float:
     """How far a tensor is, over its bound where it has one."""
     if bounds.tensor_p999 is not None:
         return _share(one) / bounds.tensor_p999
-    return float(one["largest"] or 0.0) / (bounds.tensor_bound(float(one["range"])) or 1.0)
+    return float(one["largest"] or 0.0) / (_bound(one, bounds) or 1.0)
+
+
+def _bound(one: Mapping[str, Any], bounds: Bounds) -> float | None:
+    return bounds.tensor_bound(float(one["range"]), str(one.get("unit", "")))
 
 
 def _is_over(one: Mapping[str, Any], bounds: Bounds) -> bool:
@@ -151,7 +155,7 @@ def _spell(one: Mapping[str, Any], bounds: Bounds) -> str:
     where = f"{one['tensor']}, {one['rig']} rig, frame {one['worst_frame']}"
     if bounds.tensor_p999 is not None:
         return f"p99.9 of |d| {_share(one):.2g} of the range (bound {bounds.tensor_p999:g}): {where}"
-    limit = bounds.tensor_bound(float(one["range"]))
+    limit = _bound(one, bounds)
     bound = "" if limit is None else f" (bound {limit:.2g})"
     return f"largest |d| {float(one['largest'] or 0.0):.2g}{bound}: {where}"
 

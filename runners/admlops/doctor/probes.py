@@ -14,8 +14,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 REFUTED = ""
+FIRST_WHOLE_MMCV = Version("2.0.0rc0")
+"""From here on the package mmcv is what mmcv-full was, and without operations it is called mmcv-lite."""
 ENOUGH_SHARED_MEMORY_BYTES = 2_000_000_000
 """A pod's container has 64 MB unless its image asks for more; a loader with four workers takes some hundred."""
 
@@ -51,11 +54,12 @@ def version(site: Site, wants: str | None) -> str | None:
 
 
 def lite_mmcv(site: Site, _: str | None) -> str | None:
-    """Tell whether the package mmcv is there: mmcv-full and it overwrite each other's files."""
+    """Tell whether the package mmcv of before 2.0 is there: mmcv-full and it overwrite each other's files."""
     installed = site.installed_versions()
     if not installed:
         return None
-    return f"mmcv {installed['mmcv']} is installed" if "mmcv" in installed else REFUTED
+    lite = "mmcv" in installed and Version(installed["mmcv"]) < FIRST_WHOLE_MMCV
+    return f"mmcv {installed['mmcv']} is installed" if lite else REFUTED
 
 
 def shared_memory(site: Site, _: str | None) -> str | None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Literal
 
+from admlops.execution.executor import Slot
 from admlops.execution.failures import FAILING_FROM_THE_START, POLICIES, WorkerFailure
 from admlops.execution.scene_attempt import SceneAttempt
-from admlops.execution.scene_job import Job, Summary
+from admlops.execution.scene_job import Job, LostPlace, Summary
 from admlops.results.record import FailureClass
 
 
 class Accounting:
-    """The counts of one run, kept by its coordinator."""
+    """The counts of one run, kept by its coordinator. `on_stop` is called when it begins to stop, with the reason."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, on_stop: Callable[[WorkerFailure], None]) -> None:
         self._job = job
+        self._on_stop = on_stop
         self.stopped_by: WorkerFailure | None = None
         self.is_stopping = False
         self.left: list[int] = []
+        self.lost: list[LostPlace] = []
         self._failures: dict[FailureClass, WorkerFailure] = {}
         self._retries = 0
         self._model_works = False
@@ -63,11 +68,41 @@ class Accounting:
         """Count the failed samples of a scene that is not finished: none of its records stays."""
         self._dropped += attempt.failed
 
+    def note_lost(self, slots: Sequence[Slot], failure: WorkerFailure) -> None:
+        """Note a device that is gone, with the places on it."""
+        slot = slots[0]
+        self.lost.append(
+            LostPlace(
+                workers=tuple(slot.number for slot in slots),
+                device=slot.device.id,
+                device_name=slot.device.name,
+                node=slot.node,
+                at=round(time.time(), 3),
+                failure=failure,
+            )
+        )
+
+    def explain_no_place(self, waited_s: float) -> WorkerFailure:
+        """Return why a run ends that has scenes to do and no place for a worker."""
+        waited = f", and none joined within {waited_s:g} s" if waited_s else ""
+        if not self.lost:
+            return WorkerFailure(kind="lost", message=f"there is no place for a worker{waited}")
+        last = self.lost[-1].failure
+        return WorkerFailure(
+            kind="lost",
+            message=f"the last place for a worker was lost ({last.reason}){waited}",
+            detail=last.detail,
+            advice=last.advice,
+        )
+
     def stop(self, failure: WorkerFailure) -> None:
-        """Note why the run is being stopped; the first reason counts."""
+        """Stop the run; the first reason counts."""
+        if self.is_stopping:
+            return
         self._failures.setdefault(failure.kind, failure)
         self.stopped_by = self.stopped_by or failure
         self.is_stopping = True
+        self._on_stop(failure)
 
     def summarize(self) -> Summary:
         """Count what is on disk."""
@@ -88,4 +123,5 @@ class Accounting:
             dropped=self._dropped,
             first_failed=self._job.run.first_failure() if counts["failed"] else None,
             left=self.left,
+            lost=tuple(self.lost),
         )

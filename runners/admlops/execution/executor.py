@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from admlops.execution.batches import Batch
 from admlops.execution.cancel import CancelToken
@@ -22,20 +22,27 @@ from admlops.health.devices import ComputeDevice
 class ExecutorOptions:
     """A person's choice: `devices` as `--devices` takes them, `workers` for each device.
 
-    `machine` is what `describe_machine` gave, for executors that run here.
+    `machine` is what `describe_machine` gave, for executors that run here. For those that run elsewhere `address` is
+    the cluster's, and `data_map` is the data set's root by the name of a node.
     """
 
     devices: str = "auto"
     workers: int = 1
     machine: Mapping[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    data_map: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """A place for one worker: its number in the run, and the device that it has."""
+    """A place for one worker: its number in the run, the device that it has, and the machine that the device is in.
+
+    `node` names one machine among several; it is empty for this one. No number is used twice in a run.
+    """
 
     number: int
     device: ComputeDevice
+    node: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +117,37 @@ class SlotBroken:
     error: BaseException
 
 
-WorkerEvent = WorkerStarted | WorkerReady | SampleAnswered | SceneAnswered | WorkerFailed | WorkerStopped | SlotBroken
+@dataclass(frozen=True, kw_only=True)
+class SlotLost:
+    """The place is gone, and its worker with it: its node was lost, or its card fell off the bus.
+
+    No other event of it follows; one that comes all the same, such as a late answer, is passed over. `reason` says what
+    was seen, `hint` what a person can do about it; empty: the advice of the class `lost`.
+    """
+
+    slot: int
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotJoined:
+    """A new place, such as one of a node that came back. Its number is none that the run has had."""
+
+    slot: Slot
+
+
+WorkerEvent = (
+    WorkerStarted
+    | WorkerReady
+    | SampleAnswered
+    | SceneAnswered
+    | WorkerFailed
+    | WorkerStopped
+    | SlotBroken
+    | SlotLost
+    | SlotJoined
+)
 
 
 class Executor(Protocol):
@@ -118,7 +155,8 @@ class Executor(Protocol):
 
     The order of calls: `slots`, `start`, then for each slot `start_worker` (answered by WorkerStarted and WorkerReady),
     `run_scene` (by a SampleAnswered each sample, then SceneAnswered) and `stop_worker` (by WorkerStopped), and `close`.
-    WorkerFailed may come instead of any answer; then the slot gets `stop_worker`. Calls return at once.
+    WorkerFailed may come instead of any answer; then the slot gets `stop_worker`. SlotLost may come at any time; pass
+    over calls for the slot that were made before the coordinator took it. Calls return at once.
     """
 
     def slots(self) -> Sequence[Slot]:
@@ -145,3 +183,12 @@ class Executor(Protocol):
 
     def close(self) -> Sequence[WorkerEvent]:
         """End every worker and wait for it; return the events that nobody has taken. May be called twice."""
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """An executor that places can join while a run goes on."""
+
+    @property
+    def join_wait_s(self) -> float:
+        """How long a run that has lost its last place waits for another [s]."""

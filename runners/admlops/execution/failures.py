@@ -11,7 +11,9 @@ from admlops.doctor import Diagnosis, Site, diagnose
 from admlops.results.record import Failure, FailureClass
 
 MAX_MESSAGE_CHARACTERS = 500
-DIAGNOSED: frozenset[FailureClass] = frozenset({"arch", "crash", "model"})
+LOST = "the device or the machine of its worker was lost"
+"""The message of a lost device; it may go into records, so it names none."""
+DIAGNOSED: frozenset[FailureClass] = frozenset({"arch", "crash", "lost", "model"})
 """Classes that say too little: the worker's words are looked up among the known failures."""
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 
@@ -20,13 +22,17 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 class Policy:
     """The consequence of a failure: `retries` fresh workers for the same scene, then `then`.
 
-    `shrink` asks the fresh worker to take less GPU memory.
+    `shrink` asks the fresh worker to take less GPU memory. Where a run has several devices, one that so fails at
+    `device_limit` scenes is taken out (0: never), and so is one on which a worker that does not start comes to its
+    `then`, if `blames_device_at_start`.
     """
 
     retries: int
     then: Literal["stop", "skip_sample", "skip_scene"]
     hint: str
     shrink: bool = False
+    device_limit: int = 0
+    blames_device_at_start: bool = False
 
 
 POLICIES: dict[FailureClass, Policy] = {
@@ -34,12 +40,15 @@ POLICIES: dict[FailureClass, Policy] = {
         retries=0,
         then="stop",
         hint="admlops models show MODEL   # choose a variant built for this GPU (nvidia-smi -L)",
+        device_limit=1,
+        blames_device_at_start=True,
     ),
     "cuda_oom": Policy(
         retries=2,
         then="skip_sample",
         shrink=True,
         hint="free the GPU (nvidia-smi shows who uses it), raise GPU_MEMORY_LIMIT, or take a GPU with more memory",
+        blames_device_at_start=True,
     ),
     "host_oom": Policy(
         retries=1, then="skip_scene", hint="run with --workers 1, or on a machine with more memory (free -m)"
@@ -48,12 +57,29 @@ POLICIES: dict[FailureClass, Policy] = {
         retries=1,
         then="skip_scene",
         hint="CUDA_LAUNCH_BLOCKING=1 admlops run …   # names the kernel; if it moves about, test the GPU",
+        device_limit=2,
+        blames_device_at_start=True,
     ),
-    "crash": Policy(retries=1, then="skip_scene", hint="read the last lines of logs/worker-*.log in the run folder"),
+    "lost": Policy(
+        retries=3,
+        then="skip_scene",
+        hint="nvidia-smi   # on that machine: if the GPU is gone, restart the pod; else look whether the machine is up",
+        device_limit=1,
+        blames_device_at_start=True,
+    ),
+    "crash": Policy(
+        retries=1,
+        then="skip_scene",
+        hint="read the last lines of logs/worker-*.log in the run folder",
+        device_limit=3,
+        blames_device_at_start=True,
+    ),
     "hang": Policy(
         retries=1,
         then="skip_scene",
         hint="export INFERENCE_TIMEOUT=<more seconds>   # if the model is slow; else read logs/worker-*.log",
+        device_limit=3,
+        blames_device_at_start=True,
     ),
     "protocol": Policy(
         retries=0, then="stop", hint="the adapter breaks its contract: compare its demo.py with docs/architecture.md"
@@ -82,16 +108,22 @@ class WorkerFailure:
     signal: str | None = None
     batch: int = 1
     diagnosis: Diagnosis | None = None
+    advice: str = ""
 
     @property
     def hint(self) -> str:
         """Return the remedy of a known failure; else the advice of its class."""
-        return self.diagnosis.hint if self.diagnosis else POLICIES[self.kind].hint
+        return self.diagnosis.hint if self.diagnosis else self.advice or POLICIES[self.kind].hint
 
     @property
     def summary(self) -> str:
         """Return the message, with the cause if it is known."""
         return f"{self.message}; {self.diagnosis.cause}" if self.diagnosis else self.message
+
+    @property
+    def reason(self) -> str:
+        """Return why a device is out of a run: what was seen of it, else the failure of its worker."""
+        return self.detail if self.message == LOST and self.detail else self.summary
 
     def for_record(self) -> Failure:
         """Return the failure for a record: cut to size, and without addresses, which differ from run to run."""

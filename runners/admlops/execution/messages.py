@@ -53,10 +53,13 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):
-    """The adapter raised; without a sample token it was while starting, or between samples."""
+    """The adapter raised; without a sample token it was while starting, or between samples.
+
+    `crash` is that of a process which read samples for the worker.
+    """
 
     sample_token: str | None
-    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "data", "model"]
+    kind: Literal["arch", "cuda_oom", "host_oom", "poisoned", "lost", "data", "model", "crash"]
     message: str
     traceback: str
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from admlops.core.errors import DataError
 from admlops.execution.batches import Batch
-from admlops.execution.failures import WorkerFailure
+from admlops.execution.device_key import DeviceKey
+from admlops.execution.failures import POLICIES, WorkerFailure
 from admlops.execution.messages import Ready
 from admlops.execution.scene_job import Job, SampleSource, SceneJob
 from admlops.execution.scene_recorder import SceneRecorder
 from admlops.results.record import FailureClass
 
+MOST_SECONDS = 3
+"""So often a slow scene is begun on another machine too."""
+
 
 class SceneAttempt:
-    """A scene that is being done; `tries`, `shrink` and `batch` last from one attempt to the next.
+    """A scene that is being done; `tries`, `shrink`, `batch` and `avoided` last from one attempt to the next.
 
     `kept` are records from before that stay as they are; `unreadable` the samples that the data set does not hold
-    whole; `samples` what a worker is asked for.
+    whole; `samples` what a worker is asked for. `avoided` are devices that may be at fault for a failure of it. `rival`
+    is another attempt that goes on at the same time; the one that began later `is_second`.
     """
 
     def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes]) -> None:
@@ -30,6 +35,11 @@ class SceneAttempt:
         self.batch = job.batch
         self.unreadable: dict[str, WorkerFailure] = {}
         self.samples: Sequence[Mapping[str, Any]] = ()
+        self.avoided: set[DeviceKey] = set()
+        self.rival: SceneAttempt | None = None
+        self.is_second = False
+        self._number = 1
+        self._seconds = 0
         self._job = job
         self._kept = kept
         self._recorder: SceneRecorder | None = None
@@ -65,7 +75,9 @@ class SceneAttempt:
     def open(self, ready: Ready) -> None:
         """Begin the scene's file, unless it is open."""
         if self._recorder is None:
-            self._recorder = SceneRecorder(self._job, self.scene, kept=self._kept, ready=ready, shrink=self.shrink)
+            self._recorder = SceneRecorder(
+                self._job, self.scene, kept=self._kept, ready=ready, shrink=self.shrink, attempt=self._number
+            )
 
     def begin_again(self, *, shrink: bool, batch: Batch | None = None) -> None:
         """Forget this attempt; the next one asks for less GPU memory if `shrink`, and for `batch` if that is given."""
@@ -74,18 +86,86 @@ class SceneAttempt:
         self._recorder = None
         self.shrink += shrink
 
+    def forget_device(self, kind: FailureClass) -> None:
+        """Take back what failures of this class have changed: a device was at fault, which is out of the run now."""
+        if POLICIES[kind].shrink:
+            self.shrink = 0
+        del self.tries[kind]
+
+    @property
+    def has_rival(self) -> bool:
+        """Whether another slot is at the same scene."""
+        return self.rival is not None
+
+    @property
+    def may_be_doubled(self) -> bool:
+        """Whether another slot may do the scene too. One with unreadable samples fails there as it does here."""
+        return self.rival is None and self._seconds < MOST_SECONDS and not self.unreadable
+
+    def make_second(self) -> SceneAttempt:
+        """Return another attempt at the scene, to be done at the same time; the one that is whole first counts."""
+        second = SceneAttempt(self._job, self.scene, kept=self._kept)
+        second.tries, second.avoided, second.shrink, second.batch = self.tries, self.avoided, self.shrink, self.batch
+        second.samples, second.is_second = self.samples, True
+        self._seconds += 1
+        second._seconds, second._number = self._seconds, self._seconds + 1
+        self.rival, second.rival = second, self
+        return second
+
+    def become_only(self) -> None:
+        """Note that the other attempt has been given up."""
+        self.rival, self.is_second = None, False
+
+    def discard(self) -> None:
+        """Remove this attempt and its file: the other one counts."""
+        self.rival = None
+        if self._recorder is not None:
+            self._recorder.discard()
+            self._recorder = None
+
+    def allow_loss(self) -> bool:
+        """Say whether the scene may be done again after its place was lost; count it if so.
+
+        A scene that takes a machine down with it must not go through all of them.
+        """
+        if self.tries["lost"] >= POLICIES["lost"].retries:
+            return False
+        self.tries["lost"] += 1
+        return True
+
     def close(self) -> None:
         """Close the scene's file; what was not committed does not count."""
         if self._recorder is not None:
             self._recorder.close()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ScenePlan:
-    """The scenes that wait, the longest first, and those that are done: (scene, its number of samples)."""
+    """The scenes that wait, the longest first, and those that are done: (scene, its number of samples).
 
-    waiting: list[SceneAttempt]
+    `unfinished` counts those that are not whole yet, waiting or at a slot.
+    """
+
+    waiting: deque[SceneAttempt]
     done_before: list[tuple[str, int]]
+    unfinished: int
+
+    def take(
+        self, device: DeviceKey, has_device_beside: Callable[[Collection[DeviceKey]], bool]
+    ) -> SceneAttempt | None:
+        """Take out the next scene for a device, None if there is none.
+
+        One that failed on this device is left to another, if there is one.
+        """
+        for place, attempt in enumerate(self.waiting):
+            if device not in attempt.avoided or not has_device_beside(attempt.avoided):
+                del self.waiting[place]
+                return attempt
+        return None
+
+    def put_back(self, attempt: SceneAttempt) -> None:
+        """Let the scene be done next: the longest are begun first, so it comes before all that wait."""
+        self.waiting.appendleft(attempt)
 
 
 def plan_scenes(job: Job) -> ScenePlan:
@@ -104,7 +184,8 @@ def plan_scenes(job: Job) -> ScenePlan:
         if kept:
             done.append((scene.name, len(kept)))
     # The longest first, so that no worker ends long after the others; sorted() keeps the order of equals.
-    return ScenePlan(waiting=sorted(waiting, key=lambda one: -len(one.scene.samples)), done_before=done)
+    longest_first = deque(sorted(waiting, key=lambda one: -len(one.scene.samples)))
+    return ScenePlan(waiting=longest_first, done_before=done, unfinished=len(waiting))
 
 
 def _records_to_keep(job: Job, scene: SceneJob) -> Mapping[str, bytes] | None:

@@ -108,12 +108,15 @@ class RunEvent:
     resumed  a scene was there from before: `samples` of them
     sample   one answer: `samples` is 1, `failure` says why it failed if it did, `inference_time` [s] otherwise
     skip     the rest of a scene was given up: `samples` failed records, `failure`
-    retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why
+    retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why. Without one,
+             another worker is further with it, or had it first, and `samples` is by how much
     scene    a scene is whole and on disk
+    lost     the worker's place is gone or its device taken out, `failure` says why; its scene is done elsewhere
+    joined   a new place has come, which is `worker`
     stop     the run is being stopped because of `failure`
     """
 
-    kind: Literal["worker", "resumed", "sample", "skip", "retry", "scene", "stop"]
+    kind: Literal["worker", "resumed", "sample", "skip", "retry", "scene", "lost", "joined", "stop"]
     worker: int = 0
     pid: int | None = None
     scene: str | None = None
@@ -124,12 +127,27 @@ class RunEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LostPlace:
+    """A device that a run has lost or taken out: the workers on it, the machine (empty: this one), and when [unix s].
+
+    `failure` says why, and what to do.
+    """
+
+    workers: tuple[int, ...]
+    device: str
+    device_name: str
+    node: str
+    at: float
+    failure: WorkerFailure
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The outcome of a run. `ok` and `failed` count the samples on disk, `remaining` those that `--resume` would do.
 
     `failures` holds one per failure class, the first that was seen; `stopped_by` the one that stopped the run;
     `dropped` counts the failed samples of scenes that were not finished, `first_failed` is the first failed record on
-    disk; `left` are processes that outlived KILL.
+    disk; `left` are processes that outlived KILL; `lost` are the places that went away.
     """
 
     state: Literal["complete", "failed", "cancelled"]
@@ -142,3 +160,4 @@ class Summary:
     dropped: int = 0
     first_failed: Failure | None = None
     left: list[int] = field(default_factory=list)
+    lost: tuple[LostPlace, ...] = ()

@@ -24,9 +24,19 @@ class SceneRecorder:
         kept: records from before by token, written as they are; the worker is not asked for them.
         ready: how the worker's model was loaded: with which corrections, in which arithmetic.
         shrink: how often the scene ran out of GPU memory, so that the model lowered what it could.
+        attempt: the number of this attempt among those that go on at the same time.
     """
 
-    def __init__(self, job: Job, scene: SceneJob, *, kept: Mapping[str, bytes], ready: Ready, shrink: int = 0) -> None:
+    def __init__(
+        self,
+        job: Job,
+        scene: SceneJob,
+        *,
+        kept: Mapping[str, bytes],
+        ready: Ready,
+        shrink: int = 0,
+        attempt: int = 1,
+    ) -> None:
         self.scene = scene
         self.done = 0
         self.failed = 0
@@ -35,7 +45,7 @@ class SceneRecorder:
         self._job = job
         self._kept = kept
         self._next = 0
-        self._writer: SceneWriter = job.run.scene_writer(scene.name)
+        self._writer: SceneWriter = job.run.scene_writer(scene.name, attempt=attempt)
         self._writer.open()
 
     def expected(self) -> SampleRef | None:
@@ -74,6 +84,10 @@ class SceneRecorder:
     def close(self) -> None:
         """Close the file; what was not committed does not count."""
         self._writer.close()
+
+    def discard(self) -> None:
+        """Close the file and remove it, unless it is in place. Raises StorageError."""
+        self._writer.discard()
 
     def _write(self, facts: Mapping[str, Any], outputs: Outputs) -> None:
         sample = self.expected()

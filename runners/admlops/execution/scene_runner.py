@@ -22,10 +22,11 @@ from admlops.execution.executor import (
     WorkerStarted,
     WorkerStopped,
 )
-from admlops.execution.failures import WorkerError
+from admlops.execution.failures import LOST, WorkerError, WorkerFailure
 from admlops.execution.process_log import ProcessLog
 from admlops.execution.scene_job import WorkerSpec
 from admlops.execution.worker import Worker
+from admlops.health.gpus import find_loss
 
 
 class SceneRunner:
@@ -36,15 +37,23 @@ class SceneRunner:
         slot: where it runs.
         emit: takes its events; may block.
         cancel: ends what the worker is at.
+        lost_gpus: the uuids of GPUs that are gone; whoever finds that one is adds it, for the slots of one machine.
     """
 
     def __init__(
-        self, spec: WorkerSpec, slot: Slot, *, emit: Callable[[WorkerEvent], None], cancel: CancelToken
+        self,
+        spec: WorkerSpec,
+        slot: Slot,
+        *,
+        emit: Callable[[WorkerEvent], None],
+        cancel: CancelToken,
+        lost_gpus: set[str] | None = None,
     ) -> None:
         self._spec = spec
         self._slot = slot
         self._emit = emit
         self._cancel = cancel
+        self._lost_gpus = set() if lost_gpus is None else lost_gpus
         self._interrupted = threading.Event()
         self._log = ProcessLog(spec.logs / f"worker-{slot.number}.log")
         self._worker: Worker | None = None
@@ -88,7 +97,7 @@ class SceneRunner:
     def _start(self, shrink: int) -> None:
         if self._is_asked_to_stop():
             return
-        spec, device = self._spec, self._slot.device
+        spec, device = self._spec, self._slot.device.without(self._lost_gpus)
         self._starts += 1
         worker = self._worker = Worker(
             replace(spec.command, variables={**spec.command.variables, **device.variables}),
@@ -118,9 +127,19 @@ class SceneRunner:
             work()
         except WorkerError as error:
             if not self._is_asked_to_stop():
-                self._emit(WorkerFailed(slot=self._slot.number, failure=error.failure))
+                self._emit(WorkerFailed(slot=self._slot.number, failure=self._look_at_device(error.failure)))
         except BaseException as error:  # noqa: BLE001  a thread's edge: the coordinator raises it
             self._emit(SlotBroken(slot=self._slot.number, error=error))
+
+    def _look_at_device(self, failure: WorkerFailure) -> WorkerFailure:
+        """Return the failure; as that of a lost device if the worker's GPU is not there any more."""
+        uuid = self._slot.device.uuid
+        loss = None if uuid is None else find_loss(uuid)
+        if uuid is None or loss is None:
+            return failure
+        self._lost_gpus.add(uuid)
+        seen = f"{loss}; its worker ended so: {failure.message}"
+        return replace(failure, kind="lost", message=LOST, detail=seen)
 
     def _is_asked_to_stop(self) -> bool:
         return self._interrupted.is_set() or self._cancel.is_cancelled

@@ -25,7 +25,7 @@ TICK_S = 0.2
 """How often cancellation, deadlines, the log and the process itself are looked at while nothing arrives."""
 LAST_BREATH_S = 2.0
 """How long a worker that has closed its pipe may take to end."""
-FATAL: frozenset[FailureClass] = frozenset({"arch", "host_oom", "poisoned"})
+FATAL: frozenset[FailureClass] = frozenset({"arch", "host_oom", "poisoned", "lost"})
 """Failures after which the worker itself gives up."""
 _RAISED = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception)): ?(.*)$")
 _PLACE = re.compile(r'^\s*File "(.+)", line (\d+)')
@@ -163,6 +163,7 @@ class Worker:
             raise self._reported(message)
         if message.sample_token != token:
             raise self._protocol_error(f"sample_token is {message.sample_token!r} where {token!r} was due")
+        self._clock.note_answer(time.monotonic())
         return message
 
     def _expect(self, kind: type[_M]) -> _M:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from admlops.core.errors import UsageError
@@ -37,6 +37,21 @@ class ComputeDevice:
     memory_mb: float | None = None
     id_in_worker: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, lost: Collection[str]) -> ComputeDevice:
+        """Return the device as a new process is to see it when the GPUs with these uuids are gone.
+
+        CUDA's list ends at the first GPU that is not there, so those behind it would not be seen either.
+        """
+        visible = self.variables.get(VISIBLE, "").split(",")
+        left = [uuid for uuid in visible if uuid not in lost]
+        if len(left) == len(visible) or self.uuid not in left:
+            return self
+        return replace(
+            self,
+            id_in_worker=f"cuda:{left.index(str(self.uuid))}",
+            variables={**self.variables, VISIBLE: ",".join(left)},
+        )
 
 
 def choose_devices(asked: str, machine: Mapping[str, Any]) -> tuple[ComputeDevice, ...]:

@@ -104,6 +104,21 @@ def lost_gpus(nvml: Any = None) -> str | None:
     return f"{len(lost)} of this machine's GPUs {'does' if len(lost) == 1 else 'do'} not answer: {named}"
 
 
+def find_loss(uuid: str, nvml: Any = None) -> str | None:
+    """Say that the driver no longer has the GPU with this uuid; None if it answers, or nobody can say.
+
+    A card that falls off the bus (Xid 79) is one that the driver counts and cannot open, or is in none of its lists.
+    """
+    found = Gpus(nvml)
+    if found.problem is not None:
+        return f"the NVIDIA driver fails: {found.problem}"
+    there = {found.ask("nvmlDeviceGetUUID", handle) for _, handle in found.handles}
+    if uuid in there or not (there or found.lost):
+        return None
+    seen = "; ".join(f"GPU {index}: {said}" for index, said in found.lost.items()) or "it is not in the driver's list"
+    return f"the driver no longer has {uuid} ({seen})"
+
+
 def capability_of(stated: str | None, name: str) -> Capability | None:
     if stated is not None:
         major, _, minor = stated.partition(".")

@@ -48,11 +48,14 @@ class RunOptions(TypedDict, total=False):
     precision: str
     estimate_energy: bool
     batch: int | Literal["auto"]
+    prefetch: int | Literal["auto"] | None
     gpu_memory_limit_mb: float | None
     gpu_memory_share: float | None
     engine: str | None
     engine_options: Mapping[str, Any]
     executor: str
+    address: str | None
+    data_map: Mapping[str, str]
     runtime: str | None
     stream: bool
     corrupt: Fault | str | None

@@ -323,7 +323,7 @@ class _Check:
             changes["weights"] = RANDOM_WEIGHTS
             self.checked.random_weights = True
         if asked.deadlines == DEFAULT_DEADLINES and self.model.traits.made_for_gpu and _on_cpu(asked.device):
-            changes["deadlines"] = DEFAULT_DEADLINES.with_call(CPU_CALL_S)
+            changes["deadlines"] = replace(DEFAULT_DEADLINES, call_s=CPU_CALL_S)
         return replace(asked, **changes)
 
     def evaluate(self) -> str:

@@ -29,7 +29,6 @@ from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.expected_time import spell_time
-from admlops.pipeline.provenance import describe_adapter, describe_code, describe_commit, describe_sources
 from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
@@ -44,6 +43,7 @@ from admlops.pipeline.write_precision import (
 )
 from admlops.pipeline.write_precision import TOOL as PRECISION_TOOL
 from admlops.results.header import FLOAT32_FILES
+from admlops.sources.provenance import describe_adapter, describe_code, describe_commit, describe_sources
 from admlops.worker.network import DEFAULT_FORM
 
 ONNX = "onnx"

@@ -14,9 +14,9 @@ from admlops.deployment.manifest import TensorInfo, Tensors
 from admlops.environments import find_model
 from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
-from admlops.pipeline.provenance import describe_code
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import working_folder
+from admlops.sources.provenance import describe_code
 from admlops.worker.network import DEFAULT_FORM
 
 

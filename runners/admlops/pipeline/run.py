@@ -33,6 +33,7 @@ from admlops.health.machine import describe_machine
 from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
+from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
@@ -116,7 +117,10 @@ def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder
         model=plan.model.name,
         variant=plan.header.variant,
         command=_worker_command(layout, plan),
-        settings={name: value for name, value in plan.header.settings.items() if name != "device"},
+        settings={
+            **{name: value for name, value in plan.header.settings.items() if name != "device"},
+            "prefetch": plan.header.options.get("prefetch", 0),
+        },
         scenes=scenes,
         samples=DataSetSamples(
             plan.data, with_context=_gets_context(plan.model, plan.data), fault=fault_of(plan.header)
@@ -144,10 +148,13 @@ def _gets_context(model: Model, data: Dataset) -> bool:
 
 
 def name_devices(executor: Executor) -> str:
-    """Name the devices of a run, and how many workers each has: `the CPU (…), 2 workers`."""
+    """Name the devices of a run, and how many workers there are: `the CPU (…), 2 workers`."""
     slots = executor.slots()
-    devices = {slot.device.id: slot.device for slot in slots}
-    names = ", ".join(f"{'the CPU' if one.kind == 'cpu' else one.id} ({one.name})" for one in devices.values())
+    devices = {(slot.node, slot.device.id): slot.device for slot in slots}
+    names = ", ".join(
+        f"{'the CPU' if one.kind == 'cpu' else one.id}{f' of {node}' if node else ''} ({one.name})"
+        for (node, _), one in devices.items()
+    )
     return f"{names}, {len(slots)} worker{'' if len(slots) == 1 else 's'}"
 
 
@@ -221,9 +228,11 @@ def prepare(
         options={
             "command": request.command,
             "workers": request.workers,
+            "prefetch": choose_prefetch(request, executor.slots(), say=say),
             "limit": request.selection.limit,
             "device": request.device,
             "executor": request.executor,
+            **({"nodes": nodes} if (nodes := sorted({slot.node for slot in executor.slots()} - {""})) else {}),
             **({"detection_2d": model.detection_2d.model_dump()} if model.detection_2d is not None else {}),
         },
     )
@@ -292,9 +301,17 @@ def choose_executor(
 ) -> tuple[Executor, tuple[ComputeDevice, ...]]:
     """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
     executor = EXECUTORS.get(request.executor)(
-        ExecutorOptions(devices=request.device, workers=request.workers, machine=machine)
+        ExecutorOptions(
+            devices=request.device,
+            workers=request.workers,
+            machine=machine,
+            address=request.address,
+            data_map=request.data_map,
+        )
     )
-    devices = tuple({slot.device.id: slot.device for slot in executor.slots()}.values())
+    devices = tuple({(slot.node, slot.device.id): slot.device for slot in executor.slots()}.values())
+    if executor.slots()[0].node:
+        return executor, devices  # what this machine's driver says does not matter
     if devices[0].kind == "cpu" and machine["gpus"].get("problem"):
         say(f"the NVIDIA driver fails ({machine['gpus']['problem']}); the run is on the CPU, as asked")
     for lost in machine["gpus"].get("lost", ()):
@@ -383,10 +400,14 @@ def _telemetry(
 ) -> Iterator[Callable[[RunEvent], None]]:
     """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
 
-    Before that it measures how much energy the machine takes while nothing runs.
+    Before that it measures how much energy the machine takes while nothing runs. A run on other machines has no
+    telemetry: what this one does says nothing about it.
     """
-    pids: dict[int, int] = {}
     total = sum(run.header.scenes.values())
+    if plan.executor.slots()[0].node:
+        yield lambda event: on_progress(event, total)
+        return
+    pids: dict[int, int] = {}
     done = 0
 
     def watch(event: RunEvent) -> None:

@@ -25,9 +25,9 @@ from admlops.environments import Environment, ensure_tool
 from admlops.health.devices import ComputeDevice
 from admlops.health.gpus import detect_gpus
 from admlops.pipeline.config_text import config_sha256
-from admlops.pipeline.provenance import describe_code
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import FLOAT32_FILES
+from admlops.sources.provenance import describe_code
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
 from admlops.worker.precision import AUTHORS
 
@@ -210,6 +210,11 @@ def require_network(model: Model) -> None:
             f"{model.name}'s adapter executes its network by {own.package} already: a run without --engine is what "
             f"--engine {own.engine} would be, and there is nothing to export or to verify",
             hint=f"admlops run {model.name}",
+        )
+    if model.not_exported is not None:
+        raise UsageError(
+            f"{model.name} cannot leave PyTorch: {model.not_exported}",
+            hint=f"admlops run {model.name}   # without --engine: the model itself",
         )
     if not (model.folder / FILE_NAME).is_file():
         raise UsageError(

@@ -17,9 +17,9 @@ from admlops.datasets.base import Dataset, Scene, tokens_digest
 from admlops.environments import Environment
 from admlops.health.devices import ComputeDevice
 from admlops.pipeline.config_text import config_sha256
-from admlops.pipeline.provenance import describe_adapter, describe_commit, describe_sources
 from admlops.pipeline.selection import Selection, measure_whole, select_all
 from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader, ShardInfo
+from admlops.sources.provenance import describe_adapter, describe_commit, describe_sources
 
 
 def make_header(
@@ -65,6 +65,7 @@ def make_header(
             checkpoint=checkpoint_name,
             config_sha256=config_sha256(settings["config"]),
             licenses=_licenses(model, published=checkpoint_name is not None),
+            sensors=list(model.sensors_of(settings["config"])),
         ),
         scenes={scene.name: len(scene.samples) for scene in scenes},
         settings=dict(settings),

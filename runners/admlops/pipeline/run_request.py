@@ -16,6 +16,7 @@ from admlops.worker.corruptions.fault import Fault
 from admlops.worker.precision import AUTHORS
 
 AUTO_BATCH: Literal["auto"] = "auto"
+MOST_PREFETCH = 64
 RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
@@ -34,9 +35,11 @@ class RunRequest:
     `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
     `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
-    AUTO_BATCH for as many as pay.
-    `stream` takes the data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault.
-    `estimate_energy` asks codecarbon where the machine measures no energy.
+    AUTO_BATCH for as many as pay. `prefetch` is how many processes read a worker's samples ahead, or `auto`; None
+    leaves it to the kind of run, see `pipeline.prefetching`. `address` is that of the cluster of an executor of several
+    machines, `data_map` the data set's root on those of its nodes where it lies elsewhere. `stream` takes the
+    data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault. `estimate_energy` asks codecarbon
+    where the machine measures no energy.
     """
 
     model: str
@@ -53,9 +56,12 @@ class RunRequest:
     off_distribution: bool = False
     precision: str = AUTHORS
     batch: int | Literal["auto"] = 1
+    prefetch: int | Literal["auto"] | None = None
     gpu_memory_limit_mb: float | None = None
     gpu_memory_share: float | None = None
     executor: str = "local"
+    address: str | None = None
+    data_map: Mapping[str, str] = field(default_factory=dict)
     runtime: str | None = None
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +80,11 @@ class RunRequest:
     def __post_init__(self) -> None:
         if self.batch != AUTO_BATCH and self.batch < 1:
             raise UsageError(f"--batch {self.batch} leaves no sample", hint="pass --batch 1 or more, or --batch auto")
+        if isinstance(self.prefetch, int) and not 0 <= self.prefetch <= MOST_PREFETCH:
+            raise UsageError(
+                f"--prefetch {self.prefetch} is no number of processes from 0 to {MOST_PREFETCH}",
+                hint="pass --prefetch auto",
+            )
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers} leaves no worker", hint="pass --workers 1 or more")
         for option, given in (("--resume", self.resume), ("--retry-failed", self.retry_failed)):

@@ -174,10 +174,9 @@ def gpu_memory_limit_mb(request: RunRequest, device: ComputeDevice) -> float | N
 def _existing_file(option: str, asked: str, model: Model, names: tuple[str, ...]) -> str:
     path = user_path(asked).resolve()
     if not path.is_file():
-        known = f"{model.name} knows {', '.join(names)}" if names else f"{model.name} knows none by name"
         raise UsageError(
-            f"{option} {asked} is neither a file nor a name of the catalogue; {known}",
-            hint=f"admlops models show {model.name}",
+            f"{option} {asked} is neither a file nor a name of the catalogue; {model.describe_unknown(asked, names)}",
+            hint=f"admlops models show {model.moved.get(asked, model.name)}",
         )
     return str(path)
 

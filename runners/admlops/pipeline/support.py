@@ -21,8 +21,8 @@ from admlops.core.processes import SECRET_MARKS, find_program, run
 from admlops.environments.inventory import list_installed
 from admlops.health.disks import describe_disk
 from admlops.health.machine import available_memory_bytes, describe_machine
-from admlops.pipeline.provenance import describe_commit
 from admlops.results.runs import list_runs
+from admlops.sources.provenance import describe_commit
 
 PROGRAMS = {
     "git": (("--version",), r"(\d\S*)"),

@@ -29,12 +29,12 @@ from admlops.core.types import Say
 from admlops.datasets.base import Dataset, Scene, default_split, tokens_digest
 from admlops.evaluation.submissions.base import Predictions, SubmissionFormat, Target
 from admlops.evaluation.submissions.results_file import ResultsFile
-from admlops.pipeline.provenance import describe_commit
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader, Submission
 from admlops.results.reading_order import write_order
 from admlops.results.record import Metadata
 from admlops.results.record_json import make_record
 from admlops.results.run_folder import RunFolder
+from admlops.sources.provenance import describe_commit
 
 AUTO = "auto"
 VARIANT = "submission"

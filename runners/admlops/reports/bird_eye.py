@@ -14,6 +14,7 @@ import numpy as np
 from admlops.datasets.nuscenes.vector_map import PATCH_SIZE_M
 from admlops.evaluation.lane_graph.error_analysis import LANE
 from admlops.reports.geometry import Points, box_corners
+from admlops.reports.points import ABOVE_COLOUR, dots
 from admlops.reports.scene_view import BOX_RANGE_M, Box, Line, SceneView
 
 EGO_LENGTH_M, EGO_WIDTH_M, EGO_REAR_M = 4.08, 1.73, 0.97
@@ -26,6 +27,7 @@ OVERLAY_STYLE = """
 .truth{--line:#009e73}.prediction{--line:#0072b2}.truth .miss{--line:#d55e00}.prediction .false_alarm{--line:#c0408f}
 .box,.line{fill:none;stroke:var(--line);stroke-width:1.6;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 .prediction .box,.prediction .line{stroke-dasharray:5 3}.boundary{stroke-width:2.6}
+.points{fill:none;stroke-width:1.5;stroke-linecap:round;vector-effect:non-scaling-stroke}
 .box.miss,.box.false_alarm{fill:var(--line);fill-opacity:.25}.miss,.false_alarm{stroke-width:2.4}
 """
 """The lines' look, in the page and in a picture that stands alone: colours from Okabe and Ito's palette."""
@@ -57,9 +59,10 @@ def bird_eye_svg(view: SceneView, *, standalone: bool = False) -> str:
         f"{''.join(_draw_box(x) for x in view.boxes if x.is_truth is is_truth)}</g>"
         for name, is_truth in (("truth", True), ("prediction", False))
     )
+    points = _draw_points(view.points, half_width, half_height)
     radii = [radius for radius in range(10, 51, 10) if radius < max(half_width, half_height)]
     ground, scale = _ground(radii, view.window), _scale(radii, half_width, half_height)
-    return f"{head}>{style}{ground}{''.join(layers)}{scale}</svg>"
+    return f"{head}>{style}{points}{ground}{''.join(layers)}{scale}</svg>"
 
 
 def visible_extent(view: SceneView) -> tuple[float, float]:
@@ -69,6 +72,15 @@ def visible_extent(view: SceneView) -> tuple[float, float]:
     reach = np.max([*corners, np.array(PATCH_SIZE_M) / 2], axis=0)
     ahead, aside = np.minimum(5 * np.ceil((reach + 1) / 5), BOX_RANGE_M + 2)
     return float(max(aside, 0.8 * ahead)), float(ahead)
+
+
+def _draw_points(points: Points | None, half_width: float, half_height: float) -> str:
+    """The LiDAR's points, below everything else."""
+    if points is None:
+        return ""
+    there = (np.abs(points[:, 0]) < half_height) & (np.abs(points[:, 1]) < half_width)
+    path = dots(np.column_stack([-points[there, 1], -points[there, 0]]), digits=1)
+    return f'<path class="points" stroke="{ABOVE_COLOUR}" d="{path}"><title>LiDAR points</title></path>'
 
 
 def _ground(radii: Sequence[int], window_corners: Points) -> str:

@@ -29,6 +29,7 @@ from admlops.reports.geometry import (
     project,
     to_camera,
 )
+from admlops.reports.points import dots, project_points
 from admlops.reports.scene_view import Box, Line, SceneView
 
 CAMERA_ORDER = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
@@ -156,10 +157,13 @@ def _encode(image: Image.Image) -> str:
 
 
 def _overlay(view: SceneView, camera: Mapping[str, Any]) -> str:
-    if view.sample is None or not (view.boxes or view.lines):
+    if view.sample is None or not (view.boxes or view.lines or view.points is not None):
         return ""  # pictures without calibration have nothing in space to draw
     ego2global = view.sample["ego2global"]
-    layers = []
+    layers = [
+        f'<path class="points" stroke="{colour}" d="{dots(pixels, digits=0)}"/>'
+        for colour, pixels in project_points(view, camera)
+    ]
     for name, is_truth in (("truth", True), ("prediction", False)):
         lines = ((line, project_line(line, camera, ego2global)) for line in view.lines if line.is_truth is is_truth)
         boxes = ((box, project_box(box, camera, ego2global)) for box in view.boxes if box.is_truth is is_truth)

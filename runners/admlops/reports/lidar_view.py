@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from admlops.core.errors import DataError
 from admlops.datasets.nuscenes.sweeps import sweep_in_ego
 from admlops.reports.bird_eye import EGO_LENGTH_M, EGO_REAR_M, EGO_WIDTH_M
+from admlops.reports.points import thin
 from admlops.reports.scene_view import BOX_RANGE_M, Box, Line, SceneView
 from admlops.results.record import Record
 
@@ -29,7 +30,6 @@ MAX_SWEEPS = 8
 """Over all runs together; each brings about 190 kB."""
 RANGE_M = 120.0
 """Points farther from the ego vehicle than this are left out; int16 would hold 327 m."""
-VOXELS_M = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 LEAST_CONFIDENCE = 0.05
 MAX_PREDICTIONS = 300
 """The most boxes of a sample that can be called up below the operating points, as nuScenes allows."""
@@ -94,22 +94,6 @@ def has_lidar(view: SceneView) -> bool:
     return view.sample is not None and bool(view.sample.get("lidar", {}).get("path"))
 
 
-def thin(points: NDArray[np.float64], *, most: int = MAX_POINTS) -> NDArray[np.intp]:
-    """The indices, ascending, of at most `most` points (N, 3) [m], the same each time.
-
-    Points are taken one a voxel, the smallest voxels that leave few enough: the dense ground nearby loses most, a
-    distant object that has few points loses none.
-    """
-    kept = np.arange(len(points))
-    for voxel_m in VOXELS_M:
-        if len(kept) <= most:
-            return kept
-        cells = np.floor(points / voxel_m).astype(np.int64) + (1 << 20)
-        keys = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
-        kept = np.sort(np.unique(keys, return_index=True)[1])
-    return kept[np.linspace(0, len(kept) - 1, min(most, len(kept))).astype(np.intp)]
-
-
 def _choose(shown: Sequence[ShownSample]) -> tuple[list[ShownSample], int]:
     """The samples whose sweeps fit, in the page's order, and how many sweeps do not: each run's worst come first."""
     order = dict.fromkeys(one.view.token for one in sorted(shown, key=lambda one: one.rank))
@@ -122,7 +106,7 @@ def _embed_sweep(view: SceneView) -> dict[str, Any]:
     points, intensity = sweep_in_ego(view.sample["lidar"])
     near = np.abs(points).max(axis=1) < RANGE_M
     points, intensity, total = points[near], intensity[near], len(points)
-    kept = thin(points)
+    kept = thin(points, most=MAX_POINTS)
     return {
         "total": total,
         "count": len(kept),

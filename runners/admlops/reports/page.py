@@ -212,6 +212,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("started", header.created),
         *_list_source(header),
         ("licences", ", ".join(f"{what}: {name}" for what, name in header.provenance.licenses.items())),
+        ("sensors", " and ".join(header.provenance.sensors)),
         ("environment digest", header.environment.digest),
         ("environment's Python", _text(run.worker.get("python") or header.environment.python)),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))),

@@ -21,6 +21,7 @@ from admlops.core.errors import AdmlopsError
 from admlops.reports.bird_eye import EGO_LENGTH_M, EGO_REAR_M, EGO_WIDTH_M, bird_eye_svg, visible_extent
 from admlops.reports.camera_view import CAMERA_ORDER, load_picture, project_box, project_line
 from admlops.reports.geometry import Points, box_corners
+from admlops.reports.points import ABOVE_COLOUR, project_points
 from admlops.reports.scene_view import Box, Line, SceneView
 
 __all__ = ["bird_eye_svg", "draw_sample"]
@@ -93,6 +94,8 @@ def _say(axes: Axes, text: str) -> None:
 def _draw_overlay(axes: Axes, view: SceneView, camera: Mapping[str, Any]) -> None:
     assert view.sample is not None
     pose = view.sample["ego2global"]
+    for colour, pixels in project_points(view, camera):
+        axes.scatter(pixels[:, 0], pixels[:, 1], s=1.2, c=colour, linewidths=0)
     for line in view.lines:
         _draw_pieces(axes, project_line(line, camera, pose), line, ON_PHOTO)
     for box in view.boxes:
@@ -105,6 +108,9 @@ def _draw_bird_eye(axes: Axes, view: SceneView) -> None:
     for radius in range(10, 51, 10):
         axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor="#d0d5dc", linewidth=0.8))
     axes.add_patch(Polygon(_up(view.window), fill=False, edgecolor="#7a838e", linestyle=":", linewidth=0.8))
+    if view.points is not None:
+        above = _up(view.points)
+        axes.scatter(above[:, 0], above[:, 1], s=0.8, c=ABOVE_COLOUR, linewidths=0, zorder=0)
     front, half = EGO_LENGTH_M - EGO_REAR_M, EGO_WIDTH_M / 2
     axes.fill([-half, half, half, -half], [-EGO_REAR_M, -EGO_REAR_M, front, front], color="#1f2328")
     for line in view.lines:

@@ -26,6 +26,7 @@ from admlops.reports.bird_eye import bird_eye_svg
 from admlops.reports.camera_view import CameraPicture, camera_names, draw_cameras, draw_overlay, load_picture
 from admlops.reports.geometry import projection_matrix
 from admlops.reports.packing import Names, pack_record, pack_truth
+from admlops.reports.points import with_points
 from admlops.reports.scene_view import Samples, SceneView, Truth, load_truth, view_record
 from admlops.results.record import Metadata, Record
 
@@ -187,6 +188,8 @@ class SampleSet:
     def _view(self, number: int, label: str, run: RunData, record: Record, truth: Truth) -> CardView:
         metrics = run.metrics or {}
         view = view_record(record, truth, cutoffs=metrics.get("operating_points"))
+        if run.header is not None and "lidar" in run.header.provenance.sensors:
+            view = with_points(view)
         token = record.metadata.sample_token
         entry: Mapping[str, Any] = next((one for one in metrics.get("worst", ()) if one["sample_token"] == token), {})
         return CardView(

@@ -77,7 +77,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneView:
-    """Everything to draw of one sample. `sample` is None when the data set is out of reach; `notes` says what lacks."""
+    """Everything to draw of one sample. `sample` is None when the data set is out of reach; `notes` says what lacks.
+
+    `points` (N, 3) are the LiDAR's in the ego frame [m], where they are to be drawn.
+    """
 
     token: str
     scene: str
@@ -86,6 +89,7 @@ class SceneView:
     boxes: tuple[Box, ...] = ()
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    points: Points | None = None
 
     @property
     def window(self) -> Points:

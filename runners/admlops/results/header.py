@@ -78,7 +78,8 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     `sources` maps each folder of the model's own code to its commit, with the hash of what was changed there.
     `config_sha256` is over the content of the configuration file and of those that it takes up. `checkpoint` is the
     weights' name in the catalogue, None for others. `licenses` are SPDX identifiers by what they are of: `code`, and
-    `weights` where published ones were loaded; empty in older runs.
+    `weights` where published ones were loaded; empty in older runs. `sensors` are those that the network looked at,
+    "camera" and "lidar"; empty in older runs.
     """
 
     commit: str | None
@@ -91,6 +92,7 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint: str | None = None
     config_sha256: str | None = None
     licenses: dict[str, str] = {}
+    sensors: list[str] = []
 
 
 class Submission(Struct, frozen=True, forbid_unknown_fields=True):

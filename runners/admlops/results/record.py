@@ -35,7 +35,7 @@ Polyline2 = Annotated[list[Point2], Meta(min_length=2, description="Two or more 
 Polyline3 = Annotated[list[Point3], Meta(min_length=2, description="Two or more points x, y, z [m], ego frame.")]
 Waypoints = Annotated[list[Point2], Meta(description="Positions x, y [m], ego frame, the first one step ahead.")]
 FailureClass = Literal[
-    "arch", "cuda_oom", "host_oom", "poisoned", "crash", "hang", "protocol", "data", "model", "cancelled"
+    "arch", "cuda_oom", "host_oom", "poisoned", "lost", "crash", "hang", "protocol", "data", "model", "cancelled"
 ]
 
 

@@ -227,9 +227,12 @@ class RunFolder:
         )
         return "running" if is_alive(self.path, started.get("host")) else "stopped"
 
-    def scene_writer(self, scene: str) -> SceneWriter:
-        """A context in which the records of one scene are written, from its first sample."""
-        return SceneWriter(self.scene_path(scene))
+    def scene_writer(self, scene: str, *, attempt: int = 1) -> SceneWriter:
+        """A context in which the records of one scene are written, from its first sample.
+
+        Several attempts may be written at the same time, under different numbers; one of them commits.
+        """
+        return SceneWriter(self.scene_path(scene), attempt=attempt)
 
     def complete_scenes(self) -> list[str]:
         """The scenes whose records are all here, in the run's order."""

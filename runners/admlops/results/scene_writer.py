@@ -18,12 +18,13 @@ SCENE_BUFFER_BYTES = 1 << 18
 class SceneWriter:
     """Writes one scene's records to `<scene>.jsonl.part`; `commit` moves them into place, else nothing counts.
 
-    Use it in a `with` block, or call `open` and `close`.
+    Use it in a `with` block, or call `open` and `close`. Writers of the same scene at the same time need different
+    numbers: `attempt` is in the name of all but the first one's file.
     """
 
-    def __init__(self, final: Path) -> None:
+    def __init__(self, final: Path, *, attempt: int = 1) -> None:
         self._final = final
-        self._part = final.with_name(final.name + ".part")
+        self._part = final.with_name(f"{final.name}.part" if attempt == 1 else f"{final.name}.{attempt}.part")
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
@@ -65,6 +66,13 @@ class SceneWriter:
                 file.close()
         except OSError as error:
             raise explain_os_error(error, self._part) from error
+
+    def discard(self) -> None:
+        """Close the file and remove it. Raises StorageError."""
+        try:
+            self.close()
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> SceneWriter:
         self.open()

@@ -3,14 +3,15 @@
 import os
 import re
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..adapter import Adapter, Settings
+from ..mmlab.common.inputs import to_device
 from ..mmlab.common.libraries import load_library, versions
 from ..mmlab.common.log import say
-from ..mmlab.state_dict import StateError, find_state
-from ..mmlab.v1.precision import read_tf32, set_tf32
-from ..mmlab.v1.weights import (
+from ..mmlab.common.precision import read_tf32, set_tf32
+from ..mmlab.common.weights import (
     WeightsError,
     load_into,
     parse_random,
@@ -18,6 +19,7 @@ from ..mmlab.v1.weights import (
     read_content,
     seed_initial_values,
 )
+from ..mmlab.state_dict import StateError, find_state
 from ..precision import InForce
 from .reading import read_picture
 from .records import require_cameras
@@ -35,6 +37,8 @@ class PictureAdapter(Adapter):
     """Endings of buffers that a checkpoint may lack, or have and the network not; say why beside them."""
     kept_keys: Tuple[str, ...] = ()
     """Patterns of tensors that random weights leave as the network's constructor made them; say why beside them."""
+    drawn_scales: Mapping[str, float] = MappingProxyType({})
+    """Pattern of tensors → what random weights of theirs are multiplied by; say why beside it."""
     prefers_average = False
     """Whether the authors' own loader takes the moving average of a checkpoint that has one."""
     library_names: Sequence[str] = ("torch", "torchvision", "numpy", "PIL")
@@ -48,8 +52,12 @@ class PictureAdapter(Adapter):
         return network.to(settings.device).eval()
 
     def make_input(self, picture: Any) -> Any:
-        """Return a picture (RGB, a pillow image) as the network takes it, on its device."""
+        """Return a picture (RGB, a pillow image) as the network takes it, still on the host."""
         raise NotImplementedError
+
+    def place_input(self, given: Any) -> Any:
+        """Return a picture's input on the network's device."""
+        return to_device(given, self._device)
 
     def call(self, given: Any) -> Any:
         """Call the network on one picture's input."""
@@ -75,10 +83,14 @@ class PictureAdapter(Adapter):
         self._network = self.begin(network, settings)
         return notes
 
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The network's input of every camera. Raises DataError for a picture that cannot be read."""
-        require_cameras(sample)
-        return {name: self.make_input(read_picture(name, camera)) for name, camera in sample["cameras"].items()}
+    def read(self, described: Dict[str, Any]) -> Dict[str, Any]:
+        """The network's input of every camera, on the host. Raises DataError for a picture that cannot be read."""
+        require_cameras(described)
+        return {name: self.make_input(read_picture(name, camera)) for name, camera in described["cameras"].items()}
+
+    def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
+        """The network's input of every camera, on its device."""
+        return {name: self.place_input(given) for name, given in read.items()}
 
     def forward(self, inputs: Dict[str, Any]) -> Dict[str, Any]:
         """What the network says of every camera's picture."""
@@ -141,11 +153,14 @@ class PictureAdapter(Adapter):
         return list(loaded.notes)
 
     def save_random(self, network: Any, seed: int, path: str) -> None:
-        """Write a checkpoint of random weights, but for the tensors that `kept_keys` names."""
+        """Write a checkpoint of random weights, as `kept_keys` and `drawn_scales` say."""
         own, state = network.state_dict(), random_state(network, seed)
         for key in state:
             if any(re.search(pattern, key) for pattern in self.kept_keys):
                 state[key] = own[key].detach().clone()
+            for pattern, factor in self.drawn_scales.items():
+                if re.search(pattern, key):
+                    state[key] = state[key] * factor
         load_library("torch").save({"state_dict": state}, path)
 
 

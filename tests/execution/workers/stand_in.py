@@ -1,7 +1,8 @@
 # ruff: noqa: UP006  adapters run under Python 3.8
 """A stand-in model whose behaviour at one sample is chosen by its options. Its outputs depend on the samples before.
 
-Options: `behaviour` at sample `at`; `once`, a path that is made the first time, so that a second try goes well.
+Options: `behaviour` at sample `at`; `once`, a path that is made the first time, so that a second try goes well; `on`,
+the one device on which it does so.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class StandIn(Adapter):
     def misbehave(self, where: str, outputs: Any = None, sample: Any = None) -> None:
         """Do what the options ask for, if this is the place."""
         if not self.is_due(where) or self.options["behaviour"] == "data":
+            return
+        if self.options.get("on", self.settings.device) != self.settings.device:
             return
         once = self.options.get("once")
         if once:

@@ -19,9 +19,9 @@ sys.path.insert(0, str(HERE.parents[2] / "runners"))
 import torch  # type: ignore[import-not-found]  # noqa: E402
 
 from worker.adapter import Settings  # noqa: E402
-from worker.mmlab.v1 import adapter as adapter_module  # noqa: E402
+from worker.mmlab.common import adapter as adapter_module  # noqa: E402
+from worker.mmlab.common.weights import WeightsError  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
-from worker.mmlab.v1.weights import WeightsError  # noqa: E402
 
 
 class Config(dict):  # type: ignore[type-arg]
@@ -30,8 +30,8 @@ class Config(dict):  # type: ignore[type-arg]
     __getattr__ = dict.__getitem__
 
 
-def build(config: Any, *, device: str, **arithmetic: Any) -> Any:
-    """The network of a configuration: its queries differ, and one has a part more. It knows float32 alone."""
+def build_network(config: Any) -> Any:
+    """The network of a configuration: its queries differ, and one has a part more."""
     if config["queries"] < 0:
         raise RuntimeError("bev_pool_ext is a compiled operation that this environment does not have")
     parts = {"backbone": torch.nn.Linear(4, 4), "reference_points": torch.nn.Embedding(config["queries"], 3)}
@@ -57,19 +57,22 @@ class Tiny(MmAdapter):
     def make_pipeline(self, config: Any) -> Any:
         return None
 
-    def _import(self, config_path: str) -> Any:
+    def read_model(self, config_path: str) -> Any:
         return Config(runpy.run_path(config_path))
+
+    def build(self, config: Any, *, device: str, precision: str, half_positions: bool = False) -> Any:
+        """It knows float32 on a CPU alone."""
+        return build_network(config)
 
 
 def main(folder: Path) -> None:
-    setattr(adapter_module, "build_network", build)  # noqa: B010
     setattr(adapter_module, "enter_source", enter)  # noqa: B010
     networks = {name: {"queries": count, "lidar": lidar} for name, count, lidar in NETWORKS}
     said: Dict[str, Any] = {}
     for name, config in networks.items():
         torch.manual_seed(7)
         path = folder / (name + ".pth")
-        torch.save({"state_dict": build(config, device="cpu").state_dict()}, str(path))
+        torch.save({"state_dict": build_network(config).state_dict()}, str(path))
         said[name] = load(str(path))
     torch.save({"state_dict": {"transformer.weight": torch.ones(2)}}, str(folder / "other.pth"))
     said["other"] = load(str(folder / "other.pth"))

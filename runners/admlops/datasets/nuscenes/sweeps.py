@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
+from admlops.datasets.nuscenes.lidar_files import POINT_BYTES, VALUES
 from admlops.datasets.nuscenes.tables import rotation_matrix
 
-VALUES = 5
-POINT_BYTES = VALUES * 4
 SUFFIX = ".bin"
 
 

@@ -173,10 +173,12 @@ class NuScenes:
         return {"boxes": sum(len(self.ground_truth(token)) for token in tokens)}
 
     def problems(self, watch: Watch) -> Iterator[Problem]:
-        """Give annotations that cannot be measured, then maps that map elements cannot be evaluated against."""
+        """Give annotations that cannot be measured, LiDAR files that are not whole, then maps that cannot be used."""
+        from admlops.datasets.nuscenes.lidar_files import find_lidar_problems
         from admlops.datasets.nuscenes.problems import find_annotation_problems, find_map_problems  # it cuts maps
 
         watch(0, 1)
+        yield from find_lidar_problems(self.root, self.root / self.version, watch)
         yield from find_annotation_problems(self._annotations.values())
         with _explained(self.root, self.version):
             locations = [self._tables.location(name) for name in self._tables.scene_names()]

@@ -12,5 +12,9 @@ from admlops.core.registry import Registry
 from admlops.execution.executor import Executor, ExecutorOptions
 
 EXECUTORS: Registry[Callable[[ExecutorOptions], Executor]] = Registry(
-    "executor", {"local": "admlops.execution.executors.local:LocalExecutor"}
+    "executor",
+    {
+        "local": "admlops.execution.executors.local:LocalExecutor",
+        "ray": "admlops.execution.executors.ray.executor:RayExecutor",
+    },
 )

@@ -38,8 +38,9 @@ class LocalExecutor:
 
     def start(self, worker: WorkerSpec, cancel: CancelToken) -> None:
         """Make a thread for each slot; it waits for commands."""
+        lost_gpus: set[str] = set()
         for slot in self.slots():
-            runner = SceneRunner(worker, slot, emit=self._events.put, cancel=cancel)
+            runner = SceneRunner(worker, slot, emit=self._events.put, cancel=cancel, lost_gpus=lost_gpus)
             self._lines[slot.number] = _SlotThread(runner)
 
     def start_worker(self, slot: int, *, shrink: int) -> None:

@@ -8,7 +8,7 @@ from admlops.core.errors import AdmlopsError, DownloadError, EnvError, StoppedEr
 from admlops.execution.scene_job import Summary
 from admlops.results.run_folder import RunFolder
 
-RETRIED_FAILURES = frozenset({"crash", "hang", "poisoned", "host_oom", "cuda_oom"})
+RETRIED_FAILURES = frozenset({"crash", "hang", "poisoned", "lost", "host_oom", "cuda_oom"})
 """Failure classes that another time may not meet: the machine was full, a GPU lost its context."""
 RETRIED_ERRORS = (DownloadError, EnvError, StorageError)
 CANCELLED = "cancelled"

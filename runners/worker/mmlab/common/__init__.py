@@ -1,4 +1,4 @@
-"""What adapters built on any mmcv share: boxes, geometry, infos, inputs. NumPy at most.
+"""What adapters of both generations share: the base, boxes, geometry, infos, inputs, weights, stand-ins for packages.
 
-It imports nothing of the mm libraries when it is loaded. Begin with `inputs.py`, then `geometry.py`.
+It imports nothing of the mm libraries when it is loaded. Begin with `adapter.py`, then `inputs.py` and `weights.py`.
 """

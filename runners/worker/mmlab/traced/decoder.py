@@ -125,3 +125,34 @@ def decode_map(head: Any, parts: MapParts, bev: Any, size: Size, *, gathers: boo
     pooled = query.view(1, parts.elements, parts.points, -1).mean(2)
     places = move_in_plane(parts.reg_branches[-1](query), used).sigmoid()
     return query, parts.cls_branches[-1](pooled), places
+
+
+def decode_objects(head: Any, bev: Any, size: Any, *, gathers: bool) -> Any:
+    """The objects' queries (1, objects, channels), class scores, boxes, and centres (1, objects, 2), 0 to 1."""
+    torch = load_library("torch")
+    transformer, low, high = head.transformer, head.pc_range[:3], head.pc_range[3:]
+    encoding, query = (one[None] for one in head.query_embedding.weight.split(head.embed_dims, dim=1))
+    references = transformer.reference_points(encoding).sigmoid()
+    branches = head.reg_branches if head.with_box_refine else ()
+    query, used = decode_queries(
+        transformer.decoder.layers,
+        branches,
+        query,
+        encoding,
+        bev,
+        references,
+        [size],
+        refine=move_in_space,
+        gathers=gathers,
+    )
+    box = head.reg_branches[-1](query)
+    places = move_in_space(box, used).sigmoid()
+    x, y, z = (places[..., axis : axis + 1] * (high[axis] - low[axis]) + low[axis] for axis in range(3))
+    boxes = torch.cat([x, y, box[..., 2:4], z, box[..., 5:]], -1)
+    return query, head.cls_branches[-1](query), boxes, places[..., :2]
+
+
+def move_in_space(regressed: Any, references: Any) -> Any:
+    """References of x, y and z, moved by a branch's first, second and fifth number."""
+    torch = load_library("torch")
+    return torch.cat([regressed[..., :2], regressed[..., 4:5]], -1) + inverse_sigmoid(references)

@@ -1,58 +1,23 @@
-"""The adapter of a model built on mmdetection3d: everything but what is the model's own."""
+"""The adapter of a model built on mmcv 1.x, mmdet 2 and mmdet3d up to 1.0: everything but what is the model's own."""
 
 import os
-import tempfile
-from types import MappingProxyType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict
 
-from ...adapter import Adapter, Settings
-from ...precision import PRECISIONS, InForce
+from ...precision import InForce
 from ..catalogue import read_configs
-from ..common.inputs import SamplePipeline, check_sizes, to_device
-from ..common.libraries import load_library, versions
+from ..common.adapter import BaseMmAdapter
+from ..common.libraries import load_library
 from ..common.log import say
-from .fixes import replace_value
-from .network import build_network, enter_source, import_plugin, read_config
+from .inputs import SamplePipeline
+from .network import build_network, import_plugin, read_config
 from .overlay import last_registration_wins
-from .precision import read_precision, set_tf32
-from .weights import (
-    WeightsError,
-    fits,
-    load_into,
-    parse_random,
-    save_random,
-    seed_initial_values,
-)
-
-AS_UPSTREAM = "as-upstream"
-"""The value of the option `positions` that leaves them to the authors' code, which rounds them in half precision."""
-LIBRARIES = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
+from .precision import read_precision
 
 
-class MmAdapter(Adapter):
-    """One model; a subclass says where it differs.
+class MmAdapter(BaseMmAdapter):
+    """One model of the first generation; a subclass says where it differs."""
 
-    `default_config` is relative to the source's root. `source_paths` are folders below the root that are imported from
-    as well. `tolerated_keys` are endings of keys that a checkpoint may lack, or have and the network not, each with the
-    reason why that is of no account.
-    """
-
-    precisions = PRECISIONS
-    default_config = ""
-    source_paths: Tuple[str, ...] = ()
-    tolerated_keys: Mapping[str, str] = MappingProxyType({})
-
-    def source_root(self) -> str:
-        """Return where the source lies in a checkout, for those who run the adapter by hand."""
-        raise NotImplementedError
-
-    def import_libraries(self) -> None:
-        """Import mmdet3d as this model needs it, with the corrections of `overlay`."""
-        raise NotImplementedError
-
-    def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The sample's info, as upstream's converter would write it."""
-        raise NotImplementedError
+    libraries_asked = ("torch", "torchvision", "mmcv", "mmdet", "mmseg", "numpy", "cv2")
 
     def dataset_attributes(self, config: Any) -> Dict[str, Any]:
         """Return what else the data set class's `get_data_info` reads of itself."""
@@ -62,80 +27,8 @@ class MmAdapter(Adapter):
         """Return what makes the network's keyword arguments, for a batch of one, of a sample's info."""
         return SamplePipeline(config, self.dataset_attributes(config), self.pictures)
 
-    def pictures(self, info: Dict[str, Any]) -> List[str]:
-        """The files of the pictures that the pipeline reads for an info."""
-        return [camera["data_path"] for camera in info["cams"].values()]
-
-    def reset(self, model: Any) -> None:
-        """Forget the scene before."""
-
-    def apply_fix(self, config: Any, settings: Mapping[str, Any]) -> None:
-        """Correct the configuration as one of the catalogue's fixes says: its variables, wherever it uses them.
-
-        Raises:
-            ValueError: the configuration has no such variable.
-        """
-        for name, value in settings.items():
-            replace_value(dict(config.items()), name, value)
-
-    def adjust(self, config: Any) -> None:
-        """Change the configuration as this adapter needs it; fixes are applied already."""
-
-    def load(self, settings: Settings) -> List[str]:
-        """Import, build and fill the network."""
-        config_path = self._absolute(settings.config)
-        checkpoint = self._absolute(settings.checkpoint)
-        self._root = enter_source(self.source_root(), below=self.source_paths)
-        self._device = settings.device
-        self._config = self._import(config_path or os.path.join(self._root, self.default_config))
-        fixes = dict(settings.options.get("fixes") or {})
-        for fix in fixes.values():
-            self.apply_fix(self._config, fix)
-        self.adjust(self._config)
-        seed_initial_values()
-        set_tf32(settings.precision)
-        self._model = build_network(
-            self._config,
-            device=settings.device,
-            precision=settings.precision,
-            name=self.name,
-            half_positions=settings.options.get("positions") == AS_UPSTREAM,
-        )
-        notes = self._fill(checkpoint, settings.options) if settings.engine is None else ()
-        self._model.to(settings.device)
-        self._inputs = self.make_pipeline(self._config)
-        return [*fixes, *notes]
-
-    def start_scene(self, scene: str) -> None:
-        """Forget the scene before."""
-        self.reset(self._model)
-
-    def prepare(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The network's input, on its device. Raises DataError for pictures that are missing, damaged or scaled."""
-        info = self.make_info(sample)
-        check_sizes(sample["cameras"])
-        inputs = self._inputs(info)
-        return {key: to_device(value, self._device) for key, value in inputs.items()}
-
-    def forward(self, inputs: Dict[str, Any]) -> Any:
-        """The network's call, as upstream's test loop makes it."""
-        with load_library("torch").no_grad():
-            return self._model(return_loss=False, rescale=True, **inputs)
-
-    def synchronize(self) -> None:
-        """Wait for the GPU."""
-        if self._device != "cpu":
-            load_library("torch").cuda.synchronize(self._device)
-
-    def precision(self) -> InForce:
-        """Return the arithmetic in force, read from the network and from PyTorch."""
-        return read_precision(self._model, device=self._device)
-
-    def libraries(self) -> Dict[str, str]:
-        """The libraries that decide the result."""
-        return versions(LIBRARIES)
-
-    def _import(self, config_path: str) -> Any:
+    def read_model(self, config_path: str) -> Any:
+        """Import the libraries and the plugin, and read the configuration at an absolute path."""
         with last_registration_wins() as replaced:
             self.import_libraries()
             known = (self.default_config, *read_configs(self).values())
@@ -145,51 +38,15 @@ class MmAdapter(Adapter):
             say("layers that the model's source brings in place of the libraries': {}".format(", ".join(replaced)))
         return config
 
-    def _fill(self, checkpoint: str, options: Mapping[str, Any]) -> Tuple[str, ...]:
-        """Load the checkpoint, or draw one: random weights take the same way in, through a file. Returns its notes."""
-        weights = str(options.get("weights") or "")
-        if weights:
-            with tempfile.TemporaryDirectory(prefix="admlops-weights-") as folder:
-                path = os.path.join(folder, "random.pth")
-                save_random(self._model, parse_random(weights), path)
-                loaded = load_into(self._model, path, tolerated=self.tolerated_keys)
-            say("{}: RANDOM WEIGHTS ({}); {}".format(self.name, weights, loaded.summary()))
-        elif checkpoint:
-            ema = {"use": True, "leave": False}.get(str(options.get("ema")))
-            loaded = load_into(
-                self._model, checkpoint, tolerated=self.tolerated_keys, ema=ema, fitting=self._name_fitting
-            )
-            say("{}: {}; {}".format(self.name, checkpoint, loaded.summary()))
-        else:
-            raise WeightsError("{} needs weights: --checkpoint FILE, or --weights random:SEED".format(self.name))
-        return loaded.notes
+    def build(self, config: Any, *, device: str, precision: str, half_positions: bool = False) -> Any:
+        """Build the network as mmdet3d's tools do. Raises as the base's."""
+        return build_network(config, device=device, precision=precision, name=self.name, half_positions=half_positions)
 
-    def _name_fitting(self, state: Any) -> str:
-        """Which of the catalogue's configurations a state that does not fit belongs to, found by building each."""
-        names = []
-        configs = read_configs(self)
-        for name, path in configs.items():
-            say("{}: trying whether the weights are of the config {}".format(self.name, name))
-            network = self._try_building(os.path.join(self._root, path))
-            if network is not None and fits(network, state, tolerated=self.tolerated_keys):
-                names.append(name)
-        if names:
-            return "Its tensors fit the config {0}: pass --config {1}".format(" and ".join(names), names[0])
-        if configs:
-            return "None of the catalogue's configs of {} that can be built here fits it ({})".format(
-                self.name, ", ".join(configs)
-            )
-        return "Is it for another configuration? Pass --config"
+    def forward(self, inputs: Dict[str, Any]) -> Any:
+        """The network's call, as upstream's test loop makes it."""
+        with load_library("torch").no_grad():
+            return self._model(return_loss=False, rescale=True, **inputs)
 
-    def _try_building(self, path: str) -> Optional[Any]:
-        try:
-            config = self._import(path)
-            self.adjust(config)
-            return build_network(config, device="cpu")
-        except Exception as error:  # noqa: BLE001  the user's run has failed already; a config that cannot be built fits nothing
-            say("{} cannot be built here: {}".format(path, error))
-            return None
-
-    @staticmethod
-    def _absolute(path: Any) -> str:
-        return os.path.abspath(path) if path else ""
+    def precision(self) -> InForce:
+        """Return the arithmetic in force, read from the network and from PyTorch."""
+        return read_precision(self._model, device=self._device)

@@ -2,38 +2,18 @@
 
 import importlib
 import os
-import sys
 import tempfile
 from contextlib import contextmanager
 from typing import Any, Iterator, Sequence
 
 from ...precision import AUTHORS
 from ..common.libraries import load_library
+from ..common.source import drop_pretrained, plain_batch_norm
 from ..custom_config import ConfigError, adapt_bases, is_outside
 from .precision import set_activations
 
-PLUGIN_MARK = "projects"
 LIBRARY_FOLDER = "mmdetection3d"
 """Where sources that bring no mmdet3d expect its checkout: in their root."""
-
-
-def enter_source(default_root: str, *, mark: str = PLUGIN_MARK, below: Sequence[str] = ()) -> str:
-    """Go to the root of the model's source and put it, and the folders `below`, first on the import path.
-
-    The host starts workers there; by hand one may be anywhere, and `default_root` is where to go. Configurations and
-    plugins name files relative to it. A folder of `below` may be an absolute path: another checkout. Returns the root.
-
-    Raises:
-        FileNotFoundError: the source, or one of `below`, is not checked out.
-    """
-    root = os.getcwd() if os.path.isdir(mark) else default_root
-    paths = [os.path.join(root, folder) for folder in below]
-    for folder in (os.path.join(root, mark), *paths):
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(2, "the model's source is not checked out: admlops sources fetch", folder)
-    os.chdir(root)
-    sys.path[:0] = [path for path in (root, *paths) if path not in sys.path]
-    return root
 
 
 def read_config(path: str, folders: Sequence[str] = ()) -> Any:
@@ -43,9 +23,9 @@ def read_config(path: str, folders: Sequence[str] = ()) -> Any:
     """
     with beside_library(path) if not is_outside(path, os.getcwd()) else copied_in(path, folders) as found:
         config = load_library("mmcv").Config.fromfile(found)
-    _drop_pretrained(config.model)
+    drop_pretrained(config.model)
     config.model["train_cfg"] = None
-    _plain_batch_norm(config.model)
+    plain_batch_norm(config.model)
     return config
 
 
@@ -114,29 +94,3 @@ def build_network(
     set_activations(model, config, device=device, precision=precision, name=name, half_positions=half_positions)
     model.eval()
     return model
-
-
-def _drop_pretrained(node: Any) -> None:
-    """Weights come from a checkpoint of the whole network, so nothing else needs to be on disk."""
-    if isinstance(node, dict):
-        if isinstance(node.get("init_cfg"), dict) and node["init_cfg"].get("type") == "Pretrained":
-            node["init_cfg"] = None
-        if "pretrained" in node:
-            node["pretrained"] = None
-        for value in list(node.values()):
-            _drop_pretrained(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            _drop_pretrained(value)
-
-
-def _plain_batch_norm(node: Any) -> None:
-    """SyncBN computes what BN does outside training, with the same keys, and torch 1.9 has it for GPUs alone."""
-    if isinstance(node, dict):
-        if node.get("type") == "SyncBN":
-            node["type"] = "BN"
-        for value in list(node.values()):
-            _plain_batch_norm(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            _plain_batch_norm(value)

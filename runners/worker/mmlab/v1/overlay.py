@@ -15,8 +15,8 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 from ..common.libraries import load_library
 from ..common.log import say
+from ..common.stand_ins import UNCALLED, stand_in_for
 from . import flash_attention
-from .stand_ins import UNCALLED, stand_in_for
 
 MMDET3D_017_OPS = (
     "assign_score_withk_ext",

@@ -1,4 +1,4 @@
-"""Half precision and TF32 for networks of mmcv 1.x, by mmcv's own marks.
+"""Half precision for networks of mmcv 1.x, by mmcv's own marks.
 
 mmcv marks the methods that may run in half precision with `auto_fp16` and those that must not with `force_fp32`; both
 do nothing until `wrap_fp16_model` sets `fp16_enabled` on their modules. Positions stay in single precision whatever is
@@ -6,14 +6,12 @@ asked for, unless the user wants the authors' own rounding: half precision resol
 centimetres on a map of 60 m and moves the whole pixels that a position is rounded to.
 """
 
-import os
 from typing import Any, List
 
-from ...precision import AUTHORS, FLOAT32, HALF, TF32, InForce, in_force, refuse
+from ...precision import AUTHORS, FLOAT32, HALF, TF32, InForce, refuse
 from ..common.libraries import load_library
+from ..common.precision import read_tf32
 
-TF32_CAPABILITY = (8, 0)
-"""The first compute capability with TF32: Ampere."""
 TRAINING_ONLY = "_fp16"
 """How sources name a method that they call in training alone, beside another for inference."""
 
@@ -49,32 +47,10 @@ def set_activations(
                 module.fp16_enabled = False
 
 
-def set_tf32(precision: str) -> None:
-    """Switch TF32 off for `float32` and on for `tf32`; leave PyTorch's default for the others."""
-    if precision not in (FLOAT32, TF32):
-        return
-    backends = load_library("torch").backends
-    backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = precision == TF32
-
-
 def read_precision(model: Any, *, device: str) -> InForce:
     """Return what is in force for a network on `device`, read from its modules, PyTorch's switches and the card."""
     half = device != "cpu" and any(module.fp16_enabled for module in half_modules(model))
     return read_tf32(device, activations=HALF if half else FLOAT32)
-
-
-def read_tf32(device: str, *, activations: str = FLOAT32) -> InForce:
-    """Return what is in force on `device` with these activations, read from PyTorch's switches and the card."""
-    if device == "cpu":
-        return in_force()
-    torch = load_library("torch")
-    card = torch.cuda.get_device_capability(device) >= TF32_CAPABILITY
-    allowed = card and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"  # NVIDIA's own switch, above PyTorch's
-    return in_force(
-        activations=activations,
-        tf32_convolutions=bool(allowed and torch.backends.cudnn.allow_tf32),
-        tf32_matmul=bool(allowed and torch.backends.cuda.matmul.allow_tf32),
-    )
 
 
 def half_modules(model: Any) -> List[Any]:

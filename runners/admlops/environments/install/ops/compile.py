@@ -17,11 +17,12 @@ from admlops.environments.install.installer import Compilers
 from admlops.environments.install.ops.key import WheelKey
 from admlops.environments.install.ops.log import follow, read_tail
 from admlops.environments.install.ops.patches import apply_patches
+from admlops.environments.install.ops.precompiled import precompiling_folder
 from admlops.environments.install.ops.toolchain import Toolchain, closed_path
 from admlops.environments.install.ops.trace import check_trace, read_trace, tracing_variables
 
 BUILD_TIMEOUT_S = 6 * 3600.0
-EXPECTED_MODULE = {"mmcv-full": "mmcv/_ext."}
+EXPECTED_MODULE = {"mmcv": "mmcv/_ext.", "mmcv-full": "mmcv/_ext."}
 """What a wheel must hold to be more than its Python half; any compiled module for a package that is not named."""
 RUN_INTO_LOG = """
 log=$1; shift; admlops=$PPID
@@ -82,7 +83,7 @@ def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, 
         **toolchain.variables,
         **builder.options,
         **tracing_variables(scratch),
-        "PATH": closed_path(builder.prefix, builder.compilers, scratch),
+        "PATH": _search_path(key, builder, tree, scratch),
         "MAX_JOBS": str(jobs),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(_made(scratch / "tmp")),
@@ -116,6 +117,14 @@ def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, 
     trace = read_trace(tree, scratch, ninja=builder.prefix / "bin" / "ninja", variables=variables)
     check_trace(trace, toolchain, tree=tree, what=f"{key.name} {key.version}")
     return wheels[0]
+
+
+def _search_path(key: WheelKey, builder: Builder, tree: Path, scratch: Path) -> str:
+    """The PATH of the build, with a ninja in front that precompiles the package's common header, where it has one."""
+    path = closed_path(builder.prefix, builder.compilers, scratch)
+    ninja = builder.prefix / "bin" / "ninja"
+    first = precompiling_folder(key.name, tree, scratch, python=builder.python, ninja=ninja)
+    return path if first is None else os.pathsep.join((str(first), path))
 
 
 def compiled_modules(wheel: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
-from .common.libraries import load_library
+from .libraries import load_library
 
 LARGEST_HEADER_BYTES = 100 << 20
 _SAFE_GLOBALS = {

@@ -1,4 +1,4 @@
-"""Stand-ins for packages that a model's source imports, that this machine lacks, and that nothing here calls."""
+"""Stand-ins for what a model's source imports, that this machine lacks, and that nothing here calls."""
 
 import importlib.abc
 import importlib.machinery
@@ -13,6 +13,8 @@ cannot be imported, where it is a part that distributions leave out."""
 ANSWERS: Dict[str, Any] = {"IPython.get_ipython": lambda: None, "IPython.version_info": (9, 0, 0, "")}
 """What a stand-in answers: no IPython is running, in a version that needs no help of matplotlib's, which asks for both
 as soon as a module of that name has been imported."""
+ADVICE: Dict[str, str] = {}
+"""What to do where a part of a source has a stand-in and is called, by the part's name."""
 
 
 class AbsentPackageError(ImportError):
@@ -38,6 +40,18 @@ def stand_in_for(packages: Mapping[str, str]) -> List[str]:
     return absent
 
 
+def take_place_of(part: str, advice: str) -> None:
+    """Let a part of a model's source be imported by a stand-in, though it is there: what it needs is not.
+
+    Args:
+        part: the package's whole name.
+        advice: what to do where it is called all the same, as the end of a sentence.
+    """
+    if part not in ADVICE:
+        ADVICE[part] = advice
+        sys.meta_path.insert(0, _Finder(frozenset([part])))
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds every module in and below the packages that are absent."""
 
@@ -47,7 +61,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Optional[Sequence[Any]] = None, target: Optional[types.ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
-        if fullname.partition(".")[0] in self._packages:
+        if any((fullname + ".").startswith(package + ".") for package in self._packages):
             return importlib.machinery.ModuleSpec(fullname, _Loader(), is_package=True)
         return None
 
@@ -75,11 +89,13 @@ class _AbsentType(type):
 
     def __call__(cls, *_: Any, **__: Any) -> Any:
         absent = next(base for base in reversed(cls.__mro__[:-1]) if type(base) is _AbsentType)
+        called = "{}.{}".format(absent.__module__, absent.__name__)
+        for part, advice in ADVICE.items():
+            if called.startswith(part + "."):
+                raise AbsentPackageError("{} was called, and {} runs nowhere here: {}".format(called, part, advice))
         raise AbsentPackageError(
-            "{0}.{1} was called, and the package {2} is not installed in this environment: "
-            "install it there, or choose a configuration that does not call it".format(
-                absent.__module__, absent.__name__, absent.__module__.partition(".")[0]
-            )
+            "{0} was called, and the package {1} is not installed in this environment: "
+            "install it there, or choose a configuration that does not call it".format(called, called.partition(".")[0])
         )
 
 

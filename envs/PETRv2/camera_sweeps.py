@@ -36,7 +36,7 @@ class CameraHistory:
         if context["prev"] not in ("", self._last):
             raise DataError(
                 "PETRv2 looks back over a second: it needs every sample of a scene, in order from the first, and has "
-                "not seen {} before {}; run whole scenes, or a configuration of PETR".format(
+                "not seen {} before {}; run whole scenes, or PETR, which looks at one moment".format(
                     context["prev"], sample["sample_token"]
                 )
             )
@@ -46,9 +46,8 @@ class CameraHistory:
         if context["prev"] and all(row["is_key_frame"] for name in CAMERAS for row in context["camera_sweeps"][name]):
             raise DataError(
                 "PETRv2 looks at pictures between the key frames, and the tables list none before {}; unpack the "
-                "cameras' sweeps and make the index anew (admlops data index), or run a configuration of PETR".format(
-                    sample["sample_token"]
-                )
+                "cameras' sweeps and make the index anew (admlops data index), or run PETR, which looks at one "
+                "moment".format(sample["sample_token"])
             )
         earlier = {name: self._joined(name, context["camera_sweeps"][name]) for name in CAMERAS}
         self._frames = {name: [{**sample["cameras"][name], "is_key_frame": True}, *earlier[name]] for name in CAMERAS}

@@ -8,14 +8,14 @@ import collections
 import random
 import re
 import zlib
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ...samples.nuscenes import DataError
-from ..checkpoint_file import CheckpointFileError, read_checkpoint
-from ..common.libraries import load_library
 from ..state_dict import StateError, find_state, fit_keys
+from .checkpoint_file import CheckpointFileError, read_checkpoint
+from .libraries import load_library
 
 MAX_UNEXPECTED_SHARE = 0.05
 """Of the checkpoint's tensors, how many the model may not know: what only training used. They are named."""
@@ -28,6 +28,8 @@ CONSTANTS = {
 }
 """Endings of keys that a checkpoint may lack, or have and the model not, with the reason why that is of no account."""
 
+Change = Callable[[Any, Mapping[str, Any]], List[str]]
+"""Changes a state, under the network's own keys, to what its layers take; `own` is the network's. Returns notes."""
 INITIAL_SEED = 0
 _RANDOM = re.compile(r"random:(\d{1,9})")
 
@@ -193,12 +195,19 @@ def save_random(model: Any, seed: int, path: str) -> None:
 
 
 def load_into(
-    model: Any, path: str, *, tolerated: Iterable[str] = (), ema: Optional[bool] = None, fitting: Any = None
+    model: Any,
+    path: str,
+    *,
+    tolerated: Iterable[str] = (),
+    ema: Optional[bool] = None,
+    fitting: Any = None,
+    change: Optional[Change] = None,
 ) -> Loaded:
     """Load the checkpoint at `path` into `model`.
 
     `ema` asks for the moving average in it (True) or for the trained weights (False); else the average is taken where
     there are no others. `fitting`, called with the state where it does not fit, says which configuration it fits.
+    `change` turns tensors that another library wrote in another layout.
 
     Raises:
         WeightsError: it cannot be read, or a tensor of the model is not in it; the model is then not to be used.
@@ -206,6 +215,8 @@ def load_into(
     state, notes = read_state(path, ema=ema)
     own = model.state_dict()
     renamed = _rename(state, own)
+    if change is not None:
+        notes.extend(change(renamed, own))
     _fill_modules(model, renamed, own)
     report = compare_keys(_shapes(own), _shapes(renamed), tolerated=tolerated)
     if not report.fits:
@@ -216,12 +227,16 @@ def load_into(
     return Loaded(report, tuple(notes))
 
 
-def fits(model: Any, state: Mapping[str, Any], *, tolerated: Iterable[str] = ()) -> bool:
+def fits(
+    model: Any, state: Mapping[str, Any], *, tolerated: Iterable[str] = (), change: Optional[Change] = None
+) -> bool:
     """Tell whether a state, as `read_state` gives it, is of this network, by its keys and shapes."""
-    own = _shapes(model.state_dict())
+    own = model.state_dict()
     keys = fit_keys(state, own)
-    report = compare_keys(own, {keys[key]: tuple(value.shape) for key, value in state.items()}, tolerated=tolerated)
-    return report.fits
+    renamed = {keys[key]: value for key, value in state.items()}
+    if change is not None:
+        change(renamed, own)
+    return compare_keys(_shapes(own), _shapes(renamed), tolerated=tolerated).fits
 
 
 def read_state(path: str, *, ema: Optional[bool] = None) -> Tuple[Any, List[str]]:

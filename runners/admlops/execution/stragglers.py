@@ -1,0 +1,80 @@
+"""Scenes that are slow to come: which one a slot with nothing to do may take over, or do a second time.
+
+At the end of a run one slow or frozen machine would keep all others waiting for its last scene. So a slot of another
+machine that has nothing to do does that scene too, and the attempt that is whole first counts. Records do not depend on
+who makes them. It is never done within one machine: its energy is measured, and there a second attempt would take power
+and memory from the first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from statistics import median
+
+from admlops.execution.slot_states import SlotState
+
+REMEMBERED = 301
+"""So many of the last scenes' paces tell what is usual."""
+FEWEST = 5
+"""So many scenes must have been done before anything is called slow."""
+GAIN = 1.25
+"""A scene is done a second time if what is left of it takes so many times as long as all of it usually does."""
+
+
+class Paces:
+    """How many seconds a sample usually takes, told from the last scenes."""
+
+    def __init__(self) -> None:
+        self._paces: deque[float] = deque(maxlen=REMEMBERED)
+        self._usual: float | None = None
+
+    def note(self, seconds: float, samples: int) -> None:
+        """Note a scene that is done."""
+        if samples:
+            self._paces.append(seconds / samples)
+            self._usual = None
+
+    @property
+    def usual_s(self) -> float | None:
+        """The median time of a sample [s]; None while too little is known."""
+        if self._usual is None and len(self._paces) >= FEWEST:
+            self._usual = median(self._paces)
+        return self._usual
+
+
+def pair_up(
+    slots: Iterable[SlotState], resting: Iterable[SlotState], *, now: float, usual_s: float
+) -> Iterator[tuple[SlotState, SlotState]]:
+    """Yield slots whose scene another machine would have sooner, that which gains most first, each with its helper."""
+    slow = [(gain_s, slot) for slot in slots if (gain_s := _gain_s(slot, now, usual_s)) > 0]
+    helpers = list(resting) if slow else []
+    for _, slot in sorted(slow, key=lambda one: -one[0]):
+        helper = next((one for one in helpers if _may_help(one, slot)), None)
+        if helper is not None:
+            helpers.remove(helper)
+            yield slot, helper
+
+
+def _gain_s(slot: SlotState, now: float, usual_s: float) -> float:
+    """Return how much sooner the slot's scene would be whole if it were begun anew [s]; 0 where that does not pay."""
+    attempt = slot.attempt
+    if attempt is None or slot.is_stopping or not attempt.may_be_doubled:
+        return 0.0
+    whole_s = usual_s * len(attempt.samples)
+    if not slot.is_running:  # its worker loads the model still
+        return whole_s
+    past_s, done = now - slot.began, attempt.done
+    # The first call of a fresh worker may take minutes: nothing is told from it but that it takes long.
+    left_s = past_s if done == 0 else past_s / done * (len(attempt.samples) - done)
+    return left_s - whole_s if left_s > GAIN * whole_s else 0.0
+
+
+def _may_help(helper: SlotState, slow: SlotState) -> bool:
+    attempt = slow.attempt
+    assert attempt is not None, "slow with nothing"
+    return (
+        helper.device.node != slow.device.node
+        and helper.shrink == attempt.shrink
+        and helper.device not in attempt.avoided
+    )
