@@ -11,16 +11,16 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from admlops.catalog import Model, find_known
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.counting import count_of
-from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
+from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.calibrated import require_uncalibrated
+from admlops.evaluation.catalogued import catalogued_protocols, find_model, operating_thresholds
 from admlops.evaluation.context import Context
 from admlops.evaluation.corrupted import fault_suffix, note_fault, with_suffix
 from admlops.evaluation.energy.carbon import Carbon
@@ -115,13 +115,13 @@ def evaluate_run(
     _check_data(run, data)
     if official:
         _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
-    model = _find_model(run, layout)
+    model = find_model(run, layout)
     context = Context(
         run=run,
         data=data,
         cache=layout.repository / CACHE,
-        on_request=_catalogued_protocols(model).union(protocols),
-        thresholds=_operating_thresholds(model),
+        on_request=catalogued_protocols(model).union(protocols),
+        thresholds=operating_thresholds(model),
         truth_2d=truth_2d,
         truth_map=truth_map,
         official=official,
@@ -314,25 +314,6 @@ def _list(tasks: Collection[str]) -> str:
 def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]) -> Metric:
     values = resamples.get(metric.protocol, {}).get(metric.name)
     return metric if values is None else replace(metric, interval=interval(values))
-
-
-def _find_model(run: RunFolder, layout: Layout) -> Model | None:
-    """Return the run's model in the catalogue; None where it has no entry, or a broken one."""
-    try:
-        return find_known(layout, run.header.model)
-    except CatalogError:
-        return None  # its runs can be evaluated all the same
-
-
-def _catalogued_protocols(model: Model | None) -> frozenset[str]:
-    """Those that the model's catalogue names, and those that its published numbers follow."""
-    return frozenset() if model is None else frozenset(model.protocols).union(one.protocol for one in model.published)
-
-
-def _operating_thresholds(model: Model | None) -> dict[str, float]:
-    """By task the confidence from which on the model's outputs are meant."""
-    stated = None if model is None else model.detection_2d
-    return {} if stated is None else {"detection_2d": stated.operating_threshold}
 
 
 def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dict[str, Any]:
