@@ -68,7 +68,8 @@ def _section(model: Model, rows: Sequence[Row]) -> str:
         of = claim.checkpoint or claim.config or ""
         about = f"{claim.metric}<br>`{claim.protocol}`"
         where = ", ".join(filter(None, (claim.device, claim.version)))
-        for row in find_measured(model, claim, rows) or [None]:
+        found: list[Row | None] = [*find_measured(model, claim, rows)]
+        for row in found or [None]:
             values = f"{claim.value:g} | {_measured(row, claim)}"
             lines.append(f"| {about} | {of} | {values} | {where or claim.source} |{_why(row)}")
     return "\n".join(lines) + "\n"
