@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
 from admlops.pipeline.fixes import fixes_of_weights
-from admlops.worker.corruptions.fault import Fault, FaultError, parse_fault
+from admlops.worker.corruptions.fault import LIDAR, Fault, FaultError, parse_fault
 from admlops.worker.precision import AUTHORS, HALF, PRECISIONS, TF32
 
 
@@ -26,6 +26,19 @@ def parse_options(given: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--option {name} is given twice", hint="leave one of them out")
         options[name] = value
     return options
+
+
+def require_sensor(model: Model, fault: Fault | None, config: str | None) -> None:
+    """Raise UsageError for a fault of a sensor that the model does not look at."""
+    if fault is None:
+        return
+    sensor = "lidar" if fault.name in LIDAR else "camera"
+    own = model.sensors_of(config)
+    if sensor not in own:
+        raise UsageError(
+            f"--corrupt {fault.label} is a fault of the {sensor}, and {model.name} looks at {' and '.join(own)} alone",
+            hint="pass --corrupt fog:2 for cameras" if "camera" in own else "pass --corrupt lidar-points:2",
+        )
 
 
 def read_corrupt(text: str, seed: int) -> Fault:
