@@ -178,7 +178,7 @@ class RunCoordinator:
         attempt.open(slot.ready)
         self._answers.write_unreadable(slot)
         request = SceneRequest(scene=attempt.scene.name, samples=attempt.samples, batch=attempt.batch)
-        slot.is_running, slot.began = True, self._clock()
+        slot.note_begin(self._clock())
         self._executor.run_scene(slot.number, request)
 
     def _next_attempt(self, slot: SlotState) -> SceneAttempt | None:
@@ -222,6 +222,7 @@ class RunCoordinator:
             self._worker_failed(slot, failure)
         else:
             self._answers.write(slot, answer, failure)
+            slot.note_answer(self._clock())
 
     def _finish_scene(self, slot: SlotState, *, go_on: bool = True) -> None:
         attempt = slot.attempt
@@ -233,7 +234,7 @@ class RunCoordinator:
         attempt.recorder.commit()
         attempt.close()
         if slot.is_running:
-            self._paces.note(self._clock() - slot.began, len(attempt.samples))
+            self._paces.note(slot.note_scene(self._clock(), len(attempt.samples)))
         self._journal.note_scene(slot)
         self._plan.unfinished -= 1
         slot.attempt, slot.is_running = None, False
@@ -310,6 +311,7 @@ class RunCoordinator:
         for slow, helper in pair_up(self._slots, self._slots.resting(), now=now, usual_s=usual_s):
             assert slow.attempt is not None, "slow with nothing"
             self._slots.set_to_work(helper)
+            self._drop_rival(slow, slow.attempt)
             if slow.is_running:
                 helper.attempt = slow.attempt.make_second()
                 self._journal.note("second_attempt", helper, scene=slow.attempt.scene.name, slow_worker=slow.number)

@@ -100,7 +100,7 @@ class SceneAttempt:
     @property
     def may_be_doubled(self) -> bool:
         """Whether another slot may do the scene too. One with unreadable samples fails there as it does here."""
-        return self.rival is None and self._seconds < MOST_SECONDS and not self.unreadable
+        return self._seconds < MOST_SECONDS and not self.unreadable
 
     def make_second(self) -> SceneAttempt:
         """Return another attempt at the scene, to be done at the same time; the one that is whole first counts."""

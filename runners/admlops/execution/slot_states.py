@@ -25,11 +25,28 @@ class SlotState:
         """Whether its device is being taken out: it gets nothing more to do."""
         self.is_running = False
         """Whether the worker has been handed the scene."""
-        self.began = 0.0
-        """When it was, by the coordinator's clock [s]."""
+        self.began = self.answered = self.last_pace_s = 0.0
+        """When it was, and when it last answered, by the coordinator's clock; how long that answer took [s]."""
+        self.scene_pace_s = 0.0
+        """How long a sample of its last scene took [s]."""
         self.ready = NOT_LOADED
         self.failed_starts = 0
         """How many workers did not start, one after the other."""
+
+    def note_begin(self, now: float) -> None:
+        """Note that the worker is handed its scene."""
+        self.is_running = True
+        self.began = self.answered = now
+        self.last_pace_s = 0.0
+
+    def note_answer(self, now: float) -> None:
+        """Note that a sample's answer has come."""
+        self.last_pace_s, self.answered = now - self.answered, now
+
+    def note_scene(self, now: float, samples: int) -> float:
+        """Note that the scene is done; return how long a sample of it took [s]."""
+        self.scene_pace_s = (now - self.began) / max(1, samples)
+        return self.scene_pace_s
 
     @property
     def is_busy(self) -> bool:

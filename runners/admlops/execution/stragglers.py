@@ -9,7 +9,7 @@ and memory from the first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from statistics import median
 
 from admlops.execution.slot_states import SlotState
@@ -29,11 +29,10 @@ class Paces:
         self._paces: deque[float] = deque(maxlen=REMEMBERED)
         self._usual: float | None = None
 
-    def note(self, seconds: float, samples: int) -> None:
-        """Note a scene that is done."""
-        if samples:
-            self._paces.append(seconds / samples)
-            self._usual = None
+    def note(self, seconds: float) -> None:
+        """Note how long a sample of a scene took that is done."""
+        self._paces.append(seconds)
+        self._usual = None
 
     @property
     def usual_s(self) -> float | None:
@@ -45,28 +44,45 @@ class Paces:
 
 def pair_up(
     slots: Iterable[SlotState], resting: Iterable[SlotState], *, now: float, usual_s: float
-) -> Iterator[tuple[SlotState, SlotState]]:
-    """Yield slots whose scene another machine would have sooner, that which gains most first, each with its helper."""
-    slow = [(gain_s, slot) for slot in slots if (gain_s := _gain_s(slot, now, usual_s)) > 0]
-    helpers = list(resting) if slow else []
-    for _, slot in sorted(slow, key=lambda one: -one[0]):
+) -> list[tuple[SlotState, SlotState]]:
+    """Return slots whose scene another machine would have sooner, that which gains most first, each with its helper.
+
+    A scene that two slots are at is among them if both are slow; it comes with the slot that had it first.
+    """
+    gains = [(gain_s, slot) for slot in slots if (gain_s := _gain_s(slot, now, usual_s)) > 0]
+    if not gains:
+        return []
+    pairs: list[tuple[SlotState, SlotState]] = []
+    slow = {id(slot.attempt): gain_s for gain_s, slot in gains}
+    helpers = sorted(resting, key=lambda one: one.scene_pace_s)  # the fastest first
+    for _, slot in sorted(gains, key=lambda one: -one[0]):
+        attempt = slot.attempt
+        assert attempt is not None, "slow with nothing"
+        if attempt.is_second or (attempt.has_rival and id(attempt.rival) not in slow):
+            continue
         helper = next((one for one in helpers if _may_help(one, slot)), None)
         if helper is not None:
             helpers.remove(helper)
-            yield slot, helper
+            pairs.append((slot, helper))
+    return pairs
 
 
 def _gain_s(slot: SlotState, now: float, usual_s: float) -> float:
     """Return how much sooner the slot's scene would be whole if it were begun anew [s]; 0 where that does not pay."""
     attempt = slot.attempt
-    if attempt is None or slot.is_stopping or not attempt.may_be_doubled:
+    if attempt is None or slot.is_stopping or not (attempt.is_second or attempt.may_be_doubled):
         return 0.0
     whole_s = usual_s * len(attempt.samples)
     if not slot.is_running:  # its worker loads the model still
         return whole_s
-    past_s, done = now - slot.began, attempt.done
+    done, since_s = attempt.done, now - slot.answered
     # The first call of a fresh worker may take minutes: nothing is told from it but that it takes long.
-    left_s = past_s if done == 0 else past_s / done * (len(attempt.samples) - done)
+    left_s = since_s
+    if done:
+        pace_s = (slot.answered - slot.began) / done
+        if attempt.batch is None:  # the answers of a batch come together
+            pace_s = max(pace_s, slot.last_pace_s, since_s)
+        left_s = pace_s * (len(attempt.samples) - done)
     return left_s - whole_s if left_s > GAIN * whole_s else 0.0
 
 

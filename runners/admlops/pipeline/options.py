@@ -68,7 +68,16 @@ def _is_of_weights(model: Model, name: str, value: str) -> bool:
 
 
 def check_config(model: Model, *, config: str | None, checkpoint: str | None) -> None:
-    """Raises UsageError for a config of the catalogue that no variant of the model runs, however it is chosen."""
+    """Raises UsageError for a config of the catalogue that no variant of the model runs, however it is chosen.
+
+    So it does for a name that another model has now.
+    """
+    for option, asked in (("--config", config), ("--checkpoint", checkpoint)):
+        if asked in model.moved:
+            raise UsageError(
+                f"{option} {asked}: {model.name} has it no longer, it is of the model {model.moved[asked]} now",
+                hint=f"admlops models show {model.moved[asked]}",
+            )
     weights = model.checkpoints.get(checkpoint or "")
     chosen = config or (weights.config if weights else None)
     if chosen not in model.not_runnable:

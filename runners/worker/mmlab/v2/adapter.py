@@ -11,10 +11,11 @@ from ..common.boxes import MMDET3D_1, detection_records
 from ..common.infos import context_of
 from ..common.inputs import check_pictures, raise_for_pictures
 from ..common.libraries import load_library
+from ..common.lidar_files import check_points
 from ..common.precision import read_tf32
 from .network import build_network, read_config
 from .overlay import import_mmdet3d
-from .samples import check_points, describe_cameras, describe_frame, describe_lidar, describe_sweeps
+from .samples import describe_cameras, describe_frame, describe_lidar, describe_sweeps
 from .weights import turn_sparse_weights
 
 SWEEPS_STEP = "LoadPointsFromMultiSweeps"
