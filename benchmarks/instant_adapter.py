@@ -1,9 +1,10 @@
 # ruff: noqa: UP006, UP035  workers run this file under Python 3.8
-"""An adapter that answers at once with boxes of full precision, for `harness.py`."""
+"""An adapter that answers at once with boxes of full precision, for `harness.py` and `ray_executor.py`."""
 
 import math
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -34,18 +35,22 @@ def make_boxes(count: int) -> List[Dict[str, Any]]:
 
 
 class Instant(Adapter):
-    """Takes no time at all."""
+    """Takes no time at all, or `pause_s` a sample."""
 
     name = "Instant"
 
     def __init__(self) -> None:
         self.answer = []  # type: List[Dict[str, Any]]
+        self.pause_s = 0.0
 
     def load(self, settings: Settings) -> List[str]:
         self.answer = make_boxes(settings.options.get("boxes", 300))
+        self.pause_s = settings.options.get("pause_s", 0.0)
         return []
 
     def forward(self, inputs: Any) -> Any:
+        if self.pause_s:
+            time.sleep(self.pause_s)
         return self.answer
 
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:

@@ -43,13 +43,14 @@ READERS = frozenset(
         "info",
         "plan",
         "models list",
+        "models memory",
         "models show",
         "models validate",
         "results compare",
         "results list",
         "results show",
     }
-    | {"results verify", "sources list", "sources verify"}
+    | {"results verify", "sources list", "sources verify", "streaming"}
 )
 """What writes nothing of its own. A new command is one of these, or takes --dry-run."""
 

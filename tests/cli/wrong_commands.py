@@ -20,6 +20,7 @@ from admlops.cli.main import cli
 NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "data_words")}
 """Filters, which take any word: no run may have it."""
 SECOND = {
+    ("cluster", "up"): ("cannot be reached", "needs ray"),
     ("verify",): ("--engine",),
     ("export",): ("network.py",),
     ("deploy",): ("cannot be read",),

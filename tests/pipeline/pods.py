@@ -39,7 +39,7 @@ values = ["car", "cars"]
 
 [options.pause]
 description = "seconds for each sample"
-values = ["0.3", "0"]
+values = ["1", "0.3", "0"]
 """
 
 ADAPTER = """

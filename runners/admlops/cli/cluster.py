@@ -186,12 +186,13 @@ def _show_up(request: Any, *, as_json: bool) -> None:
 
 def _print_status(one: ClusterStatus, *, cleaned: bool) -> None:
     state = one.state
-    click.echo(f"cluster {state.id} at {state.address}, Ray {state.ray}: {'up' if one.works else one.problem}")
+    click.echo(f"cluster {state.id} at {state.address}, Ray {state.ray}: {one.problem or 'up'}")
     counted = {entry["name"]: entry for entry in one.alive or ()}
     by_host = {machine.node.host: machine for machine in one.machines}
     for node in state.nodes:
         machine = by_host[node.host]
-        click.echo(f"  {node.name:<16} {node.address:<16} {_describe_node(counted.get(node.name), machine)}")
+        found = _describe_node(counted.get(node.name), machine, answers=one.alive is not None)
+        click.echo(f"  {node.name:<16} {node.address:<16} {found}")
     left = one.leftovers()
     if left and not cleaned:
         click.echo(f"  left over: {count_of(len(left), 'process')}; admlops cluster status --clean ends them")
@@ -199,11 +200,11 @@ def _print_status(one: ClusterStatus, *, cleaned: bool) -> None:
             click.echo(f"    {entry['node']}: {entry['role']} {entry['pid']}")
 
 
-def _describe_node(entry: Any, machine: MachineStatus) -> str:
+def _describe_node(entry: Any, machine: MachineStatus, *, answers: bool) -> str:
     if machine.problem:
         return machine.problem
     if entry is None:
-        return "Ray counts it as lost"
+        return "Ray counts it as lost" if answers else "not known"
     return f"{count_of(entry['gpus'], 'GPU')}, {count_of(entry['cpus'], 'CPU')}"
 
 
@@ -214,7 +215,7 @@ def _status_json(one: ClusterStatus) -> dict[str, Any]:
     ]
     return {
         **_as_json(one.state),
-        "up": one.works,
+        "up": one.alive is not None,
         "problem": one.problem,
         "alive": None if one.alive is None else list(one.alive),
         "machines": machines,

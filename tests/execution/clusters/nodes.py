@@ -35,21 +35,19 @@ class RayNode:
     name: str
     index: int
     pod: Pod
-
-    def processes(self) -> list[MarkedProcess]:
-        """Its raylet, agents, actors, and the workers that these started."""
-        return [one for one in find_marked() if one.node == self.name and one.cluster == self.cluster]
+    raylet: int = 0
 
     def kill(self) -> None:
         """Kill the raylet and its actors, workers by nobody: they must end by themselves."""
-        for one in self.processes():
-            if one.role != "worker":
-                with suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGKILL)
+        actors = children(self.raylet)
+        for pid in (self.raylet, *actors):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def freeze(self) -> list[int]:
         """Stop all of it, as a machine that hangs; returns the processes."""
-        stopped = [one.pid for one in self.processes()]
+        actors = children(self.raylet)
+        stopped = [self.raylet, *actors, *(worker for actor in actors for worker in children(actor))]
         for pid in stopped:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -90,7 +88,8 @@ class RayCluster:
             "cpus": 2 if gpus else 0,
             "variables": {},
         }
-        call_agent("start", facts, {**pod.variables, "XDG_STATE_HOME": str(self.folder / "state")})
+        answer = call_agent("start", facts, {**pod.variables, "XDG_STATE_HOME": str(self.folder / "state")})
+        node.raylet = next(one["pid"] for one in answer["processes"] if one["role"] == "raylet")
         self.nodes[name] = node
         return node
 
@@ -199,3 +198,12 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def children(pid: int) -> list[int]:
+    """List the processes that a process has started."""
+    found = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found

@@ -47,7 +47,15 @@ HEALTH = {
     "RAY_health_check_initial_delay_ms": "2000",
 }
 """A node that does not answer is given up after about nine seconds; Ray's own settings take a minute."""
-SPARING = {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+SPARING = {
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would end actors where memory is short; a worker that takes too much is our own failure class.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+STORE_BYTES = 512 << 20
+"""For messages on their way; Ray's own choice is a third of the memory."""
 
 Facts = Mapping[str, Any]
 
@@ -110,6 +118,7 @@ def _start_command(facts: Facts) -> list[str]:
         f"--node-name={facts['name']}",
         f"--num-gpus={facts['gpus']}",
         f"--num-cpus={facts['cpus']}",
+        f"--object-store-memory={STORE_BYTES}",
         "--include-log-monitor=false",
         "--disable-usage-stats",
     ]

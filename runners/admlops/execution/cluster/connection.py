@@ -85,6 +85,11 @@ def list_nodes(ray: Any) -> list[Node]:
     return sorted(found, key=lambda one: (one.name, one.address))
 
 
+def list_names(ray: Any) -> set[str]:
+    """Return the names and addresses of all nodes that the cluster has had: one that is lost may come back."""
+    return {name for one in ray.nodes() for name in (one.get("NodeName"), one["NodeManagerAddress"]) if name}
+
+
 def _node(facts: Mapping[str, Any]) -> Node:
     resources = facts.get("Resources", {})
     return Node(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +16,13 @@ import msgspec
 from admlops.core.errors import AdmlopsError, EnvError, MissingExtraError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
+from admlops.execution.cluster.addresses import (
+    address_of,
+    bracketed,
+    check_addresses,
+    choose_head_address,
+    is_address,
+)
 from admlops.execution.cluster.hosts import Host
 from admlops.execution.cluster.ssh import Machines
 from admlops.execution.cluster.state import (
@@ -48,6 +54,14 @@ class UpRequest:
     works_here: bool = True
     allow_public: bool = False
 
+    def __post_init__(self) -> None:
+        if self.bind is not None and not is_address(self.bind):
+            raise UsageError(f"--bind {self.bind!r} is no IP address", hint="ip -br address   # then --bind 10.0.0.1")
+        if self.checkout is not None and not Path(self.checkout).is_absolute():
+            raise UsageError(
+                f"--checkout {self.checkout!r} is no absolute path", hint="pass --checkout /workspace/admlops"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class MachineStatus:
@@ -68,22 +82,21 @@ class MachineStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterStatus:
-    """A cluster as it was found. `alive` are the nodes that Ray's head counts; None: the head does not answer."""
+    """A cluster as it was found.
+
+    `has_head` says whether the head's processes run, `alive` which nodes it counts; None: it does not answer.
+    """
 
     state: ClusterState
     machines: Sequence[MachineStatus]
+    has_head: bool
     alive: Sequence[Mapping[str, Any]] | None
     problem: str = ""
-
-    @property
-    def works(self) -> bool:
-        """Whether the head answers."""
-        return self.alive is not None
 
     def leftovers(self) -> list[Mapping[str, Any]]:
         """Return what is of no use any more: all of a cluster without a head, else orphans of runs."""
         everything = [one for machine in self.machines for one in machine.of(self.state.id)]
-        return [one for one in everything if one["orphan"] or not self.works]
+        return [one for one in everything if one["orphan"] or not self.has_head]
 
 
 def up(layout: Layout, request: UpRequest, machines: Machines, *, say: Say) -> ClusterState:
@@ -104,10 +117,10 @@ def up(layout: Layout, request: UpRequest, machines: Machines, *, say: Say) -> C
     found = _for_all(hosts, lambda host: machines.call("describe", {}, **_reach(host)))
     _require_equal(found[0], list(zip(hosts, found, strict=True)))
     addresses = [
-        _head_address(request, found[0], there),
-        *(_address(host, facts, machines) for host, facts in zip(there, found[1:], strict=True)),
+        choose_head_address(request.bind, found[0]["addresses"], there),
+        *(address_of(host, facts["addresses"], machines) for host, facts in zip(there, found[1:], strict=True)),
     ]
-    _check_addresses(addresses, hosts, allow_public=request.allow_public)
+    check_addresses(addresses, hosts, allow_public=request.allow_public)
     nodes = [
         NodeState(
             name=host.name,
@@ -120,7 +133,7 @@ def up(layout: Layout, request: UpRequest, machines: Machines, *, say: Say) -> C
     ]
     state = ClusterState(
         id=secrets.token_hex(4),
-        address=f"{_bracketed(addresses[0])}:{request.port}",
+        address=f"{bracketed(addresses[0])}:{request.port}",
         ray=found[0]["ray"],
         python=found[0]["python"],
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -148,8 +161,8 @@ def clean(one: ClusterStatus, machines: Machines) -> list[dict[str, Any]]:
         EnvError: a process outlives KILL.
     """
     nodes = {machine.node.host: machine.node for machine in one.machines if not machine.problem}
-    ended = _for_all(list(nodes.values()), lambda node: _end(node, one.state.id, machines, orphans=one.works))
-    if not one.works and not any(machine.problem for machine in one.machines):
+    ended = _for_all(list(nodes.values()), lambda node: _end(node, one.state.id, machines, orphans=one.has_head))
+    if not one.has_head and not any(machine.problem for machine in one.machines):
         forget(one.state.id)
     return [entry for entries in ended for entry in entries]
 
@@ -207,51 +220,6 @@ def _require_equal(first: Mapping[str, Any], all_of_them: Sequence[tuple[Host, M
                     f"here {value}",
                     hint="git fetch && git checkout COMMIT   # there, as here",
                 )
-
-
-def _head_address(request: UpRequest, facts: Mapping[str, Any], hosts: Sequence[Host]) -> str:
-    """Choose the address where the head listens: the one asked for, MASTER_ADDR, or the one on the way to a host."""
-    own = facts["addresses"]
-    if request.bind is not None:
-        if request.bind not in own:
-            raise UsageError(
-                f"--bind {request.bind} is no address of this machine; it has {', '.join(own)}", hint="ip -br address"
-            )
-        return request.bind
-    if os.environ.get("MASTER_ADDR") in own:
-        return os.environ["MASTER_ADDR"]
-    ways = [_way_to(host.address or host.target.rpartition("@")[2]) for host in hosts]
-    usable = [way for way in ways if way in own and not ipaddress.ip_address(str(way)).is_loopback]
-    private = [one for one in own if not _is_loopback(one) and ipaddress.ip_address(one).version == 4]
-    chosen = next(iter([*usable, *private]), None)
-    if chosen is None:
-        raise UsageError(
-            "this machine has no address that others could reach", hint="ip -br address   # then --bind IP"
-        )
-    return str(chosen)
-
-
-def _address(host: Host, facts: Mapping[str, Any], machines: Machines) -> str:
-    """Return a host's address in the cluster: the one given, else the one that ssh connects to, if it is its own."""
-    given = host.address or _resolve(machines.host_name(host.target, host.port))
-    if given not in facts["addresses"] and not _is_loopback(given):
-        raise UsageError(
-            f"{host.name} is reached at {given or 'an unknown address'}, which is no address of its own; "
-            f"it has {', '.join(facts['addresses'])}",
-            hint=f"name the one that the other machines reach: a line such as  {host.target} address=10.0.0.2",
-        )
-    return given
-
-
-def _check_addresses(addresses: Sequence[str], hosts: Sequence[Host], *, allow_public: bool) -> None:
-    for address, host in zip(addresses, hosts, strict=True):
-        if ipaddress.ip_address(address).is_global and not allow_public:
-            raise UsageError(
-                f"{host.name} would be in the cluster at {address}, an address of the public internet",
-                hint="name a private one: --bind, or address= in the host file; --allow-public takes it all the same",
-            )
-    if _is_loopback(addresses[0]):
-        raise UsageError("the head cannot listen on the loopback address: Ray replaces it", hint="--bind IP")
 
 
 def _refuse_second(state: ClusterState) -> None:
@@ -325,15 +293,15 @@ def _status_of(state: ClusterState, machines: Machines) -> ClusterStatus:
 
     asked = _for_all(list(hosts.values()), ask)
     head = next(one for one in asked if one.node.host == state.nodes[0].host)
-    if not head.has(state.id, "gcs_server"):
-        return ClusterStatus(state=state, machines=asked, alive=None, problem="its head does not run")
-    if not head.has(state.id, "raylet"):
-        return ClusterStatus(state=state, machines=asked, alive=None, problem="the head's node (raylet) does not run")
+    missing = next((role for role in ("gcs_server", "raylet") if not head.has(state.id, role)), None)
+    found = ClusterStatus(state=state, machines=asked, has_head=missing is None, alive=None)
+    if missing is not None:
+        return replace(found, problem=f"its head does not run ({missing} is gone)")
     try:
         answer = machines.call("nodes", {"address": state.address}, **_reach_node(head.node))
     except AdmlopsError as error:
-        return ClusterStatus(state=state, machines=asked, alive=None, problem=error.message)
-    return ClusterStatus(state=state, machines=asked, alive=answer["nodes"])
+        return replace(found, problem=f"its head does not answer: {error.message}")
+    return replace(found, alive=answer["nodes"])
 
 
 def _end(node: NodeState, cluster: str, machines: Machines, *, orphans: bool) -> list[dict[str, Any]]:
@@ -382,32 +350,3 @@ def _for_all(things: Sequence[Any] | range, work: Callable[[Any], _T]) -> list[_
         return []
     with ThreadPoolExecutor(max_workers=min(TOGETHER, len(things))) as pool:
         return list(pool.map(work, things))
-
-
-def _way_to(host: str) -> str | None:
-    """Return this machine's address on the way to a host; nothing is sent."""
-    try:
-        family, _, _, _, where = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(where)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return None
-
-
-def _resolve(name: str) -> str:
-    try:
-        return str(socket.getaddrinfo(name, 22, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError:
-        return ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

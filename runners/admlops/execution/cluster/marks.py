@@ -1,8 +1,8 @@
 """The processes of a cluster on this machine, found by the mark that all of them inherit.
 
-Ray's own processes, the actors in them and the model's workers carry `ADMLOPS_CLUSTER` and `ADMLOPS_NODE`; a worker and what it starts
-also carry `ADMLOPS_ACTOR`, the actor that they work for. A process that has changed its title keeps its environment
-readable where `SPT_NOENV` is set.
+Ray's own processes, the actors in them and the model's workers carry `ADMLOPS_CLUSTER` and `ADMLOPS_NODE`; a worker
+and what it starts also carry `ADMLOPS_ACTOR`, the actor that they work for. A process that has changed its title keeps
+its environment readable where `SPT_NOENV` is set.
 """
 
 from __future__ import annotations

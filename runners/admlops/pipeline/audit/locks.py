@@ -13,7 +13,12 @@ from admlops.catalog import list_models, load_model
 from admlops.core.paths import Layout
 from admlops.environments.spec.requirements import read_lock
 
-OF_HOST = {"requirements.txt": "host", "install/uv.txt": "host", "install/rerun.txt": "host: rerun"}
+OF_HOST = {
+    "requirements.txt": "host",
+    "install/uv.txt": "host",
+    "install/rerun.txt": "host: rerun",
+    "install/ray.txt": "host: ray",
+}
 OF_DOCS = {"docs/requirements.txt": "docs"}
 NPM_LOCKS = "runners/admlops/**/vendor/package-lock.json"
 CONDA_LOCKS = "envs/**/conda-lock.yml"

@@ -66,6 +66,7 @@ class _Failure(Struct, frozen=True):
     starting: bool
     signal: str | None
     batch: int
+    advice: str
 
 
 class _Event(Struct, frozen=True, omit_defaults=True):

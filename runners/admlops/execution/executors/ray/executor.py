@@ -10,7 +10,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,27 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.execution.cancel import CancelToken
 from admlops.execution.cluster.code import describe_host, require_same
-from admlops.execution.cluster.connection import Node, connect, list_nodes
+from admlops.execution.cluster.connection import Node, connect, list_names, list_nodes
 from admlops.execution.executor import (
     ExecutorOptions,
     SceneRequest,
     Slot,
     SlotBroken,
     SlotJoined,
-    SlotLost,
     WorkerEvent,
     WorkerStopped,
 )
 from admlops.execution.executors.ray.codec import Problem, decode_happened, describe_spec, encode_scene
+from admlops.execution.executors.ray.lines import (
+    LOST_HINT,
+    Line,
+    encode,
+    lost,
+    match_actors,
+    on_node,
+    reason_of,
+    slot_at,
+)
 from admlops.execution.executors.ray.node import (
     describe_environment,
     describe_model_code,
@@ -50,28 +58,8 @@ END_S = 10.0
 JOIN_LOOK_S = 5.0
 """How often new nodes are looked for."""
 POLL_S = 0.2
-CHECKED_FILES = 64
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 GROUPS = {"commands": 1, "events": 1, "control": 1}
-LOST_HINT = "admlops cluster status   # which nodes answer; the run goes on with those that do"
-
-
-@dataclass
-class _Line:
-    """A slot and its actor. `number` is the slot's in the run."""
-
-    number: int
-    place: Place
-    actor: Any
-    is_checked: bool = False
-    has_ended: bool = False
-    log: Path | None = None
-    waiting: list[Any] = field(default_factory=list)
-    """Answers that are due: `device` or `prepare`, then one of `events` after the other."""
-
-    @property
-    def node(self) -> str:
-        return self.place.node.name
 
 
 class RayExecutor:
@@ -89,8 +77,8 @@ class RayExecutor:
         self._code: Mapping[str, Any] = {}
         self._known: set[str] = set()
         self._joined: dict[Any, Node] = {}
-        self._lines: dict[int, _Line] = {}
-        self._due: dict[Any, _Line] = {}
+        self._lines: dict[int, Line] = {}
+        self._due: dict[Any, Line] = {}
         self._events: deque[WorkerEvent] = deque()
         self._spec: WorkerSpec | None = None
         self._work: bytes = b""
@@ -115,7 +103,7 @@ class RayExecutor:
                 workers=self._options.workers,
             )
             self._places = dict(enumerate(places))
-            self._slots = tuple(_slot(number, place) for number, place in self._places.items())
+            self._slots = tuple(slot_at(number, place) for number, place in self._places.items())
         return self._slots
 
     def start(self, worker: WorkerSpec, cancel: CancelToken) -> None:
@@ -131,13 +119,12 @@ class RayExecutor:
         self._command(slot, "start_worker", {"shrink": shrink})
 
     def run_scene(self, slot: int, request: SceneRequest) -> None:
-        """Put a scene in the slot's line. With its first one the node shows that it has the same data."""
+        """Put a scene in the slot's line; the node must have the same files of it."""
         line = self._lines.get(slot)
         if line is None:
             return  # it was lost, and the coordinator is about to be told
-        check = {} if line.is_checked else self._sizes(request)
-        line.is_checked = True
-        line.actor.run_scene.options(concurrency_group="commands").remote(encode_scene(request, check))
+        scene = encode_scene(request, self._sizes(request))
+        line.actor.run_scene.options(concurrency_group="commands").remote(scene)
 
     def stop_worker(self, slot: int, *, grace_s: float) -> None:
         """Interrupt the slot's worker and put its end in line."""
@@ -181,7 +168,7 @@ class RayExecutor:
         from admlops.execution.executors.ray.slot import describe
 
         task = self._ray.remote(num_cpus=0, max_retries=0)(describe)
-        return task.options(scheduling_strategy=_on(node)).remote(b"{}")
+        return task.options(scheduling_strategy=on_node(node)).remote(b"{}")
 
     def _take_description(self, node: Node, answer: Any) -> Mapping[str, Any]:
         try:
@@ -192,7 +179,7 @@ class RayExecutor:
             ) from error
         except self._ray.exceptions.RayError as error:
             raise EnvError(
-                f"node {node.name} ({node.address}) cannot work for this run: {_reason(error)}",
+                f"node {node.name} ({node.address}) cannot work for this run: {reason_of(error)}",
                 hint="start its Ray from the .venv of an admlops checkout, as admlops cluster up does",
             ) from error
         require_same(facts["code"], self._code, where=f"node {node.name} ({facts['checkout']})")
@@ -200,7 +187,7 @@ class RayExecutor:
         return machine
 
     def _check_map(self, nodes: Sequence[Node]) -> None:
-        known = {name for node in nodes for name in (node.name, node.address)}
+        known = list_names(self._ray)
         wrong = next((name for name in self._options.data_map if name not in known), None)
         if wrong is not None:
             raise UsageError(
@@ -211,7 +198,7 @@ class RayExecutor:
     def _place(self, places: Mapping[int, Place], cancel: CancelToken | None) -> None:
         """Make actors and give each slot the one that got its GPU; a slot that gets none is lost."""
         lines = {number: self._make_line(number, place) for number, place in places.items()}
-        asked = {line.actor.device.remote(_json({"devices": line.place.device.kind})): line for line in lines.values()}
+        asked = {line.actor.device.remote(encode({"devices": line.place.device.kind})): line for line in lines.values()}
         deadline = time.monotonic() + PLACE_S
         waiting = list(asked)
         while waiting and time.monotonic() < deadline and not (cancel is not None and cancel.is_cancelled):
@@ -222,14 +209,14 @@ class RayExecutor:
                 facts = msgspec.json.decode(self._ray.get(answer, timeout=0))
             except (self._ray.exceptions.RayError, TimeoutError) as error:
                 self._ray.kill(line.actor)
-                self._events.append(_lost(line, f"Ray gave it no place: {_reason(error)}"))
+                self._events.append(lost(line, f"Ray gave it no place: {reason_of(error)}"))
                 continue
             got[line.number] = (line.actor, facts["uuid"])
-        for line in _match(lines, got):
+        for line in match_actors(lines, got):
             self._lines[line.number] = line
             self._prepare(line)
 
-    def _make_line(self, number: int, place: Place) -> _Line:
+    def _make_line(self, number: int, place: Place) -> Line:
         from admlops.execution.executors.ray.slot import RaySlot
 
         is_gpu = place.device.kind == "cuda"
@@ -240,30 +227,30 @@ class RayExecutor:
             max_task_retries=0,
             concurrency_groups=GROUPS,
         )(RaySlot)
-        handle = actor.options(scheduling_strategy=_on(place.node)).remote()
+        handle = actor.options(scheduling_strategy=on_node(place.node)).remote()
         log = None if self._spec is None else self._spec.logs / f"worker-{number}.log"
-        return _Line(number=number, place=place, actor=handle, log=log)
+        return Line(number=number, place=place, actor=handle, log=log)
 
-    def _prepare(self, line: _Line) -> None:
+    def _prepare(self, line: Line) -> None:
         mapped = self._options.data_map
         facts = {
             "slot": line.number,
             "data_root": mapped.get(line.node) or mapped.get(line.place.node.address),
             **msgspec.json.decode(self._work),
         }
-        self._due[line.actor.prepare.options(concurrency_group="commands").remote(_json(facts))] = line
+        self._due[line.actor.prepare.options(concurrency_group="commands").remote(encode(facts))] = line
         self._look(line)
 
-    def _look(self, line: _Line) -> None:
+    def _look(self, line: Line) -> None:
         """Ask for the slot's next events."""
-        answer = line.actor.events.options(concurrency_group="events").remote(_json({"wait_s": EVENTS_WAIT_S}))
+        answer = line.actor.events.options(concurrency_group="events").remote(encode({"wait_s": EVENTS_WAIT_S}))
         self._due[answer] = line
 
     def _describe_work(self, worker: WorkerSpec) -> bytes:
         """Describe the run's work for any node: paths with tokens, the code and files that it must have."""
         spec = describe_spec(worker)
         settings = {name: value for name, value in spec["settings"].items() if name != "data_root"}
-        return _json(
+        return encode(
             {
                 "spec": make_portable(spec, self._layout),
                 "code": describe_model_code(self._layout, worker.model, worker.command.adapter.parent),
@@ -296,24 +283,28 @@ class RayExecutor:
         self._places.update(new)
         self._place(new, None)
         joined = [number for number in new if number in self._lines]
-        self._events.extend(SlotJoined(slot=_slot(number, new[number])) for number in joined)
+        self._events.extend(SlotJoined(slot=slot_at(number, new[number])) for number in joined)
 
     # --- commands and events
 
     def _command(self, slot: int, name: str, facts: Mapping[str, Any]) -> None:
         line = self._lines.get(slot)
         if line is not None:
-            getattr(line.actor, name).options(concurrency_group="commands").remote(_json(facts))
+            getattr(line.actor, name).options(concurrency_group="commands").remote(encode(facts))
 
     def _sizes(self, request: SceneRequest) -> dict[str, int]:
-        """Return the sizes of a scene's files that this machine has, by their paths below the data set's root."""
+        """Return the sizes of files of a scene that this machine has, by their paths below the data set's root.
+
+        The files of its first, middle and last sample: a copy that is half there lacks whole scenes, or ends somewhere.
+        """
         assert self._spec is not None, "a scene before the start"
-        root = self._spec.settings.get("data_root")
+        root, samples = self._spec.settings.get("data_root"), request.samples
         sizes: dict[str, int] = {}
-        for sample in request.samples if root else ():
+        for place in {0, len(samples) // 2, len(samples) - 1} if root and samples else ():
+            sample = samples[place]
             for sensor in (*sample.get("cameras", {}).values(), sample.get("lidar") or {}):
                 path = Path(str(root)) / str(sensor.get("path", ""))
-                if len(sizes) < CHECKED_FILES and path.is_file():
+                if path.is_file():
                     sizes[str(sensor["path"])] = path.stat().st_size
         return sizes
 
@@ -332,7 +323,7 @@ class RayExecutor:
             elif answer in self._due:  # not one of a slot that another answer has just said to be lost
                 self._take(answer, self._due.pop(answer))
 
-    def _take(self, answer: Any, line: _Line) -> None:
+    def _take(self, answer: Any, line: Line) -> None:
         exceptions = self._ray.exceptions
         try:
             content = self._ray.get(answer)
@@ -341,7 +332,7 @@ class RayExecutor:
             self._drop(line)
             return
         except exceptions.RayError as error:
-            self._events.append(_lost(line, _reason(error)))
+            self._events.append(lost(line, reason_of(error)))
             self._drop(line)
             return
         facts = msgspec.json.decode(content)
@@ -359,7 +350,7 @@ class RayExecutor:
             self._look(line)
         self._events.extend(events)
 
-    def _take_prepared(self, line: _Line, facts: Mapping[str, Any]) -> None:
+    def _take_prepared(self, line: Line, facts: Mapping[str, Any]) -> None:
         for remark in facts["remarks"]:
             self._write_log(line, f"--- node {line.node}: {remark}\n")
         if facts["problem"] is not None:
@@ -368,54 +359,17 @@ class RayExecutor:
             if line.number < len(self.slots()):
                 self._events.append(SlotBroken(slot=line.number, error=error))
             else:  # a run does not end because a machine that came later is not fit for it
-                self._events.append(_lost(line, str(error)))
+                self._events.append(lost(line, str(error)))
                 self._drop(line)
 
-    def _write_log(self, line: _Line, text: str) -> None:
+    def _write_log(self, line: Line, text: str) -> None:
         if line.log is not None:
             line.log.parent.mkdir(parents=True, exist_ok=True)
             with line.log.open("a", encoding="utf-8") as file:
                 file.write(text)
 
-    def _drop(self, line: _Line) -> None:
+    def _drop(self, line: Line) -> None:
         """Forget a slot and end its actor: whatever it says later is not heard."""
         self._lines.pop(line.number, None)
         self._due = {answer: other for answer, other in self._due.items() if other is not line}
         self._ray.kill(line.actor)
-
-
-def _slot(number: int, place: Place) -> Slot:
-    return Slot(number=number, device=place.device, node=place.node.name)
-
-
-def _lost(line: _Line, reason: str) -> SlotLost:
-    return SlotLost(slot=line.number, reason=f"node {line.node} ({line.place.node.address}): {reason}", hint=LOST_HINT)
-
-
-def _match(lines: Mapping[int, _Line], got: Mapping[int, tuple[Any, str | None]]) -> list[_Line]:
-    """Give each slot an actor of its node that has its GPU; Ray decides which actor gets which."""
-    free = dict(got)
-    matched = []
-    for line in [lines[number] for number in got]:
-        on_node = [number for number in free if lines[number].place.node.id == line.place.node.id]
-        own = [number for number in on_node if free[number][1] == line.place.device.uuid]
-        chosen = (own or on_node)[0]
-        line.actor, _ = free.pop(chosen)
-        matched.append(line)
-    return matched
-
-
-def _on(node: Node) -> Any:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return NodeAffinitySchedulingStrategy(node.id, soft=False)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of an error of Ray's that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(facts)

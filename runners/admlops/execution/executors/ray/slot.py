@@ -38,7 +38,7 @@ from admlops.health.machine import describe_machine
 
 EVENTS_WAITING = 256
 """How far a worker may be ahead of the driver."""
-EVENTS_AT_ONCE = 64
+EVENTS_AT_ONCE = 16
 GATHER_S = 0.05
 """How long answers are gathered before they are sent, where none of them lets the driver act."""
 FOLDER = "admlops-slot-"
