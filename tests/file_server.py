@@ -48,6 +48,14 @@ class Request(BaseHTTPRequestHandler):
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         answer(self)
 
+    def do_HEAD(self) -> None:
+        """The last answer's headers: what the path settles on."""
+        answers = self.server.scripted.answers.get(self.path.partition("?")[0])
+        if answers:
+            answers[-1](self)
+        else:
+            self.send(404, b"", {"Content-Type": "text/plain"})
+
     def send(
         self, status: int, body: bytes, headers: dict[str, str] | None = None, *, length: int | None = None
     ) -> None:
@@ -57,7 +65,8 @@ class Request(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
         self.wfile.flush()
         if length is not None and length > len(body):
             self.close_connection = True

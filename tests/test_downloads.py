@@ -203,7 +203,7 @@ def test_advance_gives_attempts_back(server: FileServer, target: Path, monkeypat
     assert len(server.requests) == 5
 
 
-@pytest.mark.parametrize(("code", "word"), [(401, "login"), (403, "not public"), (404, "model.toml"), (418, "later")])
+@pytest.mark.parametrize(("code", "word"), [(401, "login"), (403, "not public"), (404, "publisher"), (418, "later")])
 def test_a_refusal_is_final(server: FileServer, target: Path, code: int, word: str) -> None:
     with pytest.raises(DownloadError, match=str(code)) as raised:
         fetch(server.serve("/f", status(code)), target)

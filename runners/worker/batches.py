@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .adapter import Adapter
 from .failures import classify, describe
-from .measure import OutputError, Step, encode_result, run_sample
+from .measure import OutputError, Step, encode_result, measure_usage, run_sample
 from .memory import host_memory_left_mb, host_peak_mb
 from .prefetch.reader import Reader
 from .runtimes.base import Runtime
@@ -147,7 +147,7 @@ def _run_single(adapter: Adapter, sample: Dict[str, Any], size: BatchSize, runti
     try:
         result = run_sample(adapter, sample, step, runtime, reader)
         size.note_time(1, result["end_to_end_time"])
-        return Outcome(sample, encode_result({**result, "batch": 1}))
+        return Outcome(sample, encode_result({**result, "batch": 1, "usage": measure_usage(runtime)}))
     except Exception as error:  # noqa: BLE001  as above
         return Outcome(sample, error=error, kind=classify(error, preparing=step.preparing))
 
@@ -175,7 +175,7 @@ def _run_together(
     outcomes = []
     for index, (_, reading_s, failed) in enumerate(prepared):
         if failed is None:
-            times = {"inference_time": share_s, "before_s": reading_s, "batch": len(good)}
+            times = {"inference_time": share_s, "before_s": reading_s, "batch": len(good), "last": index == good[-1]}
             failed = _convert(adapter, given[index], samples[index], times, runtime)
         outcomes.append(failed)
     size.note_time(len(samples), time.perf_counter() - began)
@@ -209,6 +209,8 @@ def _convert(adapter: Adapter, raw: Any, sample: Dict[str, Any], times: Dict[str
             "outputs": outputs,
             "batch": times["batch"],
         }
+        if times["last"]:
+            result["usage"] = measure_usage(runtime)
         return Outcome(sample, encode_result(result))
     except Exception as error:  # noqa: BLE001  as above
         return Outcome(sample, error=error, kind=classify(error))

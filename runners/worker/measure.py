@@ -5,6 +5,7 @@ from typing import Any, Dict, Optional
 
 from . import compact_json
 from .adapter import Adapter
+from .memory import resident_peak_mb, waited_for_cores_s
 from .prefetch.reader import Reader
 from .runtimes.base import Runtime
 from .samples.form import find_non_finite
@@ -55,6 +56,16 @@ def run_sample(
         "end_to_end_time": ended - began + correction_s,
         "gpu_memory_used": runtime.peak_mb(),
         "outputs": outputs,
+    }
+
+
+def measure_usage(runtime: Runtime) -> Dict[str, Any]:
+    """Return what this process has taken so far: peaks of memory [MB]; seconds of its threads, and of a clock [s]."""
+    return {
+        "host_peak_mb": round(resident_peak_mb(), 3),
+        "reserved_peak_mb": runtime.reserved_peak_mb(),
+        "busy_s": time.process_time() + waited_for_cores_s(),
+        "clock_s": time.perf_counter(),
     }
 
 

@@ -1,11 +1,13 @@
-"""The host's memory, as far as a worker may use it. Linux; elsewhere nothing is known and nothing is refused."""
+"""The host's memory and cores, as far as a worker may use them. Linux; elsewhere nothing is known and refused."""
 
+import os
 import resource
 from typing import Any, Iterator
 
 KILOBYTES_PER_MEGABYTE = 1000.0 / 1.024
 """Linux counts in units of 1024 bytes; a megabyte here is 10⁶ bytes."""
 BYTES_PER_MEGABYTE = 1e6
+NANOSECONDS = 1e9
 UNKNOWN_MB = float("inf")
 _CGROUP_PAIRS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -16,6 +18,28 @@ _CGROUP_PAIRS = (
 def host_peak_mb() -> float:
     """Return the most memory that this process has had at once [MB, 10⁶ bytes]."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTES_PER_MEGABYTE
+
+
+def resident_peak_mb() -> float:
+    """Return the most memory that this program has had at once [MB, 10⁶ bytes].
+
+    `host_peak_mb` begins with the peak of the process that started this one, because exec keeps the kernel's count.
+    """
+    high = _first_number("/proc/self/status", "VmHWM:")
+    return host_peak_mb() if high is None else high / KILOBYTES_PER_MEGABYTE
+
+
+def waited_for_cores_s() -> float:
+    """Return how long the threads of this process were ready to compute while no core was free, in all [s].
+
+    With the processor time it is what they would have computed alone. 0 where the kernel does not say.
+    """
+    try:
+        tasks = os.listdir("/proc/self/task")
+    except OSError:
+        return 0.0
+    waited = [_second_number("/proc/self/task/{}/schedstat".format(task)) for task in tasks]
+    return sum(waited) / NANOSECONDS
 
 
 def host_memory_left_mb() -> float:
@@ -40,6 +64,15 @@ def _candidates() -> Iterator[float]:
     available = _first_number("/proc/meminfo", "MemAvailable:")
     if available is not None:
         yield available / KILOBYTES_PER_MEGABYTE
+
+
+def _second_number(path: str) -> float:
+    """The second number of a file; 0 where there is none, as of a thread that has ended."""
+    try:
+        with open(path) as file:
+            return float(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _first_number(path: str, key: str = "") -> Any:

@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Type
@@ -23,7 +24,7 @@ from .corruptions.adapter import make_faulty
 from .engine import open_engine, run_exported_form
 from .failures import classify, describe
 from .in_pytorch import EXPORTED_FORM
-from .measure import Step, encode_result, run_sample
+from .measure import Step, encode_result, measure_usage, run_sample
 from .parent import die_with_parent
 from .precision import require
 from .prefetch.preparer import PreparerDied
@@ -51,6 +52,8 @@ from .wire import (
 )
 
 ALIVE_INTERVAL_S = 2.0
+USAGE_INTERVAL_S = 0.5
+"""Reading what the threads of a process took costs up to a millisecond."""
 FIRST_OWN_DESCRIPTOR = 100
 EXIT_FAILED = 4
 """The worker said `failed` about something that leaves it of no further use."""
@@ -95,6 +98,7 @@ class Server:
         self._channel = channel
         self._requests = queue.Queue()  # type: queue.Queue[Frame]
         self._stopping = threading.Event()
+        self._usage_due = 0.0
 
     def run(self) -> int:
         """Serve until told to stop. Returns the exit code."""
@@ -195,7 +199,7 @@ class Server:
         for sample in samples:
             if self._stopping.is_set():
                 raise Stopped
-            if self._run_sample(sample) in FATAL:
+            if self._run_sample(sample, is_last=sample is samples[-1]) in FATAL:
                 return False
         return True
 
@@ -227,11 +231,18 @@ class Server:
     def _begin_batch(self, samples: int) -> None:
         self._channel.send(BATCH, {"samples": samples})
 
-    def _run_sample(self, sample: Dict[str, Any]) -> Optional[str]:
-        """Send the sample's result, or why there is none; returns the failure class or None."""
+    def _run_sample(self, sample: Dict[str, Any], *, is_last: bool) -> Optional[str]:
+        """Send the sample's result, or why there is none; returns the failure class or None.
+
+        What the process has taken so far goes with the first result, with the last of a scene, and now and then.
+        """
         step = Step()
         try:
-            payload = encode_result(run_sample(self._adapter, sample, step, self._runtime, self._reader))
+            result = run_sample(self._adapter, sample, step, self._runtime, self._reader)
+            if is_last or time.monotonic() >= self._usage_due:
+                self._usage_due = time.monotonic() + USAGE_INTERVAL_S
+                result["usage"] = measure_usage(self._runtime)
+            payload = encode_result(result)
         except Exception as error:  # noqa: BLE001  as above; SystemExit and a signal end the worker, and the host sees it
             kind = classify(error, preparing=step.preparing)
             self._report(error, sample["sample_token"], kind)

@@ -16,6 +16,7 @@ LOOKS = (
     ("models", "list"),
     ("models", "show", "GroundPlane"),
     ("models", "list", "--json"),
+    ("models", "memory"),
     ("results", "list"),
     ("results", "show", "r"),
     ("results", "schema"),

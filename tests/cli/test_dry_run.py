@@ -43,6 +43,7 @@ READERS = frozenset(
         "info",
         "plan",
         "models list",
+        "models memory",
         "models show",
         "models validate",
         "results compare",

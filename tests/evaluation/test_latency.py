@@ -180,3 +180,20 @@ def test_a_run_in_batches_has_a_throughput_and_no_latency() -> None:
     )
     assert (latency.inference.n, latency.inference_fps, latency.end_to_end.mean_s) == (0, None, None)
     assert latency.suggested_samples == 80
+
+
+def test_a_shared_device_gives_no_latency_whatever_was_measured() -> None:
+    times = [sample(index) for index in range(80)]
+    alone, shared = (
+        summarize(times, pictures=6),
+        summarize(times, pictures=6, shared="beside PETR-1 on the same device"),
+    )
+    assert (alone.verdict, alone.shared) == ("VALID", None)
+    assert shared.verdict == "INVALID"
+    assert "measured beside PETR-1 on the same device" in shared.reasons[0]
+    assert (shared.inference_fps, shared.end_to_end_fps, shared.throughput) == (None, None, None)
+    assert shared.inference.percentiles == shared.end_to_end.percentiles == ()
+    assert shared.shared is not None
+    assert shared.shared.inference == alone.inference
+    assert shared.shared.throughput == alone.throughput
+    assert "shared" not in alone.to_json()

@@ -28,7 +28,7 @@ from admlops.execution.scene_job import Summary
 from admlops.pipeline.compare import compare_models, find_shortcomings, request_for
 from admlops.pipeline.compared import Compared
 from admlops.pipeline.readiness import Part, Readiness
-from admlops.pipeline.run import RunPlan
+from admlops.pipeline.run_job import RunPlan
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.run_folder import RunFolder
 from admlops.synthetic.openlane_writer import OpenLaneOptions
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_comparison_and_not_one_model_only(
         run = make_run(tmp_path / "run", request.model)
         return run, Summary(state="cancelled", ok=0, failed=0, remaining=1, retries=0, stopped_by=None)
 
-    monkeypatch.setattr("admlops.pipeline.compare.run_plan", stop)
+    monkeypatch.setattr("admlops.pipeline.comparison_runs.run_plan", stop)
     with pytest.raises(StoppedError, match="stopped while GroundPlane ran") as stopped:
         compare_models(
             layout,

@@ -14,6 +14,7 @@ from admlops.catalog import load_model
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.pipeline.cost_estimate import READING_S, estimate_cost, makespan
+from admlops.pipeline.memory_table import MemoryRow, MemoryTable, key_of
 from admlops.pipeline.rented_gpus import known_gpus, parse_gpus
 from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader
 from admlops.results.record import Metadata, Record
@@ -61,6 +62,18 @@ def measured_run(layout: Layout, *, gpu: str, seconds: float, memory_mb: float) 
     ]
     lines = [json.dumps({"t": at, "event": kind, "worker": 0}) for kind, at in events]
     run.events_path.write_text("\n".join(lines) + "\n")
+    row = MemoryRow(
+        key=key_of(header),
+        device_mb=memory_mb,
+        reserved_mb=None,
+        host_mb=2000,
+        cores=1.0,
+        samples=3,
+        run=header.run,
+        adapter="",
+        measured="2026-01-02T03:04:05+00:00",
+    )
+    MemoryTable.of(layout).note(row, say=print)
 
 
 def test_a_speed_measured_on_such_a_gpu_goes_before_the_published_one(layout: Layout) -> None:
@@ -68,14 +81,15 @@ def test_a_speed_measured_on_such_a_gpu_goes_before_the_published_one(layout: La
     published = estimate_cost(layout, model, [40, 40, 20], a40)
     assert published.seconds_a_sample == pytest.approx(1 / 31.7 + READING_S)
     assert "31.7 FPS" in published.source
-    assert (published.fits, published.disk_mb) == (None, None)
+    assert (published.fits, published.disk_mb) == (True, None)
+    assert "the catalogue's estimate" in published.source
 
     measured_run(layout, gpu="NVIDIA H200", seconds=0.2, memory_mb=600)
     assert "published" in estimate_cost(layout, model, [40], a40).source
     measured_run(layout, gpu="NVIDIA A40", seconds=0.5, memory_mb=600)
     found = estimate_cost(layout, model, [40, 40, 20], a40)
     assert found.seconds_a_sample == pytest.approx(0.5)
-    assert found.source == "measured on NVIDIA A40, in run on-A40"
+    assert found.source == "measured on NVIDIA A40, in run on-A40; memory: measured on NVIDIA A40, in run on-A40"
     assert found.minutes == pytest.approx(60 * 0.5 / 60), "two GPUs: 40 + 20 and 40"
     assert found.cost_usd == pytest.approx(0.5 / 60 * 2 * 0.44)
     assert found.fits is True
@@ -86,6 +100,13 @@ def test_a_model_that_does_not_fit_is_said_so(layout: Layout) -> None:
     measured_run(layout, gpu="NVIDIA GeForce RTX 3090", seconds=0.5, memory_mb=30_000)
     found = estimate_cost(layout, load_model(layout, "StreamPETR"), [40], parse_gpus("rtx 3090"))
     assert (found.fits, found.cost_usd) == (False, None)
+
+
+def test_times_of_a_shared_device_are_no_speed(layout: Layout) -> None:
+    measured_run(layout, gpu="NVIDIA A40", seconds=0.5, memory_mb=600)
+    RunFolder.open(layout.runs / "on-A40").mark_beside(["another"])
+    found = estimate_cost(layout, load_model(layout, "StreamPETR"), [40], parse_gpus("A40"))
+    assert "published" in found.source
 
 
 def test_what_nobody_measured_is_not_known(layout: Layout) -> None:

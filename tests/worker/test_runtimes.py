@@ -41,6 +41,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         is_initialized=lambda: True,
         set_device=lambda device: calls.update(device=device),
         synchronize=lambda: calls.update(synchronized=calls.get("synchronized", 0) + 1),
+        max_memory_reserved=lambda: 4_000_000,
         reset_peak_memory_stats=lambda: calls.update(reset=True),
         max_memory_allocated=lambda: 2_500_000,
         get_device_name=lambda device: f"GPU {device}",
@@ -62,6 +63,7 @@ def test_torch_speaks_of_its_current_device(cuda: dict[str, Any]) -> None:
     assert cuda["limit"] == (0.5, "cuda:1")
     runtime.reset_peak()
     assert (runtime.peak_mb(), runtime.device_name("cuda:1"), cuda["reset"]) == (2.5, "GPU cuda:1", True)
+    assert runtime.reserved_peak_mb() == 4.0
 
 
 def test_a_model_without_torch_has_no_peak_and_its_device_as_it_was_asked_for() -> None:

@@ -169,6 +169,13 @@ class Detection2D(_Part):
     min_confidence: Confidence = Field(0.0, description="the confidence below which it gives no box")
 
 
+class GpuMemory(_Part):
+    """What a worker takes of a GPU, where it was measured once: an estimate for GPUs where it was not."""
+
+    megabytes: float = Field(gt=0, description="the peak that its runtime reserved [MB, 10⁶ bytes], one sample at once")
+    source: Text = Field(description="on which GPU, and how it was measured")
+
+
 class Claim(_Part):
     """A published number, with the protocol that says what it can be compared with."""
 
@@ -264,6 +271,7 @@ class Model(_Part):
     detection_2d: Detection2D | None = Field(
         None, description="a [detection_2d] table: the operating threshold of a detector in images"
     )
+    gpu_memory: GpuMemory | None = Field(None, description="a [gpu_memory] table: an estimate of what a worker takes")
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
     not_runnable: dict[Name, Text] = Field(
         default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     help="Names of the catalogue, also with an engine as in MapTR@onnx, or all (may repeat).",
 )
 @selection_options
+@click.option(
+    "--together", is_flag=True, help="Run as many models at once as have room; --gpu-memory-limit is then of all."
+)
 @click.option("--fresh", is_flag=True, help="Run every model again, even where a finished run would do.")
 @click.option("--random-weights", is_flag=True, help="Run models whose weights are missing with random ones.")
 @click.option("--also", type=DATA, help="A second data set, for models that --data is not for.")
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def compare(
     names: tuple[str, ...],
+    together: bool,
     fresh: bool,
     random_weights: bool,
     also: Path | None,
@@ -63,6 +67,7 @@ def compare(
     Writes comparison_summary.json and report.html. Scores are ranked only within one protocol on the same samples.
     Every two models also battle: by --metric one wins, they tie, or it is not decided; admlops battle says it for two.
     --submission puts results made elsewhere beside the models: admlops evaluate FILE makes a run of each.
+    With --together models run at once as far as memory and cores allow; their times are then shared, and not ranked.
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
     from admlops.catalog import list_models
@@ -112,6 +117,7 @@ def compare(
             submissions=given,
             metric=metric,
             carbon=carbon,
+            together=together,
         )
     show_comparison(done, as_json=as_json)
 
@@ -187,13 +193,16 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
                 _milliseconds(latency),
                 _pictures(latency),
                 model.get("precision") or "",
-                latency.get("verdict", ""),
+                "SHARED" if latency.get("shared") else latency.get("verdict", ""),
             )
         )
     print_table(("model", "state", "samples", *columns, "ms/sample", "pictures/s", "precision", "latency"), rows)
     precisions = {model.get("precision") for model in models} - {None}
     if len(precisions) > 1:
         note("\ntimes compare only within one precision; --precision float32 gives all models the same")
+    shared = [model["model"] for model in models if (model.get("latency") or {}).get("shared")]
+    if shared:
+        note(f"\ntimes of {', '.join(shared)} are those of a shared device, and no latency: --fresh measures one")
     lines = [f"{model['model']}: {model['why']}" for model in models if model["why"]]
     if lines:
         note("\n" + "\n".join(lines))
@@ -300,5 +309,6 @@ def _pictures(latency: dict[str, Any]) -> str:
 
 
 def _milliseconds(latency: dict[str, Any]) -> str:
+    """The mean time; empty where it is no latency, because several workers shared the device."""
     mean_s = (latency.get("inference") or {}).get("mean_s")
     return "" if mean_s is None else f"{1e3 * mean_s:.1f}" if mean_s >= 0.01 else f"{1e3 * mean_s:.2g}"

@@ -14,6 +14,7 @@ import click
 
 from admlops.cli.completion import complete_kinds, complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+from admlops.cli.data_fetch import fetch, link, verify
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
 
@@ -30,12 +31,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @click.group()
 def data() -> None:
-    """Data sets, such as nuScenes, OpenLane-V2 or pictures: list them, make synthetic ones, check, measure, index.
+    """Data sets, such as nuScenes, OpenLane-V2 or pictures: fetch, list, make synthetic ones, check, measure, index.
 
     \b
     Example:
       admlops data synthesize scenes --scenes 2 --samples 20
     """
+
+
+for _command in (fetch, link, verify):
+    data.add_command(_command)
 
 
 @data.command("list", epilog="Example: admlops data list", short_help="List the data sets that are here.")

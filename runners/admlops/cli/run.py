@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 @click.option("--run", "name", shell_complete=complete_runs, help="The run's name. [default: made from model and time]")
 @click.option("--resume", is_flag=True, help="Go on with the run called --run.")
 @click.option("--retry-failed", is_flag=True, help="Do the failed samples of the run called --run again.")
+@click.option(
+    "--throughput", is_flag=True, help="Search how many workers do most samples/s, then run; --workers caps the search."
+)
 @click.option("--runtime", help="What executes the network: torch, or an extension's. [default: the model's]")
 @detach_option
 @dry_run_option
@@ -62,6 +65,7 @@ def run(
     name: str | None,
     resume: bool,
     retry_failed: bool,
+    throughput: bool,
     runtime: str | None,
     detach: bool,
     dry_run: bool,
@@ -71,7 +75,8 @@ def run(
     """Run MODEL over scenes and write one standard record a sample.
 
     Scenes run in order and whole; a run that was stopped goes on with --run NAME --resume. Every visible GPU gets its
-    own workers. With --detach it goes on when this terminal is gone.
+    own workers. With --detach it goes on when this terminal is gone. With --throughput settings are tried first, and
+    the run's times are then those of workers that share a device: no latency.
     """
     from admlops.cli.detach import announcer, start_again, take_folder
     from admlops.cli.options import make_request
@@ -80,6 +85,7 @@ def run(
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options, read_corrupt
     from admlops.pipeline.run import run_model
+    from admlops.pipeline.throughput import read_throughput
 
     layout = find_layout()
     detached = take_folder()
@@ -101,6 +107,7 @@ def run(
             name=name,
             resume=resume,
             retry_failed=retry_failed,
+            throughput=throughput,
             runtime=runtime,
             on_begin=announcer(detached),
             cancel=cancel,
@@ -113,18 +120,40 @@ def run(
             return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)
     header = folder.header
+    facts: dict[str, Any]
+    found = read_throughput(folder.throughput_path) if throughput else None
     if as_json:
         facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
+        if found is not None:
+            facts["throughput"] = found
         counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
         click.echo(
             json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}, indent=2)
         )
     else:
+        if found is not None:
+            _print_throughput(found)
         more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
         click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
         click.echo(f"covers:  {header.coverage}")
         click.echo(f"records: {folder.records_path}")
     _raise_for(summary, header)
+
+
+def _print_throughput(found: dict[str, Any]) -> None:
+    """A row for each setting that was tried, and why the search ended."""
+    from admlops.cli.tables import print_table
+
+    rows = []
+    for one in found["tried"]:
+        is_chosen = (one["workers"], one["batch"]) == (found["workers"], found["batch"]) and not one["failed"]
+        rate = one["failed"].partition(":")[0] or f"{one['samples_per_s']:.3g}"
+        joules = "no meter" if one["j_per_sample"] is None else f"{one['j_per_sample']:.3g}"
+        gpu = "" if one["gpu_mb"] is None else f"{one['gpu_mb']:.0f}"
+        chosen = "chosen" if is_chosen else ""
+        rows.append((str(one["workers"]), str(one["batch"]), rate, joules, gpu, f"{one['host_mb']:.0f}", chosen))
+    print_table(("workers", "batch", "samples/s", "J/sample", "GPU MB", "memory MB", ""), rows)
+    click.echo(f"ended:   {found['ended']}")
 
 
 def _raise_for(summary: Summary, header: RunHeader) -> None:

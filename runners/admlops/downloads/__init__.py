@@ -46,7 +46,7 @@ from admlops.downloads.public_addresses import PublicTransport, is_private_addre
 if TYPE_CHECKING:
     import httpx  # else within functions: it takes a tenth of a second, and most commands download nothing
 
-__all__ = ["Download", "UnreachableError", "WebPageError", "download", "redact"]
+__all__ = ["Download", "UnreachableError", "WebPageError", "download", "mirrored", "redact", "remote_size"]
 
 
 CONNECT_TIMEOUT_S = 30.0
@@ -103,7 +103,7 @@ def download(
         DownloadError: the server refuses, keeps failing, or has another file than the wanted one.
         StorageError: the disk is full or the folder cannot be written.
     """
-    address = _mirrored(url)
+    address = mirrored(url)
     tell = say or (lambda line: None)
     wanted = _Wanted(
         url=_check_address(address, sha256),
@@ -122,7 +122,45 @@ def download(
         return _download_whole(wanted, partial, tell, attempts=attempts, backoff_s=backoff_s)
 
 
-def _mirrored(url: str) -> str:
+def remote_size(url: str, *, timeout_s: float = 30.0) -> int | None:
+    """Return the size of a file in bytes as its server gives it; None where it does not, or is busy.
+
+    Raises:
+        UnreachableError: there is no network, or no such server.
+        DownloadError: the server has no such file, or refuses.
+    """
+    import httpx
+
+    address = mirrored(url)
+    wanted = _Wanted(
+        url=_check_address(address, None),
+        shown=redact(address),
+        target=Path(),
+        sha256=None,
+        size_bytes=None,
+        progress=lambda done, total: None,
+        stall_timeout_s=timeout_s,
+    )
+    try:
+        with _make_client(wanted) as client:
+            response = client.head(wanted.url)
+            if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+                refuse_status(response, wanted.shown)
+            if response.status_code != HTTPStatus.OK:  # such as servers that know no HEAD: the download will say it
+                return None
+    except PassingError:
+        return None
+    except httpx.TransportError as error:
+        failure = _explain_transport(error, wanted)
+        if isinstance(failure, PassingError):
+            raise _gave_up(wanted, failure, 1) from error
+        raise failure from error
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
+
+
+def mirrored(url: str) -> str:
+    """Return the address that is asked instead, where ADMLOPS_DOWNLOAD_MIRROR names a mirror."""
     mirror = os.environ.get("ADMLOPS_DOWNLOAD_MIRROR", "").rstrip("/")
     return f"{mirror}/{url.removeprefix('https://')}" if mirror and url.startswith("https://") else url
 
@@ -210,7 +248,8 @@ def _attempt(client: httpx.Client, wanted: _Wanted, partial: PartialFile) -> Non
             total = _accept(response, wanted, partial)
             _read_body(response, wanted, partial, total)
     except httpx.TooManyRedirects as error:
-        raise DownloadError(f"{wanted.shown} redirects in circles", hint="check the address in model.toml") from error
+        hint = "see whether its publisher moved it"
+        raise DownloadError(f"{wanted.shown} redirects in circles", hint=hint) from error
     except httpx.InvalidURL as error:
         raise DownloadError(f"{wanted.shown} is not an address: {error}", hint="mend it in model.toml") from error
     except httpx.ReadTimeout as error:

@@ -20,8 +20,8 @@ _BY_HAND = "download it by other means and add it by hand"
 _HINTS = {
     401: f"the file wants a login: {_BY_HAND}",
     403: f"the server refuses this machine, or the file is not public: {_BY_HAND}",
-    404: "the file is not there any more: check the address in model.toml",
-    410: "the file is not there any more: check the address in model.toml",
+    404: "the file is not there any more: see whether its publisher moved it",
+    410: "the file is not there any more: see whether its publisher moved it",
 }
 
 
@@ -109,7 +109,7 @@ def refuse_status(response: httpx.Response, shown: str) -> NoReturn:
         raise PassingError(reason, wait_s=_retry_after_s(response.headers.get("Retry-After")))
     if is_page(response, b""):
         raise page_error(response, shown, begin=b"", rest=response.iter_raw())
-    raise DownloadError(reason, hint=_HINTS.get(status, "check the address in model.toml, or try again later"))
+    raise DownloadError(reason, hint=_HINTS.get(status, "see whether its publisher moved it, or try again later"))
 
 
 def _retry_after_s(value: str | None) -> float | None:

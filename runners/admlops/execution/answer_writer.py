@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from msgspec import UNSET
+
 from admlops.execution.accounting import Accounting
 from admlops.execution.failures import WorkerFailure, diagnose_failure
 from admlops.execution.messages import Failed, Result
@@ -39,8 +43,7 @@ class AnswerWriter:
         else:
             assert isinstance(answer, Result), "a failure that is none"
             attempt.recorder.add(answer)
-        time_s = answer.inference_time if isinstance(answer, Result) and failure is None else None
-        self._tell(slot, answer.sample_token, failure, inference_time=time_s)
+        self._tell(slot, answer.sample_token, failure, answer if isinstance(answer, Result) else None)
         self.write_unreadable(slot)
 
     def write_unreadable(self, slot: SlotState) -> None:
@@ -59,15 +62,21 @@ class AnswerWriter:
         slot: SlotState,
         token: str | None,
         failure: WorkerFailure | None,
-        *,
-        inference_time: float | None = None,
+        result: Result | None = None,
     ) -> None:
         if slot.attempt is not None and slot.attempt.is_second:
             return
         if failure is not None:
             self._journal.note_failure(slot, failure, "skip_sample", sample_token=token)
-        self._journal.tell(
-            slot, "sample", sample_token=token, samples=1, inference_time=inference_time, failure=failure
-        )
+        measured = {} if result is None or failure is not None else _measured(result)
+        self._journal.tell(slot, "sample", sample_token=token, samples=1, failure=failure, **measured)
         if not self._accounting.note_answer(failure) and failure is not None:
             self._accounting.stop(failure)
+
+
+def _measured(result: Result) -> dict[str, Any]:
+    return {
+        "inference_time": result.inference_time,
+        "batch": 1 if result.batch is UNSET else result.batch,
+        "usage": None if result.usage is UNSET else result.usage,
+    }

@@ -38,10 +38,24 @@ NOT_LOADED = Ready(fixes=[], device_name="")
 """Of a worker that has no model yet."""
 
 
+class Usage(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker has taken so far: peaks of memory [MB, 10⁶ bytes], time of its threads, and its own clock [s].
+
+    `reserved_peak_mb` is what the runtime held of the GPU, without what the driver takes for the process. `busy_s` is
+    how long its threads computed, or would have, had a core been free.
+    """
+
+    host_peak_mb: Megabytes
+    reserved_peak_mb: Megabytes | None
+    busy_s: Seconds
+    clock_s: Seconds
+
+
 class Result(Struct, frozen=True, forbid_unknown_fields=True):
     """One sample done: seconds, megabytes, and the outputs of the standard record.
 
     `batch` is how many samples went through the network with it, itself included; absent where no batch was asked for.
+    `usage` is what the worker has taken until then, said now and then.
     """
 
     sample_token: Name
@@ -50,6 +64,7 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     gpu_memory_used: Megabytes | None
     outputs: Outputs
     batch: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
 
 
 class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):

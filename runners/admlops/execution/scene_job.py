@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from admlops.execution.batches import Batch
 from admlops.execution.deadlines import DEFAULT_DEADLINES, Deadlines
 from admlops.execution.failures import WorkerFailure
+from admlops.execution.messages import Usage
 from admlops.execution.output_check import ExpectedOutputs
 from admlops.execution.worker import WorkerCommand
 from admlops.results.record import Failure
@@ -106,7 +107,8 @@ class RunEvent:
 
     worker   a worker was started: `pid`, for whoever measures its memory
     resumed  a scene was there from before: `samples` of them
-    sample   one answer: `samples` is 1, `failure` says why it failed if it did, `inference_time` [s] otherwise
+    sample   one answer: `samples` is 1, `failure` says why it failed if it did, `inference_time` [s] otherwise;
+             `batch` is how many samples went together with it, `usage` what the worker has taken until then
     skip     the rest of a scene was given up: `samples` failed records, `failure`
     retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why. Without one,
              another worker is further with it, or had it first, and `samples` is by how much
@@ -123,6 +125,8 @@ class RunEvent:
     sample_token: str | None = None
     samples: int = 0
     inference_time: float | None = None
+    batch: int = 1
+    usage: Usage | None = None
     failure: WorkerFailure | None = None
 
 

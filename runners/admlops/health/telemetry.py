@@ -62,6 +62,10 @@ class TelemetrySampler:
         self._samples = 0
         self._estimate = estimate
         self._estimated: dict[str, Any] = {}
+        self._gpu_before: dict[int, float] = {}
+        self._gpu_most: dict[int, float] = {}
+        self.worker_memory_peak_mb = 0.0
+        """The most that all workers had together [MB, 10⁶ bytes]."""
 
     def __enter__(self) -> Self:
         try:
@@ -71,6 +75,7 @@ class TelemetrySampler:
         if self._estimate is not None:
             self._estimate.start()
         self._begun = time.monotonic()
+        self._note_gpu_memory(self._gpus.read())
         psutil.cpu_percent()  # the first call only sets the point to measure from
         self._thread.start()
         return self
@@ -84,6 +89,15 @@ class TelemetrySampler:
         self._thread.join()
         with suppress(OSError):  # a full disk has ended the run already; its error is the one to show
             self._file.close()
+
+    @property
+    def gpu_memory_growth_mb(self) -> float | None:
+        """How much more of a used GPU was taken than before the run, at most [MB]; None where NVML is silent.
+
+        It is the device's total, so all that was started on it meanwhile is in it.
+        """
+        self._note_gpu_memory(self._gpus.read())
+        return max((most - self._gpu_before[index] for index, most in self._gpu_most.items()), default=None)
 
     @property
     def can_measure_energy(self) -> bool:
@@ -132,15 +146,25 @@ class TelemetrySampler:
                 return False
         return True
 
+    def _note_gpu_memory(self, readings: Iterable[GpuReading]) -> None:
+        for one in readings:
+            if one.memory_mb is not None and self._is_used(one):
+                self._gpu_before.setdefault(one.index, one.memory_mb)
+                self._gpu_most[one.index] = max(one.memory_mb, self._gpu_most.get(one.index, 0.0))
+
     def _reading(self) -> dict[str, Any]:
+        gpus = self._gpus.read()
+        self._note_gpu_memory(gpus)
+        workers_mb = sum(_tree_memory_mb(pid) for pid in self._worker_pids())
+        self.worker_memory_peak_mb = max(workers_mb, self.worker_memory_peak_mb)
         line = {
             "t": round(time.monotonic() - self._begun, 3),
             "phase": self._phase,
             "samples": self._samples,
             "cpu_percent": psutil.cpu_percent(),
             "host_memory_mb": round(psutil.virtual_memory().used / MEGABYTE, 1),
-            "worker_memory_mb": round(sum(_tree_memory_mb(pid) for pid in self._worker_pids()), 1),
-            "gpus": [{**asdict(one), "used": self._is_used(one)} for one in self._gpus.read()],
+            "worker_memory_mb": round(workers_mb, 1),
+            "gpus": [{**asdict(one), "used": self._is_used(one)} for one in gpus],
         }
         zones = self._rapl.read()
         measured = {"rapl": [asdict(zone) for zone in zones]} if zones else {}

@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     model_options: Mapping[str, str]
     off_distribution: bool
     precision: str
+    throughput: bool
     estimate_energy: bool
     batch: int | Literal["auto"]
     prefetch: int | Literal["auto"] | None

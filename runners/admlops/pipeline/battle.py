@@ -155,7 +155,7 @@ def _judge_resources(names: tuple[str, str], data: tuple[RunData, RunData]) -> t
     energy = [_energy_side(name, run, own) for name, run, own in zip(names, data, conditions, strict=True)]
     sides = [Side(name=name, value=None, conditions=own) for name, own in zip(names, conditions, strict=True)]
     return (
-        judge_times(sides[0], sides[1], _pair_times(*data)),
+        judge_times(sides[0], sides[1], _pair_times(*data), refusal=_why_shared(names, data)),
         _judge_memory(names, data, conditions),
         judge_resource("energy", "energy, net of idle", "J/sample", energy[0], energy[1]),
     )
@@ -176,6 +176,12 @@ def _conditions(run: RunData) -> dict[str, str | None]:
         "batch": str(max((meta.batch.size for meta in run.samples if isinstance(meta.batch, BatchShare)), default=1)),
         "workers": str(run.header.options.get("workers", 1)),
     }
+
+
+def _why_shared(names: tuple[str, str], data: tuple[RunData, RunData]) -> str:
+    """Say which of the two was measured on a shared device, and so has no latency; empty where neither was."""
+    shared = [(name, run.header.shared) for name, run in zip(names, data, strict=True) if run.header is not None]
+    return "; ".join(f"{name}'s times are shared ones, measured {how}" for name, how in shared if how)
 
 
 def _pair_times(a: RunData, b: RunData) -> list[tuple[float, float]]:

@@ -24,7 +24,8 @@ from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.deadlines import DEFAULT_DEADLINES
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
-from admlops.pipeline.compare import RANDOM_WEIGHTS, ShowProgress
+from admlops.pipeline.compare import RANDOM_WEIGHTS
+from admlops.pipeline.comparison_runs import ShowProgress
 from admlops.pipeline.default_data import ensure_data, lacks_weights, plan_data
 from admlops.pipeline.export import ExportRequest, export_model
 from admlops.pipeline.preview import preview_run

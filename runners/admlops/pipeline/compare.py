@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from admlops.catalog import Model, find_known, load_model
-from admlops.core.counting import count_of
 from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
@@ -20,29 +19,31 @@ from admlops.datasets.base import Dataset
 from admlops.deployment.engines import AT, split_contender
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
 from admlops.pipeline.battle import check_metric
 from admlops.pipeline.compared import Compared, Shortcoming
 from admlops.pipeline.comparison_data import open_for, request_on
+from admlops.pipeline.comparison_runs import (
+    OnRun,
+    Planned,
+    RunOne,
+    ShowProgress,
+    run_at_once,
+    run_in_turn,
+    take_result,
+)
 from admlops.pipeline.comparison_summary import summarize
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import OnProgress, RunPlan, check_request, prepare, run_plan
+from admlops.pipeline.run import check_request, prepare
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import select
 from admlops.results.data_set import open_run_data
-from admlops.results.header import find_difference
 from admlops.results.index import read_metrics
 from admlops.results.run_folder import RunFolder
-from admlops.results.runs import list_runs
 
 SUMMARY_FILE = "comparison_summary.json"
 RANDOM_WEIGHTS = "random:0"
-
-ShowProgress = Callable[[], AbstractContextManager[OnProgress]]
-OnRun = Callable[[str, Path], None]
-"""Called before a run with what the comparison calls its model, and the folder it is to have."""
 
 
 def unwatched(label: str, folder: Path) -> None:
@@ -61,17 +62,6 @@ class Comparison:
     def run_data(self) -> list[RunData]:
         """The rows as a report wants them."""
         return [_row_data(row) for row in self.rows]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Planned:
-    """A model that can run, looked up and checked."""
-
-    model: Model
-    data: Dataset
-    request: RunRequest
-    plan: RunPlan
-    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +93,7 @@ def compare_models(
     runs: Sequence[RunFolder] = (),
     carbon: Carbon | None = None,
     on_run: OnRun = unwatched,
+    together: bool = False,
 ) -> Comparison:
     """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
@@ -123,6 +114,7 @@ def compare_models(
         runs: finished runs that stand beside the models, as they are.
         carbon: where the energy of runs that are evaluated now came from.
         on_run: called before each run that is begun or goes on.
+        together: run as many models at once as have room; the memory limit is then that of all workers together.
 
     Raises:
         AdmlopsError: a name, the data set, an option or the target is wrong; nothing has run then.
@@ -134,13 +126,14 @@ def compare_models(
     require_writable(target)
     refuse_impossible(entrants, request, data[0])
     there = [(run, open_run_data(run.header.data)) for run in submissions]
-    checked = [_check(layout, one, data, request, random_weights, say) for one in entrants]
-    rows: list[Compared] = []
-    for one in checked:
-        if isinstance(one, _Planned):
-            rows.append(_compare_one(layout, one, fresh, say, show_progress, carbon, on_run))
-        else:
-            rows.append(one)
+    own = replace(request, gpu_memory_limit_mb=None, gpu_memory_share=None) if together else request
+    checked = [_check(layout, one, data, own, random_weights, say) for one in entrants]
+    ready = [one for one in checked if isinstance(one, Planned)]
+    run_one: RunOne = partial(run_in_turn, layout, fresh=fresh, say=say, show_progress=show_progress, on_run=on_run)
+    if together:
+        done = run_at_once(layout, ready, request, fresh, say, show_progress, on_run)
+        run_one = partial(take_result, done)
+    rows = [_compare_one(layout, one, run_one, say, carbon) if isinstance(one, Planned) else one for one in checked]
     rows += [_compare_submission(layout, run, own, say) for run, own in there]
     rows += take_runs(layout, runs, say, taken=[row.name for row in rows], carbon=carbon)
     return write_comparison(rows, data, target=target, metric=metric)
@@ -196,7 +189,7 @@ def refuse_impossible(entrants: Sequence[Entrant], request: RunRequest, data: Da
 
 def _check(
     layout: Layout, one: Entrant, data: Sequence[Dataset], request: RunRequest, random_weights: bool, say: Say
-) -> _Planned | Compared:
+) -> Planned | Compared:
     """Prepare a model's run, or say why there is none."""
     model, label = one.model, one.label
     request = one.asked(request)
@@ -218,7 +211,7 @@ def _check(
     except AdmlopsError as error:
         say(f"{label}: {error}")
         return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint, label=label)
-    return _Planned(model=model, data=own, request=asked, plan=plan, label=label)
+    return Planned(model=model, data=own, request=asked, plan=plan, label=label)
 
 
 def request_for(layout: Layout, model: Model, request: RunRequest, random_weights: bool) -> RunRequest:
@@ -230,18 +223,10 @@ def request_for(layout: Layout, model: Model, request: RunRequest, random_weight
     return replace(own, weights=RANDOM_WEIGHTS) if lacks == "weights" else own
 
 
-def _compare_one(
-    layout: Layout,
-    one: _Planned,
-    fresh: bool,
-    say: Say,
-    show_progress: ShowProgress,
-    carbon: Carbon | None,
-    on_run: OnRun,
-) -> Compared:
+def _compare_one(layout: Layout, one: Planned, run_one: RunOne, say: Say, carbon: Carbon | None) -> Compared:
     model = one.model
     try:
-        run, summary = _run(layout, one, fresh, say, show_progress, on_run)
+        run, summary = run_one(one)
         if summary is not None and summary.stopped_by is not None:
             failure = summary.stopped_by
             reason = f"{failure.kind}: {failure.summary}"
@@ -304,42 +289,6 @@ def _take_run(layout: Layout, run: RunFolder, say: Say, label: str, carbon: Carb
     return Compared(model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings, label=label)
 
 
-def _run(
-    layout: Layout, one: _Planned, fresh: bool, say: Say, show_progress: ShowProgress, on_run: OnRun
-) -> tuple[RunFolder, Summary | None]:
-    """The run to evaluate, and how it went if something was run now.
-
-    Raises:
-        StoppedError: it was cancelled: whoever presses Ctrl-C means the whole comparison.
-    """
-    earlier = None if fresh else find_run_alike(layout, one.plan)
-    plan, request = one.plan, one.request
-    if earlier is not None:
-        name = earlier.header.run
-        failed = earlier.count_statuses()["failed"]
-        if earlier.header.state == "complete" and not failed:
-            say(f"{one.label}: using the finished run {name}")
-            return earlier, None
-        again = (
-            f"doing {count_of(failed, 'failed sample')} of the run {name} again"
-            if failed
-            else f"going on with the run {name}"
-        )
-        say(f"{one.label}: {again}")
-        request = replace(request, name=name, resume=True, retry_failed=bool(failed))
-        plan = plan.renamed(name)
-    on_run(one.label, layout.runs / plan.header.run)
-    with show_progress() as on_progress:
-        run, summary = run_plan(layout, plan, request, say=say, on_progress=on_progress)
-    if summary.state == "cancelled":
-        repeat = "repeat the command without --fresh" if fresh else "repeat the command"
-        raise StoppedError(
-            f"the comparison was stopped while {one.label} ran ({run.header.run})",
-            hint=f"{repeat}: finished runs are used again, and this one goes on",
-        )
-    return run, summary
-
-
 def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[Shortcoming]:
     """Return what keeps a complete run from showing the model as it is to be judged."""
     if run.header.random_weights is not None:
@@ -360,18 +309,6 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
         )
     if model.traits.made_for_gpu and run.header.settings.get("device") == "cpu":
         yield Shortcoming(reason="on the CPU, so its times mean nothing")
-
-
-def find_run_alike(layout: Layout, plan: RunPlan) -> RunFolder | None:
-    """The newest run that this one would repeat record for record, a complete one before one that was stopped."""
-    same = [
-        run
-        for run in list_runs(layout)[0]
-        if run.header.data.root == plan.header.data.root and find_difference(run.header, plan.header) is None
-    ]
-    complete = [run for run in same if run.header.state == "complete"]
-    chosen = complete or same
-    return chosen[-1] if chosen else None
 
 
 def _row_data(row: Compared) -> RunData:

@@ -19,6 +19,7 @@ from admlops.catalog import Model
 from admlops.core.errors import RecordError
 from admlops.core.paths import Layout
 from admlops.pipeline.expected_time import measure_run
+from admlops.pipeline.memory_table import CONTEXT_MB, MemoryTable, authors_rows
 from admlops.pipeline.rented_gpus import RentedGpus
 from admlops.results.header import RunHeader
 from admlops.results.record import Metadata
@@ -41,11 +42,10 @@ _decode = msgspec.json.Decoder(_Bare).decode
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Seconds a sample of one worker, and a run's peak of GPU memory [MB], size of a record [bytes]; and the source."""
+    """Seconds a sample of one worker, the size of a record [bytes], and the source."""
 
     seconds: float
     source: str
-    gpu_memory_mb: float | None = None
     record_bytes: float | None = None
 
 
@@ -76,6 +76,9 @@ def estimate_cost(layout: Layout, model: Model, scenes: Sequence[int], gpus: Ren
     """
     speed = _measured(layout, model, gpus) or (None if gpus is None else _published(model))
     samples = sum(scenes)
+    memory = None if gpus is None else _find_memory(layout, model, gpus)
+    limit = None if gpus is None else gpus.memory_mb
+    fits = None if memory is None or limit is None else memory[0] < limit
     if speed is None:
         where = "a CPU" if gpus is None else gpus.name
         return CostEstimate(
@@ -83,28 +86,41 @@ def estimate_cost(layout: Layout, model: Model, scenes: Sequence[int], gpus: Ren
             samples=samples,
             seconds_a_sample=None,
             minutes=None,
-            gpu_memory_mb=None,
-            fits=None,
+            gpu_memory_mb=None if memory is None else memory[0],
+            fits=fits,
             disk_mb=None,
             cost_usd=None,
-            source=f"not known: no run of it on {where} is here, and its authors state no speed",
+            source=_join(f"not known: no run of it on {where} is here, and its authors state no speed", memory),
         )
     workers = 1 if gpus is None else gpus.count
     minutes = makespan(scenes, workers) * speed.seconds / 60
     price = None if gpus is None or gpus.usd_per_hour is None else gpus.usd_per_hour * gpus.count
-    limit = None if gpus is None else gpus.memory_mb
-    known = speed.gpu_memory_mb is not None and limit is not None
     return CostEstimate(
         model=model.name,
         samples=samples,
         seconds_a_sample=speed.seconds,
         minutes=minutes,
-        gpu_memory_mb=speed.gpu_memory_mb,
-        fits=(speed.gpu_memory_mb or 0) < (limit or 0) if known else None,
+        gpu_memory_mb=None if memory is None else memory[0],
+        fits=fits,
         disk_mb=None if speed.record_bytes is None else speed.record_bytes * samples / 1e6,
         cost_usd=None if price is None else minutes / 60 * price,
-        source=speed.source,
+        source=_join(speed.source, memory),
     )
+
+
+def _join(speed: str, memory: tuple[float, str] | None) -> str:
+    return speed if memory is None else f"{speed}; memory: {memory[1]}"
+
+
+def _find_memory(layout: Layout, model: Model, gpus: RentedGpus) -> tuple[float, str] | None:
+    """What a worker takes of the GPU [MB], and where it is from: measured on such a GPU, on another, or estimated."""
+    rows = [row for row in authors_rows(MemoryTable.of(layout).rows(), model.name) if row.gpu_mb is not None]
+    same = [row for row in rows if gpus.names(row.key.device)]
+    for row in [*same, *rows]:
+        return row.gpu_mb or 0.0, f"measured on {row.key.device}, in run {row.run}"
+    if model.gpu_memory is None:
+        return None
+    return model.gpu_memory.megabytes + CONTEXT_MB, f"the catalogue's estimate, {model.gpu_memory.source}"
 
 
 def makespan(scenes: Sequence[int], workers: int) -> int:
@@ -121,6 +137,8 @@ def _measured(layout: Layout, model: Model, gpus: RentedGpus | None) -> Speed | 
         header = run.header
         if header.model != model.name or header.is_submission or header.engine is not None or not _is_on(header, gpus):
             continue
+        if header.shared:
+            continue  # its times are those of several workers together
         speed = _speed_of(run)
         if speed is not None:
             return speed
@@ -141,10 +159,8 @@ def _speed_of(run: RunFolder) -> Speed | None:
         records = list(islice(_metadata(run), MEASURED_SAMPLES))
     except (RecordError, msgspec.DecodeError):
         return None  # a damaged run is told of where it is evaluated
-    memory = [one.gpu_memory_used for one, _ in records if one.gpu_memory_used is not None]
     return Speed(
         seconds=measured.sample_s,
-        gpu_memory_mb=max(memory, default=None),
         record_bytes=statistics.fmean(size for _, size in records) if records else None,
         source=f"measured on {run.header.gpu or 'the CPU'}, in run {run.header.run}",
     )

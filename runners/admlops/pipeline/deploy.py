@@ -19,7 +19,7 @@ from admlops.deployment.deploy_config import ONNX, PYTORCH, TENSORRT, Deployment
 from admlops.deployment.manifest import MANIFEST_FILE, Manifest, TensorInfo, Tensors, read_manifest
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.health.gpus import detect_gpus
-from admlops.pipeline.compare import ShowProgress
+from admlops.pipeline.comparison_runs import ShowProgress
 from admlops.pipeline.export import DEFAULT_OPSET, ExportRequest, check_export, export_model, preview_export
 from admlops.pipeline.network_tensors import find_tensors
 from admlops.pipeline.run import run_model

@@ -62,7 +62,7 @@ def _spell_energy(joules: float) -> str:
 
 
 def _is_alike(one: RunHeader, other: RunHeader) -> bool:
-    return not one.is_submission and _way(one) == _way(other)
+    return not one.is_submission and not one.neighbours and _way(one) == _way(other)
 
 
 def _way(header: RunHeader) -> tuple[Any, ...]:
@@ -72,7 +72,9 @@ def _way(header: RunHeader) -> tuple[Any, ...]:
     # Weights that were drawn are as fast as others.
     options = {name: value for name, value in (header.settings.get("options") or {}).items() if name != "weights"}
     how = (engine.get("kind"), engine.get("precision"), settings, options)
-    return header.model, header.variant, header.data.version, device, *how
+    # As many workers share the device: the time of one depends on the others.
+    workers = header.options.get("workers", 1)
+    return header.model, header.variant, header.data.version, device, workers, *how
 
 
 def measure_run(run: RunFolder) -> Measured | None:

@@ -19,14 +19,9 @@ from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.options import check_config, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import (
-    check_data_kind,
-    check_set_up,
-    choose_executor,
-    name_devices,
-    open_run_data,
-)
+from admlops.pipeline.run import check_data_kind, check_set_up, open_run_data
 from admlops.pipeline.run_engine import find_engine
+from admlops.pipeline.run_job import choose_executor, name_devices
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import choose_batch
 from admlops.pipeline.selection import select

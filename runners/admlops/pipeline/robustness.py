@@ -24,8 +24,9 @@ from admlops.evaluation.robustness.published import BASELINE, BASELINE_NDS
 from admlops.evaluation.robustness.scores import difference, rate, resampled_mrr
 from admlops.evaluation.statistics.bootstrap import Values, interval
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, read_evaluated
-from admlops.pipeline.run import OnProgress, prepare, run_plan
+from admlops.pipeline.run import prepare, run_plan
 from admlops.pipeline.run_request import RunRequest
+from admlops.pipeline.run_watch import OnProgress
 from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
 from admlops.worker.corruptions.fault import LEVELS, NAMES, PICTURES, Fault

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.registries import DATA_KINDS, RUNTIMES
 from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
-from admlops.core.processes import process_environment
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, HasStream, Scene, fetch_files, files_root, open_data
+from admlops.datasets.base import Dataset, HasContext, HasStream, fetch_files, open_data
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.calibration import require_apart
 from admlops.deployment.engines import parse_engine
 from admlops.environments import Environment, ensure_model, find_model
-from admlops.evaluation.corrupted import fault_of
-from admlops.execution.batches import LARGEST_AUTO, Batch
 from admlops.execution.coordinator import execute
-from admlops.execution.executor import Executor, ExecutorOptions
-from admlops.execution.executors import EXECUTORS
-from admlops.execution.scene_job import Job, RunEvent, SceneJob, Summary
-from admlops.execution.worker import WorkerCommand
+from admlops.execution.executor import Executor
+from admlops.execution.scene_job import Summary
 from admlops.health.devices import ComputeDevice
-from admlops.health.energy_estimate import EnergyEstimate, require_estimate
+from admlops.health.energy_estimate import require_estimate
 from admlops.health.machine import describe_machine
-from admlops.health.telemetry import TelemetrySampler
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_precision
 from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
-from admlops.pipeline.run_request import AUTO_BATCH, RunRequest
+from admlops.pipeline.run_job import RunPlan, choose_executor, make_job, name_devices
+from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import (
     adapter_settings,
     catalogue_name,
@@ -45,35 +37,16 @@ from admlops.pipeline.run_settings import (
     chosen_weights,
     engine_adapter_settings,
     gpu_memory_limit_mb,
-    working_folder,
 )
-from admlops.pipeline.scene_jobs import DataSetSamples, expect_outputs, list_scene_jobs
+from admlops.pipeline.run_watch import OnProgress, watch_run
+from admlops.pipeline.scene_jobs import list_scene_jobs
 from admlops.pipeline.selection import select
-from admlops.results.header import RunHeader
+from admlops.pipeline.throughput import write_throughput
+from admlops.pipeline.tuning import tune
 from admlops.results.run_folder import RunFolder
 
-OnProgress = Callable[[RunEvent, int], None]
-"""Called with each event of a run and the run's number of samples."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """A run that can begin: nothing of it is on disk yet. `executor` has the devices that were asked for.
-
-    `runtime_path` are folders with the packages of its runtime that its environment lacks.
-    """
-
-    model: Model
-    data: Dataset
-    scenes: tuple[Scene, ...]
-    environment: Environment
-    header: RunHeader
-    executor: Executor
-    runtime_path: Sequence[str] = ()
-
-    def renamed(self, name: str) -> RunPlan:
-        """The same plan for a run of another name."""
-        return replace(self, header=msgspec.structs.replace(self.header, run=name))
+OnOpen = Callable[[RunFolder], None]
+"""Called with the folder of a run that is about to begin, in its thread."""
 
 
 def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnProgress) -> tuple[RunFolder, Summary]:
@@ -82,13 +55,22 @@ def run_model(layout: Layout, request: RunRequest, *, say: Say, on_progress: OnP
     Raises:
         AdmlopsError: something the user can mend; nothing is lost of a run that had begun.
     """
-    return run_plan(layout, prepare(layout, request, say=say), request, say=say, on_progress=on_progress)
+    plan = prepare(layout, request, say=say)
+    if request.throughput:
+        plan = tune(layout, plan, request, say=say)
+    return run_plan(layout, plan, request, say=say, on_progress=on_progress)
 
 
 def run_plan(
-    layout: Layout, plan: RunPlan, request: RunRequest, *, say: Say, on_progress: OnProgress
+    layout: Layout,
+    plan: RunPlan,
+    request: RunRequest,
+    *,
+    say: Say,
+    on_progress: OnProgress,
+    on_open: OnOpen = lambda _: None,
 ) -> tuple[RunFolder, Summary]:
-    """Carry out what `prepare` made of the request; see `run_model`."""
+    """Carry out what `prepare` made of the request; see `run_model`. `on_open` gets the folder before it begins."""
     path = layout.runs / plan.header.run
     scenes = tuple(list_scene_jobs(plan.data, plan.scenes))
     goes_on = request.resume or request.retry_failed
@@ -101,61 +83,16 @@ def run_plan(
     with run.lock():
         if request.on_begin is not None:
             request.on_begin(run.path)
+        on_open(run)
+        if plan.throughput is not None:
+            write_throughput(run.throughput_path, plan.throughput)
         if request.retry_failed:
             _forget_evaluation(run, say=say)
-        job = _make_job(layout, request, plan, run, scenes)
-        with _telemetry(run, plan, request, on_progress) as watch:
+        job = make_job(layout, request, plan, run, scenes)
+        with watch_run(layout, run, plan.executor, request, on_progress, say=say) as watch:
             summary = execute(job, executor=plan.executor, on_event=watch, cancel=request.cancel)
         run.write_manifest()
     return run, summary
-
-
-def _make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder, scenes: tuple[SceneJob, ...]) -> Job:
-    runtime = RUNTIMES.get(plan.header.runtime)
-    return Job(
-        run=run,
-        model=plan.model.name,
-        variant=plan.header.variant,
-        command=_worker_command(layout, plan),
-        settings={
-            **{name: value for name, value in plan.header.settings.items() if name != "device"},
-            "prefetch": plan.header.options.get("prefetch", 0),
-        },
-        scenes=scenes,
-        samples=DataSetSamples(
-            plan.data, with_context=_gets_context(plan.model, plan.data), fault=fault_of(plan.header)
-        ),
-        data_root=str(files_root(plan.data)),
-        runtime={"id": runtime.id, "file": str(runtime.file), "path": list(plan.runtime_path)},
-        expected=expect_outputs(plan.model),
-        temporal=plan.model.temporal,
-        batch=_batch(plan.header),
-        retry_failed=request.retry_failed,
-        deadlines=request.deadlines,
-    )
-
-
-def _batch(header: RunHeader) -> Batch | None:
-    """How many samples a worker may take at once, as the run's header has it; None: one, without any of it."""
-    chosen = header.settings.get("batch", 1)
-    if chosen == AUTO_BATCH:
-        return Batch(most=LARGEST_AUTO, auto=True)
-    return None if chosen == 1 else Batch(most=int(chosen))
-
-
-def _gets_context(model: Model, data: Dataset) -> bool:
-    return model.traits.needs_context and isinstance(data, HasContext)
-
-
-def name_devices(executor: Executor) -> str:
-    """Name the devices of a run, and how many workers there are: `the CPU (…), 2 workers`."""
-    slots = executor.slots()
-    devices = {(slot.node, slot.device.id): slot.device for slot in slots}
-    names = ", ".join(
-        f"{'the CPU' if one.kind == 'cpu' else one.id}{f' of {node}' if node else ''} ({one.name})"
-        for (node, _), one in devices.items()
-    )
-    return f"{names}, {len(slots)} worker{'' if len(slots) == 1 else 's'}"
 
 
 def _forget_evaluation(run: RunFolder, *, say: Say) -> None:
@@ -296,32 +233,6 @@ def check_request(
     return executor, devices
 
 
-def choose_executor(
-    request: RunRequest, machine: Mapping[str, Any], *, say: Say
-) -> tuple[Executor, tuple[ComputeDevice, ...]]:
-    """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
-    executor = EXECUTORS.get(request.executor)(
-        ExecutorOptions(
-            devices=request.device,
-            workers=request.workers,
-            machine=machine,
-            address=request.address,
-            data_map=request.data_map,
-        )
-    )
-    devices = tuple({(slot.node, slot.device.id): slot.device for slot in executor.slots()}.values())
-    if executor.slots()[0].node:
-        return executor, devices  # what this machine's driver says does not matter
-    if devices[0].kind == "cpu" and machine["gpus"].get("problem"):
-        say(f"the NVIDIA driver fails ({machine['gpus']['problem']}); the run is on the CPU, as asked")
-    for lost in machine["gpus"].get("lost", ()):
-        say(f"a GPU of this machine does not answer and is left out: {lost}")
-    others = {str(one["name"]) for one in machine["gpus"]["devices"]} - {device.name for device in devices}
-    if request.device == "auto" and devices[0].kind == "cuda" and others:
-        say(f"a run takes GPUs of one model; left out: {', '.join(sorted(others))} (--device chooses)")
-    return executor, devices
-
-
 def _environment(layout: Layout, model: Model, request: RunRequest, device: ComputeDevice, *, say: Say) -> Environment:
     """Return the environment that is ready; else build one for the device of this run."""
     found = find_model(layout, model, request.variant)
@@ -379,54 +290,7 @@ def check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
         raise EnvError(f"{model.name} is {readiness}", hint=readiness.hint)
 
 
-def _worker_command(layout: Layout, plan: RunPlan) -> WorkerCommand:
-    return WorkerCommand(
-        python=plan.environment.python,
-        adapter=plan.model.adapter,
-        cwd=working_folder(layout, plan.model),
-        variables=process_environment(plan.environment.variables),
-    )
-
-
 def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
     """Make the index that holds what lies around a sample, for a model that needs it."""
     if model.traits.needs_context and isinstance(data, HasContext) and not data.has_context:
         build_index(data.root, data.version, say=say)
-
-
-@contextmanager
-def _telemetry(
-    run: RunFolder, plan: RunPlan, request: RunRequest, on_progress: OnProgress
-) -> Iterator[Callable[[RunEvent], None]]:
-    """Sample the machine while the block runs; the function it gives learns pids and samples from the progress.
-
-    Before that it measures how much energy the machine takes while nothing runs. A run on other machines has no
-    telemetry: what this one does says nothing about it.
-    """
-    total = sum(run.header.scenes.values())
-    if plan.executor.slots()[0].node:
-        yield lambda event: on_progress(event, total)
-        return
-    pids: dict[int, int] = {}
-    done = 0
-
-    def watch(event: RunEvent) -> None:
-        nonlocal done
-        if event.kind == "worker" and event.pid is not None:
-            pids[event.worker] = event.pid
-        done += event.samples
-        if (event.kind in ("sample", "retry") and event.failure is None) or event.kind == "retry":
-            sampler.count(event.samples)
-        if done >= total:
-            sampler.enter("end")
-        on_progress(event, total)
-
-    devices = {slot.device.id: slot.device for slot in plan.executor.slots()}.values()
-    uuids = [one.uuid for one in devices if one.kind == "cuda"]
-    used = None if None in uuids else [str(one) for one in uuids]
-    estimate = EnergyEstimate() if request.estimate_energy else None
-    with TelemetrySampler(
-        run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used, estimate=estimate
-    ) as sampler:
-        sampler.measure_idle(cancelled=lambda: request.cancel.is_cancelled)
-        yield watch

@@ -19,6 +19,7 @@ from admlops.core.errors import AdmlopsError
 from admlops.core.storage import file_sha256
 from admlops.evaluation.latency.summary import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
+from admlops.pipeline.throughput import read_throughput
 from admlops.results.header import RunHeader
 from admlops.results.record import Metadata, Record
 from admlops.results.run_folder import RunFolder
@@ -55,6 +56,7 @@ class RunData:
         first: full records of the first samples, where there is no `metrics.json` that names the worst.
         records: every full record in the run's order, read anew each time: a run of a whole data set fills the memory.
         metrics: `metrics.json`, or None before `admlops evaluate`.
+        throughput: `throughput.json`, None for a run without throughput mode.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
         checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
         manifest_sha256: of the `manifest.json` that stood there before this report was written.
@@ -71,6 +73,7 @@ class RunData:
     records: Iterable[Record] = ()
     metrics: Mapping[str, Any] | None = None
     telemetry: Sequence[Reading] = ()
+    throughput: Mapping[str, Any] | None = None
     latency: Latency | None = None
     claims: Sequence[Claim] = ()
     checkpoint: str | None = None
@@ -99,7 +102,12 @@ class RunData:
 
     @property
     def energy_j(self) -> float | None:
-        """The GPUs' energy over the run [J]: the trapezoid rule over power readings; None without two readings."""
+        """The GPUs' energy over the run [J]: the trapezoid rule over power readings; None without two readings.
+
+        None also where other runs worked on the same GPUs: nobody can say whose it was.
+        """
+        if self.header is not None and self.header.neighbours:
+            return None
         known = [(r.t, r.power_w) for r in self.telemetry if r.power_w is not None]
         if len(known) < 2:
             return None
@@ -149,6 +157,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
     return RunData(
         model=run.header.model,
         status=run.header.state,
+        throughput=_read_throughput(run, notes),
         header=run.header,
         samples=samples,
         worst=[kept[rank] for rank in sorted(kept)],
@@ -156,7 +165,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         records=_Records(run),
         metrics=metrics,
         telemetry=read_telemetry(run.telemetry_path, notes),
-        latency=_summarize(samples, notes, run.header.data.pictures),
+        latency=_summarize(samples, notes, run.header),
         claims=() if model is None else model.published,
         checkpoint=None if model is None else _name_checkpoint(model, run.header),
         worker=next((event for event in run.events() if event.get("event") == "worker_ready"), {}),
@@ -236,12 +245,20 @@ def read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
     return readings
 
 
-def _summarize(samples: Sequence[Metadata], notes: list[str], pictures: int | None) -> Latency | None:
+def _read_throughput(run: RunFolder, notes: list[str]) -> Mapping[str, Any] | None:
+    try:
+        return read_throughput(run.throughput_path)
+    except AdmlopsError as error:
+        notes.append(f"What throughput mode tried is missing: {error.message}.")
+        return None
+
+
+def _summarize(samples: Sequence[Metadata], notes: list[str], header: RunHeader) -> Latency | None:
     if not any(meta.inference_time is not None or meta.batch is not UNSET for meta in samples):
         notes.append("No sample carries a measured time, so latency is missing.")
         return None
     try:
-        return summarize(samples, pictures=pictures)
+        return summarize(samples, pictures=header.data.pictures, shared=header.shared)
     except AdmlopsError as error:
         notes.append(f"Latency is missing: {error.message}. Next: {error.hint}")
         return None

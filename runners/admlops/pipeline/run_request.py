@@ -38,8 +38,10 @@ class RunRequest:
     AUTO_BATCH for as many as pay. `prefetch` is how many processes read a worker's samples ahead, or `auto`; None
     leaves it to the kind of run, see `pipeline.prefetching`. `address` is that of the cluster of an executor of several
     machines, `data_map` the data set's root on those of its nodes where it lies elsewhere. `stream` takes the
-    data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault. `estimate_energy` asks codecarbon
-    where the machine measures no energy.
+    data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault. `throughput` searches the count
+    of workers, and the batch, that do most samples a second, before the run; `workers` above 1 are then the most that
+    are tried, and the memory limit is that of all workers together. `estimate_energy` asks codecarbon where the machine
+    measures no energy.
     """
 
     model: str
@@ -67,6 +69,7 @@ class RunRequest:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     exported_form: bool = False
     deadlines: Deadlines = DEFAULT_DEADLINES
+    throughput: bool = False
     estimate_energy: bool = False
     stream: bool = False
     corrupt: Fault | None = None

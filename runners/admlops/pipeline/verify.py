@@ -28,7 +28,7 @@ from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
 from admlops.health.machine import describe_machine
-from admlops.pipeline.compare import ShowProgress
+from admlops.pipeline.comparison_runs import ShowProgress
 from admlops.pipeline.export import TOOL
 from admlops.pipeline.run import check_data_kind, check_request, check_set_up
 from admlops.pipeline.run_engine import (

@@ -16,7 +16,7 @@ from admlops.deployment.matching import match_runs
 from admlops.deployment.verification import DECODED, FAILED_SAMPLES, METRICS, Step, judge_decoded, judge_metrics
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
-from admlops.pipeline.compare import ShowProgress, find_run_alike
+from admlops.pipeline.comparison_runs import ShowProgress, find_run_alike
 from admlops.pipeline.run import prepare, run_plan
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.run_folder import RunFolder

@@ -51,6 +51,7 @@ def draw_latency(ran: Sequence[tuple[str, RunData]]) -> list[Chart]:
     times = {
         label: [m.inference_time for m in run.samples if m.inference_time is not None and m.index_in_scene > 0]
         for label, run in ran
+        if run.header is None or run.header.shared is None
     }
     found = drawn("Latency histogram", charts.draw_latency_histogram(times, name="latency-histogram"))
     found += drawn("Cumulative latency (ECDF)", charts.draw_latency_ecdf(times, name="latency-ecdf"))

@@ -288,6 +288,9 @@ def _curves(run: RunData, task: str, threshold: float | None) -> dict[str, tuple
 
 
 def _times_ms(run: RunData) -> list[float]:
+    """The times of the model call [ms]; none of a run whose workers shared their device."""
+    if run.header is not None and run.header.shared is not None:
+        return []
     return [1e3 * one.inference_time for one in run.samples if one.inference_time is not None and one.index_in_scene]
 
 

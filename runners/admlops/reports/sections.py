@@ -111,6 +111,11 @@ def _latency(report: Report) -> Values:
     }
 
 
+def _throughput(report: Report) -> Values | None:
+    found = [(label, run.throughput) for label, run in report.ran if run.throughput is not None]
+    return {"groups": found} if found else None
+
+
 def _resources(report: Report) -> Values:
     found = [(label, draw_telemetry(run, index)) for index, (label, run) in enumerate(report.ran)]
     return {"groups": [(label, charts_) for label, charts_ in found if charts_]}
@@ -158,6 +163,7 @@ SECTIONS: list[Section] = [
     Section(id="curves", title="Precision and recall", template="curves.html.j2", values=_curves),
     Section(id="parts", title="Parts of the data", template="parts.html.j2", values=_parts, scripts=("tables.js",)),
     Section(id="latency", title="Latency", template="latency.html.j2", values=_latency),
+    Section(id="throughput", title="Throughput", template="throughput.html.j2", values=_throughput),
     Section(id="resources", title="Memory and utilisation", template="resources.html.j2", values=_resources),
     Section(
         id="claims", title="Claimed and measured", template="claims.html.j2", values=_claims, scripts=("tables.js",)

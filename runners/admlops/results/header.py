@@ -114,6 +114,7 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     `adapter` is the sha256 over the adapter's code. `settings` go to the adapter and decide the records; `options` is
     the rest of the command line, kept for reading. `runtime` executes the network. `device` is None in runs from
     before it was recorded: `settings.device` names it there. `submission` is there only where no model ran here.
+    `beside` names the runs of other models that worked on the same device meanwhile; absent where there was none.
     """
 
     run: str
@@ -132,6 +133,25 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     state: RunState = "running"
     schema: Literal[1] = RUN_SCHEMA_VERSION
     submission: Submission | UnsetType = UNSET
+    beside: list[str] | UnsetType = UNSET
+
+    @property
+    def neighbours(self) -> tuple[str, ...]:
+        """The runs that worked on the same device meanwhile: their energy and this run's cannot be told apart."""
+        return () if self.beside is UNSET else tuple(self.beside)
+
+    @property
+    def shared(self) -> str | None:
+        """Say with whom this run's workers shared their device; None: each had its device to itself.
+
+        Times that were measured so say how fast all of them were together, and are no latency of the model.
+        """
+        if self.neighbours:
+            return f"beside {', '.join(self.neighbours)} on the same device"
+        workers = self.options.get("workers", 1)
+        if isinstance(workers, int) and workers > 1:
+            return f"by {workers} workers at once on each device"
+        return "in throughput mode" if self.options.get("throughput") else None
 
     @property
     def is_submission(self) -> bool:

@@ -77,7 +77,10 @@ def whole_header(shards: Sequence[RunFolder], name: str) -> RunHeader:
         for one in shards
     ]
     options: Mapping[str, Any] = {**header.options, "merged": parts}
-    return msgspec.structs.replace(header, run=name, options=dict(options), state="running")
+    beside = list(dict.fromkeys(one for shard in shards for one in shard.header.neighbours))
+    return msgspec.structs.replace(
+        header, run=name, options=dict(options), state="running", beside=beside or msgspec.UNSET
+    )
 
 
 def _take(run: RunFolder, shard: RunFolder) -> None:

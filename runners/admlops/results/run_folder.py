@@ -6,6 +6,7 @@ records/<scene>.jsonl       one record a line; there only when the scene is whol
 records/<scene>.jsonl.part  a scene in progress: never read, written again on resume
 order.json                  where the samples stand in the file that a submission came from, if not in this order
 logs/  events.jsonl  telemetry.jsonl  predictions/  metrics.json  resamples.json  report.html
+throughput.json             what throughput mode tried before the run, and what it chose
 manifest.json               sha256 of every file above
 run.lock                    held while a process writes
 tags.json                   what a person calls it; no part of the run
@@ -66,6 +67,7 @@ class RunFolder:
         self.path = path
         self.header = header
         self._events_lock = threading.Lock()
+        self._header_lock = threading.Lock()
 
     @classmethod
     def create(cls, path: Path, header: RunHeader) -> RunFolder:
@@ -171,6 +173,11 @@ class RunFolder:
         return self.path / "manifest.json"
 
     @property
+    def throughput_path(self) -> Path:
+        """What throughput mode tried before this run, and what it chose; not there without it."""
+        return self.path / "throughput.json"
+
+    @property
     def order_path(self) -> Path:
         """The order in which records are read where that is not the scenes' own; see `results.reading_order`."""
         return self.path / "order.json"
@@ -209,8 +216,22 @@ class RunFolder:
 
     def update(self, *, state: RunState) -> None:
         """Change the state in `run.json`. Raises StorageError."""
-        self.header = msgspec.structs.replace(self.header, state=state)
-        self._write_header()
+        with self._header_lock:
+            self.header = msgspec.structs.replace(self.header, state=state)
+            self._write_header()
+
+    def mark_beside(self, runs: Sequence[str]) -> None:
+        """Say in `run.json` that these runs work on the same device, too. From any thread. Raises StorageError."""
+        with self._header_lock:
+            beside = list(dict.fromkeys([*self.header.neighbours, *runs]))
+            self.header = msgspec.structs.replace(self.header, beside=beside)
+            self._write_header()
+
+    def mark_alone(self) -> None:
+        """Take back `mark_beside`: nothing is left of what the run did beside others. Raises StorageError."""
+        with self._header_lock:
+            self.header = msgspec.structs.replace(self.header, beside=msgspec.UNSET)
+            self._write_header()
 
     def mark_verified(self) -> None:
         """Say in `run.json` that the engine of this run is verified. Hold `lock()`. Raises StorageError."""

@@ -47,6 +47,13 @@ class Runtime:
         """Return the peak since `reset_peak` [MB, 10⁶ bytes], None where no GPU is in use."""
         return None
 
+    def reserved_peak_mb(self) -> Optional[float]:
+        """Return the most of the GPU's memory that the library has held at once since the start [MB, 10⁶ bytes].
+
+        None where no GPU is in use, or where nobody counts. What the driver takes for the process is not in it.
+        """
+        return None
+
     def release_memory(self) -> None:
         """Give back what the library keeps of the device's memory for later, after a batch was too large."""
 

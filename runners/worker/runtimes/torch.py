@@ -16,6 +16,7 @@ class TorchRuntime(Runtime):
     """torch as the adapter has imported it."""
 
     name = "torch"
+    _reserved_peak_mb = 0.0
 
     def use_device(self, device: str) -> None:
         """Make a GPU other than the first one torch's current device: code that says `.cuda()` means that one."""
@@ -46,12 +47,22 @@ class TorchRuntime(Runtime):
         """Begin a new peak of the allocator."""
         cuda = _started_cuda()
         if cuda is not None:
+            self.reserved_peak_mb()  # resetting forgets this peak, too
             cuda.reset_peak_memory_stats()
 
     def peak_mb(self) -> Optional[float]:
         """Return the allocator's peak on the current device [MB, 10⁶ bytes]."""
         cuda = _started_cuda()
         return None if cuda is None else round(cuda.max_memory_allocated() / BYTES_PER_MEGABYTE, 3)
+
+    def reserved_peak_mb(self) -> Optional[float]:
+        """Return the most that the allocator has held on the current device, its cache included [MB, 10⁶ bytes]."""
+        cuda = _started_cuda()
+        if cuda is None:
+            return None
+        held = round(cuda.max_memory_reserved() / BYTES_PER_MEGABYTE, 3)
+        self._reserved_peak_mb = max(held, self._reserved_peak_mb)
+        return self._reserved_peak_mb
 
     def release_memory(self) -> None:
         """Empty the allocator's cache."""

@@ -88,9 +88,19 @@ def _part_json(part: Part) -> dict[str, Any]:
     }
 
 
+def refuse_shared(neighbours: Sequence[str], *, on_gpu: bool) -> Energy:
+    """Return no energy for a run that shared its device with other runs: counters are of the whole device."""
+    reason = f"the device was shared with {', '.join(neighbours)}: its energy cannot be told apart"
+    return Energy(method=None, scope=_scope(on_gpu), reason=reason, windows=None)
+
+
+def _scope(on_gpu: bool) -> str:
+    return "GPU boards" if on_gpu else "CPU packages and memory"
+
+
 def summarize_energy(lines: Sequence[Line], *, on_gpu: bool) -> Energy:
     """Make one number of the telemetry of a run."""
-    scope = "GPU boards" if on_gpu else "CPU packages and memory"
+    scope = _scope(on_gpu)
     windows = measure(lines)
     if windows is None:
         why = "no measured window in the telemetry" if lines else "there is no telemetry"

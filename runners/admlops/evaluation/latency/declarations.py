@@ -66,7 +66,8 @@ class LatencyEvaluation(Declared):
         """Summarize the times of all samples."""
         from admlops.evaluation.latency.summary import summarize
 
-        return LatencyResult(latency=summarize(context.metadata, pictures=context.run.header.data.pictures))
+        header = context.run.header
+        return LatencyResult(latency=summarize(context.metadata, pictures=header.data.pictures, shared=header.shared))
 
 
 LATENCY = LatencyEvaluation(

@@ -74,13 +74,34 @@ class Throughput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedTimes:
+    """Times of samples whose worker shared its device; `why` says with whom. They are ranked with no others.
+
+    `throughput` is what one worker did beside the others.
+    """
+
+    why: str
+    inference: Distribution
+    end_to_end: Distribution
+    throughput: Throughput | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "why": self.why,
+            "inference": self.inference.to_json(),
+            "end_to_end": self.end_to_end.to_json(),
+            "throughput": None if self.throughput is None else self.throughput.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Latency:
     """`inference` is the model call alone, `end_to_end` includes reading and decoding the input; both without the
     first frames of scenes, which stand in the other two. Rates are frames a second of one worker.
 
     `precision` is the arithmetic that was in force, such as `half, TF32 convolutions`, and None where records do not
     say; times of different precisions are not ranked against each other. A run that took several samples at once has
-    a throughput and no latency.
+    a throughput and no latency. One whose workers shared their device has neither: its times are `shared`.
     """
 
     inference: Distribution
@@ -94,6 +115,7 @@ class Latency:
     suggested_samples: int
     precision: str | None = None
     throughput: Throughput | None = None
+    shared: SharedTimes | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -110,15 +132,21 @@ class Latency:
             "suggested_samples": self.suggested_samples,
             "precision": self.precision,
             "throughput": None if self.throughput is None else self.throughput.to_json(),
+            **({} if self.shared is None else {"shared": self.shared.to_json()}),
         }
 
 
-def summarize(samples: Iterable[Metadata], *, pictures: int | None = None) -> Latency:
+def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, shared: str | None = None) -> Latency:
     """Summarize the times of a run's samples. Failed ones have no time; they make the verdict INVALID.
 
-    `pictures` is how many a sample has: its cameras.
+    Args:
+        samples: the metadata of every record.
+        pictures: how many a sample has: its cameras.
+        shared: with whom the run's workers shared their device, as `RunHeader.shared` says it.
     """
     everything = list(samples)
+    if shared is not None:
+        return _summarize_shared(everything, shared, pictures)
     timed = [entry for entry in everything if entry.status == "ok"]
     steady = [entry for entry in timed if entry.index_in_scene > 0]
     first = [entry for entry in timed if entry.index_in_scene == 0]
@@ -147,6 +175,32 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None) -> La
         suggested_samples=len(everything) if batches else needed + len(everything) - len(steady),
         precision="; ".join(precisions) or None,
         throughput=_throughput(steady, pictures),
+    )
+
+
+def _summarize_shared(everything: Sequence[Metadata], why: str, pictures: int | None) -> Latency:
+    """Put the times where nobody takes them for a latency."""
+    steady = [entry for entry in everything if entry.status == "ok" and entry.index_in_scene > 0]
+    precisions = sorted({entry.precision.label for entry in everything if isinstance(entry.precision, Precision)})
+    nothing = distribution([])
+    times = SharedTimes(
+        why=why,
+        inference=distribution([e.inference_time for e in steady if e.inference_time is not None]),
+        end_to_end=distribution([e.end_to_end_time for e in steady if e.end_to_end_time is not None]),
+        throughput=_throughput(steady, pictures),
+    )
+    return Latency(
+        inference=nothing,
+        end_to_end=nothing,
+        first_inference=nothing,
+        first_end_to_end=nothing,
+        inference_fps=None,
+        end_to_end_fps=None,
+        verdict="INVALID",
+        reasons=(f"measured {why}, so its times are shared ones and no latency: run it alone with one worker",),
+        suggested_samples=len(everything),
+        precision="; ".join(precisions) or None,
+        shared=times,
     )
 
 

@@ -197,10 +197,13 @@ def judge_resource(question: str, metric: str, unit: str, a: Side, b: Side) -> J
     return _judge_margin(shape, a, b, values)
 
 
-def judge_times(a: Side, b: Side, times: Sequence[tuple[float, float]]) -> Judgement:
-    """Judge by the mean time of a sample [ms] on the samples that both timed, `times` (n pairs) [s]."""
+def judge_times(a: Side, b: Side, times: Sequence[tuple[float, float]], *, refusal: str = "") -> Judgement:
+    """Judge by the mean time of a sample [ms] on the samples that both timed, `times` (n pairs) [s].
+
+    `refusal` says why the times are no latencies; empty where they are.
+    """
     shape = _Shape(question="speed", metric="mean time", unit="ms/sample")
-    refusal = _why_unlike(a, b)
+    refusal = refusal or _why_unlike(a, b)
     pairs = np.array(times, dtype=np.float64).reshape(-1, 2) * 1e3
     means: list[Any] = pairs.mean(axis=0).tolist() if len(pairs) else [None, None]
     values: dict[str, Any] = {"a": means[0], "b": means[1], "n": len(pairs)}

@@ -11,7 +11,7 @@ from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.pipeline.battle import check_metric
 from admlops.pipeline.compare import Comparison, compare_models
-from admlops.pipeline.run import OnProgress
+from admlops.pipeline.run_watch import OnProgress
 from admlops.reports import write_report
 from admlops.results.run_folder import RunFolder
 from admlops.service.jobs.checks import check_contender, check_run, check_selected, find_data, make_run_request

@@ -9,7 +9,8 @@ from typing import Any
 
 from admlops.core.paths import Layout
 from admlops.evaluation.evaluate import evaluate_run
-from admlops.pipeline.run import RunPlan, prepare, run_plan
+from admlops.pipeline.run import prepare, run_plan
+from admlops.pipeline.run_job import RunPlan
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.header import find_difference
 from admlops.results.run_folder import RunFolder

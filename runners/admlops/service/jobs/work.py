@@ -10,7 +10,7 @@ from admlops.core.paths import Layout
 from admlops.core.types import Say
 from admlops.execution.cancel import CancelToken
 from admlops.execution.scene_job import RunEvent
-from admlops.pipeline.run import OnProgress
+from admlops.pipeline.run_watch import OnProgress
 from admlops.results.run_folder import RunFolder
 from admlops.service.jobs.scene_chunk import describe_scene
 from admlops.service.jobs.settings import JobSettings
