@@ -16,7 +16,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from admlops.execution.cancel import CancelToken
 from admlops.execution.executor import (
@@ -37,6 +36,8 @@ from admlops.health.devices import ComputeDevice
 from admlops.results.record import Outputs
 
 STOP_S = 0.5
+LONGEST_S = 1e4
+"""No run of a test takes so long, in simulated time."""
 HELLO = Hello(protocol=1, model="StandIn", python="3.11", adapter="-", libraries={}, digest="0")
 READY = Ready(fixes=[], device_name="a card")
 
@@ -73,8 +74,8 @@ class Node:
     speed: float = 1.0
     is_up: bool = True
     is_frozen: bool = False
-    slots: list[SimulatedSlot] = field(default_factory=list)
-    waiting: list[Callable[[], None]] = field(default_factory=list)
+    slots: list[SimulatedSlot] = field(default_factory=list, repr=False)
+    waiting: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
     @property
     def rate(self) -> float:
@@ -120,6 +121,7 @@ class World:
         self.earliest_s = 0.0
         """No run can be over before: a scene that was cut off is begun anew when that is noticed."""
         self.happened: dict[str, int] = {}
+        self.late_answers = 0
         self.rates: list[tuple[float, float]] = []
         """(time, work that all cards do in a second from then on)."""
         self.driver: SimulatedCluster | None = None
@@ -139,6 +141,7 @@ class World:
 
     def step(self, until: float) -> bool:
         """Let the next thing happen, if it is due by then; else go on to that time and return False."""
+        assert self.now < LONGEST_S, "the run does not end"
         if not self._due or self._due[0][0] > until:
             self.now = until
             return False
@@ -343,6 +346,7 @@ class SimulatedCluster:
             if slot.node.is_frozen:
                 slot.node.waiting.append(answer)
                 return
+            self._world.late_answers += slot not in slot.node.slots
             slot.done_s += seconds
             result = Result(
                 sample_token=tokens[place],
@@ -376,7 +380,3 @@ def work_of(shape: Mapping[str, int], seconds_of: Callable[[str], float]) -> tup
     """(all work, the longest scene) of a run on healthy nodes [s]."""
     scenes = [sum(seconds_of(f"{name}-{index}") for index in range(count)) for name, count in shape.items()]
     return sum(scenes), max(scenes)
-
-
-def count_events(events: Sequence[Mapping[str, Any]], kind: str) -> int:
-    return sum(event["event"] == kind for event in events)

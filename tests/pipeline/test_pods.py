@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -59,6 +60,28 @@ def test_every_visible_gpu_gets_its_own_worker(pod: Pod) -> None:
     none = pod.type("run", "Chain", "--data", pod.folder / "data", "--run", "none", CUDA_VISIBLE_DEVICES="")
     assert none.returncode == 0, none.stderr
     assert pod.run("none").header.device_kind == "cpu"
+
+
+@pytest.mark.full
+def test_a_run_says_which_card_it_took_out_and_why(pod: Pod) -> None:
+    adapter = pod.folder / "checkout" / "envs" / "Chain" / "demo.py"
+    fails = """
+        if settings.device == "cuda:1":
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+"""
+    begun = '        print("device", settings.device, flush=True)'
+    adapter.write_text(adapter.read_text().replace(begun, begun + fails))
+    done = pod.type("run", "Chain", "--data", pod.folder / "data", "--run", "mixed", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (lost,) = told["lost_devices"]
+    assert (told["ok"], lost["devices"], lost["class"], lost["workers"]) == (8, ["cuda:1"], "arch", [1])
+    assert "worker 1: its device is out of the run (arch): RuntimeError: CUDA error: no kernel" in done.stderr
+    shown = pod.type("results", "show", "mixed").stdout
+    assert re.search(r"lost +cuda:1 \(NVIDIA H200\), .* UTC \(arch\): .*\n +→ ", shown), shown
+    page = pod.type("report", "mixed")
+    assert page.returncode == 0, page.stderr
+    assert "lost on the way" in (pod.run("mixed").path / "report.html").read_text()
 
 
 def test_a_run_goes_on_on_another_pod(tmp_path: Path, pod: Pod, synthetic_root: Path) -> None:

@@ -20,7 +20,6 @@ _PHRASES = {
     "sample": "failed",
     "skip": "the rest is given up",
     "retry": "trying anew",
-    "lost": "a worker's place is gone",
     "stop": "stopping",
 }
 
@@ -78,5 +77,7 @@ def _plain() -> Callable[[RunEvent, int], None]:
 
 def _explain(event: RunEvent) -> str:
     assert event.failure is not None
+    if event.kind == "lost":
+        return f"worker {event.worker}: its device is out of the run ({event.failure.kind}): {event.failure.reason}"
     where = " ".join(part for part in (event.scene, event.sample_token) if part) or "the run"
     return f"{where}: {_PHRASES[event.kind]} ({event.failure.kind}): {event.failure.summary}"

@@ -63,6 +63,7 @@ def show(run: str, as_json: bool) -> None:
     """
     from admlops.core.paths import find_layout
     from admlops.results.index import read_metrics
+    from admlops.results.lost_devices import list_lost_devices
     from admlops.results.runs import find_run
 
     folder = find_run(find_layout(), run)
@@ -74,7 +75,8 @@ def show(run: str, as_json: bool) -> None:
     import msgspec
 
     header = msgspec.to_builtins(folder.header)
-    shown = {**summarise(folder), "failures": failures, "header": header, "metrics": metrics}
+    lost = [one.facts for one in list_lost_devices(folder)]
+    shown = {**summarise(folder), "failures": failures, "lost_devices": lost, "header": header, "metrics": metrics}
     click.echo(json.dumps(shown, indent=2))
 
 
@@ -325,12 +327,15 @@ def schema(out: Path | None, dry_run: bool) -> None:
 
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
     from admlops.cli.tables import print_table
+    from admlops.results.lost_devices import list_lost_devices
 
     one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
     click.echo(f"samples      {one['complete_samples']} of {one['samples']} in {count_of(len(header.scenes), 'scene')}")
     click.echo(f"covers       {header.coverage}")
     click.echo(f"failed       {', '.join(f'{count} × {kind}' for kind, count in failures.items()) or 'none'}")
+    for lost in list_lost_devices(run):
+        click.echo(f"lost         {lost.sentence}\n             → {lost.hint}")
     click.echo(f"data         {one['data']} in {header.data.root}, split {header.data.split or 'none'}")
     click.echo(_describe_source(header))
     if header.random_weights:

@@ -85,7 +85,11 @@ def run(
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options, read_corrupt
     from admlops.pipeline.run import run_model
+<<<<<<< HEAD
     from admlops.pipeline.throughput import read_throughput
+=======
+    from admlops.results.lost_devices import list_lost_devices
+>>>>>>> devices
 
     layout = find_layout()
     detached = take_folder()
@@ -120,15 +124,28 @@ def run(
             return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)
     header = folder.header
+<<<<<<< HEAD
     facts: dict[str, Any]
     found = read_throughput(folder.throughput_path) if throughput else None
+=======
+    lost = list_lost_devices(folder, last_start_only=True)
+>>>>>>> devices
     if as_json:
         facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
         if found is not None:
             facts["throughput"] = found
         counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
         click.echo(
-            json.dumps({**facts, **counts, "of": header.data.whole_samples, "whole": header.data.whole}, indent=2)
+            json.dumps(
+                {
+                    **facts,
+                    **counts,
+                    "of": header.data.whole_samples,
+                    "whole": header.data.whole,
+                    "lost_devices": [one.facts for one in lost],
+                },
+                indent=2,
+            )
         )
     else:
         if found is not None:
@@ -137,6 +154,8 @@ def run(
         click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
         click.echo(f"covers:  {header.coverage}")
         click.echo(f"records: {folder.records_path}")
+        for one in lost:
+            click.echo(f"lost:    {one.sentence}\n  → {one.hint}")
     _raise_for(summary, header)
 
 

@@ -21,6 +21,7 @@ from admlops.evaluation.latency.summary import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.pipeline.throughput import read_throughput
 from admlops.results.header import RunHeader
+from admlops.results.lost_devices import LostDevices, list_lost_devices
 from admlops.results.record import Metadata, Record
 from admlops.results.run_folder import RunFolder
 
@@ -59,6 +60,7 @@ class RunData:
         throughput: `throughput.json`, None for a run without throughput mode.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
         checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
+        lost_devices: what the run lost of its devices while it went on.
         manifest_sha256: of the `manifest.json` that stood there before this report was written.
         notes: what could not be read, a sentence each.
     """
@@ -78,6 +80,7 @@ class RunData:
     claims: Sequence[Claim] = ()
     checkpoint: str | None = None
     worker: Mapping[str, Any] = field(default_factory=dict)
+    lost_devices: Sequence[LostDevices] = ()
     manifest_sha256: str | None = None
     notes: Sequence[str] = ()
 
@@ -169,6 +172,7 @@ def load_run_data(run: RunFolder, *, model: Model | None = None, worst: int = MA
         claims=() if model is None else model.published,
         checkpoint=None if model is None else _name_checkpoint(model, run.header),
         worker=next((event for event in run.events() if event.get("event") == "worker_ready"), {}),
+        lost_devices=list_lost_devices(run),
         manifest_sha256=_manifest_sha256(run.path),
         notes=notes,
     )

@@ -224,6 +224,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("GPUs", ", ".join(machine.gpus) or "none"),
         ("driver", machine.driver or "none"),
         ("device", _text(run.worker.get("device_name"))),
+        *(("lost on the way", f"{lost.sentence}; to do: {lost.hint}") for lost in run.lost_devices),
         ("precision in force", (run.latency.precision if run.latency else None) or ""),
         ("fixes applied", ", ".join(sorted({fix for meta in run.samples for fix in meta.fixes}))),
         *((f"setting: {key}", _text(value)) for key, value in header.settings.items()),
