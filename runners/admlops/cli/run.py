@@ -85,11 +85,8 @@ def run(
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options, read_corrupt
     from admlops.pipeline.run import run_model
-<<<<<<< HEAD
     from admlops.pipeline.throughput import read_throughput
-=======
     from admlops.results.lost_devices import list_lost_devices
->>>>>>> devices
 
     layout = find_layout()
     detached = take_folder()
@@ -124,12 +121,9 @@ def run(
             return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)
     header = folder.header
-<<<<<<< HEAD
     facts: dict[str, Any]
     found = read_throughput(folder.throughput_path) if throughput else None
-=======
     lost = list_lost_devices(folder, last_start_only=True)
->>>>>>> devices
     if as_json:
         facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
         if found is not None:
