@@ -1,6 +1,6 @@
 # Every target runs install/bootstrap.sh first; it returns at once when nothing changed.
 .DEFAULT_GOAL := help
-.PHONY: help audit bootstrap setup env-list clean-envs demo demo-cars serve-demo test test-full fidelity docs lint format
+.PHONY: help audit bootstrap setup env-list clean-envs demo demo-beyond demo-cars serve-demo test test-full fidelity docs lint format
 
 # Many tests wait for a deadline or a disk, so that three workers keep two cores busy.
 PYTEST_WORKERS ?= 3
@@ -32,6 +32,9 @@ demo: bootstrap ## Run, evaluate and report the embedded model on synthetic scen
 
 demo-cars: bootstrap ## Let two car detectors battle on synthetic pictures
 	@./runners/demo_cars.sh
+
+demo-beyond: bootstrap ## Latency, worse sensors, a gate and a frontier, with the embedded model on synthetic scenes
+	@./runners/demo_beyond.sh
 
 serve-demo: demo ## Run the demo, then serve its runs, the dashboard and the job API; PORT=8001 for another port
 	@.venv/bin/admlops serve --port $(or $(PORT),8000)

@@ -1,8 +1,8 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
-troubleshooting.md comes from the doctor's rules, exit-codes.md's table of errors from `core.errors`, licences.md from
-the locks and their table, zoo.md from the catalogue and what was measured, openapi.json and the JavaScript client's
-inputs.d.ts from the shapes of the service's inputs.
+claims.md and zoo.md come from the catalogue and what was measured, troubleshooting.md from the doctor's rules,
+exit-codes.md's table of errors from `core.errors`, licences.md from the locks and their table, openapi.json and the
+JavaScript client's inputs.d.ts from the shapes of the service's inputs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+from docs.claims import write_claims
 from docs.licences import write_licences
 from docs.typescript import write_types
 from docs.zoo import write_zoo
@@ -178,6 +179,7 @@ def main() -> None:
     page = DOCS / "exit-codes.md"
     page.write_text(replace_errors(page.read_text()))
     (DOCS / "licences.md").write_text(write_licences())
+    (DOCS / "claims.md").write_text(write_claims())
     (DOCS / "zoo.md").write_text(write_zoo())
 
 

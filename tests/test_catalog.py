@@ -29,7 +29,8 @@ from admlops.core.paths import Layout, find_layout
 from admlops.environments import Environment
 from admlops.pipeline.readiness import find_readiness
 
-MAIN_MODELS = ["GroundPlane", "MapTR", "NanoDet", "PETR", "StreamPETR", "TopoMLP", "VAD"]
+MAIN_MODELS = ["BEVFusion", "CenterPoint", "GroundPlane", "MapTR", "NanoDet", "PETR", "PETR-mmdet3d", "PointPillars"]
+MAIN_MODELS += ["StreamPETR", "TopoMLP", "VAD", "YOLOX"]
 
 
 def _document(name: str = "VAD") -> dict[str, Any]:
@@ -65,6 +66,14 @@ def test_vad_weights_need_their_own_image_normalisation() -> None:
     for checkpoint in model.checkpoints.values():
         (fix,) = (model.fixes[name] for name in checkpoint.fixes)
         assert fix.settings["img_norm_cfg"] == {"mean": [103.53, 116.28, 123.675], "std": [1, 1, 1], "to_rgb": False}
+
+
+def test_a_configuration_may_look_at_other_sensors_than_its_model() -> None:
+    model = load_model(find_layout(), "BEVFusion")
+    assert model.sensors_of(None) == model.sensors_of("lidar-cam") == ("camera", "lidar")
+    assert model.sensors_of("lidar") == model.sensors_of(f"/source/{model.configs['lidar']}") == ("lidar",)
+    assert model.sensors_of("/home/me/own.py") == ("camera", "lidar")
+    assert load_model(find_layout(), "MapTR").sensors_of(None) == ("camera",)
 
 
 def test_a_model_cannot_be_changed() -> None:
@@ -151,6 +160,8 @@ MISTAKES = [
     (_drop("published", 0, "checkpoint"), "published[0]", "exactly one of checkpoint and config"),
     (_set("published", 0, "value", to=float("nan")), "published[0].value", "fractions"),
     (_set("published", 0, "value", to="0.5"), "published[0].value", 'not "0.5"'),
+    (_set("sensors", to=["radar"]), "sensors[0]", 'not "radar"'),
+    (_set("config_sensors", to={"huge": ["lidar"]}), "config_sensors.huge", "(tiny, base)"),
 ]
 
 DETECTOR_MISTAKES = [

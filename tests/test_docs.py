@@ -15,9 +15,12 @@ from urllib.parse import unquote, urlsplit
 import click
 import pytest
 from docs import generate
+from docs.claims import find_measured, write_claims
 from docs.licences import write_licences
 from docs.zoo import write_zoo
 
+from admlops.catalog import load_model
+from admlops.catalog.model import Claim
 from admlops.cli.main import cli
 from admlops.core import errors
 from admlops.core.paths import find_layout
@@ -224,3 +227,14 @@ def test_the_site_loads_nothing_from_elsewhere_and_can_be_searched(site: Path) -
     index = (site / "searchindex.js").read_text()
     assert "troubleshooting" in index
     assert "yapf" in index
+
+
+def test_claims_are_those_of_the_catalogue() -> None:
+    page = (DOCS / "claims.md").read_text()
+    assert page == write_claims(), "python -m docs.generate"
+    about = {"protocol": "p", "source": "README.md", "checkpoint": "c"}
+    claim = Claim.model_validate({"metric": "mAP", "value": 0.3, **about})
+    row = {"model": "PETR", "metric": "mAP", "protocol": "p", "checkpoint": "c", "config": None, "value": 0.29}
+    model = load_model(find_layout(), "PETR")
+    assert find_measured(model, claim, [row]) == [row]
+    assert find_measured(model, claim, [{**row, "checkpoint": "other"}]) == []

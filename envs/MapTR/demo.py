@@ -1,4 +1,4 @@
-"""MapTR's adapter: vector map elements from six cameras, by the source in submodules/MapTR."""
+"""MapTR's adapter: vector map elements from six cameras, and by one configuration the LiDAR, by submodules/MapTR."""
 
 import sys
 from pathlib import Path
@@ -10,11 +10,15 @@ sys.path.insert(0, str(HERE.parents[1] / "runners"))
 
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
+from worker.mmlab.common.lidar_files import check_points  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.common.vectors import map_elements  # noqa: E402
-from worker.mmlab.v1 import bev_pooling, geometric_kernel_attention  # noqa: E402
+from worker.mmlab.v1 import geometric_kernel_attention  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
+from worker.mmlab.v1.operations import connect_sparse_convolutions, provide_operations  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
+
+SWEEPS = "CustomLoadPointsFromMultiSweeps"
 
 
 class MapTR(MmAdapter):
@@ -32,14 +36,31 @@ class MapTR(MmAdapter):
 
     def import_libraries(self) -> None:
         """The vendored mmdet3d, with its pooling and the attention in PyTorch where they are not compiled."""
-        if bev_pooling.install():
-            say("bev_pool_ext is not compiled here: the PyTorch formulation takes its place")
+        provided = provide_operations()
+        if provided:
+            say("not compiled here, the PyTorch formulation takes its place: {}".format(", ".join(provided)))
         if geometric_kernel_attention.install():
             say("GeometricKernelAttention is not compiled here: the PyTorch formulation takes its place")
         import_mmdet3d_017()
 
+    def adjust(self, config: Any) -> None:
+        """See how many of the LiDAR's sweeps the configuration reads, if it looks at the LiDAR."""
+        loaders = [step for step in config.data.test.pipeline if step["type"] == SWEEPS]
+        self._sweeps = loaders[0]["sweeps_num"] if loaders else None
+        if self._sweeps is not None:
+            connect_sparse_convolutions()
+
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        return temporal_info(sample, context_of(sample))
+        """As upstream's converter writes it, but no more sweeps than are read: of more, upstream draws some by chance.
+
+        Raises:
+            DataError: a file of the LiDAR, which the configuration looks at, is missing or not whole.
+        """
+        info = temporal_info(sample, context_of(sample))
+        if self._sweeps is not None:
+            info["sweeps"] = info["sweeps"][: self._sweeps]
+            check_points([info["lidar_path"], *(sweep["data_path"] for sweep in info["sweeps"])])
+        return info
 
     def dataset_attributes(self, config: Any) -> Dict[str, Any]:
         """No noise on the calibration: that is an experiment of upstream's."""

@@ -12,8 +12,9 @@ from worker.main import main  # noqa: E402
 from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.common.vectors import map_elements  # noqa: E402
-from worker.mmlab.v1 import bev_pooling, geometric_kernel_attention  # noqa: E402
+from worker.mmlab.v1 import geometric_kernel_attention  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
+from worker.mmlab.v1.operations import provide_operations  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
 
 
@@ -32,8 +33,9 @@ class MapTRv2(MmAdapter):
 
     def import_libraries(self) -> None:
         """The vendored mmdet3d, with its pooling and MapTR's attention in PyTorch where they are not compiled."""
-        if bev_pooling.install():
-            say("bev_pool_ext is not compiled here: the PyTorch formulation takes its place")
+        provided = provide_operations()
+        if provided:
+            say("not compiled here, the PyTorch formulation takes its place: {}".format(", ".join(provided)))
         geometric_kernel_attention.install()  # the plugin imports it, and no configuration of MapTRv2 calls it
         import_mmdet3d_017()
 

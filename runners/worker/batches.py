@@ -2,7 +2,8 @@
 
 Only samples of one scene meet in a batch, in their order. A batch that runs out of memory is halved, down to single
 samples; one that fails otherwise is done again sample by sample, so that a failure costs its own sample and no other.
-Times of a sample in a batch are its share: the batch's time by its number of samples.
+Times of a sample in a batch are its share: the batch's time by its number of samples. Reading counts by what it takes
+of the worker's time: nothing but waiting where others read ahead.
 """
 
 import gc
@@ -144,8 +145,10 @@ def _ends_process(outcome: Outcome) -> bool:
 
 def _run_single(adapter: Adapter, sample: Dict[str, Any], size: BatchSize, runtime: Runtime, reader: Reader) -> Outcome:
     step = Step()
+    began = time.perf_counter()
     try:
         result = run_sample(adapter, sample, step, runtime, reader)
+        result["end_to_end_time"] = time.perf_counter() - began  # a share says how fast the run is, also of one
         size.note_time(1, result["end_to_end_time"])
         return Outcome(sample, encode_result({**result, "batch": 1, "usage": measure_usage(runtime)}))
     except Exception as error:  # noqa: BLE001  as above
@@ -186,8 +189,7 @@ def _prepare(reader: Reader, sample: Dict[str, Any]) -> "Tuple[Any, float, Optio
     """(inputs, seconds, None), or (None, seconds, the failure) for a sample that costs itself alone."""
     began = time.perf_counter()
     try:
-        inputs, correction_s = reader.prepare(sample)
-        return inputs, time.perf_counter() - began + correction_s, None
+        return reader.prepare(sample).inputs, time.perf_counter() - began, None
     except Exception as error:
         kind = classify(error, preparing=True)
         if kind in OUT_OF_MEMORY or kind in BROKEN:

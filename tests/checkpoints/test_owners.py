@@ -10,7 +10,7 @@ import pytest
 from tests.checkpoints.torch_files import Tensor, pickled, write_zip
 
 from admlops.catalog import load_model
-from admlops.checkpoints import add
+from admlops.checkpoints import add, ensure_usable
 from admlops.checkpoints.store import find_checkpoint
 from admlops.core.errors import CheckpointError, UsageError
 from admlops.core.paths import find_layout
@@ -55,5 +55,7 @@ def test_what_moved_to_another_model_is_named_there() -> None:
         UsageError, match='PETR has no checkpoint "petrv2-vovnet-p4-800x320" in the catalogue; it is of'
     ):
         find_checkpoint(petr, "petrv2-vovnet-p4-800x320")
+    with pytest.raises(UsageError, match="nor a name of the catalogue; it is of the model PETRv2 now"):
+        ensure_usable(layout, petr, "petrv2-vovnet-p4-800x320", say=print)
     for moved, owner in petr.moved.items():
         assert moved.removeprefix("petrv2-") in load_model(layout, owner).configs

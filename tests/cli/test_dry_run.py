@@ -50,7 +50,7 @@ READERS = frozenset(
         "results list",
         "results show",
     }
-    | {"results verify", "sources list", "sources verify"}
+    | {"results verify", "sources list", "sources verify", "streaming"}
 )
 """What writes nothing of its own. A new command is one of these, or takes --dry-run."""
 

@@ -53,7 +53,7 @@ def compare_voxels(torch: Any, operations: Any, device: str) -> bool:
     voxels = points.new_zeros((most_voxels, most_points, 5))
     cells = torch.zeros((most_voxels, 3), dtype=torch.int32, device=device)
     counts = torch.zeros(most_voxels, dtype=torch.int32, device=device)
-    sort = importlib.import_module("worker.mmlab.v2.voxels").hard_voxelize
+    sort = importlib.import_module("worker.mmlab.common.voxels").hard_voxelize
     found = sort(points, voxels, cells, counts, VOXEL_M, EXTENT, most_points, most_voxels)
     layer = operations.Voxelization(VOXEL_M, EXTENT, most_points, most_voxels).eval()
     theirs, their_cells, their_counts = layer(points)
@@ -66,7 +66,7 @@ def compare_voxels(torch: Any, operations: Any, device: str) -> bool:
 
 def compare_sparse(torch: Any, device: str) -> float:
     """The largest difference over all convolutions, as dense grids: the rows' order is each one's own."""
-    sparse = importlib.import_module("worker.mmlab.v2.sparse")
+    sparse = importlib.import_module("worker.mmlab.common.sparse")
     compiled = importlib.import_module("mmcv.ops.sparse_ops")
     occupied = torch.rand(2, *SHAPE) < 1 / 8
     cells = torch.nonzero(occupied).int().contiguous().to(device)

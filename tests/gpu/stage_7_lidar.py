@@ -60,7 +60,7 @@ def voxelize(torch: Any, points: Any) -> tuple[Any, Any, Any]:
     voxels = points.new_zeros((MOST_VOXELS, MOST_POINTS, points.shape[1]))
     cells = torch.zeros((MOST_VOXELS, 3), dtype=torch.int32, device=points.device)
     counts = torch.zeros(MOST_VOXELS, dtype=torch.int32, device=points.device)
-    sort = load_library("worker.mmlab.v2.voxels").hard_voxelize
+    sort = load_library("worker.mmlab.common.voxels").hard_voxelize
     found = sort(points, voxels, cells, counts, VOXEL_M, EXTENT, MOST_POINTS, MOST_VOXELS)
     return voxels[:found], cells[:found], counts[:found]
 
@@ -74,7 +74,7 @@ def check_voxels(torch: Any, points: Any, device: str) -> dict[str, Any]:
 
 def check_sparse(torch: Any, points: Any, device: str) -> dict[str, Any]:
     """A submanifold convolution and one of stride 2, as the encoder begins."""
-    sparse = load_library("worker.mmlab.v2.sparse")
+    sparse = load_library("worker.mmlab.common.sparse")
     voxels, cells, counts = voxelize(torch, points)
     cells = torch.cat([torch.zeros_like(cells[:, :1]), cells], dim=1)
     features = voxels.sum(dim=1) / counts[:, None]
@@ -101,7 +101,7 @@ def check_sparse(torch: Any, points: Any, device: str) -> dict[str, Any]:
 
 def check_pooling(torch: Any, rows: int, device: str) -> dict[str, Any]:
     """Features of 80 channels, summed up by cell."""
-    pool = load_library("worker.mmlab.v2.bev_pool").bev_pool_forward
+    pool = load_library("worker.mmlab.common.bev_pool").bev_pool_forward
     chance = torch.Generator().manual_seed(1)
     ranks = torch.sort(torch.randint(0, BEV[1] * BEV[2], (rows,), generator=chance)).values
     zeros = torch.zeros_like(ranks)

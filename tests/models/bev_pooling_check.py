@@ -13,7 +13,7 @@ from typing import Any
 from inside_model import load_adapter, read_request
 
 from worker.mmlab.common.libraries import load_library
-from worker.mmlab.v1.network import enter_source
+from worker.mmlab.common.source import enter_source
 
 POINTS, CHANNELS = 200_000, 16
 SHAPE = (2, 3, 40, 25)
@@ -34,8 +34,9 @@ def main() -> None:
         [torch.randint(0, limit, (POINTS,), generator=generator) for limit in (rows, columns - 5, levels, batches)], 1
     )
     wanted = cumulated(torch, upstream, features, cells)
-    double = upstream.bev_pool(features, cells, *SHAPE)
-    single = upstream.bev_pool(features.float(), cells, *SHAPE)
+    shape = (batches, *(torch.tensor(float(one)) for one in (levels, rows, columns)))  # as the encoders give them
+    double = upstream.bev_pool(features, cells, *shape)
+    single = upstream.bev_pool(features.float(), cells, *shape)
     print(
         json.dumps(
             {

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tests.models import petr_proof, test_maptr, test_streampetr, test_topomlp, test_vad
+from tests.models import mm2_models, petr_proof, test_maptr, test_streampetr, test_topomlp, test_vad
 from tests.models.both_ways import LAYOUT, differences
 
 from admlops.catalog import Model, load_model
@@ -109,6 +109,20 @@ def _known_scenes(folder: Path) -> petr_proof.Scenes:
     return petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
 
 
+def _mm2(model: str, folder: Path) -> dict[str, float]:
+    """A detector of mmdet3d 1.4, on a scene with all the sweeps that it looks at."""
+    own = folder / "mm2"
+    if own.is_dir():
+        scenes = petr_proof.Scenes(own / "nuscenes", NuScenes(own / "nuscenes", "v1.0-mini"), own)
+    else:
+        own.mkdir()
+        scenes = mm2_models.make_lidar_scenes(own)
+    described = CASES[model].described
+    name = described.checkpoints[str(described.default_checkpoint)].config
+    ours, theirs, _ = mm2_models.both_ways(scenes, model, name)
+    return differences(ours, theirs)
+
+
 def _vad(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
     root, _, _ = CASES["VAD"].scenes(folder)
     ours, theirs, _ = test_vad.both_ways(environment, root, _made(folder / f"VAD-{variant}"))
@@ -136,5 +150,9 @@ CASES = {
         Case(model="BEVFormer", upstream=lambda variant, _, folder: _petr("BEVFormer", variant, folder)),
         Case(model="MapTRv2", upstream=partial(_maptr, "MapTRv2")),
         Case(model="TopoMLP", upstream=_topomlp, chosen={"relations": "whole"}),
+        Case(model="CenterPoint", upstream=lambda variant, _, folder: _mm2("CenterPoint", folder)),
+        Case(model="PointPillars", upstream=lambda variant, _, folder: _mm2("PointPillars", folder)),
+        Case(model="BEVFusion", upstream=lambda variant, _, folder: _mm2("BEVFusion", folder)),
+        Case(model="PETR-mmdet3d", upstream=lambda variant, _, folder: _mm2("PETR-mmdet3d", folder)),
     )
 }

@@ -30,7 +30,7 @@ def describe_inputs(inputs: Any) -> dict[str, Any]:
         arrays[f"voxels_{name}"] = value.numpy().copy()
     metas = inputs["data_samples"][0].metainfo
     for name in ("lidar2img", "cam2img", "cam2lidar", "img_aug_matrix"):
-        if name in metas:
+        if name in metas and "imgs" in given:
             arrays[name] = np.asarray(metas[name], dtype=np.float64)
     return arrays
 

@@ -33,6 +33,11 @@ def config_of(model: str, name: str) -> str:
     return load_model(LAYOUT, model).configs[name]
 
 
+def samples_of(scenes: Scenes) -> list[str]:
+    """The tokens of the first scene's first samples."""
+    return list(scenes.data.scenes()[0].samples[:SAMPLES])
+
+
 def run_way(scenes: Scenes, model: str, name: str, way: str) -> Path:
     """The folder of what mm2_`way`.py writes for a configuration. It runs once; one checkpoint is drawn for both."""
     folder = scenes.folder / f"{model}-{name}"
@@ -42,7 +47,7 @@ def run_way(scenes: Scenes, model: str, name: str, way: str) -> Path:
     folder.mkdir(exist_ok=True)
     config = str(LAYOUT.submodules / (load_model(LAYOUT, model).source.folder or model) / config_of(model, name))
     wanted: dict[str, Any] = {"model": model, "config": config, "draw": SEED, "dataroot": str(scenes.root)}
-    wanted |= {"tokens": list(scenes.data.scenes()[0].samples[:SAMPLES]), "folder": str(folder)}
+    wanted |= {"tokens": samples_of(scenes), "folder": str(folder)}
     wanted |= {"checkpoint": str(folder / "random.pth")}
     run_inside(environment, f"mm2_{way}.py", wanted)
     return folder

@@ -11,6 +11,7 @@ the adapter's stand-ins, for there is no other way on a CPU.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,16 @@ def write_infos(dataroot: str, root: Path) -> Path:
         str(root), PREFIX, version="v1.0-mini", max_sweeps=10
     )
     infos = root / f"{PREFIX}_infos_val.pkl"
-    load_library(converters + "update_infos_to_v2").update_pkl_infos("nuscenes", out_dir=str(root), pkl_path=str(infos))
+    update = load_library(converters + "update_infos_to_v2")
+    # It looks for the tables in data/nuscenes of the folder that it is started in.
+    (root.parent / "data").mkdir()
+    (root.parent / "data" / "nuscenes").symlink_to(root)
+    before = Path.cwd()
+    os.chdir(root.parent)
+    try:
+        update.update_pkl_infos("nuscenes", out_dir=str(root), pkl_path=str(infos))
+    finally:
+        os.chdir(before)
     return infos
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tests.models import petr_proof, test_maptr, test_topomlp, test_vad
+from tests.models import mm2_models, petr_proof, test_maptr, test_topomlp, test_vad
 from tests.models.both_ways import LAYOUT, differences
 from tests.models.fidelity_cases import CASES
 from tests.real_frame import add_later_key_frame, make_openlane_root, make_upstream_root, sample_token
@@ -36,6 +36,16 @@ def _petr(environment: Environment, variant: str, folder: Path, *, model: str) -
     scenes = petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
     ways = [scenes.run(model, variant, way, [sample_token()]) / f"{way}.npz" for way in ("ours", "upstream")]
     return differences(*(np.load(way) for way in ways))
+
+
+def _mm2(environment: Environment, variant: str, folder: Path, *, model: str) -> dict[str, float]:
+    """The frame alone: without sweeps before it, the key frame stands for them."""
+    root = _nuscenes(folder)
+    scenes = petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
+    described = CASES[model].described
+    name = described.checkpoints[str(described.default_checkpoint)].config
+    ours, theirs, _ = mm2_models.both_ways(scenes, model, name)
+    return differences(ours, theirs)
 
 
 def _vad(environment: Environment, variant: str, folder: Path) -> dict[str, float]:
@@ -68,5 +78,6 @@ REAL: dict[str, Callable[[Environment, str, Path], dict[str, float]]] = {
     "StreamPETR": partial(_petr, model="StreamPETR"),
     "VAD": _vad,
     "TopoMLP": _topomlp,
+    **{model: partial(_mm2, model=model) for model in ("CenterPoint", "PointPillars", "BEVFusion", "PETR-mmdet3d")},
 }
 """By model: the largest difference of each output, given its environment, the variant and an empty folder."""

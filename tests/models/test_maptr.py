@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.environments import Environment
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.worker.samples.sample_index import SampleIndex
+from worker.samples.errors import DataError
 
 CONFIG = LAYOUT.submodules / "MapTR" / "projects" / "configs" / "maptr" / "maptr_nano_r18_110e.py"
 
@@ -55,6 +56,31 @@ def test_a_sample_without_elements_gives_an_empty_list(demo: ModuleType) -> None
     sample = {"ego2global": pose, "lidar": {"sensor2ego": pose, "ego2global": pose}}
     nothing = {"pts_3d": np.zeros((0, 20, 2)), "scores_3d": np.zeros(0), "labels_3d": np.zeros(0, dtype=int)}
     assert demo.map_elements(nothing, ["divider"], sample) == []
+
+
+def test_the_fusion_gets_no_more_sweeps_than_it_reads(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of more, upstream's loader draws some by chance. A file that is not whole is the data's fault."""
+    files = [tmp_path / f"{number}.bin" for number in range(11)]
+    for file in files:
+        file.write_bytes(bytes(20))
+    info = {"lidar_path": str(files[0]), "sweeps": [{"data_path": str(file)} for file in files[1:]]}
+    monkeypatch.setattr(demo, "temporal_info", lambda sample, context: dict(info))
+    monkeypatch.setattr(demo, "context_of", lambda sample: {})
+    monkeypatch.setattr(demo, "connect_sparse_convolutions", lambda: None)
+    adapter = demo.MapTR()
+    adapter.adjust(config_with([{"type": demo.SWEEPS, "sweeps_num": 9}]))
+    assert adapter.make_info({})["sweeps"] == info["sweeps"][:9]
+    files[9].write_bytes(bytes(19))
+    with pytest.raises(DataError, match=r"9\.bin is not whole"):
+        adapter.make_info({})
+    adapter.adjust(config_with([{"type": "LoadMultiViewImageFromFiles"}]))
+    assert adapter.make_info({}) == info
+
+
+def config_with(pipeline: list[dict[str, Any]]) -> Any:
+    return SimpleNamespace(data=SimpleNamespace(test=SimpleNamespace(pipeline=pipeline)))
 
 
 @full

@@ -58,8 +58,10 @@ def test_a_run_through_admlops_is_a_run(scenes: Path, admlops: Admlops) -> None:
 
 @full
 @pytest.mark.timeout(3600)
-def test_maptrs_pooled_configuration_gives_what_upstream_gives(scenes: Path, tmp_path: Path) -> None:
-    path = LAYOUT.submodules / "MapTR" / load_model(LAYOUT, "MapTR").configs["tiny-bevpool-24e"]
+@pytest.mark.parametrize("config", ["tiny-bevpool-24e", "tiny-fusion-24e"])
+def test_maptrs_compiled_configurations_give_what_upstream_gives(config: str, scenes: Path, tmp_path: Path) -> None:
+    """Those whose operations upstream compiles: both ways go by the formulations in PyTorch, which have their tests."""
+    path = LAYOUT.submodules / "MapTR" / load_model(LAYOUT, "MapTR").configs[config]
     found = differences(*test_maptr.both_ways(find_environment("MapTR", VARIANT), scenes, tmp_path, config=path))
     print(json.dumps(found))
     assert found["img"] == found["labels_3d"] == 0.0

@@ -19,7 +19,8 @@ from admlops.catalog import load_model
 from admlops.core.processes import process_environment, run
 from admlops.results.record import Outputs
 from admlops.worker.samples.sample_index import SampleIndex
-from worker.mmlab.v2.samples import check_points, describe_lidar, describe_sweeps
+from worker.mmlab.common.lidar_files import check_points
+from worker.mmlab.v2.samples import describe_lidar, describe_sweeps
 from worker.samples.errors import DataError
 
 full = pytest.mark.full

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import Admlops
 
 from admlops.catalog import load_model
+from admlops.cli.checkpoints import _status
 from admlops.core.errors import UsageError
 from admlops.core.paths import find_layout
 from admlops.pipeline.options import check_config, check_options, parse_options
@@ -51,12 +52,10 @@ def test_a_run_with_an_unknown_option_leaves_nothing(admlops: Admlops, synthetic
 
 
 def test_a_config_that_no_variant_runs_is_refused_by_its_name_and_by_that_of_its_weights() -> None:
-    name = "tiny-fusion-24e"
-    model = load_model(find_layout(), "MapTR")
+    name = "tiny-bevpool-24e"
+    model = load_model(find_layout(), "MapTR").model_copy(update={"not_runnable": {name: "it cannot pool"}})
     for chosen in ({"config": name, "checkpoint": None}, {"config": None, "checkpoint": name}):
-        with pytest.raises(
-            UsageError, match=f"no variant of MapTR runs its config {name}: it .*sparse convolutions"
-        ) as caught:
+        with pytest.raises(UsageError, match=f"no variant of MapTR runs its config {name}: it cannot pool") as caught:
             check_config(model, **chosen)
         assert "tiny-24e" in caught.value.hint
         assert name not in caught.value.hint
@@ -64,14 +63,28 @@ def test_a_config_that_no_variant_runs_is_refused_by_its_name_and_by_that_of_its
     check_config(model, config=None, checkpoint="/a/file.pth")
 
 
+@pytest.mark.parametrize("option", ["--config", "--checkpoint"])
+def test_a_name_that_another_model_has_now_is_refused_before_anything_is_set_up(
+    option: str, admlops: Admlops, synthetic_root: Path
+) -> None:
+    refused = admlops("run", "PETR", option, "petrv2-vovnet-p4-800x320", "--data", synthetic_root, check=False)
+    assert refused.returncode == 2
+    assert "PETR has it no longer, it is of the model PETRv2 now" in " ".join(refused.stderr.split())
+    assert "admlops models show PETRv2" in refused.stderr
+
+
 def test_a_config_that_no_variant_runs_is_said_wherever_it_is_listed(
     admlops: Admlops, synthetic_root: Path, tmp_path: Path
 ) -> None:
-    listed = admlops("checkpoints", "list", "MapTR").stdout.splitlines()
-    assert "no variant runs it" in next(line for line in listed if "tiny-fusion-24e" in line)
-    assert "no variant runs it" not in next(line for line in listed if "tiny-110e" in line)
-    assert "Configs that no variant runs" in admlops("models", "show", "MapTR").stdout
-    refused = admlops("run", "MapTR", "--checkpoint", "tiny-fusion-24e", "--data", synthetic_root, check=False)
+    model = load_model(find_layout(), "MapTR").model_copy(
+        update={"not_runnable": {"tiny-t4-24e": "it cannot look back"}}
+    )
+    assert _status(model, "tiny-t4-24e", None) == "ready; no variant runs it: it cannot look back"
+    assert _status(model, "tiny-24e", None) == "ready"
+    assert "Configs that no variant runs" in admlops("models", "show", "PETRv2").stdout
+    refused = admlops(
+        "run", "PETRv2", "--config", "bevseg", "--weights", "random:0", "--data", synthetic_root, check=False
+    )
     assert refused.returncode == 2
-    assert "no variant of MapTR runs its config tiny-fusion-24e" in refused.stderr
+    assert "no variant of PETRv2 runs its config bevseg: its head segments the map" in refused.stderr
     assert not (tmp_path / "repository" / "runs").exists()

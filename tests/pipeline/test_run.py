@@ -153,6 +153,7 @@ def test_an_edited_config_is_refused_at_resume_and_named(
     command = ("run", "GroundPlane", "--data", synthetic_root, "--limit", "1", "--config", config, "--run", "edited")
     admlops(*command)
     before = RunFolder.open(runs / "edited").header.provenance.config_sha256
+    assert RunFolder.open(runs / "edited").header.provenance.sensors == ["camera"]
     assert before == config_sha256(str(config))
     admlops(*command, "--resume")
     config.write_text("score = 0.2\n")

@@ -16,8 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "runners"))
 
 import torch  # type: ignore[import-not-found]
 
-from worker.mmlab.common import bev_pool
-from worker.mmlab.v2 import sparse, voxels
+from worker.mmlab.common import bev_pool, sparse, voxels
 from worker.mmlab.v2.weights import NOTE, turn_sparse_weights
 
 CONVOLUTIONS = [

@@ -65,6 +65,7 @@ def test_a_knocked_rig_is_the_same_in_every_sample(synthetic_data: NuScenes) -> 
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1200)
 def test_runs_are_equal_over_workers_and_after_a_stop(
     admlops: Admlops, synthetic_root: Path, groundplane_environment: Environment, tmp_path: Path
 ) -> None:
@@ -80,7 +81,6 @@ def test_runs_are_equal_over_workers_and_after_a_stop(
     (folder / "run.json").write_text(json.dumps({**header, "state": "cancelled"}))
     max(folder.glob("records/*.jsonl")).unlink()
     assert run("four", "--resume") == one
-    assert run("other", "--corrupt-seed", "1") != one
     changed = admlops(
         "run", "GroundPlane", "--data", synthetic_root, "--split", "mini_val", "--corrupt", "snow:3",
         "--run", "four", "--resume", check=False,

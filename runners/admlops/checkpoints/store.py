@@ -396,8 +396,9 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
     path = user_path(asked).resolve()
     if _is_absent(path):
         raise UsageError(
-            f"--checkpoint {asked} is neither a file nor a name of the catalogue; {_names(model.checkpoints)}",
-            hint=f"admlops models show {model.name}",
+            f"--checkpoint {asked} is neither a file nor a name of the catalogue; "
+            + (f"it is of the model {model.moved[asked]} now" if asked in model.moved else _names(model.checkpoints)),
+            hint=f"admlops models show {model.moved.get(asked, model.name)}",
         )
     require_file(path, f"admlops models show {model.name}")
     say(f"inspecting {path}")

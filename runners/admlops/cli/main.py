@@ -39,6 +39,7 @@ COMMANDS = {
     "evaluate": ("admlops.cli.evaluate:evaluate", "Compute a run's official metrics."),
     "export": ("admlops.cli.export:export", "Write a model's network as a file for other runtimes."),
     "exported": ("admlops.cli.exported:exported", "List and remove exported networks."),
+    "frontier": ("admlops.cli.frontier:frontier", "Show what each way of running a model gives and costs."),
     "gate": ("admlops.cli.gate:gate", "Say whether a candidate may take a baseline's place."),
     "health": ("admlops.cli.health:health", "Check machine and installation: what is well, what is not."),
     "info": ("admlops.cli.info:info", "Describe this machine: what a bug report needs."),

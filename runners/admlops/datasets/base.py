@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from admlops.catalog.registries import DATA_KINDS
 from admlops.core.errors import DataError
 from admlops.core.paths import user_path
@@ -232,6 +235,18 @@ class HasMap(Protocol):
 
     def location(self, token: str) -> str:
         """The name of the map that a sample lies on."""
+
+
+@runtime_checkable
+class HasTrainingPlaces(Protocol):
+    """A data set that knows where the scenes lie that models are trained on."""
+
+    def training_places(self) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+        """By map and scene of the training split, the vehicle's positions at its samples, (N, 2) [m], global frame.
+
+        Raises:
+            DataError: a table is not whole.
+        """
 
 
 @runtime_checkable

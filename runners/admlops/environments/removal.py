@@ -16,10 +16,11 @@ from admlops.core.errors import EnvError, StorageError
 from admlops.core.file_lock import hold
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
+from admlops.environments.integrity.manifest import read_manifest
 from admlops.environments.integrity.walking import disk_usage_bytes
 from admlops.environments.inventory import is_ours, list_installed, list_replaced
 from admlops.environments.prefix import lock_of
-from admlops.environments.reuse.libraries import Libraries
+from admlops.environments.reuse.libraries import Libraries, is_library, library_name
 from admlops.environments.reuse.packs import libraries_wanted
 
 REMOVING_SUFFIX = ".removing"
@@ -105,8 +106,16 @@ def remove(layout: Layout, prefix: Path) -> Removal:
         size_bytes = disk_usage_bytes(prefix)
         freed_bytes = disk_usage_bytes(prefix, names_elsewhere=0)
         discard(prefix)
-    freed_bytes += Libraries(layout.libraries).prune(libraries_wanted(layout.packs))
+    freed_bytes += Libraries(layout.libraries).prune(libraries_wanted(layout.packs), used=_libraries_used(layout))
     return Removal(size_bytes=size_bytes, freed_bytes=freed_bytes)
+
+
+def _libraries_used(layout: Layout) -> set[str]:
+    """The shared libraries, by name, of the environments that are here and finished."""
+    manifests = (read_manifest(one.prefix) for one in list_installed(layout))
+    entries = (entry for manifest in manifests if manifest is not None for entry in manifest.entries)
+    files = (entry for entry in entries if entry.kind == "file" and is_library(entry.path, entry.size_bytes))
+    return {library_name(entry.content, entry.mode) for entry in files}
 
 
 def _unsaid(line: str) -> None:
@@ -176,7 +185,7 @@ def _garbage(layout: Layout, *, wheels: bool, replaced: bool) -> Iterator[tuple[
         for folder in sorted(layout.wheels.iterdir()):
             if folder.is_dir() and not folder.name.startswith(".") and folder.name not in referenced:
                 yield folder, "no environment here was built with it", "wheels"
-    if Libraries(layout.libraries).unused(libraries_wanted(layout.packs)):
+    if Libraries(layout.libraries).unused(libraries_wanted(layout.packs), used=_libraries_used(layout)):
         yield layout.libraries, "libraries that no environment and no stored pack here has", "libraries"
 
 
@@ -201,5 +210,6 @@ def _collect_one(layout: Layout, path: Path, reason: str, nature: Nature, *, dry
 
 def _collect_libraries(layout: Layout, reason: str, *, dry_run: bool) -> Garbage:
     libraries, wanted = Libraries(layout.libraries), libraries_wanted(layout.packs)
-    size = sum(libraries.unused(wanted).values()) if dry_run else libraries.prune(wanted)
+    used = _libraries_used(layout)
+    size = sum(libraries.unused(wanted, used=used).values()) if dry_run else libraries.prune(wanted, used=used)
     return Garbage(path=layout.libraries, reason=reason, size_bytes=size)

@@ -11,21 +11,22 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from admlops.catalog import Model, find_known
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.counting import count_of
-from admlops.core.errors import AdmlopsError, CatalogError, DataError, RecordError, UsageError
+from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result
 from admlops.evaluation.calibrated import require_uncalibrated
+from admlops.evaluation.catalogued import catalogued_protocols, find_model, operating_thresholds
 from admlops.evaluation.context import Context
 from admlops.evaluation.corrupted import fault_suffix, note_fault, with_suffix
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
+from admlops.evaluation.geography import note_leakage, slice_places
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
@@ -46,6 +47,8 @@ CACHE = "cache/vectors"
 """Below the repository; may be deleted at any time."""
 
 MAX_WORST = 50
+MAP_TASK = "vector_map"
+"""The task whose answers can be remembered with the streets: it is sliced by where the samples lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +115,13 @@ def evaluate_run(
     _check_data(run, data)
     if official:
         _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
-    model = _find_model(run, layout)
+    model = find_model(run, layout)
     context = Context(
         run=run,
         data=data,
         cache=layout.repository / CACHE,
-        on_request=_catalogued_protocols(model).union(protocols),
-        thresholds=_operating_thresholds(model),
+        on_request=catalogued_protocols(model).union(protocols),
+        thresholds=operating_thresholds(model),
         truth_2d=truth_2d,
         truth_map=truth_map,
         official=official,
@@ -139,7 +142,7 @@ def evaluate_run(
         evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
     without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
     notes = list_notes(context, outputs, evaluations, without)
-    notes += note_fault(run.header)
+    notes += note_fault(run.header) + note_leakage(context, [one.id for one, _ in evaluated.results])
     if unjudged is not None:
         notes = [*notes, f"its outputs are not judged, for {data.root} has no ground truth of them"]
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
@@ -313,25 +316,6 @@ def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]
     return metric if values is None else replace(metric, interval=interval(values))
 
 
-def _find_model(run: RunFolder, layout: Layout) -> Model | None:
-    """Return the run's model in the catalogue; None where it has no entry, or a broken one."""
-    try:
-        return find_known(layout, run.header.model)
-    except CatalogError:
-        return None  # its runs can be evaluated all the same
-
-
-def _catalogued_protocols(model: Model | None) -> frozenset[str]:
-    """Those that the model's catalogue names, and those that its published numbers follow."""
-    return frozenset() if model is None else frozenset(model.protocols).union(one.protocol for one in model.published)
-
-
-def _operating_thresholds(model: Model | None) -> dict[str, float]:
-    """By task the confidence from which on the model's outputs are meant."""
-    stated = None if model is None else model.detection_2d
-    return {} if stated is None else {"detection_2d": stated.operating_threshold}
-
-
 def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dict[str, Any]:
     header, data = context.run.header, context.data
     failed = [entry for entry in context.metadata if entry.status == "failed"]
@@ -380,7 +364,11 @@ def _details(evaluation: Evaluation, result: Result, context: Context) -> dict[s
     if "breakdowns" in details or not evaluation.slices:
         return details
     own = slice_scenes(result, context.scenes)
-    return details if own is None else {**details, "breakdowns": own}
+    if own is None:
+        return details
+    if evaluation.task == MAP_TASK:
+        own |= slice_places(result, context)
+    return with_suffix({**details, "breakdowns": own}, fault_suffix(context.run.header))
 
 
 def _find_errors(context: Context, results: Sequence[tuple[Evaluation, Result]]) -> dict[str, tuple[str, RunErrors]]:

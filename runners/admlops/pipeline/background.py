@@ -17,11 +17,13 @@ from admlops.execution.cancel import CancelToken
 from admlops.execution.deadlines import Deadlines
 from admlops.execution.scene_job import RunEvent, Summary
 from admlops.pipeline.default_data import ensure_data
+from admlops.pipeline.options import read_corrupt
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import Selection
 from admlops.pipeline.shards import parse_shard
 from admlops.results.run_folder import RunFolder
+from admlops.worker.corruptions.fault import Fault
 
 
 class RunOptions(TypedDict, total=False):
@@ -56,6 +58,8 @@ class RunOptions(TypedDict, total=False):
     address: str | None
     data_map: Mapping[str, str]
     runtime: str | None
+    stream: bool
+    corrupt: Fault | str | None
     deadlines: Deadlines
     name: str | None
     resume: bool
@@ -80,6 +84,8 @@ def make_request(
     more: dict[str, Any] = {**options}
     data, split, tokens = (more.pop(name, None) for name in ("data", "split", "tokens"))
     reads = load_model(layout, model).reads
+    if isinstance(more.get("corrupt"), str):
+        more["corrupt"] = read_corrupt(more["corrupt"], 0)
     root = ensure_data(layout, reads[0], say=say) if data is None else user_path(data)
     return RunRequest(
         model=model,

@@ -140,8 +140,8 @@ def _judge_costs(baseline: RunFolder, candidate: RunFolder, policy: Policy) -> I
         missing = f"too few samples carry {limit.percentile}: docs/metrics.md says how many it needs"
         yield _judge_cost(what, runs, pair, limit.worse_percent, unit="ms", missing=missing)
     for what, percent, read in (
-        ("GPU memory, peak", policy.gpu_memory_percent, _gpu_memory),
-        ("host memory of a worker, peak", policy.host_memory_percent, _host_memory),
+        ("GPU memory, peak", policy.gpu_memory_percent, gpu_memory_mb),
+        ("host memory of a worker, peak", policy.host_memory_percent, host_memory_mb),
     ):
         if percent is not None:
             pair = tuple(read(run) for run in runs)
@@ -220,11 +220,11 @@ def _percentile(run: RunFolder, limit: LatencyPolicy) -> float | None:
     return None if value is None else 1e3 * float(value)
 
 
-def _gpu_memory(run: RunFolder) -> float | None:
+def gpu_memory_mb(run: RunFolder) -> float | None:
     return max((one.gpu_memory_used for one in _metadata(run) if one.gpu_memory_used is not None), default=None)
 
 
-def _host_memory(run: RunFolder) -> float | None:
+def host_memory_mb(run: RunFolder) -> float | None:
     readings = read_telemetry(run.telemetry_path, [])
     return max((one.worker_memory_mb for one in readings if one.worker_memory_mb is not None), default=None)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
 from admlops.pipeline.fixes import fixes_of_weights
-from admlops.worker.corruptions.fault import Fault, FaultError, parse_fault
+from admlops.worker.corruptions.fault import LIDAR, Fault, FaultError, parse_fault
 from admlops.worker.precision import AUTHORS, HALF, PRECISIONS, TF32
 
 
@@ -26,6 +26,19 @@ def parse_options(given: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--option {name} is given twice", hint="leave one of them out")
         options[name] = value
     return options
+
+
+def require_sensor(model: Model, fault: Fault | None, config: str | None) -> None:
+    """Raise UsageError for a fault of a sensor that the model does not look at."""
+    if fault is None:
+        return
+    sensor = "lidar" if fault.name in LIDAR else "camera"
+    own = model.sensors_of(config)
+    if sensor not in own:
+        raise UsageError(
+            f"--corrupt {fault.label} is a fault of the {sensor}, and {model.name} looks at {' and '.join(own)} alone",
+            hint="pass --corrupt fog:2 for cameras" if "camera" in own else "pass --corrupt lidar-points:2",
+        )
 
 
 def read_corrupt(text: str, seed: int) -> Fault:
@@ -68,7 +81,16 @@ def _is_of_weights(model: Model, name: str, value: str) -> bool:
 
 
 def check_config(model: Model, *, config: str | None, checkpoint: str | None) -> None:
-    """Raises UsageError for a config of the catalogue that no variant of the model runs, however it is chosen."""
+    """Raises UsageError for a config of the catalogue that no variant of the model runs, however it is chosen.
+
+    So it does for a name that another model has now.
+    """
+    for option, asked in (("--config", config), ("--checkpoint", checkpoint)):
+        if asked in model.moved:
+            raise UsageError(
+                f"{option} {asked}: {model.name} has it no longer, it is of the model {model.moved[asked]} now",
+                hint=f"admlops models show {model.moved[asked]}",
+            )
     weights = model.checkpoints.get(checkpoint or "")
     chosen = config or (weights.config if weights else None)
     if chosen not in model.not_runnable:

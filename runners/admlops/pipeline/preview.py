@@ -19,7 +19,8 @@ from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.options import check_config, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
-from admlops.pipeline.run import check_data_kind, check_set_up, open_run_data
+from admlops.pipeline.requested_data import check_data_kind, open_requested
+from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_engine import find_engine
 from admlops.pipeline.run_job import choose_executor, name_devices
 from admlops.pipeline.run_request import RunRequest
@@ -39,7 +40,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     RUNTIMES.get(request.runtime or model.runtime)
     check_config(model, config=request.config, checkpoint=request.checkpoint)
     executor, devices = choose_executor(request, describe_machine(), say=say)
-    data = data or open_run_data(model, request)
+    data = data or open_requested(model, request)
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     scenes = select(data, request.selection, temporal=model.temporal)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from admlops.catalog import Model, load_model
-from admlops.catalog.registries import DATA_KINDS, RUNTIMES
-from admlops.core.errors import EnvError, UsageError
+from admlops.catalog.registries import RUNTIMES
+from admlops.core.errors import EnvError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, HasContext, HasStream, fetch_files, open_data
+from admlops.datasets.base import Dataset, HasContext, fetch_files
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.deployment.calibration import require_apart
 from admlops.deployment.engines import parse_engine
@@ -23,9 +23,10 @@ from admlops.health.devices import ComputeDevice
 from admlops.health.energy_estimate import require_estimate
 from admlops.health.machine import describe_machine
 from admlops.pipeline.expected_time import find_measured
-from admlops.pipeline.options import check_config, check_precision
+from admlops.pipeline.options import check_config, check_precision, require_sensor
 from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
+from admlops.pipeline.requested_data import check_data_kind, open_requested
 from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
 from admlops.pipeline.run_header import make_header
 from admlops.pipeline.run_job import RunPlan, choose_executor, make_job, name_devices
@@ -122,7 +123,7 @@ def prepare(
     machine = describe_machine()
     runtime = request.runtime or model.runtime
     executor, devices = check_request(model, request, machine, say=say)
-    data = data or open_run_data(model, request)
+    data = data or open_requested(model, request)
     check_data_kind(model, data, request)
     check_set_up(layout, model, request.variant)
     _ensure_context(model, data, say=say)
@@ -131,6 +132,7 @@ def prepare(
     engine = find_engine(layout, model, request, say=say)
     require_apart(None if engine is None else engine.manifest, [token for scene in scenes for token in scene.samples])
     weights = _weights(layout, model, request, engine, say=say)
+    require_sensor(model, request.corrupt, weights.settings["config"])
     environment = _environment(layout, model, request, devices[0], say=say)
     settings = {
         "device": devices[0].id,
@@ -240,45 +242,6 @@ def _environment(layout: Layout, model: Model, request: RunRequest, device: Comp
         return found
     pins = model.variants[request.variant or model.default_variant]
     return ensure_model(layout, model, request.variant, device=device.kind if pins.devices else None, say=say)
-
-
-def open_run_data(model: Model, request: RunRequest) -> Dataset:
-    """Open the data set of a request; with `stream` its inputs at 12 Hz.
-
-    Raises:
-        UsageError: the data set has no inputs at 12 Hz, or the model looks back by the key frames' index.
-    """
-    data = open_data(request.data, request.version, wanted=model.reads)
-    if not request.stream:
-        return data
-    if f"{data.kind}-12hz" not in DATA_KINDS:
-        raise UsageError(
-            f"--stream wants a data set with pictures at 12 Hz, and {data.root} is {data.kind}",
-            hint="pass --data with the root of nuScenes, or leave --stream out",
-        )
-    if model.traits.needs_context:
-        raise UsageError(
-            f"{model.name} looks back by an index of key frames, which has no inputs at 12 Hz",
-            hint=f"admlops evaluate RUN --protocol staleness.2hz-velocity   # of an ordinary run of {model.name}",
-        )
-    return open_data(request.data, request.version, wanted=[f"{data.kind}-12hz"])
-
-
-def check_data_kind(model: Model, data: Dataset, request: RunRequest) -> None:
-    """Refuse data that the adapter cannot read, and data that the model was not made for unless asked."""
-    if data.kind in model.reads or (request.stream and isinstance(data, HasStream)):
-        return
-    reads = " or ".join(model.reads)
-    if data.kind not in model.off_distribution:
-        raise UsageError(
-            f"{model.name} reads {reads}, and {data.root} is {data.kind}",
-            hint=f"pass --data with the root of {reads}; its adapter reads no {data.kind}, with no option",
-        )
-    if not request.off_distribution:
-        raise UsageError(
-            f"{model.name} reads {reads}, and {data.root} is {data.kind}",
-            hint=f"pass --data with the root of {reads}; to run it there all the same, add --off-distribution",
-        )
 
 
 def check_set_up(layout: Layout, model: Model, variant: str | None) -> None:

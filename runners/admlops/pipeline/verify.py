@@ -30,7 +30,8 @@ from admlops.health.devices import ComputeDevice
 from admlops.health.machine import describe_machine
 from admlops.pipeline.comparison_runs import ShowProgress
 from admlops.pipeline.export import TOOL
-from admlops.pipeline.run import check_data_kind, check_request, check_set_up
+from admlops.pipeline.requested_data import check_data_kind
+from admlops.pipeline.run import check_request, check_set_up
 from admlops.pipeline.run_engine import (
     EngineFile,
     RuntimePackages,

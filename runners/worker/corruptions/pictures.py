@@ -9,7 +9,7 @@ Robustness to Common Corruptions and Perturbations*, 2019, for fog, snow and mot
 """
 
 import math
-from typing import Any, Sequence
+from typing import Any, Callable, Dict, Sequence
 
 from ..mmlab.common.libraries import load_library
 from .fault import Fault
@@ -140,14 +140,14 @@ def _snow(picture: Any, level: int, generator: Any) -> Any:
     return _to_bytes(mixed + (flakes + flakes[::-1, ::-1])[..., None])
 
 
-_CHANGES = {
+_CHANGES: Dict[str, Callable[[Any, int, Any], Any]] = {
     "color-quant": _quantize,
     "brightness": _brighten,
     "low-light": _darken,
     "motion-blur": _blur,
     "fog": _veil,
     "snow": _snow,
-}  # type: Dict[str, Callable[[Any, int, Any], Any]]
+}
 
 
 def _to_bytes(values: Any) -> Any:
@@ -168,7 +168,7 @@ def _move(picture: Any, radius: int, spread: float, angle_deg: float) -> Any:
     rows, columns = np.flatnonzero(kernel.any(axis=1)), np.flatnonzero(kernel.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     kept = kernel[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    anchor = (length - 1 - left, length - 1 - top)  # type: Tuple[int, int]
+    anchor = (length - 1 - left, length - 1 - top)
     return cv2.filter2D(picture, -1, np.ascontiguousarray(kept), anchor=anchor, borderType=cv2.BORDER_REPLICATE)
 
 

@@ -4,6 +4,8 @@ A sweep is nuScenes' file: five float32 a point, x, y, z, intensity and ring. Th
 2402.11677) with numbers of our own.
 """
 
+from typing import Any
+
 from ..mmlab.common.libraries import load_library
 from .fault import Fault
 
@@ -18,7 +20,7 @@ def corrupt_sweep(content: bytes, fault: Fault, *, sweep: str) -> bytes:
     Raises:
         ValueError: the file is no whole number of points.
     """
-    np = load_library("numpy")  # type: Any
+    np: Any = load_library("numpy")
     points = np.frombuffer(content, dtype="<f4").reshape(-1, VALUES)
     if fault.name == "lidar-points":
         generator = np.random.default_rng(fault.seeds(sweep, "lidar"))

@@ -155,6 +155,19 @@ class NuScenes:
         """Every scene by its name, as its annotators described it."""
         return read_scenes(self.root, self.version)
 
+    def training_places(self) -> Mapping[str, Mapping[str, Matrix]]:
+        """By map and scene of `train`, or `mini_train`, the positions of samples; see `HasTrainingPlaces`."""
+        official = self._official_splits()
+        known = set(self._tables.scene_names())
+        found: dict[str, dict[str, Matrix]] = defaultdict(dict)
+        with _explained(self.root, self.version):
+            for name in official.get("train") or official.get("mini_train") or ():
+                if name in known:
+                    poses = [self._tables.sample(token)["ego2global"] for token in self._tables.samples_of_scene(name)]
+                    positions = np.array([pose["translation"][:2] for pose in poses], dtype=np.float64)
+                    found[self._tables.location(name)][name] = positions.reshape(-1, 2)
+        return found
+
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
         """Count the annotations of each kind in these samples."""
         return {"boxes": sum(len(self.ground_truth(token)) for token in tokens)}

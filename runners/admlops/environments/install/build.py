@@ -95,7 +95,7 @@ def _make(plan: BuildPlan) -> None:
         "wheels": list(built.wheels),
     }
     finish(plan, listing, facts)
-    shared = f", {shared_bytes / 1e6:.0f} MB of it shared with other environments" if shared_bytes else ""
+    shared = f", {shared_bytes / 1e6:.0f} MB of it shared with other environments or uv's cache" if shared_bytes else ""
     plan.say(f"built {plan.spec.name} in {built_s:.1f} s ({log}); {size_bytes / 1e6:.0f} MB on disk{shared}")
 
 

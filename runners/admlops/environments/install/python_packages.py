@@ -17,6 +17,7 @@ from admlops.core.paths import Layout
 from admlops.core.types import Progress, ProgressWatch, Say, unwatched
 from admlops.downloads import download
 from admlops.environments.install.caches import cache_folder
+from admlops.environments.install.own_copies import find_linked, give_own_copies
 from admlops.environments.install.uv import checked, run_uv
 from admlops.environments.integrity.walking import disk_usage_bytes
 from admlops.environments.spec.requirements import LockedPackage
@@ -50,9 +51,11 @@ def install_python(
     """
     lines = [_line(package, cache_folder(layout), say, progress) for package in packages]
     tools = [line for package, line in zip(packages, lines, strict=True) if package.name in BUILD_TOOLS]
-    # Copies, not hard links: a person who edits a file in the prefix must not change uv's cache with it.
+    # Compiled libraries are links to uv's cache, where it is on this disk: 8 GB are there once. What a person might
+    # edit is the prefix's own copy, so that the cache does not change with it.
     # No bytecode: the smoke test imports what the model needs, and compiling all the rest takes ten times longer.
-    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "copy"]
+    options = ["--quiet", "--require-hashes", "--no-deps", "--link-mode", "hardlink"]
+    linked_before = {file.inode for file in find_linked(prefix)}
     if reinstall:
         options += ["--reinstall", *_forget([package.name for package in packages], layout)]
     install = partial(_install, prefix, layout=layout, name=name, locks=locks, watch=watch_prefix(prefix, progress))
@@ -61,6 +64,7 @@ def install_python(
         options = [*options, "--no-build-isolation"]
     if lines:
         install(lines, options)
+    give_own_copies(prefix, except_for=linked_before)
 
 
 def install_wheels(prefix: Path, wheels: Iterable[Path], *, layout: Layout, name: str) -> None:

@@ -24,6 +24,8 @@ LIBRARY = re.compile(r"\.(so(\.[0-9]+)*|a)$")
 SMALLEST_BYTES = 64 << 10
 """Of smaller ones there are many and they weigh little."""
 BESIDE = ".shared"
+NAMES_OF_ONE = 2
+"""Of a library that one environment has: there, and among the shared ones."""
 
 
 def is_library(path: str, size_bytes: int) -> bool:
@@ -58,7 +60,9 @@ class Libraries:
             os.link(path, kept)
 
     def share(self, prefix: Path, entries: Iterable[Entry]) -> int:
-        """Take in the libraries of a finished environment, or replace them by those that are there [bytes saved].
+        """Take in the libraries of a finished environment, or replace them by those that are there.
+
+        Return what has a name elsewhere too, in another environment or in uv's cache [bytes].
 
         `entries` are those of its manifest, hashed just now.
 
@@ -72,23 +76,28 @@ class Libraries:
         except OSError as error:
             raise explain_os_error(error, prefix) from error
 
-    def unused(self, wanted: Collection[str] = ()) -> dict[Path, int]:
-        """The libraries that no environment has with their sizes [bytes], but for those `wanted` (`library_name`)."""
+    def unused(self, wanted: Collection[str] = (), *, used: Collection[str] | None = None) -> dict[Path, int]:
+        """The libraries that no environment has, with what they free [bytes], but for those `wanted` (`library_name`).
+
+        `used` are those of environments; without it a library with a name elsewhere is taken for used. One that uv's
+        cache has as well frees nothing.
+        """
         found = {}
         with suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):
                 status = entry.stat(follow_symlinks=False)
-                if status.st_nlink == 1 and entry.name not in wanted:
-                    found[Path(entry.path)] = status.st_blocks * 512
+                is_alone = status.st_nlink == 1
+                if entry.name not in wanted and (is_alone or (used is not None and entry.name not in used)):
+                    found[Path(entry.path)] = status.st_blocks * 512 if is_alone else 0
         return found
 
-    def prune(self, wanted: Collection[str] = ()) -> int:
+    def prune(self, wanted: Collection[str] = (), *, used: Collection[str] | None = None) -> int:
         """Remove those [bytes freed].
 
         Raises:
             StorageError: one cannot be removed.
         """
-        unused = self.unused(wanted)
+        unused = self.unused(wanted, used=used)
         for path in unused:
             try:
                 path.unlink(missing_ok=True)
@@ -101,15 +110,15 @@ class Libraries:
 
     def _share_one(self, path: str, entry: Entry) -> int:
         kept = self._name(entry.content, entry.mode)
-        with suppress(FileNotFoundError):
-            if kept.samefile(path):
-                return 0
         beside = f"{path}{BESIDE}"
-        if not self.give(entry.content, entry.mode, beside):
+        if kept.exists() and kept.samefile(path):
+            pass
+        elif self.give(entry.content, entry.mode, beside):
+            os.replace(beside, path)  # noqa: PTH105
+        else:
             self.take(path, entry.content, entry.mode)
-            return 0
-        os.replace(beside, path)  # noqa: PTH105
-        return os.lstat(path).st_blocks * 512
+        status = os.lstat(path)
+        return status.st_blocks * 512 if status.st_nlink > NAMES_OF_ONE else 0
 
     @staticmethod
     def _is_whole(kept: Path, content: str, mode: int) -> bool:

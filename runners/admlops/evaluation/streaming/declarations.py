@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 from admlops.core.nuscenes_classes import MAP_CLASSES
 from admlops.evaluation.base import BY_SCENE, Accumulator, Column, Declared, MetricSpec, Needs
 from admlops.evaluation.detection_3d.protocols import BOX_KEYS, COLUMNS, METRICS
-from admlops.evaluation.streaming.options import Strategy
 from admlops.results.derived_structs import Take
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from admlops.evaluation.detection_3d.evaluation import DetectionResult
     from admlops.evaluation.streaming.detection import StreamingResult
     from admlops.evaluation.streaming.maps import StreamingMap
+    from admlops.evaluation.streaming.options import Strategy
     from admlops.evaluation.vector_map.element_table import ElementTable
 
 ASAP = "asap.interp-12hz"

@@ -11,10 +11,11 @@ from ..common.boxes import MMDET3D_1, detection_records
 from ..common.infos import context_of
 from ..common.inputs import check_pictures, raise_for_pictures
 from ..common.libraries import load_library
+from ..common.lidar_files import check_points
 from ..common.precision import read_tf32
 from .network import build_network, read_config
 from .overlay import import_mmdet3d
-from .samples import check_points, describe_cameras, describe_frame, describe_lidar, describe_sweeps
+from .samples import describe_cameras, describe_frame, describe_lidar, describe_sweeps
 from .weights import turn_sparse_weights
 
 SWEEPS_STEP = "LoadPointsFromMultiSweeps"
@@ -68,7 +69,7 @@ class MmAdapter(BaseMmAdapter):
             super().apply_fix(config, {name: value for name, value in settings.items() if name not in known})
 
     def make_pipeline(self, config: Any) -> Callable[[Row], Row]:
-        """Return what makes the network's keyword arguments, on its device, of a sample's info."""
+        """Return what makes a batch of one, on the host, of a sample's info."""
         steps = test_pipeline(config)
         self._compose = load_library("mmengine.dataset").Compose(steps)
         return self._run_pipeline
@@ -93,6 +94,11 @@ class MmAdapter(BaseMmAdapter):
     def pictures(self, info: Row) -> List[str]:
         """The files of the pictures that the pipeline reads for an info."""
         return [image["img_path"] for image in info.get("images", {}).values()]
+
+    def place(self, read: Row, sample: Row) -> Row:
+        """The network's input, normalized, padded and voxelized by the model itself on its device."""
+        with load_library("torch").no_grad():
+            return super().place(dict(self._model.data_preprocessor(read, False)), sample)
 
     def forward(self, inputs: Row) -> Any:
         """The network's call, as mmengine's test loop makes it."""
@@ -124,9 +130,7 @@ class MmAdapter(BaseMmAdapter):
             raise
         if example is None:
             raise DataError("sample {}: the pipeline gave nothing".format(info["token"]))
-        batch = load_library("mmengine.dataset").pseudo_collate([example])
-        with load_library("torch").no_grad():
-            return dict(self._model.data_preprocessor(batch, False))
+        return dict(load_library("mmengine.dataset").pseudo_collate([example]))
 
 
 def test_pipeline(config: Any) -> List[Any]:

@@ -7,10 +7,9 @@ import sys
 import types
 from typing import Any
 
-from ..common import bev_pool
+from ..common import bev_pool, sparse, voxels
 from ..common.libraries import load_library
 from ..common.stand_ins import UNCALLED, stand_in_for
-from . import sparse, voxels
 
 BEVFUSION_OPS = "projects.BEVFusion.bevfusion.ops"
 

@@ -10,10 +10,8 @@ import numpy as np
 from ...samples.errors import DataError
 from ..common.geometry import pose_matrix, sensor_to_lidar
 from ..common.infos import CAMERA_ORDER
+from ..common.lidar_files import POINT_FEATURES
 
-POINT_FEATURES = 5
-"""x, y, z [m], intensity and the ring's number: what nuScenes' LiDAR files hold of each point."""
-POINT_BYTES = 4 * POINT_FEATURES
 MICROSECONDS = 1e6
 
 Row = Dict[str, Any]
@@ -99,21 +97,3 @@ def describe_cameras(sample: Mapping[str, Any]) -> Row:
             "timestamp": camera["timestamp_us"] / MICROSECONDS,
         }
     return {"images": images}
-
-
-def check_points(paths: List[str]) -> None:
-    """Raise DataError for a LiDAR file that cannot be read, is empty, or does not hold whole points."""
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                size = file.seek(0, 2)
-        except OSError as error:
-            raise DataError("the LiDAR file {} cannot be read: {}".format(path, error.strerror)) from error
-        if not size or size % POINT_BYTES:
-            raise DataError(
-                "the LiDAR file {} is not whole: {} bytes are no multiple of {}, five numbers of a point".format(
-                    path, size, POINT_BYTES
-                )
-                if size
-                else "the LiDAR file {} is empty".format(path)
-            )

@@ -1,11 +1,11 @@
-"""Points sorted into voxels, in PyTorch: what BEVFusion's own compiled module computes, on any device.
+"""Points sorted into voxels, in PyTorch: what the compiled modules of BEVFusion and MapTR compute, on any device.
 
 The result is that of the compiled operation of mmcv's on a CPU, bit for bit, with the coordinates in the order x, y, z.
 """
 
 from typing import Any, Sequence, Tuple
 
-from ..common.libraries import load_library
+from .libraries import load_library
 
 OUTSIDE = -1
 

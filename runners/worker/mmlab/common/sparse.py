@@ -9,7 +9,7 @@ them as a tensor (offsets, 2, rows), filled up with -1, and a count an offset; s
 import itertools
 from typing import Any, Sequence, Tuple
 
-from ..common.libraries import load_library
+from .libraries import load_library
 
 NOTHING = -1
 """What fills the list of pairs up."""
