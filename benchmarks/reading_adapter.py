@@ -40,11 +40,12 @@ class Pausing(Adapter):
 
         if not self._reads:
             return {}
+        mean, deviation = (np.array(numbers, dtype=np.float32) for numbers in (MEAN, DEVIATION))
         pictures = []
         for name in sorted(Path(self._folder).glob("*.jpg")):
             picture = cv2.resize(cv2.imread(str(name)), SIZE)[-ROWS:]
             pixels = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.float32)
-            pictures.append(((pixels - np.float32(MEAN)) / np.float32(DEVIATION)).transpose(2, 0, 1))
+            pictures.append(((pixels - mean) / deviation).transpose(2, 0, 1))
         return {"img": np.ascontiguousarray(np.stack(pictures))}
 
     def forward(self, inputs: Any) -> float:

@@ -36,6 +36,8 @@ from admlops.health.devices import ComputeDevice
 from admlops.results.record import Outputs
 
 STOP_S = 0.5
+DRIVER_AWAY_S = 120.0
+"""How long it takes until somebody resumes a run whose driver was lost [s]."""
 LONGEST_S = 1e4
 """No run of a test takes so long, in simulated time."""
 HELLO = Hello(protocol=1, model="StandIn", python="3.11", adapter="-", libraries={}, digest="0")
@@ -237,7 +239,7 @@ class World:
             return
         self.happened["driver lost"] = self.happened.get("driver lost", 0) + 1
         for node in self.nodes:
-            self._cut(node.slots)
+            self._cut(node.slots, seen_s=DRIVER_AWAY_S + self.load_s)
             for slot in node.slots:
                 slot.is_dead = True
             node.slots, node.waiting = [], []

@@ -66,7 +66,12 @@ def test_samples_read_ahead_give_the_records_of_samples_read_in_turn(
 ) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    failing = {"unreadable": ["a-0", "a-3", "b-2"], "large": ["a-5"], "strange": ["a-4"], "bytes": 6_000_000}
+    failing: dict[str, Any] = {
+        "unreadable": ["a-0", "a-3", "b-2"],
+        "large": ["a-5"],
+        "strange": ["a-4"],
+        "bytes": 6_000_000,
+    }
     ahead = go(bench, {**failing, "marks": str(marks)}, python=python)
     readers = {(marks / token).read_text() for token in bench.all_tokens()}
     assert 2 <= len(readers) <= 3, "the worker reads the first, and what is too large; others read the rest"

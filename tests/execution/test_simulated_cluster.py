@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.execution.execution_bench import PATIENT, PlainSamples, make_header, make_scenes
 from tests.execution.simulated_cluster import (
+    DRIVER_AWAY_S,
     DriverLost,
     Faults,
     SimulatedCluster,
@@ -68,7 +69,7 @@ def simulate(
                 )
                 break
             except DriverLost:
-                world.now += 120.0  # until somebody starts it again
+                world.now += DRIVER_AWAY_S
     work_s, longest_s = work_of(shape, seconds_of)
     return Outcome(
         world, RunFolder.open(run.path), summary, world.now, world.bound_s(work_s, longest_s) if bounded else 0.0

@@ -38,6 +38,7 @@ def execute(
     executor.slots()  # a wrong device is said before anything is touched
     end_abandoned_workers(job.run)
     job.run.begin()
+    job.run.remove_unfinished()
     try:
         with token.watched():
             summary = RunCoordinator(job, executor, token, on_event, clock=clock).run()

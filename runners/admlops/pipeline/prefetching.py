@@ -42,4 +42,4 @@ def choose_prefetch(request: RunRequest, slots: Sequence[Slot], *, say: Say, cor
 
 
 def _is_latency_run(request: RunRequest) -> bool:
-    return request.batch == 1 and request.workers == 1
+    return request.batch == 1 and request.workers == 1 and not request.throughput

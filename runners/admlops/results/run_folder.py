@@ -249,11 +249,16 @@ class RunFolder:
         return "running" if is_alive(self.path, started.get("host")) else "stopped"
 
     def scene_writer(self, scene: str, *, attempt: int = 1) -> SceneWriter:
-        """A context in which the records of one scene are written, from its first sample.
-
-        Several attempts may be written at the same time, under different numbers; one of them commits.
-        """
+        """A context in which records of a scene are written; attempts at the same time need different numbers."""
         return SceneWriter(self.scene_path(scene), attempt=attempt)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed process left of scenes in progress. Hold `lock()`. Raises StorageError."""
+        try:
+            for part in self.records_path.glob("*.part"):
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain_os_error(error, self.records_path) from error
 
     def complete_scenes(self) -> list[str]:
         """The scenes whose records are all here, in the run's order."""

@@ -202,7 +202,7 @@ def test_a_node_without_the_environment_takes_it_from_the_store(
     wanted = records_digest(local_run(cluster, "Chain"))  # which builds the driver's environment
     assert cluster.type("env", "push", "Chain", "--to", store).returncode == 0
     cluster.add("far", pod, gpus=1)
-    done = cluster.type(*words(cluster, "Chain", "far"), ADMLOPS_PACK_STORE=str(store))
+    done = cluster.type(*words(cluster, "Chain", "far", "--option", "pause=1"), ADMLOPS_PACK_STORE=str(store))
     assert done.returncode == 0, done.stderr
     run = cluster.driver.run("far")
     assert "far" in {event["node"] for event in run.events() if event["event"] == "worker_started"}
