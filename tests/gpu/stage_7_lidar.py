@@ -1,6 +1,6 @@
 """The stand-ins of LiDAR networks on the device against the CPU: sparse convolutions, voxels, pooling; and their times.
 
-`runners/worker/mmlab/v2` has them in PyTorch: BEVFusion's own operations run by them on every GPU. They need torch
+`runners/worker/mmlab/common` has them in PyTorch: BEVFusion's own operations run by them on every GPU. They need torch
 alone, neither mmcv nor a model's source.
 """
 

@@ -1,5 +1,5 @@
 # ruff: noqa: UP006, UP035  the worker's own Python 3.8 style is kept in what runs beside it
-"""Run by an environment with torch: the stand-ins of mmlab/v2 against references. Prints the differences as JSON.
+"""Run by an environment with torch: the stand-ins of mmlab/common against references. Prints the differences as JSON.
 
     python mm2_operations.py
 
