@@ -10,8 +10,10 @@ the same blur done place by place, low light beside a count drawn for each pixel
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "runners")]
 
@@ -26,7 +28,7 @@ SIZE = (900, 1600)
 REPEATS = 3
 
 
-def timed(work) -> float:  # noqa: ANN001
+def timed(work: Callable[[], object]) -> float:
     """The least CPU time of some repeats [s]."""
     found = []
     for _ in range(REPEATS):
@@ -36,7 +38,7 @@ def timed(work) -> float:  # noqa: ANN001
     return min(found)
 
 
-def plain_blur(picture):  # noqa: ANN001, ANN201
+def plain_blur(picture: Any) -> Any:
     """The blur of level 2, one shifted copy after the other."""
     weights = np.exp(-(np.arange(31) ** 2) / (2 * 12.0**2))
     padded = np.pad(picture, ((31, 31), (31, 31), (0, 0)), mode="edge")

@@ -9,6 +9,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "runners")]
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from worker.adapter import Adapter  # noqa: E402
 from worker.corruptions import pictures  # noqa: E402
 from worker.corruptions.adapter import FaultyAdapter, read_bgr  # noqa: E402
 from worker.corruptions.fault import LEVELS, PICTURES, Fault  # noqa: E402
@@ -75,8 +76,9 @@ def check_adapter(folder: Path, picture: Any) -> None:
     cv2.imwrite(str(path), picture)
     before = path.read_bytes()
 
-    class Reads:
+    class Reads(Adapter):
         name = "Reads"
+        path = ""
 
         def prepare(self, sample: Any) -> Any:
             self.path = sample["cameras"]["A"]["path"]
