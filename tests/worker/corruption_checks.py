@@ -85,7 +85,7 @@ def check_adapter(folder: Path, picture: Any) -> None:
             return read_bgr(self.path)
 
     own = Reads()
-    sample = {"sample_token": "s", "cameras": {"A": {"path": str(path)}}}
+    sample: Any = {"sample_token": "s", "cameras": {"A": {"path": str(path)}}}
     adapter = FaultyAdapter(own, Fault("fog", 3))
     seen = adapter.prepare(sample)
     assert np.array_equal(
