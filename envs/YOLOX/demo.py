@@ -14,6 +14,7 @@ from worker.pictures.adapter import MIN_CONFIDENCE, PictureAdapter
 from worker.pictures.records import records_of_rows
 
 MAX_DETECTIONS = 300
+NMS_IOU = 0.65
 CONFIGS = Path(".mim") / "configs" / "yolox"
 """Where mmdet's wheel keeps the configurations."""
 FROM_FILE = ("LoadImageFromFile", "LoadAnnotations")
@@ -37,6 +38,7 @@ class YOLOX(PictureAdapter):
         drop_pretrained(self._config.model)
         self._config.model.train_cfg = None
         self._config.model.test_cfg.score_thr = MIN_CONFIDENCE
+        self._config.model.test_cfg.nms.iou_threshold = NMS_IOU
         network = load_library("mmdet.registry").MODELS.build(self._config.model)
         network.init_weights()  # the head's priors, which its constructor leaves to this
         return network

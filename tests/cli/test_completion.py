@@ -54,10 +54,10 @@ def repository(tmp_path: Path) -> dict[str, str]:
 
 def test_names_of_the_catalogue() -> None:
     assert offered("run", "") == MODELS
-    assert offered("run", "map") == ["MapTR"], "any case will do where none fits"
+    assert offered("run", "map") == ["MapTR", "MapTRv2"], "any case will do where none fits"
     assert offered("run", "VAD", "--checkpoint", "") == ["tiny", "base"]
     assert offered("run", "MapTR", "--variant", "c") == ["classic"]
-    assert offered("compare", "--models", "MapTR,P") == ["MapTR,PETR"]
+    assert offered("compare", "--models", "MapTR,Str") == ["MapTR,StreamPETR"]
     assert offered("env", "show", "official/nu") == ["official/nuscenes"]
 
 

@@ -24,7 +24,10 @@ SSH_CONFIG = click.option(
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(short_help="Start, look at and end a Ray cluster on machines that reach each other.")
+@click.group(
+    short_help="Start, look at and end a Ray cluster on machines that reach each other.",
+    epilog="Example: admlops cluster status",
+)
 def cluster() -> None:
     """Start, look at and end a Ray cluster on machines that reach each other.
 

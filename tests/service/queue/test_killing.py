@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_worker_that_was_stopped_past_its_lease_answers_too_late(url: str, tmp
     sleeper = get_context("spawn").Process(target=hold, args=(url, 0.5, str(told)), daemon=True)
     sleeper.start()
     assert sleeper.pid is not None
-    wait_for(told / "claimed")
+    wait_for(told / "claimed", sleeper)
     os.kill(sleeper.pid, signal.SIGSTOP)
     while queue.reap().requeued == 0:
         time.sleep(0.05)
@@ -117,7 +118,7 @@ def test_a_worker_that_was_stopped_past_its_lease_answers_too_late(url: str, tmp
     assert queue.finish(job, Status.COMPLETED, output="in time")
     (told / "go").touch()
     os.kill(sleeper.pid, signal.SIGCONT)
-    assert wait_for(told / "answer").read_text() == "False"
+    assert wait_for(told / "answer", sleeper).read_text() == "False"
     after = queue.get(job.id)
     assert after is not None
     assert after.output == "in time"
@@ -126,9 +127,11 @@ def test_a_worker_that_was_stopped_past_its_lease_answers_too_late(url: str, tmp
     queue.database.close()
 
 
-def wait_for(path: Path) -> Path:
+def wait_for(path: Path, writer: BaseProcess) -> Path:
+    """Wait for a file of a process; what that process said on its way out is in the captured output."""
     deadline = time.monotonic() + PATIENCE_S
     while not path.exists():
+        assert writer.is_alive() or path.exists(), f"it ended with {writer.exitcode}"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return path
