@@ -56,7 +56,7 @@ def test_a_data_set_of_one_scene_is_counted_so(tmp_path: Path) -> None:
     picture = next((tmp_path / "d" / "samples" / "CAM_FRONT").iterdir())
     picture.unlink()
     checked = CliRunner().invoke(cli, ["data", "check", str(tmp_path / "d")])
-    assert checked.stdout.splitlines()[-1].endswith(", 1 file missing or empty")
+    assert checked.stdout.splitlines()[0].endswith(", 1 file missing or empty")
     assert ": 1 scene, 1 sample, " in checked.stdout
     assert isinstance(checked.exception, Exception)
     assert str(checked.exception).startswith("1 file of key frames missing or empty, first ")

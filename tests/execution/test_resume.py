@@ -124,16 +124,23 @@ def test_a_complete_run_starts_no_worker(bench: Bench) -> None:
     assert len(bench.events("worker_started")) == started
 
 
-def test_a_full_disk_stops_the_run_and_loses_nothing(bench: Bench) -> None:
+def test_a_full_disk_stops_the_run_and_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     RunFolder.create(bench.path, make_header(bench.shape))
     part = bench.path / "records" / "b.jsonl.part"
-    part.symlink_to("/dev/full")  # every write there fails as on a full disk
+    remove = RunFolder.remove_unfinished
+
+    def fill_the_disk(run: RunFolder) -> None:
+        remove(run)
+        part.symlink_to("/dev/full")  # every write there fails as on a full disk
+
+    monkeypatch.setattr(RunFolder, "remove_unfinished", fill_the_disk)
     with pytest.raises(StorageError, match=r"b\.jsonl\.part could not be written: No space left on device"):
         bench.go()
     assert bench.living() == []
     assert bench.run.header.state == "failed"
     assert bench.run.complete_scenes() == ["a"]
-    part.unlink()
+    monkeypatch.undo()
+    part.unlink(missing_ok=True)
     assert bench.go().state == "complete"
     assert bench.tokens() == bench.all_tokens()
 

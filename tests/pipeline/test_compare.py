@@ -213,7 +213,7 @@ def test_a_comparison_that_was_stopped_goes_on_and_failed_samples_are_done_again
     command = ("compare", "--models", "GroundPlane", "--data", data, "--out", tmp_path / "out")
     code, said = slow_run(variables, *command)
     assert code == 130, said
-    assert "this one goes on" in said
+    assert "others go on" in said
     (stopped,) = (path.name for path in layout.runs.iterdir() if path.is_dir())
 
     picture = next((data / "samples" / "CAM_FRONT").iterdir())

@@ -97,7 +97,9 @@ def up(
     click.echo("admlops run MODEL --executor ray   # uses it;  admlops cluster down   # ends it")
 
 
-@cluster.command("status", epilog="Example: admlops cluster status --clean")
+@cluster.command(
+    "status", short_help="Show clusters and what was left over.", epilog="Example: admlops cluster status --clean"
+)
 @click.argument("name", required=False, metavar="[CLUSTER]")
 @click.option("--clean", is_flag=True, help="End what was left: of runs that were killed, of clusters without a head.")
 @SSH_CONFIG
@@ -142,7 +144,7 @@ def status(name: str | None, clean: bool, ssh_config: Path | None, dry_run: bool
             click.echo(f"  {entry['node']}: {entry['role']} {entry['pid']}")
 
 
-@cluster.command("down", epilog="Example: admlops cluster down")
+@cluster.command("down", short_help="End a cluster on all of its machines.", epilog="Example: admlops cluster down")
 @click.argument("name", required=False, metavar="[CLUSTER]")
 @click.option("--force", is_flag=True, help="Forget the cluster even if a machine cannot be reached.")
 @SSH_CONFIG

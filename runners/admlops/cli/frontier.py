@@ -10,7 +10,7 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, with_format
-from admlops.cli.out_paths import OUT_FILE
+from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT, check_out, open_out, require_out
 
 if TYPE_CHECKING:
     from admlops.pipeline.frontier import Point
@@ -41,6 +41,8 @@ def frontier(runs: tuple[str, ...], out: Path | None, table: Path | None, dry_ru
     from admlops.reports.frontier import render_frontier
     from admlops.results.runs import find_run, list_runs
 
+    check_out(out, as_json=as_json)
+    check_out(table, as_json=as_json)
     layout = find_layout()
     chosen = [find_run(layout, name) for name in runs] or list_runs(layout)[0]
     target = out or layout.repository / "frontier.html"
@@ -48,17 +50,24 @@ def frontier(runs: tuple[str, ...], out: Path | None, table: Path | None, dry_ru
         steps = [Planned(action="write", target=str(path)) for path in (target, table) if path is not None]
         show_plan(steps, as_json=as_json)
         return
+    for path in (target, table):
+        if path is not None:
+            require_out(path)
     points = find_points(chosen)
     if not points:
         raise UsageError(
             "none of these runs is evaluated with a score of boxes, maps or lane graphs",
             hint="admlops evaluate RUN   # then again",
         )
-    write_atomically(target, render_frontier(points).encode())
+    with open_out(target) as path:
+        write_atomically(path, render_frontier(points).encode())
     if table is not None:
-        write_atomically(table, to_csv(points).encode())
+        with open_out(table) as path:
+            write_atomically(path, to_csv(points).encode())
     if as_json:
         click.echo(json.dumps({"page": str(target), "points": [point.to_json() for point in points]}, indent=2))
+        return
+    if STANDARD_OUTPUT in (target, table):
         return
     _print(points)
     note(f"written to {target}")

@@ -48,6 +48,21 @@ def open_out(out: Path) -> Iterator[Path]:
         sys.stdout.buffer.flush()
 
 
+def require_out(out: Path) -> None:
+    """Check that a file can be written there, before the work whose result it takes. Raises StorageError."""
+    from admlops.core.storage import explain_os_error, require_writable
+
+    if out == STANDARD_OUTPUT:
+        return
+    require_writable(out.absolute().parent)
+    try:
+        out.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explain_os_error(error, out) from error
+
+
 def check_out(out: Path | None, *, as_json: bool) -> None:
     """Raise UsageError where a command's own JSON and a file would both go to standard output."""
     from admlops.core.errors import UsageError

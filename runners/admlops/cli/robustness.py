@@ -63,7 +63,7 @@ def robustness(
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
-    from admlops.core.storage import write_atomically
+    from admlops.core.storage import require_writable, write_atomically
     from admlops.pipeline.robustness import list_cells, preview_grid, run_grid, summarize_grid, write_summary
     from admlops.reports.robustness import render_robustness
     from admlops.worker.corruptions.fault import LEVELS, NAMES, PICTURES
@@ -75,6 +75,7 @@ def robustness(
     if dry_run:
         show_plan(preview_grid(layout, cells), as_json=as_json)
         return
+    require_writable(target)
     with cancel_on_signals() as cancel:
         request = make_request(layout, model=models[0], options=options, cancel=cancel)
         done = run_grid(layout, cells, request, say=say, show_progress=show_progress)

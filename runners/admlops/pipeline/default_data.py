@@ -74,6 +74,8 @@ def find_missing(layout: Layout, models: Iterable[Model]) -> list[Missing]:
     kinds: Iterable[DataKind] = DATA_KINDS.values()
     for kind in kinds:
         readers = tuple(model.name for model in chosen if model.reads[0] == kind.id)
+        if not kind.folders:  # the same files as another kind
+            continue
         folder = layout.data / kind.folders[0]
         if readers and kind.how_to_get and not _is_set_up(kind, folder):
             how = kind.how_to_get.format(folder=folder)
