@@ -17,12 +17,17 @@ from tests.cli.forked_command import Command, Stream
 
 from admlops.cli.main import cli
 
-NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "data_words")}
-"""Filters, which take any word: no run may have it."""
+NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "data_words")} | {
+    (("data", "link"), "name"),
+    (("results", "tag"), "removed"),
+}
+"""Filters, which take any word: no run may have it; a name that one gives, and a tag that may be there."""
 SECOND = {
     ("cluster", "up"): ("cannot be reached", "needs ray"),
     ("verify",): ("--engine",),
     ("export",): ("network.py",),
+    ("gate",): ("cannot be read",),
+    ("frontier",): ("none of these runs",),
     ("deploy",): ("cannot be read",),
     ("checkpoints", "train"): ("no training program",),
     ("results", "merge"): ("not a shard",),

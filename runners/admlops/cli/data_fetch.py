@@ -73,6 +73,7 @@ def fetch(
     from admlops.publications.publication import load_publication
 
     if name is None:
+        _require_no_options({"--part": parts, "--to": target, "--from": given})
         _list_publications(as_json=flags["as_json"])
         return
     publication = load_publication(name)
@@ -91,6 +92,14 @@ def fetch(
         logs=logs,
     )
     _fetch(publication, steps, root, options, as_json=flags["as_json"])
+
+
+def _require_no_options(given: dict[str, Any]) -> None:
+    from admlops.core.errors import UsageError
+
+    named = next((f"{option} {value}" for option, value in given.items() if value), None)
+    if named is not None:
+        raise UsageError(f"{named} is of a data set, and none is named", hint="admlops data fetch   # lists them")
 
 
 def _plan(

@@ -10,6 +10,7 @@ import msgspec
 
 from admlops.catalog import Model
 from admlops.catalog.registries import RUNTIMES
+from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.types import Say
@@ -104,7 +105,14 @@ def choose_executor(
     request: RunRequest, machine: Mapping[str, Any], *, say: Say
 ) -> tuple[Executor, tuple[ComputeDevice, ...]]:
     """Return the executor and its devices, each once. Raises UsageError for a device that is not there."""
-    executor = EXECUTORS.get(request.executor)(
+    make = EXECUTORS.get(request.executor)  # says which ones there are
+    if request.executor == "local" and (request.address or request.data_map):
+        named = f"--address {request.address}" if request.address else f"--data-map {request.data_map}"
+        raise UsageError(
+            f"{named} is for executors of several machines, and the local one has this machine alone",
+            hint="add --executor ray, or leave the option out",
+        )
+    executor = make(
         ExecutorOptions(
             devices=request.device,
             workers=request.workers,
