@@ -178,14 +178,12 @@ def core_of(prefix: Path) -> Path:
 
 
 @pytest.fixture
-def twins(
-    small: SmallCheckout, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> tuple[SmallCheckout, Path, Path]:
+def twins(small: SmallCheckout, tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallCheckout, Path, Path]:
     """Two environments with the same package; both are built from uv's cache, by the command.
 
     The cache is the test's own: libraries are links to it, and so are those of whatever else was installed from it.
     """
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("uv")))
+    small.variables["UV_CACHE_DIR"] = str(tmp_path_factory.mktemp("uv"))
     with (small.model / "model.toml").open("a") as file:
         file.write(TWIN)
     for variant, names in (("modern", ("msgspec",)), ("twin", ("click", "msgspec"))):
