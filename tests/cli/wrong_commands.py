@@ -20,6 +20,8 @@ from admlops.cli.main import cli
 NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "data_words")} | {
     (("data", "link"), "name"),
     (("results", "tag"), "removed"),
+    (("frontier",), "table"),
+    (("evaluate",), "map_truth"),
 }
 """Filters, which take any word: no run may have it; a name that one gives, and a tag that may be there."""
 SECOND = {
