@@ -21,7 +21,6 @@ NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "da
     (("data", "link"), "name"),
     (("results", "tag"), "removed"),
     (("frontier",), "table"),
-    (("evaluate",), "map_truth"),
 }
 """Filters, which take any word: no run may have it; a name that one gives, and a tag that may be there."""
 SECOND = {

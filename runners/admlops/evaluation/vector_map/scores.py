@@ -154,7 +154,7 @@ def evaluate_table(table: ElementTable, context: Context, protocol: MapProtocol)
     """
     truth = map_truth(context, centerlines=table.has_centerlines)
     found = evaluate_elements(predictions_of(table, context, protocol), truth, protocol=protocol)
-    ready = _ready_truth(context)
+    ready = ready_truth(context)
     return found if ready is None else replace(found, truth_sha256=ready.sha256)
 
 
@@ -172,7 +172,7 @@ def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVecto
     Raises:
         DataError: a map or the file is missing or damaged.
     """
-    ready = _ready_truth(context)
+    ready = ready_truth(context)
     if ready is not None:
         return {token: list(ready.vectors[token]) for token in context.tokens}
     lines = centerlines or CHAMFER_WITH_CENTERLINES.name in context.on_request
@@ -186,7 +186,8 @@ def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVecto
     return context.share("vector_map.truth", cut)
 
 
-def _ready_truth(context: Context) -> ReadyTruth | None:
+def ready_truth(context: Context) -> ReadyTruth | None:
+    """Return the ground truth of `--map-truth`, read once; None without it. Raises DataError for another file."""
     path = context.truth_map
     if path is None:
         return None
