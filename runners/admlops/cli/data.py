@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,12 +13,12 @@ import click
 
 from admlops.cli.completion import complete_kinds, complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+from admlops.cli.count_bar import show_count
 from admlops.cli.data_fetch import fetch, link, verify
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
-    from admlops.core.types import Watch
     from admlops.datasets.base import Dataset, Problem
     from admlops.datasets.statistics import Statistics
 
@@ -217,18 +216,6 @@ def _open(root: Path, version: str | None, kind: str | None) -> Dataset:
     return opened
 
 
-@contextmanager
-def _watching(label: str, *, hidden: bool) -> Iterator[Watch]:
-    """A function that shows how much is done on standard error."""
-    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=hidden or not shows_progress()) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield show
-
-
 @data.command(short_help="Check that a data set is whole.")
 @click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
 @_opening_options
@@ -259,7 +246,7 @@ def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> N
     counts = opened.count_annotations(samples)
     problems: list[Problem] = []
     if isinstance(opened, HasProblems):
-        with _watching("check", hidden=as_json) as watch:
+        with show_count("check", hidden=as_json) as watch:
             problems = list(opened.problems(watch))
     facts = {"data": str(opened.root), "scenes": len(scenes), "samples": len(samples), **counts}
     if as_json:
@@ -309,7 +296,7 @@ def stats(root: Path, version: str | None, kind: str | None, as_json: bool) -> N
     from admlops.datasets.statistics import measure
 
     opened = _open(root, version, kind)
-    with _watching("stats", hidden=as_json) as watch:
+    with show_count("stats", hidden=as_json) as watch:
         found = measure(opened, watch)
     if as_json:
         facts = {"data": str(opened.root), "kind": opened.kind, "version": opened.version}

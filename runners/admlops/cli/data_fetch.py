@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
+from admlops.cli.count_bar import show_count
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def verify(root: Path, write: bool, quick: bool, workers: int | None, dry_run: b
     if write:
         _write_own(folder, count, dry_run=dry_run, as_json=as_json)
         return
-    with _file_bar("verify", hidden=as_json) as watch:
+    with show_count("verify", hidden=as_json) as watch:
         verdict = verify_files(folder, quick=quick, workers=count, watch=watch)
     if as_json:
         click.echo(json.dumps({"data": str(folder), "whole": verdict.is_whole, **asdict(verdict)}, indent=2))
@@ -274,7 +275,7 @@ def _write_own(folder: Path, workers: int, *, dry_run: bool, as_json: bool) -> N
     if dry_run:
         show_plan([Planned(action="write", target=str(manifest_folder(folder)))], as_json=as_json)
         return
-    with _file_bar("read", hidden=as_json) as watch:
+    with show_count("read", hidden=as_json) as watch:
         entries = describe_files(folder, workers=workers, watch=watch)
     path = rewrite_manifest(folder, entries)
     size = sum(one.size for one in entries)
@@ -283,19 +284,6 @@ def _write_own(folder: Path, workers: int, *, dry_run: bool, as_json: bool) -> N
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo(f"{path}: {count_of(len(entries), 'file')}, {size / 1e9:.2f} GB, digest {facts['digest']}")
-
-
-@contextmanager
-def _file_bar(label: str, *, hidden: bool) -> Iterator[Any]:
-    import sys
-
-    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=hidden or not shows_progress()) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield show
 
 
 @click.command(short_help="Take in a data set that lies elsewhere.")
@@ -315,7 +303,7 @@ def link(root: Path, name: str | None, remove: bool, dry_run: bool, as_json: boo
       admlops data link nuscenes --remove
     """
     from admlops.core.paths import find_layout
-    from admlops.publications.links import make_link, plan_link, remove_link
+    from admlops.pipeline.data_links import make_link, plan_link, remove_link
 
     layout = find_layout()
     step: Planned | None

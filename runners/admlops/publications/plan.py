@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from admlops.core.errors import DataError, StorageError, UsageError
@@ -89,20 +89,14 @@ def _plan_archive(
     step = Step(name=archive.file, part_name=name, part=part, archive=archive, size_bytes=about)
     done = read_fetched(root, archive.file)
     if done is not None:
-        return _with(step, is_done=True, size_bytes=done.size)
+        return replace(step, is_done=True, size_bytes=done.size)
     local = finder.find(archive)
     if local is not None:
-        return _with(step, local=local, size_bytes=local.stat().st_size)
+        return replace(step, local=local, size_bytes=local.stat().st_size)
     if not publication.base:
         return step
     url = publication.base + archive.file
-    return _with(step, url=url, size_bytes=(remote_size(url) if ask_sizes else None) or about)
-
-
-def _with(step: Step, **changes: object) -> Step:
-    from dataclasses import replace
-
-    return replace(step, **changes)  # type: ignore[arg-type]
+    return replace(step, url=url, size_bytes=(remote_size(url) if ask_sizes else None) or about)
 
 
 class _Given:
