@@ -33,7 +33,7 @@ def stand_in_for(packages: Mapping[str, str]) -> List[str]:
     Returns:
         The packages that a stand-in takes the place of.
     """
-    absent = [name for name, needs in packages.items() if not (_exists(name) and (not needs or _exists(needs)))]
+    absent = [name for name, needs in packages.items() if not (exists(name) and (not needs or exists(needs)))]
     if absent:
         # First, because a package may be there without a part that it cannot do without.
         sys.meta_path.insert(0, _Finder(frozenset(absent)))
@@ -99,6 +99,29 @@ class _AbsentType(type):
         )
 
 
+class MissingOperations(types.ModuleType):
+    """A module that has a function for everything, which says why it does nothing as soon as it is called.
+
+    Args:
+        name: the module's.
+        why: the end of the sentence that begins with the function's whole name.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name)
+        self.__dict__["_why"] = why
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        said = "{}.{} {}".format(self.__name__, name, self.__dict__["_why"])
+
+        def missing(*_: Any, **__: Any) -> Any:
+            raise RuntimeError(said)
+
+        return missing
+
+
 def _attribute(owner: str, name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
@@ -106,7 +129,8 @@ def _attribute(owner: str, name: str) -> Any:
     return _AbsentType(name, (), {"__module__": owner}) if answer is None else answer
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Tell whether a module can be found, without importing it but for the packages above it."""
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):

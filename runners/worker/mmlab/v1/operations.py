@@ -7,12 +7,12 @@ form: compiled on a GPU, in PyTorch on a CPU, and in PyTorch everywhere where mm
 
 import importlib.util
 import sys
-import types
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from ..common import bev_pool, sparse, voxels
 from ..common.libraries import load_library
+from ..common.stand_ins import MissingOperations
 
 OPERATIONS: Dict[str, Dict[str, Callable[..., Any]]] = {
     "mmdet3d.ops.bev_pool.bev_pool_ext": {"bev_pool_forward": bev_pool.bev_pool_forward},
@@ -31,7 +31,7 @@ def provide_operations() -> List[str]:
     """
     missing = [name for name in OPERATIONS if name not in sys.modules and not _is_compiled(name)]
     for name in missing:
-        module = _Operations(name)
+        module = MissingOperations(name, "is compiled for training, which is not done here")
         vars(module).update(OPERATIONS[name])
         sys.modules[name] = module
     return missing
@@ -48,20 +48,6 @@ def connect_sparse_convolutions() -> None:
     sparse.install()
     mmcv = load_library("mmcv.ops.sparse_ops")
     theirs.get_indice_pairs, theirs.indice_conv = mmcv.get_indice_pairs, mmcv.indice_conv
-
-
-class _Operations(types.ModuleType):
-    """A module that has a function for everything: what is not computed here says so when it is called."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        full = "{}.{}".format(self.__name__, name)
-
-        def missing(*_: Any, **__: Any) -> Any:
-            raise RuntimeError("{} is compiled for training, which is not done here".format(full))
-
-        return missing
 
 
 def _is_compiled(name: str) -> bool:

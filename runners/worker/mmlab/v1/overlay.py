@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 from ..common.libraries import load_library
 from ..common.log import say
-from ..common.stand_ins import UNCALLED, stand_in_for
+from ..common.stand_ins import UNCALLED, MissingOperations, exists, stand_in_for
 from . import flash_attention
 
 MMDET3D_017_OPS = (
@@ -34,6 +34,7 @@ MMDET3D_017_OPS = (
     "voxel_layer",
 )
 """mmdet3d 0.17's own compiled modules: for point clouds, and BEV pooling."""
+NOT_COMPILED = "is a compiled operation that this environment does not have; choose a configuration without it"
 MMDET3D_017_LAST_MMCV = "1.4.0"
 MMDET3D_1_LAST_MMCV = "1.7.0"
 NUMPY_TYPES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str, "long": int}
@@ -108,7 +109,7 @@ def stub_compiled(package: str, names: Sequence[str]) -> None:
 
 def alias_missing(name: str, target: str) -> None:
     """Make the module `name` another name of `target`, if it cannot be found and `target` can."""
-    if name in sys.modules or _exists(name) or not _exists(target):
+    if name in sys.modules or exists(name) or not exists(target):
         return
     module = importlib.import_module(target)
     sys.modules[name] = module
@@ -120,7 +121,7 @@ def alias_missing(name: str, target: str) -> None:
 def prepare_libraries() -> None:
     """Make later libraries answer to sources of 2021 to 2023. SciPy comes before NumPy's old names: see SCIPY_FIRST."""
     for name in SCIPY_FIRST:
-        if _exists(name):
+        if exists(name):
             importlib.import_module(name)
     restore_numpy_names()
     restore_plot_styles()
@@ -140,7 +141,7 @@ def restore_numpy_names() -> None:
 
 def restore_plot_styles() -> None:
     """Give matplotlib the old names of seaborn's styles: nuscenes-devkit asks for one when it is imported."""
-    if not _exists("matplotlib.style"):
+    if not exists("matplotlib.style"):
         return
     library = importlib.import_module("matplotlib.style").library
     for name in [name for name in library if name.startswith(NEW_STYLE)]:
@@ -214,34 +215,10 @@ class _StubFinder(importlib.abc.MetaPathFinder):
 
 class _StubLoader(importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return _Stub(spec.name)
+        return MissingOperations(spec.name, NOT_COMPILED)
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Nothing: a stub has no body."""
-
-
-class _Stub(types.ModuleType):
-    """A module whose every attribute is a function that says what is missing."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        full = "{}.{}".format(self.__name__, name)
-
-        def missing(*_: Any, **__: Any) -> Any:
-            raise RuntimeError(
-                "{} is a compiled operation that this environment does not have; "
-                "choose a configuration without it".format(full)
-            )
-
-        return missing
-
-
-def _exists(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _number(version: str) -> "tuple[int, ...]":
