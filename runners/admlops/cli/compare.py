@@ -70,12 +70,10 @@ def compare(
     With --together models run at once as far as memory and cores allow; their times are then shared, and not ranked.
     The table says of each model whether it is ready, degraded (random weights, failed samples, or CPU only) or failed.
     """
-    from admlops.catalog import list_models
     from admlops.cli.detach import announcer, start_again, take_folder
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
-    from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.pipeline.battle import check_metric
     from admlops.pipeline.compare import compare_models
@@ -83,10 +81,7 @@ def compare(
     carbon = take_carbon(options)
     check_metric(metric)
     layout = find_layout()
-    named = [name.strip() for text in names for name in text.split(",") if name.strip()]
-    chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
-    if not chosen:
-        raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
+    chosen = _choose_models(layout, names)
     given = find_submissions(layout, submissions)
     target = out or layout.repository / "comparisons" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if dry_run:
@@ -120,6 +115,18 @@ def compare(
             together=together,
         )
     show_comparison(done, as_json=as_json)
+
+
+def _choose_models(layout: Layout, names: Sequence[str]) -> list[str]:
+    """Return the models that `--models` names, each once; `all` names every one. Raises UsageError for none."""
+    from admlops.catalog import list_models
+    from admlops.core.errors import UsageError
+
+    named = [name.strip() for text in names for name in text.split(",") if name.strip()]
+    chosen = list_models(layout) if "all" in named else list(dict.fromkeys(named))
+    if not chosen:
+        raise UsageError("--models names no model", hint="admlops models list   # then pass --models A,B")
+    return chosen
 
 
 def find_submissions(layout: Layout, names: Sequence[str]) -> list[RunFolder]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from admlops.core.errors import AdmlopsError
     from admlops.execution.scene_job import Summary
     from admlops.results.header import RunHeader
+    from admlops.results.run_folder import RunFolder
 
 
 @click.command(epilog="Example: admlops run GroundPlane --data DIR --split mini_val --workers 2")
@@ -85,8 +86,6 @@ def run(
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options, read_corrupt
     from admlops.pipeline.run import run_model
-    from admlops.pipeline.throughput import read_throughput
-    from admlops.results.lost_devices import list_lost_devices
 
     layout = find_layout()
     detached = take_folder()
@@ -120,37 +119,41 @@ def run(
             show_plan(preview_run(layout, request, say=say), as_json=as_json)
             return
         folder, summary = run_model(layout, request, say=say, on_progress=watch)
+    _tell(folder, summary, throughput=throughput, as_json=as_json)
+    _raise_for(summary, folder.header)
+
+
+def _tell(folder: RunFolder, summary: Summary, *, throughput: bool, as_json: bool) -> None:
+    """Print what became of a run."""
+    from admlops.pipeline.throughput import read_throughput
+    from admlops.results.lost_devices import list_lost_devices
+
     header = folder.header
-    facts: dict[str, Any]
     found = read_throughput(folder.throughput_path) if throughput else None
     lost = list_lost_devices(folder, last_start_only=True)
     if as_json:
-        facts = {"run": header.run, "path": str(folder.path), "state": summary.state}
-        if found is not None:
-            facts["throughput"] = found
-        counts = {"ok": summary.ok, "failed": summary.failed, "remaining": summary.remaining}
-        click.echo(
-            json.dumps(
-                {
-                    **facts,
-                    **counts,
-                    "of": header.data.whole_samples,
-                    "whole": header.data.whole,
-                    "lost_devices": [one.facts for one in lost],
-                },
-                indent=2,
-            )
-        )
-    else:
-        if found is not None:
-            _print_throughput(found)
-        more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
-        click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
-        click.echo(f"covers:  {header.coverage}")
-        click.echo(f"records: {folder.records_path}")
-        for one in lost:
-            click.echo(f"lost:    {one.sentence}\n  → {one.hint}")
-    _raise_for(summary, header)
+        facts = {
+            "run": header.run,
+            "path": str(folder.path),
+            "state": summary.state,
+            **({} if found is None else {"throughput": found}),
+            "ok": summary.ok,
+            "failed": summary.failed,
+            "remaining": summary.remaining,
+            "of": header.data.whole_samples,
+            "whole": header.data.whole,
+            "lost_devices": [one.facts for one in lost],
+        }
+        click.echo(json.dumps(facts, indent=2))
+        return
+    if found is not None:
+        _print_throughput(found)
+    more = f" and {summary.dropped} more in a scene that was not finished" if summary.dropped else ""
+    click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
+    click.echo(f"covers:  {header.coverage}")
+    click.echo(f"records: {folder.records_path}")
+    for one in lost:
+        click.echo(f"lost:    {one.sentence}\n  → {one.hint}")
 
 
 def _print_throughput(found: dict[str, Any]) -> None:

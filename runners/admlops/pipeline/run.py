@@ -164,16 +164,7 @@ def prepare(
         checkpoint_name=weights.name,
         devices=devices,
         machine=machine,
-        options={
-            "command": request.command,
-            "workers": request.workers,
-            "prefetch": choose_prefetch(request, executor.slots(), say=say),
-            "limit": request.selection.limit,
-            "device": request.device,
-            "executor": request.executor,
-            **({"nodes": nodes} if (nodes := sorted({slot.node for slot in executor.slots()} - {""})) else {}),
-            **({"detection_2d": model.detection_2d.model_dump()} if model.detection_2d is not None else {}),
-        },
+        options=_header_options(model, request, executor, say=say),
     )
     return RunPlan(
         model=model,
@@ -184,6 +175,21 @@ def prepare(
         executor=executor,
         runtime_path=packages.path,
     )
+
+
+def _header_options(model: Model, request: RunRequest, executor: Executor, *, say: Say) -> dict[str, Any]:
+    """Return what was asked for and does not change the records."""
+    nodes = sorted({slot.node for slot in executor.slots()} - {""})
+    return {
+        "command": request.command,
+        "workers": request.workers,
+        "prefetch": choose_prefetch(request, executor.slots(), say=say),
+        "limit": request.selection.limit,
+        "device": request.device,
+        "executor": request.executor,
+        **({"nodes": nodes} if nodes else {}),
+        **({"detection_2d": model.detection_2d.model_dump()} if model.detection_2d is not None else {}),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

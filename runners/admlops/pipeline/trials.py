@@ -143,6 +143,47 @@ class Window:
             self._sizes[size] += 1
 
 
+class _TrialWatch:
+    """What a trial's events say: the window that is measured, what each worker takes, and when it has said enough.
+
+    `sampler` is told of phases and answers; set it before the first event. `token` stops the trial.
+    """
+
+    sampler: TelemetrySampler
+
+    def __init__(self, window: Window, token: LinkedToken) -> None:
+        self.window = window
+        self.token = token
+        self.first: dict[int, Usage] = {}
+        self.last: dict[int, Usage] = {}
+        self._pids: dict[int, int] = {}
+
+    def worker_pids(self) -> tuple[int, ...]:
+        """Return the workers' processes so far."""
+        return tuple(self._pids.values())
+
+    def take(self, event: RunEvent) -> None:
+        """Take the next event of the trial's run."""
+        if event.kind == "worker" and event.pid is not None:
+            self._pids[event.worker] = event.pid
+        if event.kind in ("retry", "skip"):
+            self.token.cancel()  # a setting in which a worker fails is none to take
+        if event.kind != "sample" or event.failure is not None or self.token.is_cancelled:
+            return
+        if event.usage is not None:
+            self.first.setdefault(event.worker, event.usage)
+            self.last[event.worker] = event.usage
+        counts = self.window.has_begun
+        self.window.take(event.worker, event.batch)
+        if counts:
+            self.sampler.count(1)
+        elif self.window.has_begun:
+            self.sampler.enter("measure")
+        if self.window.is_over:
+            self.sampler.enter("end")
+            self.token.cancel()
+
+
 def run_trial(
     make_job: JobMaker,
     header: RunHeader,
@@ -169,39 +210,17 @@ def run_trial(
         header, run=folder.name, scenes={scene.name: len(scene.samples) for scene in stored}
     )
     run = RunFolder.create(folder, trial)
-    token, pids = LinkedToken(cancel), dict[int, int]()
-    window = Window(workers=len(executor.slots()), batch=batch)
-    first: dict[int, Usage] = {}
-    last: dict[int, Usage] = {}
-
-    def watch(event: RunEvent) -> None:
-        if event.kind == "worker" and event.pid is not None:
-            pids[event.worker] = event.pid
-        if event.kind in ("retry", "skip"):
-            token.cancel()  # a setting in which a worker fails is none to take
-        if event.kind != "sample" or event.failure is not None or token.is_cancelled:
-            return
-        if event.usage is not None:
-            first.setdefault(event.worker, event.usage)
-            last[event.worker] = event.usage
-        counts = window.has_begun
-        window.take(event.worker, event.batch)
-        if counts:
-            sampler.count(1)
-        elif window.has_begun:
-            sampler.enter("measure")
-        if window.is_over:
-            sampler.enter("end")
-            token.cancel()
-
+    watch = _TrialWatch(Window(workers=len(executor.slots()), batch=batch), LinkedToken(cancel))
     used = used_gpus(executor)
     with (
         run.lock(),
-        TelemetrySampler(run.telemetry_path, worker_pids=lambda: tuple(pids.values()), used=used) as sampler,
+        TelemetrySampler(run.telemetry_path, worker_pids=watch.worker_pids, used=used) as sampler,
     ):
-        summary = execute(make_job(run, stored), executor=executor, on_event=watch, cancel=token)
+        watch.sampler = sampler
+        summary = execute(make_job(run, stored), executor=executor, on_event=watch.take, cancel=watch.token)
         gpu_mb = sampler.gpu_memory_growth_mb if header.device_kind == "cuda" else None
-    host_mb = sum(one.host_peak_mb for one in last.values())
+    window = watch.window
+    host_mb = sum(one.host_peak_mb for one in watch.last.values())
     found = Trial(
         workers=workers_a_device(executor),
         batch=window.batch,
@@ -211,7 +230,7 @@ def run_trial(
         seconds=round(window.seconds, 3),
         gpu_mb=None if gpu_mb is None else round(gpu_mb, 1),
         host_mb=round(max(host_mb, sampler.worker_memory_peak_mb), 1),
-        cores=count_cores(first, last),
+        cores=count_cores(watch.first, watch.last),
         energy="",
     )
     failed = _find_failure(summary, window, cancel)

@@ -319,3 +319,26 @@ def _known_by_content(old: Provenance, new: Provenance) -> set[str]:
         "config": (old.config_sha256, new.config_sha256),
     }
     return {name for name, both in digests.items() if all(both)}
+
+
+def shorten(value: object) -> str:
+    """Return a value as a message can hold it."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def find_way_out(before: RunHeader, now: RunHeader, key: str) -> str:
+    """Return what to do about a refused resume: never the command that was refused."""
+    if key == "device":
+        where = (
+            f"on a machine with a GPU of its model ({before.gpu})"
+            if before.gpu
+            else f"with --device {before.device_kind}"
+        )
+        return f"go on {where}, or start a new run: leave --resume out and choose another --run NAME"
+    begun, typed = before.options.get("command"), now.options.get("command")
+    if (key == "scenes" or key.startswith(("settings.", "data."))) and begun and begun != typed:
+        wanted = before.resume_command
+        if wanted != typed:
+            return f"{wanted}   # or leave --resume out and choose another --run NAME"
+    return "leave --resume out and choose another --run NAME: a new run; or bring back what differs"

@@ -11,8 +11,8 @@ import msgspec
 
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.storage import explain_os_error
-from admlops.results.header import RunHeader, ShardInfo, find_difference
-from admlops.results.run_folder import RunFolder, shorten
+from admlops.results.header import RunHeader, ShardInfo, find_difference, shorten
+from admlops.results.run_folder import RunFolder
 
 PARTS = "shards"
 """The folder in a merged run that holds header, events, telemetry and logs of each shard."""

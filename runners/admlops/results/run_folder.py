@@ -33,7 +33,15 @@ from filelock import FileLock, Timeout
 
 from admlops.core.errors import RecordError, StorageError, UsageError
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
-from admlops.results.header import RunHeader, RunState, decode_header, encode_header, find_difference
+from admlops.results.header import (
+    RunHeader,
+    RunState,
+    decode_header,
+    encode_header,
+    find_difference,
+    find_way_out,
+    shorten,
+)
 from admlops.results.liveness import ObservedState, identify_host, is_alive
 from admlops.results.record import REPORTED_FIELDS, Failure, Record
 from admlops.results.record_json import decode_record
@@ -126,7 +134,7 @@ class RunFolder:
             key, before, now = difference
             raise UsageError(
                 f"{path} cannot be resumed: {key} was {shorten(before)} and is {shorten(now)} now",
-                hint=_way_out(run.header, header, key),
+                hint=find_way_out(run.header, header, key),
             )
         return run
 
@@ -395,26 +403,3 @@ def records_digest(run: RunFolder) -> str:
             bare["metadata"].pop(field, None)
         digest.update(msgspec.json.encode(bare) + b"\n")
     return digest.hexdigest()
-
-
-def shorten(value: object) -> str:
-    """Return a value as a message can hold it."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _way_out(before: RunHeader, now: RunHeader, key: str) -> str:
-    """Return what to do about a refused resume: never the command that was refused."""
-    if key == "device":
-        where = (
-            f"on a machine with a GPU of its model ({before.gpu})"
-            if before.gpu
-            else f"with --device {before.device_kind}"
-        )
-        return f"go on {where}, or start a new run: leave --resume out and choose another --run NAME"
-    begun, typed = before.options.get("command"), now.options.get("command")
-    if (key == "scenes" or key.startswith(("settings.", "data."))) and begun and begun != typed:
-        wanted = before.resume_command
-        if wanted != typed:
-            return f"{wanted}   # or leave --resume out and choose another --run NAME"
-    return "leave --resume out and choose another --run NAME: a new run; or bring back what differs"
