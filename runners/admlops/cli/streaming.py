@@ -10,13 +10,10 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import with_format
+from admlops.evaluation.streaming.options import CLOCKS, DRAWS, SCHEDULES, StreamOptions
 
 if TYPE_CHECKING:
     from fractions import Fraction
-
-CLOCKS = ("inference", "end-to-end")
-DRAWS = ("sequential", "seeded")
-SCHEDULES = ("newest", "shrinking-tail")
 
 
 @click.command(
@@ -55,7 +52,6 @@ def streaming(
     model reaches: it is the offline value on annotations at 12 Hz. docs/streaming.md defines all of it.
     """
     from admlops.core.paths import find_layout
-    from admlops.evaluation.streaming.options import StreamOptions
     from admlops.pipeline.stream_curve import FACTORS, read_latencies, stream_curve
     from admlops.results.runs import find_run
 

@@ -225,7 +225,7 @@ def _why_not(evaluation: Evaluation, context: Context) -> str | None:
 
 
 def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> _Evaluated:
-    scenes, resampling = _resample(context)
+    scenes, resampling = draw_scenes(context)
     evaluated = _Evaluated(resampling=resampling)
     begun = outputs.accumulators
     wanted = [one for one in evaluations if one.id in begun and one.is_wanted(context, begun[one.id])]
@@ -248,7 +248,7 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
     return evaluated
 
 
-def _resample(context: Context) -> tuple[Scenes, Resampling]:
+def draw_scenes(context: Context) -> tuple[Scenes, Resampling]:
     """Return the number of each sample's scene, or of what else is drawn as one, and the resamples of them."""
     if isinstance(context.data, HasResamplingUnits):
         scenes, count = number_units([context.data.resampling_unit(token) for token in context.tokens])

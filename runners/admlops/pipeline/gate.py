@@ -136,7 +136,7 @@ def _judge_costs(baseline: RunFolder, candidate: RunFolder, policy: Policy) -> I
     if policy.latency is not None:
         limit = policy.latency
         pair = tuple(_percentile(run, limit) for run in runs)
-        what = f"latency, {limit.percentile} ({limit.clock.replace('_', '-')})"
+        what = f"latency, {limit.percentile} ({limit.clock})"
         missing = f"too few samples carry {limit.percentile}: docs/metrics.md says how many it needs"
         yield _judge_cost(what, runs, pair, limit.worse_percent, unit="ms", missing=missing)
     for what, percent, read in (
@@ -215,7 +215,9 @@ def _metadata(run: RunFolder) -> Iterator[Metadata]:
 
 def _percentile(run: RunFolder, limit: LatencyPolicy) -> float | None:
     latency = _summary(run).get("latency") or {}
-    found: Mapping[str, Any] = latency.get(limit.clock, {}).get("percentiles", {}).get(limit.percentile, {})
+    found: Mapping[str, Any] = (
+        latency.get(limit.clock.replace("-", "_"), {}).get("percentiles", {}).get(limit.percentile, {})
+    )
     value = found.get("value_s")
     return None if value is None else 1e3 * float(value)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from admlops.core.errors import UsageError
+from admlops.evaluation.streaming.options import CLOCKS
 
 PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
-CLOCKS = ("inference", "end_to_end")
 Proof = Literal["worse", "not-worse"]
 Unknown = Literal["fail", "pass"]
 HINT = "docs/gate.md has a whole policy"

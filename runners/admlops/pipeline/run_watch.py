@@ -60,7 +60,7 @@ def watch_run(
         if event.kind == "worker" and event.pid is not None:
             pids[event.worker] = event.pid
         done += event.samples
-        if (event.kind in ("sample", "retry") and event.failure is None) or event.kind == "retry":
+        if event.kind == "retry" or (event.kind == "sample" and event.failure is None):
             sampler.count(event.samples)
         if done >= total:
             sampler.enter("end")

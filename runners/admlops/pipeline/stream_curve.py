@@ -10,8 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
@@ -19,9 +17,9 @@ from admlops.datasets.base import STREAM, open_data
 from admlops.evaluation.base import Evaluation
 from admlops.evaluation.context import Context
 from admlops.evaluation.detection_3d.box_table import BoxTable
-from admlops.evaluation.evaluate import CACHE
+from admlops.evaluation.evaluate import CACHE, draw_scenes
 from admlops.evaluation.run_outputs import read_outputs
-from admlops.evaluation.statistics.bootstrap import interval, resample_scenes
+from admlops.evaluation.statistics.bootstrap import Resampling, Scenes, interval
 from admlops.evaluation.streaming.detection import StreamingResult, evaluate_streaming
 from admlops.evaluation.streaming.maps import StreamingMap, evaluate_streaming_map
 from admlops.evaluation.streaming.options import STRATEGIES, StreamOptions
@@ -82,10 +80,11 @@ def stream_curve(
             f"the records of run {run.header.run} hold neither boxes in space nor map elements",
             hint=f"admlops models show {run.header.model}",
         )
+    scenes, resampling = draw_scenes(context)
     rows = []
     for factor in factors:
         asked = replace(options, factor=factor)
-        rows += [_row(one, factor, context) for one in _results(outputs.accumulators, context, asked)]
+        rows += [_row(one, factor, scenes, resampling) for one in _results(outputs.accumulators, context, asked)]
     return rows
 
 
@@ -106,18 +105,14 @@ def _results(
     return found
 
 
-def _row(result: StreamingResult | StreamingMap, factor: Fraction, context: Context) -> dict[str, Any]:
-    names = sorted({entry.scene for entry in context.metadata})
-    weights = resample_scenes(len(names)).weights
-    resamples = {}
-    if weights is not None:
-        number = {name: index for index, name in enumerate(names)}
-        scenes = np.array([number[entry.scene] for entry in context.metadata], dtype=np.int64)
-        resamples = {name: interval(values) for name, values in result.resample(scenes, weights).items()}
+def _row(
+    result: StreamingResult | StreamingMap, factor: Fraction, scenes: Scenes, resampling: Resampling
+) -> dict[str, Any]:
+    found = {} if resampling.weights is None else result.resample(scenes, resampling.weights)
     return {
         "factor": float(factor),
         "protocol": result.protocol,
         **result.pairing.to_json(),
         "metrics": result.values,
-        "intervals": resamples,
+        "intervals": {name: interval(values) for name, values in found.items()},
     }

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from admlops.evaluation.streaming.simulation import Draw, Schedule
-
+Schedule = Literal["newest", "shrinking-tail"]
+SCHEDULES: tuple[Schedule, ...] = ("newest", "shrinking-tail")
+"""Which input a late processor takes; `simulation` defines both."""
+Draw = Literal["sequential", "seeded"]
+DRAWS: tuple[Draw, ...] = ("sequential", "seeded")
+"""Latencies as they come, or drawn from a seed."""
 Strategy = Literal["copy", "velocity"]
 STRATEGIES: tuple[Strategy, ...] = ("copy", "velocity")
 """copy: boxes stay where they are in the global frame. velocity: they move on by their own velocity times their age."""

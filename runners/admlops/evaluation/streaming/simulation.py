@@ -15,20 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
+
+from admlops.evaluation.streaming.options import Draw, Schedule
 
 RATE_HZ = 12
 TICKS_PER_US = RATE_HZ
 PERIOD_TICKS = 1_000_000
 """Between two inputs, which are 1/12 s apart."""
 NONE = -1
-
-Schedule = Literal["newest", "shrinking-tail"]
-SCHEDULES: tuple[Schedule, ...] = ("newest", "shrinking-tail")
-Draw = Literal["sequential", "seeded"]
-DRAWS: tuple[Draw, ...] = ("sequential", "seeded")
 
 
 @dataclass(frozen=True, kw_only=True)
