@@ -62,19 +62,21 @@ def robustness(
     from admlops.cli.options import make_request
     from admlops.cli.progress import show_progress
     from admlops.cli.signals import cancel_on_signals
-    from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout
     from admlops.core.storage import require_writable, write_atomically
-    from admlops.pipeline.robustness import list_cells, preview_grid, run_grid, summarize_grid, write_summary
+    from admlops.pipeline.robustness import (
+        check_baseline,
+        list_cells,
+        preview_grid,
+        run_grid,
+        summarize_grid,
+        write_summary,
+    )
     from admlops.reports.robustness import render_robustness
     from admlops.worker.corruptions.fault import LEVELS, NAMES, PICTURES
 
     layout = find_layout()
-    if baseline is not None and baseline not in models:
-        raise UsageError(
-            f"--baseline {baseline} is none of the models of the grid: {', '.join(models)}",
-            hint=f"pass --baseline {models[0]}, or leave it out for the published DETR3D",
-        )
+    check_baseline(models, baseline)
     chosen = tuple(dict.fromkeys(faults)) or (NAMES if all_faults else PICTURES)
     cells = list_cells(name, tuple(dict.fromkeys(models)), chosen, sorted(set(levels)) or LEVELS, seed)
     target = out or layout.repository / "robustness" / name

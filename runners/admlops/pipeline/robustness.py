@@ -18,6 +18,7 @@ from admlops.core.errors import RunFailedError, StoppedError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Planned, Say
+from admlops.deployment.engines import split_contender
 from admlops.evaluation.corrupted import fault_of, fault_suffix
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.robustness.published import BASELINE, BASELINE_NDS
@@ -73,6 +74,15 @@ def list_cells(name: str, models: Sequence[str], faults: Sequence[str], levels: 
             for level in levels
         ]
     return cells
+
+
+def check_baseline(models: Sequence[str], baseline: str | None) -> None:
+    """Raise UsageError for a baseline that is no model of the grid, before hours of runs."""
+    if baseline is not None and baseline not in models:
+        raise UsageError(
+            f"--baseline {baseline} is none of the models of the grid: {', '.join(models)}",
+            hint=f"pass --baseline {models[0]}, or leave it out for the published DETR3D",
+        )
 
 
 def preview_grid(layout: Layout, cells: Sequence[Cell]) -> list[Planned]:
@@ -141,8 +151,6 @@ def _run_cell(
     say: Say,
     show_progress: Callable[[], AbstractContextManager[OnProgress]],
 ) -> None:
-    from admlops.deployment.engines import split_contender
-
     model, engine = split_contender(cell.model)
     path = layout.runs / cell.run
     asked = replace(
@@ -177,13 +185,8 @@ def summarize_grid(name: str, done: Sequence[tuple[Cell, RunFolder]], *, baselin
 
     Args:
         baseline: a model of the grid that corruption errors are relative to; None for RoboBEV's DETR3D.
-
-    Raises:
-        UsageError: the baseline is no model of the grid.
     """
     models = list(dict.fromkeys(cell.model for cell, _ in done))
-    if baseline is not None and baseline not in models:
-        raise UsageError(f"--baseline {baseline} is no model of the grid: {', '.join(models)}", hint="run it too")
     tables = {model: _Table.of([(cell, run) for cell, run in done if cell.model == model]) for model in models}
     first = done[0][1].header.data
     is_whole = first.split == "val" and not first.synthetic and first.whole_samples == WHOLE_VAL
