@@ -40,7 +40,7 @@ def _complete_names(context: click.Context, parameter: click.Parameter, incomple
 @click.option("--from", "given", metavar="DIR", help="Take archives from here that you downloaded; fetch the others.")
 @click.option("--accept-terms", is_flag=True, help="Accept the publisher's terms of use, which are shown first.")
 @click.option("--keep-archives", is_flag=True, help="Leave the downloaded archives in DIR/.admlops/incoming.")
-@click.option("--replace", is_flag=True, help="Write over files of another size that are in DIR.")
+@click.option("--replace", is_flag=True, help="Write over files of other content that are in DIR.")
 @click.option("--any-md5", is_flag=True, help="Take an archive although its md5 is none of those known.")
 @click.option("--logs", type=click.IntRange(min=1), help="Of single objects, only the first N logs.", metavar="N")
 @click.option(
@@ -66,7 +66,7 @@ def fetch(
     \b
     Example:
       admlops data fetch nuscenes --part mini --accept-terms
-      admlops data fetch nuscenes --part meta --part keyframes --to /workspace/nuscenes
+      admlops data fetch nuscenes --part meta --part keyframes --to nuscenes
       admlops data fetch openlanev2 --part a-info --from ~/Downloads --accept-terms
     """
     from admlops.core.paths import find_layout, user_path

@@ -32,7 +32,7 @@ COMMANDS = {
     "compare": ("admlops.cli.compare:compare", "Put models side by side: run what is missing, evaluate, rank."),
     "completion": ("admlops.cli.completion_command:completion", "Complete names in bash, zsh and fish."),
     "config": ("admlops.cli.config:config", "Show what the configuration files and variables set."),
-    "data": ("admlops.cli.data:data", "List data sets, make synthetic ones, check and index any."),
+    "data": ("admlops.cli.data:data", "Fetch, list, make, check and index data sets."),
     "deploy": ("admlops.cli.deploy:deploy", "Export, verify and evaluate as a deployment config asks."),
     "doctor": ("admlops.cli.doctor:doctor", "Explain a failed build or run, and name the remedy."),
     "env": ("admlops.cli.env:env", "Lock, install, verify, use and pack environments."),

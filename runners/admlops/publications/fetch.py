@@ -34,7 +34,7 @@ FetchWatch = Callable[[Literal["fetch", "unpack"], str, int, "int | None"], None
 class FetchOptions:
     """A person's choices.
 
-    `keep_archives` leaves downloaded archives in `.admlops/incoming`. `replace` writes over files of another size.
+    `keep_archives` leaves downloaded archives in `.admlops/incoming`. `replace` writes over files of other content.
     `any_md5` takes an archive of a generation that is not known. `unpacking` archives are unpacked at a time, and
     `connections` objects fetched. `logs` takes only so many logs of a part of objects.
     """
