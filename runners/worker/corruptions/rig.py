@@ -7,12 +7,10 @@ Source of `stale-camera`: MultiCorrupt (arXiv 2402.11677), temporal misalignment
 the picture of the key frame before. The others are our own.
 """
 
-import math
 import random
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-from ..samples.form import make_pose
-from ..samples.quaternions import Quaternion, multiply_quaternions
+from ..samples.miscalibration import Miscalibration, Vector, misplace
 from .fault import Fault
 
 STALE = (0.2, 0.4, 0.6)
@@ -66,23 +64,13 @@ def _knock(name: str, camera: Any, fault: Fault) -> Any:
     if "sensor2ego" not in camera:
         return camera
     chance = _random(fault, name)
-    turned = [chance.gauss(0.0, TURNED_DEG[fault.level - 1]) for _ in range(3)]
-    moved = [chance.gauss(0.0, MOVED_M[fault.level - 1]) for _ in range(3)]
-    pose = camera["sensor2ego"]
-    own = tuple(pose["rotation_wxyz"])  # type: Any
-    translation = [float(value) + shift for value, shift in zip(pose["translation"], moved)]
-    rotation = multiply_quaternions(own, _quaternion(turned))
-    return dict(camera, sensor2ego=make_pose(translation, list(rotation)))
+    turned, moved = (_gauss(chance, spread[fault.level - 1]) for spread in (TURNED_DEG, MOVED_M))
+    return misplace(camera, Miscalibration(rotation_deg=turned, translation_m=moved))
 
 
-def _quaternion(rotation_deg: Sequence[float]) -> Quaternion:
-    """Return the unit quaternion w, x, y, z of a rotation vector [degrees]."""
-    length = math.sqrt(sum(part * part for part in rotation_deg))
-    if length == 0:
-        return 1.0, 0.0, 0.0, 0.0
-    half = math.radians(length) / 2
-    x, y, z = (part * math.sin(half) / length for part in rotation_deg)
-    return math.cos(half), x, y, z
+def _gauss(chance: random.Random, spread: float) -> Vector:
+    x, y, z = (chance.gauss(0.0, spread) for _ in range(3))
+    return x, y, z
 
 
 def _random(fault: Fault, *words: str) -> random.Random:

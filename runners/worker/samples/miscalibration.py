@@ -7,7 +7,10 @@ these can say what was done. It turns the camera round an axis of any direction 
 import hashlib
 import math
 import random
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
+
+from .form import make_pose
+from .quaternions import Quaternion, multiply_quaternions, quaternion_of, rotate
 
 SEED = 0
 """The seed of evaluations; training draws from others."""
@@ -41,6 +44,15 @@ def draw_miscalibration(seed: int, sample_token: str, camera: str) -> Miscalibra
         rotation_deg=_scaled(_direction(chance), chance.uniform(*ANGLE_DEG)),
         translation_m=_scaled(_direction(chance), chance.uniform(*SHIFT_M)),
     )
+
+
+def misplace(camera: Mapping[str, Any], error: Miscalibration) -> Dict[str, Any]:
+    """Return a camera of a sample with the error in its `sensor2ego`."""
+    pose: Mapping[str, Any] = camera["sensor2ego"]
+    own: Quaternion = tuple(pose["rotation_wxyz"])
+    translation = [float(a) + b for a, b in zip(pose["translation"], rotate(own, error.translation_m))]
+    rotation = multiply_quaternions(own, quaternion_of(error.rotation_deg))
+    return dict(camera, sensor2ego=make_pose(translation, list(rotation)))
 
 
 def as_json(error: Miscalibration) -> Dict[str, Any]:

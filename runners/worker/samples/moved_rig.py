@@ -1,11 +1,8 @@
 """Another vehicle's rig: the same pictures with other extrinsics, to tell a network that was made for one rig alone."""
 
-import math
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Any, Mapping
 
-from .form import make_pose
-from .miscalibration import draw_miscalibration
-from .quaternions import Quaternion, multiply_quaternions
+from .miscalibration import draw_miscalibration, misplace
 
 SEED = 1
 """Not that of evaluations. One rig for a whole scene: the sample does not decide the error."""
@@ -33,29 +30,4 @@ def move_rig(value: Any) -> Any:
 def _move_camera(name: str, camera: Any) -> Any:
     if not isinstance(camera, Mapping) or "sensor2ego" not in camera:
         return camera
-    pose: Mapping[str, Any] = camera["sensor2ego"]
-    error = draw_miscalibration(SEED, "", name)
-    rotation = _quaternion(error.rotation_deg)
-    own: Quaternion = tuple(pose["rotation_wxyz"])
-    shift = _rotate(own, error.translation_m)
-    translation = [float(a) + b for a, b in zip(pose["translation"], shift)]
-    moved: Dict[str, Any] = dict(camera)
-    moved["sensor2ego"] = make_pose(translation, list(multiply_quaternions(own, rotation)))
-    return moved
-
-
-def _quaternion(rotation_deg: Sequence[float]) -> Quaternion:
-    """Return the unit quaternion w, x, y, z of a rotation vector [degrees]."""
-    angle = math.radians(math.sqrt(sum(part * part for part in rotation_deg)))
-    if angle == 0:
-        return 1.0, 0.0, 0.0, 0.0
-    scale = math.sin(angle / 2) / math.degrees(angle)
-    x, y, z = (part * scale for part in rotation_deg)
-    return math.cos(angle / 2), x, y, z
-
-
-def _rotate(q: Quaternion, vector: Sequence[float]) -> Tuple[float, float, float]:
-    w, x, y, z = q
-    vx, vy, vz = vector
-    _, rx, ry, rz = multiply_quaternions(multiply_quaternions(q, (0.0, vx, vy, vz)), (w, -x, -y, -z))
-    return rx, ry, rz
+    return misplace(camera, draw_miscalibration(SEED, "", name))
