@@ -14,6 +14,7 @@ import click
 from admlops.cli.completion import complete_kinds, complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
 from admlops.cli.count_bar import show_count
+from admlops.cli.data_convert import convert
 from admlops.cli.data_fetch import fetch, link, verify
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
@@ -38,7 +39,7 @@ def data() -> None:
     """
 
 
-for _command in (fetch, link, verify):
+for _command in (fetch, link, verify, convert):
     data.add_command(_command)
 
 
