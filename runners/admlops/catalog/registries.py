@@ -190,6 +190,8 @@ DATA_FORMATS: Registry[Any] = Registry(
         "kitti": "admlops.conversion.formats.kitti:FORMAT",
         "mmdet3d-infos": "admlops.conversion.formats.mmdet3d:FORMAT",
         "openlabel": "admlops.conversion.formats.openlabel:FORMAT",
+        "own": "admlops.conversion.formats.own:FORMAT",
+        "t4": "admlops.conversion.formats.t4:FORMAT",
         "nuscenes": "admlops.conversion.formats.nuscenes:FORMAT",
         "images": "admlops.conversion.formats.images:FORMAT",
     },

@@ -16,7 +16,6 @@ from typing import ClassVar, cast
 import msgspec
 
 from admlops.conversion.frames import (
-    IDENTITY,
     Cuboid,
     Frame,
     Log,
@@ -27,10 +26,13 @@ from admlops.conversion.frames import (
     SensorFile,
     Vector3,
 )
+from admlops.conversion.geometry import invert, split_matrix
 from admlops.core.errors import DataError
 from admlops.datasets.base import check_scene_names
 from admlops.datasets.nuscenes.table_stream import stream_rows
 
+LIDAR_MOUNT = Pose((0.943713, 0.0, 1.84023), (0.7077955, -0.006492, 0.0106461, -0.7063073))
+"""Where nuScenes' LiDAR sits (sensor calibration of v1.0-mini, scene-0061): of points that are in no sensor's frame."""
 MODALITIES = ("camera", "lidar", "radar")
 VISIBILITY_WORDS = {"none": 1, "partial": 2, "most": 3, "full": 4}
 """T4's levels as nuScenes' numbers, from the least visible on."""
@@ -130,8 +132,9 @@ class TableRecording:
 
     Args:
         tables: the folder of the tables.
-        points_in_ego: whether LiDAR points are in the vehicle's frame, whatever the calibration says.
-        channels: other names for channels, by those in the tables.
+        points_in_ego: whether LiDAR points are in the vehicle's frame, whatever the calibration says: they are given
+            in that of nuScenes' LiDAR, which models know.
+        channels, categories: other names for channels and categories, by those in the tables.
     """
 
     root: Path
@@ -140,6 +143,7 @@ class TableRecording:
     sweeps: bool = False
     points_in_ego: bool = False
     channels: Mapping[str, str] = field(default_factory=dict)
+    categories: Mapping[str, str] = field(default_factory=dict)
     FOLDERS: ClassVar[tuple[str, ...]] = ("maps", "can_bus")
 
     @property
@@ -179,7 +183,8 @@ class TableRecording:
 
     def find_categories(self) -> Sequence[str]:
         """The categories, in table order."""
-        return [row.name for row in stream_rows(self.tables, "category", _Named)]
+        names = [row.name for row in stream_rows(self.tables, "category", _Named)]
+        return [self.categories.get(name, name) for name in names]
 
     def find_maps(self) -> Sequence[MapMask]:
         """The maps' pictures that are there."""
@@ -225,7 +230,8 @@ class _Content:
         self._mounts = {row.token: Pose(row.translation, row.rotation) for row in self._calibrated.values()}
         self._attributes = {row.token: row.name for row in stream_rows(folder, "attribute", _Named)}
         self._levels = {row.token: _read_level(row) for row in stream_rows(folder, "visibility", _Level)}
-        names = {row.token: row.name for row in stream_rows(folder, "category", _Named)}
+        other = of.categories
+        names = {row.token: other.get(row.name, row.name) for row in stream_rows(folder, "category", _Named)}
         self._categories = {row.token: names[row.category_token] for row in stream_rows(folder, "instance", _Instance)}
         self._annotations: dict[str, list[_Annotation]] = defaultdict(list)
         for annotation in stream_rows(folder, "sample_annotation", _Annotation):
@@ -258,9 +264,9 @@ class _Content:
         calibrated = self._calibrated[row.calibrated_sensor_token]
         sensor = self._sensors[calibrated.sensor_token]
         modality = sensor.modality if sensor.modality in MODALITIES else "radar"
-        mount = self._mounts[calibrated.token]
+        mount, points_pose = self._mounts[calibrated.token], None
         if modality == "lidar" and self._of.points_in_ego:
-            mount = IDENTITY
+            mount, points_pose = LIDAR_MOUNT, Pose(*split_matrix(invert(LIDAR_MOUNT.matrix)))
         rows = calibrated.camera_intrinsic
         return SensorFile(
             channel=self._of.channels.get(sensor.channel, sensor.channel),
@@ -274,6 +280,7 @@ class _Content:
             height=row.height or 0,
             intrinsic=cast("tuple[Vector3, Vector3, Vector3]", tuple(rows)) if len(rows) == 3 else None,
             distortion=tuple(calibrated.camera_distortion),
+            points_pose=points_pose,
             is_key=row.is_key_frame,
             token=row.token,
         )

@@ -17,6 +17,7 @@ from PIL import Image
 
 from admlops.conversion.base import Target
 from admlops.conversion.formats.nuscenes_names import ATTRIBUTES, CATEGORIES, LEVELS, make_token, to_nuscenes
+from admlops.conversion.formats.nuscenes_tables import LIDAR_MOUNT
 from admlops.conversion.frames import (
     IDENTITY,
     Cuboid,
@@ -37,8 +38,6 @@ TABLES = (
 )
 OWN_VERSION = "v1.0-own"
 LIDAR = "LIDAR_TOP"
-LIDAR_MOUNT = Pose((0.943713, 0.0, 1.84023), (0.7077955, -0.006492, 0.0106461, -0.7063073))
-"""Where nuScenes' LiDAR sits, of a frame without one (sensor calibration of v1.0-mini, scene-0061)."""
 COLUMNS = 5
 NO_MAP = "maps/none.png"
 
