@@ -176,7 +176,7 @@ class Generator:
         words = ["", "abc", "nan", "1e999", "0x10", "1,5", "--", "1 2", "½"]
         if isinstance(one.type, click.types.FloatParamType):
             words = ["", "abc", "nan", "-1", "0", "1,5", "½", *(["inf", "1e999"] if one.name == "scale" else [])]
-        elif one.name != "seed":
+        elif not str(one.name).endswith("seed"):
             words += ["-1", "0", "-99999999999999999999"]
         if one.name in {"lidar_sweeps", "camera_sweeps", "level", "port", "runners"}:
             words.remove("0")
