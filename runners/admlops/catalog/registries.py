@@ -197,3 +197,25 @@ DATA_FORMATS: Registry[Any] = Registry(
     },
 )
 """Of `conversion.base.DataFormat`, which types them; what is there is recognised in this order."""
+
+MINING_RULES: Registry[Any] = Registry(
+    "rule of mining",
+    {
+        "worst": "admlops.curation.rules.worst:RULE",
+        "disagreement": "admlops.curation.rules.disagreement:RULE",
+        "flicker": "admlops.curation.rules.flicker:RULE",
+        "uncertainty": "admlops.curation.rules.uncertainty:RULE",
+        "rare": "admlops.curation.rules.rare:RULE",
+    },
+)
+"""Of `curation.rules.base.MiningRule`."""
+
+ANNOTATION_TOOLS: Registry[Any] = Registry(
+    "annotation tool",
+    {
+        "cvat": "admlops.curation.tools.cvat:TOOL",
+        "labelstudio": "admlops.curation.tools.labelstudio:TOOL",
+        "openlabel": "admlops.curation.tools.openlabel:TOOL",
+    },
+)
+"""Of `curation.tools.base.AnnotationTool`."""

@@ -16,6 +16,8 @@ from admlops.cli.conventions import dry_run_option, note, say, shows_progress, w
 from admlops.cli.count_bar import show_count
 from admlops.cli.data_convert import convert
 from admlops.cli.data_fetch import fetch, link, verify
+from admlops.cli.data_labels import history, import_labels
+from admlops.cli.data_mine import mine
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
 
@@ -39,7 +41,7 @@ def data() -> None:
     """
 
 
-for _command in (fetch, link, verify, convert):
+for _command in (fetch, link, verify, convert, mine, import_labels, history):
     data.add_command(_command)
 
 
