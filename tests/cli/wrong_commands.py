@@ -33,6 +33,8 @@ SECOND = {
     ("checkpoints", "train"): ("no training program",),
     ("results", "merge"): ("not a shard",),
     ("results", "pull"): ("is not there",),
+    ("data", "mine"): ("no list of its worst", "no boxes"),
+    ("data", "import-labels"): ("no file of labels",),
 }
 """What commands say first of the other words that they are given here."""
 

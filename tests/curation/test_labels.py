@@ -17,6 +17,7 @@ from tests.evaluation.picture_runs import SIZE, finder, write_picture_run, write
 
 from admlops.catalog.registries import ANNOTATION_TOOLS
 from admlops.core.errors import DataError, UsageError
+from admlops.core.nuscenes_classes import CATEGORY_CLASSES
 from admlops.curation.found import read_found
 from admlops.curation.labels import Imported, import_labels, read_labels
 from admlops.curation.predictions import choose_frames, open_frames, predict
@@ -269,3 +270,27 @@ def test_the_way_of_a_sample_on_the_command_line(data: NuScenes, tmp_path: Path,
     again = admlops("data", "import-labels", look, "--data", data.root, "--out", new, check=False)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+
+
+def test_before_and_after_compare_on_the_same_samples(data: NuScenes, tmp_path: Path, admlops: Admlops) -> None:
+    """A model that misses an object, before; after, the object turns out to be none, and the model was right."""
+    runs = [tmp_path / "repository" / "runs" / name for name in ("before", "after")]
+    lost = data.ground_truth(tokens_of(data)[0])[0].class_name
+    for path in runs:
+        write_boxes(path, data, lambda index, boxes: [box for box in boxes if box.class_name != lost])
+    path, content = cuboids_of(hand_over("openlabel", data, tmp_path / "out"))
+    objects = content["openlabel"]["objects"].items()
+    none = {uid for uid, own in objects if CATEGORY_CLASSES.get(own["type"]) == lost}
+    for frame in content["openlabel"]["frames"].values():
+        for uid in none:
+            frame["objects"].pop(uid, None)
+    path.write_text(json.dumps(content))
+    admlops("data", "import-labels", tmp_path / "out", "--data", data.root, "--out", tmp_path / "new")
+    admlops("evaluate", "before")
+    admlops("evaluate", "after", "--data", tmp_path / "new")
+    told = json.loads(admlops("results", "compare", "before", "after", "--json").stdout)
+    found = next(one for one in told["metrics"] if one["metric"] == "mAP")
+    assert found["n"] == len(tokens_of(data))
+    assert found["difference"] is not None
+    worst = [json.loads((path / "metrics.json").read_text())["worst"] for path in runs]
+    assert len(worst[1]) < len(worst[0])

@@ -11,7 +11,7 @@ import click
 from admlops.cli.conventions import dry_run_option, note
 from admlops.cli.count_bar import show_count
 from admlops.cli.lazy import LazyChoice
-from admlops.cli.out_paths import OUT_FOLDER
+from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def convert(
     form = find_format(target)
     own = {name: value for name, value in special.items() if value is not None}
     form.require_options(own)
+    require_new_folder(out)
     recording = open_recording(data, ReadOptions(version=version, sweeps=form.wants_sweeps))
     chosen = _choose(recording, scenes, tokens)
     wanted = check_target(recording, form, out, chosen)

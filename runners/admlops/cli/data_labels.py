@@ -13,7 +13,7 @@ import click
 from admlops.cli.completion import complete_versions
 from admlops.cli.conventions import dry_run_option, note, with_format
 from admlops.cli.count_bar import show_count
-from admlops.cli.out_paths import OUT_FOLDER
+from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
@@ -64,17 +64,15 @@ def import_labels(
       admlops data import-labels corrected --data scenes --out scenes-2
     """
     from admlops.cli.dry_run import show_plan
-    from admlops.core.errors import UsageError
     from admlops.core.types import Planned
     from admlops.curation.labels import import_labels as import_all
     from admlops.curation.labels import read_labels
     from admlops.curation.predictions import open_frames
     from admlops.datasets.base import open_data
 
+    require_new_folder(out)
     tool, labels = read_labels(file)
     recording = open_frames(open_data(data, version), sweeps=True)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already", hint="pass another --out, or remove it first")
     if dry_run:
         held = len(labels.samples) or len(labels.pictures)
         detail = f"{tool.title}'s labels of {count_of(held, 'sample' if labels.samples else 'picture')}"

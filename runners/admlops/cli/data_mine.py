@@ -12,7 +12,7 @@ import click
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, with_format
 from admlops.cli.lazy import LazyChoice
-from admlops.cli.out_paths import OUT_FOLDER
+from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def mine(
     if tool is not None and out is None:
         raise UsageError("--to wants a folder to write to", hint=f"add --out DIR to: admlops data mine --to {tool}")
     rule = find_rule(by, len(runs))
-    _require_new(out)
+    if out is not None:
+        require_new_folder(out)
     folders = [_find(run) for run in runs]
     opened = _open(folders[0], data)
     found = [read_found(folder, confidence=confidence) for folder in folders]
@@ -116,13 +117,6 @@ def mine(
             _write_tool(mined, found[0], opened, out, tool, prelabels, pictures)
         write_mined(mined, out)
     _print(mined, out, as_json=as_json)
-
-
-def _require_new(out: Path | None) -> None:
-    from admlops.core.errors import UsageError
-
-    if out is not None and out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is there already", hint="pass another --out, or remove it first")
 
 
 def _find(name: str) -> RunFolder:
