@@ -25,25 +25,23 @@ def test_exports_are_the_devkits(official_environment: Environment, tmp_path: Pa
     for form in ("coco", "kitti"):
         write(open_recording(data, ReadOptions()), form, tmp_path / form, rule="devkit")
     script, told = Path(__file__).with_name("devkit_exports.py"), tmp_path / "told.json"
-    command = [official_environment.python, script, data, "v1.0-own", *map(str, SIZE), told]
+    command: list[str | Path] = [official_environment.python, script, data, "v1.0-own", *map(str, SIZE), told]
     done = run(command, variables=official_environment.variables, timeout_s=600)
     assert done.returncode == 0, done.stderr
     theirs = json.loads(told.read_text())
 
     coco = json.loads((tmp_path / "coco" / "instances.json").read_text())
-    boxes: dict[str, list[list[object]]] = {one["file_name"]: [] for one in coco["images"]}
+    boxes: dict[str, list[tuple[str, list[float]]]] = {one["file_name"]: [] for one in coco["images"]}
     names = {one["id"]: one["file_name"] for one in coco["images"]}
     for one in coco["annotations"]:
         x, y, width, height = one["bbox"]
-        boxes[names[one["image_id"]]].append([one["cuboid"]["token"], x, y, x + width, y + height])
+        boxes[names[one["image_id"]]].append((one["cuboid"]["token"], [x, y, x + width, y + height]))
     assert boxes.keys() == theirs["boxes_2d"].keys()
     for name, own in boxes.items():
         assert [box[0] for box in own] == [box[0] for box in theirs["boxes_2d"][name]]
-        np.testing.assert_allclose(
-            np.array([box[1:] for box in own], float).reshape(-1, 4),
-            np.array([box[1:] for box in theirs["boxes_2d"][name]], float).reshape(-1, 4),
-            atol=1e-6,
-        )
+        bounds = [box[1] for box in own], [box[1:] for box in theirs["boxes_2d"][name]]
+        ours_2d, theirs_2d = (np.array(rows, float).reshape(-1, 4) for rows in bounds)
+        np.testing.assert_allclose(ours_2d, theirs_2d, atol=1e-6)
     assert sum(map(len, boxes.values())) > 10 * SCENES
 
     lines = 0
@@ -55,6 +53,6 @@ def test_exports_are_the_devkits(official_environment: Environment, tmp_path: Pa
         points = np.fromfile(folder / "velodyne" / f"{token}.bin", "<f4").reshape(-1, 4)
         np.testing.assert_allclose(points, said["points"], atol=1e-5)
         rows = dict(row.split(": ") for row in (folder / "calib" / f"{token}.txt").read_text().splitlines())
-        own = np.array([float(value) for value in rows["Tr_velo_to_cam"].split()]).reshape(3, 4)
-        np.testing.assert_allclose(own, said["velo_to_cam"], atol=1e-9)
+        to_camera = np.array([float(value) for value in rows["Tr_velo_to_cam"].split()]).reshape(3, 4)
+        np.testing.assert_allclose(to_camera, said["velo_to_cam"], atol=1e-9)
     assert lines > 2 * SCENES
