@@ -201,21 +201,21 @@ DATA_FORMATS: Registry[Any] = Registry(
 MINING_RULES: Registry[Any] = Registry(
     "rule of mining",
     {
-        "worst": "admlops.curation.rules.worst:RULE",
-        "disagreement": "admlops.curation.rules.disagreement:RULE",
-        "flicker": "admlops.curation.rules.flicker:RULE",
-        "uncertainty": "admlops.curation.rules.uncertainty:RULE",
-        "rare": "admlops.curation.rules.rare:RULE",
+        "worst": "admlops.mining.rules.worst:RULE",
+        "disagreement": "admlops.mining.rules.disagreement:RULE",
+        "flicker": "admlops.mining.rules.flicker:RULE",
+        "uncertainty": "admlops.mining.rules.uncertainty:RULE",
+        "rare": "admlops.mining.rules.rare:RULE",
     },
 )
-"""Of `curation.rules.base.MiningRule`."""
+"""Of `mining.rules.base.MiningRule`."""
 
 ANNOTATION_TOOLS: Registry[Any] = Registry(
     "annotation tool",
     {
-        "cvat": "admlops.curation.tools.cvat:TOOL",
-        "labelstudio": "admlops.curation.tools.labelstudio:TOOL",
-        "openlabel": "admlops.curation.tools.openlabel:TOOL",
+        "cvat": "admlops.mining.tools.cvat:TOOL",
+        "labelstudio": "admlops.mining.tools.labelstudio:TOOL",
+        "openlabel": "admlops.mining.tools.openlabel:TOOL",
     },
 )
-"""Of `curation.tools.base.AnnotationTool`."""
+"""Of `mining.tools.base.AnnotationTool`."""

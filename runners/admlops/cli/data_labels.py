@@ -17,7 +17,7 @@ from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
-    from admlops.curation.labels import Imported
+    from admlops.mining.labels import Imported
 
 SHOWN = 20
 DIGITS = 12
@@ -65,10 +65,10 @@ def import_labels(
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.types import Planned
-    from admlops.curation.labels import import_labels as import_all
-    from admlops.curation.labels import read_labels
-    from admlops.curation.predictions import open_frames
     from admlops.datasets.base import open_data
+    from admlops.mining.labels import import_labels as import_all
+    from admlops.mining.labels import read_labels
+    from admlops.mining.predictions import open_frames
 
     require_new_folder(out)
     tool, labels = read_labels(file)
@@ -133,7 +133,7 @@ def history(root: Path, changes: bool, as_json: bool) -> None:
     from admlops.cli.tables import print_table
     from admlops.core.errors import UsageError
     from admlops.core.paths import user_path
-    from admlops.curation.versions import read_changes, read_history
+    from admlops.mining.versions import read_changes, read_history
 
     folder = user_path(root)
     if not folder.is_dir():

@@ -16,9 +16,9 @@ from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
-    from admlops.curation.found import FoundRun
-    from admlops.curation.mine import Mined
     from admlops.datasets.base import Dataset
+    from admlops.mining.found import FoundRun
+    from admlops.mining.mine import Mined
     from admlops.results.run_folder import RunFolder
 
 SHOWN = 20
@@ -95,9 +95,9 @@ def mine(
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.types import Planned
-    from admlops.curation.found import read_found
-    from admlops.curation.mine import find_rule, write_mined
-    from admlops.curation.mine import mine as mine_runs
+    from admlops.mining.found import read_found
+    from admlops.mining.mine import find_rule, write_mined
+    from admlops.mining.mine import mine as mine_runs
 
     if tool is not None and out is None:
         raise UsageError("--to wants a folder to write to", hint=f"add --out DIR to: admlops data mine --to {tool}")
@@ -141,8 +141,8 @@ def _write_tool(
 
     from admlops.catalog.registries import ANNOTATION_TOOLS
     from admlops.core.storage import explain_os_error
-    from admlops.curation.predictions import choose_frames, open_frames, predict
-    from admlops.curation.tools.base import make_target
+    from admlops.mining.predictions import choose_frames, open_frames, predict
+    from admlops.mining.tools.base import make_target
 
     tokens = [one.token for one in mined.samples]
     scenes = choose_frames(open_frames(data), tokens, [one.scene for one in mined.samples])

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from admlops.curation.found import FoundRun
 from admlops.datasets.annotations import SampleScene
 from admlops.datasets.base import Dataset, HasBoxes3D
+from admlops.mining.found import FoundRun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import msgspec
 from admlops.conversion.base import Target
 from admlops.conversion.frames import Box2D, SceneFrames, SensorFile
 from admlops.core.errors import DataError
-from admlops.curation.tools.base import AnnotationTool, Labels, list_pictures
+from admlops.mining.tools.base import AnnotationTool, Labels, list_pictures
 
 FILE, INTERFACE, PICTURES = "tasks.json", "labels.xml", "images"
 PREFIX = "/data/local-files/?d="

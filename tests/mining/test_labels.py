@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import Admlops
-from tests.curation.planned_runs import tokens_of, write_boxes, write_data
 from tests.evaluation.picture_runs import SIZE, finder, write_picture_run, write_pictures
+from tests.mining.planned_runs import tokens_of, write_boxes, write_data
 
 from admlops.catalog.registries import ANNOTATION_TOOLS
 from admlops.core.errors import DataError, UsageError
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES
-from admlops.curation.found import read_found
-from admlops.curation.labels import Imported, import_labels, read_labels
-from admlops.curation.predictions import choose_frames, open_frames, predict
-from admlops.curation.tools.base import make_target
-from admlops.curation.versions import read_history
 from admlops.datasets.base import Dataset, open_data
 from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.mining.found import read_found
+from admlops.mining.labels import Imported, import_labels, read_labels
+from admlops.mining.predictions import choose_frames, open_frames, predict
+from admlops.mining.tools.base import make_target
+from admlops.mining.versions import read_history
 from admlops.publications.manifest import digest_of, read_manifests, verify
 from admlops.results.run_folder import RunFolder
 

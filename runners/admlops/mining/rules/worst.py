@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from admlops.core.errors import UsageError
-from admlops.curation.found import SPACE, FoundBoxes, FoundSample, empty_boxes, match_found, read_metrics
-from admlops.curation.rules.base import MiningInput, MiningRule, Reason
 from admlops.datasets.annotations import ImageAnnotation
 from admlops.datasets.base import BOXES_2D, HasBoxes2D
 from admlops.evaluation.calibration_status.scores import THRESHOLD
+from admlops.mining.found import SPACE, FoundBoxes, FoundSample, empty_boxes, match_found, read_metrics
+from admlops.mining.rules.base import MiningInput, MiningRule, Reason
 
 KINDS = {"misses": "missed", "false_alarms": "false alarms"}
 

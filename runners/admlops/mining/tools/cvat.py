@@ -14,7 +14,7 @@ from pathlib import Path
 from admlops.conversion.base import Target
 from admlops.conversion.frames import Box2D, SceneFrames
 from admlops.core.errors import DataError
-from admlops.curation.tools.base import AnnotationTool, Labels, list_pictures
+from admlops.mining.tools.base import AnnotationTool, Labels, list_pictures
 
 FILE, PICTURES = "annotations.xml", "images"
 HEAD = re.compile(rb"<annotations>")

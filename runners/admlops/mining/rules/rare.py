@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from admlops.curation.found import SPACE, FoundSample
-from admlops.curation.rules.base import MiningInput, MiningRule, Reason
 from admlops.evaluation.calibration_status.scores import THRESHOLD
 from admlops.evaluation.slices import find_conditions
+from admlops.mining.found import SPACE, FoundSample
+from admlops.mining.rules.base import MiningInput, MiningRule, Reason
 
 Cell = tuple[str, ...]
 

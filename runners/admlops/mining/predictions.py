@@ -13,10 +13,10 @@ from admlops.conversion.formats.images import ImagesRecording
 from admlops.conversion.formats.nuscenes_names import make_token
 from admlops.conversion.frames import IDENTITY, Box2D, Cuboid, Frame, Pose, Recording, SceneFrames
 from admlops.conversion.geometry import split_matrix
-from admlops.curation.found import SPACE, FoundRun
 from admlops.datasets.base import Dataset
 from admlops.datasets.images.pictures import Images
 from admlops.evaluation.run_outputs import read_records
+from admlops.mining.found import SPACE, FoundRun
 from admlops.results.derived_structs import Take
 from admlops.results.record import Detection2D, Detection3D, PartialRecord
 

@@ -10,7 +10,7 @@ from admlops.conversion.formats.openlabel import FORMAT
 from admlops.conversion.formats.openlabel_writer import OpenLabelWriter
 from admlops.conversion.frames import SceneFrames
 from admlops.core.errors import DataError
-from admlops.curation.tools.base import AnnotationTool, Labels
+from admlops.mining.tools.base import AnnotationTool, Labels
 
 
 def _write(target: Target, scenes: Iterable[SceneFrames]) -> None:

@@ -12,8 +12,8 @@ from admlops.conversion.frames import Box2D, Cuboid, Frame
 from admlops.conversion.geometry import invert
 from admlops.conversion.points import read_points
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES
-from admlops.curation.found import REACH_M, SAME_IOU
 from admlops.evaluation.detection_2d.counting import box_iou
+from admlops.mining.found import REACH_M, SAME_IOU
 
 MOVED_M, MOVED_PX, TURNED = 0.01, 0.5, 0.005
 """From here on a box is moved: a centre or a side [m], a corner [pixels], a turn (of an axis, about its sine)."""

@@ -15,9 +15,9 @@ from admlops.conversion.frames import Box2D, Frame, MapMask, Recording, SceneFra
 from admlops.conversion.placing import Mode
 from admlops.core.errors import DataError, UsageError
 from admlops.core.types import Watch
-from admlops.curation.difference import Change, change_boxes, change_cuboids
-from admlops.curation.tools.base import AnnotationTool, Labels
-from admlops.curation.versions import write_version
+from admlops.mining.difference import Change, change_boxes, change_cuboids
+from admlops.mining.tools.base import AnnotationTool, Labels
+from admlops.mining.versions import write_version
 
 KINDS = ("added", "removed", "moved", "relabelled")
 

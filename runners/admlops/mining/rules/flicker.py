@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from admlops.curation.found import SPACE, FoundBoxes, FoundRun, FoundSample, empty_boxes, is_near, match_found
-from admlops.curation.rules.base import MiningInput, MiningRule, Reason
 from admlops.datasets.nuscenes.tables import rotation_matrix
 from admlops.evaluation.calibration_status.scores import THRESHOLD
+from admlops.mining.found import SPACE, FoundBoxes, FoundRun, FoundSample, empty_boxes, is_near, match_found
+from admlops.mining.rules.base import MiningInput, MiningRule, Reason
 
 HALF = 0.5
 

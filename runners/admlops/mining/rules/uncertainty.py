@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from admlops.curation.found import SPACE, FoundSample
-from admlops.curation.rules.base import MiningInput, MiningRule, Reason
+from admlops.mining.found import SPACE, FoundSample
+from admlops.mining.rules.base import MiningInput, MiningRule, Reason
 
 FLOOR = 0.1
 LISTED = 0.5

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from admlops.core.errors import UsageError
-from admlops.curation.found import SPACE, FoundBoxes, FoundRun, FoundSample, empty_boxes, match_found
-from admlops.curation.rules.base import MiningInput, MiningRule, Reason
+from admlops.mining.found import SPACE, FoundBoxes, FoundRun, FoundSample, empty_boxes, match_found
+from admlops.mining.rules.base import MiningInput, MiningRule, Reason
 
 HALF = 0.5
 STATUS_GAP = 0.5

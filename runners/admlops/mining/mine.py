@@ -12,9 +12,9 @@ import msgspec
 from admlops.catalog.registries import MINING_RULES
 from admlops.core.errors import UsageError
 from admlops.core.storage import write_atomically
-from admlops.curation.found import FoundRun
-from admlops.curation.rules.base import MinedSample, MiningInput, MiningRule
 from admlops.datasets.base import Dataset
+from admlops.mining.found import FoundRun
+from admlops.mining.rules.base import MinedSample, MiningInput, MiningRule
 
 TOKENS, LIST = "samples.txt", "mined.json"
 ROUNDED = 9

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tests.curation.planned_runs import SAMPLES, tokens_of, write_boxes, write_data, write_flat, write_statuses
+from tests.mining.planned_runs import SAMPLES, tokens_of, write_boxes, write_data, write_flat, write_statuses
 
 from admlops.core.errors import UsageError
-from admlops.curation.found import read_found
-from admlops.curation.mine import Mined, find_rule, mine, write_mined
-from admlops.curation.rules.uncertainty import entropy
 from admlops.datasets.base import Dataset
 from admlops.datasets.nuscenes.tables import NuScenes
+from admlops.mining.found import read_found
+from admlops.mining.mine import Mined, find_rule, mine, write_mined
+from admlops.mining.rules.uncertainty import entropy
 from admlops.pipeline.selection import Selection, read_tokens, select
 from admlops.results.record import Detection2D, Detection3D
 from admlops.results.run_folder import RunFolder
