@@ -69,6 +69,7 @@ def robustness(
         list_cells,
         preview_grid,
         run_grid,
+        stopped,
         summarize_grid,
         write_summary,
     )
@@ -86,7 +87,10 @@ def robustness(
     require_writable(target)
     with cancel_on_signals() as cancel:
         request = make_request(layout, model=models[0], options=options, cancel=cancel)
-        done = run_grid(layout, cells, request, say=say, show_progress=show_progress)
+        try:
+            done = run_grid(layout, cells, request, say=say, show_progress=show_progress)
+        except KeyboardInterrupt:  # between two runs, or while one is evaluated
+            raise stopped() from None
     summary = summarize_grid(name, done, baseline=baseline)
     path = write_summary(target, summary)
     page = target / "robustness.html"

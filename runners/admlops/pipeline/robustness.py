@@ -144,6 +144,11 @@ def require_fault(folder: RunFolder, cell: Cell) -> None:
         )
 
 
+def stopped() -> StoppedError:
+    """Say that a person stopped the grid, and how it goes on."""
+    return StoppedError("the grid was stopped", hint="type the same command again: it goes on where it was")
+
+
 def _run_cell(
     layout: Layout,
     cell: Cell,
@@ -166,7 +171,7 @@ def _run_cell(
         plan = prepare(layout, asked, say=_silent, model=load_model(layout, model))
         _, summary = run_plan(layout, plan, asked, say=_silent, on_progress=watch)
     if summary.state == "cancelled":
-        raise StoppedError("the grid was stopped", hint="type the same command again: it goes on where it was")
+        raise stopped()
     if summary.state != "complete":
         reason = summary.stopped_by.summary if summary.stopped_by else "see its log"
         raise RunFailedError(f"run {cell.run} ended {summary.state}: {reason}", hint=f"less {path}/logs/worker-0.log")
