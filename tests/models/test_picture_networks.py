@@ -311,7 +311,7 @@ def differences_of(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> d
     """The largest difference of corners [pixels] and of scores; without end where another box was found."""
     if "scores" in theirs:
         scores = [one["score"] for one in ours["outputs"][0]["car_presence"]]
-        return {"scores": largest(np.float32(scores), np.float32(theirs["scores"]))}
+        return {"scores": largest(*(np.array(one, dtype=np.float32) for one in (scores, theirs["scores"])))}
     found = {"corners": 0.0, "scores": 0.0}
     for camera in range(len(theirs["rows"])):
         own, wanted = _rows(ours, camera), _library_rows(name, theirs, camera)

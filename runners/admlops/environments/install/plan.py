@@ -89,7 +89,9 @@ class BuildPlan:
         base = self.chosen.base
         parts = [f"{base.describe()}, {len(self.locked)} locked Python packages"]
         fetched = {"conda": base.missing_bytes(self.cache), "Python": self.missing_python_bytes()}
-        downloads = [f"{_size(size)} of {kind} packages" for kind, size in fetched.items() if (size or 0) >= 1e6]
+        downloads = [
+            f"{_size(size)} of {kind} packages" for kind, size in fetched.items() if size is not None and size >= 1e6
+        ]
         if downloads:
             parts.append(f"{' and '.join(downloads)} to download")
         addressed = [one.name for one in self.locked if one.url is not None]
