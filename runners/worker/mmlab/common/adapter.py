@@ -17,7 +17,7 @@ from .inputs import check_sizes, to_device
 from .libraries import load_library, versions
 from .log import say
 from .precision import set_tf32
-from .source import enter_source
+from .source import adapter_folder, enter_source, import_extension
 from .weights import (
     WeightsError,
     fits,
@@ -65,6 +65,10 @@ class BaseMmAdapter(Adapter):
             PrecisionError: it cannot run in this precision.
         """
         raise NotImplementedError
+
+    def import_extension(self) -> None:
+        """Import the package `extension` beside the adapter, if there is one: it registers classes of its own."""
+        import_extension(adapter_folder(self))
 
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         """The sample's info, as upstream's converter would write it."""
