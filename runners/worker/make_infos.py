@@ -11,11 +11,12 @@ from .adapter import DataError, Settings
 from .jobs import tell
 from .mmlab.common.source import enter_source
 from .mmlab.v1.overlay import last_registration_wins
-from .mmlab.v1.training.converter import check_convention, convert
 
 
 def run(adapter: Any, settings: Settings, request: Mapping[str, Any]) -> Dict[str, Any]:
     """Make and check the info files; returns the path of training's, and what was compared."""
+    from .mmlab.v1.training.converter import check_convention, convert  # NumPy's
+
     root, version = request["root"], request["version"]
     converter = adapter.converter
     if converter is None:
