@@ -24,7 +24,7 @@ class Pod:
     """A checkout with one model that trains, scenes of both splits, and `admlops` in it."""
 
     def __init__(self, folder: Path) -> None:
-        root = folder / "checkout"
+        self.root = root = folder / "checkout"
         (root / "envs").mkdir(parents=True)
         (root / "runners").symlink_to(find_layout().root / "runners")
         shutil.copytree(HERE / "slope_model", root / "envs" / "Slope")
@@ -194,6 +194,19 @@ def test_a_mistake_is_one_error_and_leaves_nothing(pod: Pod, arguments: tuple[st
     before = sorted(pod.repository.glob("trainings/*"))
     assert says in pod.train(*arguments, code=2)["error"]
     assert sorted(pod.repository.glob("trainings/*")) == before
+
+
+def test_a_variant_trains_with_what_its_extension_adds(pod: Pod, unbroken: list[dict[str, Any]]) -> None:
+    pod.admlops("models", "fork", "Slope", "Steep")
+    folder = pod.root / "envs" / "Steep"
+    extension = 'from demo import LOSSES, log_loss\n\nLOSSES["doubled"] = lambda *given: 2 * log_loss(*given)\n'
+    (folder / "extension" / "__init__.py").write_text(extension)
+    pod.admlops("models", "validate")
+    asked = ("--data", pod.data, "--name", "doubled", "--iterations", "3", "--json")
+    pod.admlops("train", "Steep", *asked, variables={"SLOPE_LOSS": "doubled"})
+    assert [line["loss"] for line in pod.log("doubled")] == [2 * line["loss"] for line in unbroken[:3]]
+    pod.admlops("run", "Steep", "--data", pod.data, "--limit", "1", "--checkpoint", "doubled", "--run", "steep")
+    assert "there is a model Steep already" in pod.admlops("models", "fork", "Slope", "Steep", code=2).stderr
 
 
 def test_a_resume_changes_nothing_that_was_trained(pod: Pod, unbroken: list[dict[str, Any]]) -> None:

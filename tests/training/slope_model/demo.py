@@ -15,6 +15,15 @@ from worker.main import main  # noqa: E402
 from worker.samples.miscalibration import SEED, as_json, draw_miscalibration  # noqa: E402
 
 
+def log_loss(score: float, label: float) -> float:
+    """The negative logarithm of what was given to the right answer."""
+    return -math.log(score if label else 1 - score)
+
+
+LOSSES = {"log": log_loss}
+"""By the name that `SLOPE_LOSS` has; a variant's package `extension` adds its own."""
+
+
 def write_weight(path: str, weight: float) -> None:
     """Write a safetensors file with one number."""
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo import read_weight, write_weight
+from demo import LOSSES, read_weight, write_weight
 
 from worker.adapter import Adapter, Settings
 from worker.training.session import Session
@@ -39,7 +39,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> dic
         feature, label = random.Random(chance.random()).choice([(1.0, 1.0), (-1.0, 0.0)])
         feature += chance.gauss(0.0, 0.1)
         score = 1 / (1 + math.exp(-weight * feature))
-        loss = -math.log(score if label else 1 - score)
+        loss = LOSSES[os.environ.get("SLOPE_LOSS", "log")](score, label)
         slope = (score - label) * feature
         weight -= (session.learning_rate or 0.1) * slope
         done += 1

@@ -1,13 +1,10 @@
 """A model's source and its configuration, as far as every generation of the mm libraries has them alike."""
 
-import importlib
 import os
 import sys
 from typing import Any, Sequence
 
 PLUGIN_MARK = "projects"
-EXTENSION = "extension"
-"""The package beside an adapter that adds heads, losses, pipeline steps or data sets to the model's own source."""
 
 
 def enter_source(default_root: str, *, mark: str = PLUGIN_MARK, below: Sequence[str] = ()) -> str:
@@ -27,22 +24,6 @@ def enter_source(default_root: str, *, mark: str = PLUGIN_MARK, below: Sequence[
     os.chdir(root)
     sys.path[:0] = [path for path in (root, *paths) if path not in sys.path]
     return root
-
-
-def adapter_folder(adapter: Any) -> str:
-    """The folder that an adapter's file lies in: that of its model."""
-    module = sys.modules.get(type(adapter).__module__)
-    return os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or ""))
-
-
-def import_extension(folder: str) -> bool:
-    """Import the package `extension` of a model's folder; says whether there is one."""
-    if not os.path.isfile(os.path.join(folder, EXTENSION, "__init__.py")):
-        return False
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    importlib.import_module(EXTENSION)
-    return True
 
 
 def drop_pretrained(node: Any) -> None:
