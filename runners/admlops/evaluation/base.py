@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from admlops.evaluation.metrics import Metric
 
@@ -143,6 +143,14 @@ class Result(Protocol):
             scenes: (S,) the scene of each sample of the run, from 0.
             weights: (R, C) how often each resample has each scene.
         """
+
+
+@runtime_checkable
+class HasSampleSlices(Protocol):
+    """A result that gives its metrics of groups of samples by other means than resampling."""
+
+    def slice_samples(self, groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+        """Return the metrics of each group; `groups` says by name which samples are in it, (S,). They may overlap."""
 
 
 class HasErrors(Protocol):
