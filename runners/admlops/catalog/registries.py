@@ -180,3 +180,39 @@ SUBMISSION_FORMATS: Registry[NamedFormat] = Registry(
     },
 )
 """Files with results made elsewhere, which `admlops evaluate` takes."""
+
+
+DATA_FORMATS: Registry[Any] = Registry(
+    "form of driving data",
+    {
+        "coco": "admlops.conversion.formats.coco:FORMAT",
+        "yolo": "admlops.conversion.formats.yolo:FORMAT",
+        "kitti": "admlops.conversion.formats.kitti:FORMAT",
+        "mmdet3d-infos": "admlops.conversion.formats.mmdet3d:FORMAT",
+        "openlabel": "admlops.conversion.formats.openlabel:FORMAT",
+        "own": "admlops.conversion.formats.own:FORMAT",
+        "t4": "admlops.conversion.formats.t4:FORMAT",
+        "nuscenes": "admlops.conversion.formats.nuscenes:FORMAT",
+        "images": "admlops.conversion.formats.images:FORMAT",
+    },
+)
+"""Of `conversion.base.DataFormat`, which types them; what is there is recognised in this order."""
+
+
+class NamedTrainer(Protocol):
+    """What the catalogue knows of a trainer; `training.trainer.Trainer` is the whole protocol."""
+
+    @property
+    def id(self) -> str:
+        """The id that `[training]` of a model names."""
+
+
+TRAINERS: Registry[NamedTrainer] = Registry(
+    "trainer",
+    {
+        "samples": "admlops.training.trainers.samples:TRAINER",
+        "mmlab-v1": "admlops.training.trainers.mmlab_v1:TRAINER",
+        "pictures": "admlops.training.trainers.pictures:TRAINER",
+    },
+)
+"""How a model is trained: what its program is given, and what is prepared before."""

@@ -14,6 +14,7 @@ import click
 from admlops.cli.completion import complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
 from admlops.cli.count_bar import show_count
+from admlops.cli.data_convert import convert
 from admlops.cli.data_fetch import fetch, link, verify
 from admlops.cli.data_opening import open_root, opening_options
 from admlops.cli.data_stats import stats
@@ -35,7 +36,7 @@ def data() -> None:
     """
 
 
-for _command in (fetch, link, verify, stats, tag):
+for _command in (fetch, link, verify, stats, tag, convert):
     data.add_command(_command)
 
 

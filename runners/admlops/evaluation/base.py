@@ -160,6 +160,14 @@ class HasErrors(Protocol):
         """Classify every output; `ran` (S,) says which samples have outputs."""
 
 
+@runtime_checkable
+class TakesTruth(Protocol):
+    """An evaluation whose ground truth may be a file of the user's own."""
+
+    def read_truth(self, context: Context) -> None:
+        """Read that file, if one is named, before anything is evaluated. Raises DataError if it does not do."""
+
+
 class Evaluation(Protocol):
     """One protocol of one task. `catalog.registries.EvaluationEntry` is the part that needs no numerical library."""
 
