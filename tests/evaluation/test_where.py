@@ -32,7 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> NuScenes:
     root = write_tables(tmp_path_factory.mktemp("where") / "nuscenes")
     write_map(root)
     path = root / VERSION / "scene.json"
-    rows = [row | {"description": "Night" if row["name"] == "scene-0916" else "Sun"} for row in json.loads(path.read_text())]
+    rows = [
+        row | {"description": "Night" if row["name"] == "scene-0916" else "Sun"} for row in json.loads(path.read_text())
+    ]
     path.write_text(json.dumps(rows))
     return NuScenes(root, VERSION)
 

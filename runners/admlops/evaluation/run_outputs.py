@@ -109,11 +109,10 @@ def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence
     """Tell from the first record whether the accumulators that will be filled can be joined."""
     if context.official:  # accumulators keep more for the official code
         return False
-    decode = partial_decoder({})
     first = next((line for scene in scenes for line in context.run.lines_of(scene)), None)
     if first is None:
         return False
-    record = decode(*first)
+    record = partial_decoder({})(*first)
     filled = (one for one in evaluations if any(_has(record, key) for key in one.needs.keys))
     return all(one.needs.joins for one in filled)
 
@@ -145,8 +144,7 @@ def _start_helpers(
 ) -> Iterator[list[_Helper]]:
     """Start a process for each part; on the way out none of them goes on."""
     names = [one.id for one in evaluations]
-    own_data = context.data
-    data = _Root(own_data.kind, own_data.root, own_data.version, context.chosen)
+    data = _Root(context.data.kind, context.data.root, context.data.version, context.chosen)
     helpers = []
     try:
         for index, scenes in enumerate(parts):
