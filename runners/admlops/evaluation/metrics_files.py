@@ -1,4 +1,4 @@
-"""The files that an evaluation writes into a run's folder: metrics.json, resampled values, numbers of chosen samples."""
+"""The files that an evaluation writes into a run's folder: metrics, resampled values, numbers of chosen samples."""
 
 from __future__ import annotations
 
