@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from admlops.checkpoints import Stored, Trained, Usable, add, check_free, ensure
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
+from admlops.core.storage import write_atomically
 from admlops.core.types import Planned, Say
 from admlops.datasets.base import Dataset, Scene, open_data, tokens_digest
 from admlops.environments import Environment, ensure_model
@@ -45,6 +47,8 @@ from admlops.training.preflight import (
 from admlops.training.supervise import OnLine, Work, supervise
 from admlops.training.trainer import Place, Trainer, training_of
 
+EVERY_PICTURE = "all"
+"""The only split of pictures whose data set names none."""
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
 
@@ -185,10 +189,7 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
     if request.name is not None:
         check_free(layout, model, request.name)
     data = open_data(request.data, request.version, wanted=model.reads)
-    split, held_out = choose_splits(data, request)
-    scenes = select(data, Selection(split=split))
-    held_out_scenes = select(data, Selection(split=held_out))
-    require_apart([one.name for one in scenes], [one.name for one in held_out_scenes], split, held_out)
+    split, held_out, scenes, held_out_scenes = choose_samples(data, request)
     devices = choose_processes(request, trainer)
     parent = None if request.start in (None, RANDOM) else ensure_usable(layout, model, str(request.start), say=say)
     config = choose_config(layout, model, training, request.config)
@@ -221,6 +222,34 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
         learning_rate=rate,
         findings=findings,
     )
+
+
+def choose_samples(data: Dataset, request: TrainRequest) -> tuple[str, str, list[Scene], list[Scene]]:
+    """The names and the samples of the two splits, of pictures without splits four fifths and one.
+
+    Raises:
+        UsageError: they share scenes.
+    """
+    if not request.split and not request.held_out and set(data.splits()) == {EVERY_PICTURE}:
+        whole = select(data, Selection(split=EVERY_PICTURE))
+        return "four of five pictures", "one of five pictures", *take_a_fifth(whole)
+    split, held_out = choose_splits(data, request)
+    scenes = select(data, Selection(split=split))
+    held_out_scenes = select(data, Selection(split=held_out))
+    require_apart([one.name for one in scenes], [one.name for one in held_out_scenes], split, held_out)
+    return split, held_out, scenes, held_out_scenes
+
+
+def take_a_fifth(scenes: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:
+    """Divide samples by their tokens, so that one belongs to the same part whatever lies beside it."""
+
+    def part(scene: Scene, *, held_out: bool) -> Scene:
+        kept = [one for one in scene.samples if (zlib.crc32(one.encode()) % 5 == 0) == held_out]
+        return replace(scene, samples=tuple(kept))
+
+    parts = ([part(one, held_out=held_out) for one in scenes] for held_out in (False, True))
+    training, rest = ([one for one in some if one.samples] for some in parts)
+    return training, rest
 
 
 def choose_splits(data: Dataset, request: TrainRequest) -> tuple[str, str]:
@@ -385,10 +414,19 @@ def _evaluator(
         config=place.config,
         variant=plan.request.variant,
         device=plan.devices[0].id,
+        tokens=_write_tokens(plan, folder) if set(plan.data.splits()) == {EVERY_PICTURE} else None,
     )
     return CheckpointEvaluator(
         layout=layout, folder=folder, request=request, deciding=deciding, say=say, on_result=lambda _: None
     )
+
+
+def _write_tokens(plan: _Plan, folder: TrainingFolder) -> Path:
+    """A file of the samples that are held out, where no split of the data set is."""
+    tokens = [token for scene in plan.held_out_scenes for token in scene.samples]
+    path = folder.path / "held_out.txt"
+    write_atomically(path, "\n".join([*tokens, ""]).encode())
+    return path
 
 
 def _register(layout: Layout, plan: _Plan, folder: TrainingFolder, *, say: Say) -> Stored:
