@@ -1,13 +1,12 @@
 """The authors' training loop as it is, in the model's environment: `tools/train.py` on their own configuration.
 
-Run by the environment's Python: `upstream_loop.py JSON`, where JSON names `folder` (the model's), `config` (relative to the
-source), `options` (of --cfg-options), `work` and `seed`. What it lacks to run at all on a CPU is mended here, and not by
-what `admlops train` does: names of libraries, `.cuda()`. mmcv's own log.json, a line an iteration, is the result.
+Run by the environment's Python: `upstream_loop.py JSON`. JSON names `folder` (the model's), `adapter`, `config`
+(relative to the source), `options` (of --cfg-options), `work` and `seed`. What it lacks to run on a CPU is mended
+here, and not by what `admlops train` does: names of libraries, `.cuda()`. The result is mmcv's log.json.
 """
 
 import importlib
 import json
-import os
 import runpy
 import sys
 import types
@@ -41,7 +40,7 @@ def main() -> None:
         adapter.import_libraries()
         if ASKED["adapter"] == "MapTR":
             differentiate()
-        with beside_library(os.path.join(root, ASKED["config"])) as config:
+        with beside_library(str(Path(root, ASKED["config"]))) as config:
             sys.argv = ["tools/train.py", config, "--work-dir", ASKED["work"], "--seed", str(ASKED["seed"])]
             sys.argv += ["--no-validate", "--cfg-options", *ASKED["options"]]
             runpy.run_path("tools/train.py", run_name="__main__")

@@ -28,6 +28,7 @@ from admlops.health.machine import available_memory_bytes, describe_machine
 from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_settings import working_folder
 from admlops.pipeline.selection import Selection, select
+from admlops.pipeline.smoke import fill_in, plan_smoke_data
 from admlops.pipeline.train_request import TrainRequest
 from admlops.sources.provenance import describe_commit, describe_sources
 from admlops.training.evaluations import CheckpointEvaluator, EvaluationRequest, deciding_metric
@@ -101,6 +102,7 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnL
     if folder is not None:
         request = _take_up(folder, request)
     plan = _prepare(layout, request, say=say)
+    request = plan.request
     environment = ensure_model(layout, plan.model, variant=request.variant, say=say)
     place = _place(layout, plan, environment)
     prepared = plan.trainer.prepare(place, say=say)
@@ -153,6 +155,11 @@ def preview_training(layout: Layout, request: TrainRequest, *, say: Say) -> list
         saved = folder.last_saved()
         begin = f"from iteration {saved.iteration}" if saved else "from its beginning"
         return [Planned(action="go on with", target=folder.path.name, detail=begin)]
+    model = load_model(layout, request.model)
+    if request.smoke and request.data is None and model.training is not None:
+        made = plan_smoke_data(layout, model)
+        if made is not None:
+            return [made, Planned(action="train", target=model.name, detail="on these data")]
     plan = _prepare(layout, request, say=say)
     detail = f"{_count(plan.scenes)} samples of {plan.split}, evaluated on {_count(plan.held_out_scenes)} of "
     name = request.name or f"{plan.model.name}-…"
@@ -182,6 +189,7 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
     """Look everything up and check it, before anything is written."""
     model = load_model(layout, request.model)
     training = training_of(model)
+    request = fill_in(layout, model, request, say=say)
     trainer: Trainer = TRAINERS.get(training.trainer)  # type: ignore[assignment]  # the catalogue knows its id alone
     if request.data is None:
         raise UsageError("--data is missing: what to train on", hint=f"admlops train {model.name} --data DIR")

@@ -21,7 +21,7 @@ from admlops.training.trainer import Place, own_program
 class PicturesTrainer:
     """Gives the program `classes`, and `samples` and `held_out`: each {path, width, height, boxes}.
 
-    A box is [x1, y1, x2, y2, label]. Boxes are in pixels of the original picture; `label` is the class's number in `classes`.
+    A box is [x1, y1, x2, y2, label] in pixels of the original picture; `label` is the class's number in `classes`.
     """
 
     id = "pictures"
