@@ -27,7 +27,6 @@ READERS = frozenset(
     }
     | {
         "data list",
-        "data stats",
         "doctor",
         "env list",
         "env probe",

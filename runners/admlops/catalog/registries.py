@@ -182,6 +182,23 @@ SUBMISSION_FORMATS: Registry[NamedFormat] = Registry(
 """Files with results made elsewhere, which `admlops evaluate` takes."""
 
 
+DATA_FORMATS: Registry[Any] = Registry(
+    "form of driving data",
+    {
+        "coco": "admlops.conversion.formats.coco:FORMAT",
+        "yolo": "admlops.conversion.formats.yolo:FORMAT",
+        "kitti": "admlops.conversion.formats.kitti:FORMAT",
+        "mmdet3d-infos": "admlops.conversion.formats.mmdet3d:FORMAT",
+        "openlabel": "admlops.conversion.formats.openlabel:FORMAT",
+        "own": "admlops.conversion.formats.own:FORMAT",
+        "t4": "admlops.conversion.formats.t4:FORMAT",
+        "nuscenes": "admlops.conversion.formats.nuscenes:FORMAT",
+        "images": "admlops.conversion.formats.images:FORMAT",
+    },
+)
+"""Of `conversion.base.DataFormat`, which types them; what is there is recognised in this order."""
+
+
 class NamedTrainer(Protocol):
     """What the catalogue knows of a trainer; `training.trainer.Trainer` is the whole protocol."""
 

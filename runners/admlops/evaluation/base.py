@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from admlops.evaluation.metrics import Metric
 
@@ -150,6 +150,14 @@ class HasErrors(Protocol):
 
     def find_errors(self, ran: NDArray[np.bool_]) -> RunErrors:
         """Classify every output; `ran` (S,) says which samples have outputs."""
+
+
+@runtime_checkable
+class TakesTruth(Protocol):
+    """An evaluation whose ground truth may be a file of the user's own."""
+
+    def read_truth(self, context: Context) -> None:
+        """Read that file, if one is named, before anything is evaluated. Raises DataError if it does not do."""
 
 
 class Evaluation(Protocol):

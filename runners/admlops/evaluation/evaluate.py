@@ -18,7 +18,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
-from admlops.evaluation.base import Evaluation, HasErrors, Result
+from admlops.evaluation.base import Evaluation, HasErrors, Result, TakesTruth
 from admlops.evaluation.calibrated import require_uncalibrated
 from admlops.evaluation.catalogued import catalogued_protocols, find_model, operating_thresholds
 from admlops.evaluation.context import Context
@@ -133,8 +133,9 @@ def evaluate_run(
     _check_records(context)
     require_uncalibrated(run.header, context.tokens)
     _check_wishes(context, outputs, evaluations, protocols)
-    if truth_map is not None:
-        _require_map_truth(context)
+    for evaluation in evaluations:
+        if isinstance(evaluation, TakesTruth):
+            evaluation.read_truth(context)
     evaluated = _evaluate(context, outputs, evaluations)
     unjudged = _find_unjudged(context, outputs, evaluations, evaluated)
     if unjudged is not None and not without_truth:
@@ -204,13 +205,6 @@ def _check_wishes(
                 f"the records of run {name} hold {_list(outputs.tasks)}",
                 hint=f"admlops evaluate {name}   # without {option}",
             )
-
-
-def _require_map_truth(context: Context) -> None:
-    """Read a person's own file now: where it is wrong, nothing is evaluated by half."""
-    from admlops.evaluation.vector_map.scores import ready_truth
-
-    ready_truth(context)
 
 
 def _why_not(evaluation: Evaluation, context: Context) -> str | None:

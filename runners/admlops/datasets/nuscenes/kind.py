@@ -7,8 +7,10 @@ from pathlib import Path
 from admlops.datasets.base import DataKind
 from admlops.datasets.nuscenes.stream import NuScenes12Hz
 from admlops.datasets.nuscenes.tables import NuScenes
-from admlops.datasets.nuscenes.versions import choose_version, list_versions
+from admlops.datasets.nuscenes.versions import MINI, choose_version, list_versions
 
+CONVERTED = "conversion.json"
+"""What `admlops data convert` leaves beside the tables."""
 JUDGED_ON = {"v1.0-trainval": "val", "v1.0-test": "test"}
 
 
@@ -17,7 +19,10 @@ def _open(root: Path, version: str | None) -> NuScenes:
 
 
 def _default_split(root: Path, version: str | None) -> str:
-    return JUDGED_ON.get(version or choose_version(root), "mini_val")
+    """The split that models are judged on; of a converted set with scenes of its own, all of it."""
+    name = version or choose_version(root)
+    own = "all" if name != MINI and (root / CONVERTED).is_file() else "mini_val"
+    return JUDGED_ON.get(name, own)
 
 
 KIND = DataKind(

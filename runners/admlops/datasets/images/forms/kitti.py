@@ -1,7 +1,8 @@
 """KITTI's object detection: `image_2/` with pictures, and `label_2/` with a text file for each.
 
 A line is: type, truncated, occluded, alpha, then left, top, right, bottom [pixels, from 0], then the box in space. What
-is `DontCare` is ignored for every class. A Van is not a Car. Class names are KITTI's in lower case.
+is `DontCare` is ignored for every class. A Van is not a Car. Class names are KITTI's in lower case, or nuScenes'
+detection classes, which nuscenes-devkit's export to this form writes.
 
 Source: the object development kit's readme.txt.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from admlops.core.errors import DataError
+from admlops.core.nuscenes_classes import CLASSES
 from admlops.datasets.base import ANY_CLASS
 from admlops.datasets.images.contents import Box, Contents, Picture, Size, group_by_folder
 from admlops.datasets.images.finder import list_pictures
@@ -58,10 +61,18 @@ def _label_folder(root: Path, place: str) -> Path:
 class KittiLabels:
     """The label files of pictures, read when they are asked for. A picture without one is not annotated."""
 
-    classes = tuple(name.lower() for name in TYPES)
-
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """KITTI's, and those of nuScenes that labels have besides."""
+        own = tuple(name.lower() for name in TYPES)
+        others: set[str] = set()
+        for path in self._files.values():
+            if path.exists():
+                others.update(line.partition(" ")[0] for line in read_text(path).splitlines())
+        return (*own, *(name for name in CLASSES if name in others and name not in own))
 
     def boxes(self, name: str, size: Callable[[], Size]) -> Sequence[Box] | None:
         """The boxes of a picture."""
@@ -97,7 +108,7 @@ def _read_fields(fields: list[str]) -> Box:
     if len(fields) not in FIELDS:
         raise ValueError(f"it has {len(fields)} fields, not {FIELDS[0]}")
     kind = fields[0]
-    if kind != DONT_CARE and kind not in TYPES:
+    if kind != DONT_CARE and kind not in TYPES and kind not in CLASSES:
         raise ValueError(f"its type is {kind!r}, and types are {', '.join(TYPES)}, {DONT_CARE}")
     left, top, right, bottom = (float(value) for value in fields[4:8])
     if not all(map(math.isfinite, (left, top, right, bottom))) or right < left or bottom < top:
