@@ -5,6 +5,7 @@ Run by that environment's Python with the folder `runners` as its argument.
 
 # ruff: noqa: NPY002  the generators that pipelines draw from
 
+import importlib
 import itertools
 import random
 import sys
@@ -13,15 +14,16 @@ from typing import Any
 sys.path.insert(0, sys.argv[1])
 
 import numpy as np
-import torch
 
 from worker.training.resumable import ResumableLoader
 from worker.training.torch_state import random_states, set_random_states
 
-SIZE, BATCH, PASSES = 23, 3, 2
+torch: Any = importlib.import_module("torch")
+
+SIZE, BATCH = 23, 3
 
 
-class Draws(torch.utils.data.Dataset):
+class Draws(torch.utils.data.Dataset):  # type: ignore[misc]
     """Each item is its index and a draw from every generator, as augmentations draw."""
 
     def __getitem__(self, index: int) -> Any:
@@ -31,7 +33,7 @@ class Draws(torch.utils.data.Dataset):
         return SIZE
 
 
-class Shuffled(torch.utils.data.Sampler):
+class Shuffled(torch.utils.data.Sampler):  # type: ignore[misc]
     """mmdet's GroupSampler shuffles by NumPy's global generator when a pass begins."""
 
     def __iter__(self) -> Any:
@@ -41,7 +43,7 @@ class Shuffled(torch.utils.data.Sampler):
         return SIZE
 
 
-class Endless(torch.utils.data.Sampler):
+class Endless(torch.utils.data.Sampler):  # type: ignore[misc]
     """StreamPETR's sampler of batches never ends, and draws from a generator of its own."""
 
     def __iter__(self) -> Any:
@@ -60,7 +62,9 @@ def start_reader(number: int) -> None:
 
 
 def make_loader(kind: str, readers: int) -> Any:
-    order = {"batch_sampler": Endless()} if kind == "endless" else {"batch_size": BATCH, "sampler": Shuffled()}
+    order: dict[str, Any] = (
+        {"batch_sampler": Endless()} if kind == "endless" else {"batch_size": BATCH, "sampler": Shuffled()}
+    )
     if kind == "torch":
         order = {"batch_size": BATCH, "shuffle": True}
     start = start_reader if readers else None

@@ -13,8 +13,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-import torch
-
+torch: Any = importlib.import_module("torch")
 ASKED = json.loads(sys.argv[1])
 FOLDER = Path(ASKED["folder"])
 sys.path[:0] = [str(FOLDER), str(FOLDER.parents[1] / "runners")]
@@ -34,8 +33,8 @@ def main() -> None:
     names = runpy.run_path(str(FOLDER / "demo.py"), run_name="adapter")
     adapter = names[ASKED["adapter"]]()
     root = enter_source(adapter.source_root(), below=adapter.source_paths)
-    torch.nn.Module.cuda = stay  # type: ignore[assignment]
-    torch.Tensor.cuda = stay  # type: ignore[assignment]
+    torch.nn.Module.cuda = stay
+    torch.Tensor.cuda = stay
     with last_registration_wins():
         adapter.import_libraries()
         if ASKED["adapter"] == "MapTR":

@@ -20,7 +20,7 @@ from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.storage import write_atomically
 from admlops.core.types import Planned, Say
-from admlops.datasets.base import Dataset, Scene, open_data, tokens_digest
+from admlops.datasets.base import Dataset, HasSplits, Scene, open_data, tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice, choose_devices
@@ -238,7 +238,7 @@ def choose_samples(data: Dataset, request: TrainRequest) -> tuple[str, str, list
     Raises:
         UsageError: they share scenes.
     """
-    if not request.split and not request.held_out and set(data.splits()) == {EVERY_PICTURE}:
+    if not request.split and not request.held_out and has_no_splits(data):
         whole = select(data, Selection(split=EVERY_PICTURE))
         return "four of five pictures", "one of five pictures", *take_a_fifth(whole)
     split, held_out = choose_splits(data, request)
@@ -246,6 +246,11 @@ def choose_samples(data: Dataset, request: TrainRequest) -> tuple[str, str, list
     held_out_scenes = select(data, Selection(split=held_out))
     require_apart([one.name for one in scenes], [one.name for one in held_out_scenes], split, held_out)
     return split, held_out, scenes, held_out_scenes
+
+
+def has_no_splits(data: Dataset) -> bool:
+    """Tell whether a data set is of pictures that nobody has divided."""
+    return isinstance(data, HasSplits) and set(data.splits()) == {EVERY_PICTURE}
 
 
 def take_a_fifth(scenes: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:
@@ -422,7 +427,7 @@ def _evaluator(
         config=place.config,
         variant=plan.request.variant,
         device=plan.devices[0].id,
-        tokens=_write_tokens(plan, folder) if set(plan.data.splits()) == {EVERY_PICTURE} else None,
+        tokens=_write_tokens(plan, folder) if has_no_splits(plan.data) else None,
     )
     return CheckpointEvaluator(
         layout=layout, folder=folder, request=request, deciding=deciding, say=say, on_result=lambda _: None
