@@ -62,13 +62,14 @@ def start_reader(number: int) -> None:
 
 
 def make_loader(kind: str, readers: int) -> Any:
-    order: dict[str, Any] = (
-        {"batch_sampler": Endless()} if kind == "endless" else {"batch_size": BATCH, "sampler": Shuffled()}
-    )
-    if kind == "torch":
-        order = {"batch_size": BATCH, "shuffle": True}
+    orders: dict[str, dict[str, Any]] = {
+        "endless": {"batch_sampler": Endless()},
+        "numpy": {"batch_size": BATCH, "sampler": Shuffled()},
+        "torch": {"batch_size": BATCH, "shuffle": True},
+    }
     start = start_reader if readers else None
-    return torch.utils.data.DataLoader(Draws(), num_workers=readers, collate_fn=list, worker_init_fn=start, **order)
+    reading: dict[str, Any] = {"num_workers": readers, "collate_fn": list, "worker_init_fn": start}
+    return torch.utils.data.DataLoader(Draws(), **reading, **orders[kind])
 
 
 def train(loader: Any, taken: int, count: int) -> tuple[list[Any], dict[str, Any]]:
