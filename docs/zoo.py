@@ -40,7 +40,7 @@ def write_zoo() -> str:
     measured: Mapping[str, Any] = json.loads((DOCS / "fidelity.json").read_text())
     page = (DOCS / "fidelity.md").read_text()
     on_gpu = page.partition(GPU_SECTION)[2].partition("\n## ")[0]
-    cards = ["\n".join(_card(layout, model, measured.get(model.name, {}), on_gpu)) for model in models]
+    cards = ["\n".join(_card(layout, model, measured, on_gpu)) for model in models]
     return HEAD + _overview(models) + "\n" + "\n".join(cards)
 
 
@@ -52,11 +52,11 @@ def _overview(models: Sequence[Model]) -> str:
     return _table(("model", "tasks", "reads", "licence of its code"), rows)
 
 
-def _card(layout: Layout, model: Model, measured: Mapping[str, Any], on_gpu: str) -> Iterator[str]:
+def _card(layout: Layout, model: Model, results: Mapping[str, Any], on_gpu: str) -> Iterator[str]:
     source = model.source
     yield f"## {model.name}\n"
     yield f"{model.summary}\n"
-    yield _table(("", ""), list(_facts(layout, model, measured, on_gpu)))
+    yield _table(("", ""), list(_facts(layout, model, results, on_gpu)))
     if source.kind == "git" and source.repository:
         yield f"Source: [{source.repository.removeprefix('https://')}]({source.repository}) at `{source.commit}`.\n"
     if model.checkpoints:
@@ -68,27 +68,32 @@ def _card(layout: Layout, model: Model, measured: Mapping[str, Any], on_gpu: str
         yield _table(("config that does not run here", "why"), list(model.not_runnable.items()))
 
 
-def _facts(layout: Layout, model: Model, measured: Mapping[str, Any], on_gpu: str) -> Iterator[tuple[str, str]]:
+def _facts(layout: Layout, model: Model, results: Mapping[str, Any], on_gpu: str) -> Iterator[tuple[str, str]]:
+    measured = results.get(model.name, {})
     outputs = ", ".join(TASKS.get(task).title for task in model.tasks)
     yield "outputs", outputs + (f" ({model.frame} frame; records are in the ego frame)" if model.frame else "")
     yield "inputs", ", ".join(model.reads) + (", every sample of a scene in order" if model.temporal else "")
     weights = f"; weights: {model.weights_license}" if model.weights_license else ""
     yield "licence", f"{model.license}{weights}"
     yield "variants", "; ".join(f"{name}: {one.summary or one.python}" for name, one in model.variants.items())
-    yield "verified here", "; ".join(_verified(model, measured)) or "by its tests alone: no figure is recorded"
+    yield "verified here", "; ".join(_verified(model, results)) or "by its tests alone: no figure is recorded"
     if model.source.kind == "git" and measured:
         yield "on a GPU", _gpu(model, measured, on_gpu)
     yield "exported", _exported(model)
 
 
-def _verified(model: Model, measured: Mapping[str, Any]) -> Iterator[str]:
-    for step, said in (("upstream", "the authors' code"), ("real", "the authors' code on a real frame")):
-        for variant, found in measured.get(step, {}).items():
-            largest = max(found["outputs"].values())
-            verdict = "equal to" if largest <= BAR else "NOT equal to"
-            yield f"{variant}, CPU: {verdict} {said} ({largest:.1e})"
-    for variant in measured.get("variants", {}):
-        yield f"{variant} held against {model.default_variant}"
+def _verified(model: Model, results: Mapping[str, Any]) -> Iterator[str]:
+    for name, entry in results.items():
+        case = name.removeprefix(model.name)
+        if not name.startswith(model.name) or case[:1].strip():
+            continue
+        for step, said in (("upstream", "the authors' code"), ("real", "the authors' code on a real frame")):
+            for variant, found in entry.get(step, {}).items():
+                largest = max(found["outputs"].values())
+                verdict = "equal to" if largest <= BAR else "NOT equal to"
+                yield f"{variant}{case and f',{case}'}, CPU: {verdict} {said} ({largest:.1e})"
+        for variant in entry.get("variants", {}):
+            yield f"{variant} held against {model.default_variant}"
 
 
 def _gpu(model: Model, measured: Mapping[str, Any], page: str) -> str:

@@ -32,6 +32,9 @@ def test_what_a_watched_program_installs_is_told_and_nothing_is_lost(tmp_path: P
     assert ended.returncode == 0
     assert ended.stdout == f"300000 {'x' * 300_000}\n"
     assert 5_000_000 <= seen[-1].done < 5_100_000
+    assert [one.phase.partition(", ")[2] for one in seen][:2] == ["installed", "fetched and unpacked"], (
+        "it wrote, then not"
+    )
     assert {(one.unit, one.total) for one in seen} == {("bytes", None)}
 
 

@@ -1,4 +1,4 @@
-"""The job that trains CalibrationStatus, on cameras as they are calibrated and with errors drawn anew each epoch.
+"""The program that trains CalibrationStatus, on cameras as they are calibrated and with errors drawn anew each epoch.
 
 AdamW with a one-cycle schedule. The seed, the samples and the version of PyTorch decide the weights; the errors of
 training come from other seeds than that of evaluations.
@@ -16,6 +16,8 @@ from calibration.resnet import CalibrationNet
 from worker.adapter import Adapter, Settings
 from worker.jobs import tell
 from worker.samples.miscalibration import SEED, draw_miscalibration
+from worker.training.session import Session, pick_batches
+from worker.training.torch_state import load
 
 BATCH = 32
 LEARNING_RATE = 2e-3
@@ -33,30 +35,110 @@ class Item(NamedTuple):
     view: View
 
 
-def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dict[str, Any]:
-    """Train on `request["training"]`, measure on `request["held_out"]` (samples), write `request["file"]`.
+Pair = Tuple[Item, int]
+"""A camera and its label: 1 as it is calibrated, 0 with an error."""
 
-    `request` also has `seed` and, if not DEFAULT_EPOCHS, `epochs`. Returns the accuracy on held-out samples, and how
-    the training went.
+
+def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dict[str, Any]:
+    """Train on `request["samples"]`, measure on `request["held_out"]`; see `worker.training.session`.
+
+    Returns the accuracy on held-out samples, and where the training ended.
     """
-    seed, epochs = int(request["seed"]), int(request.get("epochs") or DEFAULT_EPOCHS)
-    torch.manual_seed(seed)
-    random_order = random.Random(seed)  # noqa: S311  a repeatable order, and no secret
-    tell("reading {} training and {} held-out samples".format(len(request["training"]), len(request["held_out"])))
-    training, held_out = _read(request["training"]), _read(request["held_out"])
-    network = CalibrationNet().to(settings.device).to(memory_format=torch.channels_last)
-    began, losses = time.monotonic(), []
-    train_epoch = _trainer(network, len(training), epochs, settings.device)
-    for epoch in range(epochs):
-        losses.append(train_epoch(training, TRAINING_SEEDS + 100 * seed + epoch, random_order))
-        accuracy = measure(network, held_out, settings.device)
-        tell(
-            f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.3f}, held-out accuracy {accuracy:.3f}, "
-            f"{time.monotonic() - began:.0f} s"
+    session = Session(request)
+    tell("reading {} training and {} held-out samples".format(len(request["samples"]), len(request["held_out"])))
+    training = Training(_read(request["samples"]), session, settings.device)
+    done = training.run()
+    accuracy = measure(training.network, _read(request["held_out"]), settings.device)
+    return {**done, "accuracy": accuracy, "seed": session.seed, "torch": torch.__version__}
+
+
+class Training:
+    """The network, its optimizer and where in which epoch they are."""
+
+    def __init__(self, items: List[Item], session: Session, device: str) -> None:
+        torch.manual_seed(session.seed)
+        self._items, self._session, self._device = items, session, device
+        self._batch = session.batch or BATCH
+        self._steps = max(1, 2 * len(items) // self._batch)
+        epochs = session.epochs or DEFAULT_EPOCHS
+        self._total = session.iterations or self._steps * epochs
+        self.network = CalibrationNet().to(device).to(memory_format=torch.channels_last)
+        if session.start.get("weights"):
+            self.network.load_state_dict(load(session.start["weights"])["state_dict"])
+        rate = session.learning_rate or LEARNING_RATE
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._total)
+        self._done = 0
+        if session.resume is not None:
+            self._restore(session.resume.weights, session.resume.state)
+
+    def run(self) -> Dict[str, Any]:
+        """Train until the end, or until the session says to stop."""
+        session = self._session
+        session.begin(
+            iterations=self._total,
+            per_epoch=self._steps,
+            batch=self._batch,
+            processes=1,
+            libraries={"torch": torch.__version__, "numpy": np.__version__},
         )
-    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    torch.save({"state_dict": state}, request["file"])
-    return {"accuracy": accuracy, "losses": losses, "epochs": epochs, "seed": seed, "torch": torch.__version__}
+        self.network.train()
+        reason = session.reason_to_stop(self._done)
+        while reason is None:
+            epoch, step = divmod(self._done, self._steps)
+            batches = pick_batches(self._order(epoch), self._batch)[: self._steps]
+            for pairs in batches[step:]:
+                self._step(pairs, epoch)
+                reason = session.reason_to_stop(self._done)
+                if reason is not None or session.is_due(self._done):
+                    session.save(self._done, self._write_weights, self._write_state)
+                if reason is not None:
+                    break
+        return session.end(self._done, reason)
+
+    def _order(self, epoch: int) -> List[Pair]:
+        """The pairs of an epoch, in an order that the seed and its number alone decide."""
+        pairs = [(one, label) for one in self._items for label in (0, 1)]
+        random.Random(f"{self._session.seed} {epoch}").shuffle(pairs)  # noqa: S311  repeatable, no secret
+        return pairs
+
+    def _step(self, pairs: List[Pair], epoch: int) -> None:
+        began = time.perf_counter()
+        inputs = _stack(pairs, TRAINING_SEEDS + 100 * self._session.seed + epoch).to(self._device)
+        labels = torch.tensor([label for _, label in pairs], device=self._device)
+        read = time.perf_counter()
+        loss = torch.nn.functional.cross_entropy(self.network(inputs), labels)
+        self._optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), float("inf"))
+        rate = self._optimizer.param_groups[0]["lr"]
+        self._optimizer.step()
+        self._schedule.step()
+        self._done += 1
+        self._session.tell_iteration(
+            self._done,
+            epoch=epoch + 1,
+            loss=float(loss.detach()),
+            grad_norm=float(norm),
+            learning_rate=rate,
+            time_s=time.perf_counter() - began,
+            data_time_s=read - began,
+        )
+
+    def _write_weights(self, path: str) -> None:
+        state = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        torch.save({"state_dict": state}, path)
+
+    def _write_state(self, path: str) -> None:
+        parts = {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+        torch.save({**parts, "iteration": self._done}, path)
+
+    def _restore(self, weights: str, state: str) -> None:
+        kept = load(state)
+        self.network.load_state_dict(load(weights)["state_dict"])
+        self._optimizer.load_state_dict(kept["optimizer"])
+        self._schedule.load_state_dict(kept["schedule"])
+        self._done = kept["iteration"]
 
 
 def measure(network: Any, items: Sequence[Item], device: str) -> float:
@@ -78,35 +160,10 @@ def _read(samples: Sequence[Dict[str, Any]]) -> List[Item]:
     ]
 
 
-def _stack(pairs: Sequence[Tuple[Item, int]], seed: int) -> Any:
-    """The inputs of cameras with their labels: 1 as they are calibrated, 0 with an error."""
+def _stack(pairs: Sequence[Pair], seed: int) -> Any:
+    """The inputs of cameras with their labels."""
     made = [
         make_channels(one.view, None if label else draw_miscalibration(seed, one.token, one.camera))
         for one, label in pairs
     ]
     return torch.from_numpy(np.stack(made)).contiguous(memory_format=torch.channels_last)
-
-
-def _trainer(network: Any, items: int, epochs: int, device: str) -> Any:
-    """Return a function that trains for one epoch and returns its mean loss."""
-    steps = max(1, 2 * items // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps * epochs)
-
-    def train_epoch(training: Sequence[Item], seed: int, order: random.Random) -> float:
-        network.train()
-        pairs = [(one, label) for one in training for label in (0, 1)]
-        order.shuffle(pairs)
-        total = 0.0
-        for step in range(steps):
-            some = pairs[step * BATCH : (step + 1) * BATCH]
-            labels = torch.tensor([label for _, label in some], device=device)
-            loss = torch.nn.functional.cross_entropy(network(_stack(some, seed).to(device)), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach())
-        return total / steps
-
-    return train_epoch

@@ -10,6 +10,7 @@ sys.path.insert(0, str(HERE.parents[1] / "runners"))
 
 from worker.main import main  # noqa: E402
 from worker.mmlab.common.infos import context_of, temporal_info  # noqa: E402
+from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.mmlab.common.lidar_files import check_points  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.common.vectors import map_elements  # noqa: E402
@@ -17,8 +18,12 @@ from worker.mmlab.v1 import geometric_kernel_attention  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.operations import connect_sparse_convolutions, provide_operations  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
+from worker.mmlab.v1.training.converter import nuscenes_converter  # noqa: E402
+from worker.mmlab.v1.training.corrections import differentiate  # noqa: E402
 
 SWEEPS = "CustomLoadPointsFromMultiSweeps"
+ATTENTION = "projects.mmdet3d_plugin.maptr.modules.geometry_kernel_attention"
+"""The module of the plugin that calls the operation."""
 
 
 class MapTR(MmAdapter):
@@ -27,6 +32,7 @@ class MapTR(MmAdapter):
     name = "MapTR"
     default_config = "projects/configs/maptr/maptr_tiny_r50_24e.py"
     source_paths = ("mmdetection3d",)
+    converter = nuscenes_converter("nuscenes_infos_temporal_train.pkl", prefix="nuscenes")
     tolerated_keys = MappingProxyType(
         {"grid_offsets": "a buffer of constants that mmcv saves although torch would not"}
     )
@@ -39,7 +45,8 @@ class MapTR(MmAdapter):
         provided = provide_operations()
         if provided:
             say("not compiled here, the PyTorch formulation takes its place: {}".format(", ".join(provided)))
-        if geometric_kernel_attention.install():
+        self._attention_in_torch = geometric_kernel_attention.install()
+        if self._attention_in_torch:
             say("GeometricKernelAttention is not compiled here: the PyTorch formulation takes its place")
         import_mmdet3d_017()
         connect_sparse_convolutions()
@@ -48,6 +55,13 @@ class MapTR(MmAdapter):
         """See how many of the LiDAR's sweeps the configuration reads, if it looks at the LiDAR."""
         loaders = [step for step in config.data.test.pipeline if step["type"] == SWEEPS]
         self._sweeps = loaders[0]["sweeps_num"] if loaders else None
+
+    def adjust_training(self, config: Any) -> None:
+        """Where the attention is PyTorch's formulation, autograd has its gradient; the source's Function calls CUDA."""
+        self.adjust(config)
+        if self._attention_in_torch:
+            module = load_library(ATTENTION)
+            differentiate(module, "GeometricKernelAttentionFunc", geometric_kernel_attention.attend)
 
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         """As upstream's converter writes it, but no more sweeps than are read: of more, upstream draws some by chance.

@@ -14,6 +14,7 @@ from worker.mmlab.common.infos import context_of, frame_info  # noqa: E402
 from worker.mmlab.custom_config import ConfigError  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
+from worker.mmlab.v1.training.converter import nuscenes_converter  # noqa: E402
 
 LOOKS_BACK = "LoadMultiViewImageFromMultiSweepsFiles"
 
@@ -24,6 +25,7 @@ class PETR(MmAdapter):
     name = "PETR"
     default_config = "projects/configs/petr/petr_vovnet_gridmask_p4_800x320.py"
     source_paths = (str(SUBMODULES / "mmdetection3d-0.17.2"),)
+    converter = nuscenes_converter("nuscenes_infos_train.pkl", prefix="nuscenes", can_bus=False)
 
     def source_root(self) -> str:
         return str(SUBMODULES / "PETR")

@@ -18,6 +18,7 @@ from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import deformable_attention_anywhere, import_mmdet3d_1  # noqa: E402
+from worker.mmlab.v1.training.converter import nuscenes_converter  # noqa: E402
 
 FLASH, PLAIN = "PETRMultiheadFlashAttention", "PETRMultiheadAttention"
 FIX = "plain-attention"
@@ -29,6 +30,7 @@ class StreamPETR(MmAdapter):
     name = "StreamPETR"
     default_config = "projects/configs/StreamPETR/stream_petr_r50_flash_704_bs2_seq_428q_nui_60e.py"
     source_paths = (str(SUBMODULES / "mmdetection3d-1.0.0rc6"),)
+    converter = nuscenes_converter("nuscenes2d_temporal_infos_train.pkl", prefix="nuscenes2d", can_bus=False)
 
     def source_root(self) -> str:
         return str(SUBMODULES / "StreamPETR")

@@ -7,7 +7,7 @@ subset B was made from; nobody has shown that the vehicle's frames of the two ar
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping
 
 HERE = Path(__file__).resolve().parent
 SUBMODULES = HERE.parents[1] / "submodules"
@@ -37,6 +37,10 @@ class TopoMLP(MmAdapter):
         """mmdet3d, and the devkit without the solver of its F-score, which later ortools have elsewhere."""
         stub_compiled("ortools.graph", ("pywrapgraph",))
         import_mmdet3d_1()
+
+    def set_training_data(self, config: Any, data: Mapping[str, Any]) -> None:
+        """The devkit's collection of training frames lies in the data set's root, where it is read from."""
+        config.data.train.data_root = config.data.train.meta_root = data["root"]
 
     def load(self, settings: Settings) -> List[str]:
         self._any_cameras = bool(settings.options.get("off_distribution"))

@@ -27,6 +27,7 @@ from worker.mmlab.common.log import say  # noqa: E402
 from worker.mmlab.common.vectors import map_elements  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_017  # noqa: E402
+from worker.mmlab.v1.training.converter import nuscenes_converter  # noqa: E402
 
 FROM_DRIVEN_PATH = "command-from-driven-path"
 """The fix of the catalogue that says where the command comes from."""
@@ -46,6 +47,11 @@ class VAD(MmAdapter):
     name = "VAD"
     default_config = "projects/configs/VAD/VAD_tiny_stage_2.py"
     source_paths = ("../mmdetection3d-0.17.2",)
+    converter = nuscenes_converter(
+        "vad_nuscenes_infos_temporal_train.pkl",
+        prefix="vad_nuscenes",
+        program="tools/data_converter/vad_nuscenes_converter.py",
+    )
 
     def source_root(self) -> str:
         return str(HERE.parents[1] / "submodules" / "VAD")

@@ -53,6 +53,8 @@ class Adapter:
     """
 
     name = "Adapter"
+    imports_extension = False
+    """True where `load` itself imports the package `extension` beside the adapter, after the libraries it needs."""
     precisions: Tuple[str, ...] = (AUTHORS, FLOAT32)
     """What `--precision` may ask of this model."""
 

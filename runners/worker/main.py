@@ -4,6 +4,7 @@ import argparse
 from typing import Optional, Sequence, Type
 
 from .adapter import Adapter
+from .extension import folder_of, import_extension
 from .jobs import run_job
 from .precision import AUTHORS, PRECISIONS
 from .serve import serve
@@ -13,6 +14,8 @@ from .standalone import run_one
 def main(adapter: Type[Adapter], arguments: Optional[Sequence[str]] = None) -> int:
     """Run `adapter` as the command line asks, and return the exit code: 2 for a mistake of the user's."""
     options = _parser(adapter.name).parse_args(arguments)
+    if not adapter.imports_extension:
+        import_extension(folder_of(adapter))
     if options.serve:
         return serve(adapter, read_fd=options.read_fd, write_fd=options.write_fd)
     if options.job:

@@ -28,7 +28,6 @@ READERS = frozenset(
     | {
         "data history",
         "data list",
-        "data stats",
         "doctor",
         "env list",
         "env probe",

@@ -31,6 +31,7 @@ SECOND = {
     ("frontier",): ("none of these runs",),
     ("deploy",): ("cannot be read",),
     ("checkpoints", "train"): ("no training program",),
+    ("train",): ("has no trainer",),
     ("results", "merge"): ("not a shard",),
     ("results", "pull"): ("is not there",),
     ("data", "mine"): ("no list of its worst", "no boxes"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from admlops.evaluation.robustness.published import BASELINE_NDS, MAPBENCH_CLEAN_MAP, PUBLISHED, recompute
-from admlops.evaluation.robustness.scores import difference, rate, resampled_mrr
+from admlops.evaluation.robustness.scores import difference, rate, resampled_mce, resampled_mrr
 from admlops.worker.corruptions.fault import PICTURES, Fault, FaultError, parse_fault
 
 ROUNDING = 0.012
@@ -52,6 +52,20 @@ def test_rates_are_resampled_in_pairs() -> None:
     assert better is not None
     assert difference(found, better)["interval"] == pytest.approx([0.1, 0.1])
     assert resampled_mrr(clean * 0, half) is None
+
+
+def test_corruption_errors_are_resampled_in_pairs() -> None:
+    score = np.random.default_rng(1).uniform(0.2, 0.6, 1000)
+    against_table = resampled_mce({"fog": [score, score]}, {"fog": [0.5, 0.3], "snow": [0.1, 0.1]})
+    assert against_table is not None
+    np.testing.assert_allclose(against_table, 2 * (1 - score) / 1.2)
+    worse = 1 - 1.5 * (1 - score)
+    in_pairs = resampled_mce({"fog": [worse]}, {"fog": [score]})
+    assert in_pairs is not None
+    np.testing.assert_allclose(in_pairs, 1.5)
+    assert resampled_mce({"fog": [score]}, {"snow": [score]}) is None
+    assert resampled_mce({"fog": [score]}, {"fog": [score[:10]]}) is None
+    assert resampled_mce({"fog": [score]}, {"fog": [score * 0 + 1]}) is None
 
 
 def test_faults_are_named_and_drawn_by_what_they_are() -> None:

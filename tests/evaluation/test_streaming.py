@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.evaluation.asap_oracle import simulate_by_asap
 from tests.evaluation.generated_runs import write_run
+from tests.evaluation.upstream import checkout_or_skip
 from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 from tests.fabricated_stream import add_stream
 
@@ -22,7 +25,8 @@ from admlops.evaluation.detection_3d.ground_truth import make_ground_truth
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.streaming.options import StreamOptions
 from admlops.evaluation.streaming.simulation import NONE, draw_latencies, simulate
-from admlops.pipeline.stream_curve import stream_curve
+from admlops.pipeline.stream_curve import describe_curve, stream_curve
+from admlops.reports.streaming import render_streaming
 from admlops.results.run_folder import RunFolder
 
 VECTORS = {
@@ -53,7 +57,7 @@ def plain_simulation(latencies_us: list[int], moments: int, *, dynamic: bool) ->
         if arrived > taken and dynamic:
             tail, after = (now / period) % 1, ((now + mean) / period) % 1
             arrived += tail > after
-        taken = max(arrived, taken + 1)
+        taken = max(min(arrived, len(latencies_us) - 1), taken + 1)
     return [next((i for f, i in reversed(outputs) if f <= m * period), NONE) for m in range(moments)]
 
 
@@ -164,6 +168,12 @@ def test_latency_costs_a_perfect_detector(stream: NuScenes12Hz, tmp_path: Path, 
         [row["metrics"]["mAP-S"] for row in rows if ".copy" in row["protocol"]], reverse=True
     )
     assert rows[0]["metrics"]["mAP-S"] == pytest.approx(details["offline"]["mAP"])
+    page = render_streaming(describe_curve(run, StreamOptions(), rows))
+    assert page == render_streaming(describe_curve(run, StreamOptions(), rows))
+    assert page.count("<svg") == 2, "NDS-S and mAP-S"
+    assert all(f"{row['metrics']['mAP-S']:.4f}" in page for row in rows)
+    assert "asap.interp-12hz.velocity: " in page, "a screen reader hears the values"
+    assert not re.search(r'(src|href)="https?://|<script', page)
 
 
 def test_staleness_of_an_ordinary_run(stream: NuScenes12Hz, tmp_path: Path, layout: Layout) -> None:
@@ -204,6 +214,32 @@ def test_counts_of_a_whole_validation_set(tmp_path: Path) -> None:
     assert sum(len(scene.samples) for scene in scenes) == 35_364 - 40 * 2
 
 
+def test_a_late_model_takes_the_last_input_after_the_stream() -> None:
+    found = simulate([83_000] * 3 + [600_000, 1, 1], moments=14)
+    assert found.processed == (0, 1, 2, 3, 5)
+    assert found.paired[11:] == (5, 5, 5)
+
+
+def pair_in_turn(draws_us: list[int], *, inputs: int, moments: int) -> list[int | None]:
+    """Ours, with one draw an output: what an input takes is known once the simulation has come to it."""
+    latencies = [10**9] * inputs
+    for number, draw in enumerate(draws_us):
+        processed = simulate(latencies, moments=moments).processed
+        if number == len(processed):
+            break
+        latencies[processed[number]] = draw
+    return [None if one == NONE else one for one in simulate(latencies, moments=moments).paired]
+
+
 @pytest.mark.full
-def test_the_authors_simulator_agrees(tmp_path: Path) -> None:
-    pytest.skip("needs the source of ASAP (JeffWang987/ASAP), which is not fetched here: see plain_simulation instead")
+@pytest.mark.parametrize("seed", range(20))
+def test_the_authors_simulator_agrees(seed: int, tmp_path: Path) -> None:
+    checkout = checkout_or_skip("ASAP")
+    random_ = random.Random(seed)
+    constant = random_.randrange(10_001, 600_000)
+    draws = [constant if seed % 2 else random_.randrange(10_001, 500_000) for _ in range(40)]
+    inputs, moments, factor = 25, 25 + 2 * (seed % 3), (0.5, 1.0, 2.0)[seed % 3]
+    theirs = simulate_by_asap(
+        checkout, draws, inputs=inputs, moments=moments, factor=factor, dynamic=False, folder=tmp_path
+    )
+    assert theirs == pair_in_turn([round(factor * one) for one in draws], inputs=inputs, moments=moments)

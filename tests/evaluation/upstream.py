@@ -19,6 +19,7 @@ REPOSITORIES = {
     "MapTR": "https://github.com/hustvl/MapTR",
     "VAD": "https://github.com/hustvl/VAD",
     "UniAD": "https://github.com/OpenDriveLab/UniAD",
+    "ASAP": "https://github.com/JeffWang987/ASAP",
 }
 
 
@@ -26,7 +27,7 @@ def find_checkout(name: str) -> Path | None:
     """The folder `name` under $ADMLOPS_UPSTREAM, else under submodules/; None where it is not, or is empty."""
     root = Path(os.environ.get("ADMLOPS_UPSTREAM") or find_layout().root / "submodules")
     folder = root / name
-    return folder if (folder / "projects").is_dir() else None
+    return folder if any((folder / part).is_dir() for part in ("projects", "sAP3D")) else None
 
 
 def how_to_get(name: str) -> str:

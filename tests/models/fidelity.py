@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from tests.models.both_ways import LAYOUT, SEED, run_inside
-from tests.models.fidelity_cases import CASES, Case
+from tests.models.fidelity_cases import ALL_STEPS, CASES, Case
 from tests.models.fidelity_compare import compare, read_times
 from tests.models.fidelity_page import render
 from tests.models.real_cases import REAL, real_config
@@ -36,7 +36,6 @@ from admlops.health.machine import describe_machine
 
 DATA = LAYOUT.root / "docs" / "fidelity.json"
 PAGE = LAYOUT.root / "docs" / "fidelity.md"
-STEPS = ("upstream", "real", "variants", "trace", "precision")
 REFERENCE = "modern"
 """The variant whose results the others are compared with."""
 
@@ -46,7 +45,7 @@ Results = dict[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(CASES), help="those to measure")
-    parser.add_argument("--step", action="append", choices=STEPS, help="only this (may be repeated)")
+    parser.add_argument("--step", action="append", choices=ALL_STEPS, help="only this (may be repeated)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     parser.add_argument("--folder", type=Path, help="where scenes, checkpoints and arrays go, and stay")
     parser.add_argument("--render", action="store_true", help="measure nothing, only write the page")
@@ -61,7 +60,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             entry = results.setdefault(name, {})
-            for step in options.step or STEPS:
+            for step in options.step or CASES[name].steps:
                 print(f"{name}: {step}", flush=True)
                 MEASUREMENTS[step](CASES[name], entry, folder, options.device)
                 _write(results)
@@ -83,10 +82,10 @@ def measure_real(case: Case, entry: Results, folder: Path, device: str) -> None:
         print(f"{case.model}: no real key frame in {FRAME}", file=sys.stderr)
         return
     for variant, environment in environments(case).items():
-        own = folder / f"real-{case.model}-{variant}"
+        own = folder / f"real-{case.name}-{variant}"
         own.mkdir()
-        outputs = REAL[case.model](environment, variant, own)
-        entry.setdefault("real", {})[variant] = {"outputs": outputs, "config": real_config(case.model), **_stamp()}
+        outputs = REAL[case.name](environment, variant, own)
+        entry.setdefault("real", {})[variant] = {"outputs": outputs, "config": real_config(case.name), **_stamp()}
 
 
 def measure_variants(case: Case, entry: Results, folder: Path, device: str) -> None:

@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tests.models import mm2_models, petr_proof, test_maptr, test_streampetr, test_topomlp, test_vad
+from tests.models import (
+    mm2_models,
+    petr_proof,
+    test_maptr,
+    test_picture_networks,
+    test_streampetr,
+    test_topomlp,
+    test_vad,
+)
 from tests.models.both_ways import LAYOUT, differences
 
 from admlops.catalog import Model, load_model
@@ -21,6 +29,10 @@ from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+
+SMALLEST = {"YOLOv5": "yolov5n", "YOLOv8": "yolov8n", "YOLOX": "yolox-tiny"}
+"""The weights whose configuration `test_picture_networks.CONFIG` names."""
+ALL_STEPS = ("upstream", "real", "variants", "trace", "precision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +46,28 @@ class Case:
     """Pictures between key frames that its scenes need."""
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Options of the model."""
+    weights: str | None = None
+    """Of the catalogue; None for the default ones."""
+    of: str = ""
+    """What tells it from the model's other case."""
+    steps: tuple[str, ...] = ALL_STEPS
+    """What of `fidelity` is measured."""
+
+    @property
+    def name(self) -> str:
+        """The entry in docs/fidelity.json."""
+        return f"{self.model} {self.of}".rstrip()
+
+    @property
+    def config_name(self) -> str:
+        """The configuration of the weights, by its name in the catalogue."""
+        model = self.described
+        return model.checkpoints[self.weights or str(model.default_checkpoint)].config
 
     @property
     def config(self) -> str:
-        """The configuration of the catalogue's default weights, relative to the source."""
-        model = self.described
-        return model.configs[model.checkpoints[str(model.default_checkpoint)].config]
+        """The configuration of the weights, relative to the source."""
+        return self.described.configs[self.config_name]
 
     @property
     def described(self) -> Model:
@@ -70,11 +98,12 @@ class Case:
         return root, data.version, list(data.scenes()[0].samples[: self.samples])
 
 
-def _maptr(model: str, variant: str, environment: Environment, folder: Path) -> dict[str, float]:
-    config = LAYOUT.submodules / model / CASES[model].config
-    root, _, _ = CASES[model].scenes(folder)
-    own = _made(folder / f"{model}-{variant}")
-    return differences(*test_maptr.both_ways(environment, root, own, config=config, model=model))
+def _maptr(name: str, variant: str, environment: Environment, folder: Path) -> dict[str, float]:
+    case = CASES[name]
+    root, _, _ = case.scenes(folder)
+    own = _made(folder / f"{name}-{variant}")
+    config = LAYOUT.submodules / case.model / case.config
+    return differences(*test_maptr.both_ways(environment, root, own, config=config, model=case.model))
 
 
 def _petr(model: str, variant: str, folder: Path) -> dict[str, float]:
@@ -109,7 +138,7 @@ def _known_scenes(folder: Path) -> petr_proof.Scenes:
     return petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
 
 
-def _mm2(model: str, folder: Path) -> dict[str, float]:
+def _mm2(name: str, folder: Path) -> dict[str, float]:
     """A detector of mmdet3d 1.4, on a scene with all the sweeps that it looks at."""
     own = folder / "mm2"
     if own.is_dir():
@@ -117,10 +146,15 @@ def _mm2(model: str, folder: Path) -> dict[str, float]:
     else:
         own.mkdir()
         scenes = mm2_models.make_lidar_scenes(own)
-    described = CASES[model].described
-    name = described.checkpoints[str(described.default_checkpoint)].config
-    ours, theirs, _ = mm2_models.both_ways(scenes, model, name)
+    case = CASES[name]
+    ours, theirs, _ = mm2_models.both_ways(scenes, case.model, case.config_name)
     return differences(ours, theirs)
+
+
+def _pictures(name: str, folder: Path) -> dict[str, float]:
+    """A network of single pictures, on pictures of three sizes, against its library's own call."""
+    theirs, ours = test_picture_networks.look_both_ways(name, _made(folder / name))
+    return test_picture_networks.differences_of(name, theirs, ours)
 
 
 def _vad(variant: str, environment: Environment, folder: Path) -> dict[str, float]:
@@ -140,7 +174,7 @@ def _made(folder: Path) -> Path:
 
 
 CASES = {
-    case.model: case
+    case.name: case
     for case in (
         Case(model="MapTR", upstream=partial(_maptr, "MapTR")),
         Case(model="PETR", upstream=lambda variant, _, folder: _petr("PETR", variant, folder)),
@@ -149,10 +183,33 @@ CASES = {
         Case(model="PETRv2", upstream=lambda variant, _, folder: _petrv2(variant, folder), camera_sweeps=1),
         Case(model="BEVFormer", upstream=lambda variant, _, folder: _petr("BEVFormer", variant, folder)),
         Case(model="MapTRv2", upstream=partial(_maptr, "MapTRv2")),
+        Case(
+            model="MapTRv2",
+            of="centerlines",
+            weights="nusc-r50-24ep-centerline",
+            steps=("upstream", "real"),
+            upstream=partial(_maptr, "MapTRv2 centerlines"),
+        ),
         Case(model="TopoMLP", upstream=_topomlp, chosen={"relations": "whole"}),
         Case(model="CenterPoint", upstream=lambda variant, _, folder: _mm2("CenterPoint", folder)),
         Case(model="PointPillars", upstream=lambda variant, _, folder: _mm2("PointPillars", folder)),
         Case(model="BEVFusion", upstream=lambda variant, _, folder: _mm2("BEVFusion", folder)),
+        Case(
+            model="BEVFusion",
+            of="lidar",
+            weights="lidar",
+            steps=("upstream", "real"),
+            upstream=lambda variant, _, folder: _mm2("BEVFusion lidar", folder),
+        ),
         Case(model="PETR-mmdet3d", upstream=lambda variant, _, folder: _mm2("PETR-mmdet3d", folder)),
+        *(
+            Case(
+                model=name,
+                weights=SMALLEST.get(name),
+                steps=("upstream",),
+                upstream=lambda variant, _, folder, name=name: _pictures(name, folder),  # type: ignore[misc]
+            )
+            for name in test_picture_networks.NETWORKS
+        ),
     )
 }

@@ -53,6 +53,11 @@ def _upstream(results: Mapping[str, Any]) -> Iterator[str]:
         "PyTorch in both ways, which [LiDAR models](lidar.md) holds against references; `neck` is every seventh of the "
         "features before the head."
     )
+    yield (
+        "Networks of single pictures see pictures of three sizes, and go against their library's own call for a "
+        "picture: mmdetection's `inference_detector`, ultralytics' `predict`, the repository's, torchvision's, "
+        "detectron2's and timm's own functions. Corners are pixels."
+    )
     yield from _differences(results, "upstream")
     if not any(_entries(results, "real")):
         return

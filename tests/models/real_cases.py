@@ -16,18 +16,20 @@ from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment
 
+MM2 = ("CenterPoint", "PointPillars", "BEVFusion", "BEVFusion lidar", "PETR-mmdet3d")
 SUBSET_B = "setB-r50"
 """TopoMLP's configuration for nuScenes' cameras."""
 
 
-def real_config(model: str) -> str:
-    """The configuration, relative to the source."""
-    case = CASES[model]
-    return case.described.configs[SUBSET_B] if model == "TopoMLP" else case.config
+def real_config(name: str) -> str:
+    """The configuration of a case, relative to the source."""
+    case = CASES[name]
+    return case.described.configs[SUBSET_B] if name == "TopoMLP" else case.config
 
 
-def _maptr(environment: Environment, variant: str, folder: Path, *, model: str) -> dict[str, float]:
-    config = LAYOUT.submodules / model / real_config(model)
+def _maptr(environment: Environment, variant: str, folder: Path, *, name: str) -> dict[str, float]:
+    model = CASES[name].model
+    config = LAYOUT.submodules / model / real_config(name)
     return differences(*test_maptr.both_ways(environment, _nuscenes(folder), folder, config=config, model=model))
 
 
@@ -38,13 +40,11 @@ def _petr(environment: Environment, variant: str, folder: Path, *, model: str) -
     return differences(*(np.load(way) for way in ways))
 
 
-def _mm2(environment: Environment, variant: str, folder: Path, *, model: str) -> dict[str, float]:
+def _mm2(environment: Environment, variant: str, folder: Path, *, name: str) -> dict[str, float]:
     """The frame alone: without sweeps before it, the key frame stands for them."""
     root = _nuscenes(folder)
     scenes = petr_proof.Scenes(root, NuScenes(root, "v1.0-mini"), folder)
-    described = CASES[model].described
-    name = described.checkpoints[str(described.default_checkpoint)].config
-    ours, theirs, _ = mm2_models.both_ways(scenes, model, name)
+    ours, theirs, _ = mm2_models.both_ways(scenes, CASES[name].model, CASES[name].config_name)
     return differences(ours, theirs)
 
 
@@ -70,14 +70,13 @@ def _nuscenes(folder: Path, *, driven_on: bool = False) -> Path:
 
 
 REAL: dict[str, Callable[[Environment, str, Path], dict[str, float]]] = {
-    "MapTR": partial(_maptr, model="MapTR"),
-    "MapTRv2": partial(_maptr, model="MapTRv2"),
+    **{name: partial(_maptr, name=name) for name in ("MapTR", "MapTRv2", "MapTRv2 centerlines")},
     "PETR": partial(_petr, model="PETR"),
     "PETRv2": partial(_petr, model="PETRv2"),
     "BEVFormer": partial(_petr, model="BEVFormer"),
     "StreamPETR": partial(_petr, model="StreamPETR"),
     "VAD": _vad,
     "TopoMLP": _topomlp,
-    **{model: partial(_mm2, model=model) for model in ("CenterPoint", "PointPillars", "BEVFusion", "PETR-mmdet3d")},
+    **{name: partial(_mm2, name=name) for name in MM2},
 }
-"""By model: the largest difference of each output, given its environment, the variant and an empty folder."""
+"""By case: the largest difference of each output, given its environment, the variant and an empty folder."""

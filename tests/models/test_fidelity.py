@@ -149,9 +149,14 @@ def test_a_trace_names_the_steps_and_the_module_that_differs_by_itself() -> None
 def test_the_page_is_what_the_numbers_say() -> None:
     results = json.loads(DATA.read_text())
     assert render(results) == PAGE.read_text(), "make fidelity writes both"
+    assert set(results) <= set(CASES)
+
+
+def test_every_network_of_other_authors_has_a_case() -> None:
     layout = find_layout()
     networks = {name for name in list_models(layout) if load_model(layout, name).source.kind == "git"}
-    assert set(results) <= networks
+    assert {case.model for case in CASES.values()} >= networks
+    assert all(case.config for case in CASES.values())
 
 
 @pytest.mark.full

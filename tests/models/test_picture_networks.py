@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from tests.conftest import Admlops
 from tests.models.both_ways import LAYOUT, SEED, load_module, run_inside, run_model
+from tests.models.fidelity_compare import largest
 
 from admlops.catalog import load_model
 from admlops.checkpoints import inspect
@@ -298,6 +299,47 @@ def _rows(ours: dict[str, Any], camera: int) -> list[tuple[list[np.float32], str
     ]
 
 
+def _library_rows(name: str, theirs: dict[str, Any], camera: int) -> list[tuple[list[np.float32], str]]:
+    """What the library's own call found of the classes that the model reports."""
+    rows = (
+        ([np.float32(number) for number in row[:5]], _class_of(name, int(row[5]))) for row in theirs["rows"][camera]
+    )
+    return [(numbers, kind) for numbers, kind in rows if kind is not None]
+
+
+def differences_of(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
+    """The largest difference of corners [pixels] and of scores; without end where another box was found."""
+    if "scores" in theirs:
+        scores = [one["score"] for one in ours["outputs"][0]["car_presence"]]
+        return {"scores": largest(*(np.array(one, dtype=np.float32) for one in (scores, theirs["scores"])))}
+    found = {"corners": 0.0, "scores": 0.0}
+    for camera in range(len(theirs["rows"])):
+        own, wanted = _rows(ours, camera), _library_rows(name, theirs, camera)
+        if [kind for _, kind in own] != [kind for _, kind in wanted]:
+            return dict.fromkeys(found, float("inf"))
+        both = [np.array([numbers for numbers, _ in rows]).reshape(-1, 5) for rows in (own, wanted)]
+        for key, part in (("corners", slice(4)), ("scores", slice(4, 5))):
+            found[key] = max(found[key], largest(both[0][:, part], both[1][:, part]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([1.0, 2.0, 30.0, 40.0, 0.5, 2.0], {"corners": 0.0, "scores": 0.0}),
+        ([1.0, 2.25, 30.0, 40.0, 0.75, 2.0], {"corners": 0.25, "scores": 0.25}),
+        ([1.0, 2.0, 30.0, 40.0, 0.5, 3.0], {"corners": float("inf"), "scores": float("inf")}),
+    ],
+)
+def test_how_far_boxes_are_from_the_librarys_own(row: list[float], expected: dict[str, float]) -> None:
+    car = {"camera": "CAM_0", "bbox_xyxy": [1.0, 2.0, 30.0, 40.0], "confidence": 0.5, "class_name": "car"}
+    ours = {"outputs": [{"detections_2d": [car]}]}
+    assert differences_of("YOLOX", {"rows": [[row]]}, ours) == expected
+    assert set(differences_of("YOLOX", {"rows": [[row, row]]}, ours).values()) == {float("inf")}
+    scores = {"outputs": [{"car_presence": [{"score": 0.5}]}]}
+    assert differences_of("EfficientNetB0", {"scores": [0.25]}, scores) == {"scores": 0.25}
+
+
 @full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", DETECTORS)
@@ -305,9 +347,8 @@ def test_a_detector_equals_its_librarys_own_call_to_the_last_bit(name: str, tmp_
     """Weights as the library saved them, inspected by the host, read by the adapter without running them."""
     theirs, ours = look_both_ways(name, tmp_path)
     counts = []
-    for camera, rows in enumerate(theirs["rows"]):
-        wanted = [([np.float32(number) for number in row[:5]], _class_of(name, int(row[5]))) for row in rows]
-        wanted = [row for row in wanted if row[1] is not None]
+    for camera in range(len(theirs["rows"])):
+        wanted = _library_rows(name, theirs, camera)
         assert _rows(ours, camera) == wanted
         counts.append(len(wanted))
     assert min(counts) > 10, "boxes to compare"

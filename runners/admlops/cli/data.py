@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from admlops.cli.completion import complete_kinds, complete_versions
+from admlops.cli.completion import complete_versions
 from admlops.cli.conventions import dry_run_option, note, say, shows_progress, with_format
 from admlops.cli.count_bar import show_count
 from admlops.cli.data_convert import convert
 from admlops.cli.data_fetch import fetch, link, verify
 from admlops.cli.data_labels import history, import_labels
 from admlops.cli.data_mine import mine
+from admlops.cli.data_opening import open_root, opening_options
+from admlops.cli.data_stats import stats
+from admlops.cli.data_tag import tag
 from admlops.cli.out_paths import OutPath
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
-    from admlops.datasets.base import Dataset, Problem
-    from admlops.datasets.statistics import Statistics
-
-MAX_SIZES = 5
-"""Sizes of pictures that `data stats` names."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+    from admlops.datasets.base import Problem
 
 
 @click.group()
 def data() -> None:
-    """Data sets, such as nuScenes, OpenLane-V2 or pictures: fetch, list, make synthetic ones, check, measure, index.
+    """Data sets, such as nuScenes, OpenLane-V2 or pictures: fetch, list, synthesize, check, measure, tag, index.
 
     \b
     Example:
@@ -41,7 +38,7 @@ def data() -> None:
     """
 
 
-for _command in (fetch, link, verify, convert, mine, import_labels, history):
+for _command in (fetch, link, verify, stats, tag, convert, mine, import_labels, history):
     data.add_command(_command)
 
 
@@ -194,34 +191,9 @@ def synthesize(
         click.echo(f"{target} already holds exactly this data set; nothing was done")
 
 
-def _opening_options(command: Command) -> Command:
-    """Add the options that say how a root is read."""
-    kinds = click.option(
-        "--kind", shell_complete=complete_kinds, help="Read it as this kind, such as images of nuScenes' cameras."
-    )
-    version = click.option(
-        "--version",
-        shell_complete=complete_versions,
-        help="The tables' folder, OpenLane-V2's subset, or the file with labels. [default: the only one, or v1.0-mini]",
-    )
-    return kinds(version(command))
-
-
-def _open(root: Path, version: str | None, kind: str | None) -> Dataset:
-    """Open a root as what it is, or as a kind; what it names by an address is fetched."""
-    from admlops.catalog.registries import DATA_KINDS
-    from admlops.datasets.base import fetch_files, open_data
-
-    if kind is not None:
-        DATA_KINDS.get(kind)  # says which there are
-    opened = open_data(root, version, wanted=() if kind is None else (kind,))
-    fetch_files(opened, say)
-    return opened
-
-
 @data.command(short_help="Check that a data set is whole.")
 @click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
-@_opening_options
+@opening_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
     """Say whether the data set in ROOT is whole: its tables or frames, and every key frame's files.
@@ -242,7 +214,7 @@ def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> N
     from admlops.core.errors import DifferencesError
     from admlops.datasets.base import HasProblems
 
-    opened = _open(root, version, kind)
+    opened = open_root(root, version, kind)
     scenes = opened.scenes()
     samples = [token for scene in scenes for token in scene.samples]
     missing = [path for token in samples for path in opened.missing_files(token)]
@@ -280,58 +252,6 @@ def _print_problems(problems: Sequence[Problem]) -> None:
     if problems:
         rows = [("error" if one.is_error else "to know", one.kind, one.name, one.what) for one in problems]
         print_table(("", "kind", "file", "what"), rows)
-
-
-@data.command(short_help="Count what a data set holds.")
-@click.argument("root", metavar="ROOT", type=click.Path(path_type=Path))
-@_opening_options
-@with_format
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def stats(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
-    """Count scenes, pictures by size, and objects by class with the sizes of their boxes.
-
-    Small, medium and large are COCO's: below 32², below 96², and from there on, in square pixels.
-
-    \b
-    Example:
-      admlops data stats pictures/data.yaml
-    """
-    from admlops.datasets.statistics import measure
-
-    opened = _open(root, version, kind)
-    with show_count("stats", hidden=as_json) as watch:
-        found = measure(opened, watch)
-    if as_json:
-        facts = {"data": str(opened.root), "kind": opened.kind, "version": opened.version}
-        click.echo(json.dumps({**facts, "synthetic": opened.is_synthetic, **found.to_json()}, indent=2))
-        return
-    _print_statistics(found, f"{opened.root / opened.version} ({opened.kind})")
-
-
-def _print_statistics(found: Statistics, name: str) -> None:
-    from admlops.cli.tables import print_table
-
-    held = (count_of(found.scenes, "scene"), count_of(found.samples, "sample"), count_of(found.pictures, "picture"))
-    note(f"{name}: {', '.join(held)}")
-    if found.unreadable:
-        note(f"{count_of(found.unreadable, 'picture')} cannot be read")
-    if found.classes or found.annotated:
-        note(f"{found.annotated} pictures are annotated, {found.without_objects} of them hold no object")
-    if found.counts:
-        counted = ", ".join(f"{number} {name}" for name, number in found.counts.items())
-        note(f"{found.counted} pictures are counted: {counted}")
-    sizes = [f"{count} of {size}" for size, count in found.sizes.items()]
-    note(f"pixels: {', '.join(sizes[:MAX_SIZES])}{f', {len(sizes) - MAX_SIZES} more sizes' * (len(sizes) > MAX_SIZES)}")
-    rows = [
-        (
-            name,
-            *(str(number) for number in (own.objects, own.small, own.medium, own.large, own.ignored, own.pictures)),
-            f"{own.width_px['p50']:g}x{own.height_px['p50']:g}" if own.width_px else "",
-        )
-        for name, own in found.classes.items()
-    ]
-    if rows:
-        print_table(("class", "objects", "small", "medium", "large", "ignored", "pictures", "median px"), rows)
 
 
 @data.command(

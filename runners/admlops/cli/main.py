@@ -53,6 +53,7 @@ COMMANDS = {
     "sources": ("admlops.cli.sources:sources", "List, fetch and verify the models' sources."),
     "streaming": ("admlops.cli.streaming:streaming", "Show what a stream's outputs are worth under other latencies."),
     "track": ("admlops.cli.track:track", "Export evaluated runs to MLflow, Weights & Biases or TensorBoard."),
+    "train": ("admlops.cli.train:train", "Train a network by its authors' program."),
     "verify": ("admlops.cli.verify:verify", "Hold an exported network against PyTorch, step by step."),
 }
 """name: (module:attribute, the line that `admlops --help` shows)"""

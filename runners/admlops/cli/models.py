@@ -10,6 +10,7 @@ import click
 
 from admlops.cli.completion import complete_models
 from admlops.cli.conventions import with_format
+from admlops.cli.models_fork import fork
 from admlops.cli.models_memory import memory
 from admlops.cli.models_new import new
 
@@ -200,5 +201,6 @@ def _print_section(title: str) -> None:
     click.echo(f"\n{title}")
 
 
+models.add_command(fork)
 models.add_command(memory)
 models.add_command(new)

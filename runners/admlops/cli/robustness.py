@@ -69,6 +69,7 @@ def robustness(
         list_cells,
         preview_grid,
         run_grid,
+        stopped,
         summarize_grid,
         write_summary,
     )
@@ -86,7 +87,10 @@ def robustness(
     require_writable(target)
     with cancel_on_signals() as cancel:
         request = make_request(layout, model=models[0], options=options, cancel=cancel)
-        done = run_grid(layout, cells, request, say=say, show_progress=show_progress)
+        try:
+            done = run_grid(layout, cells, request, say=say, show_progress=show_progress)
+        except KeyboardInterrupt:  # between two runs, or while one is evaluated
+            raise stopped() from None
     summary = summarize_grid(name, done, baseline=baseline)
     path = write_summary(target, summary)
     page = target / "robustness.html"
@@ -117,11 +121,10 @@ def _pictures(layout: Layout, target: Path, done: Sequence[tuple[Cell, RunFolder
 def _print(summary: Mapping[str, Any]) -> None:
     from admlops.cli.tables import print_table
 
-    heads = ("model", "score", "clean", "worst", "mRR %", "95 %", "mCE %", "protocol")
+    heads = ("model", "score", "clean", "worst", "mRR %", "95 %", "mCE %", "95 %", "protocol")
     rows = []
     for name, model in summary["models"].items():
         for protocol, found in model["scores"].items():
-            between = found["mRR_interval"]
             rows.append(
                 (
                     name,
@@ -129,8 +132,9 @@ def _print(summary: Mapping[str, Any]) -> None:
                     f"{found['clean']:.4f}",
                     _spell(found["worst"], 4),
                     _spell(found["mRR"], 2),
-                    "-" if between is None else f"{between[0]:.1f} to {between[1]:.1f}",
+                    _spell_interval(found["mRR_interval"]),
                     _spell(found["mCE"], 2),
+                    _spell_interval(found["mCE_interval"]),
                     protocol,
                 )
             )
@@ -142,3 +146,7 @@ def _print(summary: Mapping[str, Any]) -> None:
 
 def _spell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _spell_interval(between: Sequence[float] | None) -> str:
+    return "-" if between is None else f"{between[0]:.1f} to {between[1]:.1f}"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from admlops.cli.completion import complete_runs
-from admlops.cli.conventions import with_format
+from admlops.cli.conventions import note, with_format
+from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT, check_out, open_out, require_out
 from admlops.evaluation.streaming.options import CLOCKS, DRAWS, SCHEDULES, StreamOptions
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(
     short_help="Show what a stream's outputs are worth under other latencies.",
-    epilog="Example: admlops streaming drive --latencies orin.txt --factor 0.5 --factor 1",
+    epilog="Example: admlops streaming drive --latencies orin.txt --out curve.html",
 )
 @click.argument("run", metavar="RUN", shell_complete=complete_runs)
 @click.option(
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --draw seeded.")
 @click.option("--schedule", type=click.Choice(SCHEDULES), default=SCHEDULES[0], show_default=True,
               help="Which input a late model takes.")  # fmt: skip
+@click.option("--out", type=OUT_FILE, help="Write a page with the curve, too.")
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every metric.")
 def streaming(
@@ -44,6 +46,7 @@ def streaming(
     draw: str,
     seed: int,
     schedule: str,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Simulate RUN, made with --stream, under multiples of its latencies, or under those of another device.
@@ -52,10 +55,16 @@ def streaming(
     model reaches: it is the offline value on annotations at 12 Hz. docs/streaming.md defines all of it.
     """
     from admlops.core.paths import find_layout
-    from admlops.pipeline.stream_curve import FACTORS, read_latencies, stream_curve
+    from admlops.core.storage import write_atomically
+    from admlops.pipeline.stream_curve import FACTORS, describe_curve, read_latencies, stream_curve
+    from admlops.reports.streaming import render_streaming
     from admlops.results.runs import find_run
 
+    check_out(out, as_json=as_json)
     layout = find_layout()
+    if out is not None:
+        require_out(out)
+    folder = find_run(layout, run)
     chosen = [_factor(text) for text in factors] or list(FACTORS)
     measured = None if latencies is None else read_latencies(latencies)
     options = StreamOptions(
@@ -66,11 +75,16 @@ def streaming(
         latencies_us=measured,
         device=None if latencies is None else latencies.stem,
     )
-    rows = stream_curve(layout, find_run(layout, run), options, chosen)
+    curve = describe_curve(folder, options, stream_curve(layout, folder, options, chosen))
+    if out is not None:
+        with open_out(out) as path:
+            write_atomically(path, render_streaming(curve).encode())
     if as_json:
-        click.echo(json.dumps({"run": run, "simulation": options.to_json(), "rows": rows}, indent=2))
-        return
-    _print(rows)
+        click.echo(json.dumps(curve, indent=2))
+    elif out != STANDARD_OUTPUT:
+        _print(curve["rows"])
+    if out is not None and out != STANDARD_OUTPUT:
+        note(f"written to {out}")
 
 
 def _factor(text: str) -> Fraction:

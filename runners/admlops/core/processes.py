@@ -117,7 +117,7 @@ def run(
     program = find_program(str(command[0]), environment.get("PATH", ""))
     log.debug("run %s", shlex.join([program, *(str(argument) for argument in command[1:])]))
     with subprocess.Popen(
-        [*_dying_with_us(), program, *(str(argument) for argument in command[1:])],
+        [*dying_with_us(), program, *(str(argument) for argument in command[1:])],
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -207,7 +207,7 @@ def signal_of(returncode: int) -> str | None:
         return f"signal {-returncode}"
 
 
-def _dying_with_us() -> list[str]:
+def dying_with_us() -> list[str]:
     """What makes the kernel end the program if we are killed: it must not go on writing where the next run writes."""
     setpriv = shutil.which("setpriv")  # util-linux, on every Debian and Ubuntu
     return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]

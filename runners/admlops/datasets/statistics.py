@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -52,15 +52,18 @@ class Statistics:
         return asdict(self)
 
 
-def measure(data: Dataset, watch: Watch) -> Statistics:
+def measure(data: Dataset, watch: Watch, *, chosen: Collection[str] | None = None) -> Statistics:
     """Count everything; `watch` gets samples done and in all.
+
+    Args:
+        chosen: the tokens of the samples to look at; all if None.
 
     Raises:
         DataError: a label cannot be read.
     """
-    scenes = data.scenes()
-    tokens = [token for scene in scenes for token in scene.samples]
-    found = Statistics(scenes=len(scenes), samples=len(tokens))
+    own = [[token for token in scene.samples if chosen is None or token in chosen] for scene in data.scenes()]
+    tokens = [token for samples in own for token in samples]
+    found = Statistics(scenes=sum(map(bool, own)), samples=len(tokens))
     sizes, counts = Counter[str](), Counter[str]()
     sides: dict[str, list[NDArray[np.float64]]] = {}
     for number, token in enumerate(tokens, 1):
@@ -68,9 +71,9 @@ def measure(data: Dataset, watch: Watch) -> Statistics:
         if isinstance(data, HasBoxes2D) and "boxes_2d" in data.capabilities:
             _measure_boxes(data, token, found, sides)
         if isinstance(data, HasCounts) and "counts" in data.capabilities:
-            own = data.object_counts(token)
-            found.counted += own is not None
-            counts.update(own or {})
+            held = data.object_counts(token)
+            found.counted += held is not None
+            counts.update(held or {})
         watch(number, len(tokens))
     found.sizes, found.counts = dict(sizes.most_common()), dict(counts)
     for name, parts in sides.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from admlops.evaluation.metrics import Metric
 
@@ -145,11 +145,27 @@ class Result(Protocol):
         """
 
 
+@runtime_checkable
+class HasSampleSlices(Protocol):
+    """A result that gives its metrics of groups of samples by other means than resampling."""
+
+    def slice_samples(self, groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+        """Return the metrics of each group; `groups` says by name which samples are in it, (S,). They may overlap."""
+
+
 class HasErrors(Protocol):
     """A result that says what was wrong in single samples; that of an evaluation with `errors`."""
 
     def find_errors(self, ran: NDArray[np.bool_]) -> RunErrors:
         """Classify every output; `ran` (S,) says which samples have outputs."""
+
+
+@runtime_checkable
+class TakesTruth(Protocol):
+    """An evaluation whose ground truth may be a file of the user's own."""
+
+    def read_truth(self, context: Context) -> None:
+        """Read that file, if one is named, before anything is evaluated. Raises DataError if it does not do."""
 
 
 class Evaluation(Protocol):

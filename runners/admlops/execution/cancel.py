@@ -27,6 +27,10 @@ class CancelToken:
         """True once the run was asked to stop."""
         return self._event.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait for so long, or until the run is asked to stop."""
+        self._event.wait(seconds)
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Say that a run looks at the token while the block lasts."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError, StoppedError
+from admlops.core.processes import dying_with_us
 from admlops.core.types import Say
 from admlops.execution.cancel import CancelToken
 from admlops.execution.failures import WorkerFailure, diagnose_failure
@@ -28,7 +30,9 @@ class JobRequest:
     """One job: `program` is its module, `settings` as in a load frame, `request` the program's own.
 
     `path` are folders of packages that the model's environment lacks. `title` is what a person calls the job, `log`
-    where its output goes.
+    where its output goes. `launcher` are Python's arguments in front of the adapter, for a program that starts several
+    processes. `attend` is called again and again while the job runs. `ask_to_end` asks a job that is cancelled to end
+    by itself, within `ending_s`; without it, it is ended.
     """
 
     model: str
@@ -40,6 +44,10 @@ class JobRequest:
     log: Path
     path: Sequence[str] = ()
     cancel: CancelToken = field(default_factory=CancelToken)
+    launcher: Sequence[str] = ()
+    attend: Callable[[], None] = lambda: None
+    ask_to_end: Callable[[], None] | None = None
+    ending_s: float = 0.0
 
 
 def run_job(job: JobRequest, *, say: Say) -> dict[str, Any]:
@@ -76,7 +84,14 @@ def run_job(job: JobRequest, *, say: Say) -> dict[str, Any]:
 @contextmanager
 def _process(job: JobRequest, asked: Path) -> Iterator[SupervisedProcess]:
     program = Program(
-        arguments=(str(job.command.python), str(job.command.adapter), "--job", str(asked)),
+        arguments=(
+            *(dying_with_us() if job.launcher else ()),  # a launcher does not ask for it, as our own programs do
+            str(job.command.python),
+            *job.launcher,
+            str(job.command.adapter),
+            "--job",
+            str(asked),
+        ),
         cwd=job.command.cwd,
         variables=job.command.variables,
     )
@@ -93,6 +108,7 @@ def _wait(job: JobRequest, process: SupervisedProcess, say: Say) -> None:
     with job.log.open("rb") as log:
         log.seek(0, 2)
         rest = b""
+        must_end_by: float | None = None
         while True:
             ended = process.wait(TICK_S) is not None
             *lines, rest = (rest + log.read()).split(b"\n")
@@ -100,11 +116,22 @@ def _wait(job: JobRequest, process: SupervisedProcess, say: Say) -> None:
                 text = line.decode("utf-8", "replace")
                 if text.startswith(PROGRESS):
                     say(text.removeprefix(PROGRESS))
+            job.attend()
             if ended:
                 return
             if job.cancel.is_cancelled:
-                raise StoppedError(f"{job.title} was stopped", hint="repeat the command: nothing half-done is kept")
+                must_end_by = must_end_by or _ask_to_end(job)
+                if time.monotonic() > must_end_by:
+                    raise StoppedError(f"{job.title} was stopped", hint="repeat the command: nothing half-done is kept")
             process.look()
+
+
+def _ask_to_end(job: JobRequest) -> float:
+    """Ask a cancelled job to end; returns until when it may take [monotonic seconds]."""
+    if job.ask_to_end is None:
+        return 0.0
+    job.ask_to_end()
+    return time.monotonic() + job.ending_s
 
 
 def _explain_end(job: JobRequest, process: SupervisedProcess, said: str) -> AdmlopsError:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from admlops.deployment.engines import split_contender
 from admlops.evaluation.corrupted import fault_of, fault_suffix
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.robustness.published import BASELINE, BASELINE_NDS
-from admlops.evaluation.robustness.scores import difference, rate, resampled_mrr
+from admlops.evaluation.robustness.scores import difference, rate, resampled_mce, resampled_mrr
 from admlops.evaluation.statistics.bootstrap import Values, interval
 from admlops.evaluation.statistics.paired_bootstrap import EvaluatedRun, read_evaluated
 from admlops.pipeline.run import prepare, run_plan
@@ -143,6 +144,11 @@ def require_fault(folder: RunFolder, cell: Cell) -> None:
         )
 
 
+def stopped() -> StoppedError:
+    """Say that a person stopped the grid, and how it goes on."""
+    return StoppedError("the grid was stopped", hint="type the same command again: it goes on where it was")
+
+
 def _run_cell(
     layout: Layout,
     cell: Cell,
@@ -165,7 +171,7 @@ def _run_cell(
         plan = prepare(layout, asked, say=_silent, model=load_model(layout, model))
         _, summary = run_plan(layout, plan, asked, say=_silent, on_progress=watch)
     if summary.state == "cancelled":
-        raise StoppedError("the grid was stopped", hint="type the same command again: it goes on where it was")
+        raise stopped()
     if summary.state != "complete":
         reason = summary.stopped_by.summary if summary.stopped_by else "see its log"
         raise RunFailedError(f"run {cell.run} ended {summary.state}: {reason}", hint=f"less {path}/logs/worker-0.log")
@@ -204,7 +210,7 @@ def summarize_grid(name: str, done: Sequence[tuple[Cell, RunFolder]], *, baselin
         "why": "the noise is drawn otherwise than the benchmark's"
         + ("" if is_whole else ", and the samples are not nuScenes' validation set: mCE against DETR3D says nothing"),
         "models": {model: tables[model].to_json(tables.get(baseline or "")) for model in models},
-        "pairs": _pairs(tables),
+        "pairs": _pairs(tables, tables.get(baseline or "")),
     }
     return summary
 
@@ -256,38 +262,52 @@ class _Table:
 
     def mrr_resamples(self, protocol: str) -> Values | None:
         """The mean resilience rate over RoboBEV's faults in each resample; None without resamples."""
-        clean, rows = self.clean_resamples.get(protocol), self.cell_resamples.get(protocol, {})
-        if clean is None:
-            return None
-        grid = {name: [row[level] for level in sorted(row)] for name, row in rows.items() if name in PICTURES}
-        return resampled_mrr(clean, grid)
+        clean = self.clean_resamples.get(protocol)
+        return None if clean is None else resampled_mrr(clean, self.resampled_grid(protocol))
+
+    def mce_resamples(self, protocol: str, baseline: _Table | None) -> Values | None:
+        """The mean corruption error over RoboBEV's faults in each resample; None without resamples or a baseline."""
+        other = _base(protocol, None) if baseline is None else baseline.resampled_grid(protocol)
+        return None if other is None else resampled_mce(self.resampled_grid(protocol), other)
+
+    def grid(self, protocol: str) -> dict[str, list[float]]:
+        """By fault, the scores at each level in their order."""
+        return {name: [row[level] for level in sorted(row)] for name, row in self.cells.get(protocol, {}).items()}
+
+    def resampled_grid(self, protocol: str) -> dict[str, list[Values]]:
+        """By fault of RoboBEV, the resamples at each level in their order."""
+        rows = self.cell_resamples.get(protocol, {})
+        return {name: [row[level] for level in sorted(row)] for name, row in rows.items() if name in PICTURES}
 
     def to_json(self, baseline: _Table | None) -> dict[str, Any]:
         """The scores and rates by protocol; `baseline` is the grid's own, None for RoboBEV's."""
         scores = {}
         for protocol, clean in self.clean.items():
-            cells = self.cells.get(protocol, {})
-            grid = {name: [row[level] for level in sorted(row)] for name, row in cells.items()}
+            cells, grid = self.cells.get(protocol, {}), self.grid(protocol)
             rates = rate(
                 clean, {name: row for name, row in grid.items() if name in PICTURES}, _base(protocol, baseline)
             )
-            resamples = self.mrr_resamples(protocol)
-            between = None if resamples is None else interval(resamples)
             scores[protocol] = {
                 "metric": SCORES[protocol],
                 "clean": clean,
                 "cells": {name: {str(level): value for level, value in row.items()} for name, row in cells.items()},
                 "worst": min((value for row in grid.values() for value in row), default=None),
                 **rates.to_json(),
-                "mRR_interval": None if between is None else [100 * end for end in between],
+                "mRR_interval": _percent_interval(self.mrr_resamples(protocol)),
+                "mCE_interval": _percent_interval(self.mce_resamples(protocol, baseline)),
                 "other_RR": rate(clean, {n: row for n, row in grid.items() if n not in PICTURES}).to_json()["RR"],
             }
         return {"runs": dict(self.runs), "scores": scores}
 
 
+def _percent_interval(resamples: Values | None) -> list[float] | None:
+    between = None if resamples is None else interval(resamples)
+    return None if between is None else [100 * end for end in between]
+
+
 def _base(protocol: str, baseline: _Table | None) -> dict[str, list[float]] | None:
     if baseline is not None:
-        return {name: [row[level] for level in sorted(row)] for name, row in baseline.cells.get(protocol, {}).items()}
+        return baseline.grid(protocol)
     return {name: list(row) for name, row in BASELINE_NDS.items()} if SCORES[protocol] == "NDS" else None
 
 
@@ -296,16 +316,19 @@ def _find(run: EvaluatedRun, protocol: str, metric: str) -> tuple[float | None, 
     return value, run.resamples.get((protocol, metric))
 
 
-def _pairs(tables: Mapping[str, _Table]) -> list[dict[str, Any]]:
-    """Every two models: the difference of their mean resilience rates, in pairs of resamples."""
+def _pairs(tables: Mapping[str, _Table], baseline: _Table | None) -> list[dict[str, Any]]:
+    """Every two models: the difference of each of their mean rates, in pairs of resamples."""
     found = []
-    names = list(tables)
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            for protocol in SCORES:
-                a, b = tables[first].mrr_resamples(protocol), tables[second].mrr_resamples(protocol)
+    for first, second in combinations(tables, 2):
+        for protocol in SCORES:
+            rates = {
+                "mRR": [tables[name].mrr_resamples(protocol) for name in (first, second)],
+                "mCE": [tables[name].mce_resamples(protocol, baseline) for name in (first, second)],
+            }
+            for name, (a, b) in rates.items():
                 if a is not None and b is not None and len(a) == len(b):
-                    found.append({"a": first, "b": second, "protocol": protocol, **difference(100 * a, 100 * b)})
+                    pair = {"a": first, "b": second, "protocol": protocol, "rate": name}
+                    found.append({**pair, **difference(100 * a, 100 * b)})
     return found
 
 

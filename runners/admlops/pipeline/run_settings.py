@@ -120,6 +120,8 @@ def config_of_checkpoint(layout: Layout, model: Model, checkpoint: Usable | None
     usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
     if checkpoint is None:
         return usual
+    if checkpoint.config is not None:
+        return str(checkpoint.config)
     if checkpoint.name is not None:
         return model.checkpoints[checkpoint.name].config
     from admlops.checkpoints import find_config  # as below

@@ -84,35 +84,51 @@ def stream_curve(
     rows = []
     for factor in factors:
         asked = replace(options, factor=factor)
-        rows += [_row(one, factor, scenes, resampling) for one in _results(outputs.accumulators, context, asked)]
+        rows += [
+            _row(base, one, factor, scenes, resampling)
+            for base, one in _results(outputs.accumulators, context, asked).items()
+        ]
     return rows
 
 
 def _results(
     accumulators: Mapping[str, Any], context: Context, options: StreamOptions
-) -> list[StreamingResult | StreamingMap]:
-    found: list[StreamingResult | StreamingMap] = []
+) -> dict[str, StreamingResult | StreamingMap]:
+    """By protocol, without what `options` put behind its name."""
+    found: dict[str, StreamingResult | StreamingMap] = {}
     for name, accumulator in accumulators.items():
         protocol = EVALUATIONS.get(name).protocol
         if isinstance(accumulator, BoxTable):
-            base = protocol.removesuffix(".copy")
-            found += [
-                evaluate_streaming(accumulator, context, protocol=f"{base}.{one}", strategy=one, options=options)
-                for one in STRATEGIES
-            ]
+            for strategy in STRATEGIES:
+                own = f"{protocol.removesuffix('.copy')}.{strategy}"
+                found[own] = evaluate_streaming(accumulator, context, protocol=own, strategy=strategy, options=options)
         elif isinstance(accumulator, ElementTable):
-            found.append(evaluate_streaming_map(accumulator, context, protocol=protocol, options=options))
+            found[protocol] = evaluate_streaming_map(accumulator, context, protocol=protocol, options=options)
     return found
 
 
 def _row(
-    result: StreamingResult | StreamingMap, factor: Fraction, scenes: Scenes, resampling: Resampling
+    base: str, result: StreamingResult | StreamingMap, factor: Fraction, scenes: Scenes, resampling: Resampling
 ) -> dict[str, Any]:
     found = {} if resampling.weights is None else result.resample(scenes, resampling.weights)
     return {
         "factor": float(factor),
         "protocol": result.protocol,
+        "base": base,
         **result.pairing.to_json(),
         "metrics": result.values,
         "intervals": {name: interval(values) for name, values in found.items()},
+    }
+
+
+def describe_curve(run: RunFolder, options: StreamOptions, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a curve with what it was made of: the form in JSON, and what the page shows."""
+    header = run.header
+    return {
+        "run": header.run,
+        "model": header.model,
+        "device": None if header.device is None else header.device.name,
+        "synthetic": header.data.synthetic,
+        "simulation": options.to_json(),
+        "rows": list(rows),
     }

@@ -49,6 +49,7 @@ export interface CompareInput {
   models: string[];
   also?: string | null;
   random_weights?: boolean;
+  together?: boolean;
   metric?: string | null;
   submissions?: string[];
 }
@@ -126,6 +127,9 @@ export interface RunInput {
   /** Options that the model's catalogue entry lists. */
   options?: Record<string, string>;
   off_distribution?: boolean;
+  stream?: boolean;
+  corrupt?: string | null;
+  throughput?: boolean;
   evaluate?: boolean;
   report?: boolean;
 }

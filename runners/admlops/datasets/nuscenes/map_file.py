@@ -43,6 +43,12 @@ class PolygonRecord(msgspec.Struct, frozen=True):
     polygon_token: str
 
 
+class SegmentRecord(PolygonRecord, frozen=True):
+    """A piece of road; at an intersection it is the area where roads meet."""
+
+    is_intersection: bool = False
+
+
 class LaneRecord(msgspec.Struct, frozen=True):
     polygon_token: str | None
     token: str = ""
@@ -57,7 +63,7 @@ class MapFile(msgspec.Struct, frozen=True):
     road_divider: list[LineRecord]
     lane_divider: list[LineRecord]
     ped_crossing: list[PolygonRecord]
-    road_segment: list[PolygonRecord]
+    road_segment: list[SegmentRecord]
     lane: list[LaneRecord]
     lane_connector: list[LaneRecord] = []
     arcline_path_3: dict[str, list[ArcLine]] = {}

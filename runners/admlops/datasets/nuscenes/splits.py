@@ -6,6 +6,8 @@ those of `val`, and those of `train`; v1.0-test holds those of `test` alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MINI_TRAIN = (
     "scene-0061",
     "scene-0553",
@@ -25,3 +27,13 @@ _VAL_RANGES = (
 """First and last number of each row of scenes in `val`."""
 VAL = tuple(f"scene-{number:04d}" for first, last in _VAL_RANGES for number in range(first, last + 1))
 """The 150 scenes that models are judged on."""
+
+
+def official_splits(version: str, scenes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the official splits of a version by name, each with its scenes; `scenes` are those of the tables."""
+    if version == "v1.0-test":
+        return {"test": tuple(scenes)}
+    official: dict[str, tuple[str, ...]] = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
+    if version == "v1.0-trainval":
+        official |= {"train": tuple(name for name in scenes if name not in VAL), "val": VAL}
+    return official

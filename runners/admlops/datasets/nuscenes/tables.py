@@ -26,8 +26,9 @@ from admlops.datasets.annotations import GroundTruthBox as GroundTruthBox
 from admlops.datasets.base import BOXES_3D, CAN_BUS, CONTEXT, LIDAR, MAP, Problem, check_scene_names
 from admlops.datasets.base import Scene as Scene
 from admlops.datasets.base import tokens_digest as tokens_digest
+from admlops.datasets.json_tables import TABLES
 from admlops.datasets.nuscenes.annotations import read_annotations, read_scenes
-from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL, VAL
+from admlops.datasets.nuscenes.splits import official_splits
 from admlops.datasets.nuscenes.versions import is_version, list_versions
 from admlops.worker.samples import nuscenes as tables
 from admlops.worker.samples.quaternions import multiply_quaternions
@@ -47,7 +48,7 @@ class NuScenes:
     """
 
     kind: ClassVar[str] = "nuscenes"
-    capabilities: ClassVar[frozenset[str]] = frozenset({BOXES_3D, MAP, LIDAR, CAN_BUS, CONTEXT})
+    capabilities: ClassVar[frozenset[str]] = frozenset({BOXES_3D, MAP, LIDAR, CAN_BUS, CONTEXT, TABLES})
 
     def __init__(self, root: Path, version: str) -> None:
         self.root = user_path(root).resolve()
@@ -190,6 +191,15 @@ class NuScenes:
         samples = tuple(self._tables.samples_of_scene(name))
         return Scene(name=name, token=row["token"], location=self._tables.location(name), samples=samples)
 
+    @property
+    def tables_folder(self) -> Path:
+        """The folder of the JSON tables; see `HasTables`."""
+        return self.root / self.version
+
+    def scenes_by_split(self, scenes: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """By split its scenes, where the tables hold `scenes`; see `HasTables`."""
+        return official_splits(self.version, scenes) | self._custom_splits()
+
     def splits(self) -> dict[str, int]:
         """How many scenes of each split are here; splits without any are left out."""
         with _explained(self.root, self.version):
@@ -211,13 +221,7 @@ class NuScenes:
         return known[split]
 
     def _official_splits(self) -> dict[str, tuple[str, ...]]:
-        if self.version == "v1.0-test":
-            return {"test": tuple(self._tables.scene_names())}
-        official: dict[str, tuple[str, ...]] = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}
-        if self.version == "v1.0-trainval":
-            rest = tuple(name for name in self._tables.scene_names() if name not in VAL)
-            official |= {"train": rest, "val": VAL}
-        return official
+        return official_splits(self.version, self._tables.scene_names())
 
     def _custom_splits(self) -> dict[str, tuple[str, ...]]:
         """The splits of `splits.json`, {split: [scene, …]}, which may lie beside the tables."""

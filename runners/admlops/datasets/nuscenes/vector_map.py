@@ -237,7 +237,7 @@ def _build_layers(content: MapFile) -> dict[str, Layer]:
         layers[name] = _layer([LineString([nodes[token] for token in row]) for row in rows if row])
     for name in (*CROSSING_LAYERS, *BOUNDARY_LAYERS):
         areas: list[PolygonRecord | LaneRecord] = getattr(content, name)
-        shapes = [_polygon(polygons[record.polygon_token], nodes) for record in areas if record.polygon_token]
+        shapes = [make_polygon(polygons[record.polygon_token], nodes) for record in areas if record.polygon_token]
         layers[name] = _layer([shape for shape in shapes if shape.is_valid])
     return layers
 
@@ -249,12 +249,13 @@ def _build_lanes(content: MapFile) -> Iterator[tuple[str, Polygon]]:
         records: list[LaneRecord] = getattr(content, name)
         for record in records:
             if record.polygon_token is not None:
-                area = _polygon(polygons[record.polygon_token], nodes)
+                area = make_polygon(polygons[record.polygon_token], nodes)
                 if area.is_valid:
                     yield record.token, area
 
 
-def _polygon(polygon: PolygonRow, nodes: Mapping[str, tuple[float, float]]) -> Polygon:
+def make_polygon(polygon: PolygonRow, nodes: Mapping[str, tuple[float, float]]) -> Polygon:
+    """Return the area of a row, holes included; `nodes` are positions by token. Raises KeyError for one that lacks."""
     holes = [[nodes[token] for token in hole.node_tokens] for hole in polygon.holes if hole.node_tokens]
     return Polygon([nodes[token] for token in polygon.exterior_node_tokens], holes)
 

@@ -17,6 +17,7 @@ from admlops.environments.install.installer import ChosenBase, FillContext, choo
 from admlops.environments.install.ops.expected import expect_compiling, expect_minutes
 from admlops.environments.install.options import BuildOptions
 from admlops.environments.install.preflight import estimate_bytes, preflight
+from admlops.environments.install.python_sizes import missing_python_bytes
 from admlops.environments.prefix import Environment, prefix_of, write_state
 from admlops.environments.reuse.packs import pack_path
 from admlops.environments.spec.environment_spec import EnvironmentSpec
@@ -87,15 +88,25 @@ class BuildPlan:
         """Say what a build will take: packages, downloads, disk, compiling."""
         base = self.chosen.base
         parts = [f"{base.describe()}, {len(self.locked)} locked Python packages"]
-        download_bytes = base.missing_bytes(self.cache)
-        if download_bytes:
-            parts.append(f"{_size(download_bytes)} of conda packages to download")
+        fetched = {"conda": base.missing_bytes(self.cache), "Python": self.missing_python_bytes()}
+        downloads = [
+            f"{_size(size)} of {kind} packages" for kind, size in fetched.items() if size is not None and size >= 1e6
+        ]
+        if downloads:
+            parts.append(f"{' and '.join(downloads)} to download")
+        addressed = [one.name for one in self.locked if one.url is not None]
+        if addressed:
+            parts.append(f"{', '.join(addressed)} by address, of a size not known beforehand")
         parts.append(f"about {_size(self.disk_bytes())} on disk")
         compiles = self.compiles()
         if compiles:
             minutes = expect_minutes(compiles, device=self.spec.device, jobs=self.options.jobs)
             parts.append(f"compiles {', '.join(compiles)}, about {minutes:.0f} min on this machine")
         return "; ".join(parts)
+
+    def missing_python_bytes(self) -> int | None:
+        """Find out how much of Python packages is to be downloaded [bytes]; None where the index does not say."""
+        return missing_python_bytes(self.locked, self.python_version, layout=self.layout)
 
     def disk_bytes(self) -> int:
         """Estimate what the environment takes on disk [bytes]."""

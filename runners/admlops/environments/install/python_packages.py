@@ -104,22 +104,24 @@ def _install(
 
 
 def watch_prefix(prefix: Path, progress: ProgressWatch) -> Callable[[int], None]:
-    """Tell how much is installed, found out by looking; while uv fetches, how much it has fetched and unpacked.
+    """Tell how much is installed, found out by looking; while that stays, how much uv has fetched and unpacked.
 
     uv says nothing to other programs. Looking takes at most a twentieth of the time.
     """
     before = disk_usage_bytes(prefix)
+    last = 0
     next_s = 0.0
 
     def watch(pid: int) -> None:
-        nonlocal next_s
+        nonlocal last, next_s
         begun = time.monotonic()
         if begun < next_s:
             return
         installed = disk_usage_bytes(prefix) - before
         phase, done = "Python packages, installed", installed
-        if installed <= 0:
+        if installed <= last:  # the tools of builds come first, and then minutes of downloads in which nothing is added
             phase, done = "Python packages, fetched and unpacked", _written_by(pid)
+        last = max(last, installed)
         progress(Progress(phase=phase, done=done, total=None, unit="bytes"))
         next_s = time.monotonic() + 20 * (time.monotonic() - begun)
 

@@ -36,14 +36,17 @@ def run_uv(
     timeout_s: float,
     cwd: Path | None = None,
     watch: Callable[[int], None] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Completed:
     """Run uv; `cwd` must be a folder of this product's own, and is an empty one if it is not given.
+
+    `variables` are uv's own, and count more than the caller's.
 
     Raises:
         EnvError: there is no uv, or it outlived `timeout_s`.
     """
     with tempfile.TemporaryDirectory(prefix="admlops-uv-") as empty:
-        settings = uv_settings(layout)
+        settings = {**uv_settings(layout), **(variables or {})}
         command = [find_uv(), *_settings_file(settings), *arguments]
         return run(command, timeout_s=timeout_s, variables=settings, cwd=cwd or Path(empty), watch=watch)
 

@@ -79,6 +79,27 @@ def resampled_mrr(clean: Values, grid: Resampled) -> Values | None:
     return rates
 
 
+def resampled_mce(grid: Resampled, baseline: Grid | Resampled) -> Values | None:
+    """The mean corruption error in each resample, (R,).
+
+    None where nothing is in common with the baseline, lengths differ, or the baseline has no error in a resample.
+
+    Args:
+        baseline: by fault the score at each level: numbers of a published table, or paired resamples.
+    """
+    common = [name for name, row in grid.items() if name in baseline and len(baseline[name]) == len(row)]
+    if not common or len({len(values) for name in common for values in grid[name]}) > 1:
+        return None
+    errors = []
+    for name in common:
+        own, other = (np.sum([1 - np.asarray(values) for values in rows[name]], axis=0) for rows in (grid, baseline))
+        if other.shape not in ((), own.shape) or not np.all(other > 0):
+            return None
+        errors.append(own / other)
+    rates: Values = np.mean(errors, axis=0)
+    return rates
+
+
 def difference(a: Values, b: Values) -> dict[str, Any]:
     """b - a of paired resamples: the interval and the p-value."""
     between = interval(b - a)

@@ -7,7 +7,7 @@ moment of the ground truth has the last output that was finished by then, at tha
 
 Sources: ASAP (arXiv 2212.08914), sAP3D/nusc_sAP3D.py; sAP (arXiv 2005.10420), det/srt_det.py, whose pairings agree at
 constant latencies. `shrinking tail` is sAP's dynamic schedule: wait for the next input where the current one would be
-finished closer before an arrival than it is taken after one.
+finished closer before an arrival than it is taken after one. ASAP's waits as well, and then takes the older input.
 """
 
 from __future__ import annotations
@@ -65,11 +65,10 @@ def simulate(
     finished: list[tuple[int, int]] = []
     now, last = 0, NONE
     while True:
-        newest = now // PERIOD_TICKS
-        if newest <= last:
-            newest = last + 1
-        elif schedule == "shrinking-tail" and last != NONE and _would_wait(now, expected * TICKS_PER_US):
-            newest += 1
+        arrived = now // PERIOD_TICKS
+        if arrived > last and schedule == "shrinking-tail" and last != NONE:
+            arrived += _would_wait(now, expected * TICKS_PER_US)
+        newest = max(last + 1, min(arrived, len(latencies_us) - 1))
         if newest >= len(latencies_us):
             break
         now = max(now, newest * PERIOD_TICKS) + latencies_us[newest] * TICKS_PER_US

@@ -28,6 +28,12 @@ class MapElementEvaluation(Declared):
             return True
         return CENTERLINE in self.elements.classes and cast("ElementTable", accumulator).has_centerlines
 
+    def read_truth(self, context: Context) -> None:
+        """Read the file of `--map-truth`, which all protocols share. Raises DataError if it does not do."""
+        from admlops.evaluation.vector_map.scores import ready_truth
+
+        ready_truth(context)
+
     def begin(self, context: Context) -> ElementTable:
         """Return the table of the run's elements, which all protocols share."""
         from admlops.evaluation.vector_map.element_table import ElementTable

@@ -18,6 +18,8 @@ from admlops.core.paths import Layout
 from admlops.service.dashboard import results_query
 from admlops.service.jobs.endpoints import Endpoint
 from admlops.service.queue.database import Database
+from admlops.worker.corruptions.fault import LEVELS
+from admlops.worker.corruptions.fault import NAMES as FAULTS
 
 Kind = Literal["text", "number", "check", "select", "choices", "lines", "pairs", "pictures"]
 """`choices`: several of a list; lines of entries, of `name=value` (`pairs`), or of `path count` (`pictures`)."""
@@ -41,6 +43,10 @@ LABELS = {
     "weights": "Random weights",
     "complete_scenes": "Run whole scenes around the samples",
     "estimate_energy": "Estimate the energy where none is measured",
+    "stream": "Take inputs at 12 Hz, as they come",
+    "corrupt": "Fault of the sensors",
+    "throughput": "Search the number of workers that does most",
+    "together": "Run as many models at once as have room",
     "official": "Run the official evaluation code too",
     "protocols": "Further protocols",
     "evaluate": "Evaluate the run",
@@ -68,6 +74,7 @@ HELP = {
     "options": "Options that the model's catalogue entry lists, one a line: name=value.",
     "metric": "Such as NDS. Leave it empty for the first headline that both have.",
     "batch": "How many samples a worker takes at once; auto finds out.",
+    "corrupt": "Such as fog:2: a fault and its level, 1 to 3.",
     "precision": "“authors” is as the authors publish it.",
     "device": "auto takes every visible GPU, or the processor if there is none.",
     "engine": "Executes an exported network in PyTorch's place, such as onnx.",
@@ -142,6 +149,7 @@ def list_known(layout: Layout, database: Database, data_roots: Sequence[Any]) ->
             "split": ["mini_val", "mini_train", "val", "train"],
             "engine": ["onnx", "onnx:fp16", "tensorrt", "tensorrt:fp16"],
             "weights": ["random:0"],
+            "corrupt": [f"{name}:{level}" for name in FAULTS for level in LEVELS],
             "submissions": runs,
         },
     )

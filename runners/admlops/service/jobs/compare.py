@@ -56,6 +56,7 @@ def work(work: Work, given: CompareInput) -> Mapping[str, Any]:
         given,
         list(dict.fromkeys(given.models)),
         random_weights=given.random_weights,
+        together=given.together,
         metric=given.metric,
         also=None if given.also is None else find_data(work.settings, given.also),
         submissions=_submissions(work.layout, given.submissions),

@@ -66,6 +66,14 @@ Engine = Annotated[
 RandomWeights = Annotated[
     str, Meta(pattern=r"^random:\d{1,9}$", description="Weights drawn from a seed: to try a model, not to judge it.")
 ]
+Corrupt = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z]+(-[a-z]+)*:[123]$",
+        description="A fault of the sensors, and its level.",
+        examples=["fog:2"],
+    ),
+]
 Options = Annotated[
     dict[
         Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")],
@@ -133,6 +141,8 @@ class RunInput(Selected, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         config, checkpoint: names in the model's catalogue entry.
+        stream: take the data set's inputs at 12 Hz; outputs count from when they are ready.
+        throughput: search the count of workers, up to `workers` where that is above 1, that do most samples a second.
     """
 
     model: Model
@@ -142,6 +152,9 @@ class RunInput(Selected, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: Engine | None = None
     options: Options = {}
     off_distribution: bool = False
+    stream: bool = False
+    corrupt: Corrupt | None = None
+    throughput: bool = False
     evaluate: bool = True
     report: bool = True
 
@@ -153,11 +166,13 @@ class CompareInput(Selected, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         also: a second data set, for models that `data` is not for.
         random_weights: run models whose weights are missing with random ones.
         submissions: runs of results files, which stand beside the models.
+        together: run as many models at once as have room; their times are then shared, and not ranked.
     """
 
     models: Annotated[list[Contender], Meta(min_length=1, max_length=64)]
     also: Data | None = None
     random_weights: bool = False
+    together: bool = False
     metric: MetricName | None = None
     submissions: Annotated[list[RunName], Meta(max_length=64)] = []
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from admlops.core.paths import Layout
 from admlops.evaluation.evaluate import evaluate_run
+from admlops.pipeline.options import read_corrupt, require_sensor
 from admlops.pipeline.run import prepare, run_plan
 from admlops.pipeline.run_job import RunPlan
 from admlops.pipeline.run_request import RunRequest
@@ -21,6 +22,7 @@ from admlops.service.jobs.outcome import require_complete
 from admlops.service.jobs.output import describe_run, write_run_report
 from admlops.service.jobs.settings import JobSettings
 from admlops.service.jobs.work import Work
+from admlops.worker.corruptions.fault import Fault
 
 
 def check(layout: Layout, settings: JobSettings, given: RunInput) -> None:
@@ -35,6 +37,7 @@ def check(layout: Layout, settings: JobSettings, given: RunInput) -> None:
         engine=given.engine,
     )
     check_selected(layout, settings, given, [model])
+    require_sensor(model, _fault(given), given.config)
 
 
 def work(work: Work, given: RunInput) -> Mapping[str, Any]:
@@ -54,6 +57,9 @@ def work(work: Work, given: RunInput) -> Mapping[str, Any]:
         engine=given.engine,
         model_options=given.options,
         off_distribution=given.off_distribution,
+        stream=given.stream,
+        corrupt=_fault(given),
+        throughput=given.throughput,
     )
     plan = prepare(layout, request, say=work.say, model=model)
     run = _run(work, plan, request)
@@ -65,6 +71,10 @@ def work(work: Work, given: RunInput) -> Mapping[str, Any]:
         if given.report:
             report = write_run_report(layout, run, plan.data)
     return {**describe_run(run, metrics), "report": report}
+
+
+def _fault(given: RunInput) -> Fault | None:
+    return None if given.corrupt is None else read_corrupt(given.corrupt, 0)
 
 
 def _run(work: Work, plan: RunPlan, request: RunRequest) -> RunFolder:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ...adapter import Adapter, Settings
+from ...extension import folder_of, import_extension
 from ...precision import AUTHORS, PRECISIONS
 from ..catalogue import read_configs
 from .fixes import replace_value
@@ -40,6 +41,7 @@ class BaseMmAdapter(Adapter):
     """
 
     precisions: Tuple[str, ...] = PRECISIONS
+    imports_extension = True
     libraries_asked: Tuple[str, ...] = ("torch", "torchvision", "mmcv", "mmdet", "numpy", "cv2")
     """The libraries whose versions decide the result."""
     default_config = ""
@@ -65,6 +67,10 @@ class BaseMmAdapter(Adapter):
             PrecisionError: it cannot run in this precision.
         """
         raise NotImplementedError
+
+    def import_extension(self) -> None:
+        """Import the package `extension` beside the adapter, if there is one: it registers classes of its own."""
+        import_extension(folder_of(type(self)))
 
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         """The sample's info, as upstream's converter would write it."""

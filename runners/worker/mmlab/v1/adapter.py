@@ -1,7 +1,7 @@
 """The adapter of a model built on mmcv 1.x, mmdet 2 and mmdet3d up to 1.0: everything but what is the model's own."""
 
 import os
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping, Optional
 
 from ...precision import InForce
 from ..catalogue import read_configs
@@ -12,6 +12,8 @@ from .inputs import SamplePipeline
 from .network import build_network, import_plugin, read_config
 from .overlay import last_registration_wins
 from .precision import read_precision
+from .training.config import set_info_file
+from .training.converter import Converter
 
 
 class MmAdapter(BaseMmAdapter):
@@ -22,6 +24,17 @@ class MmAdapter(BaseMmAdapter):
     def dataset_attributes(self, config: Any) -> Dict[str, Any]:
         """Return what else the data set class's `get_data_info` reads of itself."""
         return {}
+
+    converter: Optional[Converter] = None
+    """What makes the info files that its training reads; None for a model that reads none."""
+
+    def adjust_training(self, config: Any) -> None:
+        """Change the configuration of a training as this adapter needs it; as for running, unless it differs."""
+        self.adjust(config)
+
+    def set_training_data(self, config: Any, data: Mapping[str, Any]) -> None:
+        """Point the configuration at what the host prepared: `train`, the info file, and `root`, what it names."""
+        set_info_file(config.data.train, data["train"], data["root"])
 
     def make_pipeline(self, config: Any) -> Callable[[Dict[str, Any]], Dict[str, Any]]:
         """Return what makes the network's keyword arguments, for a batch of one, of a sample's info."""
@@ -34,6 +47,7 @@ class MmAdapter(BaseMmAdapter):
             known = (self.default_config, *read_configs(self).values())
             config = read_config(config_path, list(dict.fromkeys(os.path.dirname(path) for path in known)))
             import_plugin(config, os.path.relpath(config_path, self._root))
+            self.import_extension()
         if replaced:
             say("layers that the model's source brings in place of the libraries': {}".format(", ".join(replaced)))
         return config

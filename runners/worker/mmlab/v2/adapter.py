@@ -47,6 +47,7 @@ class MmAdapter(BaseMmAdapter):
     def read_model(self, config_path: str) -> Any:
         """Import the libraries, read the configuration at an absolute path, and import what it asks for."""
         self.import_libraries()
+        self.import_extension()
         known = (self.default_config, *read_configs(self).values())
         return read_config(config_path, list(dict.fromkeys(os.path.dirname(path) for path in known)))
 
