@@ -34,6 +34,7 @@ SECOND = {
     ("train",): ("has no trainer",),
     ("results", "merge"): ("not a shard",),
     ("results", "pull"): ("is not there",),
+    ("data", "stats"): ("no --data was given", "there is no --against"),
     ("data", "mine"): ("no list of its worst", "no boxes"),
     ("data", "import-labels"): ("no file of labels",),
 }
