@@ -54,7 +54,7 @@ def _upstream(results: Mapping[str, Any]) -> Iterator[str]:
         "features before the head."
     )
     yield (
-        "Networks of single pictures see pictures of three sizes, and go against their library's own call for a "
+        "Networks of single pictures see two or three pictures, each of another size, and go against their library's own call for a "
         "picture: mmdetection's `inference_detector`, ultralytics' `predict`, the repository's, torchvision's, "
         "detectron2's and timm's own functions. Corners are pixels."
     )
