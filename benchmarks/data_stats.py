@@ -42,14 +42,14 @@ DESCRIPTIONS = ("Parked cars, turn left", "Night, pedestrians", "Rain, construct
 STREETS = 24
 """A map is a grid of so many streets each way, 80 m apart."""
 PROBE = """
-import sys
+import sys, time
 from admlops.cli.main import cli
 try:
     cli(sys.argv[1:], standalone_mode=False)
 finally:
     with open("/proc/self/status") as status:
         peak = next(line for line in status if line.startswith("VmHWM")).split()[1]
-    print(int(peak) * 1024 / 1e6, file=sys.stderr)
+    print(time.process_time(), int(peak) * 1024 / 1e6, file=sys.stderr)
 """
 
 
@@ -280,10 +280,11 @@ LOG = "n015-2018-07-24-{:02d}-22-45+0800"
 
 
 def measure(words: list[str]) -> dict[str, Any]:
-    """Seconds and peak memory [MB] of one command in a process of its own."""
+    """Seconds, processor seconds and peak memory [MB] of one command in a process of its own."""
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True, check=True)
-    return {"seconds": time.perf_counter() - begun, "peak_mb": float(done.stderr.split()[-1])}
+    cpu_s, peak_mb = map(float, done.stderr.split()[-2:])
+    return {"seconds": time.perf_counter() - begun, "cpu_s": cpu_s, "peak_mb": peak_mb}
 
 
 def main() -> None:
@@ -309,7 +310,7 @@ def main() -> None:
         return
     print(", ".join(f"{count} {name}" for name, count in rows.items()))
     for name, one in found.items():
-        print(f"{name:<38} {one['seconds']:7.1f} s   {one['peak_mb']:6.0f} MB")
+        print(f"{name:<38} {one['seconds']:7.1f} s   {one['cpu_s']:6.1f} s of processors   {one['peak_mb']:6.0f} MB")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,12 @@ class Measured:
     @property
     def lacking(self) -> dict[str, str]:
         """What the data set does not have, and why."""
-        return dict(NOT_IN_PICTURES if self.tables is None else self.tables.lacking)
+        if self.tables is not None:
+            return dict(self.tables.lacking)
+        if self.data.kind == "images":
+            return dict(NOT_IN_PICTURES)
+        what = ", ".join(NOT_IN_PICTURES)
+        return {what: f"they are asked of nuScenes' tables, which data of the kind {self.data.kind} are not"}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
