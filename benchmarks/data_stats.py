@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/data_stats.py [--scenes 850] [--folder DIR] [--json]
 
-Tables are synthesised into DIR (about 2.4 GB; a temporary folder unless named, which is kept): 850 scenes, 34,000
-samples, 2.6 million sample_data and ego_pose rows, 1.17 million annotations of 60,000 objects, four maps. Then each
+Tables are synthesised into DIR (about 2.2 GB; a temporary folder unless named, which is kept): 850 scenes, 34,000
+samples, 2.6 million sample_data and ego_pose rows, 930,000 annotations of 59,500 objects, four maps. Then each
 command runs in a process of its own, with a cold interpreter and warm files. The bars of `data stats`: 60 s, 2 GB.
 
 On two cores of an Intel Xeon with a load of 14: `data stats` 59.7 s on the clock, 15.6 s of processors, 741 MB; with a
