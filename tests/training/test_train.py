@@ -132,6 +132,8 @@ def test_the_best_weights_are_registered_and_run_by_name(pod: Pod) -> None:
         "sha256": said["checkpoint"]["sha256"],
     }
     trained = json.loads((pod.repository / "checkpoints" / "Slope" / "trained" / "trained.json").read_text())
+    listed = json.loads(pod.admlops("checkpoints", "list", "Slope", "--json").stdout)
+    assert [one["checkpoint"] for one in listed] == ["first", "child"]
     assert trained["first"]["iteration"] == header["best"]["iteration"]
     assert trained["child"]["parent"]["name"] == "first"
 
@@ -149,6 +151,7 @@ def test_a_signal_ends_it_at_a_checkpoint_and_a_resume_goes_on(
     (saved,) = pod.log(name, "checkpoint")
     assert saved["iteration"] == pod.log(name)[-1]["iteration"]
     assert pod.header(name)["state"] == "stopped"
+    assert "stopped" in (pod.folder(name) / "report.html").read_text().lower()
     pod.train("--resume", name)
     assert losses(pod.log(name)) == losses(unbroken)
     assert len(pod.log(name)) == len(unbroken)
