@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from admlops.catalog import list_models, load_model
 from admlops.catalog.fork import fork_model
-from admlops.catalog.model import InitialWeights, Training
+from admlops.catalog.model import Training
 from admlops.catalog.scaffold import write_model
 from admlops.core.errors import CheckpointError
 from admlops.core.paths import find_layout
@@ -25,7 +25,7 @@ from admlops.training.preflight import check_initial_weights, choose_learning_ra
 from admlops.worker.adapter import DataError
 from admlops.worker.mmlab.v1.training.converter import check_convention
 
-AUTHORS = Training(trainer="samples", total_batch=16, learning_rate=4e-4, processes=8)
+AUTHORS = Training.model_validate({"trainer": "samples", "total_batch": 16, "learning_rate": 4e-4, "processes": 8})
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_first_weights_are_there_and_the_published_ones(tmp_path: Path) -> None:
     content = struct.pack("<Q", len(header)) + header + bytes(4)
     url = "https://example.org/files/backbone.pth"
     begins = hashlib.sha256(content).hexdigest()[:8]
-    weights = InitialWeights(file="ckpts/backbone.pth", url=url, sha256_begins=begins)
-    training = Training(trainer="samples", initial_weights=(weights,))
+    weights = {"file": "ckpts/backbone.pth", "url": url, "sha256_begins": begins}
+    training = Training.model_validate({"trainer": "samples", "initial_weights": (weights,)})
     model = load_model(find_layout(), "GroundPlane")
     with pytest.raises(CheckpointError, match="which is not in"):
         check_initial_weights(model, training, tmp_path, None)
