@@ -133,12 +133,12 @@ class Training:
     def _after_iteration(self) -> None:
         trainer, session = self.trainer, self._session
         self._done += 1
-        parts = [float(value) for value in trainer.loss_items]
+        losses = {name: float(value) for name, value in trainer.loss_items.items()}
         session.tell_iteration(
             self._done,
             epoch=1 + (self._done - 1) // self._steps,
-            loss=sum(parts),
-            losses=dict(zip(trainer.loss_names, parts)),
+            loss=sum(losses.values()),
+            losses=losses,
             grad_norm=self._norm(),
             learning_rate=max(group["lr"] for group in trainer.optimizer.param_groups),
             time_s=time.perf_counter() - self._began,
