@@ -55,9 +55,7 @@ def _set_start(config: Any, start: Mapping[str, Any]) -> None:
     first = config.get("load_from")
     if first is not None and first not in files and not os.path.isfile(first):
         raise DataError(
-            "the configuration begins with {}, which is not here: pass --from with weights, or with random".format(
-                first
-            )
+            "the configuration begins with {}, which is not here: pass --from with weights or random".format(first)
         )
     config.load_from = files.get(first, first)
     if files:  # inspected and hashed by the host; some hold NumPy's numbers among their facts
