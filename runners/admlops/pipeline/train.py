@@ -21,7 +21,7 @@ from admlops.datasets.base import tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.run_settings import working_folder
-from admlops.pipeline.train_plan import TrainPlan, has_no_splits, prepare_training, take_up
+from admlops.pipeline.train_plan import TrainPlan, config_name, has_no_splits, prepare_training, take_up
 from admlops.pipeline.train_request import TrainRequest
 from admlops.sources.provenance import describe_commit, describe_sources
 from admlops.training.evaluations import CheckpointEvaluator, EvaluationRequest, deciding_metric
@@ -276,6 +276,7 @@ def _register(layout: Layout, plan: TrainPlan, folder: TrainingFolder, *, say: S
         commit=header.commit,
         sources=header.sources,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config_name=config_name(plan.model, plan.training, plan.request.config),
         metric=None if header.best is None else msgspec.to_builtins(header.best),
     )
     config = folder.config if folder.config.is_file() else None
