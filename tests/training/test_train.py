@@ -29,7 +29,7 @@ class Pod:
         (root / "runners").symlink_to(find_layout().root / "runners")
         shutil.copytree(HERE / "slope_model", root / "envs" / "Slope")
         self.data = folder / "scenes"
-        synthesize(self.data, SynthesisOptions(scenes=4, samples=2, scale=0.1, lidar_sweeps=0, camera_sweeps=0))
+        synthesize(self.data, SynthesisOptions(scenes=3, samples=1, scale=0.1, lidar_sweeps=0, camera_sweeps=0))
         self.repository = folder / "repository"
         self.variables = {
             **os.environ,
