@@ -21,11 +21,12 @@ from admlops.core.types import Planned, Say
 from admlops.datasets.base import Dataset, Scene, open_data, tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
-from admlops.health.devices import ComputeDevice, choose_devices
-from admlops.health.machine import available_memory_bytes, describe_machine
+from admlops.health.devices import ComputeDevice
+from admlops.health.machine import available_memory_bytes
 from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_settings import working_folder
 from admlops.pipeline.selection import Selection, select
+from admlops.pipeline.train_choices import choose_config, choose_how_small, choose_processes, choose_splits
 from admlops.pipeline.train_request import TrainRequest
 from admlops.sources.provenance import describe_commit, describe_sources
 from admlops.training.evaluations import CheckpointEvaluator, EvaluationRequest, deciding_metric
@@ -42,6 +43,7 @@ from admlops.training.preflight import (
     describe_start,
     require_apart,
 )
+from admlops.training.smaller import Smaller
 from admlops.training.supervise import OnLine, Work, supervise
 from admlops.training.trainer import Place, Trainer, training_of
 
@@ -77,6 +79,7 @@ class _Plan:
     parent: Usable | None
     initial: Mapping[str, str]
     learning_rate: float | None
+    smaller: Smaller
     findings: Sequence[Finding]
 
     @property
@@ -97,7 +100,7 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnL
     if folder is not None:
         request = _take_up(folder, request)
     plan = _prepare(layout, request, say=say)
-    environment = ensure_model(layout, plan.model, variant=request.variant, say=say)
+    environment = ensure_model(layout, plan.model, variant=plan.variant, say=say)
     place = _place(layout, plan, environment)
     prepared = plan.trainer.prepare(place, say=say)
     for finding in plan.findings:
@@ -178,6 +181,7 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
     """Look everything up and check it, before anything is written."""
     model = load_model(layout, request.model)
     training = training_of(model)
+    request = replace(request, variant=request.variant or training.variant)
     trainer: Trainer = TRAINERS.get(training.trainer)  # type: ignore[assignment]  # the catalogue knows its id alone
     if request.data is None:
         raise UsageError("--data is missing: what to train on", hint=f"admlops train {model.name} --data DIR")
@@ -191,6 +195,7 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
     require_apart([one.name for one in scenes], [one.name for one in held_out_scenes], split, held_out)
     devices = choose_processes(request, trainer)
     parent = None if request.start in (None, RANDOM) else ensure_usable(layout, model, str(request.start), say=say)
+    smaller = choose_how_small(layout, model, training, request, say=say)
     config = choose_config(layout, model, training, request.config)
     initial: dict[str, str] = {}
     found: list[Finding] = []
@@ -202,6 +207,7 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
         check_memory(training, devices, available_memory_bytes(), smoke=request.smoke),
         check_disk(training, trainings_folder(layout), evaluates=request.evaluate_every is not None),
         about_rate,
+        *smaller.findings(),
         *found,
     ]
     return _Plan(
@@ -219,30 +225,9 @@ def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
         parent=parent,
         initial=initial,
         learning_rate=rate,
+        smaller=smaller,
         findings=findings,
     )
-
-
-def choose_splits(data: Dataset, request: TrainRequest) -> tuple[str, str]:
-    """The split to train on and the one that is held out: those of the tables unless others are asked for."""
-    mini = "mini_" if data.version.endswith("mini") else ""
-    return request.split or f"{mini}train", request.held_out or f"{mini}val"
-
-
-def choose_processes(request: TrainRequest, trainer: Trainer) -> tuple[ComputeDevice, ...]:
-    """Return a device for each process: the first one, or as many GPUs as are asked for.
-
-    Raises:
-        UsageError: there are fewer, or the trainer takes one alone.
-    """
-    there = choose_devices(request.device, describe_machine())
-    wanted = request.gpus or 1
-    if wanted > 1 and not trainer.takes_processes:
-        raise UsageError(f"--gpus {wanted}: the trainer {trainer.id} trains on one GPU", hint="leave --gpus out")
-    if request.gpus is not None and (there[0].kind == "cpu" or len(there) < wanted):
-        found = "no GPU" if there[0].kind == "cpu" else f"{len(there)}"
-        raise UsageError(f"--gpus {wanted}, and there is {found} here", hint="admlops info   # lists the devices")
-    return there[:wanted]
 
 
 def _place(layout: Layout, plan: _Plan, environment: Environment) -> Place:
@@ -267,23 +252,6 @@ def _place(layout: Layout, plan: _Plan, environment: Environment) -> Place:
     )
 
 
-def choose_config(layout: Layout, model: Model, training: Training, asked: str | None) -> str | None:
-    """The configuration's path: the one that is asked for, that of `[training]`, or that of the default weights."""
-    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
-    name = asked or training.config or usual
-    if name is None:
-        return None
-    if name in model.configs:
-        return str(working_folder(layout, model) / model.configs[name])
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise UsageError(
-            f"--config {name} is neither a file nor a config: {model.describe_unknown(name, tuple(model.configs))}",
-            hint=f"admlops models show {model.name}",
-        )
-    return str(path)
-
-
 def _header(layout: Layout, plan: _Plan, environment: Environment) -> TrainingHeader:
     request = plan.request
     tokens = [token for scene in plan.scenes for token in scene.samples]
@@ -297,7 +265,12 @@ def _header(layout: Layout, plan: _Plan, environment: Environment) -> TrainingHe
         state="running",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         asked=request.asked(),
-        settings={"learning_rate": plan.learning_rate, "batch": request.batch, "seed": request.seed},
+        settings={
+            "learning_rate": plan.learning_rate,
+            "batch": request.batch,
+            "seed": request.seed,
+            **plan.smaller.facts(),
+        },
         data=TrainingData(
             root=str(plan.data.root),
             kind=plan.data.kind,
@@ -357,6 +330,7 @@ def _work(
                 "start": start or {"initial": dict(plan.initial)},
                 "resume": resume,
                 "config": place.config,
+                **plan.smaller.for_program(),
                 "smoke": request.smoke,
                 "smoke_settings": plan.training.smoke if request.smoke else {},
             },
@@ -410,6 +384,7 @@ def _register(layout: Layout, plan: _Plan, folder: TrainingFolder, *, say: Say) 
         sources=header.sources,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         metric=None if header.best is None else msgspec.to_builtins(header.best),
+        **plan.smaller.facts(),
     )
     config = folder.config if folder.config.is_file() else None
     stored = keep_trained(layout, plan.model, header.name, weights=chosen, config=config, facts=facts, say=say)
