@@ -34,11 +34,11 @@ mkdir -p "$work"
 
 "$admlops" run GroundPlane --data "$stream" --split all --stream --run "$name-stream"
 "$admlops" evaluate "$name-stream"
-"$admlops" streaming "$name-stream"
+"$admlops" streaming "$name-stream" --out "$work/stream.html"
 printf '%s\n' 60 83 84 100 180 300 > "$work/other-device.txt"
 "$admlops" streaming "$name-stream" --latencies "$work/other-device.txt" --draw seeded
 
 "$admlops" robustness GroundPlane --data "$scenes" --split all --name "$name"
 "$admlops" gate "$name-GroundPlane-clean" "$name-GroundPlane-clean" --policy "$policy" --markdown "$work/gate.md"
 "$admlops" frontier --out "$work/frontier.html" --csv "$work/frontier.csv"
-echo "pages: $repository/robustness/$name/robustness.html and $work/frontier.html"
+echo "pages: $work/stream.html, $repository/robustness/$name/robustness.html and $work/frontier.html"

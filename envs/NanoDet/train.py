@@ -2,8 +2,8 @@
 
 Pictures of any data set serve, for what the student learns is what the teacher says of them. Its losses: quality focal
 loss with the teacher's scores in the place of labels, and localization distillation, which counts a cell by the
-teacher's best score in it. `worker.training.distillation` has both with their sources. The graph's normalizations are
-part of its convolutions already, so none is trained.
+teacher's best score in it; `worker.training.distillation` has both with their sources. Without first weights it begins
+as its teacher. The graph's normalizations are part of its convolutions already, so none is trained.
 """
 
 import random
@@ -67,6 +67,8 @@ class Training:
         self.teacher = _read(distillation.teacher, config).to(device).eval()
         begin = session.resume.weights if session.resume is not None else session.start.get("weights")
         self.network = _read(begin or distillation.teacher, config)
+        if session.start.get("random") and session.resume is None:
+            self.network.draw()
         if session.prune is not None and session.resume is None:
             example = torch.zeros(1, 3, config.input_size, config.input_size)
             prune_channels(self.network, example, session.prune, keep=self.network.heads)

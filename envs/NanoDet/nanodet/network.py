@@ -55,6 +55,11 @@ class Network(torch.nn.Module):
                 values[name if index == 0 else f"{name}:{index}"] = one
         return tuple(values[one] for one in self._config.scores), tuple(values[one] for one in self._config.distances)
 
+    def draw(self) -> None:
+        """Draw all weights anew, from PyTorch's generator."""
+        for layer in self._layers.values():
+            getattr(self, layer).reset_parameters()
+
     def to_graph(self) -> GraphModel:
         """The graph with the weights as they are now, in the types that the file had."""
         tensors = dict(self._graph.tensors)

@@ -32,6 +32,8 @@ _UNSAID = {
     "start_timeout": None,
     "complete_scenes": False,
     "shard": None,
+    "where": None,
+    "rules": None,
 }
 """What a deployment config has no key for."""
 

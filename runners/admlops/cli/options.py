@@ -56,6 +56,12 @@ _OPTIONS = (
     click.option(
         "--shard", metavar="I/N", help="Run the I-th of N parts of the scenes; admlops results merge joins the parts."
     ),
+    click.option(
+        "--where",
+        metavar="CONDITION",
+        help="Run the scenes with samples where this holds, and evaluate these alone: tag = 'night' and speed < 5.",
+    ),
+    click.option("--rules", type=click.Path(path_type=Path), metavar="FILE", help="Rules of more tags, for --where."),
     click.option("--variant", shell_complete=complete_variants, help="The set of pins. [default: the model's]"),
     click.option(
         "--devices",
@@ -174,6 +180,8 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
             limit=options["limit"],
             complete_scenes=options["complete_scenes"],
             shard=None if options["shard"] is None else parse_shard(options["shard"]),
+            where=options["where"],
+            rules=options["rules"],
         ),
         variant=options["variant"],
         device=options["device"],

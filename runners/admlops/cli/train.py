@@ -65,7 +65,8 @@ def train(model: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     from admlops.cli.signals import cancel_on_signals
     from admlops.cli.training_progress import show_training
     from admlops.core.paths import find_layout
-    from admlops.pipeline.train import preview_training, train_model
+    from admlops.pipeline.train import train_model
+    from admlops.pipeline.train_plan import preview_training
     from admlops.pipeline.train_request import TrainRequest
     from admlops.reports.training import write_training_report
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,22 +11,17 @@ from typing import Any
 import msgspec
 
 from admlops.catalog import Model, load_model
-from admlops.catalog.model import Training
-from admlops.catalog.registries import TRAINERS
-from admlops.checkpoints import Stored, Trained, Usable, add, check_free, ensure_usable, keep_trained
+from admlops.checkpoints import Stored, Trained, add, keep_trained
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
-from admlops.core.types import Planned, Say
-from admlops.datasets.base import Dataset, Scene, open_data, tokens_digest
+from admlops.core.storage import write_atomically
+from admlops.core.types import Say
+from admlops.datasets.base import tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
-from admlops.health.devices import ComputeDevice
-from admlops.health.machine import available_memory_bytes
-from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_settings import working_folder
-from admlops.pipeline.selection import Selection, select
-from admlops.pipeline.train_choices import choose_config, choose_how_small, choose_processes, choose_splits
+from admlops.pipeline.train_plan import TrainPlan, has_no_splits, prepare_training, take_up
 from admlops.pipeline.train_request import TrainRequest
 from admlops.sources.provenance import describe_commit, describe_sources
 from admlops.training.evaluations import CheckpointEvaluator, EvaluationRequest, deciding_metric
@@ -35,17 +30,10 @@ from admlops.training.header import Registered, TrainingData, TrainingHeader
 from admlops.training.log import cut_back
 from admlops.training.preflight import (
     RANDOM,
-    Finding,
-    check_disk,
-    check_initial_weights,
-    check_memory,
-    choose_learning_rate,
     describe_start,
-    require_apart,
 )
-from admlops.training.smaller import Smaller
 from admlops.training.supervise import OnLine, Work, supervise
-from admlops.training.trainer import Place, Trainer, training_of
+from admlops.training.trainer import Place
 
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
@@ -61,32 +49,6 @@ class Finished:
     said: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """All that a training needs, looked up and checked."""
-
-    model: Model
-    training: Training
-    trainer: Trainer
-    request: TrainRequest
-    data: Dataset
-    split: str
-    held_out: str
-    scenes: Sequence[Scene]
-    held_out_scenes: Sequence[Scene]
-    devices: Sequence[ComputeDevice]
-    config: str | None
-    parent: Usable | None
-    initial: Mapping[str, str]
-    learning_rate: float | None
-    smaller: Smaller
-    findings: Sequence[Finding]
-
-    @property
-    def variant(self) -> str:
-        return self.model.choose_variant(self.request.variant)
-
-
 def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnLine) -> Finished:
     """Train, or go on with a training, and register the weights once it is complete.
 
@@ -98,9 +60,10 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnL
     """
     folder = None if request.resume is None else find_training(layout, request.resume)
     if folder is not None:
-        request = _take_up(folder, request)
-    plan = _prepare(layout, request, say=say)
-    environment = ensure_model(layout, plan.model, variant=plan.variant, say=say)
+        request = take_up(folder, request)
+    plan = prepare_training(layout, request, say=say)
+    request = plan.request
+    environment = ensure_model(layout, plan.model, variant=request.variant, say=say)
     place = _place(layout, plan, environment)
     prepared = plan.trainer.prepare(place, say=say)
     for finding in plan.findings:
@@ -144,93 +107,7 @@ def find_trained(model: Model) -> str:
     return name
 
 
-def preview_training(layout: Layout, request: TrainRequest, *, say: Say) -> list[Planned]:
-    """Say what `train_model` would do. Raises what it would before it begins."""
-    if request.resume is not None:
-        folder = find_training(layout, request.resume)
-        request = _take_up(folder, request)
-        saved = folder.last_saved()
-        begin = f"from iteration {saved.iteration}" if saved else "from its beginning"
-        return [Planned(action="go on with", target=folder.path.name, detail=begin)]
-    plan = _prepare(layout, request, say=say)
-    detail = f"{_count(plan.scenes)} samples of {plan.split}, evaluated on {_count(plan.held_out_scenes)} of "
-    name = request.name or f"{plan.model.name}-…"
-    steps = [
-        Planned(action="train", target=plan.model.name, detail=detail + plan.held_out),
-        Planned(action="write", target=str(trainings_folder(layout) / name)),
-        Planned(action="register", target=f"{plan.model.name} {name}"),
-    ]
-    return [*steps, *(Planned(action="check", target=one.what, detail=one.text) for one in plan.findings)]
-
-
-def _take_up(folder: TrainingFolder, request: TrainRequest) -> TrainRequest:
-    header = folder.header()
-    if header.model != request.model:
-        raise UsageError(
-            f"the training {header.name} is of {header.model}, not of {request.model}", hint=header.resume_command
-        )
-    if header.state == "complete" and not (request.epochs or request.iterations):
-        raise UsageError(
-            f"the training {header.name} is complete",
-            hint=f"{header.resume_command} --iterations {2 * header.iteration}   # to train on",
-        )
-    return request.repeating(header.asked)
-
-
-def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
-    """Look everything up and check it, before anything is written."""
-    model = load_model(layout, request.model)
-    training = training_of(model)
-    request = replace(request, variant=request.variant or training.variant)
-    trainer: Trainer = TRAINERS.get(training.trainer)  # type: ignore[assignment]  # the catalogue knows its id alone
-    if request.data is None:
-        raise UsageError("--data is missing: what to train on", hint=f"admlops train {model.name} --data DIR")
-    check_set_up(layout, model, request.variant)
-    if request.name is not None:
-        check_free(layout, model, request.name)
-    data = open_data(request.data, request.version, wanted=model.reads)
-    split, held_out = choose_splits(data, request)
-    scenes = select(data, Selection(split=split))
-    held_out_scenes = select(data, Selection(split=held_out))
-    require_apart([one.name for one in scenes], [one.name for one in held_out_scenes], split, held_out)
-    devices = choose_processes(request, trainer)
-    parent = None if request.start in (None, RANDOM) else ensure_usable(layout, model, str(request.start), say=say)
-    smaller = choose_how_small(layout, model, training, request, say=say)
-    config = choose_config(layout, model, training, request.config)
-    initial: dict[str, str] = {}
-    found: list[Finding] = []
-    if request.start is None:
-        initial, found = check_initial_weights(model, training, layout.checkpoints / model.name / "initial", config)
-    batch = request.batch or (1 if request.smoke and training.total_batch else None)
-    rate, about_rate = choose_learning_rate(training, asked=request.learning_rate, batch=batch, processes=len(devices))
-    findings = [
-        check_memory(training, devices, available_memory_bytes(), smoke=request.smoke),
-        check_disk(training, trainings_folder(layout), evaluates=request.evaluate_every is not None),
-        about_rate,
-        *smaller.findings(),
-        *found,
-    ]
-    return _Plan(
-        model=model,
-        training=training,
-        trainer=trainer,
-        request=replace(request, batch=batch),
-        data=data,
-        split=split,
-        held_out=held_out,
-        scenes=scenes,
-        held_out_scenes=held_out_scenes,
-        devices=devices,
-        config=config,
-        parent=parent,
-        initial=initial,
-        learning_rate=rate,
-        smaller=smaller,
-        findings=findings,
-    )
-
-
-def _place(layout: Layout, plan: _Plan, environment: Environment) -> Place:
+def _place(layout: Layout, plan: TrainPlan, environment: Environment) -> Place:
     command = WorkerCommand(
         python=environment.python,
         adapter=plan.model.adapter,
@@ -252,7 +129,7 @@ def _place(layout: Layout, plan: _Plan, environment: Environment) -> Place:
     )
 
 
-def _header(layout: Layout, plan: _Plan, environment: Environment) -> TrainingHeader:
+def _header(layout: Layout, plan: TrainPlan, environment: Environment) -> TrainingHeader:
     request = plan.request
     tokens = [token for scene in plan.scenes for token in scene.samples]
     parent = plan.parent
@@ -300,7 +177,12 @@ def _rewind(folder: TrainingFolder, *, say: Say) -> Saved | None:
 
 
 def _work(
-    layout: Layout, plan: _Plan, place: Place, folder: TrainingFolder, prepared: Mapping[str, Any], saved: Saved | None
+    layout: Layout,
+    plan: TrainPlan,
+    place: Place,
+    folder: TrainingFolder,
+    prepared: Mapping[str, Any],
+    saved: Saved | None,
 ) -> Work:
     request = plan.request
     start: dict[str, Any] = {"random": True} if request.start == RANDOM else {}
@@ -342,7 +224,7 @@ def _work(
 
 
 def _evaluator(
-    layout: Layout, plan: _Plan, folder: TrainingFolder, place: Place, *, say: Say
+    layout: Layout, plan: TrainPlan, folder: TrainingFolder, place: Place, *, say: Say
 ) -> CheckpointEvaluator | None:
     if plan.request.evaluate_every is None:
         return None
@@ -359,13 +241,22 @@ def _evaluator(
         config=place.config,
         variant=plan.request.variant,
         device=plan.devices[0].id,
+        tokens=_write_tokens(plan, folder) if has_no_splits(plan.data) else None,
     )
     return CheckpointEvaluator(
         layout=layout, folder=folder, request=request, deciding=deciding, say=say, on_result=lambda _: None
     )
 
 
-def _register(layout: Layout, plan: _Plan, folder: TrainingFolder, *, say: Say) -> Stored:
+def _write_tokens(plan: TrainPlan, folder: TrainingFolder) -> Path:
+    """A file of the samples that are held out, where no split of the data set is."""
+    tokens = [token for scene in plan.held_out_scenes for token in scene.samples]
+    path = folder.path / "held_out.txt"
+    write_atomically(path, "\n".join([*tokens, ""]).encode())
+    return path
+
+
+def _register(layout: Layout, plan: TrainPlan, folder: TrainingFolder, *, say: Say) -> Stored:
     """Put the best weights, or the last ones, into the checkpoint store under the training's name."""
     header, saved = folder.header(), folder.last_saved()
     assert saved is not None, "a training that is complete has saved its last iteration"
@@ -391,7 +282,3 @@ def _register(layout: Layout, plan: _Plan, folder: TrainingFolder, *, say: Say) 
     registered = Registered(name=header.name, file=str(stored.path), sha256=stored.entry.sha256)
     folder.write_header(msgspec.structs.replace(header, registered=registered))
     return stored
-
-
-def _count(scenes: Sequence[Scene]) -> int:
-    return sum(len(scene.samples) for scene in scenes)

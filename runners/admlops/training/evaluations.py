@@ -70,7 +70,7 @@ class EvaluationRequest:
     config: str | None
     variant: str | None
     device: str
-    limit: int | None = None
+    tokens: Path | None = None
 
 
 @dataclass
@@ -171,12 +171,12 @@ class CheckpointEvaluator:
 
     def _commands(self, saved: Saved) -> list[Sequence[str]]:
         asked, name = self.request, self._run_name(saved)
-        where = ("--data", str(asked.data), "--version", asked.version, "--split", asked.split)
+        which = ("--split", asked.split) if asked.tokens is None else ("--tokens", str(asked.tokens))
+        where = ("--data", str(asked.data), "--version", asked.version, *which)
         run = ["run", asked.model, "--checkpoint", str(saved.weights), *where, "--run", name]
         run += ["--devices", asked.device]
         run += ["--config", asked.config] if asked.config is not None else []
         run += ["--variant", asked.variant] if asked.variant is not None else []
-        run += ["--limit", str(asked.limit)] if asked.limit is not None else []
         program = [sys.executable, "-m", "admlops"]
         return [[*program, *run], [*program, "evaluate", name]]
 
