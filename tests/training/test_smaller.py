@@ -63,7 +63,8 @@ def test_channels_are_taken_out_of_trained_weights_alone(start: str | None) -> N
         choose("CalibrationStatus", start, prune=0.5)
 
 
-@pytest.mark.parametrize("option", ["teacher", "prune"])
-def test_other_programs_take_neither(option: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option}: the training program of MapTR does not take it"):
-        choose("MapTR", **{option: "big" if option == "teacher" else 0.5})
+def test_other_programs_take_neither() -> None:
+    with pytest.raises(UsageError, match="--teacher: the training program of MapTR does not take it"):
+        choose("MapTR", teacher="big")
+    with pytest.raises(UsageError, match="--prune: the training program of MapTR does not take it"):
+        choose("MapTR", prune=0.5)
