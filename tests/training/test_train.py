@@ -141,6 +141,9 @@ def test_a_student_learns_from_its_teacher_and_keeps_its_name(pod: Pod) -> None:
     assert trained["student"]["teacher"] == kept
     assert trained["student"]["pruned"] is None
     assert trained["teacher"]["teacher"] is None
+    listed = json.loads(pod.admlops("checkpoints", "list", "Slope", "--json").stdout)
+    (row,) = [one for one in listed if one["checkpoint"] == "student"]
+    assert (row["status"], row["teacher"]) == ("ready; trained here, taught by teacher", kept)
     assert (
         "cannot change now"
         in pod.train("--resume", "student", "--iterations", "9", "--temperature", "3", code=2)["error"]
