@@ -138,6 +138,35 @@ def test_the_best_weights_are_registered_and_run_by_name(pod: Pod) -> None:
     assert trained["child"]["parent"]["name"] == "first"
 
 
+def test_a_student_learns_from_its_teacher_and_keeps_its_name(pod: Pod) -> None:
+    teacher = pod.train("--name", "teacher", "--iterations", "40")["checkpoint"]
+    asked = ("--teacher", "teacher", "--soft-share", "1", "--temperature", "2")
+    student = pod.train("--name", "student", "--iterations", "8", *asked)["checkpoint"]
+    kept = {"name": "teacher", "sha256": teacher["sha256"], "temperature": 2.0, "soft_share": 1.0}
+    assert pod.header("student")["settings"]["teacher"] == kept
+    trained = json.loads((pod.repository / "checkpoints" / "Slope" / "trained" / "trained.json").read_text())
+    assert trained["student"]["teacher"] == kept
+    assert trained["student"]["pruned"] is None
+    assert trained["teacher"]["teacher"] is None
+    listed = json.loads(pod.admlops("checkpoints", "list", "Slope", "--json").stdout)
+    (row,) = [one for one in listed if one["checkpoint"] == "student"]
+    assert (row["status"], row["teacher"]) == ("ready; trained here, taught by teacher", kept)
+    assert (
+        "cannot change now"
+        in pod.train("--resume", "student", "--iterations", "9", "--temperature", "3", code=2)["error"]
+    )
+
+    limited = ("--data", pod.data, "--limit", "1", "--json")
+    names = "Slope:teacher,Slope:student"
+    summary = json.loads(pod.admlops("compare", "--models", names, *limited).stdout)
+    assert [row["model"] for row in summary["models"]] == names.split(",")
+    (group,) = summary["engines"]
+    assert [one["file_bytes"] for one in group["engines"]] == [Path(teacher["file"]).stat().st_size] * 2
+    assert [one["checkpoint"] for one in group["engines"]] == [teacher["sha256"], student["sha256"]]
+    said = pod.admlops("compare", "--models", names, *limited[:-1])
+    assert "weights of Slope, 1 samples" in said.stdout + said.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_a_checkpoint_and_a_resume_goes_on(
     pod: Pod, unbroken: list[dict[str, Any]], number: signal.Signals
@@ -188,6 +217,9 @@ def test_a_loss_that_is_no_number_ends_it(pod: Pod) -> None:
         (("--resume", "nothing"), "there is no training nothing"),
         (("--name", "x", "--resume", "y"), "--name is for a new training"),
         (("--config", "nothing"), "neither a file nor a config"),
+        (("--prune", "0.5", "--from", "random"), "does not take it"),
+        (("--temperature", "2"), "is for a --teacher"),
+        (("--teacher", "nothing"), "neither a file nor a name"),
     ],
 )
 def test_a_mistake_is_one_error_and_leaves_nothing(pod: Pod, arguments: tuple[str, ...], says: str) -> None:

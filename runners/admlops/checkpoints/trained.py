@@ -26,6 +26,8 @@ class Trained(Struct, frozen=True, forbid_unknown_fields=True):
     whose training writes none. `parent` is what they began as: {kind, name, sha256}. `data` has the samples' digest,
     `sources` the commits of the model's code. `metric` is the best value by which this checkpoint was chosen, None
     where none was evaluated.
+    `teacher` is what they were distilled from: {name, sha256, temperature, soft_share}. `pruned` is the share of
+    channels that was taken out of the parent.
     """
 
     model: str
@@ -41,6 +43,8 @@ class Trained(Struct, frozen=True, forbid_unknown_fields=True):
     created: str
     metric: dict[str, Any] | None = None
     config_name: str | None = None
+    teacher: dict[str, Any] | None = None
+    pruned: float | None = None
 
 
 def trained_folder(layout: Layout, model: Model) -> Path:

@@ -32,6 +32,8 @@ def fill_in(layout: Layout, model: Model, request: TrainRequest, *, say: Say) ->
         return request
     if request.data is None:
         request = replace(request, data=_make_data(layout, model, say=say))
+    if request.teacher is None and model.training is not None and model.training.needs_teacher:
+        request = replace(request, teacher=model.default_checkpoint)
     if request.start is None:
         request = replace(request, start=RANDOM)
     if request.epochs is None and request.iterations is None:

@@ -150,7 +150,12 @@ def _header(layout: Layout, plan: TrainPlan, environment: Environment) -> Traini
         state="running",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         asked=request.asked(),
-        settings={"learning_rate": plan.learning_rate, "batch": request.batch, "seed": request.seed},
+        settings={
+            "learning_rate": plan.learning_rate,
+            "batch": request.batch,
+            "seed": request.seed,
+            **plan.smaller.facts(),
+        },
         data=TrainingData(
             root=str(plan.data.root),
             kind=plan.data.kind,
@@ -215,6 +220,7 @@ def _work(
                 "start": start or {"initial": dict(plan.initial)},
                 "resume": resume,
                 "config": place.config,
+                **plan.smaller.for_program(),
                 "smoke": request.smoke,
                 "smoke_settings": plan.training.smoke if request.smoke else {},
             },
@@ -278,6 +284,7 @@ def _register(layout: Layout, plan: TrainPlan, folder: TrainingFolder, *, say: S
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config_name=config_name(plan.model, plan.training, plan.request.config),
         metric=None if header.best is None else msgspec.to_builtins(header.best),
+        **plan.smaller.facts(),
     )
     config = folder.config if folder.config.is_file() else None
     stored = keep_trained(layout, plan.model, header.name, weights=chosen, config=config, facts=facts, say=say)
