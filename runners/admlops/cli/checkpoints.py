@@ -331,32 +331,6 @@ def _rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
                 "status": _status(model, name, find_problem(layout, model, name)),
             }
         )
-    return [*rows, *_trained_rows(layout, model)]
-
-
-def _trained_rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
-    """The weights that were trained here, by their own names."""
-    from admlops.checkpoints import read_trained, trained_folder
-    from admlops.checkpoints.register import read_register
-
-    folder = trained_folder(layout, model)
-    entries, rows = read_register(folder), []
-    for name, one in read_trained(layout, model).items():
-        entry, path = entries.get(one.file), folder / one.file
-        usable = entry is not None and path.is_file() and entry.is_unchanged(path)
-        rows.append(
-            {
-                "model": model.name,
-                "checkpoint": name,
-                "default": False,
-                "path": str(path),
-                "size_bytes": entry.size_bytes if entry else None,
-                "sha256": one.sha256,
-                "sha256_from": "trained.json",
-                "format": entry.format if entry else None,
-                "status": f"trained here, iteration {one.iteration}" if usable else "changed or missing",
-            }
-        )
     return rows
 
 
