@@ -23,9 +23,9 @@ from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 
-CASES = 900
+CASES = 1200
 SEED = 20_261
-CHUNKS = 10
+CHUNKS = 12
 QUICK_CHUNKS = 3
 """So many of the chunks are asked in the quick tests."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

@@ -37,6 +37,9 @@ SECOND = {
     ("data", "stats"): ("no DATA was named", "there is no --against"),
     ("data", "tag"): ("no DATA was named",),
     ("results", "pull"): ("is not there",),
+    ("data", "stats"): ("no --data was given", "there is no --against"),
+    ("data", "mine"): ("no list of its worst", "no boxes"),
+    ("data", "import-labels"): ("no file of labels",),
 }
 """What commands say first of the other words that they are given here."""
 
@@ -192,7 +195,7 @@ class Generator:
         words = ["", "abc", "nan", "1e999", "0x10", "1,5", "--", "1 2", "½"]
         if isinstance(one.type, click.types.FloatParamType):
             words = ["", "abc", "nan", "-1", "0", "1,5", "½", *(["inf", "1e999"] if one.name == "scale" else [])]
-        elif one.name != "seed":
+        elif not str(one.name).endswith("seed"):
             words += ["-1", "0", "-99999999999999999999"]
         if one.name in {"lidar_sweeps", "camera_sweeps", "level", "port", "runners"}:
             words.remove("0")
