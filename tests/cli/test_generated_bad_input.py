@@ -136,10 +136,17 @@ def complaints(case: Case, ended: Ended) -> Iterator[str]:
         yield f"none of {case.named} is named"
 
 
+def _is_alike(case: Case, places: Places) -> bool:
+    """Tell whether a case ends alike however it is started: root may write where forked commands may not."""
+    refused = (str(places.locked), str(places.read_only))
+    by_right = os.geteuid() == 0 and any(word.startswith(refused) for word in case.command.words)
+    return case.command.stdin == "null" and not case.command.signal and not by_right
+
+
 @pytest.mark.parametrize("number", range(0, CASES, CASES // 6))
 def test_a_forked_command_is_the_command(sandbox: Sandbox, cases: list[Case], number: int) -> None:
     """Exit code and words are those of a process of its own."""
-    case = next(one for one in cases[number:] if one.command.stdin == "null" and not one.command.signal)
+    case = next(one for one in cases[number:] if _is_alike(one, sandbox.places))
     case = replace(case, command=replace(case.command, stdout="file", stderr="file", cwd=str(sandbox.places.folder)))
     forked = sandbox.admlops.run(case.command)
     changed = {**sandbox.variables, **case.command.variables}
