@@ -197,7 +197,7 @@ class Generator:
             words = ["", "abc", "nan", "-1", "0", "1,5", "½", *(["inf", "1e999"] if one.name == "scale" else [])]
         elif not str(one.name).endswith("seed"):
             words += ["-1", "0", "-99999999999999999999"]
-        if one.name in {"lidar_sweeps", "camera_sweeps", "level", "port", "runners"}:
+        if one.name in {"lidar_sweeps", "camera_sweeps", "level", "port", "runners", "lines"}:
             words.remove("0")
         return self.random.choice(words)
 
