@@ -103,7 +103,7 @@ def _named(own: Mapping[str, Distribution], after: str) -> dict[str, Distributio
 
 
 def _print_classes(found: SetStatistics) -> None:
-    note("\nboxes by class; distance: median; speed: p95; track: median of samples and seconds, p95 of metres")
+    note("\nboxes by class; of their distance and tracks the median, of speed and path p95")
     rows = [
         (
             name,
@@ -169,9 +169,9 @@ def _print_distributions(own: Mapping[str, Distribution]) -> None:
 
 def _print_standing(own: Standing) -> None:
     note(
-        f"\nstanding (below 0.2 m/s): {count_of(own.samples, 'sample')} of {count_of(own.scenes, 'scene')}; "
-        f"{own.duplicates} repeat the sample before, with {count_of(own.duplicated_boxes, 'box')}; "
-        f"{own.distinct} do not"
+        f"\nstanding (below 0.2 m/s): {count_of(own.samples, 'sample')} of {count_of(own.scenes, 'scene')}\n"
+        f"repeat the sample before: {count_of(own.duplicates, 'sample')} with {count_of(own.duplicated_boxes, 'box')}; "
+        f"{own.distinct:,} do not"
     )
 
 
