@@ -106,7 +106,7 @@ def _print_classes(found: SetStatistics) -> None:
     note("\nboxes by class; of their distance and tracks the median, of speed and path p95")
     rows = [
         (
-            name,
+            _short(name),
             str(own.boxes),
             str(own.objects),
             _share(own.empty, own.boxes),
@@ -149,7 +149,7 @@ def _print_counts(found: SetStatistics, values: Sequence[str], choose: object) -
     for cell in found.cells:
         key = (cell.values[0], choose(cell.values))
         counts[key] = counts.get(key, 0) + cell.boxes
-    rows = [(name, *(str(counts.get((name, value), 0)) for value in values)) for name in found.classes]
+    rows = [(_short(name), *(str(counts.get((name, value), 0)) for value in values)) for name in found.classes]
     print_table(("class", *values), rows, narrow=True)
 
 
@@ -215,6 +215,11 @@ def _print_lacking(lacking: Mapping[str, str]) -> None:
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
         note(f"not there: {', '.join(names)}: {reason}")
+
+
+def _short(name: str) -> str:
+    """A class as it is, or the last word of a category that is no class."""
+    return name.rsplit(".", 1)[-1]
 
 
 def _share(part: int, whole: int) -> str:
