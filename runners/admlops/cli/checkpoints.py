@@ -44,12 +44,17 @@ checkpoints.add_command(train)
 @with_format
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
-    """List the checkpoints of MODEL..., of all models without an argument, and which are ready."""
+    """List the checkpoints of MODEL..., of all models without an argument, and which are ready.
+
+    Those that were trained here follow, with what they began as and learnt from.
+    """
+    from admlops.cli.checkpoints_trained import list_trained
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
 
     layout = find_layout()
-    rows = [row for model in _models(layout, names) for row in _rows(layout, model)]
+    models = _models(layout, names)
+    rows = [row for model in models for row in (*_rows(layout, model), *list_trained(layout, model))]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -324,6 +329,32 @@ def _rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
                 "sha256_from": "model.toml" if checkpoint.sha256 else "hashes.json" if entry else None,
                 "format": entry.format if entry else None,
                 "status": _status(model, name, find_problem(layout, model, name)),
+            }
+        )
+    return [*rows, *_trained_rows(layout, model)]
+
+
+def _trained_rows(layout: Layout, model: Model) -> list[dict[str, Any]]:
+    """The weights that were trained here, by their own names."""
+    from admlops.checkpoints import read_trained, trained_folder
+    from admlops.checkpoints.register import read_register
+
+    folder = trained_folder(layout, model)
+    entries, rows = read_register(folder), []
+    for name, one in read_trained(layout, model).items():
+        entry, path = entries.get(one.file), folder / one.file
+        usable = entry is not None and path.is_file() and entry.is_unchanged(path)
+        rows.append(
+            {
+                "model": model.name,
+                "checkpoint": name,
+                "default": False,
+                "path": str(path),
+                "size_bytes": entry.size_bytes if entry else None,
+                "sha256": one.sha256,
+                "sha256_from": "trained.json",
+                "format": entry.format if entry else None,
+                "status": f"trained here, iteration {one.iteration}" if usable else "changed or missing",
             }
         )
     return rows

@@ -149,7 +149,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.catalog import load_model
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
-    from admlops.deployment.engines import split_contender
+    from admlops.deployment.engines import split_checkpoint
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.data_map import read_data_map
     from admlops.pipeline.run_request import RunRequest
@@ -166,7 +166,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         deadlines = deadlines.with_call(options["timeout"])
     if options["start_timeout"] is not None:
         deadlines = deadlines.with_start(options["start_timeout"])
-    model, _ = split_contender(model)
+    model, _ = split_checkpoint(model)
     reads = load_model(layout, model).reads
     data = options["data"] or default_data(layout, reads)
     return RunRequest(

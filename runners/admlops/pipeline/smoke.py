@@ -12,6 +12,7 @@ from admlops.core.types import Planned, Say
 from admlops.pipeline.train_request import TrainRequest
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.images_writer import ImageOptions, synthesize_images
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.synthetic.options import MARKER
 from admlops.training.preflight import RANDOM
 
@@ -31,6 +32,8 @@ def fill_in(layout: Layout, model: Model, request: TrainRequest, *, say: Say) ->
         return request
     if request.data is None:
         request = replace(request, data=_make_data(layout, model, say=say))
+    if request.teacher is None and model.training is not None and model.training.needs_teacher:
+        request = replace(request, teacher=model.default_checkpoint)
     if request.start is None:
         request = replace(request, start=RANDOM)
     if request.epochs is None and request.iterations is None:
@@ -62,6 +65,8 @@ def _make_data(layout: Layout, model: Model, *, say: Say) -> Path:
         synthesize_images(root, ImageOptions(scenes=1, samples=2, scale=0.25))
     elif kind == "nuscenes":
         synthesize(root, SynthesisOptions(scenes=SCENES, samples=SAMPLES))
+    elif kind == "openlanev2":
+        synthesize_openlane(root, OpenLaneOptions(scenes=SCENES, samples=2))
     else:
         raise UsageError(
             f"nothing makes {kind} data that {model.name} is trained on",

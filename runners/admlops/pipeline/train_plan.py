@@ -32,6 +32,7 @@ from admlops.training.preflight import (
     choose_learning_rate,
     require_apart,
 )
+from admlops.training.smaller import Smaller, choose_smaller
 from admlops.training.trainer import Trainer, training_of
 
 EVERY_PICTURE = "all"
@@ -56,6 +57,7 @@ class TrainPlan:
     parent: Usable | None
     initial: Mapping[str, str]
     learning_rate: float | None
+    smaller: Smaller
     findings: Sequence[Finding]
 
     @property
@@ -106,6 +108,7 @@ def prepare_training(layout: Layout, request: TrainRequest, *, say: Say) -> Trai
     model = load_model(layout, request.model)
     training = training_of(model)
     request = fill_in(layout, model, request, say=say)
+    request = replace(request, variant=request.variant or training.variant)
     trainer: Trainer = TRAINERS.get(training.trainer)  # type: ignore[assignment]  # the catalogue knows its id alone
     if request.data is None:
         raise UsageError("--data is missing: what to train on", hint=f"admlops train {model.name} --data DIR")
@@ -116,6 +119,7 @@ def prepare_training(layout: Layout, request: TrainRequest, *, say: Say) -> Trai
     split, held_out, scenes, held_out_scenes = choose_samples(data, request)
     devices = choose_processes(request, trainer)
     parent = None if request.start in (None, RANDOM) else ensure_usable(layout, model, str(request.start), say=say)
+    smaller = choose_how_small(layout, model, training, request, say=say)
     config = choose_config(layout, model, training, request.config)
     initial: dict[str, str] = {}
     found: list[Finding] = []
@@ -127,6 +131,7 @@ def prepare_training(layout: Layout, request: TrainRequest, *, say: Say) -> Trai
         check_memory(training, devices, available_memory_bytes(), smoke=request.smoke),
         check_disk(training, trainings_folder(layout), evaluates=request.evaluate_every is not None),
         about_rate,
+        *smaller.findings(),
         *found,
     ]
     return TrainPlan(
@@ -144,6 +149,7 @@ def prepare_training(layout: Layout, request: TrainRequest, *, say: Say) -> Trai
         parent=parent,
         initial=initial,
         learning_rate=rate,
+        smaller=smaller,
         findings=findings,
     )
 
@@ -203,10 +209,15 @@ def choose_processes(request: TrainRequest, trainer: Trainer) -> tuple[ComputeDe
     return there[:wanted]
 
 
+def config_name(model: Model, training: Training, asked: str | None) -> str | None:
+    """The name or the file of the configuration that is trained; None for a model that has none."""
+    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
+    return asked or training.config or usual
+
+
 def choose_config(layout: Layout, model: Model, training: Training, asked: str | None) -> str | None:
     """The configuration's path: the one that is asked for, that of `[training]`, or that of the default weights."""
-    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
-    name = asked or training.config or usual
+    name = config_name(model, training, asked)
     if name is None:
         return None
     if name in model.configs:
@@ -218,6 +229,17 @@ def choose_config(layout: Layout, model: Model, training: Training, asked: str |
             hint=f"admlops models show {model.name}",
         )
     return str(path)
+
+
+def choose_how_small(layout: Layout, model: Model, training: Training, request: TrainRequest, *, say: Say) -> Smaller:
+    """How the network is made smaller. Raises as `choose_smaller`."""
+    return choose_smaller(
+        model,
+        training,
+        asked={name: getattr(request, name) for name in ("teacher", "temperature", "soft_share", "prune")},
+        start=request.start,
+        find=lambda name: ensure_usable(layout, model, name, say=say),
+    )
 
 
 def _count(scenes: Sequence[Scene]) -> int:
