@@ -37,7 +37,6 @@ SECOND = {
     ("data", "stats"): ("no DATA was named", "there is no --against"),
     ("data", "tag"): ("no DATA was named",),
     ("results", "pull"): ("is not there",),
-    ("data", "stats"): ("no --data was given", "there is no --against"),
     ("data", "mine"): ("no list of its worst", "no boxes"),
     ("data", "import-labels"): ("no file of labels",),
 }
