@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from tests.forked_starts import ForkServer, forked_starts, started_for_real
+from tests.patience import run_patiently, set_patient_timer
 from tests.s3_server import s3, s3_python
 
 from admlops.catalog import load_model
@@ -28,6 +29,7 @@ from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.environments import Environment, ensure_model, ensure_official
 
 if TYPE_CHECKING:
+    from pytest_timeout import Settings  # type: ignore[import-untyped]
     from tests.conda_channel.channel import CondaChannel
     from tests.noisy_runs import NoisyRuns
 
@@ -73,6 +75,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Start processes for real in tests marked `real_start`, and in what those set up."""
     with started_for_real() if item.get_closest_marker("real_start") else nullcontext():
         return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Settings) -> bool | None:
+    """Let a test's limit know the machine."""
+    return set_patient_timer(item, settings)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -190,13 +198,10 @@ def admlops(tmp_path: Path) -> Admlops:
         *arguments: str | Path, check: bool = True, variables: dict[str, str] | None = None, timeout_s: float = 240
     ) -> subprocess.CompletedProcess[str]:
         defaults = {"ADMLOPS_REP_PATH": str(tmp_path / "repository"), "COLUMNS": "200"}
-        completed = subprocess.run(
-            [sys.executable, "-m", "admlops", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
+        completed = run_patiently(
+            [sys.executable, "-m", "admlops", *arguments],
+            timeout_s=timeout_s,
             env={**os.environ, **defaults, **(variables or {})},
-            check=False,
         )
         if check:
             assert completed.returncode == 0, completed.stdout + completed.stderr

@@ -20,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.conftest import Admlops
 from tests.models.fidelity_compare import largest
+from tests.patience import run_patiently
 
 from admlops.catalog import load_model
 from admlops.core.errors import AdmlopsError
@@ -60,14 +61,8 @@ def run_inside(environment: Environment, program: str, wanted: Mapping[str, Any]
     Raises:
         RuntimeError: it failed; the message ends as its standard error does.
     """
-    done = subprocess.run(
-        [environment.python, HERE / program, json.dumps(wanted)],
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_TIMEOUT_S,
-        env=process_environment(environment.variables),
-        check=False,
-    )
+    command = [environment.python, HERE / program, json.dumps(wanted)]
+    done = run_patiently(command, timeout_s=PROGRAM_TIMEOUT_S, env=process_environment(environment.variables))
     if done.returncode:
         raise RuntimeError(f"{program} failed in {environment.name}:\n{done.stderr[-3000:]}")
     return done.stdout

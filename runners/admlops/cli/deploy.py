@@ -33,6 +33,8 @@ _UNSAID = {
     "start_timeout": None,
     "complete_scenes": False,
     "shard": None,
+    "where": None,
+    "rules": None,
 }
 """What a deployment config has no key for."""
 

@@ -56,6 +56,12 @@ _OPTIONS = (
     click.option(
         "--shard", metavar="I/N", help="Run the I-th of N parts of the scenes; admlops results merge joins the parts."
     ),
+    click.option(
+        "--where",
+        metavar="CONDITION",
+        help="Run the scenes with samples where this holds, and evaluate these alone: tag = 'night' and speed < 5.",
+    ),
+    click.option("--rules", type=click.Path(path_type=Path), metavar="FILE", help="Rules of more tags, for --where."),
     click.option("--variant", shell_complete=complete_variants, help="The set of pins. [default: the model's]"),
     click.option(
         "--devices",
@@ -148,7 +154,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.catalog import load_model
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
-    from admlops.deployment.engines import split_contender
+    from admlops.deployment.engines import split_checkpoint
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.data_map import read_data_map
     from admlops.pipeline.run_request import RunRequest
@@ -165,7 +171,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         deadlines = deadlines.with_call(options["timeout"])
     if options["start_timeout"] is not None:
         deadlines = deadlines.with_start(options["start_timeout"])
-    model, _ = split_contender(model)
+    model, _ = split_checkpoint(model)
     reads = load_model(layout, model).reads
     data = options["data"] or default_data(layout, reads)
     return RunRequest(
@@ -179,6 +185,8 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
             limit=options["limit"],
             complete_scenes=options["complete_scenes"],
             shard=None if options["shard"] is None else parse_shard(options["shard"]),
+            where=options["where"],
+            rules=options["rules"],
         ),
         variant=options["variant"],
         device=options["device"],

@@ -105,7 +105,8 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
     if lines:
         raise DifferencesError("\n".join(lines), hint=f"admlops sources fetch {' '.join(names)}".rstrip())
     if not as_json:
-        click.echo(f"{len(rows)} sources are exactly what is pinned")
+        counted = "1 source is" if len(rows) == 1 else f"{len(rows)} sources are"
+        click.echo(f"{counted} exactly what is pinned")
 
 
 def _plan(layout: Layout, names: tuple[str, ...], *, force: bool) -> list[Planned]:

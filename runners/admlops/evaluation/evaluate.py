@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import numpy as np
 
 from admlops.catalog.registries import EVALUATIONS
 from admlops.core.errors import AdmlopsError, DataError, UsageError
 from admlops.core.paths import Layout
-from admlops.core.storage import write_atomically
 from admlops.core.types import Say
+from admlops.curation.tags import Rules
+from admlops.curation.where import Where
 from admlops.datasets.base import Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result, TakesTruth
 from admlops.evaluation.calibrated import require_uncalibrated
 from admlops.evaluation.catalogued import catalogued_protocols, find_model, operating_thresholds
+from admlops.evaluation.chosen import find_chosen
 from admlops.evaluation.context import Context
-from admlops.evaluation.corrupted import fault_suffix, note_fault, with_suffix
+from admlops.evaluation.corrupted import fault_suffix, note_fault
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
-from admlops.evaluation.geography import note_leakage, slice_places
+from admlops.evaluation.geography import note_leakage
 from admlops.evaluation.metrics import Metric
+from admlops.evaluation.metrics_files import METRICS_SCHEMA, write_chosen, write_metrics
 from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
 from admlops.evaluation.preconditions import check_data, check_records, check_wishes, find_lack, list_tasks
 from admlops.evaluation.run_outputs import RunOutputs, read_outputs
-from admlops.evaluation.slices import slice_scenes
+from admlops.evaluation.run_slices import describe_result
 from admlops.evaluation.statistics.bootstrap import (
     Resampling,
     Scenes,
@@ -42,13 +43,10 @@ from admlops.evaluation.statistics.bootstrap import (
 )
 from admlops.results.run_folder import RunFolder
 
-METRICS_SCHEMA = 1
 CACHE = "cache/vectors"
 """Below the repository; may be deleted at any time."""
 
 MAX_WORST = 50
-MAP_TASK = "vector_map"
-"""The task whose answers can be remembered with the streets: it is sliced by where the samples lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +87,8 @@ def evaluate_run(
     protocols: Collection[str] = (),
     carbon: Carbon | None = None,
     without_truth: bool = False,
+    where: Where | None = None,
+    rules: Rules | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
@@ -104,6 +104,9 @@ def evaluate_run(
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
         carbon: where the run's energy came from, for grams of CO₂ equivalents.
         without_truth: whether a run of which nothing can be judged is measured all the same: its times and energy.
+        where: evaluate the samples alone where this holds; the numbers then go into a file below `where/`, and
+            metrics.json stays as it is.
+        rules: of tags that results are sliced by; none if None.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
@@ -116,6 +119,7 @@ def evaluate_run(
     if official:
         _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
     model = find_model(run, layout)
+    chosen = find_chosen(run, data, where)
     context = Context(
         run=run,
         data=data,
@@ -125,6 +129,9 @@ def evaluate_run(
         truth_2d=truth_2d,
         truth_map=truth_map,
         official=official,
+        chosen=chosen.tokens,
+        where=chosen.text,
+        rules=rules,
     )
     if not layout.is_checkout:
         say("no catalogue without a checkout: protocols that only some models' papers use need --protocol")
@@ -141,11 +148,12 @@ def evaluate_run(
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
         say(f"{run.header.run}: {line}")
     metrics = _shape(context, evaluated, notes)
-    if not run.header.is_submission:
+    if not run.header.is_submission and context.chosen is None:  # all samples of the run took it
         metrics["energy"] = describe_run(context, metrics, carbon)
-    content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    _write_resamples(context, evaluated)
-    write_atomically(run.metrics_path, content.encode())
+    if where is not None:
+        write_chosen(run, metrics)
+    else:
+        write_metrics(run, metrics, evaluated.resamples)
     return metrics
 
 
@@ -295,11 +303,14 @@ def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dic
             "split": header.data.split if is_whole(context) else None,
             "samples_sha256": context.dataset,
             "synthetic": data.is_synthetic,
+            **({"where": context.where} if context.where else {}),
         },
         "notes": list(notes),
         "metrics": [metric.to_json() for metric in evaluated.metrics],
         **{one.id: result.details() for one, result in evaluated.results if one.needs.key is None},
-        "details": {one.id: _details(one, result, context) for one, result in evaluated.results if one.needs.key},
+        "details": {
+            one.id: describe_result(one, result, context) for one, result in evaluated.results if one.needs.key
+        },
         "intervals": evaluated.resampling.to_json(),
         "operating_points": {
             section: dict(own.operating_points) for section, (_, own) in errors.items() if own.operating_points
@@ -319,19 +330,6 @@ def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dic
     return {**shape, **{key: value for key, value in optional.items() if value is not None}}
 
 
-def _details(evaluation: Evaluation, result: Result, context: Context) -> dict[str, Any]:
-    """Return the details of a result, with slices by scene where it has no finer ones of its own."""
-    details = with_suffix(result.details(), fault_suffix(context.run.header))
-    if "breakdowns" in details or not evaluation.slices:
-        return details
-    own = slice_scenes(result, context.scenes)
-    if own is None:
-        return details
-    if evaluation.task == MAP_TASK:
-        own |= slice_places(result, context)
-    return with_suffix({**details, "breakdowns": own}, fault_suffix(context.run.header))
-
-
 def _find_errors(context: Context, results: Sequence[tuple[Evaluation, Result]]) -> dict[str, tuple[str, RunErrors]]:
     """Return by section of `operating_points` the prefix of its keys and its errors."""
     ran = np.array([entry.status == "ok" for entry in context.metadata], dtype=np.bool_)
@@ -341,18 +339,3 @@ def _find_errors(context: Context, results: Sequence[tuple[Evaluation, Result]])
         if spec is not None and spec.section not in found:
             found[spec.section] = (spec.prefix, cast("HasErrors", result).find_errors(ran))
     return found
-
-
-def _write_resamples(context: Context, evaluated: _Evaluated) -> None:
-    """Keep the resampled values, for paired comparisons with other runs; without any, no file stays behind."""
-    values = {
-        protocol: {name: column.tolist() for name, column in columns.items()}
-        for protocol, columns in evaluated.resamples.items()
-        if columns
-    }
-    path = context.run.resamples_path
-    if not values:
-        path.unlink(missing_ok=True)
-        return
-    content = {"schema": METRICS_SCHEMA, "samples_sha256": context.dataset, "resamples": values}
-    write_atomically(path, msgspec.json.encode(content))

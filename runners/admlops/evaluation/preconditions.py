@@ -29,8 +29,12 @@ def check_data(run: RunFolder, data: Dataset) -> None:
 
 
 def check_records(context: Context) -> None:
-    """Raise RecordError where there is no record, or none of a sample that ran."""
+    """Raise RecordError where there is no record, or none of a sample that ran; UsageError where none was chosen."""
     run, records = context.run, context.metadata
+    if not records and context.chosen is not None and run.complete_scenes():
+        raise UsageError(
+            f"run {run.header.run} has no sample where {context.where}", hint=f"admlops data tag {context.data.root}"
+        )
     if not records:
         raise RecordError(
             f"{run.records_path} holds no complete scene, so there is nothing to evaluate",
