@@ -1,8 +1,9 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
 claims.md and zoo.md come from the catalogue and what was measured, troubleshooting.md from the doctor's rules,
-exit-codes.md's table of errors from `core.errors`, data-stats.md's tables from the columns and rules, licences.md from
-the locks and their table, openapi.json and the JavaScript client's inputs.d.ts from the shapes of the service's inputs.
+exit-codes.md's table of errors from `core.errors`, data-stats.md's from the columns and rules, licences.md
+from the locks and their table, openapi.json and the JavaScript client's inputs.d.ts from the shapes of the service's
+inputs.
 """
 
 from __future__ import annotations
@@ -173,10 +174,9 @@ def replace_columns(page: str) -> str:
     """Return data-stats.md with the columns of a sample and the built-in rules as the code has them."""
     columns = [f"| `{one.name}` | {one.unit} | {one.says} |" for one in COLUMNS]
     rules = [f"| `{one.name}` | `{one.condition.text}` | {one.about} |" for one in read_rules().by_name.values()]
-    page = _replace(
-        page, COLUMNS_BEGIN, "\n".join(["| column | unit | what it is |", "|---|---|---|", *columns]) + "\n"
-    )
-    return _replace(page, RULES_BEGIN, "\n".join(["| tag | where | what it means |", "|---|---|---|", *rules]) + "\n")
+    heads = ("| column | unit | what it is |", "|---|---|---|"), ("| tag | where | what it means |", "|---|---|---|")
+    page = _replace(page, COLUMNS_BEGIN, "\n".join([*heads[0], *columns]) + "\n")
+    return _replace(page, RULES_BEGIN, "\n".join([*heads[1], *rules]) + "\n")
 
 
 def write_openapi() -> str:

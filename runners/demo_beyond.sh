@@ -22,17 +22,15 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 admlops=$root/.venv/bin/admlops
 repository=${ADMLOPS_REP_PATH:-$root/admlops_repository}
 work="$repository/beyond"
-stream="$work/stream" scenes="$work/scenes"
+scenes="$work/scenes"
 policy="$root/docs/ci/gate.toml"
 name="beyond-$(date +%Y%m%d-%H%M%S)"
 
 mkdir -p "$work"
-[[ -f $stream/synthetic.json ]] ||
-  "$admlops" data synthesize "$stream" --scenes 2 --samples 5 --scale 0.3 --camera-sweeps 5 --lidar-sweeps 9
 [[ -f $scenes/synthetic.json ]] ||
-  "$admlops" data synthesize "$scenes" --scenes 2 --samples 3 --scale 0.3 --camera-sweeps 0 --lidar-sweeps 0
+  "$admlops" data synthesize "$scenes" --scenes 2 --samples 4 --scale 0.3 --camera-sweeps 5 --lidar-sweeps 9
 
-"$admlops" run GroundPlane --data "$stream" --split all --stream --run "$name-stream"
+"$admlops" run GroundPlane --data "$scenes" --split all --stream --run "$name-stream"
 "$admlops" evaluate "$name-stream"
 "$admlops" streaming "$name-stream" --out "$work/stream.html"
 printf '%s\n' 60 83 84 100 180 300 > "$work/other-device.txt"

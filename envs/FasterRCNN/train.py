@@ -21,6 +21,8 @@ from worker.training.torch_state import load, random_states, set_random_states
 
 BATCH, LEARNING_RATE = 2, 0.02
 EPOCHS, STEPS = 26, (16 / 26, 22 / 26)
+SMOKE_SIZES = (200,), 333
+"""A quarter of the usual sides of a picture [pixels]."""
 WARM_UP, WARM_UP_FACTOR = 1000, 0.001
 LABELS = {name: number for number, name in NAME_OF_ID.items()}
 """The network's label of a class: COCO's own id."""
@@ -43,6 +45,8 @@ class Training:
         self._network = adapter.build("")
         if session.start.get("weights"):
             session.note(load_into(self._network, session.start["weights"]).summary())
+        if session.is_smoke:
+            self._network.transform.min_size, self._network.transform.max_size = SMOKE_SIZES
         self._network.to(device).train()
         trained = [one for one in self._network.parameters() if one.requires_grad]
         rate = session.learning_rate or LEARNING_RATE

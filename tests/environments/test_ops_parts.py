@@ -13,6 +13,7 @@ import pytest
 from tests.environments.ops_fixtures import make_patch
 
 from admlops.core.errors import EnvError
+from admlops.environments.install.ops.expected import CORE_MINUTES, expect_minutes
 from admlops.environments.install.ops.jobs import count_cores, max_jobs
 from admlops.environments.install.ops.key import WheelKey, torch_arch_list
 from admlops.environments.install.ops.log import count_objects, follow, read_tail
@@ -216,3 +217,9 @@ def wait_for(condition: object, timeout_s: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "nothing came"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("packages", "crowding", "times"), [(1, 1.0, 1.0), (2, 1.0, 2.0), (1, 3.5, 3.5)])
+def test_compiling_takes_longer_where_others_compute(packages: int, crowding: float, times: float) -> None:
+    found = expect_minutes(["mmcv"] * packages, device="cpu", jobs=1, crowding=lambda: crowding)
+    assert found == pytest.approx(times * CORE_MINUTES["cpu"])

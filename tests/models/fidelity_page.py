@@ -54,9 +54,9 @@ def _upstream(results: Mapping[str, Any]) -> Iterator[str]:
         "features before the head."
     )
     yield (
-        "Networks of single pictures see pictures of three sizes, and go against their library's own call for a "
-        "picture: mmdetection's `inference_detector`, ultralytics' `predict`, the repository's, torchvision's, "
-        "detectron2's and timm's own functions. Corners are pixels."
+        "Networks of single pictures see two or three pictures, each of another size, and go against their library's "
+        "own call for a picture: mmdetection's `inference_detector`, ultralytics' `predict`, the repository's, "
+        "torchvision's, detectron2's and timm's own functions. Corners are pixels."
     )
     yield from _differences(results, "upstream")
     if not any(_entries(results, "real")):

@@ -29,7 +29,7 @@ class Pod:
         (root / "runners").symlink_to(find_layout().root / "runners")
         shutil.copytree(HERE / "slope_model", root / "envs" / "Slope")
         self.data = folder / "scenes"
-        synthesize(self.data, SynthesisOptions(scenes=4, samples=2, scale=0.1, lidar_sweeps=0, camera_sweeps=0))
+        synthesize(self.data, SynthesisOptions(scenes=3, samples=1, scale=0.1, lidar_sweeps=0, camera_sweeps=0))
         self.repository = folder / "repository"
         self.variables = {
             **os.environ,
@@ -102,18 +102,22 @@ def losses(lines: list[dict[str, Any]]) -> dict[int, float]:
     return {line["iteration"]: line["loss"] for line in lines}
 
 
-def test_weights_are_evaluated_registered_and_run_by_name(pod: Pod) -> None:
-    said = pod.train("--name", "first", "--iterations", "24", "--evaluate-every", "12")
+def test_the_best_weights_are_registered_and_run_by_name(pod: Pod) -> None:
+    """Every checkpoint is right about everything, so that the second brings no gain."""
+    asked = ("--name", "first", "--iterations", "400", "--evaluate-every", "25", "--patience", "1")
+    said = pod.train(*asked, variables={"SLOPE_SLEEP": "0.05"})
     assert said["state"] == "complete"
-    assert said["iterations"] == 24
-    assert said["last_loss"] < said["first_loss"]
+    assert said["reason"] == "no gain"
+    assert said["iterations"] < 400
+    assert said["lowest_loss"] < said["first_loss"]
     header = pod.header("first")
     assert header["best"]["metric"] == "accuracy"
     assert header["best"]["value"] == 1.0
     assert header["start"]["kind"] == "authors"
     assert header["data"]["split"] == "mini_train"
     evaluated = [json.loads(line) for line in (pod.folder("first") / "evaluations.jsonl").read_text().splitlines()]
-    assert evaluated[-1]["iteration"] == 24
+    assert [one["value"] for one in evaluated] == [1.0, 1.0]
+    assert evaluated[0]["iteration"] == header["best"]["iteration"] < evaluated[1]["iteration"]
     page = (pod.folder("first") / "report.html").read_text()
     assert "Norm of the gradient" in page
     assert said["checkpoint"]["sha256"] in page
@@ -128,6 +132,9 @@ def test_weights_are_evaluated_registered_and_run_by_name(pod: Pod) -> None:
         "sha256": said["checkpoint"]["sha256"],
     }
     trained = json.loads((pod.repository / "checkpoints" / "Slope" / "trained" / "trained.json").read_text())
+    listed = json.loads(pod.admlops("checkpoints", "list", "Slope", "--json").stdout)
+    assert [one["checkpoint"] for one in listed] == ["first", "child"]
+    assert trained["first"]["iteration"] == header["best"]["iteration"]
     assert trained["child"]["parent"]["name"] == "first"
 
 
@@ -160,14 +167,6 @@ def test_a_student_learns_from_its_teacher_and_keeps_its_name(pod: Pod) -> None:
     assert "weights of Slope, 1 samples" in said.stdout + said.stderr
 
 
-def test_a_training_without_gain_stops(pod: Pod) -> None:
-    said = pod.train(
-        "--iterations", "400", "--evaluate-every", "25", "--patience", "1", variables={"SLOPE_SLEEP": "0.05"}
-    )
-    assert said["reason"] == "no gain"
-    assert said["iterations"] < 400
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_a_checkpoint_and_a_resume_goes_on(
     pod: Pod, unbroken: list[dict[str, Any]], number: signal.Signals
@@ -181,6 +180,7 @@ def test_a_signal_ends_it_at_a_checkpoint_and_a_resume_goes_on(
     (saved,) = pod.log(name, "checkpoint")
     assert saved["iteration"] == pod.log(name)[-1]["iteration"]
     assert pod.header(name)["state"] == "stopped"
+    assert "stopped" in (pod.folder(name) / "report.html").read_text().lower()
     pod.train("--resume", name)
     assert losses(pod.log(name)) == losses(unbroken)
     assert len(pod.log(name)) == len(unbroken)

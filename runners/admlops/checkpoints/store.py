@@ -46,15 +46,15 @@ class Usable:
     """A checkpoint that a worker may load.
 
     `name` is its name in the catalogue, by its content, whatever its file is called; None for weights of one's own.
-    `weights` is what is known of a file that was given by path. `config` is the configuration's file of weights that
-    were trained here.
+    `weights` is what is known of a file that was given by path. `config` is the configuration, a file or a name, of
+    weights that were trained here.
     """
 
     path: Path
     sha256: str
     name: str | None = None
     weights: Weights | None = None
-    config: Path | None = None
+    config: str | None = None
 
 
 def path_of(layout: Layout, model: Model, name: str) -> Path:
@@ -430,7 +430,7 @@ def _usable_trained(folder: Path, name: str, trained: Trained) -> Usable:
         path=path,
         sha256=trained.sha256,
         weights=inspect(path, form="tensors").weights,
-        config=None if trained.config is None else folder / trained.config,
+        config=trained.config_name if trained.config is None else str(folder / trained.config),
     )
 
 

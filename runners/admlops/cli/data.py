@@ -16,6 +16,8 @@ from admlops.cli.conventions import dry_run_option, note, say, shows_progress, w
 from admlops.cli.count_bar import show_count
 from admlops.cli.data_convert import convert
 from admlops.cli.data_fetch import fetch, link, verify
+from admlops.cli.data_labels import history, import_labels
+from admlops.cli.data_mine import mine
 from admlops.cli.data_opening import open_root, opening_options
 from admlops.cli.data_stats import stats
 from admlops.cli.data_tag import tag
@@ -36,7 +38,7 @@ def data() -> None:
     """
 
 
-for _command in (fetch, link, verify, stats, tag, convert):
+for _command in (fetch, link, verify, stats, tag, convert, mine, import_labels, history):
     data.add_command(_command)
 
 

@@ -83,6 +83,8 @@ def stats(
     from admlops.curation.tags import read_rules
 
     check_out(page, as_json=as_json)
+    if page is not None:
+        require_out(page)
     if against_where is not None and against is None:
         raise UsageError("--against-where chooses of OTHER, and there is no --against", hint="add --against OTHER")
     read, opened = read_rules(rules), open_root(find_root(root, kind), version, kind)
@@ -93,8 +95,6 @@ def stats(
     if dry_run:
         show_plan([] if page is None else [Planned(action="write", target=str(page))], as_json=as_json)
         return
-    if page is not None:
-        require_out(page)
     with show_count("stats", hidden=as_json) as watch:
         first = measure_set(opened, read, where=conditions[0], axes=axes, map_samples=map_samples, watch=watch)
     found: list[Difference] | None = None

@@ -13,6 +13,7 @@ from admlops.cli.options import DATA
 
 if TYPE_CHECKING:
     from admlops.pipeline.train import Finished
+    from admlops.training.folder import TrainingFolder
 
 
 @click.command(
@@ -76,9 +77,13 @@ def train(model: str, dry_run: bool, as_json: bool, **options: Any) -> None:
         if dry_run:
             show_plan(preview_training(layout, request, say=say), as_json=as_json)
             return
-        with show_training() as on_line:
-            done = train_model(layout, request, say=say, on_line=on_line)
-    write_training_report(done.folder)
+        opened: list[TrainingFolder] = []
+        try:
+            with show_training() as on_line:
+                done = train_model(layout, request, say=say, on_line=on_line, on_open=opened.append)
+        finally:  # the curves of a training that was stopped or failed are worth as much
+            for folder in opened:
+                write_training_report(folder)
     _tell(done, as_json=as_json)
 
 

@@ -40,6 +40,7 @@ NO_OPERATORS = (
     "GROUPING_FUNCTION",
 )
 MOST_CHARACTERS = 4000
+AN_EXAMPLE = "write one such as: speed < 5 and light = 'night'"
 TABLE = "samples"
 TABLE_FIRST = "sample"
 
@@ -129,12 +130,14 @@ def _serialize(text: str) -> dict[str, Any]:
 def _parse(text: str, where: str) -> Node:
     if len(text) > MOST_CHARACTERS or not text.strip():
         what = "is empty" if not text.strip() else f"has {len(text)} characters, and {MOST_CHARACTERS} are the most"
-        raise UsageError(f"{where}: the condition {what}", hint="write one such as: speed < 5 and light = 'night'")
+        raise UsageError(f"{where}: the condition {what}: {text[:40]!r}", hint=AN_EXAMPLE)
+    if not text.isprintable():
+        raise UsageError(f"{where}: {text!r} has signs that cannot be printed", hint=AN_EXAMPLE)
     found = _serialize(text)
     if found["error"]:
         raise UsageError(
             f"{where}: {text!r} is no condition: {found['error_message']}",
-            hint="write one such as: speed < 5 and light = 'night'   # texts stand in single quotes",
+            hint=f"{AN_EXAMPLE}   # texts stand in single quotes",
         )
     statements = found["statements"]
     node = statements[0]["node"] if len(statements) == 1 else {}

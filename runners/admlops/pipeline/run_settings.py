@@ -121,7 +121,7 @@ def config_of_checkpoint(layout: Layout, model: Model, checkpoint: Usable | None
     if checkpoint is None:
         return usual
     if checkpoint.config is not None:
-        return str(checkpoint.config)
+        return checkpoint.config
     if checkpoint.name is not None:
         return model.checkpoints[checkpoint.name].config
     from admlops.checkpoints import find_config  # as below

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from admlops.core.errors import DataError, UsageError
 from admlops.curation.where import Where, choose_samples, read_where
-from admlops.datasets.base import Dataset
+from admlops.datasets.base import STREAM, Dataset
 from admlops.datasets.nuscenes.tables import Scene
 from admlops.pipeline.shards import Shard, take_shard
 
@@ -185,6 +185,11 @@ def _scenes_of_tokens(data: Dataset, tokens: list[str], source: Path) -> list[Sc
 
 def _scenes_where(data: Dataset, scenes: list[Scene], where: Where) -> list[Scene]:
     """The scenes with a sample where the condition holds. Raises UsageError: there is none."""
+    if STREAM in data.capabilities:
+        raise UsageError(
+            "--where chooses key frames, and a run at 12 Hz has the pictures between them too",
+            hint="leave out --stream",
+        )
     chosen = choose_samples(data, where)
     found = [scene for scene in scenes if not chosen.isdisjoint(scene.samples)]
     if not found:

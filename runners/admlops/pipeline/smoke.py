@@ -12,6 +12,7 @@ from admlops.core.types import Planned, Say
 from admlops.pipeline.train_request import TrainRequest
 from admlops.synthetic import SynthesisOptions, synthesize
 from admlops.synthetic.images_writer import ImageOptions, synthesize_images
+from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
 from admlops.synthetic.options import MARKER
 from admlops.training.preflight import RANDOM
 
@@ -64,6 +65,8 @@ def _make_data(layout: Layout, model: Model, *, say: Say) -> Path:
         synthesize_images(root, ImageOptions(scenes=1, samples=2, scale=0.25))
     elif kind == "nuscenes":
         synthesize(root, SynthesisOptions(scenes=SCENES, samples=SAMPLES))
+    elif kind == "openlanev2":
+        synthesize_openlane(root, OpenLaneOptions(scenes=SCENES, samples=2))
     else:
         raise UsageError(
             f"nothing makes {kind} data that {model.name} is trained on",

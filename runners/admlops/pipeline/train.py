@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from admlops.datasets.base import tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.run_settings import working_folder
-from admlops.pipeline.train_plan import TrainPlan, has_no_splits, prepare_training, take_up
+from admlops.pipeline.train_plan import TrainPlan, config_name, has_no_splits, prepare_training, take_up
 from admlops.pipeline.train_request import TrainRequest
 from admlops.sources.provenance import describe_commit, describe_sources
 from admlops.training.evaluations import CheckpointEvaluator, EvaluationRequest, deciding_metric
@@ -39,6 +39,9 @@ PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
 
 
+OnOpen = Callable[[TrainingFolder], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A training that is complete: its folder, the weights in the store, and what the program answers."""
@@ -49,8 +52,12 @@ class Finished:
     said: dict[str, Any]
 
 
-def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnLine) -> Finished:
+def train_model(
+    layout: Layout, request: TrainRequest, *, say: Say, on_line: OnLine, on_open: OnOpen = lambda _: None
+) -> Finished:
     """Train, or go on with a training, and register the weights once it is complete.
+
+    `on_open` gets the training's folder before it begins.
 
     Raises:
         UsageError: the model has no trainer, or an option or a split is wrong.
@@ -71,6 +78,7 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnL
     if folder is None:
         header = _header(layout, plan, environment)
         folder = TrainingFolder.create(trainings_folder(layout) / header.name, header)
+    on_open(folder)
     with folder.lock():
         saved = _rewind(folder, say=say) if request.resume is not None else None
         folder.write_header(msgspec.structs.replace(folder.header(), state="running", asked=request.asked()))
@@ -274,6 +282,7 @@ def _register(layout: Layout, plan: TrainPlan, folder: TrainingFolder, *, say: S
         commit=header.commit,
         sources=header.sources,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config_name=config_name(plan.model, plan.training, plan.request.config),
         metric=None if header.best is None else msgspec.to_builtins(header.best),
         **plan.smaller.facts(),
     )

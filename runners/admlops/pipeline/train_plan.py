@@ -209,10 +209,15 @@ def choose_processes(request: TrainRequest, trainer: Trainer) -> tuple[ComputeDe
     return there[:wanted]
 
 
+def config_name(model: Model, training: Training, asked: str | None) -> str | None:
+    """The name or the file of the configuration that is trained; None for a model that has none."""
+    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
+    return asked or training.config or usual
+
+
 def choose_config(layout: Layout, model: Model, training: Training, asked: str | None) -> str | None:
     """The configuration's path: the one that is asked for, that of `[training]`, or that of the default weights."""
-    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
-    name = asked or training.config or usual
+    name = config_name(model, training, asked)
     if name is None:
         return None
     if name in model.configs:

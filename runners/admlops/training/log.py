@@ -45,6 +45,7 @@ class Line(Struct, frozen=True):
     reason: str = ""
 
 
+REQUIRED = ("kind", "t")
 _DECODER = msgspec.json.Decoder(Line)
 
 
@@ -94,7 +95,7 @@ def cut_back(path: Path, iteration: int) -> int:
 def _encode(line: Line) -> bytes:
     facts = msgspec.to_builtins(line)
     empty = msgspec.to_builtins(Line(kind="", t=0.0))
-    return msgspec.json.encode({key: value for key, value in facts.items() if value != empty[key] or key == "kind"})
+    return msgspec.json.encode({key: value for key, value in facts.items() if value != empty[key] or key in REQUIRED})
 
 
 @dataclass

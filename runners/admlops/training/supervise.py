@@ -112,6 +112,7 @@ class _Watch:
         self._folder, self._work, self._evaluator = folder, work, evaluator
         self._every, self._on_line, self._say = evaluate_every, on_line, say
         self._follower = Follower(folder.log)
+        self._is_enough = False
         if evaluator is not None:
             evaluator.on_result = self._take
 
@@ -131,7 +132,7 @@ class _Watch:
             self._work.cancel.wait(0.2)
 
     def _is_due(self, iteration: int) -> bool:
-        if self._evaluator is None or self._every is None:
+        if self._evaluator is None or self._every is None or self._is_enough:
             return False
         return iteration % self._every == 0 or iteration >= self.meter.iterations
 
@@ -149,6 +150,9 @@ class _Watch:
         if self._work.patience is not None and without >= self._work.patience:
             self._say(f"no gain in {without} evaluated checkpoints: stopping")
             self._folder.ask_to_stop(NO_GAIN)
+            self._is_enough = True
+            if self._evaluator is not None:
+                self._evaluator.forget()
 
 
 def _write_end(folder: TrainingFolder, state: State, meter: Meter, reason: str) -> None:

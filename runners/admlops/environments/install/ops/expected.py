@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from admlops.environments.install.ops.source import source_sha256
 from admlops.environments.install.ops.wheel import KEY_FILE
 from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.environments.spec.requirements import LockedPackage
+from admlops.health.crowding import read_crowding
 
 CORE_MINUTES = {"cpu": 6.5, "cuda": 77.0}
 """What mmcv-full takes of one core, its header precompiled; with CUDA also 55 files of 30 s for 3 architectures."""
@@ -37,10 +38,15 @@ def expect_compiling(
     return tuple(one.name for one in wanted if _known_of(spec, one, python_version) not in there)
 
 
-def expect_minutes(packages: Sequence[str], *, device: Device | None, jobs: int | None) -> float:
-    """Estimate how long compiling these packages takes on this machine [min]; only its order of magnitude is sure."""
+def expect_minutes(
+    packages: Sequence[str], *, device: Device | None, jobs: int | None, crowding: Callable[[], float] = read_crowding
+) -> float:
+    """Estimate how long compiling these packages takes on this machine [min]; only its order of magnitude is sure.
+
+    Where other programs want its cores too, it takes as many times longer as they want each.
+    """
     kind = "cuda" if device == "cuda" else "cpu"
-    return len(packages) * CORE_MINUTES[kind] / max_jobs(device=kind, wanted=jobs)
+    return len(packages) * CORE_MINUTES[kind] / max_jobs(device=kind, wanted=jobs) * crowding()
 
 
 def _known_of(spec: EnvironmentSpec, package: LockedPackage, python_version: str) -> tuple[Any, ...]:
