@@ -23,7 +23,7 @@ from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 
-CASES = 1200
+CASES = 960
 SEED = 20_261
 CHUNKS = 12
 QUICK_CHUNKS = 3
