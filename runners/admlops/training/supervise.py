@@ -18,12 +18,12 @@ from admlops.training.evaluations import CheckpointEvaluator, Evaluated, count_w
 from admlops.training.folder import Saved, TrainingFolder
 from admlops.training.header import State
 from admlops.training.log import Follower, Line, Meter
-from admlops.worker.training.session import COMPLETE
+from admlops.worker.training.session import COMPLETE, STOPPED
 
 ENDING_S = 900.0
 """How long a program may take to save its checkpoint when it is asked to end: an iteration, and gigabytes to a disk."""
 TICK_S = 0.2
-STOPPED, NO_GAIN = "it was stopped", "no gain"
+NO_GAIN = "no gain"
 
 OnLine = Callable[[Line, Meter], None]
 
