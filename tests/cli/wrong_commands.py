@@ -37,7 +37,6 @@ SECOND = {
     ("data", "stats"): ("no DATA was named", "there is no --against"),
     ("data", "tag"): ("no DATA was named",),
     ("results", "pull"): ("is not there",),
-    ("data", "stats"): ("no --data was given", "there is no --against"),
     ("data", "mine"): ("no list of its worst", "no boxes"),
     ("data", "import-labels"): ("no file of labels",),
 }
@@ -82,7 +81,8 @@ class Generator:
     def _each_command_first(self, cases: list[Case]) -> list[Case]:
         """A case of each command before a second one of any: chance alone leaves commands out."""
         seen: set[tuple[str, ...]] = set()
-        first, rest = [], []
+        first: list[Case] = []
+        rest: list[Case] = []
         for case in cases:
             path = next((own for own in self.commands if case.command.words[: len(own)] == own), None)
             (first if path is not None and path not in seen else rest).append(case)

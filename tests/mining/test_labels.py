@@ -123,11 +123,11 @@ def pictures(tmp_path: Path) -> Dataset:
     return write_pictures(tmp_path / "pictures", 4)
 
 
-@pytest.mark.parametrize("tool", ["cvat", "labelstudio"])
+@pytest.mark.parametrize("tool", ["cvat", "labelstudio", "openlabel"])
 def test_pictures_go_out_and_come_back(pictures: Dataset, tmp_path: Path, tool: str) -> None:
     """Untouched they change nothing; tokens stay, so that runs over both compare."""
     out = hand_over(tool, pictures, tmp_path / "out")
-    file = {"cvat": out / "annotations.xml", "labelstudio": out / "tasks.json"}[tool]
+    file = {"cvat": out / "annotations.xml", "labelstudio": out / "tasks.json", "openlabel": out}[tool]
     if tool == "labelstudio":
         accept_predictions(file)
     done = take_back(file, pictures, tmp_path / "new")

@@ -165,6 +165,30 @@ def test_detectors_of_pictures_are_mined_by_their_overlap(tmp_path: Path) -> Non
     assert "IMAGE: false alarm car 0.60" in [reason.what for reason in worst[tokens[1]].reasons]
     assert {sample.token for sample in by("disagreement", data, one, other).samples} >= {tokens[1]}
     assert by("uncertainty", data, other).samples[0].token == tokens[1]
+    with pytest.raises(UsageError, match="are single pictures, and no sequence"):
+        by("flicker", data, one)
+
+
+def test_objects_flicker_in_the_pictures_of_a_sequence(data: NuScenes, tmp_path: Path) -> None:
+    """One that stands in a camera's picture, and is not found in the middle sample, or elsewhere in the picture."""
+
+    def car(x: float, number: int = 0) -> Detection2D:
+        box = (x, 10.0, x + 20.0, 30.0)
+        return Detection2D(id=number, camera="CAM_FRONT", class_name="car", bbox_xyxy=box, confidence=0.9)
+
+    found = [[car(40.0)], [car(44.0)], [car(90.0, 1)], [car(46.0)], [car(47.0)]]
+    (sample,) = by("flicker", data, write_flat(tmp_path / "run", data, found)).samples
+    assert sample.token == tokens_of(data)[2]
+    assert sample.reasons[0].what == "missing between two samples: car 0.90 in CAM_FRONT"
+
+
+def test_runs_of_different_tasks_do_not_disagree(data: NuScenes, tmp_path: Path) -> None:
+    box = Detection2D(id=0, camera="CAM_FRONT", class_name="car", bbox_xyxy=(1.0, 1.0, 9.0, 9.0), confidence=0.9)
+    flat = write_flat(tmp_path / "flat", data, [[box]] * SAMPLES)
+    space = write_boxes(tmp_path / "space", data, unchanged)
+    assert not by("disagreement", data, flat, space).samples
+    nothing = write_flat(tmp_path / "nothing", data, [[]] * SAMPLES)
+    assert len(by("disagreement", data, flat, nothing).samples) == SAMPLES
 
 
 def test_the_list_is_what_a_run_and_a_conversion_take(data: NuScenes, tmp_path: Path) -> None:

@@ -65,11 +65,15 @@ class FoundBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundSample:
-    """What was found in one sample, by place; judgements of calibration."""
+    """What was found in one sample, by place; judgements of calibration.
+
+    `is_flat` tells whether pictures were looked at: one without a box has no place.
+    """
 
     token: str
     scene: str
     places: Mapping[str, FoundBoxes]
+    is_flat: bool = False
     statuses: Sequence[CalibrationStatus] = ()
 
 
@@ -136,7 +140,13 @@ def _read_sample(token: str, record: PartialRecord) -> FoundSample:
             cameras.setdefault(box.camera, []).append(box)
         places |= {camera: _in_picture(own) for camera, own in cameras.items()}
     statuses = () if record.calibration_status is UNSET else tuple(record.calibration_status)
-    return FoundSample(token=token, scene=record.metadata.scene, places=places, statuses=statuses)
+    return FoundSample(
+        token=token,
+        scene=record.metadata.scene,
+        places=places,
+        is_flat=record.detections_2d is not UNSET,
+        statuses=statuses,
+    )
 
 
 def _in_space(boxes: Sequence[Detection3D]) -> FoundBoxes:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from admlops.core.errors import UsageError
 from admlops.datasets.annotations import SampleScene
-from admlops.datasets.base import Dataset, HasBoxes3D
+from admlops.datasets.base import Dataset, HasBoxes3D, HasResamplingUnits, Scene
 from admlops.mining.found import FoundRun
 
 
@@ -52,9 +53,24 @@ class MiningInput:
 
     @cached_property
     def sequences(self) -> list[list[str]]:
-        """The samples of each scene in time order, those too that the run does not have."""
-        scenes = dict.fromkeys(sample.scene for sample in self.run.samples.values())
-        return [list(scene.samples) for scene in self.data.scenes(list(scenes))]
+        """The samples of each scene in time order, those too that the run does not have.
+
+        Raises:
+            UsageError: the samples are single pictures that say nothing of each other.
+        """
+        names = dict.fromkeys(sample.scene for sample in self.run.samples.values())
+        scenes = [scene for scene in self.data.scenes(list(names)) if self._is_sequence(scene)]
+        if not scenes:
+            raise UsageError(
+                f"the samples of run {self.run.name} are single pictures, and no sequence",
+                hint=f"admlops data mine {self.run.name} --by uncertainty",
+            )
+        return [list(scene.samples) for scene in scenes]
+
+    def _is_sequence(self, scene: Scene) -> bool:
+        return not isinstance(self.data, HasResamplingUnits) or any(
+            self.data.resampling_unit(token) != token for token in scene.samples
+        )
 
     @cached_property
     def scenes(self) -> list[SampleScene]:

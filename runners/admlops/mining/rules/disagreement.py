@@ -39,7 +39,7 @@ def _find(given: MiningInput) -> dict[str, list[Reason]]:
 def _alone(run: FoundRun, sample: FoundSample, against: FoundRun, other: FoundSample) -> Iterator[Reason]:
     """What one run means and the other does not have."""
     for place, boxes in sample.places.items():
-        if place == SPACE and SPACE not in other.places:
+        if not (SPACE in other.places if place == SPACE else other.is_flat):
             continue  # the other run does another task
         meant = boxes.take(run.meant(place, boxes))
         theirs = other.places.get(place, empty_boxes(in_space=place == SPACE))
