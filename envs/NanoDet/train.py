@@ -22,7 +22,7 @@ from nanodet.weights import read_graph_model, write_graph_model
 from worker.adapter import Adapter, Settings
 from worker.jobs import tell
 from worker.training.distillation import Distillation, quality_focal_loss, soft_loss
-from worker.training.pruning import channels_of, count, prune_channels
+from worker.training.pruning import count, prune_channels
 from worker.training.session import STOPPED, TERMINATED, Session, pick_batches
 from worker.training.torch_state import load
 
@@ -84,7 +84,7 @@ class Training:
         self._done = 0
         if session.resume is not None:
             self._restore(session.resume.state)
-        session.keep_config({**config._asdict(), "pruned": session.prune, "channels": channels_of(self.network)})
+        session.keep_config(config._asdict())
 
     def run(self) -> Dict[str, Any]:
         """Train until the end, or until the session says to stop."""
