@@ -22,8 +22,8 @@ from nanodet.weights import read_graph_model, write_graph_model
 from worker.adapter import Adapter, Settings
 from worker.jobs import tell
 from worker.training.distillation import Distillation, quality_focal_loss, soft_loss
-from worker.training.pruning import channels_of, count, prune_channels
-from worker.training.session import Session, pick_batches
+from worker.training.pruning import count, prune_channels
+from worker.training.session import STOPPED, TERMINATED, Session, pick_batches
 from worker.training.torch_state import load
 
 BATCH = 8
@@ -47,6 +47,8 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     tell(f"{len(paths)} pictures to learn from")
     training = Training(paths, session, session.distillation, config, settings.device)
     done = training.run()
+    if done["reason"] in (STOPPED, TERMINATED):  # whoever stops a training does not want to wait for numbers
+        return done
     example = torch.zeros(1, 3, config.input_size, config.input_size, device=settings.device)
     networks = (training.network, training.teacher)
     pictures = (torch.from_numpy(read_picture(path, config).pixels)[None] for path in _paths(request["held_out"]))
@@ -82,7 +84,7 @@ class Training:
         self._done = 0
         if session.resume is not None:
             self._restore(session.resume.state)
-        session.keep_config({**config._asdict(), "pruned": session.prune, "channels": channels_of(self.network)})
+        session.keep_config(config._asdict())
 
     def run(self) -> Dict[str, Any]:
         """Train until the end, or until the session says to stop."""

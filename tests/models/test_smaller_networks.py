@@ -18,8 +18,9 @@ from admlops.checkpoints import fetch
 from admlops.core.errors import AdmlopsError
 from admlops.core.paths import find_layout
 from admlops.environments import find_model
+from admlops.synthetic import SynthesisOptions, synthesize
+from admlops.synthetic.images_writer import ImageOptions, synthesize_images
 
-SCENES = ("--scenes", "6", "--samples", "10", "--scale", "0.2", "--lidar-sweeps", "0", "--camera-sweeps", "0")
 LONG_S = 3000.0
 
 
@@ -59,8 +60,6 @@ def test_a_graph_is_written_as_it_is_read(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from admlops.synthetic import SynthesisOptions, synthesize
-
     root = tmp_path_factory.mktemp("smaller") / "scenes"
     options = SynthesisOptions(scenes=6, samples=10, scale=0.2, lidar_sweeps=0, camera_sweeps=0, seed=1)
     synthesize(root, options)
@@ -73,9 +72,9 @@ def train(admlops: Admlops, model: str, data: Path, *arguments: str) -> dict[str
     return found
 
 
-def compare(admlops: Admlops, data: Path, *names: str) -> dict[str, Any]:
+def compare(admlops: Admlops, data: Path, *names: str, split: str) -> dict[str, Any]:
     """What the comparison says of each, by its name: its row and its place in the table of weights."""
-    asked = ("compare", "--models", ",".join(names), "--data", data, "--split", "mini_val", "--device", "cpu", "--json")
+    asked = ("compare", "--models", ",".join(names), "--data", data, "--split", split, "--device", "cpu", "--json")
     summary = json.loads(admlops(*asked, timeout_s=LONG_S).stdout)
     assert [row["state"] for row in summary["models"]] == ["ready"] * len(names)
     (group,) = summary["engines"]
@@ -102,7 +101,8 @@ def test_a_classifier_teaches_a_narrow_one_and_loses_channels(admlops: Admlops, 
         assert smaller["multiply_accumulates"] < 0.4 * teacher["multiply_accumulates"]
         assert smaller["accuracy"] >= 0.75  # by chance it is 0.5
 
-    rows = compare(admlops, scenes, *(f"CalibrationStatus:{name}" for name in ("teacher", "student", "pruned")))
+    names = (f"CalibrationStatus:{name}" for name in ("teacher", "student", "pruned"))
+    rows = compare(admlops, scenes, *names, split="mini_val")
     first, *others = rows.values()
     for row, answer in zip(others, (student, pruned), strict=True):
         assert value(row, "accuracy") == pytest.approx(answer["accuracy"], abs=0.01)
@@ -112,7 +112,7 @@ def test_a_classifier_teaches_a_narrow_one_and_loses_channels(admlops: Admlops, 
 
 @pytest.mark.full
 @pytest.mark.timeout(3 * LONG_S)
-def test_a_detector_teaches_itself_with_fewer_channels(admlops: Admlops, scenes: Path) -> None:
+def test_a_detector_teaches_itself_with_fewer_channels(admlops: Admlops, tmp_path: Path) -> None:
     for variant in ("modern", "training"):
         require("NanoDet", variant)
     layout, model = find_layout(), load_model(find_layout(), "NanoDet")
@@ -121,13 +121,16 @@ def test_a_detector_teaches_itself_with_fewer_channels(admlops: Admlops, scenes:
     except AdmlopsError as error:
         pytest.skip(f"needs NanoDet's weights, once: admlops checkpoints fetch NanoDet ({error.message})")
     admlops("checkpoints", "add", "NanoDet", "g-416", published, timeout_s=LONG_S)
+    cars = tmp_path / "cars"
+    synthesize_images(cars, ImageOptions(scenes=4, samples=2, scale=0.25, seed=1))
     asked = ("--name", "pruned", "--teacher", "g-416", "--from", "g-416", "--prune", "0.3", "--iterations", "40")
-    done = train(admlops, "NanoDet", scenes, *asked)
+    done = train(admlops, "NanoDet", cars, *asked)
     answer = done["answer"]
     assert answer["parameters"] < 0.55 * answer["teacher"]["parameters"]
     assert answer["multiply_accumulates"] < 0.55 * answer["teacher"]["multiply_accumulates"]
     assert done["last_loss"] < 0.5 * done["first_loss"]
     assert answer["teacher_boxes"] > 0
     assert answer["agreement_recall"] > 0
-    rows = compare(admlops, scenes, "NanoDet:g-416", "NanoDet:pruned")
+    rows = compare(admlops, cars, "NanoDet:g-416", "NanoDet:pruned", split="all")
+    assert 0 < value(rows["NanoDet:pruned"], "AP50") < 1
     assert rows["NanoDet:pruned"]["file_bytes"] < 0.55 * rows["NanoDet:g-416"]["file_bytes"]

@@ -140,3 +140,28 @@ def test_a_loader_goes_on_where_another_ended(model: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 24
+
+
+@pytest.mark.full
+def test_several_processes_stop_together_and_one_of_them_writes(tmp_path: Path) -> None:
+    environment = find_model(LAYOUT, load_model(LAYOUT, "CalibrationStatus"), None)
+    if environment is None:
+        pytest.skip("no environment with PyTorch: admlops env install CalibrationStatus")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", HERE / "several_processes.py")
+    behind = 0
+    for _ in range(2):
+        done = subprocess.run(
+            [environment.python, *launcher, LAYOUT.worker.parent, tmp_path, str(behind)],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            env=process_environment(environment.variables),
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        first, second = (json.loads((tmp_path / f"ended-{rank}.json").read_text()) for rank in (0, 1))
+        assert first == second == [behind + 20, "enough"]
+        behind += 20
+        assert sorted(read_log(tmp_path)) == list(range(1, behind + 1))
+        assert (tmp_path / "checkpoints" / f"iteration-{behind:07d}.state.pth.rank1").is_file()
+        (tmp_path / "stop").unlink()

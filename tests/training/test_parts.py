@@ -84,6 +84,7 @@ def test_a_log_is_followed_cut_back_and_measured(tmp_path: Path) -> None:
     assert cut_back(path, 4) == 2
     assert [line.iteration for line in read_lines(path)] == [0, 1, 2, 3, 4]
     assert read_lines(path)[-1].loss == 5.0
+    assert json.loads(path.read_text().splitlines()[-1])["grad_norm"] is None, "keys stay where nothing is known"
 
 
 def write_info_file(folder: Path, convention: str) -> Path:

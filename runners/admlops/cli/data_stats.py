@@ -63,8 +63,9 @@ def stats(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Count what DATA holds: boxes by class, distance, visibility, light and weather; how the vehicle drives; tracks;
-    map elements; repeated and unseen things; how near validation samples lie to training samples.
+    """Count what DATA holds: boxes by class, distance, visibility, light and weather, and those without points; the
+    vehicle's speed and yaw rate; samples of a standing vehicle; tracks; map elements; how near validation samples lie
+    to training samples.
 
     Of pictures: their sizes, and objects by class and size (small, medium and large are COCO's: below 32², below 96²,
     and from there on, in square pixels).

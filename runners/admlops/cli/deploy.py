@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _UNSAID = {
     "precision": "authors",
+    "graphs": False,
     "engine": None,
     "batch": 1,
     "prefetch": None,

@@ -80,6 +80,11 @@ _OPTIONS = (
         help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
     ),
     click.option(
+        "--graphs",
+        is_flag=True,
+        help="Replay the parts of the network that allow it as CUDA graphs: for a GPU that waits for the processor.",
+    ),
+    click.option(
         "--engine",
         metavar="onnx|…|FILE",
         help="What executes the network in PyTorch's place: onnx, onnx:fp16, or an exported file.",
@@ -186,6 +191,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         variant=options["variant"],
         device=options["device"],
         precision=options["precision"],
+        graphs=options["graphs"],
         estimate_energy=options["estimate_energy"],
         batch=options["batch"],
         prefetch=options["prefetch"],

@@ -40,6 +40,8 @@ NO_OPERATORS = (
     "GROUPING_FUNCTION",
 )
 MOST_CHARACTERS = 4000
+NO_EXTENSIONS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+"""Settings of a database that fetches nothing."""
 AN_EXAMPLE = "write one such as: speed < 5 and light = 'night'"
 TABLE = "samples"
 TABLE_FIRST = "sample"
@@ -108,7 +110,7 @@ def _parser() -> duckdb.DuckDBPyConnection:
     """A database with nothing in it but one sample of which nothing is known; it can reach nothing."""
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 1, "memory_limit": "200MB"})
+    connection = duckdb.connect(config={**NO_EXTENSIONS, "threads": 1, "memory_limit": "200MB", "temp_directory": ""})
     columns = ", ".join(f'"{name}" {column.kind}' for name, column in BY_NAME.items())
     connection.execute(f"CREATE TABLE {TABLE} ({columns})")
     connection.execute(f"INSERT INTO {TABLE} ({TABLE_FIRST}) VALUES (NULL)")

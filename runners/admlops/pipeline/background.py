@@ -48,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     model_options: Mapping[str, str]
     off_distribution: bool
     precision: str
+    graphs: bool
     throughput: bool
     estimate_energy: bool
     batch: int | Literal["auto"]

@@ -58,7 +58,7 @@ def _describe(row: Compared, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": row.name,
         "run": header.run,
-        "engine": header.engine_label or PYTORCH,
+        "engine": header.execution or PYTORCH,
         "provider": engine.get("provider"),
         "verified": engine.get("verified"),
         "checkpoint": header.provenance.checkpoint_sha256,

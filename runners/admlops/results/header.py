@@ -194,6 +194,16 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
         return str(self.engine["kind"]) + ("" if precision in FLOAT32_FILES else f":{precision}")
 
     @property
+    def has_graphs(self) -> bool:
+        """Tell whether parts of the network were replayed as CUDA graphs, where they could be."""
+        return bool(self.settings.get("graphs"))
+
+    @property
+    def execution(self) -> str:
+        """Name what executed the network: its engine, `graphs` for PyTorch with CUDA graphs, nothing for PyTorch."""
+        return self.engine_label or ("graphs" if self.has_graphs else "")
+
+    @property
     def engine_option(self) -> str | None:
         """What `--engine` takes for this engine: its label, or its file where it is no export of ours."""
         if self.engine is None:
@@ -285,7 +295,7 @@ DECIDE_NOTHING = ("file", "verified", "cache", "driver")
 """What `settings.engine` says that decides no record: where files lie, and what is known of them."""
 FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
 """The precisions of engines whose files are float32 throughout."""
-SETTING_DEFAULTS: dict[str, object] = {"precision": "authors"}
+SETTING_DEFAULTS: dict[str, object] = {"precision": "authors", "graphs": False}
 """What a setting was before headers named it."""
 
 

@@ -31,7 +31,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 from .distillation import Distillation
 
 LOG, STOP, CHECKPOINTS, CONFIG = "log.jsonl", "stop", "checkpoints", "config.json"
-COMPLETE, TERMINATED = "complete", "TERM came"
+COMPLETE, STOPPED, TERMINATED = "complete", "it was stopped", "TERM came"
 WEIGHTS, STATE_SUFFIX = "iteration-{:07d}.pth", ".state.pth"
 STATE, RANK = "iteration-{:07d}" + STATE_SUFFIX, ".rank{}"
 KEPT = 2

@@ -22,6 +22,8 @@ from admlops.sources.provenance import describe_sources
 from admlops.training.trainer import Place
 
 READY = "ready.json"
+NUSCENES = "nuscenes"
+"""The data kind whose info files have boxes of mmdet3d's, in one of its conventions."""
 CONVERTED_SPLITS = ("train", "mini_train")
 """What converters call training: they know the data sets' own splits alone."""
 
@@ -86,7 +88,7 @@ def _run_job(place: Place, folder: Path, *, made: str | None, say: Say) -> dict[
             request={
                 "root": str(folder),
                 "version": place.data.version,
-                "convention": place.model.box_convention,
+                "convention": place.model.box_convention if place.data.kind == NUSCENES else None,
                 "made": made,
             },
             log=folder / "converter.log",

@@ -40,8 +40,13 @@ def read_training_config(adapter: Any, path: str, session: Session, data: Mappin
 
 
 def _set_smoke(config: Any, settings: Mapping[str, Any]) -> None:
+    """Set variables by their path with dots. TOML has lists alone: one in place of a tuple becomes a tuple."""
     for key, value in settings.items():
-        config.merge_from_dict({key: value})
+        node = config
+        for part in key.split(".")[:-1]:
+            node = node[int(part)] if part.isdigit() else node[part]
+        before = node.get(key.rpartition(".")[2]) if isinstance(node, dict) else None
+        config.merge_from_dict({key: tuple(value) if isinstance(before, tuple) else value})
 
 
 def _set_start(config: Any, start: Mapping[str, Any]) -> None:
