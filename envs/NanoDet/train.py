@@ -27,7 +27,7 @@ from worker.training.session import STOPPED, TERMINATED, Session, pick_batches
 from worker.training.torch_state import load
 
 BATCH = 8
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-4
 LARGEST_NORM = 35.0
 """Gradients are cut at the norm of the authors' grad_clip."""
 DEFAULT_EPOCHS = 10

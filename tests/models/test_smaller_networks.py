@@ -123,14 +123,14 @@ def test_a_detector_teaches_itself_with_fewer_channels(admlops: Admlops, tmp_pat
     admlops("checkpoints", "add", "NanoDet", "g-416", published, timeout_s=LONG_S)
     cars = tmp_path / "cars"
     synthesize_images(cars, ImageOptions(scenes=4, samples=2, scale=0.25, seed=1))
-    asked = ("--name", "pruned", "--teacher", "g-416", "--from", "g-416", "--prune", "0.3", "--iterations", "40")
-    done = train(admlops, "NanoDet", cars, *asked)
+    asked = ("--name", "pruned", "--teacher", "g-416", "--from", "g-416", "--prune", "0.06", "--iterations", "24")
+    done = train(admlops, "NanoDet", cars, *asked, "--batch", "4", "--learning-rate", "2e-4")
     answer = done["answer"]
-    assert answer["parameters"] < 0.55 * answer["teacher"]["parameters"]
-    assert answer["multiply_accumulates"] < 0.55 * answer["teacher"]["multiply_accumulates"]
+    assert answer["parameters"] < 0.9 * answer["teacher"]["parameters"]
+    assert answer["multiply_accumulates"] < 0.9 * answer["teacher"]["multiply_accumulates"]
     assert done["last_loss"] < 0.5 * done["first_loss"]
     assert answer["teacher_boxes"] > 0
-    assert answer["agreement_recall"] > 0
+    assert answer["agreement_recall"] > 0.3
     rows = compare(admlops, cars, "NanoDet:g-416", "NanoDet:pruned", split="all")
     assert 0 < value(rows["NanoDet:pruned"], "AP50") < 1
-    assert rows["NanoDet:pruned"]["file_bytes"] < 0.55 * rows["NanoDet:g-416"]["file_bytes"]
+    assert rows["NanoDet:pruned"]["file_bytes"] < 0.9 * rows["NanoDet:g-416"]["file_bytes"]
