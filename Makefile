@@ -21,6 +21,9 @@ setup-%: ## Set up one model, as in make setup-MapTR; VARIANT=classic for those 
 test-%: ## Check one model from its sources to its records; VARIANT=classic for those pins, ENGINE=onnx for an export
 	@./install/check_model.sh $* $(if $(VARIANT),--variant $(VARIANT)) $(if $(ENGINE),--engine $(ENGINE))
 
+train-smoke-%: bootstrap ## Train MODEL a few iterations, as small as it trains; ITERATIONS=40, VARIANT=classic
+	@.venv/bin/admlops train $* --smoke $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(VARIANT),--variant $(VARIANT))
+
 env-list: bootstrap ## Say which environments are ready
 	@.venv/bin/admlops env list
 

@@ -1,8 +1,9 @@
 """Writes the pages that follow from the code: `python -m docs.generate`; tests hold them to it.
 
 claims.md and zoo.md come from the catalogue and what was measured, troubleshooting.md from the doctor's rules,
-exit-codes.md's table of errors from `core.errors`, licences.md from the locks and their table, openapi.json and the
-JavaScript client's inputs.d.ts from the shapes of the service's inputs.
+exit-codes.md's table of errors from `core.errors`, data-stats.md's from the columns and rules, licences.md
+from the locks and their table, openapi.json and the JavaScript client's inputs.d.ts from the shapes of the service's
+inputs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from docs.typescript import write_types
 from docs.zoo import write_zoo
 
 from admlops.core import errors
+from admlops.curation.columns import COLUMNS
+from admlops.curation.tags import read_rules
 from admlops.doctor.rules import RULES_FOLDER, Rule, load_rules
 from admlops.service.job_api.openapi import make_openapi
 
@@ -25,6 +28,7 @@ TYPES = DOCS.parent / "runners" / "clients" / "js" / "inputs.d.ts"
 MORE_TYPES = frozenset({"ListedImage", "Policy"})
 SHOWN_MESSAGES = 3
 ERRORS_BEGIN, ERRORS_END = "<!-- generated: errors -->", "<!-- end -->"
+COLUMNS_BEGIN, RULES_BEGIN = "<!-- generated: columns -->", "<!-- generated: rules -->"
 
 HEAD = """\
 # Troubleshooting
@@ -156,9 +160,23 @@ def write_errors() -> str:
 
 def replace_errors(page: str) -> str:
     """Return exit-codes.md with the table of errors as the code has it."""
-    before, _, rest = page.partition(ERRORS_BEGIN)
+    return _replace(page, ERRORS_BEGIN, write_errors())
+
+
+def _replace(page: str, begin: str, table: str) -> str:
+    """Put a table between its mark and the next end."""
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(ERRORS_END)
-    return f"{before}{ERRORS_BEGIN}\n\n{write_errors()}\n{ERRORS_END}{after}"
+    return f"{before}{begin}\n\n{table}\n{ERRORS_END}{after}"
+
+
+def replace_columns(page: str) -> str:
+    """Return data-stats.md with the columns of a sample and the built-in rules as the code has them."""
+    columns = [f"| `{one.name}` | {one.unit} | {one.says} |" for one in COLUMNS]
+    rules = [f"| `{one.name}` | `{one.condition.text}` | {one.about} |" for one in read_rules().by_name.values()]
+    heads = ("| column | unit | what it is |", "|---|---|---|"), ("| tag | where | what it means |", "|---|---|---|")
+    page = _replace(page, COLUMNS_BEGIN, "\n".join([*heads[0], *columns]) + "\n")
+    return _replace(page, RULES_BEGIN, "\n".join([*heads[1], *rules]) + "\n")
 
 
 def write_openapi() -> str:
@@ -178,6 +196,8 @@ def main() -> None:
     (DOCS / "troubleshooting.md").write_text(write_troubleshooting())
     page = DOCS / "exit-codes.md"
     page.write_text(replace_errors(page.read_text()))
+    statistics = DOCS / "data-stats.md"
+    statistics.write_text(replace_columns(statistics.read_text()))
     (DOCS / "licences.md").write_text(write_licences())
     (DOCS / "claims.md").write_text(write_claims())
     (DOCS / "zoo.md").write_text(write_zoo())

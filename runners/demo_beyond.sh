@@ -22,23 +22,21 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 admlops=$root/.venv/bin/admlops
 repository=${ADMLOPS_REP_PATH:-$root/admlops_repository}
 work="$repository/beyond"
-stream="$work/stream" scenes="$work/scenes"
+scenes="$work/scenes"
 policy="$root/docs/ci/gate.toml"
 name="beyond-$(date +%Y%m%d-%H%M%S)"
 
 mkdir -p "$work"
-[[ -f $stream/synthetic.json ]] ||
-  "$admlops" data synthesize "$stream" --scenes 2 --samples 5 --scale 0.3 --camera-sweeps 5 --lidar-sweeps 9
 [[ -f $scenes/synthetic.json ]] ||
-  "$admlops" data synthesize "$scenes" --scenes 2 --samples 3 --scale 0.3 --camera-sweeps 0 --lidar-sweeps 0
+  "$admlops" data synthesize "$scenes" --scenes 2 --samples 4 --scale 0.3 --camera-sweeps 5 --lidar-sweeps 9
 
-"$admlops" run GroundPlane --data "$stream" --split all --stream --run "$name-stream"
+"$admlops" run GroundPlane --data "$scenes" --split all --stream --run "$name-stream"
 "$admlops" evaluate "$name-stream"
-"$admlops" streaming "$name-stream"
+"$admlops" streaming "$name-stream" --out "$work/stream.html"
 printf '%s\n' 60 83 84 100 180 300 > "$work/other-device.txt"
 "$admlops" streaming "$name-stream" --latencies "$work/other-device.txt" --draw seeded
 
 "$admlops" robustness GroundPlane --data "$scenes" --split all --name "$name"
 "$admlops" gate "$name-GroundPlane-clean" "$name-GroundPlane-clean" --policy "$policy" --markdown "$work/gate.md"
 "$admlops" frontier --out "$work/frontier.html" --csv "$work/frontier.csv"
-echo "pages: $repository/robustness/$name/robustness.html and $work/frontier.html"
+echo "pages: $work/stream.html, $repository/robustness/$name/robustness.html and $work/frontier.html"

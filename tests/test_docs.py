@@ -76,6 +76,11 @@ def test_exit_codes_are_those_of_the_code() -> None:
     assert raised | (returned - {128}) | by_signal == table
 
 
+def test_columns_and_rules_are_those_of_the_code() -> None:
+    page = (DOCS / "data-stats.md").read_text()
+    assert page == generate.replace_columns(page), "python -m docs.generate"
+
+
 def test_every_variable_has_its_line_and_every_line_its_variable() -> None:
     page = (DOCS / "variables.md").read_text()
     folders = [ROOT / name for name in ("runners", "install")]

@@ -73,6 +73,10 @@ class CalibrationStatus(Adapter):
             logits = self._network(torch.from_numpy(inputs.channels).to(self._device))
         return logits.cpu().numpy(), inputs.judged
 
+    def graph_parts(self) -> Dict[str, Any]:
+        """The whole network: its input is every camera of a sample."""
+        return {} if self._network is None else {"network": self._network}
+
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """The probability that a camera's calibration is right, by the softmax of both logits."""
         logits, judged = raw

@@ -1,7 +1,7 @@
 """The program that trains CalibrationStatus, on cameras as they are calibrated and with errors drawn anew each epoch.
 
 AdamW with a one-cycle schedule. The seed, the samples and the version of PyTorch decide the weights; the errors of
-training come from other seeds than that of evaluations.
+training come from other seeds than that of evaluations. With a teacher, `worker.training.distillation` gives the loss.
 """
 
 import random
@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from calibration.channels import View, make_channels, read_views
 from calibration.resnet import CalibrationNet
+from calibration.smaller import begin_with, describe, example
 
 from worker.adapter import Adapter, Settings
 from worker.jobs import tell
 from worker.samples.miscalibration import SEED, draw_miscalibration
+from worker.training.distillation import distillation_loss
+from worker.training.pruning import count
 from worker.training.session import Session, pick_batches
 from worker.training.torch_state import load
 
@@ -48,8 +51,14 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     tell("reading {} training and {} held-out samples".format(len(request["samples"]), len(request["held_out"])))
     training = Training(_read(request["samples"]), session, settings.device)
     done = training.run()
-    accuracy = measure(training.network, _read(request["held_out"]), settings.device)
-    return {**done, "accuracy": accuracy, "seed": session.seed, "torch": torch.__version__}
+    held_out = _read(request["held_out"])
+    accuracy = measure(training.network, held_out, settings.device)
+    size = count(training.network, example(settings.device))
+    found = {**done, "accuracy": accuracy, **size, "seed": session.seed, "torch": torch.__version__}
+    if training.teacher is not None:
+        own = {"accuracy": measure(training.teacher, held_out, settings.device)}
+        found["teacher"] = {**own, **count(training.teacher, example(settings.device))}
+    return found
 
 
 class Training:
@@ -62,15 +71,18 @@ class Training:
         self._steps = max(1, 2 * len(items) // self._batch)
         epochs = session.epochs or DEFAULT_EPOCHS
         self._total = session.iterations or self._steps * epochs
-        self.network = CalibrationNet().to(device).to(memory_format=torch.channels_last)
-        if session.start.get("weights"):
-            self.network.load_state_dict(load(session.start["weights"])["state_dict"])
+        self.network = begin_with(session).to(device).to(memory_format=torch.channels_last)
+        self.teacher = None
+        if session.distillation is not None:
+            weights = load(session.distillation.teacher)["state_dict"]
+            self.teacher = CalibrationNet.filled(weights).to(device).to(memory_format=torch.channels_last).eval()
         rate = session.learning_rate or LEARNING_RATE
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._total)
         self._done = 0
         if session.resume is not None:
-            self._restore(session.resume.weights, session.resume.state)
+            self._restore(session.resume.state)
+        session.keep_config(describe(self.network, session))
 
     def run(self) -> Dict[str, Any]:
         """Train until the end, or until the session says to stop."""
@@ -107,7 +119,7 @@ class Training:
         inputs = _stack(pairs, TRAINING_SEEDS + 100 * self._session.seed + epoch).to(self._device)
         labels = torch.tensor([label for _, label in pairs], device=self._device)
         read = time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(self.network(inputs), labels)
+        loss, parts = self._measure_loss(inputs, labels)
         self._optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), float("inf"))
@@ -119,11 +131,21 @@ class Training:
             self._done,
             epoch=epoch + 1,
             loss=float(loss.detach()),
+            losses={name: float(part.detach()) for name, part in parts.items()},
             grad_norm=float(norm),
             learning_rate=rate,
             time_s=time.perf_counter() - began,
             data_time_s=read - began,
         )
+
+    def _measure_loss(self, inputs: Any, labels: Any) -> Tuple[Any, Dict[str, Any]]:
+        """Return the loss and its named parts."""
+        given = self.network(inputs)
+        if self.teacher is None or self._session.distillation is None:
+            return torch.nn.functional.cross_entropy(given, labels), {}
+        with torch.no_grad():
+            wanted = self.teacher(inputs)
+        return distillation_loss(given, wanted, labels, self._session.distillation)
 
     def _write_weights(self, path: str) -> None:
         state = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
@@ -133,9 +155,8 @@ class Training:
         parts = {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
         torch.save({**parts, "iteration": self._done}, path)
 
-    def _restore(self, weights: str, state: str) -> None:
+    def _restore(self, state: str) -> None:
         kept = load(state)
-        self.network.load_state_dict(load(weights)["state_dict"])
         self._optimizer.load_state_dict(kept["optimizer"])
         self._schedule.load_state_dict(kept["schedule"])
         self._done = kept["iteration"]

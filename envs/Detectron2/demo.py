@@ -30,6 +30,7 @@ class Detectron2(PictureAdapter):
 
     name = "Detectron2"
     default_config = str(SOURCE / "configs" / "COCO-Detection" / "faster_rcnn_R_50_FPN_3x.yaml")
+    graph_modules = ("backbone",)
     library_names = ("torch", "torchvision", "numpy", "PIL", "detectron2")
     # Numbers of the configuration that older checkpoints hold as buffers: the pixels' mean, and the anchors' corners.
     tolerated_keys = (*PIXELS, *(f"cell_anchors.{level}" for level in range(5)))

@@ -33,6 +33,7 @@ class EfficientNetB0(PictureAdapter):
 
     name = "EfficientNetB0"
     default_config = "efficientnet_b0.ra_in1k"
+    graph_modules = ("",)
     library_names = ("torch", "torchvision", "numpy", "PIL", "timm")
 
     def build(self, config: str) -> Any:

@@ -5,6 +5,7 @@ subset B was made from; nobody has shown that the vehicle's frames of the two ar
 `off-distribution`.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
@@ -18,6 +19,7 @@ from frames import FramePipeline, make_frame  # noqa: E402
 
 from worker.adapter import Settings  # noqa: E402
 from worker.main import main  # noqa: E402
+from worker.mmlab.common.libraries import load_library  # noqa: E402
 from worker.mmlab.common.relations import relation  # noqa: E402
 from worker.mmlab.v1.adapter import MmAdapter  # noqa: E402
 from worker.mmlab.v1.overlay import import_mmdet3d_1, stub_compiled  # noqa: E402
@@ -38,9 +40,17 @@ class TopoMLP(MmAdapter):
         stub_compiled("ortools.graph", ("pywrapgraph",))
         import_mmdet3d_1()
 
+    def make_training_infos(self, root: str, version: str) -> str:
+        """Collect the frames of training as the devkit's preprocess.py does, at every point of their lanes."""
+        frames = json.loads(Path(root, f"data_dict_{version}.json").read_text(encoding="utf-8"))
+        name = f"data_dict_{version}_train"
+        load_library("openlanev2.preprocessing").collect(root, {"train": frames["train"]}, name, point_interval=1)
+        return str(Path(root, name + ".pkl"))
+
     def set_training_data(self, config: Any, data: Mapping[str, Any]) -> None:
         """The devkit's collection of training frames lies in the data set's root, where it is read from."""
         config.data.train.data_root = config.data.train.meta_root = data["root"]
+        config.data.train.collection = Path(data["train"]).stem
 
     def load(self, settings: Settings) -> List[str]:
         self._any_cameras = bool(settings.options.get("off_distribution"))

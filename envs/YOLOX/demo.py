@@ -26,6 +26,7 @@ class YOLOX(PictureAdapter):
 
     name = "YOLOX"
     default_config = "yolox_s_8xb8-300e_coco.py"
+    graph_modules = ("backbone", "neck", "bbox_head")
     library_names = ("torch", "torchvision", "mmengine", "mmcv", "mmdet", "numpy", "PIL", "cv2")
     # Objectness and classes start at the prior of a rare object: drawn at random, every cell would be one.
     kept_keys = (r"\.multi_level_conv_(obj|cls)\.\d+\.bias$",)

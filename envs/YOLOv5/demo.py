@@ -34,6 +34,8 @@ class YOLOv5(PictureAdapter):
 
     name = "YOLOv5"
     default_config = str(SOURCE / "models" / "yolov5s.yaml")
+    graph_modules = ("model",)
+    graph_forms = 1  # the head keeps its grid of cells by the last picture's size
     library_names = ("torch", "torchvision", "numpy", "PIL", "cv2", "ultralytics")
     prefers_average = True
     # The biases of the head are the prior that an anchor shows an object: drawn at random, every anchor would be a box.

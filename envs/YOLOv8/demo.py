@@ -33,6 +33,8 @@ class YOLOv8(PictureAdapter):
 
     name = "YOLOv8"
     default_config = "yolov8s.yaml"
+    graph_modules = ("model",)
+    graph_forms = 1  # the head keeps its grid of cells by the last picture's size
     library_names = ("torch", "torchvision", "numpy", "PIL", "cv2", "ultralytics")
     prefers_average = True
     # The integral over the bins of a distance is a constant. The bias of a class is the prior that an anchor shows it:

@@ -58,6 +58,9 @@ class Adapter:
     precisions: Tuple[str, ...] = (AUTHORS, FLOAT32)
     """What `--precision` may ask of this model."""
 
+    graph_forms = 4
+    """For how many forms of their input graphs of `graph_parts` are kept; 1 for parts that keep tensors by the last."""
+
     def load(self, settings: Settings) -> List[str]:
         """Build the model. Returns the names of the catalogue's fixes that were applied, in a steady order."""
         raise NotImplementedError
@@ -112,6 +115,14 @@ class Adapter:
         others in the batch.
         """
         raise NotImplementedError
+
+    def graph_parts(self) -> Dict[str, Any]:
+        """Return the modules of the loaded network that `--graphs` may record and replay, by name.
+
+        What a part gives depends on its tensors alone: it keeps no state from call to call, draws nothing at random and
+        looks at no value on the host. See `worker/graphs.py`.
+        """
+        return {}
 
     def convert(self, raw: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """Return the standard record's outputs, one key a task: `{"detections_3d": [...], "map_elements": [...]}`.

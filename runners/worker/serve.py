@@ -23,6 +23,7 @@ from .batches import BatchSize, Outcome, run_batch, takes_batches
 from .corruptions.adapter import make_faulty
 from .engine import open_engine, run_exported_form
 from .failures import classify, describe
+from .graphs import Graphs, GraphsError, record_graphs
 from .in_pytorch import EXPORTED_FORM
 from .measure import Step, encode_result, measure_usage, run_sample
 from .parent import die_with_parent
@@ -92,6 +93,7 @@ class Server:
         self._adapter = adapter()
         self._runtime = Runtime()
         self._reader = Reader(self._adapter)
+        self._graphs: Optional[Graphs] = None
         self._data_root = ""
         self._asked = None  # type: Optional[Dict[str, Any]]
         self._size = BatchSize(auto=False, most=1)
@@ -149,6 +151,12 @@ class Server:
         self._runtime = load_runtime(request.get("runtime"))
         self._runtime.use_device(settings.device)
         fixes = self._adapter.load(settings) or []
+        if request.get("graphs"):
+            if settings.engine or settings.options.get(EXPORTED_FORM):
+                raise GraphsError(
+                    "{} runs as it is exported, and --graphs is for its own network".format(self._adapter.name)
+                )
+            self._graphs = record_graphs(self._adapter, settings)
         if settings.engine:
             self._adapter = open_engine(self._adapter, settings, self._runtime)
         elif settings.options.get(EXPORTED_FORM):
@@ -239,12 +247,16 @@ class Server:
         step = Step()
         try:
             result = run_sample(self._adapter, sample, step, self._runtime, self._reader)
+            if self._graphs is not None:
+                result.update(self._graphs.finish())
             if is_last or time.monotonic() >= self._usage_due:
                 self._usage_due = time.monotonic() + USAGE_INTERVAL_S
                 result["usage"] = measure_usage(self._runtime)
             payload = encode_result(result)
         except Exception as error:  # noqa: BLE001  as above; SystemExit and a signal end the worker, and the host sees it
             kind = classify(error, preparing=step.preparing)
+            if self._graphs is not None:
+                self._graphs.forget()
             self._report(error, sample["sample_token"], kind)
             return kind
         self._channel.send_bytes(frame_bytes(RESULT, payload))

@@ -38,7 +38,7 @@ def run(adapter: Any, settings: Settings, request: Mapping[str, Any]) -> Dict[st
         config.dump(written + ".part.py")
         os.replace(written + ".part.py", written)
     _wait_for_first(written)
-    runner.watch_runners(session)
+    runner.watch_runners(session, adapter.tolerated_keys)
     try:
         with last_registration_wins():
             run_train(written, os.path.join(session.folder, "work"), session)

@@ -26,6 +26,7 @@ READERS = frozenset(
         "data check",
     }
     | {
+        "data history",
         "data list",
         "doctor",
         "env list",

@@ -23,9 +23,9 @@ from tests.fabricated_nuscenes import VERSION, write_map, write_tables
 from admlops.core.paths import find_layout
 from admlops.datasets.nuscenes.tables import NuScenes
 
-CASES = 900
+CASES = 960
 SEED = 20_261
-CHUNKS = 10
+CHUNKS = 12
 QUICK_CHUNKS = 3
 """So many of the chunks are asked in the quick tests."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -136,10 +136,17 @@ def complaints(case: Case, ended: Ended) -> Iterator[str]:
         yield f"none of {case.named} is named"
 
 
+def _is_alike(case: Case, places: Places) -> bool:
+    """Tell whether a case ends alike however it is started: root may write where forked commands may not."""
+    refused = (str(places.locked), str(places.read_only))
+    by_right = os.geteuid() == 0 and any(word.startswith(refused) for word in case.command.words)
+    return case.command.stdin == "null" and not case.command.signal and not by_right
+
+
 @pytest.mark.parametrize("number", range(0, CASES, CASES // 6))
 def test_a_forked_command_is_the_command(sandbox: Sandbox, cases: list[Case], number: int) -> None:
     """Exit code and words are those of a process of its own."""
-    case = next(one for one in cases[number:] if one.command.stdin == "null" and not one.command.signal)
+    case = next(one for one in cases[number:] if _is_alike(one, sandbox.places))
     case = replace(case, command=replace(case.command, stdout="file", stderr="file", cwd=str(sandbox.places.folder)))
     forked = sandbox.admlops.run(case.command)
     changed = {**sandbox.variables, **case.command.variables}

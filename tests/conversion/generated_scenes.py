@@ -47,6 +47,7 @@ class GeneratedRecording:
     seed: int = 0
     form: str = "generated"
     version: str = ""
+    frames: int = FRAMES
 
     @property
     def scene_names(self) -> Sequence[str]:
@@ -90,7 +91,7 @@ class GeneratedRecording:
         mounts = {channel: _mount(yaw, rng) for channel, yaw in CAMERAS.items()}
         mounts["LIDAR_TOP"] = _pose([0.94, 0.0, 1.84], Rotation.from_euler("ZYX", [-90 + rng.normal(), 0.3, 0.2], True))
         objects = [_Object(name, number, start, heading, rng) for number in range(OBJECTS)]
-        frames = [self._frame(name, n, start, heading, mounts, objects, rng) for n in range(FRAMES)]
+        frames = [self._frame(name, n, start, heading, mounts, objects, rng) for n in range(self.frames)]
         return SceneFrames(
             name=name,
             token=make_token("scene", name, self.seed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def ego_boxes(frame: Frame) -> list[tuple[object, ...]]:
     return rows
 
 
-def write_csv(path: Path, head: str, rows: list[tuple[object, ...]]) -> None:
+def write_csv(path: Path, head: str, rows: Sequence[tuple[object, ...]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head.split(","))
@@ -203,14 +204,14 @@ def test_scalabels_boxes_in_space_stand_where_its_camera_saw_them(tmp_path: Path
     done = write(open_recording(tmp_path / "my.toml", ReadOptions()), "nuscenes", tmp_path / "out")
     assert {one.what for one in done.losses} == {"lidar", "points"}
     (after,) = read(tmp_path / "out")
-    for one, other in zip(scene.frames, after.frames, strict=True):
-        assert {box.category for box in other.cuboids or ()} == {"vehicle.car"}
-        for before, kept in zip(one.cuboids or (), other.cuboids or (), strict=True):
+    for given, taken in zip(scene.frames, after.frames, strict=True):
+        assert {box.category for box in taken.cuboids or ()} == {"vehicle.car"}
+        for before, kept in zip(given.cuboids or (), taken.cuboids or (), strict=True):
             np.testing.assert_allclose(before.center, kept.center, atol=1e-6)
             np.testing.assert_allclose(before.size_wlh, kept.size_wlh)
             # Upright for the camera, which hangs a few degrees from level.
             assert np.degrees(np.arccos(np.clip((before.pose.matrix[:3, 0] @ kept.pose.matrix[:3, 0]), -1, 1))) < 4
-        assert (other.cameras["CAM_FRONT"].width, other.cameras["CAM_FRONT"].height) == SIZE
+        assert (taken.cameras["CAM_FRONT"].width, taken.cameras["CAM_FRONT"].height) == SIZE
 
 
 @pytest.mark.parametrize("form", ["kitti", "openlabel"])

@@ -12,6 +12,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 from tests import fabricated_nuscenes as fabricated
 from tests.curation.plain_reference import Reference
+from tests.datasets.images.fabricate import TRUTH, draw, write, write_kitti, write_yolo
 
 from admlops.cli.main import cli
 from admlops.core.errors import UsageError
@@ -131,3 +132,34 @@ def test_columns_are_shown() -> None:
     assert shown.exit_code == 0
     assert "yaw_rate" in shown.stdout
     assert {one["name"] for one in json.loads(typed("tag", "--columns", "--json").stdout)} >= {"speed", "light"}
+
+
+def test_pictures_are_chosen_compared_and_tagged_by_what_they_have(tmp_path: Path) -> None:
+    write_yolo(tmp_path / "yolo")
+    draw(tmp_path / "yolo" / "images" / "val" / "large.png", size=(300, 200), seed=9)
+    write(tmp_path / "yolo" / "labels" / "val" / "large.txt", "1 0.5 0.5 0.9 0.9")
+    write_kitti(tmp_path / "kitti", {"a.png": TRUTH["street 1/a.jpg"], "b.png": []})
+    chosen = json.loads(typed("stats", tmp_path / "yolo", "--where", "boxes = 2 or width_px > 200", "--json").stdout)
+    assert (chosen["samples"], chosen["sizes"]) == (2, {"64x48": 1, "300x200": 1})
+    assert {name: own["objects"] for name, own in chosen["classes"].items()} == {"car": 1, "truck": 2}
+    assert "single pictures are no drive" in chosen["lacking"].values()
+    both = json.loads(typed("stats", tmp_path / "yolo", "--against", tmp_path / "kitti", "--json").stdout)
+    found = {one["quantity"]: one for one in both["differences"]}
+    # Two cars and two trucks against one of each: equal shares.
+    assert found["class"]["value"] == pytest.approx(0)
+    assert found["class"]["n"] == [4, 2]
+    assert found["size of pictures"]["value"] == pytest.approx(jensenshannon([3 / 4, 1 / 4], [1, 0], base=2))
+    tags = json.loads(typed("tag", tmp_path / "kitti", "--json").stdout)["tags"]
+    assert tags["sparse"]["samples"] == 2
+    assert tags["night"]["reason"] == "no light: data of the kind images do not have it"
+    lacking = typed("stats", tmp_path / "kitti", "--where", "speed < 5")
+    assert isinstance(lacking.exception, UsageError)
+    assert "has no speed: data of the kind images do not have it" in lacking.exception.message
+    assert isinstance(typed("stats", tmp_path / "kitti", "--by", "class").exception, UsageError)
+
+
+def test_sets_of_two_kinds_have_no_measure_in_common(roots: tuple[Path, Path], tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    shown = typed("stats", roots[0], "--against", tmp_path)
+    assert isinstance(shown.exception, UsageError)
+    assert "no measure in common" in shown.exception.message

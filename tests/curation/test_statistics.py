@@ -164,7 +164,7 @@ def test_a_broken_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="sample_annotation"):
         measure(tmp_path)
     (tmp_path / "v1.0-mini" / "ego_pose.json").write_text("[]")
-    with pytest.raises(DataError, match="no pose"):
+    with pytest.raises(DataError, match="9 samples have no pose"):
         measure(tmp_path)
 
 
@@ -175,3 +175,43 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     assert "map expansion" in found.lacking["map"]
     assert "training split" in found.lacking["training"]
     assert found.map is None
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "says"),
+    [
+        ("sample_annotation", {"instance_token": "i-nobody"}, "1 rows of sample_annotation.json lack a value, or name"),
+        ("sample_annotation", {"sample_token": "s-nowhere"}, "rows of sample_annotation.json"),
+        ("sample_annotation", {"translation": None}, "rows of sample_annotation.json"),
+        ("sample", {"scene_token": "s-nothing"}, "1 samples are of no scene in scene.json, first scene-0103-sample-0"),
+        ("ego_pose", {"rotation": []}, "1 samples have no pose"),
+        ("instance", {"category_token": None}, "instance.json: 1 values"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path, table: str, change: dict[str, object], says: str) -> None:
+    path = fabricated.write_tables(tmp_path) / "v1.0-mini" / f"{table}.json"
+    rows = json.loads(path.read_text())
+    rows[0] |= change
+    path.write_text(json.dumps(rows))
+    with pytest.raises(DataError) as caught:
+        measure(tmp_path)
+    assert says in caught.value.message
+
+
+def test_two_key_frames_of_a_sample_are_refused(tmp_path: Path) -> None:
+    path = fabricated.write_tables(tmp_path) / "v1.0-mini" / "sample_data.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([*rows, rows[0] | {"token": "again"}]))
+    with pytest.raises(DataError, match="more than one LIDAR_TOP key frame"):
+        measure(tmp_path)
+
+
+def test_a_set_without_annotations_says_so(tmp_path: Path) -> None:
+    folder = fabricated.write_tables(tmp_path) / "v1.0-mini"
+    (folder / "sample_annotation.json").write_text("[]")
+    (folder / "instance.json").write_text("[]")
+    found = measure(tmp_path)
+    assert (found.boxes, found.classes, found.cells) == (0, {}, ())
+    assert found.driving["speed"].n == 9
+    (folder / "sample_annotation.json").unlink()
+    assert "no sample_annotation.json" in measure(tmp_path).lacking["boxes"]

@@ -26,7 +26,7 @@ from admlops.deployment.artifacts import (
     remove_artifact,
     require_whole,
 )
-from admlops.deployment.engines import parse_engine, split_contender
+from admlops.deployment.engines import parse_engine, split_checkpoint, split_contender
 from admlops.deployment.manifest import ExportSource, Manifest, read_manifest
 from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.run_engine import choose_artifact, find_engine
@@ -186,6 +186,14 @@ def test_a_contender_is_a_model_with_an_engine() -> None:
     assert split_contender("MapTR") == ("MapTR", None)
     with pytest.raises(UsageError, match="names no engine"):
         split_contender("MapTR@")
+
+
+def test_a_contender_is_a_model_with_weights() -> None:
+    assert split_checkpoint("NanoDet:student") == ("NanoDet", "student")
+    assert split_checkpoint("NanoDet@/a/file:1.onnx") == ("NanoDet", None)
+    for name, says in (("NanoDet:", "names no weights"), ("NanoDet:student@onnx", "has its own weights")):
+        with pytest.raises(UsageError, match=says):
+            split_checkpoint(name)
 
 
 def test_removing_is_previewed_and_done(typed: Typed, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ STAGES = (
     Stage("stage_7_lidar", 45, 15),
     Stage("stage_3_outputs", 220, 45),
     Stage("stage_4_latency", 190, 45),
+    Stage("stage_9_graphs", 90, 30),
     Stage("stage_5_reading", 60, 20),
     Stage("stage_6_engines", 180, 10),
     Stage("stage_8_mmcv2", 420, 200),

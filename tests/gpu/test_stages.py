@@ -57,6 +57,7 @@ def test_without_torch_or_sources_every_stage_says_why_it_is_skipped(tmp_path: P
                 "stage_6_engines",
                 "stage_7_lidar",
                 "stage_8_mmcv2",
+                "stage_9_graphs",
             ),
             "skipped",
         ),
@@ -65,7 +66,7 @@ def test_without_torch_or_sources_every_stage_says_why_it_is_skipped(tmp_path: P
     assert "admlops sources fetch NoSuchNetwork" in found["stage_3_outputs"]["reason"]
     machine = json.loads((tmp_path / "out" / "stage_0_machine.json").read_text())
     assert machine["results"]["cores"] >= 1
-    assert len(list((tmp_path / "out").glob("*.json"))) == 10
+    assert len(list((tmp_path / "out").glob("*.json"))) == 11
 
 
 def fabricate(folder: Path, stages: dict[str, tuple[float, float, str]]) -> Path:
@@ -196,5 +197,9 @@ def test_every_stage_runs_on_a_cpu(tmp_path: Path) -> None:
     assert latency["float32"]["p50_ms"] is None, "too few for a percentile"
     assert latency["cuda_graph"] == {"skipped": "CUDA graphs are a GPU's"}
     assert all(found["ok"] for found in results["stage_7_lidar"].values())
+    graphs = results["stage_9_graphs"]["MapTR"]
+    assert graphs["parts"] == {"img_backbone": "replayed", "img_neck": "replayed"}
+    assert graphs["ratio"] > 0
+    assert all(one["difference"] == 0 for one in graphs["outputs"].values()), "replayed are the outputs without graphs"
     assert results["stage_5_reading"]["MapTR"]["processes"]["1"] > 0
     assert "skipped" in results["stage_3_outputs"]["VAD"] or "float32" in results["stage_3_outputs"]["VAD"]

@@ -65,6 +65,26 @@ def stages(card: str | None = CARD) -> dict[str, Any]:
         },
         "stage_5_reading": {"MapTR": {"processes": {"1": 3.1, "8": 21.0}, "network_per_s": {"authors": 32.8}}},
         "stage_6_engines": {},
+        "stage_7_lidar": {
+            "voxels": {"ok": True, "ms": 3.21},
+            "sparse": {"ok": True, "difference": 2.5e-6, "voxels": 61_234, "ms": 18.4},
+            "pooling": {"ok": False, "difference": 3e-3, "rows": 1_993_728, "ms": 7.77},
+        },
+        "stage_8_mmcv2": {
+            "mmcv": {"ok": True, "seconds": 251.2, "size_mb": 104.0, "said": ""},
+            "operations": {"ok": True, "version": "2.1.0", "voxels": True, "sparse": 4.8e-6},
+        },
+        "stage_9_graphs": {
+            "MapTR": {
+                "eager": timed(200, 30.5, HALF),
+                "graphs": timed(200, 20.3, HALF),
+                "parts": {"img_backbone": "replayed", "img_neck": "eager"},
+                "refused": {"img_neck": "RuntimeError: not permitted | capturing"},
+                "outputs": {"bev": {"difference": 0.0, "largest": 4.5}, "n": {"difference": 2e-7, "largest": 1.0}},
+                "ratio": 1.502,
+            },
+            "VAD": {"skipped": "VAD's source is not here"},
+        },
     }
 
 
@@ -100,7 +120,7 @@ def test_a_cards_numbers_stand_under_its_name_in_both_pages(results: Path, tmp_p
     assert row(fidelity, "MapTR", "float32") == "| MapTR | float32 | float32 | bev 1.5e-04 of 4.5 |"
     assert "failed: OutOfMemoryError: no" in row(fidelity, "MapTR", "authors: half, positions single")
     data = json.loads((docs / "fidelity.json").read_text())
-    assert set(data) == {"MapTR", "PETR"}, "a network that was skipped has no entry"
+    assert set(data) == {"MapTR", "PETR", "operations"}, "a network that was skipped has no entry"
     assert "Another card" in data["PETR"]["gpu"]
 
     page = (docs / "benchmarks.md").read_text()
@@ -114,6 +134,40 @@ def test_a_cards_numbers_stand_under_its_name_in_both_pages(results: Path, tmp_p
     assert "compiled there in 213 s (92 MB) for 9.0" in page.replace("\n", " ")
     assert write_docs(results, docs) == CARD
     assert (docs / "benchmarks.md").read_text() == page, "the same results give the same page"
+
+
+def test_operations_and_graphs_stand_there_too(results: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    write_docs(results, docs)
+    page = (docs / "fidelity.md").read_text()
+    assert row(page, "voxels") == "| voxels | the CPU's | equal to the bit |"
+    assert row(page, "sparse convolutions") == "| sparse convolutions | the CPU's | 2.5e-06 |"
+    assert row(page, "BEVFusion's pooling").endswith("| 3.0e-03, MISSED |")
+    assert row(page, "mmcv 2.1.0's voxels") == "| mmcv 2.1.0's voxels | the stand-in's | equal to the bit |"
+    assert row(page, "mmcv 2.1.0's sparse convolutions").endswith("| the stand-in's | 4.8e-06 |")
+    assert "ms" not in json.loads((docs / "fidelity.json").read_text())["operations"]["cards"][CARD]["lidar"]["sparse"]
+
+    page = (docs / "benchmarks.md").read_text()
+    assert row(page, "two sparse convolutions, as the encoder begins").endswith("| 61,234 | 18.4 |")
+    assert row(page, "features of pictures summed up by cell").endswith("| 1,993,728 | 7.8 |")
+    assert row(page, "sweeps of points sorted into voxels").endswith("| — | 3.2 |")
+    assert "mmcv 2.1.0's operations were compiled there in 251 s (104 MB)." in page.replace("\n", " ")
+    found = row(page, "MapTR", "img_backbone")
+    assert found.startswith("| MapTR | img_backbone | 200 | 30.5 | 20.3 | 1.50 | 2.0e-07 | img_neck: RuntimeError")
+    assert row(page, "VAD", "—").endswith("| VAD's source is not here |")
+
+
+def test_a_card_keeps_no_operations_that_were_not_measured_again(results: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    write_docs(results, docs)
+    for stage in ("stage_7_lidar", "stage_8_mmcv2", "stage_9_graphs"):
+        (results / f"{stage}.json").unlink()
+    write_docs(results, docs)
+    assert "operations" not in json.loads((docs / "fidelity.json").read_text())
+    assert "sparse convolutions" not in (docs / "benchmarks.md").read_text()
+    assert "CUDA graphs" not in (docs / "benchmarks.md").read_text()
 
 
 def test_stages_that_did_not_run_leave_their_tables_out(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Turn what the stages left into the tables of the documentation: `python -m tests.gpu.to_docs RESULTS`.
 
-Outputs go into docs/fidelity.json and from there into docs/fidelity.md, latency and memory into docs/benchmarks.json
-and the part of docs/benchmarks.md on GPUs, both under the card's name. Another card's entries stay; the same card's are
-replaced.
+Outputs, and how far operations are from others, go into docs/fidelity.json and from there into docs/fidelity.md; times
+and memory go into docs/benchmarks.json and the part of docs/benchmarks.md on GPUs; all under the card's name. Another
+card's entries stay; the same card's are replaced.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.models.fidelity_page import render
-from tests.models.fidelity_precision import in_force
-from tests.models.fidelity_text import lay_out, table
+from tests.models.fidelity_precision import OPERATIONS, in_force
+from tests.models.fidelity_text import lay_out, number, table
 
 from admlops.core.paths import find_layout
 from admlops.core.storage import write_atomically
@@ -38,6 +38,14 @@ NONE_YET = (
     "No card has been measured by these stages yet. The first look at a GPU is in [fidelity.md](fidelity.md), under "
     "“Measured once on an H200”."
 )
+OF_OPERATIONS = {"lidar": "stage_7_lidar", "mmcv2": "stage_8_mmcv2"}
+"""What the pages call the stages on single operations."""
+LIDAR = {
+    "voxels": "sweeps of points sorted into voxels",
+    "sparse": "two sparse convolutions, as the encoder begins",
+    "pooling": "features of pictures summed up by cell",
+}
+"""Operation of stage 7 → what it does."""
 WAYS = {"cuda_graph": "authors, CUDA graph", "compile": "authors, backbone compiled"}
 PRECISIONS = {"float32": "float32", "tf32": "TF32", "authors": "authors"}
 
@@ -71,6 +79,9 @@ def write_docs(results: Path, docs: Path) -> str:
     stamp = {"machine": describe(machine["results"]), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     fidelity = read_json(docs / "fidelity.json")
     add_outputs(fidelity, card, stamp, read_optional(results, "stage_3_outputs"))
+    add_operations(
+        fidelity, card, stamp, {name: read_optional(results, stage) for name, stage in OF_OPERATIONS.items()}
+    )
     benchmarks = read_json(docs / "benchmarks.json")
     benchmarks[card] = {**stamp, **collect(results)}
     for name, content, page in (
@@ -122,6 +133,27 @@ def add_outputs(fidelity: dict[str, Any], card: str, stamp: Mapping[str, str], o
             fidelity.setdefault(model, {}).setdefault("gpu", {})[card] = {**stamp, "cases": cases}
 
 
+def add_operations(
+    fidelity: dict[str, Any], card: str, stamp: Mapping[str, str], found: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Put how far operations on the card are from what they are held against into the fidelity page's data.
+
+    Times stay out of it. A card that no such stage ran on has no entry, also where it had one.
+    """
+    lidar = {
+        name: {key: value for key, value in one.items() if key not in ("ms", "voxels", "rows")}
+        for name, one in found["lidar"].items()
+    }
+    mmcv = {key: value for key, value in found["mmcv2"].get("operations", {}).items() if key != "ok"}
+    entry = {name: one for name, one in (("lidar", lidar), ("mmcv2", mmcv)) if one}
+    entries = fidelity.setdefault(OPERATIONS, {}).setdefault("cards", {})
+    entries.pop(card, None)
+    if entry:
+        entries[card] = {**stamp, **entry}
+    if not entries:
+        del fidelity[OPERATIONS]
+
+
 def collect(results: Path) -> dict[str, Any]:
     """What the benchmarks' page shows of each stage."""
     return {
@@ -129,6 +161,8 @@ def collect(results: Path) -> dict[str, Any]:
         "latency": read_optional(results, "stage_4_latency"),
         "reading": read_optional(results, "stage_5_reading"),
         "engines": read_optional(results, "stage_6_engines"),
+        "graphs": read_optional(results, "stage_9_graphs"),
+        **{name: read_optional(results, stage) for name, stage in OF_OPERATIONS.items()},
     }
 
 
@@ -149,6 +183,7 @@ def _card(found: Mapping[str, Any]) -> Iterator[str]:
     if failed:
         yield "What did not work, and why:"
         yield table(("network", "run", "reason"), failed)
+    yield from _graphs(found.get("graphs", {}))
     if found["reading"]:
         yield "#### Reading ahead"
         yield (
@@ -162,12 +197,73 @@ def _card(found: Mapping[str, Any]) -> Iterator[str]:
     if engines:
         yield "#### Exported networks"
         yield table(("file", "n", "p50 [ms]", "p90 [ms]", "p99 [ms]", "least [ms]", "ran on"), engines)
+    yield from _operations(found.get("lidar", {}))
+    yield from _compiled(found)
+
+
+def _graphs(found: Mapping[str, Any]) -> Iterator[str]:
+    """`--graphs` against the same network without."""
+    rows = list(_graph_rows(found))
+    if not rows:
+        return
+    yield "#### With CUDA graphs"
+    yield (
+        "`--graphs` in the authors' precision: the parts that the adapter names are replayed, the rest is as ever. "
+        "Differences are the heads' largest from the same network without graphs, on the same sample."
+    )
+    columns = (
+        "network",
+        "replayed",
+        "n",
+        "p50 without [ms]",
+        "p50 with [ms]",
+        "times as fast",
+        "differs by",
+        "not replayed",
+    )
+    yield table(columns, rows)
+
+
+def _graph_rows(found: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    for model, one in sorted(found.items()):
+        if "ratio" not in one:
+            reason = str(one.get("failed") or one.get("skipped") or "not done in its time").replace("|", "/")
+            yield (model, *("—",) * 6, reason)
+            continue
+        replayed = ", ".join(sorted(name for name, state in one["parts"].items() if state == "replayed"))
+        refused = "; ".join(f"{name}: {why}" for name, why in sorted(one["refused"].items())).replace("|", "/")
+        times = [_value(one[way]["p50_ms"], 1) for way in ("eager", "graphs")]
+        apart = max((output["difference"] or 0.0 for output in one["outputs"].values()), default=0.0)
+        count = str(min(one["eager"]["n"], one["graphs"]["n"]))
+        yield (model, replayed or "—", count, *times, f"{one['ratio']:.2f}", number(apart), refused or "—")
+
+
+def _operations(lidar: Mapping[str, Any]) -> Iterator[str]:
+    """Times of the stand-ins of LiDAR networks."""
+    rows = [
+        (LIDAR[name], _value(one.get("voxels") or one.get("rows"), 0), _value(one["ms"], 1))
+        for name, one in sorted(lidar.items())
+        if name in LIDAR
+    ]
+    if rows:
+        yield "#### Operations of LiDAR networks"
+        yield "The stand-ins in PyTorch, medians of five calls; [fidelity.md](fidelity.md) says how exact they are."
+        yield table(("operation", "voxels or rows", "median [ms]"), rows)
+
+
+def _compiled(found: Mapping[str, Any]) -> Iterator[str]:
+    """How long operations took to compile."""
     compiled = found["compile"].get("mmcv_full", {})
     if compiled.get("ok"):
         yield (
             f"mmcv-full's operations were compiled there in {compiled['seconds']:.0f} s "
             f"({compiled['size_mb']:.0f} MB) for {found['compile']['variables']['TORCH_CUDA_ARCH_LIST']}."
         )
+    second = found.get("mmcv2", {}).get("mmcv", {})
+    if second.get("ok"):
+        version = found["mmcv2"].get("operations", {}).get("version", "2")
+        size = f"{second['size_mb']:.0f} MB"
+        yield f"mmcv {version}'s operations were compiled there in {second['seconds']:.0f} s ({size})."
 
 
 def _latency_rows(latency: Mapping[str, Any]) -> Iterator[Sequence[str]]:

@@ -24,6 +24,15 @@ GPU_CASES = {
 }
 """Precision of tests/gpu/stage_3_outputs.py → what it is called."""
 
+OPERATIONS = "operations"
+"""The key of fidelity.json that holds no network, but operations of tests/gpu by card."""
+LIDAR = {
+    "voxels": ("voxels", "the CPU's"),
+    "sparse": ("sparse convolutions", "the CPU's"),
+    "pooling": ("BEVFusion's pooling", "the CPU's"),
+}
+"""Operation of tests/gpu/stage_7_lidar.py → its name, and what it is held against."""
+
 H200 = (
     ("StreamPETR", "1.7e-05 of 1.7; 2.9e-04 of 51", "5.2e-04; 5.2e-03"),
     ("PETR", "3.6e-06; 5.0e-05 of 51", "3.1e-04; 8.6e-03"),
@@ -108,15 +117,14 @@ def _machines(found: Mapping[str, Any]) -> str:
 def describe_gpus(results: Mapping[str, Any]) -> Iterator[str]:
     """The section on GPUs against the CPU: what tests/gpu left, card by card, and what was measured before it."""
     yield "## On a GPU"
-    cards = sorted({card for entry in results.values() for card in entry.get("gpu", {})})
-    for card in cards:
+    networks = {card for entry in results.values() for card in entry.get("gpu", {})}
+    operations = results.get(OPERATIONS, {}).get("cards", {})
+    for card in sorted(networks | set(operations)):
         yield f"### {card}"
-        yield (
-            "The heads' outputs on the card against the CPU's in float32, from the same random weights (seed 3) and "
-            f"synthetic sample, by [tests/gpu](../tests/gpu/README.md) ({_circumstances(results, card)}). Each is the "
-            "largest difference, of the largest value."
-        )
-        yield table(("network", "precision", "in force", "largest differences"), _gpu_rows(results, card))
+        if card in networks:
+            yield from _describe_networks(results, card)
+        if card in operations:
+            yield from _describe_operations(operations[card])
     yield "### Measured once on an H200 (2026-11-29), random weights"
     yield (
         "One NVIDIA H200, driver 580.159.04, PyTorch 2.11 for CUDA 13, mmcv-full 1.7.2 compiled there; batch 1, a "
@@ -128,6 +136,43 @@ def describe_gpus(results: Mapping[str, Any]) -> Iterator[str]:
         "MapTR ran there in half precision, positions included; it has not been run on a GPU in float32, nor with "
         "positions single."
     )
+
+
+def _describe_networks(results: Mapping[str, Any], card: str) -> Iterator[str]:
+    yield (
+        "The heads' outputs on the card against the CPU's in float32, from the same random weights (seed 3) and "
+        f"synthetic sample, by [tests/gpu](../tests/gpu/README.md) ({_circumstances(results, card)}). Each is the "
+        "largest difference, of the largest value."
+    )
+    yield table(("network", "precision", "in force", "largest differences"), _gpu_rows(results, card))
+
+
+def _describe_operations(entry: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "Operations of LiDAR networks on the card: the stand-ins in PyTorch against the CPU's, and mmcv's, compiled "
+        f"for the card, against the stand-ins there ({entry['machine']}, {entry['date']}). Differences are the largest."
+    )
+    yield table(("operation", "held against", "difference"), _operation_rows(entry))
+
+
+def _operation_rows(entry: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    for name, (called, against) in LIDAR.items():
+        one = entry.get("lidar", {}).get(name)
+        if one is not None:
+            yield (called, against, _distance(one.get("difference"), ok=one["ok"]))
+    mmcv = entry.get("mmcv2", {})
+    library = f"mmcv {mmcv.get('version', '2')}'s"
+    if "voxels" in mmcv:
+        yield (f"{library} voxels", "the stand-in's", _distance(None, ok=mmcv["voxels"]))
+    if mmcv.get("sparse") is not None:
+        yield (f"{library} sparse convolutions", "the stand-in's", _distance(mmcv["sparse"], ok=True))
+
+
+def _distance(difference: float | None, *, ok: bool) -> str:
+    """How far an operation is from another: equal bits where it must have them and no difference was taken."""
+    if difference is None:
+        return "equal to the bit" if ok else "NOT EQUAL"
+    return number(difference) + ("" if ok else ", MISSED")
 
 
 def _circumstances(results: Mapping[str, Any], card: str) -> str:

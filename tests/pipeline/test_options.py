@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Admlops
+from tests.execution.execution_bench import make_header
 
 from admlops.catalog import load_model
 from admlops.cli.checkpoints import _status
 from admlops.core.errors import UsageError
 from admlops.core.paths import find_layout
-from admlops.pipeline.options import check_config, check_options, parse_options
+from admlops.pipeline.frontier import way_of
+from admlops.pipeline.memory_table import key_of
+from admlops.pipeline.options import check_config, check_graphs, check_options, parse_options
+from admlops.pipeline.run_request import RunRequest
+from admlops.results.header import find_difference
 
 
 def test_options_are_names_with_values() -> None:
@@ -88,3 +94,50 @@ def test_a_config_that_no_variant_runs_is_said_wherever_it_is_listed(
     assert refused.returncode == 2
     assert "no variant of PETRv2 runs its config bevseg: its head segments the map" in refused.stderr
     assert not (tmp_path / "repository" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "device", "reason"),
+    [
+        ("GroundPlane", {}, "cuda", "GroundPlane cannot run with --graphs: it runs on the CPU alone"),
+        ("MapTR", {}, "cpu", "MapTR cannot run with --graphs: a CPU has no CUDA graphs"),
+        ("StreamPETR", {"engine": "onnx"}, "cuda", "--engine onnx executes its network, and CUDA graphs are PyTorch's"),
+        ("StreamPETR", {"runtime": "onnxruntime"}, "cuda", "the runtime onnxruntime executes its network"),
+        ("YOLOX", {"batch": 2}, "cuda", "a graph is of one sample, and --batch 2 takes several"),
+        ("YOLOX", {"batch": "auto"}, "cuda", "--batch auto takes several"),
+        ("YOLOX", {"throughput": True}, "cuda", "--throughput tries batches"),
+    ],
+)
+def test_graphs_are_refused_where_there_are_none(model: str, asked: dict[str, Any], device: str, reason: str) -> None:
+    loaded = load_model(find_layout(), model)
+    check_graphs(loaded, RunRequest(model=model, data=Path(), **asked), device=device)
+    with pytest.raises(UsageError) as caught:
+        check_graphs(loaded, RunRequest(model=model, data=Path(), graphs=True, **asked), device=device)
+    assert reason in caught.value.message
+    assert caught.value.hint == "leave --graphs out"
+
+
+@pytest.mark.parametrize("asked", [{}, {"stream": True}, {"precision": "half"}, {"workers": 2}])
+def test_graphs_go_with_what_changes_no_call(asked: dict[str, Any]) -> None:
+    request = RunRequest(model="MapTR", data=Path(), graphs=True, **asked)
+    check_graphs(load_model(find_layout(), "MapTR"), request, device="cuda")
+
+
+@pytest.mark.parametrize("words", [("run", "MapTR"), ("check", "MapTR"), ("compare", "--models", "MapTR,VAD")])
+def test_graphs_without_a_gpu_are_refused_before_anything_is_built(
+    admlops: Admlops, synthetic_root: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    variables = {"ADMLOPS_ENVIRONMENTS": str(tmp_path / "environments"), "CUDA_VISIBLE_DEVICES": ""}
+    done = admlops(*words, "--data", synthetic_root, "--device", "cpu", "--graphs", check=False, variables=variables)
+    assert done.returncode == 2, done.stderr
+    assert "MapTR cannot run with --graphs: a CPU has no CUDA graphs" in done.stderr
+    assert "leave --graphs out" in done.stderr
+
+
+def test_a_run_with_graphs_is_a_way_of_its_own() -> None:
+    plain = make_header({"a": 1}, settings={"device": "cuda:0", "precision": "authors"})
+    graphed = make_header({"a": 1}, settings={"device": "cuda:0", "precision": "authors", "graphs": True})
+    assert (plain.execution, graphed.execution) == ("", "graphs")
+    assert find_difference(plain, graphed) == ("settings.graphs", False, True)
+    assert (way_of(plain).engine, way_of(graphed).engine) == ("", "graphs")
+    assert key_of(plain) != key_of(graphed)

@@ -105,6 +105,31 @@ def test_json_says_where_the_records_are(admlops: Admlops, synthetic_root: Path)
     assert len(lines) == 2
 
 
+def test_a_condition_runs_whole_scenes_and_its_samples_are_evaluated(
+    admlops: Admlops, synthetic_root: Path, runs: Path
+) -> None:
+    words = ("run", "GroundPlane", "--data", synthetic_root, "--where", "index_in_scene in (1, 2)", "--run", "middle")
+    done = admlops(*words)
+    assert (
+        "covers:  8 of 8 samples of split mini_val; evaluated are the 4 where index_in_scene in (1, 2)" in done.stdout
+    )
+    run = RunFolder.open(runs / "middle")
+    assert len(list(run.records())) == 8
+    told = admlops("evaluate", "middle", "--by", "tag").stdout
+    assert "4 of 8 samples, 0 failed, where index_in_scene in (1, 2)" in told
+    assert "by tag" in told
+    metrics = json.loads(run.metrics_path.read_text())
+    assert metrics["data"]["samples_sha256"] == run.header.data.where.samples_sha256  # type: ignore[union-attr]
+    narrower = admlops("evaluate", "middle", "--where", "index_in_scene = 1").stdout
+    assert "2 of 8 samples" in narrower
+    assert str(runs / "middle" / "where") in narrower
+    assert json.loads(run.metrics_path.read_text()) == metrics
+    wrong = admlops(*words[:-1], "other", "--where", "speeed < 1", check=False)
+    assert wrong.returncode == 2
+    assert "--where: there is no column 'speeed'" in wrong.stderr
+    assert not (runs / "other").exists()
+
+
 def test_a_secret_reaches_neither_the_worker_nor_the_run_folder(
     admlops: Admlops, synthetic_root: Path, runs: Path
 ) -> None:

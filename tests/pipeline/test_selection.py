@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admlops.core.errors import AdmlopsError, DataError, UsageError
+from admlops.curation.sample_tables import SampleTables
 from admlops.datasets.nuscenes.tables import NuScenes
 from admlops.pipeline.selection import Selection, read_tokens, select
 
@@ -58,6 +59,35 @@ def test_only_a_whole_split_carries_its_name() -> None:
     assert Selection().split_name == "mini_val"
     assert Selection(limit=3).split_name is None
     assert Selection(scenes=("scene-0103",)).split_name is None
+
+
+def test_a_condition_takes_whole_scenes_with_such_samples(synthetic_data: NuScenes) -> None:
+    by_speed = {token: number for number, token in enumerate(choose_speeds(synthetic_data))}
+    slowest = min(by_speed, key=by_speed.__getitem__)
+    scene = synthetic_data.sample(slowest)["scene"]
+    selection = Selection(where=f"sample = '{slowest}'")
+    chosen = select(synthetic_data, selection, temporal=True)
+    assert [(one.name, len(one.samples)) for one in chosen] == [(scene, 4)], "a temporal model sees the whole scene"
+    assert selection.split_name is None
+    both = select(synthetic_data, Selection(where="speed >= 0 and tag != 'night'"))
+    assert len(both) == 2
+    assert len(select(synthetic_data, Selection(where="speed >= 0", limit=1))) == 1
+    with pytest.raises(UsageError, match="holds for none of the 8 samples"):
+        select(synthetic_data, Selection(where="speed > 900"))
+
+
+def choose_speeds(data: NuScenes) -> list[str]:
+    """The tokens by rising speed, as the condition sees it."""
+    tables = SampleTables(data)
+    tables.read(["pose"])
+    return [row[0] for row in tables.ask("SELECT sample FROM samples ORDER BY speed")]
+
+
+def test_a_wrong_condition_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no column 'sped'"):
+        _ = Selection(where="sped < 5").chosen_by
+    with pytest.raises(UsageError, match="--rules defines tags for --where"):
+        Selection(rules=tmp_path / "rules.toml")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.pipeline.pods import Pod
 from admlops.core.errors import UsageError
 from admlops.datasets.base import Scene
 from admlops.pipeline.shards import Shard, parse_shard, take_shard
+from admlops.results.header import WhereInfo
 from admlops.results.run_folder import RunFolder, records_digest
 from admlops.synthetic import SynthesisOptions, synthesize
 
@@ -78,6 +79,22 @@ def test_shards_merge_to_the_run_of_one_machine(pods: Pods) -> None:
 
     again = pods.merge(*pods.shards, "--run", "merged")
     refused(again, "is there already")
+
+
+def test_shards_of_chosen_samples_merge_with_their_condition(pods: Pods) -> None:
+    words = ("run", "Chain", "--data", pods.single.folder / "data", *CPU, "--where", "scene != 'scene-0061'")
+    for name, more in (("chosen", ()), ("chosen-1", ("--shard", "1/2")), ("chosen-2", ("--shard", "2/2"))):
+        done = pods.single.type(*words, *more, "--run", name)
+        assert done.returncode == 0, done.stderr
+        assert "evaluated are the 4 where scene != 'scene-0061'" in done.stdout
+    parts = [pods.single.run(f"chosen-{index}").path for index in (1, 2)]
+    done = pods.merge(*parts, "--run", "chosen-merged")
+    assert done.returncode == 0, done.stderr
+    merged, whole = pods.single.run("chosen-merged"), pods.single.run("chosen")
+    assert merged.header.data == msgspec.structs.replace(whole.header.data, root=merged.header.data.root)
+    assert isinstance(whole.header.data.where, WhereInfo)
+    assert (len(whole.header.scenes), whole.header.data.where.samples) == (4, 4)
+    assert whole.header.data.split is None
 
 
 def test_a_missing_a_double_and_a_foreign_shard_are_refused_by_name(pods: Pods, tmp_path: Path) -> None:

@@ -191,6 +191,8 @@ def _documents(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.one_of([_documents(one) for one in schema["anyOf"]])
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
+    if "additionalProperties" in schema and "properties" not in schema:
+        return st.dictionaries(st.text(max_size=5), _documents(schema["additionalProperties"]), max_size=2)
     if schema["type"] == "object":
         properties, required = schema["properties"], set(schema["required"])
         return st.fixed_dictionaries(

@@ -29,7 +29,7 @@ class Pod:
         (root / "runners").symlink_to(find_layout().root / "runners")
         shutil.copytree(HERE / "slope_model", root / "envs" / "Slope")
         self.data = folder / "scenes"
-        synthesize(self.data, SynthesisOptions(scenes=4, samples=2, scale=0.1, lidar_sweeps=0, camera_sweeps=0))
+        synthesize(self.data, SynthesisOptions(scenes=3, samples=1, scale=0.1, lidar_sweeps=0, camera_sweeps=0))
         self.repository = folder / "repository"
         self.variables = {
             **os.environ,
@@ -102,18 +102,22 @@ def losses(lines: list[dict[str, Any]]) -> dict[int, float]:
     return {line["iteration"]: line["loss"] for line in lines}
 
 
-def test_weights_are_evaluated_registered_and_run_by_name(pod: Pod) -> None:
-    said = pod.train("--name", "first", "--iterations", "24", "--evaluate-every", "12")
+def test_the_best_weights_are_registered_and_run_by_name(pod: Pod) -> None:
+    """Every checkpoint is right about everything, so that the second brings no gain."""
+    asked = ("--name", "first", "--iterations", "400", "--evaluate-every", "25", "--patience", "1")
+    said = pod.train(*asked, variables={"SLOPE_SLEEP": "0.05"})
     assert said["state"] == "complete"
-    assert said["iterations"] == 24
-    assert said["last_loss"] < said["first_loss"]
+    assert said["reason"] == "no gain"
+    assert said["iterations"] < 400
+    assert said["lowest_loss"] < said["first_loss"]
     header = pod.header("first")
     assert header["best"]["metric"] == "accuracy"
     assert header["best"]["value"] == 1.0
     assert header["start"]["kind"] == "authors"
     assert header["data"]["split"] == "mini_train"
     evaluated = [json.loads(line) for line in (pod.folder("first") / "evaluations.jsonl").read_text().splitlines()]
-    assert evaluated[-1]["iteration"] == 24
+    assert [one["value"] for one in evaluated] == [1.0, 1.0]
+    assert evaluated[0]["iteration"] == header["best"]["iteration"] < evaluated[1]["iteration"]
     page = (pod.folder("first") / "report.html").read_text()
     assert "Norm of the gradient" in page
     assert said["checkpoint"]["sha256"] in page
@@ -128,15 +132,39 @@ def test_weights_are_evaluated_registered_and_run_by_name(pod: Pod) -> None:
         "sha256": said["checkpoint"]["sha256"],
     }
     trained = json.loads((pod.repository / "checkpoints" / "Slope" / "trained" / "trained.json").read_text())
+    listed = json.loads(pod.admlops("checkpoints", "list", "Slope", "--json").stdout)
+    assert [one["checkpoint"] for one in listed] == ["first", "child"]
+    assert trained["first"]["iteration"] == header["best"]["iteration"]
     assert trained["child"]["parent"]["name"] == "first"
 
 
-def test_a_training_without_gain_stops(pod: Pod) -> None:
-    said = pod.train(
-        "--iterations", "400", "--evaluate-every", "25", "--patience", "1", variables={"SLOPE_SLEEP": "0.05"}
+def test_a_student_learns_from_its_teacher_and_keeps_its_name(pod: Pod) -> None:
+    teacher = pod.train("--name", "teacher", "--iterations", "40")["checkpoint"]
+    asked = ("--teacher", "teacher", "--soft-share", "1", "--temperature", "2")
+    student = pod.train("--name", "student", "--iterations", "8", *asked)["checkpoint"]
+    kept = {"name": "teacher", "sha256": teacher["sha256"], "temperature": 2.0, "soft_share": 1.0}
+    assert pod.header("student")["settings"]["teacher"] == kept
+    trained = json.loads((pod.repository / "checkpoints" / "Slope" / "trained" / "trained.json").read_text())
+    assert trained["student"]["teacher"] == kept
+    assert trained["student"]["pruned"] is None
+    assert trained["teacher"]["teacher"] is None
+    listed = json.loads(pod.admlops("checkpoints", "list", "Slope", "--json").stdout)
+    (row,) = [one for one in listed if one["checkpoint"] == "student"]
+    assert (row["status"], row["teacher"]) == ("ready; trained here, taught by teacher", kept)
+    assert (
+        "cannot change now"
+        in pod.train("--resume", "student", "--iterations", "9", "--temperature", "3", code=2)["error"]
     )
-    assert said["reason"] == "no gain"
-    assert said["iterations"] < 400
+
+    limited = ("--data", pod.data, "--limit", "1", "--json")
+    names = "Slope:teacher,Slope:student"
+    summary = json.loads(pod.admlops("compare", "--models", names, *limited).stdout)
+    assert [row["model"] for row in summary["models"]] == names.split(",")
+    (group,) = summary["engines"]
+    assert [one["file_bytes"] for one in group["engines"]] == [Path(teacher["file"]).stat().st_size] * 2
+    assert [one["checkpoint"] for one in group["engines"]] == [teacher["sha256"], student["sha256"]]
+    said = pod.admlops("compare", "--models", names, *limited[:-1])
+    assert "weights of Slope, 1 samples" in said.stdout + said.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -152,6 +180,7 @@ def test_a_signal_ends_it_at_a_checkpoint_and_a_resume_goes_on(
     (saved,) = pod.log(name, "checkpoint")
     assert saved["iteration"] == pod.log(name)[-1]["iteration"]
     assert pod.header(name)["state"] == "stopped"
+    assert "stopped" in (pod.folder(name) / "report.html").read_text().lower()
     pod.train("--resume", name)
     assert losses(pod.log(name)) == losses(unbroken)
     assert len(pod.log(name)) == len(unbroken)
@@ -188,6 +217,9 @@ def test_a_loss_that_is_no_number_ends_it(pod: Pod) -> None:
         (("--resume", "nothing"), "there is no training nothing"),
         (("--name", "x", "--resume", "y"), "--name is for a new training"),
         (("--config", "nothing"), "neither a file nor a config"),
+        (("--prune", "0.5", "--from", "random"), "does not take it"),
+        (("--temperature", "2"), "is for a --teacher"),
+        (("--teacher", "nothing"), "neither a file nor a name"),
     ],
 )
 def test_a_mistake_is_one_error_and_leaves_nothing(pod: Pod, arguments: tuple[str, ...], says: str) -> None:

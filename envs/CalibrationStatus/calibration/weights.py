@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from calibration.resnet import CalibrationNet
+from calibration.resnet import CalibrationNet, width_of
 from worker.adapter import Settings
 from worker.mmlab.common.weights import parse_random
 
@@ -22,13 +22,12 @@ def load_network(settings: Settings) -> Any:
     weights = str(settings.options.get("weights") or "")
     if weights:
         torch.manual_seed(parse_random(weights))
-        network = CalibrationNet()
+        network = CalibrationNet(width_of(settings.config))
     elif settings.checkpoint:
-        network = CalibrationNet()
         state = torch.load(settings.checkpoint, map_location="cpu", weights_only=True)
         try:
-            network.load_state_dict(state["state_dict"])
-        except (KeyError, RuntimeError) as error:
+            network = CalibrationNet.filled(state["state_dict"])
+        except (KeyError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{settings.checkpoint} does not fit CalibrationStatus: {error}") from error
     else:
         raise WeightsError("CalibrationStatus needs weights: --checkpoint FILE, or --weights random:SEED")

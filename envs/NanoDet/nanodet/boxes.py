@@ -60,7 +60,8 @@ def suppress(corners: np.ndarray, confidences: np.ndarray, classes: np.ndarray, 
     kept = np.ones(len(order), bool)
     for number in np.unique(classes):
         ranks = np.flatnonzero(classes[order] == number)
-        covers = _overlaps(corners[order[ranks]]) > nms_iou
+        own = corners[order[ranks]]
+        covers = overlaps_between(own, own) > nms_iou
         stays = np.ones(len(ranks), bool)
         for rank in range(len(ranks) - 1):
             if stays[rank]:
@@ -69,11 +70,11 @@ def suppress(corners: np.ndarray, confidences: np.ndarray, classes: np.ndarray, 
     return order[kept]
 
 
-def _overlaps(corners: np.ndarray) -> np.ndarray:
-    """IoU of each box with each, (n, n); 0 between boxes without area."""
-    low, high = corners[:, :2], corners[:, 2:]
-    sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
-    shared = np.prod(np.clip(sides, 0, None), axis=-1)
-    areas = np.prod(high - low, axis=-1)
-    union = areas[:, None] + areas[None] - shared
+def overlaps_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """IoU of each box (n, 4) with each (m, 4), (n, m); 0 between boxes without area."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    areas, others = (np.prod(one[:, 2:] - one[:, :2], axis=-1) for one in (first, second))
+    union = areas[:, None] + others[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

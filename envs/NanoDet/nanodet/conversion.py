@@ -38,11 +38,19 @@ def to_onnx(model: GraphModel) -> onnx.ModelProto:
     return _Converter(model).convert()
 
 
+def fold_constants(model: GraphModel) -> Dict[str, np.ndarray]:
+    """The values of all constants, and of integer expressions of constants, by the node's name."""
+    converter = _Converter(model)
+    for node in model.nodes:
+        converter.fold(node["name"])
+    return converter.constants
+
+
 class _Converter:
     def __init__(self, model: GraphModel) -> None:
         self._signature = model.signature
         self._nodes = {node["name"]: node for node in model.nodes}
-        self._constants = {name: _widen(tensor) for name, tensor in model.tensors.items()}
+        self.constants = {name: _widen(tensor) for name, tensor in model.tensors.items()}
         self._made: List[onnx.NodeProto] = []
         self._initializers: Dict[str, onnx.TensorProto] = {}
         self._done: Dict[str, None] = {}
@@ -79,20 +87,20 @@ class _Converter:
                 self._convert(self._nodes[current])
 
     def _sources(self, name: str) -> List[str]:
-        if name in self._done or self._fold(name) is not None:
+        if name in self._done or self.fold(name) is not None:
             return []
-        return [one for one in map(_node_of, self._nodes[name].get("input", ())) if self._fold(one) is None]
+        return [one for one in map(_node_of, self._nodes[name].get("input", ())) if self.fold(one) is None]
 
-    def _fold(self, name: str) -> "np.ndarray | None":
+    def fold(self, name: str) -> "np.ndarray | None":
         """The value of a constant, or of an integer expression of constants: the shapes that Reshape takes."""
-        if name in self._constants:
-            return self._constants[name]
+        if name in self.constants:
+            return self.constants[name]
         node = self._nodes[name]
-        parts = [self._fold(_node_of(one)) for one in node.get("input", ())] if node["op"] in _FOLDED else [None]
+        parts = [self.fold(_node_of(one)) for one in node.get("input", ())] if node["op"] in _FOLDED else [None]
         if any(part is None for part in parts):
             return None
-        self._constants[name] = _FOLDED[node["op"]](*parts)
-        return self._constants[name]
+        self.constants[name] = _FOLDED[node["op"]](*parts)
+        return self.constants[name]
 
     def _convert(self, node: Dict[str, Any]) -> None:
         maker = _MAKERS.get(node["op"])
@@ -104,7 +112,7 @@ class _Converter:
 
     def constant(self, node: Mapping[str, Any], index: int) -> np.ndarray:
         """Return the value of a node's input, which must be constant."""
-        value = self._fold(_node_of(node["input"][index]))
+        value = self.fold(_node_of(node["input"][index]))
         if value is None:
             raise ConversionError("{}: input {} of {} is not constant".format(node["name"], index, node["op"]))
         return value
@@ -112,7 +120,7 @@ class _Converter:
     def tensor(self, node: Mapping[str, Any], index: int) -> str:
         """Return the name of a node's input; a constant becomes an initializer."""
         text = node["input"][index]
-        value = self._fold(_node_of(text))
+        value = self.fold(_node_of(text))
         return text if value is None else self.keep(_node_of(text), value)
 
     def keep(self, name: str, value: np.ndarray) -> str:

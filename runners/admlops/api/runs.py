@@ -12,6 +12,8 @@ from admlops.catalog import find_known
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.paths import Layout, find_layout
 from admlops.core.types import Say
+from admlops.curation.tags import read_rules
+from admlops.curation.where import read_where
 from admlops.evaluation.energy.carbon import choose_carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.evaluation.metrics import metrics_of
@@ -48,6 +50,8 @@ class EvaluateOptions(TypedDict, total=False):
     official: bool
     boxes_2d: str | Path | None
     protocols: Sequence[str]
+    where: str | None
+    rules: str | Path | None
     country: str | None
     intensity: float | None
     pue: float | None
@@ -245,6 +249,8 @@ def evaluate(
     official: bool = False,
     boxes_2d: str | Path | None = None,
     protocols: Sequence[str] = (),
+    where: str | None = None,
+    rules: str | Path | None = None,
     country: str | None = None,
     intensity: float | None = None,
     pue: float | None = None,
@@ -257,6 +263,9 @@ def evaluate(
         official: run the official packages as well; needs a checkout.
         boxes_2d: a COCO file with ground truth of boxes in images.
         protocols: evaluate by these on-request protocols as well.
+        where: evaluate the samples alone where this condition holds; the numbers go into a file below the run's
+            `where/`, and `metrics.json` stays as it is.
+        rules: a file of tags, for `where` and as slices of the results.
         country, intensity, pue: where the run's energy came from, for grams of CO2e: a code such as `FRA`, or the
             grid's kg CO2e/kWh, and the computing centre's power usage effectiveness.
         say: takes remarks, a line each.
@@ -267,6 +276,7 @@ def evaluate(
     layout = find_layout()
     own = as_run(run)
     header = own.header
+    own_rules = None if rules is None else Path(rules)
     opened = open_run_data(header.data, None if data is None else Path(data))
     with own.folder.lock():
         evaluate_run(
@@ -277,6 +287,8 @@ def evaluate(
             official=official,
             truth_2d=None if boxes_2d is None else Path(boxes_2d),
             protocols=protocols,
+            where=None if where is None else read_where(where, own_rules),
+            rules=None if own_rules is None else read_rules(own_rules),
             carbon=choose_carbon(country, intensity, pue),
         )
         own.folder.write_manifest()
@@ -353,8 +365,8 @@ def start(
         say: takes remarks, a line each, from that thread.
         cancel: setting it, from any thread, stops the run; so does `RunningRun.cancel`.
         options: `data` (a root; by default the model's usual data set, synthetic scenes if there is none), `split`,
-            `scenes`, `tokens` (a file), `limit`, `complete_scenes`, `shard` (such as `2/4`), and the fields of
-            `RunRequest`: `RunOptions` lists them all.
+            `scenes`, `tokens` (a file), `limit`, `complete_scenes`, `shard` (such as `2/4`), `where` (a condition over
+            samples) with `rules` (a file of more tags), and the fields of `RunRequest`: `RunOptions` lists them all.
 
     Raises:
         AdmlopsError: an option is wrong. What is found later is raised by `RunningRun.result`.

@@ -198,6 +198,11 @@ class Training(_Part):
     gpu_memory_mb: float | None = Field(None, gt=0, description="what the authors' batch takes of a GPU [MB]")
     checkpoint_mb: float = Field(100, gt=0, description="the size of a checkpoint with the optimizer's state [MB]")
     initial_weights: tuple[InitialWeights, ...] = ()
+    variant: Name | None = Field(None, description="the variant that trains, where it is not the default one")
+    smaller: tuple[Literal["teacher", "prune"], ...] = Field(
+        (), description='how the program makes networks smaller: "teacher" (distillation), "prune" (channels)'
+    )
+    needs_teacher: bool = Field(False, description="it trains against a teacher alone, not against labels")
     smoke: dict[Text, JsonValue] = Field(
         default_factory=dict, description="config variable = its value in a smoke test, the smallest that trains"
     )

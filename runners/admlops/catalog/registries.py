@@ -198,6 +198,28 @@ DATA_FORMATS: Registry[Any] = Registry(
 )
 """Of `conversion.base.DataFormat`, which types them; what is there is recognised in this order."""
 
+MINING_RULES: Registry[Any] = Registry(
+    "rule of mining",
+    {
+        "worst": "admlops.mining.rules.worst:RULE",
+        "disagreement": "admlops.mining.rules.disagreement:RULE",
+        "flicker": "admlops.mining.rules.flicker:RULE",
+        "uncertainty": "admlops.mining.rules.uncertainty:RULE",
+        "rare": "admlops.mining.rules.rare:RULE",
+    },
+)
+"""Of `mining.rules.base.MiningRule`."""
+
+ANNOTATION_TOOLS: Registry[Any] = Registry(
+    "annotation tool",
+    {
+        "cvat": "admlops.mining.tools.cvat:TOOL",
+        "labelstudio": "admlops.mining.tools.labelstudio:TOOL",
+        "openlabel": "admlops.mining.tools.openlabel:TOOL",
+    },
+)
+"""Of `mining.tools.base.AnnotationTool`."""
+
 
 class NamedTrainer(Protocol):
     """What the catalogue knows of a trainer; `training.trainer.Trainer` is the whole protocol."""

@@ -8,18 +8,9 @@ from admlops.checkpoints.extraction import Extracted, extract
 from admlops.checkpoints.identity import FoundConfig, find_config
 from admlops.checkpoints.inspection import Inspection, inspect
 from admlops.checkpoints.keep_trained import check_free, keep_trained
-from admlops.checkpoints.store import (
-    Stored,
-    Usable,
-    add,
-    ensure_usable,
-    fetch,
-    find_checkpoint,
-    find_problem,
-    path_of,
-    require_file,
-)
+from admlops.checkpoints.store import Stored, add, fetch, find_checkpoint, path_of, require_file
 from admlops.checkpoints.trained import Trained, read_trained, trained_folder
+from admlops.checkpoints.usable import Usable, ensure_usable, find_problem
 from admlops.checkpoints.weights import Weights
 
 __all__ = [

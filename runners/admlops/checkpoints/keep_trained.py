@@ -35,8 +35,8 @@ def keep_trained(
         StorageError: the disk is full.
     """
     folder = trained_folder(layout, model)
-    target = folder / f"{name}{weights.suffix}"
-    inspect(weights, form=model.checkpoint_form)
+    found = inspect(weights, form=model.checkpoint_form)
+    target = folder / f"{name}{'.safetensors' if found.format == 'safetensors' else weights.suffix}"
     with hold(folder / f".{name}.lock", what=f"registering {name}", say=say):
         incoming = folder / ".incoming" / target.name
         sha256 = copy_in(weights, incoming, None)

@@ -22,8 +22,12 @@ FILE_NAME = "trained.json"
 class Trained(Struct, frozen=True, forbid_unknown_fields=True):
     """Weights that were trained here.
 
-    `parent` is what they began as: {kind, name, sha256}. `data` has the samples' digest, `sources` the commits of the
-    model's code. `metric` is the best value by which this checkpoint was chosen, None where none was evaluated.
+    `config` is the file of the configuration beside the weights, `config_name` the one in the catalogue, for models
+    whose training writes none. `parent` is what they began as: {kind, name, sha256}. `data` has the samples' digest,
+    `sources` the commits of the model's code. `metric` is the best value by which this checkpoint was chosen, None
+    where none was evaluated.
+    `teacher` is what they were distilled from: {name, sha256, temperature, soft_share}. `pruned` is the share of
+    channels that was taken out of the parent.
     """
 
     model: str
@@ -38,6 +42,9 @@ class Trained(Struct, frozen=True, forbid_unknown_fields=True):
     sources: dict[str, str]
     created: str
     metric: dict[str, Any] | None = None
+    config_name: str | None = None
+    teacher: dict[str, Any] | None = None
+    pruned: float | None = None
 
 
 def trained_folder(layout: Layout, model: Model) -> Path:

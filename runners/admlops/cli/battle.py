@@ -96,10 +96,10 @@ def _find_side(layout: Layout, name: str) -> str | RunFolder:
     """Return a model's name, or a run."""
     from admlops.catalog import find_known
     from admlops.core.errors import AdmlopsError, UsageError
-    from admlops.deployment.engines import split_contender
+    from admlops.deployment.engines import split_checkpoint
     from admlops.results.runs import find_run
 
-    if layout.is_checkout and find_known(layout, split_contender(name)[0]) is not None:
+    if layout.is_checkout and find_known(layout, split_checkpoint(name)[0]) is not None:
         return name
     try:
         return find_run(layout, name)

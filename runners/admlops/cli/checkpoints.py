@@ -44,12 +44,17 @@ checkpoints.add_command(train)
 @with_format
 @JSON
 def list_(names: tuple[str, ...], as_json: bool) -> None:
-    """List the checkpoints of MODEL..., of all models without an argument, and which are ready."""
+    """List the checkpoints of MODEL..., of all models without an argument, and which are ready.
+
+    Those that were trained here follow, with what they began as and learnt from.
+    """
+    from admlops.cli.checkpoints_trained import list_trained
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
 
     layout = find_layout()
-    rows = [row for model in _models(layout, names) for row in _rows(layout, model)]
+    models = _models(layout, names)
+    rows = [row for model in models for row in (*_rows(layout, model), *list_trained(layout, model))]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

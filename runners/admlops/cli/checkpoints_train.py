@@ -36,7 +36,8 @@ def train(model_name: str, dry_run: bool, as_json: bool, **options: Any) -> None
     from admlops.cli.signals import cancel_on_signals
     from admlops.cli.training_progress import show_training
     from admlops.core.paths import find_layout
-    from admlops.pipeline.train import find_trained, preview_training, train_published
+    from admlops.pipeline.train import find_trained, train_published
+    from admlops.pipeline.train_plan import preview_training
     from admlops.pipeline.train_request import TrainRequest
 
     layout = find_layout()

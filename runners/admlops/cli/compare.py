@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     required=True,
     metavar="A,B,…",
     shell_complete=complete_model_lists,
-    help="Names of the catalogue, also with an engine as in MapTR@onnx, or all (may repeat).",
+    help="Names of the catalogue, also with an engine as in MapTR@onnx or with weights as in MapTR:mine, or all "
+    "(may repeat).",
 )
 @selection_options
 @click.option(
@@ -223,14 +224,16 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def print_engines(groups: Sequence[Mapping[str, Any]]) -> None:
-    """A table of the engines of each model that ran by several, and how often every two of them agree."""
+    """A table of each model that ran by several engines or weights, and how often every two of them agree."""
     from admlops.cli.tables import print_table
 
     for group in groups:
-        note(f"\nengines of {group['model']}, {group['samples']} samples")
+        weights = len({one["checkpoint"] for one in group["engines"]} - {None}) > 1
+        what = "weights" if weights else "engines"
+        note(f"\n{what} of {group['model']}, {group['samples']} samples")
         times = ("min_ms", "max_ms", "mean_ms", "median_ms", "p95_ms", "p99_ms")
         rows = [_engine_cells(one, times) for one in group["engines"]]
-        print_table(("engine", "file MB", "peak MB", *(name.removesuffix("_ms") + " ms" for name in times)), rows)
+        print_table((what, "file MB", "peak MB", *(name.removesuffix("_ms") + " ms" for name in times)), rows)
         for one in group["agreement"]:
             note(f"\nagreement, {one['task']}: share of {one['measure']}")
             shares = [tuple(_number(share) for share in row) for row in one["shares"]]

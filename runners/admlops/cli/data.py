@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,8 @@ from admlops.cli.conventions import dry_run_option, note, say, shows_progress, w
 from admlops.cli.count_bar import show_count
 from admlops.cli.data_convert import convert
 from admlops.cli.data_fetch import fetch, link, verify
+from admlops.cli.data_labels import history, import_labels
+from admlops.cli.data_mine import mine
 from admlops.cli.data_opening import open_root, opening_options
 from admlops.cli.data_stats import stats
 from admlops.cli.data_tag import tag
@@ -24,6 +26,9 @@ from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.datasets.base import Problem
+    from admlops.synthetic.images_writer import ImageOptions
+    from admlops.synthetic.openlane_writer import OpenLaneOptions
+    from admlops.synthetic.options import SynthesisOptions
 
 
 @click.group()
@@ -36,7 +41,7 @@ def data() -> None:
     """
 
 
-for _command in (fetch, link, verify, stats, tag, convert):
+for _command in (fetch, link, verify, stats, tag, convert, mine, import_labels, history):
     data.add_command(_command)
 
 
@@ -140,36 +145,21 @@ def synthesize(
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.types import Planned
-    from admlops.synthetic.images_writer import ImageOptions, synthesize_images
-    from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
-    from admlops.synthetic.options import SynthesisOptions
-    from admlops.synthetic.writer import synthesize as synthesize_nuscenes
 
     is_images = layout == "images"
     samples = samples if samples is not None else 2 if is_images else 20
-    scale = scale if scale is not None else 0.5 if is_images else 1.0
-    options: OpenLaneOptions | SynthesisOptions | ImageOptions
-    if is_images:
-        options = ImageOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
-        write = partial(synthesize_images, target, options)
-    elif layout == "openlane-v2":
-        options = OpenLaneOptions(scenes=scenes, samples=samples, seed=seed, scale=scale)
-        write = partial(synthesize_openlane, target, options)
-    else:
-        options = SynthesisOptions(
-            scenes=scenes,
-            samples=samples,
-            seed=seed,
-            scale=scale,
-            lidar_sweeps=lidar_sweeps,
-            camera_sweeps=camera_sweeps,
-        )
-        write = partial(synthesize_nuscenes, target, options)
+    common = {
+        "scenes": scenes,
+        "samples": samples,
+        "seed": seed,
+        "scale": scale if scale is not None else 0.5 if is_images else 1.0,
+    }
+    options, write = _choose_writer(target, layout, common, lidar_sweeps=lidar_sweeps, camera_sweeps=camera_sweeps)
     options.check()
+    size = f"{count_of(scenes, 'scene')} of {count_of(samples, 'key frame')}"
     if dry_run:
-        detail = f"{count_of(scenes, 'scene')} of {count_of(samples, 'key frame')}"
         changes = write(force=force, dry_run=True)
-        show_plan([Planned(action="write", target=str(target), detail=detail)] if changes else [], as_json=as_json)
+        show_plan([Planned(action="write", target=str(target), detail=size)] if changes else [], as_json=as_json)
         return
     with click.progressbar(
         length=scenes * samples, label="synthesize", file=sys.stderr, hidden=as_json or not shows_progress()
@@ -180,13 +170,31 @@ def synthesize(
 
         written = write(on_progress=show, force=force, workers=workers)
     if as_json:
-        click.echo(
-            json.dumps({"data": str(target.absolute()), "written": written, "options": options.as_dict()}, indent=2)
-        )
-    elif written:
-        click.echo(f"{target}: {count_of(scenes, 'scene')} of {count_of(samples, 'key frame')}")
+        facts = {"data": str(target.absolute()), "written": written, "options": options.as_dict()}
+        click.echo(json.dumps(facts, indent=2))
     else:
-        click.echo(f"{target} already holds exactly this data set; nothing was done")
+        click.echo(
+            f"{target}: {size}" if written else f"{target} already holds exactly this data set; nothing was done"
+        )
+
+
+def _choose_writer(
+    target: Path, layout: str, common: dict[str, Any], *, lidar_sweeps: int, camera_sweeps: int
+) -> tuple[OpenLaneOptions | SynthesisOptions | ImageOptions, Callable[..., bool]]:
+    """Return a layout's options, and what writes a data set of them to `target`."""
+    from admlops.synthetic.images_writer import ImageOptions, synthesize_images
+    from admlops.synthetic.openlane_writer import OpenLaneOptions, synthesize_openlane
+    from admlops.synthetic.options import SynthesisOptions
+    from admlops.synthetic.writer import synthesize as synthesize_nuscenes
+
+    if layout == "images":
+        pictures = ImageOptions(**common)
+        return pictures, partial(synthesize_images, target, pictures)
+    if layout == "openlane-v2":
+        lanes = OpenLaneOptions(**common)
+        return lanes, partial(synthesize_openlane, target, lanes)
+    scenes = SynthesisOptions(**common, lidar_sweeps=lidar_sweeps, camera_sweeps=camera_sweeps)
+    return scenes, partial(synthesize_nuscenes, target, scenes)
 
 
 @data.command(short_help="Check that a data set is whole.")

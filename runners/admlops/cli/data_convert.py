@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from admlops.cli.conventions import dry_run_option, note
 from admlops.cli.count_bar import show_count
 from admlops.cli.lazy import LazyChoice
-from admlops.cli.out_paths import OUT_FOLDER
+from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _targets() -> list[str]:
 
 
 @click.command(short_help="Write a data set in another form.")
-@click.option("--to", "form", required=True, type=LazyChoice(_targets), help="The form to write.")
+@click.option("--to", "target", required=True, type=LazyChoice(_targets), help="The form to write.")
 @click.option(
     "--from",
     "--data",
@@ -51,7 +51,7 @@ def _targets() -> list[str]:
     type=click.Choice(["category", "detection"]),
     help="Full categories, or the ten detection classes. [default: detection for kitti and mmdet3d-infos]",
 )
-@click.option("--camera", default="CAM_FRONT", show_default=True, help="The camera of kitti, which has one.")
+@click.option("--camera", help="The camera of kitti, which has one. [default: CAM_FRONT]")
 @click.option(
     "--pictures",
     type=click.Choice(["hardlink", "copy", "symlink"]),
@@ -63,24 +63,23 @@ def _targets() -> list[str]:
 @click.option(
     "--generation",
     type=click.Choice(["1.x", "0.x"]),
-    default="1.x",
-    show_default=True,
-    help="Of mmdet3d-infos: a dict of metainfo and data_list, or the older one of infos and metadata.",
+    help="Of mmdet3d-infos: metainfo and data_list, or the older infos and metadata. [default: 1.x]",
 )
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def convert(
-    form: str,
+    target: str,
     data: Path,
     out: Path,
     version: str | None,
     scenes: tuple[str, ...],
     tokens: Path | None,
+    rule: Any,
+    names: Any,
     pictures: Any,
-    tables: str | None,
     dry_run: bool,
     as_json: bool,
-    **options: Any,
+    **special: str | None,
 ) -> None:
     """Write the data set of --from to --out in another form, and list what that form cannot hold.
 
@@ -99,20 +98,23 @@ def convert(
     from admlops.conversion.convert import convert as convert_data
     from admlops.core.types import Planned
 
-    target = find_format(form)
-    recording = open_recording(data, ReadOptions(version=version, sweeps=target.wants_sweeps))
+    form = find_format(target)
+    own = {name: value for name, value in special.items() if value is not None}
+    form.require_options(own)
+    require_new_folder(out)
+    recording = open_recording(data, ReadOptions(version=version, sweeps=form.wants_sweeps))
     chosen = _choose(recording, scenes, tokens)
-    names = check_target(recording, target, out, chosen)
+    wanted = check_target(recording, form, out, chosen)
     if dry_run:
-        detail = f"{target.title}, {count_of(len(names), 'scene')} of {recording.root}"
+        detail = f"{form.title}, {count_of(len(wanted), 'scene')} of {recording.root}"
         show_plan([Planned(action="write", target=str(out), detail=detail)], as_json=as_json)
         return
     with show_count("convert", hidden=as_json) as watch:
         done = convert_data(
             recording,
-            target,
+            form,
             out,
-            options=WriteOptions(version=tables, **options),
+            options=WriteOptions(rule=rule, names=names, **cast("Any", own)),
             chosen=chosen,
             mode=pictures,
             watch=watch,

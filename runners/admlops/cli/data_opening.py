@@ -57,8 +57,16 @@ def find_root(root: Path | None, kind: str | None) -> Path:
     """Return the root that was named, or the data set in the repository's data/. Raises DataError: there is none."""
     from admlops.catalog.registries import DATA_KINDS
     from admlops.cli.options import default_data
+    from admlops.core.errors import DataError
     from admlops.core.paths import find_layout
 
     if root is not None:
         return root
-    return default_data(find_layout(), DATA_KINDS.ids() if kind is None else [kind])
+    layout = find_layout()
+    try:
+        return default_data(layout, DATA_KINDS.ids() if kind is None else [kind])
+    except DataError as error:
+        raise DataError(
+            f"no DATA was named, and {layout.data} has none",
+            hint=f"name one, or make one: admlops data synthesize {layout.data / 'synthetic'}",
+        ) from error

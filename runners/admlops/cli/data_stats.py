@@ -63,8 +63,9 @@ def stats(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Count what DATA holds: boxes by class, distance, visibility, light and weather; how the vehicle drives; tracks;
-    map elements; repeated and unseen things; how near validation samples lie to training samples.
+    """Count what DATA holds: boxes by class, distance, visibility, light and weather, and those without points; the
+    vehicle's speed and yaw rate; samples of a standing vehicle; tracks; map elements; how near validation samples lie
+    to training samples.
 
     Of pictures: their sizes, and objects by class and size (small, medium and large are COCO's: below 32², below 96²,
     and from there on, in square pixels).
@@ -83,6 +84,8 @@ def stats(
     from admlops.curation.tags import read_rules
 
     check_out(page, as_json=as_json)
+    if page is not None:
+        require_out(page)
     if against_where is not None and against is None:
         raise UsageError("--against-where chooses of OTHER, and there is no --against", hint="add --against OTHER")
     read, opened = read_rules(rules), open_root(find_root(root, kind), version, kind)
@@ -93,8 +96,6 @@ def stats(
     if dry_run:
         show_plan([] if page is None else [Planned(action="write", target=str(page))], as_json=as_json)
         return
-    if page is not None:
-        require_out(page)
     with show_count("stats", hidden=as_json) as watch:
         first = measure_set(opened, read, where=conditions[0], axes=axes, map_samples=map_samples, watch=watch)
     found: list[Difference] | None = None

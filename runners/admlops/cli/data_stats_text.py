@@ -103,10 +103,10 @@ def _named(own: Mapping[str, Distribution], after: str) -> dict[str, Distributio
 
 
 def _print_classes(found: SetStatistics) -> None:
-    note("\nboxes by class; distance: median; speed: p95; track: median of samples and seconds, p95 of metres")
+    note("\nboxes by class; of their distance and tracks the median, of speed and path p95")
     rows = [
         (
-            name,
+            _short(name),
             str(own.boxes),
             str(own.objects),
             _share(own.empty, own.boxes),
@@ -149,7 +149,7 @@ def _print_counts(found: SetStatistics, values: Sequence[str], choose: object) -
     for cell in found.cells:
         key = (cell.values[0], choose(cell.values))
         counts[key] = counts.get(key, 0) + cell.boxes
-    rows = [(name, *(str(counts.get((name, value), 0)) for value in values)) for name in found.classes]
+    rows = [(_short(name), *(str(counts.get((name, value), 0)) for value in values)) for name in found.classes]
     print_table(("class", *values), rows, narrow=True)
 
 
@@ -169,9 +169,9 @@ def _print_distributions(own: Mapping[str, Distribution]) -> None:
 
 def _print_standing(own: Standing) -> None:
     note(
-        f"\nstanding (below 0.2 m/s): {count_of(own.samples, 'sample')} of {count_of(own.scenes, 'scene')}; "
-        f"{own.duplicates} repeat the sample before, with {count_of(own.duplicated_boxes, 'box')}; "
-        f"{own.distinct} do not"
+        f"\nstanding (below 0.2 m/s): {count_of(own.samples, 'sample')} of {count_of(own.scenes, 'scene')}\n"
+        f"repeat the sample before: {count_of(own.duplicates, 'sample')} with {count_of(own.duplicated_boxes, 'box')}; "
+        f"{own.distinct:,} do not"
     )
 
 
@@ -215,6 +215,11 @@ def _print_lacking(lacking: Mapping[str, str]) -> None:
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
         note(f"not there: {', '.join(names)}: {reason}")
+
+
+def _short(name: str) -> str:
+    """A class as it is, or the last word of a category that is no class."""
+    return name.rsplit(".", 1)[-1]
 
 
 def _share(part: int, whole: int) -> str:

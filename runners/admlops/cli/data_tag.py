@@ -24,7 +24,7 @@ TAGS_SCHEMA = 1
 @click.argument("root", metavar="[DATA]", required=False, type=click.Path(path_type=Path))
 @opening_options
 @rules_option
-@click.option("--columns", "shows_columns", is_flag=True, help="Show the columns that conditions are written in; end.")
+@click.option("--columns", "shows_columns", is_flag=True, help="Show the columns that conditions are written in.")
 @click.option("--out", type=OUT_FILE, metavar="FILE", help="Write the tags with the tokens of their samples (JSON).")
 @dry_run_option
 @with_format

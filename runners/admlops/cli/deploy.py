@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _UNSAID = {
     "precision": "authors",
+    "graphs": False,
     "engine": None,
     "batch": 1,
     "prefetch": None,
@@ -32,6 +33,8 @@ _UNSAID = {
     "start_timeout": None,
     "complete_scenes": False,
     "shard": None,
+    "where": None,
+    "rules": None,
 }
 """What a deployment config has no key for."""
 

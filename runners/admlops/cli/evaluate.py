@@ -14,6 +14,9 @@ from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, note, say
 from admlops.cli.lazy import LazyChoice
 
+TAG = "tag"
+"""The slices that are made only where they are asked for: rules have to be computed over the data set."""
+
 if TYPE_CHECKING:
     from admlops.core.types import Planned
     from admlops.datasets.base import Dataset
@@ -76,6 +79,15 @@ if TYPE_CHECKING:
     help="Show the metrics of slices of the data as well (may be repeated).",
 )
 @click.option(
+    "--where", metavar="CONDITION", help="Only samples where this holds, such as: tag = 'night' and speed < 5."
+)
+@click.option(
+    "--rules",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rules of tags (TOML) beside the built-in ones, for --where and --by tag; docs/data-stats.md has the form.",
+)
+@click.option(
     "--map-truth",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     metavar="FILE",
@@ -102,6 +114,8 @@ def evaluate(
     model: str | None,
     protocols: tuple[str, ...],
     kinds: tuple[str, ...],
+    where: str | None,
+    rules: Path | None,
     dry_run: bool,
     as_json: bool,
     **place: Any,
@@ -112,7 +126,8 @@ def evaluate(
     everything works that works on runs. docs/submissions.md has an example of each format.
 
     The numbers are computed here, equal to those of the official packages; --official runs these too and prints both.
-    Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well.
+    Intervals are 95 % over scenes. metrics.json has classes, curves and the worst samples as well. The numbers of
+    --where go into a file of their own, and metrics.json stays as it is.
 
     \b
     Exit code: 0  everything was evaluated
@@ -121,9 +136,14 @@ def evaluate(
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
+    from admlops.curation.tags import read_rules
+    from admlops.curation.where import read_where
     from admlops.evaluation.evaluate import evaluate_run
+    from admlops.evaluation.metrics_files import where_path
     from admlops.results.runs import find_run
 
+    chosen = None if where is None else read_where(where, rules)
+    tags = read_rules(rules) if TAG in kinds or rules is not None else None
     layout, carbon = find_layout(), make_carbon(place)
     of_file = {"form": form, "split": split, "version": version, "name": name, "model": model}
     if Path(run).is_file():
@@ -149,12 +169,17 @@ def evaluate(
             truth_map=map_truth,
             protocols=protocols,
             carbon=carbon,
+            where=chosen,
+            rules=tags,
         )
         folder.write_manifest()
+    written = folder.metrics_path
+    if chosen is not None:
+        written = where_path(folder, metrics["data"]["samples_sha256"])
     if as_json:
         click.echo(json.dumps(_summary(metrics), indent=2))
     else:
-        _print(folder, metrics, kinds)
+        _print(folder, metrics, kinds, written)
     _end(metrics, official=official)
 
 
@@ -173,17 +198,18 @@ def _open_data(folder: RunFolder, data: Path | None, run: str) -> Dataset:
         ) from error
 
 
-def _print(folder: RunFolder, metrics: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
+def _print(folder: RunFolder, metrics: Mapping[str, Any], kinds: tuple[str, ...], written: Path) -> None:
     from admlops.cli.tables import print_table
 
     planned = sum(folder.header.scenes.values())
-    note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed")
+    where = f", where {metrics['data']['where']}" if "where" in metrics["data"] else ""
+    note(f"{metrics['samples']} of {planned} samples, {metrics['failed_samples']} failed{where}")
     print_table(*_table(metrics))
     for reason in dict.fromkeys(_reasons(metrics).values()):
         note(f"n/a: {reason}")
     _print_energy(metrics.get("energy"))
     _print_slices(metrics["details"], kinds)
-    note(f"written to {folder.metrics_path}")
+    note(f"written to {written}")
 
 
 def _take(

@@ -56,6 +56,12 @@ _OPTIONS = (
     click.option(
         "--shard", metavar="I/N", help="Run the I-th of N parts of the scenes; admlops results merge joins the parts."
     ),
+    click.option(
+        "--where",
+        metavar="CONDITION",
+        help="Run the scenes with samples where this holds, and evaluate these alone: tag = 'night' and speed < 5.",
+    ),
+    click.option("--rules", type=click.Path(path_type=Path), metavar="FILE", help="Rules of more tags, for --where."),
     click.option("--variant", shell_complete=complete_variants, help="The set of pins. [default: the model's]"),
     click.option(
         "--devices",
@@ -72,6 +78,11 @@ _OPTIONS = (
         default=AUTHORS,
         show_default=True,
         help="The network's arithmetic on a GPU; authors: as their test runs, but positions in float32.",
+    ),
+    click.option(
+        "--graphs",
+        is_flag=True,
+        help="Replay the parts of the network that allow it as CUDA graphs: for a GPU that waits for the processor.",
     ),
     click.option(
         "--engine",
@@ -143,7 +154,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
     from admlops.catalog import load_model
     from admlops.core.errors import UsageError
     from admlops.datasets.base import default_split
-    from admlops.deployment.engines import split_contender
+    from admlops.deployment.engines import split_checkpoint
     from admlops.execution.deadlines import DEFAULT_DEADLINES
     from admlops.pipeline.data_map import read_data_map
     from admlops.pipeline.run_request import RunRequest
@@ -160,7 +171,7 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
         deadlines = deadlines.with_call(options["timeout"])
     if options["start_timeout"] is not None:
         deadlines = deadlines.with_start(options["start_timeout"])
-    model, _ = split_contender(model)
+    model, _ = split_checkpoint(model)
     reads = load_model(layout, model).reads
     data = options["data"] or default_data(layout, reads)
     return RunRequest(
@@ -174,10 +185,13 @@ def make_request(layout: Layout, *, model: str, options: dict[str, Any], **more:
             limit=options["limit"],
             complete_scenes=options["complete_scenes"],
             shard=None if options["shard"] is None else parse_shard(options["shard"]),
+            where=options["where"],
+            rules=options["rules"],
         ),
         variant=options["variant"],
         device=options["device"],
         precision=options["precision"],
+        graphs=options["graphs"],
         estimate_energy=options["estimate_energy"],
         batch=options["batch"],
         prefetch=options["prefetch"],

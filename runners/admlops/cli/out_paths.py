@@ -63,6 +63,20 @@ def require_out(out: Path) -> None:
         raise explain_os_error(error, out) from error
 
 
+def require_new_folder(out: Path) -> None:
+    """Check that a folder can be written there that is none yet, or empty. Raises UsageError, StorageError."""
+    from admlops.core.errors import UsageError
+    from admlops.core.storage import explain_os_error, require_writable
+
+    require_writable(out.absolute().parent)
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise explain_os_error(error, out) from error
+    if taken:
+        raise UsageError(f"{out} is there already", hint="pass another --out, or remove it first")
+
+
 def check_out(out: Path | None, *, as_json: bool) -> None:
     """Raise UsageError where a command's own JSON and a file would both go to standard output."""
     from admlops.core.errors import UsageError

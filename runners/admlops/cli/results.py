@@ -328,6 +328,7 @@ def schema(out: Path | None, dry_run: bool) -> None:
 def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, Any] | None) -> None:
     from admlops.cli.tables import print_table
     from admlops.results.lost_devices import list_lost_devices
+    from admlops.results.refused_graphs import list_refused_graphs
 
     one, header = summarise(run), run.header
     click.echo(f"{one['run']}: {header.model} ({header.variant}), {one['state']}{_way_on(run, one)}")
@@ -340,6 +341,8 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
     click.echo(_describe_source(header))
     if header.random_weights:
         click.echo(f"weights      {header.random_weights}: the metrics say nothing about {header.model}")
+    for part, why in list_refused_graphs(run).items():
+        click.echo(f"graphs       {part} ran without one: {why}")
     if header.engine is not None:
         state = "verified on this machine" if header.engine.get("verified") else "not verified"
         click.echo(f"engine       {header.engine_label}, {header.engine.get('provider')}, {state}")

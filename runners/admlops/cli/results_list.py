@@ -104,7 +104,7 @@ def summarise(run: RunFolder) -> dict[str, Any]:
         "model": header.model,
         "variant": header.variant,
         "random_weights": header.random_weights,
-        "engine": header.engine_label,
+        "engine": header.execution or None,
         "unverified_engine": header.unverified_engine,
         "state": run.observe_state(),
         "complete_samples": done,

@@ -8,8 +8,15 @@ import click
 
 from admlops.cli.completion import complete_runs
 from admlops.cli.conventions import dry_run_option, say
+from admlops.cli.lazy import LazyChoice
 from admlops.cli.out_paths import OUT_FILE, STANDARD_OUTPUT
 from admlops.core.counting import count_of
+
+
+def _parts() -> tuple[str, ...]:
+    from admlops.reports.part_values import PARTS
+
+    return PARTS
 
 
 @click.command(short_help="Write metrics as a table for a paper.")
@@ -19,7 +26,7 @@ from admlops.core.counting import count_of
 )
 @click.option(
     "--by",
-    type=click.Choice(["class", "scene", "distance", "visibility", "light", "weather"]),
+    type=LazyChoice(_parts),
     help="A row for each of these instead of each run.",
 )
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Show this metric (may be repeated).")

@@ -127,10 +127,12 @@ def _tell(folder: RunFolder, summary: Summary, *, throughput: bool, as_json: boo
     """Print what became of a run."""
     from admlops.pipeline.throughput import read_throughput
     from admlops.results.lost_devices import list_lost_devices
+    from admlops.results.refused_graphs import list_refused_graphs
 
     header = folder.header
     found = read_throughput(folder.throughput_path) if throughput else None
     lost = list_lost_devices(folder, last_start_only=True)
+    refused = list_refused_graphs(folder)
     if as_json:
         facts = {
             "run": header.run,
@@ -143,6 +145,7 @@ def _tell(folder: RunFolder, summary: Summary, *, throughput: bool, as_json: boo
             "of": header.data.whole_samples,
             "whole": header.data.whole,
             "lost_devices": [one.facts for one in lost],
+            **({"graphs_refused": refused} if header.has_graphs else {}),
         }
         click.echo(json.dumps(facts, indent=2))
         return
@@ -152,6 +155,8 @@ def _tell(folder: RunFolder, summary: Summary, *, throughput: bool, as_json: boo
     click.echo(f"{header.run}: {summary.state}, {count_of(summary.ok, 'sample')} ok, {summary.failed} failed{more}")
     click.echo(f"covers:  {header.coverage}")
     click.echo(f"records: {folder.records_path}")
+    for part, why in refused.items():
+        click.echo(f"graphs:  {part} ran without one: {why}")
     for one in lost:
         click.echo(f"lost:    {one.sentence}\n  → {one.hint}")
 

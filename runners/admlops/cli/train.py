@@ -13,6 +13,7 @@ from admlops.cli.options import DATA
 
 if TYPE_CHECKING:
     from admlops.pipeline.train import Finished
+    from admlops.training.folder import TrainingFolder
 
 
 @click.command(
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
 @click.option("--checkpoint-every", type=click.IntRange(1), metavar="N", help="Save every N iterations.")
 @click.option("--evaluate-every", type=click.IntRange(1), metavar="N", help="Evaluate the checkpoint of every N.")
 @click.option("--patience", type=click.IntRange(1), metavar="K", help="Stop after K evaluated ones without gain.")
+@click.option("--teacher", metavar="CHECKPOINT", help="Learn these weights' outputs: distillation.")
+@click.option("--temperature", type=click.FloatRange(1, 100), help="Softens the teacher's answers. [default: 4]")
+@click.option("--soft-share", type=click.FloatRange(0, 1), help="The teacher's share of the loss. [default: 0.9]")
+@click.option(
+    "--prune",
+    type=click.FloatRange(0, 0.95, min_open=True),
+    metavar="SHARE",
+    help="Take this share of the channels out of --from first.",
+)
 @click.option("--name", help="What the training and its weights are called. [default: model and time]")
 @click.option("--resume", metavar="TRAINING", help="Go on with this training.")
 @click.option("--smoke", is_flag=True, help="The smallest settings that train: to try the set-up, not to learn.")
@@ -50,12 +60,14 @@ def train(model: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Train MODEL and register its weights: admlops run MODEL --checkpoint NAME runs them.
 
     Ctrl-C and TERM end it at a checkpoint; --resume goes on behind that, as if it had never stopped.
+    --teacher and --prune make a smaller network: docs/smaller-models.md.
     """
     from admlops.cli.dry_run import show_plan
     from admlops.cli.signals import cancel_on_signals
     from admlops.cli.training_progress import show_training
     from admlops.core.paths import find_layout
-    from admlops.pipeline.train import preview_training, train_model
+    from admlops.pipeline.train import train_model
+    from admlops.pipeline.train_plan import preview_training
     from admlops.pipeline.train_request import TrainRequest
     from admlops.reports.training import write_training_report
 
@@ -65,9 +77,13 @@ def train(model: str, dry_run: bool, as_json: bool, **options: Any) -> None:
         if dry_run:
             show_plan(preview_training(layout, request, say=say), as_json=as_json)
             return
-        with show_training() as on_line:
-            done = train_model(layout, request, say=say, on_line=on_line)
-    write_training_report(done.folder)
+        opened: list[TrainingFolder] = []
+        try:
+            with show_training() as on_line:
+                done = train_model(layout, request, say=say, on_line=on_line, on_open=opened.append)
+        finally:  # the curves of a training that was stopped or failed are worth as much
+            for folder in opened:
+                write_training_report(folder)
     _tell(done, as_json=as_json)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,6 +13,7 @@ from admlops.conversion.features import Loss
 from admlops.conversion.frames import Recording, SceneFrames
 from admlops.conversion.placing import Placer
 from admlops.conversion.projection import Rule
+from admlops.core.errors import UsageError
 from admlops.core.nuscenes_classes import CATEGORY_CLASSES, CLASSES
 
 Names = Literal["category", "detection"]
@@ -34,7 +36,7 @@ class WriteOptions:
         rule: how boxes in space become boxes in pictures.
         names: full categories, or detection classes; None for what the form takes by itself.
         camera: the one of a form that has only one.
-        version: the tables' folder of nuScenes' layout.
+        tables: what nuScenes' layout calls its folder of tables.
         generation: of mmdet3d's infos: `1.x` or `0.x`.
         split: what files of mmdet3d are named for.
     """
@@ -42,7 +44,7 @@ class WriteOptions:
     rule: Rule = "clip"
     names: Names | None = None
     camera: str = "CAM_FRONT"
-    version: str | None = None
+    tables: str | None = None
     generation: Literal["1.x", "0.x"] = "1.x"
     split: str = "all"
 
@@ -107,6 +109,7 @@ class DataFormat:
         write: a writer into an empty folder; None where it is only read.
         names: what boxes are called in it where nobody says.
         wants_sweeps: whether its writer takes the files between key frames.
+        options: those of `WriteOptions` that mean something to it alone.
     """
 
     id: str
@@ -117,3 +120,12 @@ class DataFormat:
     write: Callable[[Target, Recording], Writer] | None = None
     names: Names = "category"
     wants_sweeps: bool = False
+    options: frozenset[str] = frozenset()
+
+    def require_options(self, given: Mapping[str, str]) -> None:
+        """Raise UsageError for an option that means nothing to this form, or is no name."""
+        for name, value in given.items():
+            if name not in self.options:
+                raise UsageError(f"--{name} {value!r} means nothing to --to {self.id}", hint=f"leave --{name} out")
+            if not re.fullmatch(r"[\w.-]{1,64}", value):
+                raise UsageError(f"--{name} {value[:80]!r} is no name", hint="letters, digits, '.', '-' and '_'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from admlops.core.storage import explain_os_error
 from admlops.core.types import Watch
 
 NOTE = "conversion.json"
+SYNTHETIC = "synthetic.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,11 @@ def convert(
     chosen: Chosen,
     mode: Mode,
     watch: Watch,
+    finish: Callable[[Path, Conversion], None] | None = None,
 ) -> Conversion:
     """Write a form to `out`, whole or not at all; `watch` gets scenes done and in all.
+
+    `finish` adds what goes beside the form to the folder before it comes to its place.
 
     Raises:
         UsageError: `out` is there already, or nothing is chosen.
@@ -117,6 +121,9 @@ def convert(
         writing.write(names, watch)
         result = writing.describe(out)
         target.write(NOTE, msgspec.json.format(msgspec.json.encode(result.to_json()), indent=2) + b"\n")
+        _mark_synthetic(recording.root, target)
+        if finish is not None:
+            finish(staging, result)
         staging.rename(out)
     except OSError as error:
         raise explain_os_error(error, out) from error
@@ -124,6 +131,12 @@ def convert(
         with suppress(OSError):
             shutil.rmtree(staging)
     return result
+
+
+def _mark_synthetic(root: Path, target: Target) -> None:
+    """What was made of generated scenes says so too, and is no data set that `data synthesize` may take for its own."""
+    if (root / SYNTHETIC).is_file():
+        target.write(SYNTHETIC, msgspec.json.encode({"synthetic": True, "converted_from": str(root)}) + b"\n")
 
 
 def check_target(recording: Recording, form: DataFormat, out: Path, chosen: Chosen) -> Sequence[str]:

@@ -80,6 +80,7 @@ class Cuboid:
         track: the same of one object in every frame; empty where it is not known.
         visibility: nuScenes' level, 1 to 4; 0 where none is stated.
         lidar_points, radar_points: in the box; None where nobody counted.
+        confidence: of a prediction; None of an annotation.
     """
 
     token: str
@@ -92,6 +93,7 @@ class Cuboid:
     visibility: int = 0
     lidar_points: int | None = None
     radar_points: int | None = None
+    confidence: float | None = None
 
     @cached_property
     def pose(self) -> Pose:
@@ -101,13 +103,17 @@ class Cuboid:
 
 @dataclass(frozen=True, kw_only=True)
 class Box2D:
-    """An annotated object in a picture: x1, y1, x2, y2 [pixels, x2 and y2 exclusive]; `area` of its outline."""
+    """An annotated object in a picture: x1, y1, x2, y2 [pixels, x2 and y2 exclusive].
+
+    `area` is of its outline; `confidence` of a prediction.
+    """
 
     xyxy: tuple[float, float, float, float]
     category: str
     ignore: bool = False
     area: float | None = None
     track: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

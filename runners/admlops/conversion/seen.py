@@ -37,7 +37,8 @@ def list_seen(frame: Frame, camera: SensorFile, *, rule: Rule) -> list[SeenBox] 
     seen = []
     for row, bounds, share in zip(found.rows.tolist(), found.bounds.tolist(), found.share.tolist(), strict=True):
         cuboid = frame.cuboids[row]
-        box = Box2D(xyxy=tuple(bounds), category=cuboid.category, track=cuboid.track)
+        own = {"category": cuboid.category, "track": cuboid.track}
+        box = Box2D(xyxy=tuple(bounds), confidence=cuboid.confidence, **own)
         seen.append(SeenBox(box=box, cuboid=cuboid, share=share))
     return seen
 

@@ -40,6 +40,9 @@ NO_OPERATORS = (
     "GROUPING_FUNCTION",
 )
 MOST_CHARACTERS = 4000
+NO_EXTENSIONS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+"""Settings of a database that fetches nothing."""
+AN_EXAMPLE = "write one such as: speed < 5 and light = 'night'"
 TABLE = "samples"
 TABLE_FIRST = "sample"
 
@@ -107,7 +110,7 @@ def _parser() -> duckdb.DuckDBPyConnection:
     """A database with nothing in it but one sample of which nothing is known; it can reach nothing."""
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 1, "memory_limit": "200MB"})
+    connection = duckdb.connect(config={**NO_EXTENSIONS, "threads": 1, "memory_limit": "200MB", "temp_directory": ""})
     columns = ", ".join(f'"{name}" {column.kind}' for name, column in BY_NAME.items())
     connection.execute(f"CREATE TABLE {TABLE} ({columns})")
     connection.execute(f"INSERT INTO {TABLE} ({TABLE_FIRST}) VALUES (NULL)")
@@ -129,12 +132,14 @@ def _serialize(text: str) -> dict[str, Any]:
 def _parse(text: str, where: str) -> Node:
     if len(text) > MOST_CHARACTERS or not text.strip():
         what = "is empty" if not text.strip() else f"has {len(text)} characters, and {MOST_CHARACTERS} are the most"
-        raise UsageError(f"{where}: the condition {what}", hint="write one such as: speed < 5 and light = 'night'")
+        raise UsageError(f"{where}: the condition {what}: {text[:40]!r}", hint=AN_EXAMPLE)
+    if not text.isprintable():
+        raise UsageError(f"{where}: {text!r} has signs that cannot be printed", hint=AN_EXAMPLE)
     found = _serialize(text)
     if found["error"]:
         raise UsageError(
             f"{where}: {text!r} is no condition: {found['error_message']}",
-            hint="write one such as: speed < 5 and light = 'night'   # texts stand in single quotes",
+            hint=f"{AN_EXAMPLE}   # texts stand in single quotes",
         )
     statements = found["statements"]
     node = statements[0]["node"] if len(statements) == 1 else {}

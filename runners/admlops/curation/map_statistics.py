@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from admlops.core.errors import DataError
 from admlops.core.nuscenes_classes import MAP_CLASSES
+from admlops.core.types import Watch
 from admlops.datasets.nuscenes.vector_map import sample_vectors
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class MapStatistics:
     lacking: Mapping[str, str]
 
 
-def measure_maps(tables: SampleTables, most: int) -> MapStatistics:
-    """Cut the elements around at most `most` samples, evenly taken in their order."""
+def measure_maps(tables: SampleTables, most: int, watch: Watch) -> MapStatistics:
+    """Cut the elements around at most `most` samples, evenly taken in their order; `watch` gets samples."""
     whole = int(tables.ask("SELECT count(*) FROM samples")[0][0])
     step = max(1, -(-whole // most))
     rows = tables.ask(
@@ -67,7 +68,8 @@ def measure_maps(tables: SampleTables, most: int) -> MapStatistics:
     bends: dict[str, list[float]] = defaultdict(list)
     lacking: dict[str, str] = {}
     looked_at = 0
-    for location, *pose in rows:
+    for number, (location, *pose) in enumerate(rows, 1):
+        watch(number, len(rows))
         if location in lacking:
             continue
         try:

@@ -102,9 +102,9 @@ WITH placed AS (
             AS visibility,
         CAST(num_lidar_pts + num_radar_pts AS INTEGER) AS points
     FROM {{annotations}} AS box
-    JOIN instances AS instance ON instance.token = box.instance_token
-    JOIN sample_rows ON sample_rows.sample = box.sample_token
-    JOIN pose_rows ON pose_rows.number = sample_rows.number
+    LEFT JOIN instances AS instance ON instance.token = box.instance_token
+    LEFT JOIN sample_rows ON sample_rows.sample = box.sample_token
+    LEFT JOIN pose_rows ON pose_rows.number = sample_rows.number
 ), around AS (
     SELECT *, lag(t, 1, t) OVER w AS t0, lag(x, 1, x) OVER w AS x0, lag(y, 1, y) OVER w AS y0,
         lead(t, 1, t) OVER w AS t1, lead(x, 1, x) OVER w AS x1, lead(y, 1, y) OVER w AS y1
@@ -167,6 +167,10 @@ class NuScenesRows:
         self._table("sample", {"token": "VARCHAR", "timestamp": "BIGINT", "scene_token": "VARCHAR"})
         self._run(_SCENES, [LOGGED_AT])
         self._run(_SAMPLES)
+        self._refuse(
+            "SELECT min(token), count(*) FROM sample_table ANTI JOIN sample_rows ON sample_rows.sample = token",
+            "samples are of no scene in scene.json",
+        )
         self._run("DROP TABLE scene_table; DROP TABLE log_table; DROP TABLE sample_table")
         names = [str(row[0]) for row in self._run("SELECT scene FROM scenes ORDER BY place")]
         for split, scenes in self._data.scenes_by_split(names).items():
@@ -190,9 +194,14 @@ class NuScenesRows:
         self._run(f"CREATE TABLE pose_table AS SELECT * FROM {poses} WHERE token IN (SELECT ego_pose_token FROM keys)")
         self._run(_POSES)
         self._run("DROP TABLE pose_table; DROP TABLE keys; DROP TABLE calibrated_sensor_table; DROP TABLE sensor_table")
-        lost = self._run("SELECT min(sample), count(*) FROM sample_rows ANTI JOIN pose_rows USING (number)")[0]
-        if lost[1]:
-            raise DataError(f"sample {lost[0]} has no pose at a {LIDAR} key frame in {self._folder}", hint=UNPACK)
+        self._refuse(
+            "SELECT min(sample), count(*) FROM sample_rows LEFT JOIN pose_rows USING (number) WHERE yaw IS NULL",
+            f"samples have no pose at a {LIDAR} key frame",
+        )
+        self._refuse(
+            "SELECT min(number), count(*) FROM (SELECT number FROM pose_rows GROUP BY number HAVING count(*) > 1)",
+            f"samples have more than one {LIDAR} key frame",
+        )
         return None
 
     def _read_boxes(self) -> str | None:
@@ -223,6 +232,11 @@ class NuScenesRows:
         self._run("SET preserve_insertion_order = false")
         self._run(_BOXES.replace("{annotations}", rows))
         self._run("DROP TABLE instances; DROP TABLE instance_table; DROP TABLE category_table")
+        self._refuse(
+            "SELECT NULL, count(*) FROM boxes WHERE sample IS NULL OR instance IS NULL OR distance IS NULL "
+            "OR points IS NULL",
+            "rows of sample_annotation.json lack a value, or name a sample or an instance that is not there",
+        )
         self._run(_COUNTS)
         return None
 
@@ -288,6 +302,13 @@ class NuScenesRows:
             raise DataError(
                 f"{self._folder / name}.json: {row[0]} values of {', '.join(needed)} are missing", hint=UNPACK
             )
+
+    def _refuse(self, sql: str, what: str) -> None:
+        """Raise DataError where a query finds rows; it gives the first one's name, if it has one, and their number."""
+        name, count = self._run(sql)[0]
+        if count:
+            first = f", first {name}" if name is not None else ""
+            raise DataError(f"{self._folder}: {count} {what}{first}", hint=UNPACK)
 
     def _add(self, name: str, columns: Mapping[str, Any]) -> None:
         self._database.register("given", dict(columns))

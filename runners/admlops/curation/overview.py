@@ -8,11 +8,11 @@ from typing import Any
 
 from admlops.core.errors import UsageError
 from admlops.core.types import Watch
-from admlops.curation.columns import ORDER
+from admlops.curation.columns import BY_NAME
 from admlops.curation.differences import Difference, compare_pictures, find_differences
 from admlops.curation.expression import Condition, find_columns
 from admlops.curation.sample_tables import SampleTables
-from admlops.curation.statistics import BOX_AXES, TAG_AXIS, Cell, SetStatistics, count_cells, measure_tables
+from admlops.curation.statistics import BOX_AXES, SOURCES, TAG_AXIS, Cell, SetStatistics, count_cells, measure_tables
 from admlops.curation.tags import Rules
 from admlops.datasets.base import Dataset
 from admlops.datasets.statistics import Statistics, measure
@@ -50,7 +50,12 @@ class Measured:
     @property
     def lacking(self) -> dict[str, str]:
         """What the data set does not have, and why."""
-        return dict(NOT_IN_PICTURES if self.tables is None else self.tables.lacking)
+        if self.tables is not None:
+            return dict(self.tables.lacking)
+        if self.data.kind == "images":
+            return dict(NOT_IN_PICTURES)
+        what = ", ".join(NOT_IN_PICTURES)
+        return {what: f"they are asked of nuScenes' tables, which data of the kind {self.data.kind} are not"}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -77,9 +82,11 @@ def measure_set(
         UsageError: the condition or an axis needs what the data set does not have, or no sample is chosen.
     """
     tables = SampleTables(data)
+    cut = 0 if axes else map_samples
     if tables.has_tables:
-        wanted = set(find_columns(where, rules.conditions)) if where is not None else set()
-        tables.read(ORDER if "steering_rad" in wanted else [one for one in ORDER if one != "can_bus"], watch)
+        asked = () if where is None else find_columns(where, rules.conditions)
+        sources = {*SOURCES, *(BY_NAME[name].source for name in asked)}
+        tables.read(sources, lambda done, total: watch(done, total + cut))
     chosen = None if where is None else _choose(tables, where, rules)
     text = None if where is None else where.text
     if not tables.has_tables:
@@ -90,7 +97,13 @@ def measure_set(
             )
         pictures = measure(data, watch, chosen=None if chosen is None else frozenset(chosen))
         return Measured(data=data, where=text, tables=None, pictures=pictures)
-    found = measure_tables(tables, map_samples=0 if axes else map_samples, watch=watch, chosen=chosen)
+    steps = len(SOURCES)
+    found = measure_tables(
+        tables,
+        map_samples=cut,
+        watch=lambda done, total: watch(steps + round(cut * done / total), steps + cut),
+        chosen=chosen,
+    )
     cells: list[Cell] = []
     if axes:
         _check_axes(tables, axes)

@@ -5,6 +5,9 @@ Only what is asked for is read. A person's condition runs on a copy of the sampl
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from admlops.core.errors import DataError, UsageError
 from admlops.core.types import Watch
 from admlops.curation.columns import BY_NAME, COLUMNS, ORDER, Source
-from admlops.curation.expression import Condition, find_columns, lock, to_sql
+from admlops.curation.expression import NO_EXTENSIONS, Condition, find_columns, lock, to_sql
 from admlops.curation.nuscenes_rows import NuScenesRows
 from admlops.curation.plain_rows import PlainRows
 from admlops.datasets.base import Dataset
@@ -40,7 +43,9 @@ class SampleTables:
         self.lacking: dict[Source, str] = {}
         self._read: set[Source] = set()
         self._copy: duckdb.DuckDBPyConnection | None = None
-        self._database = duckdb.connect(config={"memory_limit": MEMORY})
+        spill = tempfile.mkdtemp(prefix="admlops-tables-")  # DuckDB's own place is the current folder
+        weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
+        self._database = duckdb.connect(config={**NO_EXTENSIONS, "memory_limit": MEMORY, "temp_directory": spill})
         self._rows: NuScenesRows | PlainRows
         if isinstance(data, HasTables) and TABLES in data.capabilities:
             self._rows = NuScenesRows(data, self._database)
@@ -186,7 +191,7 @@ class SampleTables:
 
         if self._copy is None:
             columns = self.columns_of("SELECT * FROM samples")
-            self._copy = duckdb.connect(config={"memory_limit": "500MB"})
+            self._copy = duckdb.connect(config={**NO_EXTENSIONS, "memory_limit": "500MB", "temp_directory": ""})
             self._copy.register("given", {name: to_plain(values) for name, values in columns.items()})
             kinds = ", ".join(f'CAST("{column.name}" AS {column.kind}) AS "{column.name}"' for column in COLUMNS)
             self._copy.execute(f"CREATE TABLE samples AS SELECT CAST(number AS BIGINT) AS number, {kinds} FROM given")

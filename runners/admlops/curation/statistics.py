@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admlops.core.types import Watch
-from admlops.curation.columns import ORDER, Source
+from admlops.curation.columns import Source
 from admlops.curation.map_statistics import MapStatistics, measure_maps
 from admlops.curation.sample_tables import SampleTables
 from admlops.curation.tags import Rules, read_rules, tag_samples
 
+SOURCES: tuple[Source, ...] = ("scene", "pose", "boxes", "map", "training")
+"""What is read of the tables."""
 RING_M = 10
 OUTER_RING = 5
 """Rings of distance are 10 m wide; the last one, from 50 m on, has no end."""
@@ -137,23 +139,17 @@ def measure_tables(
     """Measure a data set that has tables.
 
     Args:
+        watch: gets samples whose map is cut out, done and in all.
         map_samples: of how many samples, evenly taken, the map's elements are cut out; 0 for none.
         chosen: the tokens of the samples to look at; all if None.
 
     Raises:
         DataError: a table is missing, or is not whole.
     """
-    tables.read([source for source in ORDER if source != "can_bus"], watch)
+    tables.read(SOURCES)
     if chosen is not None:
         tables.keep(chosen)
-    lacking: dict[str, str] = {
-        name: reason for name, reason in tables.lacking.items() if name not in ("pictures", "can_bus")
-    }
-    has_boxes = "boxes" not in tables.lacking
-    lacking |= {name: found[1] for name in ("light", "weather", "hour") if (found := tables.find_lacking([name]))}
-    found_map = None
-    if "map" not in tables.lacking and map_samples:
-        found_map = measure_maps(tables, map_samples)
+    has_boxes, has_map = "boxes" not in tables.lacking, "map" not in tables.lacking
     scenes, samples = tables.ask("SELECT count(DISTINCT scene), count(*) FROM samples")[0]
     boxes, objects = tables.ask("SELECT count(*), count(DISTINCT instance) FROM boxes")[0] if has_boxes else (0, 0)
     return SetStatistics(
@@ -169,9 +165,16 @@ def measure_tables(
         tracks=_measure_tracks(tables) if has_boxes else {},
         standing=_measure_standing(tables, has_boxes=has_boxes),
         training={} if "training" in tables.lacking else _measure_training(tables),
-        map=found_map,
-        lacking=lacking,
+        map=measure_maps(tables, map_samples, watch) if has_map and map_samples else None,
+        lacking=_find_lacking(tables),
     )
+
+
+def _find_lacking(tables: SampleTables) -> dict[str, str]:
+    """What the statistics are about and the data set does not have, and why."""
+    found: dict[str, str] = {name: reason for name, reason in tables.lacking.items() if name in SOURCES}
+    columns = ((name, tables.find_lacking([name])) for name in ("light", "weather", "hour"))
+    return found | {name: lacking[1] for name, lacking in columns if lacking is not None}
 
 
 def count_cells(tables: SampleTables, axes: Sequence[str], rules: Rules | None = None) -> list[Cell]:

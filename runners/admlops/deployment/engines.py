@@ -15,6 +15,8 @@ PRECISIONS = (AUTO, "fp32", "fp32_tf32", "fp16", "int8")
 """`auto` and `fp32_tf32` are the exported float32 file with TF32 allowed, `fp32` the same without it."""
 AT = "@"
 """Between a model's name and an engine, as in `MapTR@onnx`."""
+COLON = ":"
+"""Between a model's name and its weights, as in `CalibrationStatus:student`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +73,23 @@ def split_contender(name: str) -> tuple[str, str | None]:
     if at and not engine:
         raise UsageError(f"{name} names no engine behind the @", hint=f"write {model}, or {model}@onnx")
     return model, engine or None
+
+
+def split_checkpoint(name: str) -> tuple[str, str | None]:
+    """Split `CalibrationStatus:student` into the model's name and its weights; None for the usual ones.
+
+    What stands behind an `@` is left out.
+
+    Raises:
+        UsageError: no weights are named, or an engine is too, which has weights of its own.
+    """
+    model, engine = split_contender(name)
+    model, colon, checkpoint = model.partition(COLON)
+    if colon and not checkpoint:
+        raise UsageError(f"{name} names no weights behind the {COLON}", hint=f"admlops checkpoints list {model}")
+    if checkpoint and engine:
+        raise UsageError(
+            f"{name} names weights and an engine, and an exported file has its own weights",
+            hint=f"admlops export {model} --checkpoint {checkpoint}; then {model}@FILE.onnx",
+        )
+    return model, checkpoint or None

@@ -145,6 +145,14 @@ class Result(Protocol):
         """
 
 
+@runtime_checkable
+class HasSampleSlices(Protocol):
+    """A result that gives its metrics of groups of samples by other means than resampling."""
+
+    def slice_samples(self, groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+        """Return the metrics of each group; `groups` says by name which samples are in it, (S,). They may overlap."""
+
+
 class HasErrors(Protocol):
     """A result that says what was wrong in single samples; that of an evaluation with `errors`."""
 

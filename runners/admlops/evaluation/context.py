@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from admlops.core.errors import DataError
+from admlops.curation.tags import Rules
 from admlops.datasets.annotations import Annotations, SampleScene
 from admlops.datasets.base import BOXES_2D, Dataset, HasBoxes3D, HasStream, tokens_digest
 from admlops.results.record import Metadata
@@ -35,6 +36,9 @@ class Context:
         official: whether the official code is asked too, so that accumulators keep what it needs.
         metadata: of each record read so far, in the run's order.
         thresholds: by task, the confidence from which on the model's outputs are meant, as its catalogue entry says.
+        where: the condition that chose them, for people; empty without one.
+        rules: of tags that results are sliced by; none if None.
+        chosen: the tokens of the samples that are evaluated; None for all of the run's.
         following: how many samples after the run's ones annotations are needed of.
     """
 
@@ -47,6 +51,9 @@ class Context:
     official: bool = False
     metadata: list[Metadata] = field(default_factory=list)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    rules: Rules | None = None
+    chosen: frozenset[str] | None = None
+    where: str = ""
     following: int = 0
     _shared: dict[Any, Any] = field(default_factory=dict)
 

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import numpy as np
 
 from admlops.catalog.registries import EVALUATIONS
-from admlops.core.counting import count_of
-from admlops.core.errors import AdmlopsError, DataError, RecordError, UsageError
+from admlops.core.errors import AdmlopsError, DataError, UsageError
 from admlops.core.paths import Layout
-from admlops.core.storage import write_atomically
 from admlops.core.types import Say
-from admlops.datasets.base import COUNTS, Dataset, HasResamplingUnits
+from admlops.curation.tags import Rules
+from admlops.curation.where import Where
+from admlops.datasets.base import Dataset, HasResamplingUnits
 from admlops.evaluation.base import Evaluation, HasErrors, Result, TakesTruth
 from admlops.evaluation.calibrated import require_uncalibrated
 from admlops.evaluation.catalogued import catalogued_protocols, find_model, operating_thresholds
+from admlops.evaluation.chosen import find_chosen
 from admlops.evaluation.context import Context
-from admlops.evaluation.corrupted import fault_suffix, note_fault, with_suffix
+from admlops.evaluation.corrupted import fault_suffix, note_fault
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.energy.of_run import describe_run
 from admlops.evaluation.error_analysis import HasConfusion, RunErrors, rank_samples
-from admlops.evaluation.geography import note_leakage, slice_places
+from admlops.evaluation.geography import note_leakage
 from admlops.evaluation.metrics import Metric
+from admlops.evaluation.metrics_files import METRICS_SCHEMA, write_chosen, write_metrics
 from admlops.evaluation.notes import is_whole, list_notes
 from admlops.evaluation.official.run import NotAsked, Official, run_official
+from admlops.evaluation.preconditions import check_data, check_records, check_wishes, find_lack, list_tasks
 from admlops.evaluation.run_outputs import RunOutputs, read_outputs
-from admlops.evaluation.slices import slice_scenes
+from admlops.evaluation.run_slices import describe_result
 from admlops.evaluation.statistics.bootstrap import (
     Resampling,
     Scenes,
@@ -42,13 +43,10 @@ from admlops.evaluation.statistics.bootstrap import (
 )
 from admlops.results.run_folder import RunFolder
 
-METRICS_SCHEMA = 1
 CACHE = "cache/vectors"
 """Below the repository; may be deleted at any time."""
 
 MAX_WORST = 50
-MAP_TASK = "vector_map"
-"""The task whose answers can be remembered with the streets: it is sliced by where the samples lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +87,8 @@ def evaluate_run(
     protocols: Collection[str] = (),
     carbon: Carbon | None = None,
     without_truth: bool = False,
+    where: Where | None = None,
+    rules: Rules | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run, write its `metrics.json` in one piece and return it; docs/architecture.md shows the shape.
 
@@ -104,6 +104,9 @@ def evaluate_run(
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
         carbon: where the run's energy came from, for grams of CO₂ equivalents.
         without_truth: whether a run of which nothing can be judged is measured all the same: its times and energy.
+        where: evaluate the samples alone where this holds; the numbers then go into a file below `where/`, and
+            metrics.json stays as it is.
+        rules: of tags that results are sliced by; none if None.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
@@ -112,10 +115,11 @@ def evaluate_run(
         DataError: nothing can be evaluated, because the samples, annotations or maps are not in `data`, or `truth_2d`
             is not what it should be.
     """
-    _check_data(run, data)
+    check_data(run, data)
     if official:
         _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
     model = find_model(run, layout)
+    chosen = find_chosen(run, data, where)
     context = Context(
         run=run,
         data=data,
@@ -125,17 +129,14 @@ def evaluate_run(
         truth_2d=truth_2d,
         truth_map=truth_map,
         official=official,
+        chosen=chosen.tokens,
+        where=chosen.text,
+        rules=rules,
     )
     if not layout.is_checkout:
         say("no catalogue without a checkout: protocols that only some models' papers use need --protocol")
     evaluations = [cast("Evaluation", entry) for entry in EVALUATIONS.values()]
-    outputs = read_outputs(context, [one for one in evaluations if _why_not(one, context) is None])
-    _check_records(context)
-    require_uncalibrated(run.header, context.tokens)
-    _check_wishes(context, outputs, evaluations, protocols)
-    for evaluation in evaluations:
-        if isinstance(evaluation, TakesTruth):
-            evaluation.read_truth(context)
+    outputs = _read_run(context, evaluations, protocols)
     evaluated = _evaluate(context, outputs, evaluations)
     unjudged = _find_unjudged(context, outputs, evaluations, evaluated)
     if unjudged is not None and not without_truth:
@@ -143,79 +144,46 @@ def evaluate_run(
     if official:
         results = [(one, result) for one, result in evaluated.results if one.needs.key is not None]
         evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
-    without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
-    notes = list_notes(context, outputs, evaluations, without)
-    notes += note_fault(run.header) + note_leakage(context, [one.id for one, _ in evaluated.results])
-    if unjudged is not None:
-        notes = [*notes, f"its outputs are not judged, for {data.root} has no ground truth of them"]
+    notes = _list_notes(context, outputs, evaluations, evaluated, is_unjudged=unjudged is not None)
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
         say(f"{run.header.run}: {line}")
     metrics = _shape(context, evaluated, notes)
-    if not run.header.is_submission:
+    if not run.header.is_submission and context.chosen is None:  # all samples of the run took it
         metrics["energy"] = describe_run(context, metrics, carbon)
-    content = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
-    _write_resamples(context, evaluated)
-    write_atomically(run.metrics_path, content.encode())
+    if where is not None:
+        write_chosen(run, metrics)
+    else:
+        write_metrics(run, metrics, evaluated.resamples)
     return metrics
 
 
-def _check_data(run: RunFolder, data: Dataset) -> None:
-    name = run.header.run
-    if data.version != run.header.data.version:
-        raise DataError(
-            f"run {name} was made on {run.header.data.version}, the data set given is {data.version}",
-            hint=f"pass --data with the data set of that version; the run was made on {run.header.data.root}",
-        )
-    if data.version.endswith("test"):
-        raise DataError(
-            f"{data.version} has no annotations, so nothing can be measured on it",
-            hint="run the model on v1.0-mini or v1.0-trainval; for the test set, upload predictions/ to the server",
-        )
+def _read_run(context: Context, evaluations: Sequence[Evaluation], protocols: Collection[str]) -> RunOutputs:
+    """Read the records once, and the ground truth that evaluations need. Raises as `evaluate_run`."""
+    outputs = read_outputs(context, [one for one in evaluations if find_lack(one, context) is None])
+    check_records(context)
+    require_uncalibrated(context.run.header, context.tokens)
+    check_wishes(context, outputs, evaluations, protocols)
+    for evaluation in evaluations:
+        if isinstance(evaluation, TakesTruth):
+            evaluation.read_truth(context)
+    return outputs
 
 
-def _check_records(context: Context) -> None:
-    run, records = context.run, context.metadata
-    if not records:
-        raise RecordError(
-            f"{run.records_path} holds no complete scene, so there is nothing to evaluate",
-            hint=run.header.resume_command,
-        )
-    if all(entry.status == "failed" for entry in records):
-        raise RecordError(
-            f"run {run.header.run}: {count_of(len(records), 'sample')}, and all failed: there is nothing to evaluate",
-            hint=f"less {run.logs_path}/worker-0.log",
-        )
-
-
-def _check_wishes(
-    context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation], protocols: Collection[str]
-) -> None:
-    """Return what is asked for beside the usual must be something that the records do."""
-    asked = [(one.needs.keys, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
-    if context.truth_2d is not None:
-        keys = dict.fromkeys(key for one in evaluations if one.needs.truth_2d for key in one.needs.keys)
-        asked.append((tuple(keys), str(context.truth_2d), "--boxes-2d"))
-    if context.truth_map is not None:
-        asked.append((("map_elements",), str(context.truth_map), "--map-truth"))
-    for own, what, option in asked:
-        if not outputs.tasks.intersection(key for key in own if key is not None):
-            name = context.run.header.run
-            raise UsageError(
-                f"{what} {'measures' if option == '--protocol' else 'is ground truth of'} {own[0]}; "
-                f"the records of run {name} hold {_list(outputs.tasks)}",
-                hint=f"admlops evaluate {name}   # without {option}",
-            )
-
-
-def _why_not(evaluation: Evaluation, context: Context) -> str | None:
-    """Say what an evaluation lacks before any record is read."""
-    if evaluation.needs.key is None and context.run.header.is_submission:
-        return "nothing ran here"
-    has_counts = evaluation.needs.counts_do and COUNTS in context.capabilities
-    if evaluation.needs.truth_2d and not context.has_boxes_2d and not has_counts:
-        return "it needs a file with ground truth: --boxes-2d FILE"
-    lacking = [name for name in evaluation.needs.data if name not in context.capabilities]
-    return f"{context.data.kind} has none to compare them with ({', '.join(lacking)})" if lacking else None
+def _list_notes(
+    context: Context,
+    outputs: RunOutputs,
+    evaluations: Sequence[Evaluation],
+    evaluated: _Evaluated,
+    *,
+    is_unjudged: bool,
+) -> list[str]:
+    """What a reader of the run's numbers must know."""
+    without = [(one.evaluation.protocol, one.error.message) for one in evaluated.without]
+    notes = list_notes(context, outputs, evaluations, without)
+    notes += note_fault(context.run.header) + note_leakage(context, [one.id for one, _ in evaluated.results])
+    if is_unjudged:
+        notes = [*notes, f"its outputs are not judged, for {context.data.root} has no ground truth of them"]
+    return notes
 
 
 def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation]) -> _Evaluated:
@@ -259,7 +227,7 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
     name = context.run.header.run
     found = []
     for one in evaluations:
-        why = _why_not(one, context)
+        why = find_lack(one, context)
         usual = not one.on_request and not one.needs.truth_2d and not _has_other(one, context, evaluations)
         if why is not None and usual and one.needs.key in outputs.tasks and _is_own_task(one, evaluations):
             error = UsageError(
@@ -273,7 +241,9 @@ def _without_truth(context: Context, outputs: RunOutputs, evaluations: Sequence[
 def _has_other(one: Evaluation, context: Context, evaluations: Sequence[Evaluation]) -> bool:
     """Tell whether another usual evaluation judges the same key on this data, as on a stream."""
     same = (other for other in evaluations if other.needs.key == one.needs.key and other.id != one.id)
-    return any(not other.on_request and not other.needs.truth_2d and _why_not(other, context) is None for other in same)
+    return any(
+        not other.on_request and not other.needs.truth_2d and find_lack(other, context) is None for other in same
+    )
 
 
 def _other_data(context: Context, needed: Collection[str]) -> str:
@@ -304,14 +274,10 @@ def _find_unjudged(
     with_file = dict.fromkeys(one.needs.key for one in evaluations if one.needs.key and one.needs.truth_2d)
     filed = "".join(f", {key} with --boxes-2d FILE" for key in with_file)
     return UsageError(
-        f"the records of run {context.run.header.run} hold {_list(outputs.tasks)}; "
+        f"the records of run {context.run.header.run} hold {list_tasks(outputs.tasks)}; "
         f"{', '.join(str(key) for key in plain)} can be evaluated{filed}",
         hint=f"admlops models show {context.run.header.model}",
     )
-
-
-def _list(tasks: Collection[str]) -> str:
-    return ", ".join(sorted(tasks)) or "no task"
 
 
 def _with_interval(metric: Metric, resamples: Mapping[str, Mapping[str, Values]]) -> Metric:
@@ -337,11 +303,14 @@ def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dic
             "split": header.data.split if is_whole(context) else None,
             "samples_sha256": context.dataset,
             "synthetic": data.is_synthetic,
+            **({"where": context.where} if context.where else {}),
         },
         "notes": list(notes),
         "metrics": [metric.to_json() for metric in evaluated.metrics],
         **{one.id: result.details() for one, result in evaluated.results if one.needs.key is None},
-        "details": {one.id: _details(one, result, context) for one, result in evaluated.results if one.needs.key},
+        "details": {
+            one.id: describe_result(one, result, context) for one, result in evaluated.results if one.needs.key
+        },
         "intervals": evaluated.resampling.to_json(),
         "operating_points": {
             section: dict(own.operating_points) for section, (_, own) in errors.items() if own.operating_points
@@ -361,19 +330,6 @@ def _shape(context: Context, evaluated: _Evaluated, notes: Sequence[str]) -> dic
     return {**shape, **{key: value for key, value in optional.items() if value is not None}}
 
 
-def _details(evaluation: Evaluation, result: Result, context: Context) -> dict[str, Any]:
-    """Return the details of a result, with slices by scene where it has no finer ones of its own."""
-    details = with_suffix(result.details(), fault_suffix(context.run.header))
-    if "breakdowns" in details or not evaluation.slices:
-        return details
-    own = slice_scenes(result, context.scenes)
-    if own is None:
-        return details
-    if evaluation.task == MAP_TASK:
-        own |= slice_places(result, context)
-    return with_suffix({**details, "breakdowns": own}, fault_suffix(context.run.header))
-
-
 def _find_errors(context: Context, results: Sequence[tuple[Evaluation, Result]]) -> dict[str, tuple[str, RunErrors]]:
     """Return by section of `operating_points` the prefix of its keys and its errors."""
     ran = np.array([entry.status == "ok" for entry in context.metadata], dtype=np.bool_)
@@ -383,18 +339,3 @@ def _find_errors(context: Context, results: Sequence[tuple[Evaluation, Result]])
         if spec is not None and spec.section not in found:
             found[spec.section] = (spec.prefix, cast("HasErrors", result).find_errors(ran))
     return found
-
-
-def _write_resamples(context: Context, evaluated: _Evaluated) -> None:
-    """Keep the resampled values, for paired comparisons with other runs; without any, no file stays behind."""
-    values = {
-        protocol: {name: column.tolist() for name, column in columns.items()}
-        for protocol, columns in evaluated.resamples.items()
-        if columns
-    }
-    path = context.run.resamples_path
-    if not values:
-        path.unlink(missing_ok=True)
-        return
-    content = {"schema": METRICS_SCHEMA, "samples_sha256": context.dataset, "resamples": values}
-    write_atomically(path, msgspec.json.encode(content))

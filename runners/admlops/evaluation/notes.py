@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from admlops.core.counting import count_of
 from admlops.evaluation.base import Evaluation
 from admlops.evaluation.context import NEEDS_BOXES, Context
@@ -13,7 +15,8 @@ from admlops.evaluation.run_outputs import RunOutputs
 def is_whole(context: Context) -> bool:
     """Tell whether the run is complete and all of its samples are evaluated."""
     header = context.run.header
-    return header.state == "complete" and len(context.metadata) == sum(header.scenes.values())
+    everything = context.chosen is None and header.data.where is UNSET
+    return everything and header.state == "complete" and len(context.metadata) == sum(header.scenes.values())
 
 
 def list_notes(
@@ -51,7 +54,10 @@ def _nothing(context: Context) -> list[str]:
 def _incomplete_note(context: Context) -> str:
     header = context.run.header
     whole = count_of(sum(header.scenes.values()), "sample")
+    if header.state == "complete":
+        return f"evaluated: {len(context.metadata)} of {whole}, those where {context.where}"
+    chosen = f", and of these where {context.where}" if context.where else ""
     return (
         f"evaluated: {len(context.metadata)} of {whole}, those of scenes that "
-        f"are whole (the run is {header.state}); go on with: {header.resume_command}"
+        f"are whole{chosen} (the run is {header.state}); go on with: {header.resume_command}"
     )

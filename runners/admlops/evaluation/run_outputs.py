@@ -109,11 +109,10 @@ def _joins(context: Context, evaluations: Sequence[Evaluation], scenes: Sequence
     """Tell from the first record whether the accumulators that will be filled can be joined."""
     if context.official:  # accumulators keep more for the official code
         return False
-    decode = partial_decoder({})
     first = next((line for scene in scenes for line in context.run.lines_of(scene)), None)
     if first is None:
         return False
-    record = decode(*first)
+    record = partial_decoder({})(*first)
     filled = (one for one in evaluations if any(_has(record, key) for key in one.needs.keys))
     return all(one.needs.joins for one in filled)
 
@@ -145,7 +144,7 @@ def _start_helpers(
 ) -> Iterator[list[_Helper]]:
     """Start a process for each part; on the way out none of them goes on."""
     names = [one.id for one in evaluations]
-    data = _Root(kind=context.data.kind, root=context.data.root, version=context.data.version)
+    data = _Root(context.data.kind, context.data.root, context.data.version, context.chosen)
     helpers = []
     try:
         for index, scenes in enumerate(parts):
@@ -163,11 +162,12 @@ def _start_helpers(
 
 
 class _Root(NamedTuple):
-    """Where a data set is."""
+    """Where a data set is, and which of its samples are evaluated, None for all."""
 
     kind: str
     root: Path
     version: str
+    chosen: frozenset[str] | None
 
 
 class _OpenedLater:
@@ -188,7 +188,9 @@ class _OpenedLater:
 def _read_part(path: Path, data: _Root, names: Sequence[str], scenes: Sequence[str], folder: Path) -> None:
     """Read some scenes in a process of its own, and leave what was kept in files: no objects cross."""
     die_with_parent()
-    context = Context(run=RunFolder.open(path), data=cast("Dataset", _OpenedLater(data)), cache=folder)
+    context = Context(
+        run=RunFolder.open(path), data=cast("Dataset", _OpenedLater(data)), cache=folder, chosen=data.chosen
+    )
     try:
         reading = _Pass(context, [cast("Evaluation", EVALUATIONS.get(name)) for name in names])
         for scene in scenes:
@@ -327,8 +329,10 @@ class _Pass:
         self._context.metadata += part.metadata
 
     def take(self, record: PartialRecord, where: str) -> None:
-        """Hand a record to every accumulator."""
+        """Hand a record to every accumulator; those of samples that are not chosen are passed over."""
         meta = record.metadata
+        if self._context.chosen is not None and meta.sample_token not in self._context.chosen:
+            return
         self._check_token(meta, where)
         present = [key for key in self._keys if getattr(record, key) is not UNSET]
         for key in present:

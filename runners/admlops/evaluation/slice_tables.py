@@ -8,7 +8,7 @@ from typing import Any
 
 from admlops.catalog.protocols import find_evaluation
 
-KINDS = ("scene", "distance", "visibility", "light", "weather", "geography", "town")
+KINDS = ("scene", "distance", "visibility", "light", "weather", "geography", "town", "tag")
 """What a data set can be sliced by."""
 
 CONDITIONS = {"light": ("day", "night"), "weather": ("dry", "rain")}

@@ -7,7 +7,7 @@ table has the word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,26 @@ def slice_scenes(result: Result, scenes: Sequence[SampleScene]) -> dict[str, Any
         "protocol": result.protocol,
         "scene": dict(zip(names, rows, strict=False)),
         "conditions": described or {"reason": UNDESCRIBED},
+    }
+
+
+def slice_samples(result: Result, groups: Mapping[str, Mask]) -> dict[str, Any] | None:
+    """Return the values of groups of samples that may overlap; None for what is not resampled.
+
+    Args:
+        groups: by name which samples are in it, (S,).
+    """
+    names, weights = list(groups), np.stack(list(groups.values())).astype(np.int32)
+    values = result.resample(np.arange(weights.shape[1], dtype=np.int64), weights)
+    if not values:
+        return None
+    counts = weights.sum(axis=1)
+    return {
+        name: {
+            "samples": int(counts[row]),
+            **{metric: _value(own[row], int(counts[row])) for metric, own in values.items()},
+        }
+        for row, name in enumerate(names)
     }
 
 

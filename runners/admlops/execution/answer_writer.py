@@ -43,6 +43,8 @@ class AnswerWriter:
         else:
             assert isinstance(answer, Result), "a failure that is none"
             attempt.recorder.add(answer)
+            if answer.graphs_refused is not UNSET:
+                self._journal.note_refused_graphs(slot, answer.graphs_refused)
         self._tell(slot, answer.sample_token, failure, answer if isinstance(answer, Result) else None)
         self.write_unreadable(slot)
 

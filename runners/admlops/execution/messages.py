@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from admlops.results.record import Megabytes, Name, Outputs, Precision, Seconds
+from admlops.results.record import Megabytes, Name, Outputs, PartState, Precision, Seconds
 from admlops.results.record_json import outputs_class
 from admlops.worker.wire import BATCH, FAILED, HELLO, KIND_NAMES, READY, RESULT, SCENE_DONE, Frame, ProtocolError
 
@@ -55,7 +55,8 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     """One sample done: seconds, megabytes, and the outputs of the standard record.
 
     `batch` is how many samples went through the network with it, itself included; absent where no batch was asked for.
-    `usage` is what the worker has taken until then, said now and then.
+    `usage` is what the worker has taken until then, said now and then. `graphs` is how each part of the network ran, in
+    a run with graphs; `graphs_refused` says, once, why a part runs without one from then on.
     """
 
     sample_token: Name
@@ -65,6 +66,8 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     outputs: Outputs
     batch: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
+    graphs: dict[Name, PartState] | UnsetType = UNSET
+    graphs_refused: dict[Name, str] | UnsetType = UNSET
 
 
 class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):

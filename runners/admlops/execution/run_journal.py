@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, structs
@@ -67,6 +67,10 @@ class RunJournal:
             scene=None if slot.attempt is None else slot.attempt.scene.name,
             sample_token=sample_token,
         )
+
+    def note_refused_graphs(self, slot: SlotState, reasons: Mapping[str, str]) -> None:
+        """Write down which parts of the network a worker runs without a CUDA graph, and why."""
+        self.note("graphs_refused", slot, reasons=dict(reasons))
 
     def note_lost(self, slots: Sequence[SlotState], failure: WorkerFailure) -> None:
         """Say that a device is gone, with the slots on it: which one of which machine, why, and what to do."""

@@ -61,7 +61,12 @@ class SceneRecorder:
 
     def add(self, result: Result) -> None:
         """Write the record of a sample that went well."""
-        facts = {"status": "ok", "gpu_memory_used": result.gpu_memory_used, **_times(result)}
+        facts = {
+            "status": "ok",
+            "gpu_memory_used": result.gpu_memory_used,
+            "graphs": result.graphs,
+            **_times(result),
+        }
         self._write(facts, result.outputs)
 
     def fail(self, failure: WorkerFailure) -> None:

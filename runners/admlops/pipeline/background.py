@@ -37,6 +37,8 @@ class RunOptions(TypedDict, total=False):
     limit: int | None
     complete_scenes: bool
     shard: str | None
+    where: str | None
+    rules: str | Path | None
     variant: str | None
     device: str
     workers: int
@@ -46,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     model_options: Mapping[str, str]
     off_distribution: bool
     precision: str
+    graphs: bool
     throughput: bool
     estimate_energy: bool
     batch: int | Literal["auto"]
@@ -97,6 +100,8 @@ def make_request(
             limit=more.pop("limit", None),
             complete_scenes=more.pop("complete_scenes", False),
             shard=None if (shard := more.pop("shard", None)) is None else parse_shard(shard),
+            where=more.pop("where", None),
+            rules=None if (rules := more.pop("rules", None)) is None else user_path(rules),
         ),
         cancel=cancel or CancelToken(),
         **more,

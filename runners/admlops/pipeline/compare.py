@@ -16,7 +16,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset
-from admlops.deployment.engines import AT, split_contender
+from admlops.deployment.engines import AT, split_checkpoint, split_contender
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.health.machine import describe_machine
@@ -66,15 +66,20 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """One that takes part: a model, and the engine that executes its network, None for PyTorch itself."""
+    """One that takes part: a model, and the engine that executes its network, None for PyTorch itself.
+
+    `checkpoint` names other weights than those of the request.
+    """
 
     model: Model
     engine: str | None
     label: str
+    checkpoint: str | None = None
 
     def asked(self, request: RunRequest) -> RunRequest:
         """Return the request for this one."""
-        return replace(request, model=self.model.name, engine=self.engine)
+        own = replace(request, model=self.model.name, engine=self.engine)
+        return own if self.checkpoint is None else replace(own, checkpoint=self.checkpoint)
 
 
 def compare_models(
@@ -103,7 +108,7 @@ def compare_models(
     others go on.
 
     Args:
-        names: models, each alone or with an engine behind an `@`, as in `MapTR@onnx`.
+        names: models, each alone, with an engine behind an `@`, as in `MapTR@onnx`, or with weights behind a `:`.
         request: its `model` is replaced by each of `names`; a name that comes twice counts once.
         random_weights: a model that lacks only its weights runs with random ones. Such a row is `degraded`, and its
             scores are ranked with no others.
@@ -149,7 +154,7 @@ def write_comparison(
 
 
 def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> list[Entrant]:
-    """Return what `MapTR` and `MapTR@onnx` name, each once; without an `@` the request's engine holds.
+    """Return what `MapTR`, `MapTR@onnx` and `MapTR:mine` name, each once; without an `@` the request's engine holds.
 
     A file is called by its name, by its whole path where another of that name is there.
 
@@ -158,10 +163,12 @@ def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> 
     """
     found: list[Entrant] = []
     for name in dict.fromkeys(names):
-        model, engine = split_contender(name)
+        _, engine = split_contender(name)
+        model, checkpoint = split_checkpoint(name)
         label = name if engine is None else f"{model}{AT}{Path(engine).name}"
         label = name if label in {one.label for one in found} else label
-        found.append(Entrant(model=load_model(layout, model), engine=engine or request.engine, label=label))
+        own = None if checkpoint is not None else engine or request.engine
+        found.append(Entrant(model=load_model(layout, model), engine=own, label=label, checkpoint=checkpoint))
     return found
 
 

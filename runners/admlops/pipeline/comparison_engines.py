@@ -1,4 +1,4 @@
-"""One model by several engines, side by side: times, memory, size of the file, confusion, and how often they agree."""
+"""One model by several engines or with several weights, side by side: times, memory, size, confusion, agreement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from admlops.deployment.matching import Matched, match_runs
 from admlops.pipeline.compared import Compared
+from admlops.results.run_folder import RunFolder
 
 PERCENTILES = {"median_ms": "p50", "p90_ms": "p90", "p95_ms": "p95", "p99_ms": "p99"}
 """The name here → that in a latency. Each is there only where enough samples carry it."""
@@ -16,7 +17,7 @@ PYTORCH = "torch"
 
 
 def compare_engines(rows: Sequence[Compared], summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a group for each model that ran by several engines on the same samples.
+    """Return a group for each model that ran by several engines, or with several weights, on the same samples.
 
     Args:
         rows: the rows of a comparison.
@@ -30,8 +31,14 @@ def compare_engines(rows: Sequence[Compared], summaries: Sequence[Mapping[str, A
     return [
         _group(model, samples, own)
         for (model, samples), own in groups.items()
-        if len(own) > 1 and any(row.run is not None and row.run.header.engine for row, _ in own)
+        if len(own) > 1 and _differ([row.run for row, _ in own if row.run is not None])
     ]
+
+
+def _differ(runs: Sequence[RunFolder]) -> bool:
+    """Tell whether an engine executed one of them, or PyTorch with several weights."""
+    weights = {run.header.provenance.checkpoint_sha256 for run in runs}
+    return any(run.header.engine for run in runs) or len(weights) > 1
 
 
 def _group(model: str, samples: str, own: Sequence[tuple[Compared, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -51,9 +58,10 @@ def _describe(row: Compared, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": row.name,
         "run": header.run,
-        "engine": header.engine_label or PYTORCH,
+        "engine": header.execution or PYTORCH,
         "provider": engine.get("provider"),
         "verified": engine.get("verified"),
+        "checkpoint": header.provenance.checkpoint_sha256,
         "file_bytes": engine.get("size_bytes") or _size(header.settings.get("checkpoint")),
         "latency": _times(summary.get("latency")),
         "memory": summary["memory"],

@@ -12,7 +12,7 @@ from admlops.results.header import RunHeader
 from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 
-DECIDE_SPEED = ("precision", "batch")
+DECIDE_SPEED = ("precision", "batch", "graphs")
 """What of the settings a speed depends on, beside the engine and the options."""
 FEW_SAMPLES = 2
 """A run of fewer samples says nothing of the time of one: its first sample warms up."""

@@ -133,7 +133,7 @@ def way_of(header: RunHeader) -> Way:
     return Way(
         model=header.model,
         variant=header.variant,
-        engine=header.engine_label or "",
+        engine=header.execution,
         precision=str(header.settings.get("precision", "")),
         weights=weights,
         device=header.gpu or header.device_kind,

@@ -143,7 +143,7 @@ def key_of(header: RunHeader) -> MemoryKey:
     return MemoryKey(
         model=header.model,
         variant=header.variant,
-        engine=header.engine_label or "",
+        engine=header.execution,
         precision=str(header.settings.get("precision", "authors")),
         device=header.device.name if header.device is not None else header.gpu or header.device_kind,
         batch=str(header.settings.get("batch", 1)),

@@ -1,4 +1,4 @@
-"""Options of a run that depend on the model: its own (`--option NAME=VALUE`), and `--precision`."""
+"""Options of a run that depend on the model: its own (`--option NAME=VALUE`), `--precision` and `--graphs`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from admlops.catalog import Model
 from admlops.core.errors import UsageError
 from admlops.pipeline.fixes import fixes_of_weights
+from admlops.pipeline.run_request import RunRequest
 from admlops.worker.corruptions.fault import LIDAR, Fault, FaultError, parse_fault
 from admlops.worker.precision import AUTHORS, HALF, PRECISIONS, TF32
 
@@ -100,6 +101,27 @@ def check_config(model: Model, *, config: str | None, checkpoint: str | None) ->
         f"no variant of {model.name} runs its config {chosen}: {model.not_runnable[chosen]}",
         hint=f"pass --config or --checkpoint with another: {', '.join(runs)}",
     )
+
+
+def check_graphs(model: Model, request: RunRequest, *, device: str) -> None:
+    """Raise UsageError where `--graphs` cannot be: CUDA graphs are PyTorch's, on a GPU, of one sample at a time."""
+    if not request.graphs:
+        return
+    reason = ""
+    if not model.traits.made_for_gpu:
+        reason = "it runs on the CPU alone"
+    elif request.engine is not None:
+        reason = f"--engine {request.engine} executes its network, and CUDA graphs are PyTorch's"
+    elif (request.runtime or model.runtime) != "torch":
+        reason = f"the runtime {request.runtime or model.runtime} executes its network, and CUDA graphs are PyTorch's"
+    elif device == "cpu":
+        reason = "a CPU has no CUDA graphs"
+    elif request.batch != 1:
+        reason = f"a graph is of one sample, and --batch {request.batch} takes several"
+    elif request.throughput:
+        reason = "a graph is of one sample, and --throughput tries batches"
+    if reason:
+        raise UsageError(f"{model.name} cannot run with --graphs: {reason}", hint="leave --graphs out")
 
 
 def check_precision(model: Model, precision: str, *, device: str) -> None:

@@ -17,7 +17,7 @@ from admlops.environments import find_model
 from admlops.health.machine import describe_machine
 from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
-from admlops.pipeline.options import check_config, check_options, check_precision
+from admlops.pipeline.options import check_config, check_graphs, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.requested_data import check_data_kind, open_requested
 from admlops.pipeline.run import check_set_up
@@ -46,6 +46,7 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     scenes = select(data, request.selection, temporal=model.temporal)
     check_options(model, request.model_options)
     check_precision(model, request.precision, device=devices[0].kind)
+    check_graphs(model, request, device=devices[0].kind)
     choose_batch(model, request, say=say)
     if find_engine(layout, model, request, say=say) is None:
         _check_weights(layout, model, request)

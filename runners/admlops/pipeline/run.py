@@ -23,7 +23,7 @@ from admlops.health.devices import ComputeDevice
 from admlops.health.energy_estimate import require_estimate
 from admlops.health.machine import describe_machine
 from admlops.pipeline.expected_time import find_measured
-from admlops.pipeline.options import check_config, check_precision, require_sensor
+from admlops.pipeline.options import check_config, check_graphs, check_precision, require_sensor
 from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.requested_data import check_data_kind, open_requested
@@ -224,7 +224,8 @@ def check_request(
     """Check all of a request that can be without its data, before anything is made; returns executor and devices.
 
     Raises:
-        UsageError: the runtime, the executor, a device or the precision is none, or not one that the model can have.
+        UsageError: the runtime, the executor, a device or the precision is none, or not one that the model can have;
+            or the run cannot have graphs.
         CatalogError: the model has no such variant.
     """
     RUNTIMES.get(request.runtime or model.runtime)  # says which ones there are
@@ -236,6 +237,7 @@ def check_request(
         parse_engine(request.engine)
         check_engine(model, request)
     check_precision(model, request.precision, device=devices[0].kind)
+    check_graphs(model, request, device=devices[0].kind)
     choose_batch(model, request, say=say)
     model.choose_variant(request.variant)
     return executor, devices

@@ -9,16 +9,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from admlops import __version__
 from admlops.catalog import Model
 from admlops.core.errors import DataError
 from admlops.core.paths import Layout
+from admlops.curation.where import choose_samples
 from admlops.datasets.base import Dataset, Scene, tokens_digest
 from admlops.environments import Environment
 from admlops.health.devices import ComputeDevice
 from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.selection import Selection, measure_whole, select_all
-from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader, ShardInfo
+from admlops.results.header import DataInfo, DeviceInfo, EnvironmentInfo, Provenance, RunHeader, ShardInfo, WhereInfo
 from admlops.sources.provenance import describe_adapter, describe_commit, describe_sources
 
 
@@ -96,6 +99,20 @@ def _describe_data(data: Dataset, selection: Selection, scenes: Sequence[Scene])
         pictures=_count_pictures(data, scenes),
         kind=data.kind,
         shard=_describe_shard(data, selection),
+        where=_describe_where(data, selection, scenes),
+    )
+
+
+def _describe_where(data: Dataset, selection: Selection, scenes: Sequence[Scene]) -> WhereInfo | UnsetType:
+    """Return what a condition chose of the scenes of all shards; unset without one."""
+    where = selection.chosen_by
+    if where is None:
+        return UNSET
+    everything = scenes if selection.shard is None else select_all(data, selection)
+    chosen = choose_samples(data, where)
+    tokens = [token for scene in everything for token in scene.samples if token in chosen]
+    return WhereInfo(
+        condition=where.text, tags=where.definitions, samples=len(tokens), samples_sha256=tokens_digest(tokens)
     )
 
 

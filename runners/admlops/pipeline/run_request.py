@@ -34,14 +34,14 @@ class RunRequest:
     `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place;
     `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
     `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
-    `precision` is one of `admlops.worker.precision.PRECISIONS`. `batch` is how many samples a worker takes at once, or
-    AUTO_BATCH for as many as pay. `prefetch` is how many processes read a worker's samples ahead, or `auto`; None
-    leaves it to the kind of run, see `pipeline.prefetching`. `address` is that of the cluster of an executor of several
-    machines, `data_map` the data set's root on those of its nodes where it lies elsewhere. `stream` takes the
-    data set's inputs at 12 Hz, `corrupt` lets the model see its sensors with a fault. `throughput` searches the count
-    of workers, and the batch, that do most samples a second, before the run; `workers` above 1 are then the most that
-    are tried, and the memory limit is that of all workers together. `estimate_energy` asks codecarbon where the machine
-    measures no energy.
+    `precision` is one of `admlops.worker.precision.PRECISIONS`. `graphs` replays parts of the network as CUDA graphs.
+    `batch` is how many samples a worker takes at once, or AUTO_BATCH for as many as pay. `prefetch` is how many
+    processes read a worker's samples ahead, or `auto`; None leaves it to the kind of run, see `pipeline.prefetching`.
+    `address` is that of the cluster of an executor of several machines, `data_map` the data set's root on those of its
+    nodes where it lies elsewhere. `stream` takes the data set's inputs at 12 Hz, `corrupt` lets the model see its
+    sensors with a fault. `throughput` searches the count of workers, and the batch, that do most samples a second,
+    before the run; `workers` above 1 are then the most that are tried, and the memory limit is that of all workers
+    together. `estimate_energy` asks codecarbon where the machine measures no energy.
     """
 
     model: str
@@ -57,6 +57,7 @@ class RunRequest:
     model_options: Mapping[str, str] = field(default_factory=dict)
     off_distribution: bool = False
     precision: str = AUTHORS
+    graphs: bool = False
     batch: int | Literal["auto"] = 1
     prefetch: int | Literal["auto"] | None = None
     gpu_memory_limit_mb: float | None = None

@@ -24,12 +24,14 @@ def adapter_settings(
     layout: Layout, model: Model, request: RunRequest, checkpoint: Usable | None, *, say: Say
 ) -> dict[str, Any]:
     """Return what the adapter is told; all of it decides the records, so it goes into the run's header."""
-    settings = {
+    settings: dict[str, Any] = {
         "config": _config(layout, model, request.config or config_of_checkpoint(layout, model, checkpoint, say=say)),
         "checkpoint": None if checkpoint is None else str(checkpoint.path),
         "precision": request.precision,
         "options": _options(model, request, checkpoint, say=say),
     }
+    if request.graphs:
+        settings["graphs"] = True
     batch = choose_batch(model, request, say=say)
     return settings if batch == 1 else {**settings, "batch": batch}
 
@@ -121,7 +123,7 @@ def config_of_checkpoint(layout: Layout, model: Model, checkpoint: Usable | None
     if checkpoint is None:
         return usual
     if checkpoint.config is not None:
-        return str(checkpoint.config)
+        return checkpoint.config
     if checkpoint.name is not None:
         return model.checkpoints[checkpoint.name].config
     from admlops.checkpoints import find_config  # as below

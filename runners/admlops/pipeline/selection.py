@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from admlops.core.errors import DataError, UsageError
-from admlops.datasets.base import Dataset
+from admlops.curation.where import Where, choose_samples, read_where
+from admlops.datasets.base import STREAM, Dataset
 from admlops.datasets.nuscenes.tables import Scene
 from admlops.pipeline.shards import Shard, take_shard
 
@@ -22,6 +23,8 @@ class Selection:
     """The user's choice; exactly one of `split`, `scenes` and `tokens` counts, the split if nothing is named.
 
     `complete_scenes` takes the whole of every scene that a chosen sample is in. `shard` takes some of the scenes.
+    `where` is a condition over columns of samples, with tags of the file `rules` or built-in ones: of what else is
+    chosen it takes the scenes that have such samples, whole, for models may carry state from sample to sample.
     """
 
     split: str = "mini_val"
@@ -30,17 +33,27 @@ class Selection:
     limit: int | None = None
     complete_scenes: bool = False
     shard: Shard | None = None
+    where: str | None = None
+    rules: Path | None = None
 
     def __post_init__(self) -> None:
         if self.scenes and self.tokens is not None:
             raise UsageError("--scene and --tokens exclude each other", hint="pass one of the two")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit} leaves no sample", hint="pass --limit 1 or more")
+        if self.rules is not None and self.where is None:
+            raise UsageError("--rules defines tags for --where, and there is none", hint="add --where \"tag = 'NAME'\"")
+
+    @cached_property
+    def chosen_by(self) -> Where | None:
+        """The condition, read; None without one. Raises UsageError: it or a rule is wrong."""
+        return None if self.where is None else read_where(self.where, self.rules)
 
     @property
     def split_name(self) -> str | None:
         """The split's name if a whole split is asked for, else None."""
         part = self.scenes or self.tokens is not None or self.limit is not None or self.shard is not None
+        part = part or self.where is not None
         return None if part else self.split
 
 
@@ -59,8 +72,9 @@ def select_all(data: Dataset, selection: Selection, *, temporal: bool = False) -
 
     Raises:
         DataError: an unknown split, scene or token.
-        UsageError: the token file or folder is missing, empty or holds something else; or the model is `temporal`, and
-            the samples of a scene do not begin at its first one or leave some out.
+        UsageError: the condition is wrong, or holds nowhere; the token file or folder is missing, empty or holds
+            something else; or the model is `temporal`, and the samples of a scene do not begin at its first one or
+            leave some out.
     """
     chosen = _choose(data, selection)
     if selection.complete_scenes:
@@ -99,6 +113,8 @@ def _choose(data: Dataset, selection: Selection) -> list[Scene]:
         scenes = data.scenes(selection.scenes)
     else:
         scenes = data.scenes_of_split(selection.split)
+    if selection.chosen_by is not None:
+        scenes = _scenes_where(data, scenes, selection.chosen_by)
     return scenes if selection.limit is None else _first_samples(scenes, selection.limit)
 
 
@@ -165,6 +181,24 @@ def _scenes_of_tokens(data: Dataset, tokens: list[str], source: Path) -> list[Sc
             hint="check that --data and --version are those the tokens were taken from",
         )
     return chosen
+
+
+def _scenes_where(data: Dataset, scenes: list[Scene], where: Where) -> list[Scene]:
+    """The scenes with a sample where the condition holds. Raises UsageError: there is none."""
+    if STREAM in data.capabilities:
+        raise UsageError(
+            "--where chooses key frames, and a run at 12 Hz has the pictures between them too",
+            hint="leave out --stream",
+        )
+    chosen = choose_samples(data, where)
+    found = [scene for scene in scenes if not chosen.isdisjoint(scene.samples)]
+    if not found:
+        samples = sum(len(scene.samples) for scene in scenes)
+        raise UsageError(
+            f"--where {where.text!r} holds for none of the {samples} samples that are chosen",
+            hint=f"admlops data tag {data.root}   # counts what there is; or choose more: --split, --scene",
+        )
+    return found
 
 
 def _first_samples(scenes: list[Scene], limit: int) -> list[Scene]:

@@ -26,9 +26,10 @@ from admlops.core.errors import AdmlopsError, DataError, RecordError, StorageErr
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, Scene, default_split, tokens_digest
+from admlops.datasets.base import Dataset, Scene, default_split
 from admlops.evaluation.submissions.base import Predictions, SubmissionFormat, Target
 from admlops.evaluation.submissions.results_file import ResultsFile
+from admlops.pipeline.submission_samples import check_tokens, describe_data, find_places, find_split, in_file_order
 from admlops.results.header import DataInfo, EnvironmentInfo, Provenance, RunHeader, Submission
 from admlops.results.reading_order import write_order
 from admlops.results.record import Metadata
@@ -148,8 +149,8 @@ def plan_submission(layout: Layout, request: SubmissionRequest) -> Iterator[Plan
                 hint=f"pass --data with the root of {form.kinds[0]}",
             )
         split, scenes, predictions = _read(request, form, file, data)
-        scenes = _in_file_order(scenes, predictions.tokens)
-        header = _make_header(layout, request, file, _describe_data(data, scenes, split), form)
+        scenes = in_file_order(scenes, predictions.tokens)
+        header = _make_header(layout, request, file, describe_data(data, scenes, split), form)
         header = msgspec.structs.replace(header, scenes={scene.name: len(scene.samples) for scene in scenes})
         path = layout.runs / header.run
         yield Plan(
@@ -182,11 +183,11 @@ def _read(
     predictions = read(asked, scenes)
     there = set(predictions.tokens)
     if request.split is None and there != {token for scene in scenes for token in scene.samples}:
-        other = _find_split(data, there)
+        other = find_split(data, there)
         if other is not None:
             scenes = data.scenes_of_split(other)
             return other, scenes, read(other, scenes)
-    _check_tokens(request.file, data, predictions.tokens, scenes, asked)
+    check_tokens(request.file, data, predictions.tokens, scenes, asked)
     return asked, scenes, predictions
 
 
@@ -244,25 +245,13 @@ def _write(run: RunFolder, plan: Plan, on_samples: OnSamples) -> None:
                 writer.append(make_record(metadata, predictions.outputs(token, sample)))
                 on_samples(next(done), plan.samples)
             writer.commit()
-    places = _find_places(plan.scenes, predictions.tokens)
+    places = find_places(plan.scenes, predictions.tokens)
     if places != list(range(len(places))):
         write_order(run, places)
     options = {**header.options, "notes": list(predictions.notes)}
     run.header = msgspec.structs.replace(header, options=options)
     run.update(state="complete")
     run.write_manifest()
-
-
-def _find_places(scenes: Sequence[Scene], tokens: Sequence[str]) -> list[int]:
-    """Return for each token the place of its record, scene after scene."""
-    place = {token: number for number, token in enumerate(token for scene in scenes for token in scene.samples)}
-    return [place[token] for token in tokens]
-
-
-def _in_file_order(scenes: Sequence[Scene], tokens: Sequence[str]) -> list[Scene]:
-    """Return the scenes in the order in which the file comes upon them."""
-    first = {token: number for number, token in reversed(list(enumerate(tokens)))}
-    return sorted(scenes, key=lambda scene: min(first[token] for token in scene.samples))
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
@@ -342,20 +331,6 @@ def _make_header(
     )
 
 
-def _describe_data(data: Dataset, scenes: Sequence[Scene], split: str) -> DataInfo:
-    samples = [token for scene in scenes for token in scene.samples]
-    return DataInfo(
-        root=str(data.root),
-        version=data.version,
-        split=split,
-        samples_sha256=tokens_digest(samples),
-        synthetic=data.is_synthetic,
-        whole=f"split {split}",
-        whole_samples=len(samples),
-        kind=data.kind,
-    )
-
-
 def _stem(path: Path) -> str:
     """Return a run's name made of a file's: without its endings, in plain characters."""
     name = path.name
@@ -368,34 +343,3 @@ def _check_name(name: str) -> str:
     if NAME_CHARACTERS.search(name) or name.startswith("."):
         raise UsageError(f"--run {name!r} is no name of a run", hint="use letters, digits, dots, dashes, underscores")
     return name
-
-
-def _check_tokens(file: Path, data: Dataset, tokens: Sequence[str], scenes: Sequence[Scene], split: str) -> None:
-    """Refuse a file whose samples are not exactly those of the split, as the official code does."""
-    wanted = {token for scene in scenes for token in scene.samples}
-    there = set(tokens)
-    if wanted == there:
-        return
-    missing = [token for scene in scenes for token in scene.samples if token not in there]
-    extra = [token for token in tokens if token not in wanted]
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} of the {len(wanted)} samples of split {split} are missing ({missing[0]} first)")
-    if extra:
-        parts.append(f"{len(extra)} samples are not of split {split} ({extra[0]} first)")
-    other = _find_split(data, there)
-    hint = (
-        f"pass --split {other}, whose samples these are"
-        if other
-        else f"check that {data.root} ({data.version}) and --split are what the file was made for"
-    )
-    raise UsageError(f"{file}: {'; '.join(parts)}", hint=hint)
-
-
-def _find_split(data: Dataset, tokens: set[str]) -> str | None:
-    """Return the split that has exactly these samples."""
-    for split in ("val", "mini_val", "mini_train", "train", "test", "all"):
-        with suppress(AdmlopsError):
-            if {token for scene in data.scenes_of_split(split) for token in scene.samples} == tokens:
-                return split
-    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,21 +11,17 @@ from typing import Any
 import msgspec
 
 from admlops.catalog import Model, load_model
-from admlops.catalog.model import Training
-from admlops.catalog.registries import TRAINERS
-from admlops.checkpoints import Stored, Trained, Usable, add, check_free, ensure_usable, keep_trained
+from admlops.checkpoints import Stored, Trained, add, keep_trained
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
-from admlops.core.types import Planned, Say
-from admlops.datasets.base import Dataset, Scene, open_data, tokens_digest
+from admlops.core.storage import write_atomically
+from admlops.core.types import Say
+from admlops.datasets.base import tokens_digest
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
-from admlops.health.devices import ComputeDevice, choose_devices
-from admlops.health.machine import available_memory_bytes, describe_machine
-from admlops.pipeline.run import check_set_up
 from admlops.pipeline.run_settings import working_folder
-from admlops.pipeline.selection import Selection, select
+from admlops.pipeline.train_plan import TrainPlan, config_name, has_no_splits, prepare_training, take_up
 from admlops.pipeline.train_request import TrainRequest
 from admlops.sources.provenance import describe_commit, describe_sources
 from admlops.training.evaluations import CheckpointEvaluator, EvaluationRequest, deciding_metric
@@ -34,19 +30,16 @@ from admlops.training.header import Registered, TrainingData, TrainingHeader
 from admlops.training.log import cut_back
 from admlops.training.preflight import (
     RANDOM,
-    Finding,
-    check_disk,
-    check_initial_weights,
-    check_memory,
-    choose_learning_rate,
     describe_start,
-    require_apart,
 )
 from admlops.training.supervise import OnLine, Work, supervise
-from admlops.training.trainer import Place, Trainer, training_of
+from admlops.training.trainer import Place
 
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
+
+
+OnOpen = Callable[[TrainingFolder], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,33 +52,12 @@ class Finished:
     said: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """All that a training needs, looked up and checked."""
-
-    model: Model
-    training: Training
-    trainer: Trainer
-    request: TrainRequest
-    data: Dataset
-    split: str
-    held_out: str
-    scenes: Sequence[Scene]
-    held_out_scenes: Sequence[Scene]
-    devices: Sequence[ComputeDevice]
-    config: str | None
-    parent: Usable | None
-    initial: Mapping[str, str]
-    learning_rate: float | None
-    findings: Sequence[Finding]
-
-    @property
-    def variant(self) -> str:
-        return self.model.choose_variant(self.request.variant)
-
-
-def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnLine) -> Finished:
+def train_model(
+    layout: Layout, request: TrainRequest, *, say: Say, on_line: OnLine, on_open: OnOpen = lambda _: None
+) -> Finished:
     """Train, or go on with a training, and register the weights once it is complete.
+
+    `on_open` gets the training's folder before it begins.
 
     Raises:
         UsageError: the model has no trainer, or an option or a split is wrong.
@@ -95,8 +67,9 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnL
     """
     folder = None if request.resume is None else find_training(layout, request.resume)
     if folder is not None:
-        request = _take_up(folder, request)
-    plan = _prepare(layout, request, say=say)
+        request = take_up(folder, request)
+    plan = prepare_training(layout, request, say=say)
+    request = plan.request
     environment = ensure_model(layout, plan.model, variant=request.variant, say=say)
     place = _place(layout, plan, environment)
     prepared = plan.trainer.prepare(place, say=say)
@@ -105,6 +78,7 @@ def train_model(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnL
     if folder is None:
         header = _header(layout, plan, environment)
         folder = TrainingFolder.create(trainings_folder(layout) / header.name, header)
+    on_open(folder)
     with folder.lock():
         saved = _rewind(folder, say=say) if request.resume is not None else None
         folder.write_header(msgspec.structs.replace(folder.header(), state="running", asked=request.asked()))
@@ -141,111 +115,7 @@ def find_trained(model: Model) -> str:
     return name
 
 
-def preview_training(layout: Layout, request: TrainRequest, *, say: Say) -> list[Planned]:
-    """Say what `train_model` would do. Raises what it would before it begins."""
-    if request.resume is not None:
-        folder = find_training(layout, request.resume)
-        request = _take_up(folder, request)
-        saved = folder.last_saved()
-        begin = f"from iteration {saved.iteration}" if saved else "from its beginning"
-        return [Planned(action="go on with", target=folder.path.name, detail=begin)]
-    plan = _prepare(layout, request, say=say)
-    detail = f"{_count(plan.scenes)} samples of {plan.split}, evaluated on {_count(plan.held_out_scenes)} of "
-    name = request.name or f"{plan.model.name}-…"
-    steps = [
-        Planned(action="train", target=plan.model.name, detail=detail + plan.held_out),
-        Planned(action="write", target=str(trainings_folder(layout) / name)),
-        Planned(action="register", target=f"{plan.model.name} {name}"),
-    ]
-    return [*steps, *(Planned(action="check", target=one.what, detail=one.text) for one in plan.findings)]
-
-
-def _take_up(folder: TrainingFolder, request: TrainRequest) -> TrainRequest:
-    header = folder.header()
-    if header.model != request.model:
-        raise UsageError(
-            f"the training {header.name} is of {header.model}, not of {request.model}", hint=header.resume_command
-        )
-    if header.state == "complete" and not (request.epochs or request.iterations):
-        raise UsageError(
-            f"the training {header.name} is complete",
-            hint=f"{header.resume_command} --iterations {2 * header.iteration}   # to train on",
-        )
-    return request.repeating(header.asked)
-
-
-def _prepare(layout: Layout, request: TrainRequest, *, say: Say) -> _Plan:
-    """Look everything up and check it, before anything is written."""
-    model = load_model(layout, request.model)
-    training = training_of(model)
-    trainer: Trainer = TRAINERS.get(training.trainer)  # type: ignore[assignment]  # the catalogue knows its id alone
-    if request.data is None:
-        raise UsageError("--data is missing: what to train on", hint=f"admlops train {model.name} --data DIR")
-    check_set_up(layout, model, request.variant)
-    if request.name is not None:
-        check_free(layout, model, request.name)
-    data = open_data(request.data, request.version, wanted=model.reads)
-    split, held_out = choose_splits(data, request)
-    scenes = select(data, Selection(split=split))
-    held_out_scenes = select(data, Selection(split=held_out))
-    require_apart([one.name for one in scenes], [one.name for one in held_out_scenes], split, held_out)
-    devices = choose_processes(request, trainer)
-    parent = None if request.start in (None, RANDOM) else ensure_usable(layout, model, str(request.start), say=say)
-    config = choose_config(layout, model, training, request.config)
-    initial: dict[str, str] = {}
-    found: list[Finding] = []
-    if request.start is None:
-        initial, found = check_initial_weights(model, training, layout.checkpoints / model.name / "initial", config)
-    batch = request.batch or (1 if request.smoke and training.total_batch else None)
-    rate, about_rate = choose_learning_rate(training, asked=request.learning_rate, batch=batch, processes=len(devices))
-    findings = [
-        check_memory(training, devices, available_memory_bytes(), smoke=request.smoke),
-        check_disk(training, trainings_folder(layout), evaluates=request.evaluate_every is not None),
-        about_rate,
-        *found,
-    ]
-    return _Plan(
-        model=model,
-        training=training,
-        trainer=trainer,
-        request=replace(request, batch=batch),
-        data=data,
-        split=split,
-        held_out=held_out,
-        scenes=scenes,
-        held_out_scenes=held_out_scenes,
-        devices=devices,
-        config=config,
-        parent=parent,
-        initial=initial,
-        learning_rate=rate,
-        findings=findings,
-    )
-
-
-def choose_splits(data: Dataset, request: TrainRequest) -> tuple[str, str]:
-    """The split to train on and the one that is held out: those of the tables unless others are asked for."""
-    mini = "mini_" if data.version.endswith("mini") else ""
-    return request.split or f"{mini}train", request.held_out or f"{mini}val"
-
-
-def choose_processes(request: TrainRequest, trainer: Trainer) -> tuple[ComputeDevice, ...]:
-    """Return a device for each process: the first one, or as many GPUs as are asked for.
-
-    Raises:
-        UsageError: there are fewer, or the trainer takes one alone.
-    """
-    there = choose_devices(request.device, describe_machine())
-    wanted = request.gpus or 1
-    if wanted > 1 and not trainer.takes_processes:
-        raise UsageError(f"--gpus {wanted}: the trainer {trainer.id} trains on one GPU", hint="leave --gpus out")
-    if request.gpus is not None and (there[0].kind == "cpu" or len(there) < wanted):
-        found = "no GPU" if there[0].kind == "cpu" else f"{len(there)}"
-        raise UsageError(f"--gpus {wanted}, and there is {found} here", hint="admlops info   # lists the devices")
-    return there[:wanted]
-
-
-def _place(layout: Layout, plan: _Plan, environment: Environment) -> Place:
+def _place(layout: Layout, plan: TrainPlan, environment: Environment) -> Place:
     command = WorkerCommand(
         python=environment.python,
         adapter=plan.model.adapter,
@@ -267,24 +137,7 @@ def _place(layout: Layout, plan: _Plan, environment: Environment) -> Place:
     )
 
 
-def choose_config(layout: Layout, model: Model, training: Training, asked: str | None) -> str | None:
-    """The configuration's path: the one that is asked for, that of `[training]`, or that of the default weights."""
-    usual = model.checkpoints[model.default_checkpoint].config if model.default_checkpoint else None
-    name = asked or training.config or usual
-    if name is None:
-        return None
-    if name in model.configs:
-        return str(working_folder(layout, model) / model.configs[name])
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise UsageError(
-            f"--config {name} is neither a file nor a config: {model.describe_unknown(name, tuple(model.configs))}",
-            hint=f"admlops models show {model.name}",
-        )
-    return str(path)
-
-
-def _header(layout: Layout, plan: _Plan, environment: Environment) -> TrainingHeader:
+def _header(layout: Layout, plan: TrainPlan, environment: Environment) -> TrainingHeader:
     request = plan.request
     tokens = [token for scene in plan.scenes for token in scene.samples]
     parent = plan.parent
@@ -297,7 +150,12 @@ def _header(layout: Layout, plan: _Plan, environment: Environment) -> TrainingHe
         state="running",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         asked=request.asked(),
-        settings={"learning_rate": plan.learning_rate, "batch": request.batch, "seed": request.seed},
+        settings={
+            "learning_rate": plan.learning_rate,
+            "batch": request.batch,
+            "seed": request.seed,
+            **plan.smaller.facts(),
+        },
         data=TrainingData(
             root=str(plan.data.root),
             kind=plan.data.kind,
@@ -327,7 +185,12 @@ def _rewind(folder: TrainingFolder, *, say: Say) -> Saved | None:
 
 
 def _work(
-    layout: Layout, plan: _Plan, place: Place, folder: TrainingFolder, prepared: Mapping[str, Any], saved: Saved | None
+    layout: Layout,
+    plan: TrainPlan,
+    place: Place,
+    folder: TrainingFolder,
+    prepared: Mapping[str, Any],
+    saved: Saved | None,
 ) -> Work:
     request = plan.request
     start: dict[str, Any] = {"random": True} if request.start == RANDOM else {}
@@ -357,6 +220,7 @@ def _work(
                 "start": start or {"initial": dict(plan.initial)},
                 "resume": resume,
                 "config": place.config,
+                **plan.smaller.for_program(),
                 "smoke": request.smoke,
                 "smoke_settings": plan.training.smoke if request.smoke else {},
             },
@@ -368,7 +232,7 @@ def _work(
 
 
 def _evaluator(
-    layout: Layout, plan: _Plan, folder: TrainingFolder, place: Place, *, say: Say
+    layout: Layout, plan: TrainPlan, folder: TrainingFolder, place: Place, *, say: Say
 ) -> CheckpointEvaluator | None:
     if plan.request.evaluate_every is None:
         return None
@@ -385,13 +249,22 @@ def _evaluator(
         config=place.config,
         variant=plan.request.variant,
         device=plan.devices[0].id,
+        tokens=_write_tokens(plan, folder) if has_no_splits(plan.data) else None,
     )
     return CheckpointEvaluator(
         layout=layout, folder=folder, request=request, deciding=deciding, say=say, on_result=lambda _: None
     )
 
 
-def _register(layout: Layout, plan: _Plan, folder: TrainingFolder, *, say: Say) -> Stored:
+def _write_tokens(plan: TrainPlan, folder: TrainingFolder) -> Path:
+    """A file of the samples that are held out, where no split of the data set is."""
+    tokens = [token for scene in plan.held_out_scenes for token in scene.samples]
+    path = folder.path / "held_out.txt"
+    write_atomically(path, "\n".join([*tokens, ""]).encode())
+    return path
+
+
+def _register(layout: Layout, plan: TrainPlan, folder: TrainingFolder, *, say: Say) -> Stored:
     """Put the best weights, or the last ones, into the checkpoint store under the training's name."""
     header, saved = folder.header(), folder.last_saved()
     assert saved is not None, "a training that is complete has saved its last iteration"
@@ -409,14 +282,12 @@ def _register(layout: Layout, plan: _Plan, folder: TrainingFolder, *, say: Say) 
         commit=header.commit,
         sources=header.sources,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config_name=config_name(plan.model, plan.training, plan.request.config),
         metric=None if header.best is None else msgspec.to_builtins(header.best),
+        **plan.smaller.facts(),
     )
     config = folder.config if folder.config.is_file() else None
     stored = keep_trained(layout, plan.model, header.name, weights=chosen, config=config, facts=facts, say=say)
     registered = Registered(name=header.name, file=str(stored.path), sha256=stored.entry.sha256)
     folder.write_header(msgspec.structs.replace(header, registered=registered))
     return stored
-
-
-def _count(scenes: Sequence[Scene]) -> int:
-    return sum(len(scene.samples) for scene in scenes)

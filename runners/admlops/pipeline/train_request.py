@@ -15,6 +15,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 REPEATED = (
     *("data", "version", "split", "held_out", "config", "variant", "device", "gpus", "seed", "epochs", "iterations"),
     *("batch", "learning_rate", "start", "checkpoint_every", "evaluate_every", "patience", "smoke"),
+    *("teacher", "temperature", "soft_share", "prune"),
 )
 """The options that a resume takes over."""
 CHANGEABLE = ("data", "device", "epochs", "iterations", "checkpoint_every", "evaluate_every", "patience")
@@ -26,7 +27,9 @@ class TrainRequest:
     """One training. What is None is the trainer's or the authors' own.
 
     `start` is `random`, the name of weights or their file; None begins as the authors do. `batch` counts samples of one
-    GPU. `resume` names the training that goes on.
+    GPU. `resume` names the training that goes on. `teacher` is the name of weights, or their file, whose outputs are
+    learnt at `temperature`; `soft_share` of the loss is theirs. `prune` is the share of channels that is taken out of
+    the weights of `start` first.
     """
 
     model: str
@@ -50,6 +53,10 @@ class TrainRequest:
     evaluate_every: int | None = None
     patience: int | None = None
     smoke: bool = False
+    teacher: str | None = None
+    temperature: float | None = None
+    soft_share: float | None = None
+    prune: float | None = None
     cancel: CancelToken = field(default_factory=CancelToken)
 
     def __post_init__(self) -> None:

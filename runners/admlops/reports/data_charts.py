@@ -24,15 +24,15 @@ LONGEST = 26
 """Letters of a name beside a bar."""
 
 
-def draw_shares(counts: Sequence[Mapping[str, int]], labels: Sequence[str], *, title: str, name: str) -> str | None:
-    """The share of each name among all counts, a bar a set; the most frequent names of the first set come first."""
+def draw_shares(
+    counts: Sequence[Mapping[str, int]], labels: Sequence[str], *, title: str, name: str, is_ranked: bool = False
+) -> str | None:
+    """The share of each name among all counts, a bar a set; ranked ones begin with the most frequent."""
     totals = [sum(one.values()) for one in counts]
     if not counts or not all(totals):
         return None
-    first = max(counts[0], key=counts[0].__getitem__, default="")
-    is_sorted = title.startswith("class") or first == ""
     names = list(dict.fromkeys(key for one in counts for key in one))
-    if is_sorted:
+    if is_ranked:
         names.sort(key=lambda key: -sum(one.get(key, 0) / total for one, total in zip(counts, totals, strict=True)))
     names = names[:MOST_BARS]
     width = BARS_TOGETHER / len(counts)

@@ -63,7 +63,8 @@ def _charts(sets: Sequence[Measured]) -> list[tuple[str, list[Chart]]]:
 def _share_charts(sets: Sequence[Mapping[str, Counts]], labels: Sequence[str]) -> list[Chart]:
     found: list[Chart] = []
     for number, title in enumerate(sets[0]):
-        svg = draw_shares([one.get(title, {}) for one in sets], labels, title=title, name=f"shares-{number}")
+        counts = [one.get(title, {}) for one in sets]
+        svg = draw_shares(counts, labels, title=title, name=f"shares-{number}", is_ranked=title == "class")
         found += drawn(title.capitalize(), svg)
     return found
 

@@ -67,8 +67,8 @@ def label_runs(runs: Sequence[RunData]) -> list[str]:
 
 
 def _name_with_engine(run: RunData) -> str:
-    engine = None if run.header is None else run.header.engine_label
-    return run.model if engine is None else f"{run.model}@{engine}"
+    engine = "" if run.header is None else run.header.execution
+    return f"{run.model}@{engine}" if engine else run.model
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,7 @@ def list_provenance(run: RunData) -> list[tuple[str, str]]:
         ("device", _text(run.worker.get("device_name"))),
         *(("lost on the way", f"{lost.sentence}; to do: {lost.hint}") for lost in run.lost_devices),
         ("precision in force", (run.latency.precision if run.latency else None) or ""),
+        ("CUDA graphs", (run.latency.graphs if run.latency else None) or ""),
         ("fixes applied", ", ".join(sorted({fix for meta in run.samples for fix in meta.fixes}))),
         *((f"setting: {key}", _text(value)) for key, value in header.settings.items()),
         *((f"option: {key}", _text(value)) for key, value in header.options.items()),

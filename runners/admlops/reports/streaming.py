@@ -11,7 +11,7 @@ from admlops import __version__
 from admlops.reports.figures import new_figure, page_style, series_colour, series_dashes, to_page_svg
 from admlops.reports.html import make_environment
 
-CURVE = (560, 320)
+CURVE = (400, 300)
 
 
 def render_streaming(curve: Mapping[str, Any]) -> str:
@@ -22,8 +22,7 @@ def render_streaming(curve: Mapping[str, Any]) -> str:
             (`base`) at one factor of the latencies.
     """
     rows = curve["rows"]
-    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    headlines = [name for name in ("NDS-S", "mAP-S") if name in metrics]
+    headlines = [name for name in ("NDS-S", "mAP-S") if any(name in row["metrics"] for row in rows)]
     charts = [draw_stream_curve(rows, name, name=f"curve-{place}") for place, name in enumerate(headlines)]
     return (
         make_environment()
@@ -32,10 +31,20 @@ def render_streaming(curve: Mapping[str, Any]) -> str:
             curve=curve,
             title=f"{curve['model']} as its outputs are ready",
             charts=[Markup(chart) for chart in charts],  # noqa: S704 - our own drawing
-            metrics=metrics,
+            has_bands=any(any(row["intervals"].values()) for row in rows),
+            tables=_tables(rows),
             version=__version__,
         )
     )
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every protocol's rows, and the metrics that they have."""
+    tables: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        table = tables.setdefault(row["base"], {"protocol": row["base"], "metrics": list(row["metrics"]), "rows": []})
+        table["rows"].append(row)
+    return list(tables.values())
 
 
 def draw_stream_curve(rows: Sequence[Mapping[str, Any]], metric: str, *, name: str) -> str:

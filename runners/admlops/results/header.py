@@ -39,12 +39,26 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.index}/{self.count}"
 
 
+class WhereInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `--where` chose: the condition, and the definitions of the tags it asks for.
+
+    The run is over the scenes that have such samples, whole, and evaluated on these samples alone: `samples` of them,
+    with `samples_sha256` over their tokens. Of a shard they are those of all shards together.
+    """
+
+    condition: str
+    tags: dict[str, str]
+    samples: int
+    samples_sha256: str
+
+
 class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The samples: `samples_sha256` is over their tokens; `split` is None where tokens or scenes were named.
 
     They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
     many the first of them has: its cameras. `kind` is the id of its data kind; empty in runs from before it was
-    recorded, of which no root was of two kinds. `shard` is there where the run is a part of one on several machines.
+    recorded, of which no root was of two kinds. `shard` is there where the run is a part of one on several machines,
+    `where` where a condition chose its samples.
     """
 
     root: str
@@ -57,6 +71,7 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
     pictures: int | None = None
     kind: str = ""
     shard: ShardInfo | None = None
+    where: WhereInfo | UnsetType = UNSET
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -179,6 +194,16 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
         return str(self.engine["kind"]) + ("" if precision in FLOAT32_FILES else f":{precision}")
 
     @property
+    def has_graphs(self) -> bool:
+        """Tell whether parts of the network were replayed as CUDA graphs, where they could be."""
+        return bool(self.settings.get("graphs"))
+
+    @property
+    def execution(self) -> str:
+        """Name what executed the network: its engine, `graphs` for PyTorch with CUDA graphs, nothing for PyTorch."""
+        return self.engine_label or ("graphs" if self.has_graphs else "")
+
+    @property
     def engine_option(self) -> str | None:
         """What `--engine` takes for this engine: its label, or its file where it is no export of ours."""
         if self.engine is None:
@@ -204,9 +229,12 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
     def coverage(self) -> str:
         """Measure how much of its split or data set the run is over, such as `6,019 of 6,019 samples of split val`."""
         samples = sum(self.scenes.values())
+        chosen = ""
+        if isinstance(self.data.where, WhereInfo):
+            chosen = f"; evaluated are the {self.data.where.samples:,} where {self.data.where.condition}"
         if self.data.whole is None or self.data.whole_samples is None:
-            return f"{samples:,} samples"
-        return f"{samples:,} of {self.data.whole_samples:,} samples of {self.data.whole}"
+            return f"{samples:,} samples{chosen}"
+        return f"{samples:,} of {self.data.whole_samples:,} samples of {self.data.whole}{chosen}"
 
     @property
     def device_kind(self) -> str:
@@ -267,7 +295,7 @@ DECIDE_NOTHING = ("file", "verified", "cache", "driver")
 """What `settings.engine` says that decides no record: where files lie, and what is known of them."""
 FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
 """The precisions of engines whose files are float32 throughout."""
-SETTING_DEFAULTS: dict[str, object] = {"precision": "authors"}
+SETTING_DEFAULTS: dict[str, object] = {"precision": "authors", "graphs": False}
 """What a setting was before headers named it."""
 
 
@@ -289,6 +317,7 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
         ("data.version", before.data.version, now.data.version),
         ("scenes", before.scenes, now.scenes),
         ("data.samples_sha256", before.data.samples_sha256, now.data.samples_sha256),
+        ("data.where", _chosen_by(before), _chosen_by(now)),
     ]
     if before.gpu and now.gpu:
         pairs.append(("device", before.gpu, now.gpu))
@@ -302,6 +331,11 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
         (f"settings.{name}", *(one.get(name, SETTING_DEFAULTS.get(name)) for one in (first, second))) for name in names
     ]
     return next(((key, was, is_now) for key, was, is_now in pairs if was != is_now), None)
+
+
+def _chosen_by(header: RunHeader) -> str | None:
+    """Return what decides which samples are evaluated; None where all of them are."""
+    return header.data.where.samples_sha256 if isinstance(header.data.where, WhereInfo) else None
 
 
 def _decisive(settings: dict[str, Any]) -> dict[str, Any]:

@@ -243,6 +243,11 @@ class Precision(Struct, frozen=True):
         return ", ".join(part for part in parts if part)
 
 
+PartState = Literal["replayed", "recorded", "eager"]
+"""How a part of the network ran in a run with graphs: as a CUDA graph; without, and its graph was recorded then;
+without."""
+
+
 class BatchShare(Struct, frozen=True):
     """A sample's part in a batch. It says how fast the run was, and nothing of how long a sample takes by itself."""
 
@@ -276,6 +281,13 @@ class Metadata(Struct, frozen=True, omit_defaults=True):
     ) = UNSET
     batch: (
         Annotated[BatchShare, Meta(description="In place of the times, where the run took several samples at once.")]
+        | UnsetType
+    ) = UNSET
+    graphs: (
+        Annotated[
+            dict[str, PartState],
+            Meta(description="Part of the network → how it ran, in a run with CUDA graphs; absent in others."),
+        ]
         | UnsetType
     ) = UNSET
     shrink: Annotated[
@@ -315,6 +327,7 @@ class PartialRecord(Protocol):
     def __getattr__(self, key: str) -> Any: ...
 
 
-REPORTED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used", "precision", "batch")
+REPORTED_FIELDS = ("inference_time", "end_to_end_time", "gpu_memory_used", "precision", "batch", "graphs")
 """The metadata that does not count in the digest of records, besides `run`: what was measured, and what the header's
-settings decide: the arithmetic that the worker says is in force, and how many samples it took at once."""
+settings decide: the arithmetic that the worker says is in force, how many samples it took at once, and which parts it
+replayed as graphs."""

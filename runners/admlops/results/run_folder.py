@@ -22,7 +22,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from admlops.core.errors import RecordError, StorageError, UsageError
-from admlops.core.storage import explain_os_error, file_sha256, write_atomically
+from admlops.core.storage import explain_os_error, write_atomically
 from admlops.results.header import (
     RunHeader,
     RunState,
@@ -45,14 +44,13 @@ from admlops.results.header import (
 from admlops.results.liveness import ObservedState, identify_host, is_alive
 from admlops.results.record import REPORTED_FIELDS, Failure, Record
 from admlops.results.record_json import decode_record
+from admlops.results.run_manifest import MANIFEST_FILE, check_manifest, write_manifest
 from admlops.results.scene_writer import SceneWriter
 
 LOCK_S = 0.3
 """How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
 READ_AT_ONCE_BYTES = 4 << 20
 """A record of a lane graph has a megabyte or more: read in the usual 8 KiB it is put together of hundreds of pieces."""
-TAGS_FILE = "tags.json"
-UNLISTED = frozenset({"manifest.json", "run.lock", TAGS_FILE})
 
 
 class _Status(msgspec.Struct):
@@ -178,7 +176,7 @@ class RunFolder:
 
     @property
     def manifest_path(self) -> Path:
-        return self.path / "manifest.json"
+        return self.path / MANIFEST_FILE
 
     @property
     def throughput_path(self) -> Path:
@@ -355,35 +353,12 @@ class RunFolder:
         return events
 
     def write_manifest(self) -> None:
-        """Write `manifest.json`: `{"schema": 1, "files": {path: sha256}}` of every finished file. Call it last."""
-        files = self._digests(self._files())
-        content = json.dumps({"schema": 1, "files": files}, indent=1) + "\n"
-        write_atomically(self.manifest_path, content.encode())
+        """Write `manifest.json`, with the sha256 of every finished file. Call it last."""
+        write_manifest(self.path)
 
     def check_manifest(self) -> list[str]:
         """The files that are missing or differ from the manifest. Raises RecordError if there is no readable one."""
-        try:
-            files: dict[str, str] = json.loads(self.manifest_path.read_bytes())["files"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(
-                f"{self.manifest_path} is missing or damaged", hint=f"admlops evaluate {self.path.name}"
-            ) from error
-        found = self._digests([name for name in files if (self.path / name).is_file()])
-        return [name for name, digest in files.items() if found.get(name) != digest]
-
-    def _digests(self, names: Sequence[str]) -> dict[str, str]:
-        """The sha256 of files, several at once: hashing leaves other threads their turn."""
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return dict(zip(names, pool.map(lambda name: file_sha256(self.path / name), names), strict=True))
-
-    def _files(self) -> list[str]:
-        """Paths below the folder, sorted, without the manifest, the lock, temporary files and unfinished scenes."""
-        names = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
-        return sorted(
-            str(name)
-            for name in names
-            if str(name) not in UNLISTED and name.suffix != ".part" and not name.name.startswith(".")
-        )
+        return check_manifest(self.path)
 
     def scene_path(self, scene: str) -> Path:
         """Return the file of a scene's records."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from admlops.core.errors import RecordError, UsageError
 from admlops.core.storage import write_atomically
-from admlops.results.run_folder import TAGS_FILE, RunFolder
+from admlops.results.run_folder import RunFolder
+from admlops.results.run_manifest import TAGS_FILE
 
 TAG = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,63}")
 

@@ -70,7 +70,7 @@ class EvaluationRequest:
     config: str | None
     variant: str | None
     device: str
-    limit: int | None = None
+    tokens: Path | None = None
 
 
 @dataclass
@@ -110,15 +110,20 @@ class CheckpointEvaluator:
             first, *rest = self._commands(saved)
             self._running = saved, self._start(first, saved), rest
 
+    def forget(self) -> None:
+        """Leave out the checkpoint that waits for its turn."""
+        if self._waiting is not None:
+            self._drop(self._waiting)
+        self._waiting = None
+
     def stop(self) -> None:
         """End what runs; nothing waits any more."""
+        self.forget()
         if self._running is not None:
             saved, process, _ = self._running
             process.stop(grace_s=0.0)
             self._drop(saved)
-        if self._waiting is not None:
-            self._drop(self._waiting)
-        self._running = self._waiting = None
+        self._running = None
 
     def _advance(self) -> None:
         assert self._running is not None
@@ -127,7 +132,7 @@ class CheckpointEvaluator:
         if code == 0 and rest:
             self._running = saved, self._start(rest[0], saved), rest[1:]
             return
-        self._running = None
+        self._running = None  # before the result is told: it may end what waits
         if code != 0:
             self.say(f"the evaluation of iteration {saved.iteration} failed: {self._log.path} has what it said")
         self._take(saved, is_done=code == 0)
@@ -171,12 +176,12 @@ class CheckpointEvaluator:
 
     def _commands(self, saved: Saved) -> list[Sequence[str]]:
         asked, name = self.request, self._run_name(saved)
-        where = ("--data", str(asked.data), "--version", asked.version, "--split", asked.split)
+        which = ("--split", asked.split) if asked.tokens is None else ("--tokens", str(asked.tokens))
+        where = ("--data", str(asked.data), "--version", asked.version, *which)
         run = ["run", asked.model, "--checkpoint", str(saved.weights), *where, "--run", name]
         run += ["--devices", asked.device]
         run += ["--config", asked.config] if asked.config is not None else []
         run += ["--variant", asked.variant] if asked.variant is not None else []
-        run += ["--limit", str(asked.limit)] if asked.limit is not None else []
         program = [sys.executable, "-m", "admlops"]
         return [[*program, *run], [*program, "evaluate", name]]
 

@@ -4,7 +4,7 @@
 trainings/<name>/
     training.json                       the header; `state` is running, complete, stopped or failed
     log.jsonl                           one line an iteration, checkpoint or note (worker.training.session)
-    config.py                           the configuration as it was trained, of models that have one
+    config.py, config.json              the configuration as it was trained, of models that have one
     checkpoints/iteration-0000100.pth   weights; beside it .state.pth, all that a resume needs; the newest two
     checkpoints/best.pth                the weights with the best value so far, with --evaluate-every
     evaluations.jsonl                   one line an evaluated checkpoint: iteration, run, metrics
@@ -32,7 +32,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error, write_atomically
 from admlops.training.header import SCHEMA_VERSION, TrainingHeader
 from admlops.training.log import read_lines
-from admlops.worker.training.session import CHECKPOINTS, LOG, STOP
+from admlops.worker.training.session import CHECKPOINTS, CONFIG, LOG, STOP
 
 HEADER = "training.json"
 
@@ -89,7 +89,9 @@ class TrainingFolder:
 
     @property
     def config(self) -> Path:
-        return self.path / "config.py"
+        """The configuration as it was trained; there is none of some models."""
+        own = self.path / CONFIG
+        return own if own.is_file() else self.path / "config.py"
 
     def header(self) -> TrainingHeader:
         """Read the header. Raises RecordError: it is missing, damaged or of a newer version."""

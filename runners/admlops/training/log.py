@@ -45,6 +45,9 @@ class Line(Struct, frozen=True):
     reason: str = ""
 
 
+REQUIRED = ("kind", "t")
+OF_ITERATIONS = ("epoch", "loss", "losses", "grad_norm", "learning_rate", "time_s", "data_time_s", "memory_mb")
+"""What the line of an iteration has, known or null."""
 _DECODER = msgspec.json.Decoder(Line)
 
 
@@ -93,8 +96,9 @@ def cut_back(path: Path, iteration: int) -> int:
 
 def _encode(line: Line) -> bytes:
     facts = msgspec.to_builtins(line)
+    kept = (*REQUIRED, *OF_ITERATIONS) if line.kind == "iteration" else REQUIRED
     empty = msgspec.to_builtins(Line(kind="", t=0.0))
-    return msgspec.json.encode({key: value for key, value in facts.items() if value != empty[key] or key == "kind"})
+    return msgspec.json.encode({key: value for key, value in facts.items() if value != empty[key] or key in kept})
 
 
 @dataclass

@@ -101,6 +101,8 @@ def check_initial_weights(
     Raises:
         CheckpointError: one is missing, would run code, or is another file than the published one.
     """
+    if not training.initial_weights:
+        return {}, []
     text = None if config is None else Path(config).read_text()
     files, findings = {}, []
     for one in training.initial_weights:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from admlops.core.errors import AdmlopsError, RunFailedError, StoppedError
+from admlops.core.errors import AdmlopsError, StoppedError
 from admlops.core.types import Say
 from admlops.execution.cancel import CancelToken
 from admlops.execution.job_process import JobRequest, run_job
@@ -18,11 +18,12 @@ from admlops.training.evaluations import CheckpointEvaluator, Evaluated, count_w
 from admlops.training.folder import Saved, TrainingFolder
 from admlops.training.header import State
 from admlops.training.log import Follower, Line, Meter
-from admlops.worker.training.session import COMPLETE
+from admlops.worker.training.session import COMPLETE, STOPPED
 
 ENDING_S = 900.0
 """How long a program may take to save its checkpoint when it is asked to end: an iteration, and gigabytes to a disk."""
-STOPPED, NO_GAIN = "it was stopped", "no gain"
+TICK_S = 0.2
+NO_GAIN = "no gain"
 
 OnLine = Callable[[Line, Meter], None]
 
@@ -54,7 +55,7 @@ def supervise(
 
     Raises:
         StoppedError: it was asked to stop; the last checkpoint is there.
-        RunFailedError: the program failed.
+        AdmlopsError: the program failed, or an input of it is wrong; the hint says how it goes on.
     """
     folder.allow()
     watch = _Watch(folder, work, evaluator, evaluate_every, on_line, say)
@@ -83,7 +84,8 @@ def supervise(
         raise _explain_stop(folder, watch.meter) from error
     except AdmlopsError as error:
         _write_end(folder, "failed", watch.meter, error.message)
-        raise RunFailedError(error.message, hint=_failed_hint(folder, error)) from error
+        error.hint = _failed_hint(folder, error)
+        raise
     finally:
         if evaluator is not None:
             evaluator.stop()
@@ -112,6 +114,7 @@ class _Watch:
         self._folder, self._work, self._evaluator = folder, work, evaluator
         self._every, self._on_line, self._say = evaluate_every, on_line, say
         self._follower = Follower(folder.log)
+        self._is_enough = False
         if evaluator is not None:
             evaluator.on_result = self._take
 
@@ -126,12 +129,14 @@ class _Watch:
 
     def finish(self) -> None:
         """Wait for the evaluations that are under way, unless the person does not."""
-        while self._evaluator is not None and self._evaluator.is_busy and not self._work.cancel.is_cancelled:
-            self._evaluator.attend()
-            self._work.cancel.wait(0.2)
+        cancel = self._work.cancel
+        with cancel.watched():
+            while self._evaluator is not None and self._evaluator.is_busy and not cancel.is_cancelled:
+                self._evaluator.attend()
+                cancel.wait(TICK_S)
 
     def _is_due(self, iteration: int) -> bool:
-        if self._evaluator is None or self._every is None:
+        if self._evaluator is None or self._every is None or self._is_enough:
             return False
         return iteration % self._every == 0 or iteration >= self.meter.iterations
 
@@ -149,6 +154,9 @@ class _Watch:
         if self._work.patience is not None and without >= self._work.patience:
             self._say(f"no gain in {without} evaluated checkpoints: stopping")
             self._folder.ask_to_stop(NO_GAIN)
+            self._is_enough = True
+            if self._evaluator is not None:
+                self._evaluator.forget()
 
 
 def _write_end(folder: TrainingFolder, state: State, meter: Meter, reason: str) -> None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..adapter import Adapter, Settings
+from ..graphs import find_modules
 from ..mmlab.common.inputs import to_device
 from ..mmlab.common.libraries import load_library, versions
 from ..mmlab.common.log import say
@@ -41,6 +42,8 @@ class PictureAdapter(Adapter):
     """Pattern of tensors → what random weights of theirs are multiplied by; say why beside it."""
     prefers_average = False
     """Whether the authors' own loader takes the moving average of a checkpoint that has one."""
+    graph_modules: Tuple[str, ...] = ()
+    """The modules that `--graphs` records, by their dotted names in the network; `""` is the whole of it."""
     library_names: Sequence[str] = ("torch", "torchvision", "numpy", "PIL")
 
     def build(self, config: str) -> Any:
@@ -119,6 +122,10 @@ class PictureAdapter(Adapter):
             if len(given) == 1:
                 raise
             return [self.call(one) for one in given]
+
+    def graph_parts(self) -> Dict[str, Any]:
+        """Those of `graph_modules` that the network has."""
+        return find_modules(self._network, self.graph_modules)
 
     def synchronize(self) -> None:
         """Wait for the GPU."""

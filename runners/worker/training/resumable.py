@@ -6,6 +6,8 @@ reading process after its last batch. The next one runs the sampler alone over w
 process the generators of the one whose turn it has.
 """
 
+import importlib
+import random
 from itertools import chain
 from typing import Any, Dict, Iterator, Optional
 
@@ -114,9 +116,23 @@ class _Start:
         self._count = count
 
     def __call__(self, number: int) -> None:
+        standing_for = (self._taken + number) % self._count
+        states = self._readers.get(standing_for)
+        if states is None and standing_for != number:
+            _seed_as(number, standing_for)
         if self._own is not None:
-            self._own(number)
-        states = self._readers.get((self._taken + number) % self._count)
+            self._own(standing_for)
         if states is not None:
             torch = load_torch()
             set_random_states({**states, "torch": torch.tensor(states["torch"], dtype=torch.uint8), "cuda": []})
+
+
+def _seed_as(number: int, other: int) -> None:
+    """Seed the generators of reading process `number` as PyTorch seeds those of `other`, which has read nothing yet."""
+    torch, numpy = load_torch(), importlib.import_module("numpy")
+    base = torch.utils.data.get_worker_info().seed - number
+    random.seed(base + other)
+    torch.manual_seed(base + other)
+    module = importlib.import_module("torch.utils.data._utils.worker")
+    if hasattr(module, "_generate_state"):  # since PyTorch 1.9
+        numpy.random.seed(module._generate_state(base, other))

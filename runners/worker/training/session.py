@@ -5,7 +5,8 @@ The host gives `request["training"]`:
     {"folder": "/…/trainings/NAME", "iterations": N or null, "epochs": N or null, "checkpoint_every": N or null,
      "seed": 0, "batch": N or null, "learning_rate": x or null, "start": {"random": true} | {"weights": FILE} | null,
      "resume": null | {"iteration": N, "weights": FILE, "state": FILE}, "config": FILE or null,
-     "smoke_settings": {variable: value}, "smoke": false}
+     "smoke_settings": {variable: value}, "smoke": false, "teacher": FILE or null, "temperature": x, "soft_share": x,
+     "prune": x or null}
 
 The program appends lines to `log.jsonl` of the folder; each is an object with `kind` and `t` [s since 1970]:
 
@@ -27,8 +28,10 @@ import signal
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
-LOG, STOP, CHECKPOINTS = "log.jsonl", "stop", "checkpoints"
-COMPLETE, TERMINATED = "complete", "TERM came"
+from .distillation import Distillation
+
+LOG, STOP, CHECKPOINTS, CONFIG = "log.jsonl", "stop", "checkpoints", "config.json"
+COMPLETE, STOPPED, TERMINATED = "complete", "it was stopped", "TERM came"
 WEIGHTS, STATE_SUFFIX = "iteration-{:07d}.pth", ".state.pth"
 STATE, RANK = "iteration-{:07d}" + STATE_SUFFIX, ".rank{}"
 KEPT = 2
@@ -63,6 +66,10 @@ class Session:
         self.is_smoke = bool(given.get("smoke"))
         self.smoke_settings: Mapping[str, Any] = given.get("smoke_settings") or {}
         self.config_epochs: Optional[int] = None
+        self.prune: Optional[float] = given.get("prune")
+        self.distillation: Optional[Distillation] = None
+        if given.get("teacher"):
+            self.distillation = Distillation(given["teacher"], given["temperature"], given["soft_share"])
         self.resume = None if given.get("resume") is None else Resume(**given["resume"])
         self.rank = int(os.environ.get("RANK", "0"))
         self._every: Optional[int] = given.get("checkpoint_every")
@@ -119,6 +126,12 @@ class Session:
                 "the loss of iteration {} is {}; try a lower --learning-rate, or --resume from an earlier "
                 "checkpoint".format(iteration, loss)
             )
+
+    def keep_config(self, facts: Mapping[str, Any]) -> None:
+        """Keep the configuration of the network that is trained, for the weights to be registered with it."""
+        if not self.rank:
+            with open(os.path.join(self.folder, CONFIG), "w", encoding="utf-8") as file:
+                file.write(json.dumps(facts) + "\n")
 
     def note(self, text: str) -> None:
         """Tell a person something that they should know of this training."""

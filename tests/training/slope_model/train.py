@@ -1,4 +1,7 @@
-"""Trains the one weight by stochastic gradient descent. `SLOPE_SLEEP` slows it, `SLOPE_NAN` makes a loss no number."""
+"""Trains the one weight by stochastic gradient descent. `SLOPE_SLEEP` slows it, `SLOPE_NAN` makes a loss no number.
+
+A teacher's score takes the place of its share of the label.
+"""
 
 import json
 import math
@@ -33,12 +36,17 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> dic
         weight, done = kept["weight"], kept["done"]
         version, words, gauss = kept["chance"]
         chance.setstate((version, tuple(words), gauss))
+    distillation = session.distillation
+    teacher = None if distillation is None else read_weight(distillation.teacher)
     reason = session.reason_to_stop(done)
     while reason is None:
         time.sleep(float(os.environ.get("SLOPE_SLEEP", "0")))
         feature, label = random.Random(chance.random()).choice([(1.0, 1.0), (-1.0, 0.0)])
         feature += chance.gauss(0.0, 0.1)
         score = 1 / (1 + math.exp(-weight * feature))
+        if distillation is not None and teacher is not None:
+            soft = 1 / (1 + math.exp(-teacher * feature / distillation.temperature))
+            label += distillation.soft_share * (soft - label)
         loss = LOSSES[os.environ.get("SLOPE_LOSS", "log")](score, label)
         slope = (score - label) * feature
         weight -= (session.learning_rate or 0.1) * slope

@@ -78,6 +78,8 @@ class CocoWriter:
         number = len(self._lists["images"]) + 1
         self._append("images", {"id": number, "file_name": camera.name, **_picture_row(scene, frame, camera)})
         seen = list_seen(frame, camera, rule=self._target.options.rule)
+        if seen is None:
+            self._target.lose("unannotated", "others take a picture that nobody annotated for one that holds nothing")
         to_camera = global_to_camera(camera) if any(one.cuboid for one in seen or ()) else None
         for one in seen or ():
             category = self._number(one.box.category)

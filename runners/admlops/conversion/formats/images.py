@@ -10,7 +10,7 @@ from typing import Any
 from admlops.conversion.base import DataFormat, ReadOptions
 from admlops.conversion.frames import Box2D, Frame, MapMask, Pose, SceneFrames, SensorFile, Vector3
 from admlops.datasets.annotations import ImageAnnotation
-from admlops.datasets.base import BOXES_2D, IMAGE, HasBoxes2D
+from admlops.datasets.base import BOXES_2D, IMAGE, HasBoxes2D, find_kind
 from admlops.datasets.images.pictures import Images
 from admlops.datasets.images.recognition import recognise
 
@@ -99,8 +99,13 @@ def _to_boxes(annotation: ImageAnnotation) -> tuple[Box2D, ...]:
     )
 
 
+def _recognise(root: Path) -> bool:
+    """Whether these are pictures and nothing that a kind of data set describes more closely, such as OpenLane-V2."""
+    return recognise(root) and find_kind(root).id == Images.kind
+
+
 def _read(root: Path, options: ReadOptions) -> ImagesRecording:
     return ImagesRecording(data=Images(root, options.version))
 
 
-FORMAT = DataFormat(id="images", title="pictures", holds=frozenset(), recognise=recognise, read=_read)
+FORMAT = DataFormat(id="images", title="pictures", holds=frozenset(), recognise=_recognise, read=_read)

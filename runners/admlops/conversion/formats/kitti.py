@@ -191,4 +191,5 @@ FORMAT = DataFormat(
     read=_read,
     write=KittiWriter,
     names="detection",
+    options=frozenset({"camera"}),
 )

@@ -253,4 +253,5 @@ FORMAT = DataFormat(
     write=InfosWriter,
     names="detection",
     wants_sweeps=True,
+    options=frozenset({"generation"}),
 )

@@ -33,4 +33,5 @@ FORMAT = DataFormat(
     read=_read,
     write=NuScenesWriter,
     wants_sweeps=True,
+    options=frozenset({"tables"}),
 )

@@ -50,7 +50,7 @@ class NuScenesWriter:
         self._recording = recording
         self._rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         self._known: dict[str, set[str]] = {name: set() for name in TABLES}
-        self.version = target.options.version or (recording.version if recording.form == "nuscenes" else OWN_VERSION)
+        self.version = target.options.tables or (recording.version if recording.form == "nuscenes" else OWN_VERSION)
         for name in (*CATEGORIES, *recording.find_categories()):
             self._category(name)
         target.losses.clear()

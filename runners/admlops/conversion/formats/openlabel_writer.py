@@ -22,7 +22,7 @@ UNSAFE = re.compile(r"[^0-9A-Za-z._-]+")
 class OpenLabelWriter:
     """Writes a scene as it comes."""
 
-    def __init__(self, target: Target, recording: Recording) -> None:
+    def __init__(self, target: Target, recording: Recording | None = None) -> None:
         self._target = target
 
     def add(self, scene: SceneFrames) -> None:
@@ -142,6 +142,8 @@ def _add_cuboid(one: Cuboid, own: str, shapes: dict[str, Row], objects: dict[str
         "text": [{"name": "token", "val": one.token}, *({"name": "attribute", "val": text} for text in one.attributes)],
         "num": [{"name": key, "val": value} for key, value in numbers.items() if value is not None],
     }
+    if one.confidence is not None:
+        attributes["num"].append({"name": "confidence", "val": one.confidence})
     values = cuboid_value(one.pose, one.size_wlh)
     shape = {"name": "shape3D", "val": values, "coordinate_system": GLOBAL, "attributes": attributes}
     _shapes_of(uid, shapes).setdefault("cuboid", []).append(shape)

@@ -20,7 +20,7 @@ from admlops.evaluation.detection_3d.protocols import ERROR_NAMES, DetectionProt
 from admlops.evaluation.detection_3d.refusals import refuse_as_devkit
 from admlops.evaluation.detection_3d.resampling import Resampled, resample_scores
 from admlops.evaluation.detection_3d.scores import Matching, Score, match_boxes, score
-from admlops.evaluation.detection_3d.slices import slice_detections
+from admlops.evaluation.detection_3d.slices import slice_detections, slice_samples
 from admlops.evaluation.detection_3d.ties import TieRange, tie_range
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Resampling, Scenes, Values, Weights, interval, resample_scenes
@@ -72,6 +72,10 @@ class DetectionResult:
         if self.resampled is None:
             return {}
         return {"mAP": self.resampled.mean_ap, "NDS": self.resampled.nds, **_paper_names(self.resampled.errors)}
+
+    def slice_samples(self, groups: Mapping[str, Mask]) -> dict[str, Any]:
+        """Return the metrics of groups of samples; see `HasSampleSlices`."""
+        return dict(slice_samples(self.matching, groups))
 
     def details(self) -> dict[str, Any]:
         """Classes, curves, what ties leave open, and the slices."""

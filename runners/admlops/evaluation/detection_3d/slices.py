@@ -47,6 +47,11 @@ def slice_detections(matching: Matching, scenes: Sequence[SampleScene], *, proto
     }
 
 
+def slice_samples(matching: Matching, groups: Mapping[str, Mask]) -> dict[str, Slice]:
+    """Return the metrics of groups of samples that may overlap; `groups` says by name which samples are in it, (S,)."""
+    return {name: _by_sample_group(matching, np.where(mask, 0, -1), 1)[0] for name, mask in groups.items()}
+
+
 def _by_sample_group(matching: Matching, group: Integers, groups: int) -> list[Slice]:
     """Return a slice for each group of samples; `group` (S,) says which a sample is in, -1 for none."""
     of_box = group[matching.predictions.sample[matching.order]]

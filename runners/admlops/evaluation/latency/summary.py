@@ -13,7 +13,7 @@ import bisect
 import functools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,8 +100,10 @@ class Latency:
     first frames of scenes, which stand in the other two. Rates are frames a second of one worker.
 
     `precision` is the arithmetic that was in force, such as `half, TF32 convolutions`, and None where records do not
-    say; times of different precisions are not ranked against each other. A run that took several samples at once has
-    a throughput and no latency. One whose workers shared their device has neither: its times are `shared`.
+    say; times of different precisions are not ranked against each other. `graphs` says of a run with CUDA graphs which
+    parts of the network were replayed; samples that graphs were recorded of stand with the first frames. A run that
+    took several samples at once has a throughput and no latency. One whose workers shared their device has neither: its
+    times are `shared`.
     """
 
     inference: Distribution
@@ -116,6 +118,7 @@ class Latency:
     precision: str | None = None
     throughput: Throughput | None = None
     shared: SharedTimes | None = None
+    graphs: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -133,6 +136,7 @@ class Latency:
             "precision": self.precision,
             "throughput": None if self.throughput is None else self.throughput.to_json(),
             **({} if self.shared is None else {"shared": self.shared.to_json()}),
+            **({} if self.graphs is None else {"graphs": self.graphs}),
         }
 
 
@@ -148,8 +152,8 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, share
     if shared is not None:
         return _summarize_shared(everything, shared, pictures)
     timed = [entry for entry in everything if entry.status == "ok"]
-    steady = [entry for entry in timed if entry.index_in_scene > 0]
-    first = [entry for entry in timed if entry.index_in_scene == 0]
+    steady = [entry for entry in timed if _is_steady(entry)]
+    first = [entry for entry in timed if not _is_steady(entry)]
     inference = distribution([e.inference_time for e in steady if e.inference_time is not None])
     end_to_end = distribution([e.end_to_end_time for e in steady if e.end_to_end_time is not None])
     needed = samples_needed(VERDICT_PERCENTILE)
@@ -163,6 +167,9 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, share
         )
     if len(precisions) > 1:
         reasons = (*reasons, f"samples ran in different precisions: {'; '.join(precisions)}")
+    graphs = sorted({label_graphs(entry.graphs) for entry in steady if isinstance(entry.graphs, dict)})
+    if len(graphs) > 1:
+        reasons = (*reasons, f"samples ran with different CUDA graphs: {'; '.join(graphs)}")
     return Latency(
         inference=inference,
         end_to_end=end_to_end,
@@ -175,12 +182,24 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, share
         suggested_samples=len(everything) if batches else needed + len(everything) - len(steady),
         precision="; ".join(precisions) or None,
         throughput=_throughput(steady, pictures),
+        graphs="; ".join(graphs) or None,
     )
+
+
+def label_graphs(parts: Mapping[str, str]) -> str:
+    """Say how the parts of a network ran, such as `img_backbone replayed, img_neck eager`."""
+    return ", ".join(f"{part} {state}" for part, state in sorted(parts.items())) or "no part"
+
+
+def _is_steady(entry: Metadata) -> bool:
+    """Tell whether a sample's times say how long the next one takes: not of a first frame, nor where graphs began."""
+    recorded = isinstance(entry.graphs, dict) and "recorded" in entry.graphs.values()
+    return entry.index_in_scene > 0 and not recorded
 
 
 def _summarize_shared(everything: Sequence[Metadata], why: str, pictures: int | None) -> Latency:
     """Put the times where nobody takes them for a latency."""
-    steady = [entry for entry in everything if entry.status == "ok" and entry.index_in_scene > 0]
+    steady = [entry for entry in everything if entry.status == "ok" and _is_steady(entry)]
     precisions = sorted({entry.precision.label for entry in everything if isinstance(entry.precision, Precision)})
     nothing = distribution([])
     times = SharedTimes(

@@ -52,7 +52,7 @@ def read_run(run: RunFolder, *, files: str) -> tuple[Row, list[Row]]:
         "run": run.path.name,
         "model": header.model,
         "variant": header.variant,
-        "engine": header.engine_label,
+        "engine": header.execution or None,
         "precision": precision if isinstance(precision, str) else None,
         "state": run.observe_state(),
         "created": header.created,

@@ -22,8 +22,10 @@ from admlops.sources.provenance import describe_sources
 from admlops.training.trainer import Place
 
 READY = "ready.json"
+NUSCENES = "nuscenes"
+"""The data kind whose info files have boxes of mmdet3d's, in one of its conventions."""
 CONVERTED_SPLITS = ("train", "mini_train")
-"""What converters call training: they know nuScenes' own splits alone."""
+"""What converters call training: they know the data sets' own splits alone."""
 
 
 class MmlabTrainer:
@@ -37,19 +39,18 @@ class MmlabTrainer:
 
     def prepare(self, place: Place, *, say: Say) -> dict[str, Any]:
         """Make the info files, unless they are there, and check the convention of their boxes."""
-        if place.data.kind != "nuscenes":
-            return {"data": {"root": str(place.data.root), "version": place.data.version}}
         if place.split not in CONVERTED_SPLITS:
             raise UsageError(
-                f"--split {place.split}: the authors' converter makes info files of nuScenes' own splits alone",
+                f"--split {place.split}: the authors' converter makes info files of the data set's own splits alone",
                 hint="pass --split train, or mini_train for v1.0-mini",
             )
         folder = _infos_folder(place)
         with hold(folder.with_name(f".{folder.name}.lock"), what=f"making infos of {place.name}", say=say):
             _link(Path(place.data.root), folder)
-            made = (folder / READY).is_file()
+            ready = folder / READY
+            made = json.loads(ready.read_bytes())["train"] if ready.is_file() else None
             found = _run_job(place, folder, made=made, say=say)
-            if not made:
+            if made is None:
                 write_atomically(folder / READY, json.dumps(found).encode())
         return {"data": {"train": found["train"], "root": str(folder), "compared": found["compared"]}}
 
@@ -57,7 +58,7 @@ class MmlabTrainer:
 def _infos_folder(place: Place) -> Path:
     """The folder of these data, as the present source converts them: it is named by all that decides its content."""
     root = Path(place.data.root)
-    tables = sorted((root / place.data.version).glob("*.json"))
+    tables = sorted([*(root / place.data.version).glob("*.json"), *root.glob("data_dict_*.json")])
     facts = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in tables]
     content = json.dumps([str(root.resolve()), facts, describe_sources(place.layout, place.model)])
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -76,7 +77,7 @@ def _link(root: Path, folder: Path) -> None:
         raise explain_os_error(error, folder) from error
 
 
-def _run_job(place: Place, folder: Path, *, made: bool, say: Say) -> dict[str, Any]:
+def _run_job(place: Place, folder: Path, *, made: str | None, say: Say) -> dict[str, Any]:
     return run_job(
         JobRequest(
             model=place.name,
@@ -87,7 +88,7 @@ def _run_job(place: Place, folder: Path, *, made: bool, say: Say) -> dict[str, A
             request={
                 "root": str(folder),
                 "version": place.data.version,
-                "convention": place.model.box_convention,
+                "convention": place.model.box_convention if place.data.kind == NUSCENES else None,
                 "made": made,
             },
             log=folder / "converter.log",

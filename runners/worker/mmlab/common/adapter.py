@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ...adapter import Adapter, Settings
 from ...extension import folder_of, import_extension
+from ...graphs import find_modules
 from ...precision import AUTHORS, PRECISIONS
 from ..catalogue import read_configs
 from .fixes import replace_value
@@ -47,6 +48,8 @@ class BaseMmAdapter(Adapter):
     default_config = ""
     source_paths: Tuple[str, ...] = ()
     tolerated_keys: Mapping[str, str] = MappingProxyType({})
+    graph_modules: Tuple[str, ...] = ("img_backbone", "img_neck")
+    """The modules that `--graphs` records: they see pictures of one size, and nothing of the scene before."""
 
     def source_root(self) -> str:
         """Return where the source lies in a checkout, for those who run the adapter by hand."""
@@ -145,6 +148,10 @@ class BaseMmAdapter(Adapter):
     def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """The network's input, on its device."""
         return {key: to_device(value, self._device) for key, value in read.items()}
+
+    def graph_parts(self) -> Dict[str, Any]:
+        """Those of `graph_modules` that the configuration's network has."""
+        return find_modules(self._model, self.graph_modules)
 
     def synchronize(self) -> None:
         """Wait for the GPU."""

@@ -3,6 +3,7 @@
 import os
 from typing import Any, Callable, Dict, Mapping, Optional
 
+from ...adapter import DataError
 from ...precision import InForce
 from ..catalogue import read_configs
 from ..common.adapter import BaseMmAdapter
@@ -13,7 +14,7 @@ from .network import build_network, import_plugin, read_config
 from .overlay import last_registration_wins
 from .precision import read_precision
 from .training.config import set_info_file
-from .training.converter import Converter
+from .training.converter import Converter, convert
 
 
 class MmAdapter(BaseMmAdapter):
@@ -31,6 +32,16 @@ class MmAdapter(BaseMmAdapter):
     def adjust_training(self, config: Any) -> None:
         """Change the configuration of a training as this adapter needs it; as for running, unless it differs."""
         self.adjust(config)
+
+    def make_training_infos(self, root: str, version: str) -> str:
+        """Make the info files below `root`, and return the path of training's; the libraries are imported.
+
+        Raises:
+            DataError: the model has no converter, or it wrote no file.
+        """
+        if self.converter is None:
+            raise DataError("{} has no converter: its adapter names none".format(self.name))
+        return convert(self.converter, root, version)
 
     def set_training_data(self, config: Any, data: Mapping[str, Any]) -> None:
         """Point the configuration at what the host prepared: `train`, the info file, and `root`, what it names."""

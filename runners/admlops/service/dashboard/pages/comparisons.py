@@ -188,7 +188,7 @@ def _list_facts(run: RunFolder) -> dict[str, str]:
     header = run.header
     device = header.gpu or header.device_kind
     return {
-        "Model": header.model + (f" with {header.engine_label}" if header.engine_label else ""),
+        "Model": header.model + (f" with {header.execution}" if header.execution else ""),
         "Variant": header.variant,
         "Data": " · ".join(part for part in (header.data.version, header.data.split or "") if part),
         "Samples": header.coverage,

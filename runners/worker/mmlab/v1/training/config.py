@@ -3,6 +3,7 @@
 import os
 from typing import Any, Dict, Mapping
 
+from ....adapter import DataError
 from ....training.session import Session
 from ...catalogue import read_configs
 from ...common.libraries import load_library
@@ -39,8 +40,13 @@ def read_training_config(adapter: Any, path: str, session: Session, data: Mappin
 
 
 def _set_smoke(config: Any, settings: Mapping[str, Any]) -> None:
+    """Set variables by their path with dots. TOML has lists alone: one in place of a tuple becomes a tuple."""
     for key, value in settings.items():
-        config.merge_from_dict({key: value})
+        node = config
+        for part in key.split(".")[:-1]:
+            node = node[int(part)] if part.isdigit() else node[part]
+        before = node.get(key.rpartition(".")[2]) if isinstance(node, dict) else None
+        config.merge_from_dict({key: tuple(value) if isinstance(before, tuple) else value})
 
 
 def _set_start(config: Any, start: Mapping[str, Any]) -> None:
@@ -51,8 +57,12 @@ def _set_start(config: Any, start: Mapping[str, Any]) -> None:
         return
     files: Dict[str, str] = dict(start.get("initial") or {})
     replace_texts(config.model, files)
-    if config.get("load_from") in files:
-        config.load_from = files[config.load_from]
+    first = config.get("load_from")
+    if first is not None and first not in files and not os.path.isfile(first):
+        raise DataError(
+            "the configuration begins with {}, which is not here: pass --from with weights or random".format(first)
+        )
+    config.load_from = files.get(first, first)
     if files:  # inspected and hashed by the host; some hold NumPy's numbers among their facts
         os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 

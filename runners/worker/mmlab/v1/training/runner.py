@@ -6,7 +6,7 @@ timer, and before the loggers, which empty the buffer.
 
 import functools
 import math
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from ....training.resumable import ResumableLoader
 from ....training.session import Session
@@ -36,19 +36,22 @@ class EndedError(Exception):
         self.iteration, self.reason = iteration, reason
 
 
-def watch_runners(session: Session) -> None:
-    """Let every run of mmcv's runners from now on be this session's. It leaves them by EndedError."""
+def watch_runners(session: Session, tolerated: Iterable[str] = ()) -> None:
+    """Let every run of mmcv's runners from now on be this session's. It leaves them by EndedError.
+
+    `tolerated` are endings of keys that first weights may have and the network not, or the other way.
+    """
     name_copy_streams()
     library = load_library("mmcv.runner")
     for name in RUNNERS:
         kind = getattr(library, name)
-        kind.run = _watched(kind.run, session)
+        kind.run = _watched(kind.run, session, tuple(tolerated))
 
 
-def _watched(run: Any, session: Session) -> Any:
+def _watched(run: Any, session: Session, tolerated: Tuple[str, ...]) -> Any:
     @functools.wraps(run)
     def run_watched(self: Any, data_loaders: List[Any], workflow: Any, *arguments: Any, **keywords: Any) -> Any:
-        training = _Training(self, data_loaders[0], session)
+        training = _Training(self, data_loaders[0], session, tolerated)
         self.register_hook(training.hook(), priority=PRIORITY)
         return run(self, [training.loader, *data_loaders[1:]], workflow, *arguments, **keywords)
 
@@ -58,8 +61,8 @@ def _watched(run: Any, session: Session) -> Any:
 class _Training:
     """A runner, its data and its session."""
 
-    def __init__(self, runner: Any, loader: Any, session: Session) -> None:
-        self._runner, self._session = runner, session
+    def __init__(self, runner: Any, loader: Any, session: Session, tolerated: Tuple[str, ...]) -> None:
+        self._runner, self._session, self._tolerated = runner, session, tolerated
         self._network = getattr(runner.model, "module", runner.model)
         self._by_epoch = not hasattr(runner, "_max_iters") or runner._max_iters is None
         distributed = load_torch().distributed
@@ -169,11 +172,11 @@ class _Training:
         weights = session.start.get("weights")
         if session.resume is None:
             if weights:
-                session.note(load_into(self._network, weights).summary())
+                session.note(load_into(self._network, weights, tolerated=self._tolerated).summary())
             return None
         first = load(session.resume.state)
         kept = first if session.rank == 0 else load(session.state_of_rank())
-        self._network.load_state_dict(load(session.resume.weights)["state_dict"])
+        self._fill(load(session.resume.weights)["state_dict"])
         runner.optimizer.load_state_dict(first["optimizer"])
         if first["scaler"] is not None:
             runner.meta.setdefault("fp16", {})["loss_scaler"] = first["scaler"]
@@ -184,6 +187,11 @@ class _Training:
         remembered = "; the memory of {}".format(", ".join(memory)) if memory else ""
         session.note("resumed behind iteration {}: weights, optimizer, data order, draws{}".format(done, remembered))
         return kept  # type: ignore[no-any-return]
+
+    def _fill(self, state: Dict[str, Any]) -> None:
+        """Load weights that this training saved; mmcv also saves constants that PyTorch leaves out: MapTR's offsets."""
+        own = self._network.state_dict()
+        self._network.load_state_dict({name: value for name, value in state.items() if name in own})
 
 
 def _gpu_memory_mb() -> Optional[float]:

@@ -1,0 +1,4 @@
+"""Rules by which samples are chosen, one a file.
+
+Imports `mining.found` and `evaluation`. Begin with `base`, then `disagreement`.
+"""
