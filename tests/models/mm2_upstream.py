@@ -44,6 +44,8 @@ def main() -> None:
     model.eval()
     neck = watch_neck(model)
     places = {dataset.get_data_info(number)["token"]: number for number in range(len(dataset))}
+    # BEVFusion's depths of points that share a pixel: any of them is upstream's, and this keeps the last one.
+    load_library("torch").use_deterministic_algorithms(True, warn_only=True)
     arrays: dict[str, Any] = {}
     results = []
     for number, token in enumerate(wanted["tokens"]):

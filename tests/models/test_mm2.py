@@ -130,6 +130,33 @@ def test_the_catalogues_fixes_are_ones_that_the_adapter_knows(model: str) -> Non
         adapter.apply_fix({}, {"img_norm_cfg": {}})
 
 
+@pytest.mark.parametrize(
+    ("device", "cameras", "switched"),
+    [("cpu", True, [True, False]), ("cpu", False, []), ("cuda:0", True, [])],
+)
+def test_bevfusions_depths_do_not_depend_on_threads(
+    device: str, cameras: bool, switched: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's deterministic mode is on during the call alone, also where that fails."""
+    demo = load_module("BEVFusion")
+    asked: list[bool] = []
+    torch = SimpleNamespace(use_deterministic_algorithms=lambda on, **_: asked.append(on))
+    monkeypatch.setattr(demo, "load_library", lambda _: torch)
+    called: list[list[bool]] = []
+
+    def call(self: Any, inputs: Any) -> Any:
+        called.append(list(asked))
+        raise ValueError(inputs)
+
+    monkeypatch.setattr(demo.MmAdapter, "forward", call)
+    adapter = demo.BEVFusion()
+    adapter._device = device
+    adapter._model = SimpleNamespace(view_transform=None) if cameras else SimpleNamespace()
+    with pytest.raises(ValueError, match="points"):
+        adapter.forward({"points": 1})
+    assert (called, asked) == ([switched[:1]], switched)
+
+
 @full
 @pytest.mark.timeout(3600)
 def test_the_stand_ins_are_what_they_stand_for() -> None:
