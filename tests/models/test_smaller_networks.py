@@ -61,7 +61,7 @@ def test_a_graph_is_written_as_it_is_read(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("smaller") / "scenes"
-    options = SynthesisOptions(scenes=6, samples=10, scale=0.2, lidar_sweeps=0, camera_sweeps=0, seed=1)
+    options = SynthesisOptions(scenes=10, samples=10, scale=0.2, lidar_sweeps=0, camera_sweeps=0, seed=1)
     synthesize(root, options)
     return root
 
@@ -91,7 +91,7 @@ def value(row: dict[str, Any], metric: str) -> float:
 def test_a_classifier_teaches_a_narrow_one_and_loses_channels(admlops: Admlops, scenes: Path) -> None:
     require("CalibrationStatus", "modern")
     teacher = train(admlops, "CalibrationStatus", scenes, "--name", "teacher", "--epochs", "6")["answer"]
-    narrow = ("--name", "student", "--config", "resnet18-half", "--teacher", "teacher", "--epochs", "6")
+    narrow = ("--name", "student", "--config", "resnet18-quarter", "--teacher", "teacher", "--epochs", "6")
     student = train(admlops, "CalibrationStatus", scenes, *narrow)["answer"]
     pruning = ("--name", "pruned", "--from", "teacher", "--prune", "0.5", "--iterations", "60")
     pruned = train(admlops, "CalibrationStatus", scenes, *pruning, "--learning-rate", "5e-4")["answer"]
@@ -99,7 +99,7 @@ def test_a_classifier_teaches_a_narrow_one_and_loses_channels(admlops: Admlops, 
     for smaller in (student, pruned):
         assert smaller["parameters"] < 0.3 * teacher["parameters"]
         assert smaller["multiply_accumulates"] < 0.4 * teacher["multiply_accumulates"]
-        assert smaller["accuracy"] >= 0.75  # by chance it is 0.5
+        assert smaller["accuracy"] >= 0.8  # by chance it is 0.5
 
     names = (f"CalibrationStatus:{name}" for name in ("teacher", "student", "pruned"))
     rows = compare(admlops, scenes, *names, split="mini_val")
