@@ -71,8 +71,9 @@ def test_the_readme_is_true(clone: Path) -> None:
     packed = type_in(clone, activate + environments.replace("MapTR", "GroundPlane"))
     assert "as its packages and lock say" in packed
     assert len(list((clone / "admlops_repository" / "packs").glob("GroundPlane-*.tar.zst"))) == 1
-    synthetic = clone / "admlops_repository" / "data" / "synthetic"
-    type_in(clone, activate + own_data.replace(REAL_DATA, str(synthetic)))
+    own = clone.parent / "own"
+    make_own = f"admlops data synthesize {own} --scenes 2 --samples 2 --scale 0.2 --camera-sweeps 0\n"
+    type_in(clone, activate + make_own + own_data.replace(REAL_DATA, str(own)))
 
 
 @pytest.mark.timeout(600)
