@@ -22,8 +22,11 @@ NO_WRONG_VALUE = {(("results", "list"), name) for name in ("tags", "models", "da
     (("results", "tag"), "removed"),
     (("frontier",), "table"),
     (("data", "convert"), "camera"),
+    (("cluster", "status"), "ssh_config"),
+    (("cluster", "down"), "ssh_config"),
 }
-"""Filters, which take any word: no run may have it; names that one gives, a tag that may be there; kitti's camera."""
+"""Filters, which take any word: no run may have it; names that one gives, a tag that may be there; kitti's camera;
+what ssh reads, once a cluster is up."""
 SECOND = {
     ("cluster", "up"): ("cannot be reached", "needs ray"),
     ("verify",): ("--engine",),

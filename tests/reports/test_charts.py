@@ -125,7 +125,7 @@ def test_every_bar_is_drawn_in_one_style() -> None:
                 and node.func.attr in ("bar", "barh")
             ):
                 calls.append((path.name, ast.unparse(node)))
-    assert {name for name, _ in calls} == {"charts.py", "plots.py"}
+    assert {name for name, _ in calls} == {"charts.py", "data_charts.py", "plots.py"}
     for name, call in calls:
         assert "BAR_SHARE" in call, (name, call)
         assert "**looks" in call, (name, call)

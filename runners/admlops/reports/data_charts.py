@@ -42,7 +42,8 @@ def draw_shares(
         for index, (one, total) in enumerate(zip(counts, totals, strict=True)):
             at = [row - BARS_TOGETHER / 2 + (index + 0.5) * width for row in range(len(names))]
             shares = [100 * one.get(key, 0) / total for key in names]
-            plot.barh(at, shares, height=BAR_SHARE * width, **bar_style(series_colour(index), edge=SURFACE))
+            looks = bar_style(series_colour(index), edge=SURFACE)
+            plot.barh(at, shares, height=BAR_SHARE * width, **looks)
         plot.set_yticks(range(len(names)), [_shorten(key) for key in names])
         plot.invert_yaxis()
         plot.set_xlabel("share [%]")

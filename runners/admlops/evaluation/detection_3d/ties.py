@@ -9,7 +9,8 @@ small. The range says how much of a number is that order: the least and the larg
 - for the errors, ties in rising and in falling order of each error.
 
 mAP's range adds up the ranges of the classes, which do not affect one another; that of NDS takes mAP and all errors at
-their worst, and at their best.
+their worst, and at their best. No range is a bound: errors are interpolated over confidences, so that an order which
+mixes true and false positives of a tie can lie a little outside.
 """
 
 from __future__ import annotations
