@@ -124,7 +124,7 @@ def typed_commands() -> list[tuple[str, str]]:
     found = []
     for page in [*PAGES, ROOT / "README.md"]:
         for block in re.findall(r"^ *```(?:sh|bash|text)\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
-            for line in block.splitlines():
+            for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():  # a command may go on below
                 plain = re.sub(r"\s+#.*", "", line).strip()
                 for part in re.split(r"&&|\|\|?|;", plain):
                     if re.match(r"(?:→ )?admlops [a-z]", part.strip()):
