@@ -19,7 +19,7 @@ from admlops.datasets.class_labels import (
     read_class_labels,
     require_samples,
 )
-from admlops.mining.difference import Change
+from admlops.mining.difference import Change, What
 from admlops.mining.labels import Imported, count_changes
 from admlops.mining.versions import Version, write_version
 from admlops.publications.manifest import list_files
@@ -82,7 +82,7 @@ def merge_class_labels(old: ClassLabels, new: ClassLabels) -> tuple[dict[str, di
         for camera, name in own.items():
             before = kept.get(camera, "")
             if before != name:
-                what = "relabelled" if before else "added"
+                what: What = "relabelled" if before else "added"
                 changes.append(Change(sample=token, place=camera, what=what, class_name=name, before=before))
             kept[camera] = name
     return merged, changes
@@ -107,9 +107,9 @@ def _fill(staging: Path, root: Path, merged: Mapping[str, ClassLabels], mode: Mo
         if path not in own:
             placer.place(root / path, path)
     for task, labels in merged.items():
-        path = labels_path(staging, task)
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(format_class_labels(task, labels))
+        target = labels_path(staging, task)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(format_class_labels(task, labels))
 
 
 def _note(staging: Path, root: Path, changes: list[Change], file: Path, workers: int, watch: Watch) -> Version:
