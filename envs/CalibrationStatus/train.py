@@ -6,7 +6,7 @@ training come from other seeds than that of evaluations. With a teacher, `worker
 
 import random
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from calibration.channels import View, make_channels, read_views
 from calibration.resnet import CalibrationNet
 from calibration.smaller import begin_with, describe, example
 
-from worker.adapter import Adapter, Settings
+from worker.adapter import Adapter, DataError, Settings
 from worker.jobs import tell
 from worker.samples.miscalibration import SEED, draw_miscalibration
 from worker.training.distillation import distillation_loss
@@ -30,16 +30,25 @@ TRAINING_SEEDS = 1000
 """The first of the seeds that training draws its errors from, one an epoch."""
 
 
+TASK = "calibration_status"
+CALIBRATED = "calibrated"
+
+
 class Item(NamedTuple):
-    """One camera of one sample."""
+    """One camera of one sample; `label` is 1 where its own calibration is right, 0 where not, None if not known."""
 
     token: str
     camera: str
     view: View
+    label: Optional[int] = 1
 
 
-Pair = Tuple[Item, int]
-"""A camera and its label: 1 as it is calibrated, 0 with an error."""
+class Pair(NamedTuple):
+    """A camera, whether its own calibration is shown or one with an error, and the label of what is shown."""
+
+    item: Item
+    as_given: bool
+    label: int
 
 
 def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dict[str, Any]:
@@ -49,9 +58,10 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     """
     session = Session(request)
     tell("reading {} training and {} held-out samples".format(len(request["samples"]), len(request["held_out"])))
-    training = Training(_read(request["samples"]), session, settings.device)
+    labels = request.get("labels", {}).get(TASK)
+    training = Training(_read(request["samples"], labels), session, settings.device)
     done = training.run()
-    held_out = _read(request["held_out"])
+    held_out = _read(request["held_out"], None)  # judged as evaluations do, whatever is said of training samples
     accuracy = measure(training.network, held_out, settings.device)
     size = count(training.network, example(settings.device))
     found = {**done, "accuracy": accuracy, **size, "seed": session.seed, "torch": torch.__version__}
@@ -66,9 +76,11 @@ class Training:
 
     def __init__(self, items: List[Item], session: Session, device: str) -> None:
         torch.manual_seed(session.seed)
-        self._items, self._session, self._device = items, session, device
+        self._pairs, self._session, self._device = list_pairs(items), session, device
+        if not self._pairs:
+            raise DataError(f"no camera of the training samples has a label of {TASK}")
         self._batch = session.batch or BATCH
-        self._steps = max(1, 2 * len(items) // self._batch)
+        self._steps = max(1, len(self._pairs) // self._batch)
         epochs = session.epochs or DEFAULT_EPOCHS
         self._total = session.iterations or self._steps * epochs
         self.network = begin_with(session).to(device).to(memory_format=torch.channels_last)
@@ -110,14 +122,14 @@ class Training:
 
     def _order(self, epoch: int) -> List[Pair]:
         """The pairs of an epoch, in an order that the seed and its number alone decide."""
-        pairs = [(one, label) for one in self._items for label in (0, 1)]
+        pairs = list(self._pairs)
         random.Random(f"{self._session.seed} {epoch}").shuffle(pairs)  # noqa: S311  repeatable, no secret
         return pairs
 
     def _step(self, pairs: List[Pair], epoch: int) -> None:
         began = time.perf_counter()
         inputs = _stack(pairs, TRAINING_SEEDS + 100 * self._session.seed + epoch).to(self._device)
-        labels = torch.tensor([label for _, label in pairs], device=self._device)
+        labels = torch.tensor([pair.label for pair in pairs], device=self._device)
         read = time.perf_counter()
         loss, parts = self._measure_loss(inputs, labels)
         self._optimizer.zero_grad()
@@ -162,29 +174,56 @@ class Training:
         self._done = kept["iteration"]
 
 
+def list_pairs(items: Sequence[Item]) -> List[Pair]:
+    """Return what is shown of cameras: those that are right with an error too; those that are wrong as they are.
+
+    An error on top of a wrong calibration might undo it. A camera without a label is not shown.
+    """
+    pairs = []
+    for one in items:
+        if one.label == 1:
+            pairs.append(Pair(one, as_given=False, label=0))
+        if one.label is not None:
+            pairs.append(Pair(one, as_given=True, label=one.label))
+    return pairs
+
+
 def measure(network: Any, items: Sequence[Item], device: str) -> float:
-    """Return the share of right answers on both forms of every camera, with the errors of evaluations."""
+    """Return the share of right answers on what `list_pairs` shows of cameras, with the errors of evaluations."""
     network.eval()
+    pairs = list_pairs(items)
     right = 0
     with torch.inference_mode():
-        for start in range(0, len(items), BATCH):
-            some = items[start : start + BATCH]
-            for label in (0, 1):
-                said = network(_stack([(one, label) for one in some], SEED).to(device)).argmax(1)
-                right += int((said == label).sum())
-    return right / max(1, 2 * len(items))
+        for start in range(0, len(pairs), BATCH):
+            some = pairs[start : start + BATCH]
+            said = network(_stack(some, SEED).to(device)).argmax(1).tolist()
+            right += sum(answer == pair.label for answer, pair in zip(said, some))
+    return right / max(1, len(pairs))
 
 
-def _read(samples: Sequence[Dict[str, Any]]) -> List[Item]:
+def _read(samples: Sequence[Dict[str, Any]], labels: Optional[Mapping[str, Mapping[str, str]]]) -> List[Item]:
+    """The cameras of samples. Without labels every calibration is right; with some, those not listed have none."""
     return [
-        Item(sample["sample_token"], camera, view) for sample in samples for camera, view in read_views(sample).items()
+        Item(sample["sample_token"], camera, view, _label(labels, sample["sample_token"], camera))
+        for sample in samples
+        for camera, view in read_views(sample).items()
     ]
 
 
+def _label(labels: Optional[Mapping[str, Mapping[str, str]]], token: str, camera: str) -> Optional[int]:
+    if labels is None:
+        return 1
+    name = labels.get(token, {}).get(camera)
+    return None if name is None else int(name == CALIBRATED)
+
+
 def _stack(pairs: Sequence[Pair], seed: int) -> Any:
-    """The inputs of cameras with their labels."""
+    """The inputs (B, 5, H, W) of what is shown."""
     made = [
-        make_channels(one.view, None if label else draw_miscalibration(seed, one.token, one.camera))
-        for one, label in pairs
+        make_channels(
+            pair.item.view,
+            None if pair.as_given else draw_miscalibration(seed, pair.item.token, pair.item.camera),
+        )
+        for pair in pairs
     ]
     return torch.from_numpy(np.stack(made)).contiguous(memory_format=torch.channels_last)

@@ -213,6 +213,7 @@ MINING_RULES: Registry[Any] = Registry(
 ANNOTATION_TOOLS: Registry[Any] = Registry(
     "annotation tool",
     {
+        "csv": "admlops.mining.tools.class_csv:TOOL",
         "cvat": "admlops.mining.tools.cvat:TOOL",
         "labelstudio": "admlops.mining.tools.labelstudio:TOOL",
         "openlabel": "admlops.mining.tools.openlabel:TOOL",

@@ -18,6 +18,7 @@ from admlops.core.counting import count_of
 
 if TYPE_CHECKING:
     from admlops.mining.labels import Imported
+    from admlops.mining.tools.base import AnnotationTool, Labels
 
 SHOWN = 20
 DIGITS = 12
@@ -54,8 +55,9 @@ def import_labels(
 ) -> None:
     """Write a new version of --data to --out with the labels in FILE, and say what changed.
 
-    FILE is CVAT's XML for images or its zip, Label Studio's JSON, or OpenLABEL (a file or a folder). Samples and
-    pictures that it names get its labels; the others stay as they are. Tokens stay, so that runs over both compare.
+    FILE is CVAT's XML for images or its zip, Label Studio's JSON, OpenLABEL (a file or a folder), or a CSV of class
+    labels (sample,camera,calibration_status). Samples and pictures that it names get its labels; the others stay as
+    they are. Tokens stay, so that runs over both compare.
 
     The new version has a manifest, and knows the version before it: `admlops data history`.
 
@@ -66,32 +68,32 @@ def import_labels(
     from admlops.cli.dry_run import show_plan
     from admlops.core.types import Planned
     from admlops.datasets.base import open_data
+    from admlops.mining.class_labels import import_class_labels
     from admlops.mining.labels import import_labels as import_all
     from admlops.mining.labels import read_labels
     from admlops.mining.predictions import open_frames
 
     require_new_folder(out)
     tool, labels = read_labels(file)
-    recording = open_frames(open_data(data, version), sweeps=True)
+    opened = open_data(data, version)
     if dry_run:
-        held = len(labels.samples) or len(labels.pictures)
-        detail = f"{tool.title}'s labels of {count_of(held, 'sample' if labels.samples else 'picture')}"
-        show_plan([Planned(action="write", target=str(out), detail=detail)], as_json=as_json)
+        show_plan([Planned(action="write", target=str(out), detail=_describe(tool, labels))], as_json=as_json)
         return
     with show_count("read", hidden=as_json) as watch:
-        done = import_all(
-            recording,
-            labels,
-            out,
-            file=file.absolute(),
-            mode=pictures,
-            workers=workers or os.cpu_count() or 1,
-            watch=watch,
-        )
+        placed = {"file": file.absolute(), "mode": pictures, "workers": workers or os.cpu_count() or 1, "watch": watch}
+        if labels.classes:
+            done = import_class_labels(opened, labels.classes, out, **placed)
+        else:
+            done = import_all(open_frames(opened, sweeps=True), labels, out, **placed)
     if as_json:
         click.echo(json.dumps(done.to_json(), indent=2))
     else:
         _print(done)
+
+
+def _describe(tool: AnnotationTool, labels: Labels) -> str:
+    held = sum(map(len, labels.classes.values())) or len(labels.samples) or len(labels.pictures)
+    return f"{tool.title}, labels of {count_of(held, 'picture' if labels.pictures else 'sample')}"
 
 
 def _spell(counts: Mapping[str, int]) -> str:
@@ -111,7 +113,7 @@ def _print(done: Imported) -> None:
         print_table(("sample", "changes"), rows[:SHOWN])
     if len(rows) > SHOWN:
         note(f"and {len(rows) - SHOWN} more samples, which --json has")
-    for loss in done.conversion.losses:
+    for loss in () if done.conversion is None else done.conversion.losses:
         note(f"not held: {loss.count} {loss.what}: {loss.why}")
     note(f"digest {done.digest}, made of {done.parent[:DIGITS]}")
 

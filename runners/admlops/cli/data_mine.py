@@ -54,7 +54,7 @@ def _tools() -> tuple[str, ...]:
     type=click.Choice(["predictions", "truth"]),
     default="predictions",
     show_default=True,
-    help="What annotators begin with: the boxes of RUN, or those of the data set.",
+    help="What annotators begin with: what RUN says, or the data set.",
 )
 @click.option(
     "--pictures",
@@ -141,12 +141,12 @@ def _write_tool(
 
     from admlops.catalog.registries import ANNOTATION_TOOLS
     from admlops.core.storage import explain_os_error
-    from admlops.mining.predictions import choose_frames, open_frames, predict
+    from admlops.mining.predictions import choose_frames, keep_class_labels, open_frames, predict
     from admlops.mining.tools.base import make_target
 
     tokens = [one.token for one in mined.samples]
     scenes = choose_frames(open_frames(data), tokens, [one.scene for one in mined.samples])
-    labelled = predict(scenes, run) if prelabels == "predictions" else scenes
+    labelled = predict(scenes, run) if prelabels == "predictions" else keep_class_labels(scenes, data.root)
     target = out.absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

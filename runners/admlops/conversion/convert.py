@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from admlops.core.errors import DataError, UsageError
 from admlops.core.paths import user_path
 from admlops.core.storage import explain_os_error
 from admlops.core.types import Watch
+from admlops.datasets.class_labels import FOLDER, format_class_labels, list_labelled, read_class_labels
 
 NOTE = "conversion.json"
 SYNTHETIC = "synthetic.json"
@@ -119,6 +120,7 @@ def convert(
         )
         writing = _Writing(recording=recording, form=form, target=target, chosen=chosen)
         writing.write(names, watch)
+        _carry_class_labels(recording, target, writing.tokens, is_kept=recording.form == form.id == "nuscenes")
         result = writing.describe(out)
         target.write(NOTE, msgspec.json.format(msgspec.json.encode(result.to_json()), indent=2) + b"\n")
         _mark_synthetic(recording.root, target)
@@ -131,6 +133,17 @@ def convert(
         with suppress(OSError):
             shutil.rmtree(staging)
     return result
+
+
+def _carry_class_labels(recording: Recording, target: Target, tokens: Set[str], *, is_kept: bool) -> None:
+    """Class labels go along where tokens stay what they are; else they are lost."""
+    for task in list_labelled(recording.root):
+        labels = read_class_labels(recording.root, task) or {}
+        own = {token: labels[token] for token in labels if token in tokens}
+        if is_kept:
+            target.write(f"{FOLDER}/{task}.csv", format_class_labels(task, own))
+        else:
+            target.lose("class_labels", f"{task} is said of tokens, which this form does not keep", len(own))
 
 
 def _mark_synthetic(root: Path, target: Target) -> None:
@@ -162,6 +175,7 @@ class _Writing:
     found: Counter[str] = field(default_factory=Counter)
     scenes: int = 0
     frames: int = 0
+    tokens: set[str] = field(default_factory=set)
 
     def write(self, names: Sequence[str], watch: Watch) -> None:
         assert self.form.write is not None
@@ -170,7 +184,9 @@ class _Writing:
         wanted = set(self.chosen.tokens or ())
         for done, scene in enumerate(self.recording.scenes(names), 1):
             taken = self._take(scene)
-            wanted.difference_update(frame.token for frame in taken.frames)
+            own = {frame.token for frame in taken.frames}
+            self.tokens |= own
+            wanted -= own
             if taken.frames:
                 self.scenes += 1
                 self.frames += len(taken.frames)

@@ -125,6 +125,7 @@ class Frame:
         files: of every sensor; the sweeps before a key frame too.
         cuboids: None where nobody annotated objects in space.
         boxes_2d: by camera; a picture that nobody annotated is not there.
+        classes: by task and camera, a class that is said of it.
     """
 
     token: str
@@ -133,6 +134,7 @@ class Frame:
     ego2global: Pose | None = None
     cuboids: tuple[Cuboid, ...] | None = None
     boxes_2d: Mapping[str, tuple[Box2D, ...]] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
     def cameras(self) -> dict[str, SensorFile]:

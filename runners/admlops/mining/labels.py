@@ -24,14 +24,14 @@ KINDS = ("added", "removed", "moved", "relabelled")
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of the labels: the new version, and what changed."""
+    """What became of the labels: the new version, and what changed. `conversion` is None where only classes did."""
 
     out: str
     digest: str
     parent: str
     samples: int
     changes: Sequence[Change]
-    conversion: Conversion
+    conversion: Conversion | None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -43,7 +43,7 @@ class Imported:
         by_sample: dict[str, list[dict[str, Any]]] = {}
         for one in self.changes:
             by_sample.setdefault(one.sample, []).append(one.to_json())
-        losses = self.conversion.to_json()["losses"]
+        losses = [] if self.conversion is None else self.conversion.to_json()["losses"]
         head = {"out": self.out, "digest": self.digest, "parent": self.parent, "samples": self.samples}
         return {**head, "counts": self.counts, "changes": by_sample, "losses": losses}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from msgspec import UNSET
 
@@ -14,9 +15,11 @@ from admlops.conversion.formats.nuscenes_names import make_token
 from admlops.conversion.frames import IDENTITY, Box2D, Cuboid, Frame, Pose, Recording, SceneFrames
 from admlops.conversion.geometry import split_matrix
 from admlops.datasets.base import Dataset
+from admlops.datasets.class_labels import list_labelled, read_class_labels
 from admlops.datasets.images.pictures import Images
+from admlops.evaluation.calibration_status.scores import CLASSES, THRESHOLD
 from admlops.evaluation.run_outputs import read_records
-from admlops.mining.found import SPACE, FoundRun
+from admlops.mining.found import KEYS, SPACE, FoundRun
 from admlops.results.derived_structs import Take
 from admlops.results.record import Detection2D, Detection3D, PartialRecord
 
@@ -42,8 +45,7 @@ def predict(scenes: Iterator[SceneFrames], run: FoundRun) -> Iterator[SceneFrame
     them, or by these boxes as the camera sees them.
     """
     answers: Mapping[str, PartialRecord] = {
-        record.metadata.sample_token: record
-        for record in read_records(run.run, {"detections_3d": Take.WHOLE, "detections_2d": Take.WHOLE})
+        record.metadata.sample_token: record for record in read_records(run.run, dict.fromkeys(KEYS, Take.WHOLE))
     }
     for scene in scenes:
         yield replace(scene, frames=[_predict_frame(frame, answers.get(frame.token), run) for frame in scene.frames])
@@ -66,7 +68,24 @@ def _predict_frame(frame: Frame, record: PartialRecord | None, run: FoundRun) ->
             boxes[camera] = tuple(
                 Box2D(xyxy=one.bbox_xyxy, category=one.class_name, confidence=one.confidence) for one in own
             )
-    return replace(frame, cuboids=cuboids, boxes_2d=boxes)
+    return replace(frame, cuboids=cuboids, boxes_2d=boxes, classes=_classes(record))
+
+
+def _classes(record: PartialRecord | None) -> dict[str, dict[str, str]]:
+    """What a classifier said of each camera as it is given."""
+    if record is None or record.calibration_status is UNSET:
+        return {}
+    given = (one for one in record.calibration_status if one.form == "given")
+    return {"calibration_status": {one.camera: CLASSES[int(one.score >= THRESHOLD)] for one in given}}
+
+
+def keep_class_labels(scenes: Iterator[SceneFrames], root: Path) -> Iterator[SceneFrames]:
+    """Give the scenes with the data set's own class labels. Raises DataError: a file of them is damaged."""
+    known = {task: read_class_labels(root, task) or {} for task in list_labelled(root)}
+    for scene in scenes:
+        own = [{task: labels.get(frame.token, {}) for task, labels in known.items()} for frame in scene.frames]
+        frames = [replace(frame, classes=classes) for frame, classes in zip(scene.frames, own, strict=True)]
+        yield replace(scene, frames=frames)
 
 
 def _cuboid(frame: Frame, one: Detection3D, run: str) -> Cuboid:

@@ -15,9 +15,10 @@ from admlops.checkpoints import Stored, Trained, add, keep_trained
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
-from admlops.core.storage import write_atomically
+from admlops.core.storage import file_sha256, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import tokens_digest
+from admlops.datasets.class_labels import list_labelled
 from admlops.environments import Environment, ensure_model
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.run_settings import working_folder
@@ -164,6 +165,7 @@ def _header(layout: Layout, plan: TrainPlan, environment: Environment) -> Traini
             held_out=plan.held_out,
             samples=len(tokens),
             samples_sha256=tokens_digest(tokens),
+            labels=_label_files(plan),
         ),
         start=describe_start(kind, None if parent is None else str(request.start), parent.sha256 if parent else None),
         device=plan.devices[0].name,
@@ -173,6 +175,11 @@ def _header(layout: Layout, plan: TrainPlan, environment: Environment) -> Traini
         sources=describe_sources(layout, plan.model),
         findings=[one.facts() for one in plan.findings],
     )
+
+
+def _label_files(plan: TrainPlan) -> dict[str, str]:
+    found = list_labelled(plan.data.root)
+    return {task: file_sha256(path) for task, path in found.items() if task in plan.model.tasks}
 
 
 def _rewind(folder: TrainingFolder, *, say: Say) -> Saved | None:

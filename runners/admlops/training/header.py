@@ -12,7 +12,10 @@ State = Literal["running", "complete", "stopped", "failed"]
 
 
 class TrainingData(Struct, frozen=True, forbid_unknown_fields=True):
-    """The samples that a network is trained on, and the split that its checkpoints are evaluated on."""
+    """The samples that a network is trained on, and the split that its checkpoints are evaluated on.
+
+    `labels` has the sha256 of each file of class labels by task.
+    """
 
     root: str
     kind: str
@@ -21,6 +24,7 @@ class TrainingData(Struct, frozen=True, forbid_unknown_fields=True):
     held_out: str
     samples: int
     samples_sha256: str
+    labels: dict[str, str] = {}
 
 
 class Start(Struct, frozen=True, forbid_unknown_fields=True):

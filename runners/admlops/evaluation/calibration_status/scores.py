@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admlops.datasets.class_labels import LABELLED
 from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights, resample_ratios
 
 STATUS_PROTOCOL = "calibration_status.seeded"
-CLASSES = ("miscalibrated", "calibrated")
+CLASSES = LABELLED["calibration_status"]
 THRESHOLD = 0.5
 NAMES = ("accuracy", *(f"{what}/{name}" for what in ("recall", "precision", "F1") for name in CLASSES))
 

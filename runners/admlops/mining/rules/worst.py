@@ -2,7 +2,8 @@
 
 Of boxes and maps it is the list that `admlops evaluate` wrote: misses and false alarms at the operating points. Of
 pictures with classes beyond cars, the boxes are matched here with the data set's own, at IoU 0.5, from each class's
-limit on. Of judgements of calibration, the wrong ones: their truth is the form that was judged.
+limit on. Of judgements of calibration, the wrong ones: a seeded error is wrong, and of a camera as it is given the
+data set's class label is the truth. Without a file of labels it is right; without a label it is passed over.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import numpy as np
 from admlops.core.errors import UsageError
 from admlops.datasets.annotations import ImageAnnotation
 from admlops.datasets.base import BOXES_2D, HasBoxes2D
-from admlops.evaluation.calibration_status.scores import THRESHOLD
+from admlops.datasets.class_labels import ClassLabels, read_class_labels
+from admlops.evaluation.calibration_status.scores import CLASSES, THRESHOLD
 from admlops.mining.found import SPACE, FoundBoxes, FoundSample, empty_boxes, match_found, read_metrics
 from admlops.mining.rules.base import MiningInput, MiningRule, Reason
+from admlops.results.record import CalibrationStatus
 
 KINDS = {"misses": "missed", "false_alarms": "false alarms"}
 
@@ -28,8 +31,9 @@ def _find(given: MiningInput) -> dict[str, list[Reason]]:
         return {str(entry["sample_token"]): list(_of_entry(entry)) for entry in listed}
     found: dict[str, list[Reason]] = {}
     is_flat = isinstance(given.data, HasBoxes2D) and BOXES_2D in given.data.capabilities
+    labels = read_class_labels(given.data.root, "calibration_status")
     for token, sample in given.run.samples.items():
-        own = [*_of_statuses(sample), *(_of_pictures(given, sample) if is_flat else ())]
+        own = [*_of_statuses(sample, labels), *(_of_pictures(given, sample) if is_flat else ())]
         if own:
             found[token] = own
     if not found and not is_flat and not any(sample.statuses for sample in given.run.samples.values()):
@@ -48,14 +52,21 @@ def _of_entry(entry: Mapping[str, Any]) -> Iterator[Reason]:
                 yield Reason(weight=float(value), what=f"{task}: {value} {word}")
 
 
-def _of_statuses(sample: FoundSample) -> Iterator[Reason]:
+def _of_statuses(sample: FoundSample, labels: ClassLabels | None) -> Iterator[Reason]:
     for one in sample.statuses:
-        is_right = one.form == "given"
-        if (one.score >= THRESHOLD) != is_right:
+        said = CLASSES[int(one.score >= THRESHOLD)]
+        label = _true_class(sample.token, one, labels)
+        if label is not None and said != label:
             sure = one.score if one.score >= THRESHOLD else 1 - one.score
-            said = "calibrated" if one.score >= THRESHOLD else "miscalibrated"
             what = f"{one.camera}, {one.form}: taken for {said}"
             yield Reason(weight=sure, what=what, place=one.camera, confidence=one.score)
+
+
+def _true_class(token: str, one: CalibrationStatus, labels: ClassLabels | None) -> str | None:
+    miscalibrated, calibrated = CLASSES
+    if one.form != "given":
+        return miscalibrated
+    return calibrated if labels is None else labels.get(token, {}).get(one.camera)
 
 
 def _of_pictures(given: MiningInput, sample: FoundSample) -> Iterator[Reason]:

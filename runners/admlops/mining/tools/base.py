@@ -10,16 +10,18 @@ from admlops.conversion.base import Target, WriteOptions
 from admlops.conversion.frames import Box2D, Cuboid, Frame, SceneFrames, SensorFile
 from admlops.conversion.placing import Mode, Placer
 from admlops.conversion.seen import list_seen
+from admlops.datasets.class_labels import ClassLabels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What annotators say: boxes by a picture's name, objects in space by sample token. What they did not see is not
-    there; what they saw and is empty has none.
+    """What annotators say: boxes by a picture's name, objects in space by sample token, class labels by task. What they
+    did not see is not there; what they saw and is empty has none.
     """
 
     pictures: Mapping[str, tuple[Box2D, ...]] = field(default_factory=dict)
     samples: Mapping[str, tuple[Cuboid, ...]] = field(default_factory=dict)
+    classes: Mapping[str, ClassLabels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
