@@ -7,11 +7,12 @@ of what is left of it begin anew. Weights, their moving average, the optimizer a
 
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from worker.adapter import Adapter, Settings
 from worker.mmlab.common.libraries import load_library, versions
 from worker.mmlab.common.weights import load_into
+from worker.pictures.ultralytics_data import write_data
 from worker.pictures.ultralytics_switches import keep_settings, set_switches
 from worker.training.session import Session
 from worker.training.torch_state import load, random_states, set_random_states
@@ -40,32 +41,6 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
         except EndedError as end:
             return session.end(end.iteration, end.reason)
     raise RuntimeError("ultralytics' trainer ended before the last iteration")
-
-
-def write_data(folder: Path, request: Mapping[str, Any]) -> Path:
-    """Write what ultralytics reads: links to the pictures, a text of boxes beside each, and the list of classes."""
-    for split in ("samples", "held_out"):
-        for kind in ("images", "labels"):
-            (folder / kind / split).mkdir(parents=True, exist_ok=True)
-        for number, one in enumerate(request[split]):
-            name = f"{number:06d}"
-            link = folder / "images" / split / (name + Path(one["path"]).suffix)
-            if not link.is_symlink():
-                link.symlink_to(one["path"])
-            lines = [spell_box(box, one["width"], one["height"]) for box in one["boxes"]]
-            (folder / "labels" / split / (name + ".txt")).write_text("".join(lines))
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(request["classes"]))
-    path = folder / "data.yaml"
-    path.write_text(f"path: {folder}\ntrain: images/samples\nval: images/held_out\nnames:\n{names}")
-    return path
-
-
-def spell_box(box: List[float], width: float, height: float) -> str:
-    """A line `class x y w h`: centre and size as shares of the picture."""
-    x1, y1, x2, y2 = (max(0.0, one) for one in box[:4])
-    x2, y2 = min(x2, width), min(y2, height)
-    values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-    return "{} {}\n".format(int(box[4]), " ".join(f"{value:.6f}" for value in values))
 
 
 class Training:

@@ -18,6 +18,7 @@ from tests.models.both_ways import LAYOUT, find_environment
 from admlops.catalog import load_model
 from admlops.core.processes import process_environment
 from admlops.environments import Environment, find_model
+from admlops.synthetic.images_writer import ImageOptions, synthesize_images
 
 HERE = Path(__file__).parent
 ITERATIONS = 3
@@ -123,6 +124,54 @@ def test_it_trains_as_the_authors_do_and_goes_on_where_it_was_killed(
     assert {number: line["loss"] for number, line in again.items()} == {
         number: line["loss"] for number, line in ours.items()
     }
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures with boxes, a fifth of which is held out."""
+    root = tmp_path_factory.mktemp("pictures") / "data"
+    synthesize_images(root, ImageOptions(scenes=1, samples=2, scale=0.25))
+    return root
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("model", ["FasterRCNN", "Detectron2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_detector_in_pictures_goes_on_where_it_was_ended(
+    model: str,
+    number: signal.Signals,
+    pictures: Path,
+    admlops: Admlops,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Passes are of two or three iterations, so that it ends at and within one."""
+    find_environment(model, "modern")
+    trainings = tmp_path / "repository" / "trainings"
+    asked = ("train", model, "--smoke", "--data", pictures, "--iterations", "5", "--batch", "4", "--seed", "3")
+    admlops(*asked, "--name", "whole", timeout_s=800)
+    whole = {iteration: line["loss"] for iteration, line in read_log(trainings / "whole").items()}
+    assert sorted(whole) == [1, 2, 3, 4, 5]
+    assert len(set(whole.values())) == 5
+
+    monkeypatch.setenv("ADMLOPS_REP_PATH", str(tmp_path / "repository"))
+    command = [sys.executable, "-m", "admlops", *map(str, asked), "--name", "ended", "--checkpoint-every", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    log = trainings / "ended" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count('"checkpoint"')):
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.wait()
+    done = len(read_log(trainings / "ended"))
+    assert 0 < done < 5, "it was over before it could be ended"
+    admlops("train", model, "--resume", "ended", timeout_s=800)
+    again = {iteration: line["loss"] for iteration, line in read_log(trainings / "ended").items()}
+    assert again == whole
+    begins = [line for line in map(json.loads, log.read_text().splitlines()) if line["kind"] == "begin"]
+    assert begins[-1]["iteration"] in range(1, done + 1)
+    admlops("run", model, "--checkpoint", "ended", "--data", pictures, "--run", "by-name", timeout_s=800)
+    assert (tmp_path / "repository" / "runs" / "by-name" / "run.json").is_file()
 
 
 @pytest.mark.parametrize("model", ["CalibrationStatus", "FasterRCNN"])
