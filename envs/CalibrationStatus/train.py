@@ -18,8 +18,9 @@ from worker.adapter import Adapter, DataError, Settings
 from worker.jobs import tell
 from worker.samples.miscalibration import SEED, draw_miscalibration
 from worker.training.distillation import distillation_loss
+from worker.training.loop import EpochLoop
 from worker.training.pruning import count
-from worker.training.session import Session, pick_batches
+from worker.training.session import Session
 from worker.training.torch_state import load
 
 BATCH = 32
@@ -60,7 +61,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     tell("reading {} training and {} held-out samples".format(len(request["samples"]), len(request["held_out"])))
     labels = request.get("labels", {}).get(TASK)
     training = Training(_read(request["samples"], labels), session, settings.device)
-    done = training.run()
+    done = training.run({"torch": torch.__version__, "numpy": np.__version__})
     held_out = _read(request["held_out"], None)  # judged as evaluations do, whatever is said of training samples
     accuracy = measure(training.network, held_out, settings.device)
     size = count(training.network, example(settings.device))
@@ -71,107 +72,68 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     return found
 
 
-class Training:
+class Training(EpochLoop):
     """The network, its optimizer and where in which epoch they are."""
 
     def __init__(self, items: List[Item], session: Session, device: str) -> None:
         torch.manual_seed(session.seed)
-        self._pairs, self._session, self._device = list_pairs(items), session, device
+        self._pairs, self._device = list_pairs(items), device
         if not self._pairs:
             raise DataError(f"no camera of the training samples has a label of {TASK}")
-        self._batch = session.batch or BATCH
-        self._steps = max(1, len(self._pairs) // self._batch)
-        epochs = session.epochs or DEFAULT_EPOCHS
-        self._total = session.iterations or self._steps * epochs
+        super().__init__(session, items=len(self._pairs), batch=BATCH, epochs=DEFAULT_EPOCHS)
         self.network = begin_with(session).to(device).to(memory_format=torch.channels_last)
         self.teacher = None
         if session.distillation is not None:
             weights = load(session.distillation.teacher)["state_dict"]
             self.teacher = CalibrationNet.filled(weights).to(device).to(memory_format=torch.channels_last).eval()
         rate = session.learning_rate or LEARNING_RATE
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._total)
-        self._done = 0
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=self.total)
         if session.resume is not None:
             self._restore(session.resume.state)
         session.keep_config(describe(self.network, session))
-
-    def run(self) -> Dict[str, Any]:
-        """Train until the end, or until the session says to stop."""
-        session = self._session
-        session.begin(
-            iterations=self._total,
-            per_epoch=self._steps,
-            batch=self._batch,
-            processes=1,
-            libraries={"torch": torch.__version__, "numpy": np.__version__},
-        )
         self.network.train()
-        reason = session.reason_to_stop(self._done)
-        while reason is None:
-            epoch, step = divmod(self._done, self._steps)
-            batches = pick_batches(self._order(epoch), self._batch)[: self._steps]
-            for pairs in batches[step:]:
-                self._step(pairs, epoch)
-                reason = session.reason_to_stop(self._done)
-                if reason is not None or session.is_due(self._done):
-                    session.save(self._done, self._write_weights, self._write_state)
-                if reason is not None:
-                    break
-        return session.end(self._done, reason)
 
-    def _order(self, epoch: int) -> List[Pair]:
-        """The pairs of an epoch, in an order that the seed and its number alone decide."""
+    def order(self, epoch: int) -> List[Pair]:
+        """Return the pairs in an epoch's order."""
         pairs = list(self._pairs)
-        random.Random(f"{self._session.seed} {epoch}").shuffle(pairs)  # noqa: S311  repeatable, no secret
+        random.Random(f"{self.session.seed} {epoch}").shuffle(pairs)  # noqa: S311  repeatable, no secret
         return pairs
 
-    def _step(self, pairs: List[Pair], epoch: int) -> None:
+    def step(self, pairs: List[Pair], epoch: int) -> None:
+        """Learn from pairs."""
         began = time.perf_counter()
-        inputs = _stack(pairs, TRAINING_SEEDS + 100 * self._session.seed + epoch).to(self._device)
+        inputs = _stack(pairs, TRAINING_SEEDS + 100 * self.session.seed + epoch).to(self._device)
         labels = torch.tensor([pair.label for pair in pairs], device=self._device)
         read = time.perf_counter()
         loss, parts = self._measure_loss(inputs, labels)
-        self._optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), float("inf"))
-        rate = self._optimizer.param_groups[0]["lr"]
-        self._optimizer.step()
+        self.descend(loss, parts, epoch=epoch, began=began, read=read)
         self._schedule.step()
-        self._done += 1
-        self._session.tell_iteration(
-            self._done,
-            epoch=epoch + 1,
-            loss=float(loss.detach()),
-            losses={name: float(part.detach()) for name, part in parts.items()},
-            grad_norm=float(norm),
-            learning_rate=rate,
-            time_s=time.perf_counter() - began,
-            data_time_s=read - began,
-        )
 
     def _measure_loss(self, inputs: Any, labels: Any) -> Tuple[Any, Dict[str, Any]]:
         """Return the loss and its named parts."""
         given = self.network(inputs)
-        if self.teacher is None or self._session.distillation is None:
+        if self.teacher is None or self.session.distillation is None:
             return torch.nn.functional.cross_entropy(given, labels), {}
         with torch.no_grad():
             wanted = self.teacher(inputs)
-        return distillation_loss(given, wanted, labels, self._session.distillation)
+        return distillation_loss(given, wanted, labels, self.session.distillation)
 
-    def _write_weights(self, path: str) -> None:
+    def write_weights(self, path: str) -> None:
+        """Write them as `state_dict`."""
         state = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         torch.save({"state_dict": state}, path)
 
-    def _write_state(self, path: str) -> None:
-        parts = {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
-        torch.save({**parts, "iteration": self._done}, path)
+    def write_state(self, path: str) -> None:
+        """Write optimizer and schedule."""
+        parts = {"optimizer": self.optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+        torch.save({**parts, "iteration": self.done}, path)
 
     def _restore(self, state: str) -> None:
         kept = load(state)
-        self._optimizer.load_state_dict(kept["optimizer"])
+        self.optimizer.load_state_dict(kept["optimizer"])
         self._schedule.load_state_dict(kept["schedule"])
-        self._done = kept["iteration"]
+        self.done = kept["iteration"]
 
 
 def list_pairs(items: Sequence[Item]) -> List[Pair]:

@@ -22,8 +22,9 @@ from nanodet.weights import read_graph_model, write_graph_model
 from worker.adapter import Adapter, Settings
 from worker.jobs import tell
 from worker.training.distillation import Distillation, quality_focal_loss, soft_loss
+from worker.training.loop import EpochLoop
 from worker.training.pruning import count, prune_channels
-from worker.training.session import STOPPED, TERMINATED, Session, pick_batches
+from worker.training.session import STOPPED, TERMINATED, Session
 from worker.training.torch_state import load
 
 BATCH = 8
@@ -46,7 +47,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     paths = _paths(request["samples"])
     tell(f"{len(paths)} pictures to learn from")
     training = Training(paths, session, session.distillation, config, settings.device)
-    done = training.run()
+    done = training.run({"torch": torch.__version__, "numpy": np.__version__})
     if done["reason"] in (STOPPED, TERMINATED):  # whoever stops a training does not want to wait for numbers
         return done
     example = torch.zeros(1, 3, config.input_size, config.input_size, device=settings.device)
@@ -57,14 +58,16 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     return {**done, **agreement, **own, "teacher": theirs, "seed": session.seed, "torch": torch.__version__}
 
 
-class Training:
+class Training(EpochLoop):
     """The student, its optimizer and where in which epoch they are."""
+
+    largest_norm = LARGEST_NORM
 
     def __init__(
         self, paths: List[str], session: Session, distillation: Distillation, config: Config, device: str
     ) -> None:
         torch.manual_seed(session.seed)
-        self._paths, self._session, self._config, self._device = paths, session, config, device
+        self._paths, self._config, self._device = paths, config, device
         self._temperature = distillation.temperature
         self.teacher = _read(distillation.teacher, config).to(device).eval()
         begin = session.resume.weights if session.resume is not None else session.start.get("weights")
@@ -75,47 +78,23 @@ class Training:
             example = torch.zeros(1, 3, config.input_size, config.input_size)
             prune_channels(self.network, example, session.prune, keep=self.network.heads)
         self.network.to(device).train()
-        self._batch = min(session.batch or BATCH, len(paths))
-        self._steps = len(paths) // self._batch
-        self._total = session.iterations or self._steps * (session.epochs or DEFAULT_EPOCHS)
+        super().__init__(session, items=len(paths), batch=BATCH, epochs=DEFAULT_EPOCHS)
         rate = session.learning_rate or LEARNING_RATE
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=1e-4)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._total)
-        self._done = 0
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=1e-4)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=self.total)
         if session.resume is not None:
             self._restore(session.resume.state)
         session.keep_config(config._asdict())
 
-    def run(self) -> Dict[str, Any]:
-        """Train until the end, or until the session says to stop."""
-        session = self._session
-        session.begin(
-            iterations=self._total,
-            per_epoch=self._steps,
-            batch=self._batch,
-            processes=1,
-            libraries={"torch": torch.__version__, "numpy": np.__version__},
-        )
-        reason = session.reason_to_stop(self._done)
-        while reason is None:
-            epoch, step = divmod(self._done, self._steps)
-            for batch in pick_batches(self._order(epoch), self._batch)[step:]:
-                self._step(batch, epoch)
-                reason = session.reason_to_stop(self._done)
-                if reason is not None or session.is_due(self._done):
-                    session.save(self._done, self._write_weights, self._write_state)
-                if reason is not None:
-                    break
-        return session.end(self._done, reason)
-
-    def _order(self, epoch: int) -> List[Tuple[str, bool]]:
-        """Pictures, and whether each is mirrored, in an order that the seed and the epoch alone decide."""
-        chance = random.Random(f"{self._session.seed} {epoch}")  # noqa: S311  repeatable, no secret
+    def order(self, epoch: int) -> List[Tuple[str, bool]]:
+        """Return pictures in an epoch's order, and whether each is mirrored."""
+        chance = random.Random(f"{self.session.seed} {epoch}")  # noqa: S311  repeatable, no secret
         items = [(path, chance.random() < 0.5) for path in self._paths]
         chance.shuffle(items)
         return items
 
-    def _step(self, batch: Sequence[Tuple[str, bool]], epoch: int) -> None:
+    def step(self, batch: List[Tuple[str, bool]], epoch: int) -> None:
+        """Learn from pictures what the teacher says of them."""
         began = time.perf_counter()
         pixels = [read_picture(path, self._config).pixels[:, :, :: -1 if turned else 1] for path, turned in batch]
         pictures = torch.from_numpy(np.stack(pixels)).to(self._device)
@@ -124,38 +103,24 @@ class Training:
             wanted = self.teacher(pictures)
         losses = compare_outputs(self.network(pictures), wanted, self._config, self._temperature)
         loss = losses["scores"] + LOCALIZATION_WEIGHT * losses["distances"]
-        self._optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_NORM)
-        rate = self._optimizer.param_groups[0]["lr"]
-        self._optimizer.step()
+        self.descend(loss, losses, epoch=epoch, began=began, read=read)
         self._schedule.step()
-        self._done += 1
-        self._session.tell_iteration(
-            self._done,
-            epoch=epoch + 1,
-            loss=float(loss.detach()),
-            losses={name: float(one.detach()) for name, one in losses.items()},
-            grad_norm=float(norm),
-            learning_rate=rate,
-            time_s=time.perf_counter() - began,
-            data_time_s=read - began,
-        )
 
-    def _write_weights(self, path: str) -> None:
+    def write_weights(self, path: str) -> None:
+        """Write them as the published graph."""
         write_graph_model(Path(path), self.network.to_graph())
 
-    def _write_state(self, path: str) -> None:
+    def write_state(self, path: str) -> None:
         """The file of weights holds them in half precision; a resume needs them whole."""
-        parts = {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
-        torch.save({**parts, "network": self.network.state_dict(), "iteration": self._done}, path)
+        parts = {"optimizer": self.optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+        torch.save({**parts, "network": self.network.state_dict(), "iteration": self.done}, path)
 
     def _restore(self, state: str) -> None:
         kept = load(state)
         self.network.load_state_dict(kept["network"])
-        self._optimizer.load_state_dict(kept["optimizer"])
+        self.optimizer.load_state_dict(kept["optimizer"])
         self._schedule.load_state_dict(kept["schedule"])
-        self._done = kept["iteration"]
+        self.done = kept["iteration"]
 
 
 def compare_outputs(given: Any, wanted: Any, config: Config, temperature: float) -> Dict[str, Any]:
