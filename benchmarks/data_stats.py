@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sample_index import write_rows  # a file beside this one
+
 Row = dict[str, Any]
 
 VERSION = "v1.0-trainval"
@@ -54,18 +56,6 @@ finally:
         peak = next(line for line in status if line.startswith("VmHWM")).split()[1]
     print(time.process_time(), int(peak) * 1024 / 1e6, file=sys.stderr)
 """
-
-
-def write_rows(folder: Path, name: str, rows: Iterator[Row] | list[Row]) -> int:
-    """Write a table row by row; returns how many there were."""
-    count = 0
-    with (folder / f"{name}.json").open("w") as file:
-        file.write("[")
-        for row in rows:
-            file.write(("," if count else "") + "\n" + json.dumps(row))
-            count += 1
-        file.write("\n]")
-    return count
 
 
 def scene_name(scene: int) -> str:

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def token(*parts: object) -> str:
     return random.Random("/".join(map(str, parts))).randbytes(16).hex()
 
 
-def write_rows(folder: Path, name: str, rows: Iterator[dict[str, Any]]) -> int:
+def write_rows(folder: Path, name: str, rows: Iterable[dict[str, Any]]) -> int:
     """Write a table row by row; returns how many there were."""
     count = 0
     with (folder / f"{name}.json").open("w") as file:

@@ -76,7 +76,6 @@ def stats(
       admlops data stats scenes --by class --by distance
       admlops data stats scenes --against other --where "tag = 'night'"
     """
-    from admlops.cli.data_stats_text import print_cells, print_differences, print_measured
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
     from admlops.core.types import Planned
@@ -109,17 +108,22 @@ def stats(
         _write_page(page, first, second, found or [])
     if as_json:
         click.echo(json.dumps(_to_json(first, second, found), indent=2))
-        return
-    if page == STANDARD_OUTPUT:
-        return
-    if axes:
+    elif page != STANDARD_OUTPUT:
+        _print(first, second, found, only_cells=bool(axes))
+        if page is not None:
+            note(f"written to {page}")
+
+
+def _print(first: Measured, second: Measured | None, found: list[Difference] | None, *, only_cells: bool) -> None:
+    """Print what was asked for: the cells of --by, or of one set everything, and how far two are apart."""
+    from admlops.cli.data_stats_text import print_cells, print_differences, print_measured
+
+    if only_cells:
         print_cells(first)
     elif second is None:
         print_measured(first)
     if second is not None and found is not None:
         print_differences(first, second, found)
-    if page is not None:
-        note(f"written to {page}")
 
 
 def _read(text: str | None, option: str, rules: Rules) -> Any:

@@ -146,15 +146,15 @@ def evaluate(
     tags = read_rules(rules) if TAG in kinds or rules is not None else None
     layout, carbon = find_layout(), make_carbon(place)
     of_file = {"form": form, "split": split, "version": version, "name": name, "model": model}
-    if Path(run).is_file():
-        taken = _take(layout, run, data, boxes_2d, {**of_file, "dry_run": dry_run, "as_json": as_json})
-        if taken is None:
-            return
-        folder, data = taken, None
+    is_file = Path(run).is_file()
+    if is_file:
+        folder = _take(layout, run, data, boxes_2d, {**of_file, "dry_run": dry_run, "as_json": as_json})
     else:
         _refuse_options(run, of_file)
         folder = find_run(layout, run)
-    opened = _open_data(folder, data, run)
+    if folder is None:  # --dry-run of a file has said what would be
+        return
+    opened = _open_data(folder, None if is_file else data, run)
     if dry_run:
         show_plan(_plan(folder, official=official), as_json=as_json)
         return

@@ -209,3 +209,15 @@ class Recording(Protocol):
 
     def find_folders(self) -> Mapping[str, Path]:
         """Folders that are of no scene, by their names in nuScenes' layout: `maps`, `can_bus`."""
+
+
+class WithoutMaps:
+    """Of recordings that have neither pictures of maps nor folders that are of no scene."""
+
+    def find_maps(self) -> Sequence[MapMask]:
+        """None."""
+        return []
+
+    def find_folders(self) -> Mapping[str, Path]:
+        """None."""
+        return {}

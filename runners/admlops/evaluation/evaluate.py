@@ -142,8 +142,7 @@ def evaluate_run(
     if unjudged is not None and not without_truth:
         raise unjudged
     if official:
-        results = [(one, result) for one, result in evaluated.results if one.needs.key is not None]
-        evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
+        _ask_official(context, evaluated, layout=layout, say=say)
     notes = _list_notes(context, outputs, evaluations, evaluated, is_unjudged=unjudged is not None)
     for line in (*notes, *([evaluated.resampling.reason] if evaluated.resampling.reason else [])):
         say(f"{run.header.run}: {line}")
@@ -155,6 +154,12 @@ def evaluate_run(
     else:
         write_metrics(run, metrics, evaluated.resamples)
     return metrics
+
+
+def _ask_official(context: Context, evaluated: _Evaluated, *, layout: Layout, say: Say) -> None:
+    """Compute with the official code what was evaluated here, as far as there is such code."""
+    results = [(one, result) for one, result in evaluated.results if one.needs.key is not None]
+    evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
 
 
 def _read_run(context: Context, evaluations: Sequence[Evaluation], protocols: Collection[str]) -> RunOutputs:

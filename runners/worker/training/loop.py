@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Dict, List, Mapping
 
 from .session import Session, pick_batches
+from .torch_state import load_torch
 
 
 class EpochLoop(ABC):
@@ -52,12 +53,10 @@ class EpochLoop(ABC):
             loss: a tensor of one value, and `parts` what it is the sum of, by name.
             began, read: when the step began, and when its items had been read [s, `time.perf_counter`].
         """
-        from torch.nn.utils import clip_grad_norm_
-
         self.optimizer.zero_grad()
         loss.backward()
         trained = [one for group in self.optimizer.param_groups for one in group["params"]]
-        norm = clip_grad_norm_(trained, self.largest_norm)
+        norm = load_torch().nn.utils.clip_grad_norm_(trained, self.largest_norm)
         rate = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         self.done += 1

@@ -21,12 +21,12 @@ from admlops.conversion.frames import (
     Cuboid,
     Frame,
     Log,
-    MapMask,
     Pose,
     Recording,
     SceneFrames,
     SensorFile,
     Vector3,
+    WithoutMaps,
 )
 from admlops.conversion.geometry import split_matrix
 from admlops.conversion.records import CuboidRow, PoseRow, cuboid_row, pose_row
@@ -183,7 +183,7 @@ class _File(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class CocoRecording:
+class CocoRecording(WithoutMaps):
     """A folder that `CocoWriter` wrote. COCO files of others are read as pictures."""
 
     root: Path
@@ -208,14 +208,6 @@ class CocoRecording:
     def find_categories(self) -> Sequence[str]:
         """The file's categories."""
         return [row.name for row in self._file.categories]
-
-    def find_maps(self) -> Sequence[MapMask]:
-        """None."""
-        return []
-
-    def find_folders(self) -> Mapping[str, Path]:
-        """None."""
-        return {}
 
     def scenes(self, names: Sequence[str]) -> Iterator[SceneFrames]:
         """Give the named scenes."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from admlops.conversion.formats.nuscenes_names import make_token
 from admlops.conversion.formats.nuscenes_tables import LIDAR_MOUNT
 from admlops.conversion.formats.own_toml import UNITS_US, CameraSection, OwnData
-from admlops.conversion.frames import Cuboid, Frame, Log, MapMask, Pose, SceneFrames, SensorFile
+from admlops.conversion.frames import Cuboid, Frame, Log, Pose, SceneFrames, SensorFile, WithoutMaps
 from admlops.conversion.geometry import invert, split_matrix
 from admlops.core.errors import DataError
 from admlops.datasets.base import check_scene_names
@@ -34,7 +35,7 @@ BOX_KEYS = ("category", "x", "y", "z", "width", "length", "height")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldersRecording:
+class FoldersRecording(WithoutMaps):
     """Scenes in folders below a root."""
 
     root: Path
@@ -58,14 +59,6 @@ class FoldersRecording:
     def find_categories(self) -> Sequence[str]:
         """Those that the TOML names."""
         return list(dict.fromkeys(self.own.categories.values()))
-
-    def find_maps(self) -> Sequence[MapMask]:
-        """None."""
-        return []
-
-    def find_folders(self) -> Mapping[str, Path]:
-        """None."""
-        return {}
 
     def scenes(self, names: Sequence[str]) -> Iterator[SceneFrames]:
         """Give the named scenes. Raises DataError: a file is missing or wrong."""
@@ -256,21 +249,20 @@ class _Scene:
         )
 
 
-class _Poses:
+class _Poses(Protocol):
     """The vehicle's pose at a time [µs], or of a frame's number."""
 
-    def __call__(self, at_us: int, number: int) -> Pose:
-        raise NotImplementedError
+    def __call__(self, at_us: int, number: int) -> Pose: ...
 
 
-class _Standing(_Poses):
+class _Standing:
     """No poses are known: the vehicle stands."""
 
     def __call__(self, at_us: int, number: int) -> Pose:
         return Pose((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0))
 
 
-class _PosesByOrder(_Poses):
+class _PosesByOrder:
     """KITTI odometry's: a row of twelve numbers a frame."""
 
     def __init__(self, path: Path, count: int) -> None:
@@ -291,7 +283,7 @@ class _PosesByOrder(_Poses):
         return Pose(*split_matrix(matrix))
 
 
-class _PosesInTime(_Poses):
+class _PosesInTime:
     """A CSV's, interpolated; before the first and after the last those stand."""
 
     def __init__(self, path: Path, unit: str) -> None:

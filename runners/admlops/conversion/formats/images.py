@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from admlops.conversion.base import DataFormat, ReadOptions
-from admlops.conversion.frames import Box2D, Frame, MapMask, Pose, SceneFrames, SensorFile, Vector3
+from admlops.conversion.frames import Box2D, Frame, Pose, SceneFrames, SensorFile, Vector3, WithoutMaps
 from admlops.datasets.annotations import ImageAnnotation
 from admlops.datasets.base import BOXES_2D, IMAGE, HasBoxes2D, find_kind
 from admlops.datasets.images.pictures import Images
@@ -16,7 +16,7 @@ from admlops.datasets.images.recognition import recognise
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImagesRecording:
+class ImagesRecording(WithoutMaps):
     """A data set of pictures: each is a frame with one camera."""
 
     data: Images
@@ -40,14 +40,6 @@ class ImagesRecording:
     def find_categories(self) -> Sequence[str]:
         """The labels' classes."""
         return self.data.classes_2d()
-
-    def find_maps(self) -> Sequence[MapMask]:
-        """None."""
-        return []
-
-    def find_folders(self) -> Mapping[str, Path]:
-        """None."""
-        return {}
 
     def scenes(self, names: Sequence[str]) -> Iterator[SceneFrames]:
         """Give the named scenes."""

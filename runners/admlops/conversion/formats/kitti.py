@@ -17,7 +17,7 @@ from admlops.conversion.base import DataFormat, ReadOptions
 from admlops.conversion.formats.kitti_files import KITTI_TO_NUSCENES, Label, read_calibration, read_labels
 from admlops.conversion.formats.kitti_writer import KittiWriter
 from admlops.conversion.formats.nuscenes_names import make_token
-from admlops.conversion.frames import IDENTITY, Box2D, Cuboid, Frame, MapMask, Pose, SceneFrames, SensorFile
+from admlops.conversion.frames import IDENTITY, Box2D, Cuboid, Frame, Pose, SceneFrames, SensorFile, WithoutMaps
 from admlops.conversion.geometry import Matrix, invert, split_matrix
 from admlops.core.errors import DataError
 from admlops.datasets.images.contents import PICTURE_SUFFIXES
@@ -32,7 +32,7 @@ FRAME_US = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class KittiRecording:
+class KittiRecording(WithoutMaps):
     """A folder with `image_2/`, `calib/`, and perhaps `velodyne/` and `label_2/`.
 
     Args:
@@ -63,14 +63,6 @@ class KittiRecording:
     def find_categories(self) -> Sequence[str]:
         """None but those of labels."""
         return []
-
-    def find_maps(self) -> Sequence[MapMask]:
-        """None."""
-        return []
-
-    def find_folders(self) -> Mapping[str, Path]:
-        """None."""
-        return {}
 
     def scenes(self, names: Sequence[str]) -> Iterator[SceneFrames]:
         """Give the named frames, each as a scene."""

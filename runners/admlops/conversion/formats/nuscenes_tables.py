@@ -29,6 +29,7 @@ from admlops.conversion.frames import (
 from admlops.conversion.geometry import invert, split_matrix
 from admlops.core.errors import DataError
 from admlops.datasets.base import check_scene_names
+from admlops.datasets.nuscenes.table_rows import Instance, Named
 from admlops.datasets.nuscenes.table_stream import stream_rows
 
 LIDAR_MOUNT = Pose((0.943713, 0.0, 1.84023), (0.7077955, -0.006492, 0.0106461, -0.7063073))
@@ -36,11 +37,6 @@ LIDAR_MOUNT = Pose((0.943713, 0.0, 1.84023), (0.7077955, -0.006492, 0.0106461, -
 MODALITIES = ("camera", "lidar", "radar")
 VISIBILITY_WORDS = {"none": 1, "partial": 2, "most": 3, "full": 4}
 """T4's levels as nuScenes' numbers, from the least visible on."""
-
-
-class _Named(msgspec.Struct, gc=False):
-    token: str
-    name: str
 
 
 class _Level(msgspec.Struct, gc=False):
@@ -100,11 +96,6 @@ class _Data(msgspec.Struct, gc=False):
     is_key_frame: bool
     width: int | None = None
     height: int | None = None
-
-
-class _Instance(msgspec.Struct, gc=False):
-    token: str
-    category_token: str
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -183,7 +174,7 @@ class TableRecording:
 
     def find_categories(self) -> Sequence[str]:
         """The categories, in table order."""
-        names = [row.name for row in stream_rows(self.tables, "category", _Named)]
+        names = [row.name for row in stream_rows(self.tables, "category", Named)]
         return [self.categories.get(name, name) for name in names]
 
     def find_maps(self) -> Sequence[MapMask]:
@@ -228,11 +219,11 @@ class _Content:
             if row.token in poses
         }
         self._mounts = {row.token: Pose(row.translation, row.rotation) for row in self._calibrated.values()}
-        self._attributes = {row.token: row.name for row in stream_rows(folder, "attribute", _Named)}
+        self._attributes = {row.token: row.name for row in stream_rows(folder, "attribute", Named)}
         self._levels = {row.token: _read_level(row) for row in stream_rows(folder, "visibility", _Level)}
         other = of.categories
-        names = {row.token: other.get(row.name, row.name) for row in stream_rows(folder, "category", _Named)}
-        self._categories = {row.token: names[row.category_token] for row in stream_rows(folder, "instance", _Instance)}
+        names = {row.token: other.get(row.name, row.name) for row in stream_rows(folder, "category", Named)}
+        self._categories = {row.token: names[row.category_token] for row in stream_rows(folder, "instance", Instance)}
         self._annotations: dict[str, list[_Annotation]] = defaultdict(list)
         for annotation in stream_rows(folder, "sample_annotation", _Annotation):
             if annotation.sample_token in tokens:

@@ -30,7 +30,7 @@ from admlops.conversion.formats.openlabel_rows import (
     to_pose,
 )
 from admlops.conversion.formats.openlabel_writer import OpenLabelWriter
-from admlops.conversion.frames import Box2D, Cuboid, Frame, Log, MapMask, Modality, SceneFrames, SensorFile, Vector3
+from admlops.conversion.frames import Box2D, Cuboid, Frame, Log, Modality, SceneFrames, SensorFile, Vector3, WithoutMaps
 from admlops.conversion.geometry import split_matrix
 from admlops.core.errors import DataError
 from admlops.datasets.base import check_scene_names
@@ -42,7 +42,7 @@ SECONDS_BELOW = 1e11
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenLabelRecording:
+class OpenLabelRecording(WithoutMaps):
     """A folder of OpenLABEL files, or one file; files that they name lie beside them.
 
     Args:
@@ -69,14 +69,6 @@ class OpenLabelRecording:
     def find_categories(self) -> Sequence[str]:
         """None but those of objects."""
         return []
-
-    def find_maps(self) -> Sequence[MapMask]:
-        """None."""
-        return []
-
-    def find_folders(self) -> Mapping[str, Path]:
-        """None."""
-        return {}
 
     def scenes(self, names: Sequence[str]) -> Iterator[SceneFrames]:
         """Give the named scenes. Raises DataError: a file is not OpenLABEL."""

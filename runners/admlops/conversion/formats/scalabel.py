@@ -9,7 +9,7 @@ Source: scalabel, label/typing.py and label/from_nuscenes.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,17 @@ from scipy.spatial.transform import Rotation
 
 from admlops.conversion.formats.nuscenes_names import make_token
 from admlops.conversion.formats.own_toml import CameraSection, OwnData
-from admlops.conversion.frames import IDENTITY, Box2D, Cuboid, Frame, MapMask, Pose, SceneFrames, SensorFile, Vector3
+from admlops.conversion.frames import (
+    IDENTITY,
+    Box2D,
+    Cuboid,
+    Frame,
+    Pose,
+    SceneFrames,
+    SensorFile,
+    Vector3,
+    WithoutMaps,
+)
 from admlops.conversion.geometry import split_matrix
 from admlops.core.errors import DataError
 from admlops.datasets.base import check_scene_names
@@ -76,7 +86,7 @@ class _Whole(msgspec.Struct):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScalabelRecording:
+class ScalabelRecording(WithoutMaps):
     """A file of frames; its pictures lie below the root. A frame is a moment of the camera that the TOML names."""
 
     root: Path
@@ -114,14 +124,6 @@ class ScalabelRecording:
     def find_categories(self) -> Sequence[str]:
         """Those that the TOML names."""
         return list(dict.fromkeys(self.own.categories.values()))
-
-    def find_maps(self) -> Sequence[MapMask]:
-        """None."""
-        return []
-
-    def find_folders(self) -> Mapping[str, Path]:
-        """None."""
-        return {}
 
     def scenes(self, names: Sequence[str]) -> Iterator[SceneFrames]:
         """Give the named videos."""
