@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import keyword
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -14,7 +12,7 @@ from string import Template
 from admlops.catalog.reading import list_models
 from admlops.core.errors import CatalogError, UsageError
 from admlops.core.paths import Layout
-from admlops.core.storage import explain_os_error
+from admlops.core.storage import whole_folder
 
 TEMPLATES = Path(__file__).with_name("template")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -87,20 +85,11 @@ def write_model(files: Mapping[Path, str]) -> None:
         StorageError: it cannot be written.
     """
     folder = next(path.parent for path in files if path.name == "model.toml")
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise explain_os_error(error, folder) from error
-    try:
+    with whole_folder(folder) as staging:
         for path, content in files.items():
-            target = temporary / path.relative_to(folder)
+            target = staging / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(content)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise explain_os_error(error, folder) from error
 
 
 def _class_name(name: str) -> str:

@@ -25,6 +25,15 @@ def _targets() -> list[str]:
     return list_targets()
 
 
+pictures_option = click.option(
+    "--pictures",
+    type=click.Choice(["hardlink", "copy", "symlink"]),
+    default="hardlink",
+    show_default=True,
+    help="How files come into --out; where a hard link cannot be, they are copied.",
+)
+
+
 @click.command(short_help="Write a data set in another form.")
 @click.option("--to", "target", required=True, type=LazyChoice(_targets), help="The form to write.")
 @click.option(
@@ -52,13 +61,7 @@ def _targets() -> list[str]:
     help="Full categories, or the ten detection classes. [default: detection for kitti and mmdet3d-infos]",
 )
 @click.option("--camera", help="The camera of kitti, which has one. [default: CAM_FRONT]")
-@click.option(
-    "--pictures",
-    type=click.Choice(["hardlink", "copy", "symlink"]),
-    default="hardlink",
-    show_default=True,
-    help="How files come into --out; where a hard link cannot be, they are copied.",
-)
+@pictures_option
 @click.option("--tables", "tables", help="What nuscenes calls its folder of tables. [default: v1.0-own]")
 @click.option(
     "--generation",

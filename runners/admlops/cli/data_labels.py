@@ -13,6 +13,7 @@ import click
 from admlops.cli.completion import complete_versions
 from admlops.cli.conventions import dry_run_option, note, with_format
 from admlops.cli.count_bar import show_count
+from admlops.cli.data_convert import pictures_option
 from admlops.cli.out_paths import OUT_FOLDER, require_new_folder
 from admlops.core.counting import count_of
 
@@ -33,13 +34,7 @@ DIGITS = 12
     shell_complete=complete_versions,
     help="The tables' folder, or the file with labels. [default: the only one]",
 )
-@click.option(
-    "--pictures",
-    type=click.Choice(["hardlink", "copy", "symlink"]),
-    default="hardlink",
-    show_default=True,
-    help="How files come into --out; where a hard link cannot be, they are copied.",
-)
+@pictures_option
 @click.option("--workers", type=click.IntRange(1, 64), default=None, help="Files read at a time. [default: CPUs]")
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every change by sample.")

@@ -107,7 +107,8 @@ def _tell(done: Finished, *, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     loss = "" if summary["last_loss"] is None else f", loss {summary['first_loss']:.4g} to {summary['last_loss']:.4g}"
-    click.echo(f"{header.name}: {header.state} ({header.reason}), {header.iteration} iterations{loss}")
+    why = "" if header.reason in (None, header.state) else f" ({header.reason})"
+    click.echo(f"{header.name}: {header.state}{why}, {header.iteration} iterations{loss}")
     if header.best is not None:
         click.echo(f"best:    iteration {header.best.iteration}, {header.best.metric} {header.best.value:.4g}")
     click.echo(f"weights: {done.stored.path}, sha256 {entry.sha256}")

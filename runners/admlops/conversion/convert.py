@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from admlops.conversion.frames import Recording, SceneFrames
 from admlops.conversion.placing import Mode, Placer
 from admlops.core.errors import DataError, UsageError
 from admlops.core.paths import user_path
-from admlops.core.storage import explain_os_error
+from admlops.core.storage import whole_folder
 from admlops.core.types import Watch
 from admlops.datasets.class_labels import FOLDER, format_class_labels, list_labelled, read_class_labels
 
@@ -108,13 +105,7 @@ def convert(
     """
     out = out.absolute()
     names = check_target(recording, form, out, chosen)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    try:
-        staging.chmod(0o755)
+    with whole_folder(out) as staging:
         target = Target(
             folder=staging, options=options, placer=Placer(staging, mode), names=options.names or form.names
         )
@@ -126,12 +117,6 @@ def convert(
         _mark_synthetic(recording.root, target)
         if finish is not None:
             finish(staging, result)
-        staging.rename(out)
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(staging)
     return result
 
 

@@ -1,12 +1,14 @@
-"""The one place that writes a whole file: to a temporary name beside it, then renamed into place."""
+"""The one place that writes a whole file or folder: to a temporary name beside it, then renamed into place."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from admlops.core.errors import AdmlopsError, StorageError
@@ -40,6 +42,28 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         with suppress(OSError):
             Path(temporary).unlink()
         raise explain_os_error(error, path) from error
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target` to fill; at the block's end it is renamed to `target`, else removed.
+
+    Raises:
+        StorageError: it cannot be written, for any OSError in the block too.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    try:
+        staging.chmod(0o755)
+        yield staging
+        staging.rename(target)
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def require_writable(folder: Path) -> None:

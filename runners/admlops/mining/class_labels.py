@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from admlops.conversion.placing import Mode, Placer
 from admlops.core.errors import DataError, UsageError
-from admlops.core.storage import explain_os_error
+from admlops.core.storage import whole_folder
 from admlops.core.types import Watch
 from admlops.datasets.base import Dataset
 from admlops.datasets.class_labels import (
@@ -53,20 +51,9 @@ def import_class_labels(
         merged[task], own = merge_class_labels(read_class_labels(data.root, task) or {}, new)
         changes += own
     out = out.absolute()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    try:
-        staging.chmod(0o755)
+    with whole_folder(out) as staging:
         _fill(staging, data.root, merged, mode)
         version = _note(staging, data.root, changes, file, workers, watch)
-        staging.rename(out)
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     seen = {token for new in classes.values() for token in new}
     return Imported(
         out=str(out), digest=version.digest, parent=version.parent, samples=len(seen), changes=changes, conversion=None
