@@ -9,6 +9,7 @@ export interface BattleInput {
   split?: string | null;
   /** Scenes by name, in place of a split. */
   scenes?: string[];
+  where?: string | null;
   limit?: number | null;
   complete_scenes?: boolean;
   variant?: string | null;
@@ -36,6 +37,7 @@ export interface CompareInput {
   split?: string | null;
   /** Scenes by name, in place of a split. */
   scenes?: string[];
+  where?: string | null;
   limit?: number | null;
   complete_scenes?: boolean;
   variant?: string | null;
@@ -108,6 +110,7 @@ export interface RunInput {
   split?: string | null;
   /** Scenes by name, in place of a split. */
   scenes?: string[];
+  where?: string | null;
   limit?: number | null;
   complete_scenes?: boolean;
   variant?: string | null;

@@ -73,6 +73,14 @@ def test_a_run_says_its_scenes_its_metrics_and_its_report(real_jobs: Jobs, unbro
     assert all(one["latency_p50_ms"] > 0 for one in chunks)
 
 
+def test_a_condition_chooses_scenes_and_what_is_evaluated(real_jobs: Jobs, unbroken: Job) -> None:
+    first, _ = open_run(real_jobs, unbroken).header.scenes
+    done = real_jobs.wait(submit(real_jobs, "run", model=MODEL, where=f"scene = '{first}' and index_in_scene < 2"))
+    assert done.status is Status.COMPLETED, (done.error, real_jobs.log(done))
+    assert done.output["samples"] == 4  # the scene is run whole
+    assert list(open_run(real_jobs, done).header.scenes) == [first]
+
+
 def test_a_run_that_is_killed_in_the_middle_goes_on_with_its_scenes(real_jobs: Jobs, unbroken: Job) -> None:
     job = submit(real_jobs, "run", model=MODEL)
     first, second = open_run(real_jobs, unbroken).header.scenes

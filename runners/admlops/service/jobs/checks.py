@@ -10,6 +10,7 @@ from pathlib import Path
 from admlops.catalog import Model, load_model
 from admlops.core.errors import UsageError
 from admlops.core.paths import Layout
+from admlops.curation.where import read_where
 from admlops.datasets.base import default_split
 from admlops.deployment.engines import parse_engine, split_contender
 from admlops.pipeline.default_data import ensure_data, plan_data
@@ -94,12 +95,14 @@ def find_data(settings: JobSettings, named: str) -> Path:
 
 
 def check_selected(layout: Layout, settings: JobSettings, selected: Selected, models: Iterable[Model]) -> None:
-    """Refuse a data set that is not allowed or not there.
+    """Refuse a data set that is not allowed or not there, and a condition that is none.
 
     Raises:
-        UsageError: `data` lies below no allowed root, or is not there.
+        UsageError: `data` lies below no allowed root, or is not there; or `where` is wrong.
         DataError: none is named, and none is set up or can be made.
     """
+    if selected.where is not None:
+        read_where(selected.where, option="where")
     if selected.data is not None:
         find_data(settings, selected.data)
         return
@@ -144,6 +147,7 @@ def make_run_request(work: Work, selected: Selected, model: Model, *, usual: Pat
             scenes=tuple(selected.scenes),
             limit=selected.limit,
             complete_scenes=selected.complete_scenes,
+            where=selected.where,
         ),
         variant=selected.variant,
         device=selected.device,

@@ -85,6 +85,14 @@ Workers = Annotated[int, Meta(ge=1, le=64, description="Worker processes on each
 Samples = Annotated[int, Meta(ge=1, description="At most so many samples.")]
 BatchSize = Annotated[int, Meta(ge=1, le=4096)]
 Scenes = Annotated[list[Name], Meta(max_length=10_000, description="Scenes by name, in place of a split.")]
+Condition = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f]{1,1000}$",
+        description="Take the scenes with samples where this holds, and evaluate these alone. Tags: the built-in ones.",
+        examples=["tag = 'night' and speed < 5"],
+    ),
+]
 Precision = Literal["authors", "float32", "tf32", "half"]
 
 
@@ -120,6 +128,7 @@ class Selected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: Name | None = None
     split: Name | None = None
     scenes: Scenes = []
+    where: Condition | None = None
     limit: Samples | None = None
     complete_scenes: bool = False
     variant: Name | None = None
@@ -134,6 +143,8 @@ class Selected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("`scenes` and `split` exclude each other")
         if self.images and self.data is not None:
             raise ValueError("`images` and `data` exclude each other")
+        if self.images and self.where is not None:
+            raise ValueError("`images` and `where` exclude each other: listed pictures have no tables")
 
 
 class RunInput(Selected, frozen=True, kw_only=True, forbid_unknown_fields=True):
