@@ -33,7 +33,13 @@ from admlops.execution.executor import (
     WorkerStarted,
     WorkerStopped,
 )
-from admlops.execution.executors.ray.codec import decode_happened, decode_scene, encode_happened, encode_scene
+from admlops.execution.executors.ray.codec import (
+    decode_happened,
+    decode_scene,
+    encode_happened,
+    encode_scene,
+    unpack_events,
+)
 from admlops.execution.executors.ray.places import choose_places, gpu_share
 from admlops.execution.executors.ray.portable import check_files, describe_files, make_local, make_portable
 from admlops.execution.failures import WorkerError, WorkerFailure
@@ -61,7 +67,8 @@ EVENTS: list[WorkerEvent] = [
 
 def test_events_arrive_as_they_were_sent() -> None:
     content = encode_happened(EVENTS, log="é\n", ended=False)
-    found, happened = decode_happened(content, slot=3, node="one")
+    happened = decode_happened(content)
+    found = unpack_events(happened, slot=3, node="one")
     assert found == EVENTS
     assert (happened.log, happened.ended) == ("é\n", False)
     assert msgspec.json.decode(content), "it is JSON"
@@ -70,7 +77,7 @@ def test_events_arrive_as_they_were_sent() -> None:
 def test_an_answer_is_validated_where_it_arrives() -> None:
     content = encode_happened([EVENTS[2]], log="", ended=False).replace(b'"inference_time":0', b'"inference_time":-0')
     with pytest.raises(ProtocolError, match="inference_time"):
-        decode_happened(content, slot=0, node="one")
+        unpack_events(decode_happened(content), slot=0, node="one")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,8 @@ def test_an_answer_is_validated_where_it_arrives() -> None:
     ],
 )
 def test_an_error_names_its_node(error: Exception, kind: type[Exception]) -> None:
-    found, _ = decode_happened(encode_happened([SlotBroken(slot=0, error=error)], log="", ended=True), slot=1, node="n")
+    content = encode_happened([SlotBroken(slot=0, error=error)], log="", ended=True)
+    found = unpack_events(decode_happened(content), slot=1, node="n")
     assert isinstance(found[0], SlotBroken)
     assert type(found[0].error) is kind
     assert str(found[0].error).startswith("node n: ")

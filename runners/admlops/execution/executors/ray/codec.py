@@ -104,10 +104,14 @@ def encode_happened(events: Sequence[WorkerEvent], *, log: str, ended: bool) -> 
     return _ENCODER.encode(Happened(events=[_pack(event) for event in events], log=log, ended=ended))
 
 
-def decode_happened(content: bytes, *, slot: int, node: str) -> tuple[list[WorkerEvent], Happened]:
+def decode_happened(content: bytes) -> Happened:
+    """Return what happened, with its answers as bytes yet. Raises DecodeError."""
+    return _HAPPENED.decode(content)
+
+
+def unpack_events(happened: Happened, *, slot: int, node: str) -> list[WorkerEvent]:
     """Return the events of a slot, under the number that it has in the run. Raises ProtocolError, DecodeError."""
-    happened = _HAPPENED.decode(content)
-    return [_unpack(event, slot, node) for event in happened.events], happened
+    return [_unpack(event, slot, node) for event in happened.events]
 
 
 def _pack(event: WorkerEvent) -> _Event:

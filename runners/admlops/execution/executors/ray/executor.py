@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ from admlops.execution.executor import (
     WorkerEvent,
     WorkerStopped,
 )
-from admlops.execution.executors.ray.codec import Problem, decode_happened, describe_spec, encode_scene
+from admlops.execution.executors.ray.codec import (
+    Problem,
+    decode_happened,
+    describe_spec,
+    encode_scene,
+    unpack_events,
+)
 from admlops.execution.executors.ray.lines import (
     LOST_HINT,
     Line,
@@ -60,6 +66,8 @@ JOIN_LOOK_S = 5.0
 POLL_S = 0.2
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 GROUPS = {"commands": 1, "events": 1, "control": 1}
+Take = Callable[[Line, bytes], None]
+"""What becomes of an answer."""
 
 
 class RayExecutor:
@@ -78,7 +86,7 @@ class RayExecutor:
         self._known: set[str] = set()
         self._joined: dict[Any, Node] = {}
         self._lines: dict[int, Line] = {}
-        self._due: dict[Any, Line] = {}
+        self._due: dict[Any, tuple[Line, Take]] = {}
         self._events: deque[WorkerEvent] = deque()
         self._spec: WorkerSpec | None = None
         self._work: bytes = b""
@@ -238,13 +246,14 @@ class RayExecutor:
             "data_root": mapped.get(line.node) or mapped.get(line.place.node.address),
             **msgspec.json.decode(self._work),
         }
-        self._due[line.actor.prepare.options(concurrency_group="commands").remote(encode(facts))] = line
+        answer = line.actor.prepare.options(concurrency_group="commands").remote(encode(facts))
+        self._due[answer] = line, self._take_prepared
         self._look(line)
 
     def _look(self, line: Line) -> None:
         """Ask for the slot's next events."""
         answer = line.actor.events.options(concurrency_group="events").remote(encode({"wait_s": EVENTS_WAIT_S}))
-        self._due[answer] = line
+        self._due[answer] = line, self._take_events
 
     def _describe_work(self, worker: WorkerSpec) -> bytes:
         """Describe the run's work for any node: paths with tokens, the code and files that it must have."""
@@ -321,9 +330,9 @@ class RayExecutor:
             if answer in self._joined:
                 self._take_node(answer)
             elif answer in self._due:  # not one of a slot that another answer has just said to be lost
-                self._take(answer, self._due.pop(answer))
+                self._take(answer, *self._due.pop(answer))
 
-    def _take(self, answer: Any, line: Line) -> None:
+    def _take(self, answer: Any, line: Line, take: Take) -> None:
         exceptions = self._ray.exceptions
         try:
             content = self._ray.get(answer)
@@ -335,22 +344,22 @@ class RayExecutor:
             self._events.append(lost(line, reason_of(error)))
             self._drop(line)
             return
-        facts = msgspec.json.decode(content)
-        if "remarks" in facts:
-            self._take_prepared(line, facts)
-            return
-        events, happened = decode_happened(content, slot=line.number, node=line.node)
-        if happened.log and line.log is not None:
-            with line.log.open("a", encoding="utf-8") as file:
-                file.write(happened.log)
+        take(line, content)
+
+    def _take_events(self, line: Line, content: bytes) -> None:
+        happened = decode_happened(content)
+        if not happened.ended:
+            self._look(line)  # first of all: the slot has the next answers ready while these are read
+        if happened.log:
+            self._write_log(line, happened.log)
         line.has_ended = happened.ended
+        events = unpack_events(happened, slot=line.number, node=line.node)
         if happened.ended:
             events = [event for event in events if isinstance(event, WorkerStopped | SlotBroken)]
-        else:
-            self._look(line)
         self._events.extend(events)
 
-    def _take_prepared(self, line: Line, facts: Mapping[str, Any]) -> None:
+    def _take_prepared(self, line: Line, content: bytes) -> None:
+        facts = msgspec.json.decode(content)
         for remark in facts["remarks"]:
             self._write_log(line, f"--- node {line.node}: {remark}\n")
         if facts["problem"] is not None:
@@ -371,5 +380,5 @@ class RayExecutor:
     def _drop(self, line: Line) -> None:
         """Forget a slot and end its actor: whatever it says later is not heard."""
         self._lines.pop(line.number, None)
-        self._due = {answer: other for answer, other in self._due.items() if other is not line}
+        self._due = {answer: due for answer, due in self._due.items() if due[0] is not line}
         self._ray.kill(line.actor)
