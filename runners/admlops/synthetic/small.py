@@ -21,7 +21,7 @@ def make_nuscenes(target: Path, say: Say) -> None:
         UsageError: the folder holds something else.
         StorageError: it cannot be written.
     """
-    options = SynthesisOptions(scenes=SCENES, samples=SAMPLES, scale=SCALE, seed=SEED, camera_sweeps=0)
+    options = SynthesisOptions(scenes=SCENES, samples=SAMPLES, scale=SCALE, seed=SEED)
     synthesize(target, options, on_progress=_quarters(say))
 
 
