@@ -82,6 +82,18 @@ def test_a_lidar_file_that_is_not_whole_is_named(root: Path, synthetic_root: Pat
     assert "it holds 999 points" in second.what
 
 
+def test_key_frames_without_a_lidar_are_counted(root: Path, synthetic_root: Path) -> None:
+    own_files(root, synthetic_root, "samples")
+    keys = lidar_files(root, key=True)
+    for path in keys[:3]:
+        path.write_bytes(bytes(20))
+    keys[3].write_bytes(b"\1" * 20)  # one point, but none at the sensor
+    short, found = problems(root)
+    assert (short.name, short.kind) == (str(keys[3].relative_to(root)), "LiDAR file not whole")
+    assert (found.kind, found.is_error) == ("no LiDAR", False)
+    assert "3 key frames of" in found.what
+
+
 def test_sweeps_that_are_not_there_are_counted(root: Path, synthetic_root: Path) -> None:
     own_files(root, synthetic_root, "sweeps")
     sweeps = lidar_files(root, key=False)

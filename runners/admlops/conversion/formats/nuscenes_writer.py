@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
-import numpy as np
 from PIL import Image
 
 from admlops.conversion.base import Target
@@ -30,6 +29,7 @@ from admlops.conversion.frames import (
 )
 from admlops.conversion.points import write_points
 from admlops.core.errors import DataError
+from admlops.datasets.nuscenes.lidar_files import STAND_IN
 
 Row = dict[str, Any]
 TABLES = (
@@ -108,7 +108,7 @@ class NuScenesWriter:
 
     def _placeholder(self, token: str, frame: Frame, place: Pose) -> SensorFile:
         name = f"samples/{LIDAR}/{token}.pcd.bin"
-        path = self._target.write(name, np.zeros((1, COLUMNS), "<f4").tobytes())
+        path = self._target.write(name, STAND_IN)
         return SensorFile(
             channel=LIDAR,
             modality="lidar",
