@@ -64,6 +64,10 @@ class TopoMLP(MmAdapter):
     def make_info(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         return make_frame(sample)
 
+    def pictures(self, info: Dict[str, Any]) -> List[str]:
+        """The cameras' files: a frame of the devkit's calls them otherwise than an info of mmdet3d's."""
+        return ["/" + camera["image_path"] for camera in info["sensor"].values()]
+
     def place(self, read: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """As every model; what formats its results is told of the frame, which another process may have read."""
         self._pipeline.open(make_frame(sample))

@@ -90,7 +90,9 @@ def test_likely_relations_stand_in_for_large_matrices(demo: ModuleType) -> None:
     assert sparse.lanes == whole.lanes
 
 
-def test_a_frame_has_the_front_camera_first_and_the_cameras_poses(frames: ModuleType, small: Path) -> None:
+def test_a_frame_has_the_front_camera_first_and_the_cameras_poses(
+    demo: ModuleType, frames: ModuleType, small: Path
+) -> None:
     data = OpenLaneV2(small)
     token = data.scenes()[0].samples[0]
     sample = data.sample(token)
@@ -98,6 +100,7 @@ def test_a_frame_has_the_front_camera_first_and_the_cameras_poses(frames: Module
     frame = frames.make_frame(sample)
     assert next(iter(frame["sensor"])) == "ring_front_center"
     assert len(frame["sensor"]) == 7
+    assert sorted(demo.TopoMLP().pictures(frame)) == sorted(row["path"] for row in sample["cameras"].values())
     split, segment, stamp = token.split("-")
     info = json.loads((small / split / segment / "info" / f"{stamp}.json").read_text())
     for name, camera in frame["sensor"].items():

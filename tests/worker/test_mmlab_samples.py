@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.models.both_ways import load_module
 
 from admlops.datasets.nuscenes.sample_index import build_index
 from admlops.datasets.nuscenes.tables import NuScenes
@@ -139,3 +140,11 @@ def test_the_host_gives_the_same_context(synthetic_data: NuScenes, indexed: Samp
     hosted = NuScenes(Path(indexed.dataroot), "v1.0-mini")
     assert hosted.has_context
     assert hosted.context(sample["sample_token"]) == sample["context"]
+
+
+@pytest.mark.parametrize("name", ["BEVFormer", "MapTRv2", "PETR", "StreamPETR"])
+def test_an_adapter_names_the_pictures_of_its_infos(name: str, sample: Row) -> None:
+    """They are looked at before the pipeline reads them, so that a damaged one is the data's fault."""
+    adapter = getattr(load_module(name), name)()
+    named = adapter.pictures(adapter.make_info(sample))
+    assert sorted(named) == sorted(camera["path"] for camera in sample["cameras"].values())
