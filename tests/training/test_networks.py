@@ -53,6 +53,13 @@ def read_log(folder: Path) -> dict[int, dict[str, Any]]:
     return {line["iteration"]: line for line in lines if line["kind"] == "iteration"}
 
 
+def read_upstream_log(work: Path) -> dict[int, Any]:
+    """The lines of iterations so far, without a last one that is not whole, and without what mmcv says of the machine."""
+    texts = [text for file in work.glob("*.log.json") for text in file.read_text().splitlines(keepends=True)]
+    lines = [json.loads(text) for text in texts if text.endswith("}\n")]
+    return {line["iter"]: line for line in lines if line.get("mode") == "train"}
+
+
 def run_upstream(environment: Environment, model: str, data: Mapping[str, Any], work: Path) -> dict[int, Any]:
     """The authors' loop over the same info file; returns its log by iteration."""
     described = load_model(LAYOUT, model)
@@ -85,12 +92,13 @@ def run_upstream(environment: Environment, model: str, data: Mapping[str, Any], 
             stderr=file,
         )
     found: dict[int, Any] = {}
-    while process.poll() is None and len(found) < ITERATIONS:
-        time.sleep(0.5)
-        lines = [json.loads(line) for file in work.glob("*.log.json") for line in file.read_text().splitlines()[1:]]
-        found = {line["iter"]: line for line in lines if line["mode"] == "train"}
-    process.kill()
-    process.wait()
+    try:
+        while process.poll() is None and len(found) < ITERATIONS:
+            time.sleep(0.5)
+            found = read_upstream_log(work)
+    finally:
+        process.kill()
+        process.wait()
     assert len(found) >= ITERATIONS, said.read_text()[-2000:]
     return found
 
