@@ -54,7 +54,7 @@ def read_log(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def read_upstream_log(work: Path) -> dict[int, Any]:
-    """The lines of iterations so far, without a last one that is not whole, and without what mmcv says of the machine."""
+    """The whole lines of iterations so far: the last may be half there, and the first ones say what machine it is."""
     texts = [text for file in work.glob("*.log.json") for text in file.read_text().splitlines(keepends=True)]
     lines = [json.loads(text) for text in texts if text.endswith("}\n")]
     return {line["iter"]: line for line in lines if line.get("mode") == "train"}
