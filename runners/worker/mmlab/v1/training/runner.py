@@ -6,6 +6,7 @@ timer, and before the loggers, which empty the buffer.
 
 import functools
 import math
+from collections import OrderedDict
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from ....training.resumable import ResumableLoader
@@ -189,9 +190,14 @@ class _Training:
         return kept  # type: ignore[no-any-return]
 
     def _fill(self, state: Dict[str, Any]) -> None:
-        """Load weights that this training saved; mmcv also saves constants that PyTorch leaves out: MapTR's offsets."""
+        """Load weights that this training saved; mmcv also saves constants that PyTorch leaves out: MapTR's offsets.
+
+        The network's own metadata goes with them: without a version mmdet takes them for older ones, and renames them.
+        """
         own = self._network.state_dict()
-        self._network.load_state_dict({name: value for name, value in state.items() if name in own})
+        kept = OrderedDict((name, value) for name, value in state.items() if name in own)
+        kept._metadata = own._metadata  # type: ignore[attr-defined]
+        self._network.load_state_dict(kept)
 
 
 def _gpu_memory_mb() -> Optional[float]:
