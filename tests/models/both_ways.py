@@ -44,7 +44,8 @@ Arrays = Mapping[str, NDArray[Any]]
 def find_environment(model: str, variant: str) -> Environment:
     """The variant's environment, or a skip that says how to have it, or the model's source."""
     described = load_model(LAYOUT, model)
-    if not (LAYOUT.submodules / (described.source.folder or model) / "projects").is_dir():
+    source = LAYOUT.submodules / (described.source.folder or model)
+    if described.source.kind == "git" and not (source.is_dir() and any(source.iterdir())):
         pytest.skip(f"{model}'s source is not checked out: admlops sources fetch {model}")
     try:
         found = find_model(LAYOUT, described, variant)
