@@ -34,6 +34,7 @@ def test_elsewhere_a_line_now_and_then_has_sizes_and_speed(
     told = [
         *(Progress(phase="download", done=done, total=10_000_000, unit="bytes") for done in range(0, 10**7, 3 * 10**6)),
         *(Progress(phase="packages", done=done, total=None, unit="bytes") for done in (0, 1_000_000, 3_000_000)),
+        *(Progress(phase="packages", done=done, total=None, unit="bytes") for done in (0, 2_000_000, 4_000_000)),
         *(Progress(phase="link", done=done, total=2, unit="packages") for done in (0, 1, 2)),
     ]
     with install_progress.show_installation() as (say, watch):
@@ -42,7 +43,7 @@ def test_elsewhere_a_line_now_and_then_has_sizes_and_speed(
             now[0] += 3  # seconds; a line is due every five
         say("built")
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["download: 6 of 10 MB, 1.0 MB/s", "packages: 3 MB, 0.5 MB/s", "built"]
+    assert lines == ["download: 6 of 10 MB, 1.0 MB/s", "packages: 3 MB, 0.5 MB/s", "packages: 4 MB, 0.7 MB/s", "built"]
 
 
 def test_on_a_terminal_there_is_a_bar() -> None:

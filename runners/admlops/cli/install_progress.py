@@ -93,6 +93,9 @@ class _Plain:
         if progress.phase != self._phase:
             self._phase, self._begun_s = progress.phase, now
         said_s, said_done = self._last.setdefault(progress.phase, (now, progress.done))
+        if progress.done < said_done:  # the step is done once more, as when files are verified after a repair
+            self._last[progress.phase] = (now, progress.done)
+            return
         if progress.unit != "bytes" or now - said_s < PLAIN_INTERVAL_S:
             return
         self._last[progress.phase] = (now, progress.done)
