@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .adapter import Adapter, Settings
-from .engine import require_names
+from .engine import require_names, require_shapes
 from .in_pytorch import Call, torch_reference
 from .jobs import tell
 from .network import DEFAULT_FORM, Arrays, Network, NetworkError, Paired, TensorSpec, check_feed, load_network
@@ -108,7 +108,12 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     except FileError as error:
         return {"file": {"fault": error.fault, "reason": str(error)}}
     reference = torch_reference(network)
-    tensors, worst = compare(network, reference, session.run, request["samples"])
+
+    def engine(whole: Arrays) -> Arrays:
+        require_shapes(network, session, whole)
+        return session.run(whole)
+
+    tensors, worst = compare(network, reference, engine, request["samples"])
     answer: Dict[str, Any] = {"departs": network.departs, "file": facts, "tensors": [one.to_json() for one in tensors]}
     if request.get("bisect") and worst is not None:
         tell("looking for the first module whose output parts")
