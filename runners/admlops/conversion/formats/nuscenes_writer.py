@@ -29,7 +29,7 @@ from admlops.conversion.frames import (
 )
 from admlops.conversion.points import write_points
 from admlops.core.errors import DataError
-from admlops.datasets.nuscenes.lidar_files import STAND_IN
+from admlops.datasets.nuscenes.lidar_files import STAND_IN, VALUES
 
 Row = dict[str, Any]
 TABLES = (
@@ -38,7 +38,6 @@ TABLES = (
 )
 OWN_VERSION = "v1.0-own"
 LIDAR = "LIDAR_TOP"
-COLUMNS = 5
 NO_MAP = "maps/none.png"
 
 
@@ -161,7 +160,7 @@ class NuScenesWriter:
         inside = file.name.startswith(("samples/", "sweeps/"))
         folder = "samples" if file.is_key else "sweeps"
         name = file.name if inside else f"{folder}/{file.channel}/{file.name.replace('/', '__')}"
-        if file.modality != "lidar" or (file.points_pose is None and file.columns == COLUMNS):
+        if file.modality != "lidar" or (file.points_pose is None and file.columns == VALUES):
             if file.path != self._target.folder / name:
                 self._target.placer.place(file.path, name)
             return name

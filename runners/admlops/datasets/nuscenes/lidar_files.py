@@ -41,7 +41,7 @@ def find_lidar_problems(root: Path, folder: Path, watch: Watch) -> Iterator[Prob
         size = _size(root / row.filename)
         if not size:
             absent += [] if row.is_key_frame else [row.filename]
-        elif size == POINT_BYTES and (root / row.filename).read_bytes() == STAND_IN:
+        elif row.is_key_frame and size == POINT_BYTES and (root / row.filename).read_bytes() == STAND_IN:
             stand_ins += 1
         elif size % POINT_BYTES or size < FEWEST_POINTS * POINT_BYTES:
             yield Problem(name=row.filename, kind="LiDAR file not whole", what=_describe(size), is_error=True)
