@@ -66,14 +66,19 @@ class YOLOX(PictureAdapter):
 
     def call_together(self, given: List[Any]) -> List[Any]:
         """Padding, the network and non-maximum suppression: x1, y1, x2, y2, confidence, label, the best first."""
-        torch = load_library("torch")
+        answers = self._network(**self.preprocess(given), mode="predict")
+        return [self.rows_of(answer.pred_instances) for answer in answers]
+
+    def preprocess(self, given: List[Any]) -> Any:
+        """The library's own batch of pictures of one size: normalized, padded, on the device."""
         batch = load_library("mmengine.dataset").pseudo_collate(given)
-        answers = self._network(**self._network.data_preprocessor(batch, False), mode="predict")
-        rows = []
-        for answer in answers:
-            found = answer.pred_instances[:MAX_DETECTIONS]
-            rows.append(torch.cat([found.bboxes, found.scores[:, None], found.labels[:, None].float()], dim=1))
-        return rows
+        return self._network.data_preprocessor(batch, False)
+
+    def rows_of(self, instances: Any) -> Any:
+        """A picture's boxes as rows x1, y1, x2, y2, confidence, label; `instances` are the library's, best first."""
+        found = instances[:MAX_DETECTIONS]
+        columns = [found.bboxes, found.scores[:, None], found.labels[:, None].float()]
+        return load_library("torch").cat(columns, dim=1)
 
     def convert(self, raw: Dict[str, Any], sample: Dict[str, Any]) -> Dict[str, Any]:
         """Boxes in pixels of the original pictures."""

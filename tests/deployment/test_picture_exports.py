@@ -23,12 +23,10 @@ from admlops.pipeline.run_engine import is_executed_so
 from admlops.synthetic.images_writer import ImageOptions, synthesize_images
 
 MANY_S = 1500.0
-SMALLEST = {"YOLOv8": "yolov8n", "YOLOv5": "yolov5n"}
+SMALLEST = {"YOLOv8": "yolov8n", "YOLOv5": "yolov5n", "YOLOX": "yolox-tiny"}
 """The configurations that their weights are drawn for, where there are several."""
 FEW_BOXES = 2.0
 """What is added to the classes' logits: boxes to compare, and few enough that suppression is quick on a busy CPU."""
-EXPORTED = tuple(name for name in NETWORKS if name != "YOLOX")
-"""mmdetection's YOLOX has no network that leaves its library."""
 AS_IT_IS = "NanoDet's adapter executes its network by onnxruntime already"
 
 
@@ -64,9 +62,9 @@ def test_a_check_of_such_a_model_runs_it_as_it_is() -> None:
 
 
 def test_a_model_without_a_network_says_what_is_missing(typed: Typed) -> None:
-    refused = typed("export", "YOLOX", "--weights", "random:0")
+    refused = typed("export", "PointPillars", "--weights", "random:0")
     assert refused.code == 2
-    assert "YOLOX cannot leave PyTorch" in refused.err
+    assert "PointPillars cannot leave PyTorch" in refused.err
     assert "has no network.py" in refused.err
 
 
@@ -90,7 +88,7 @@ def draw_weights(name: str, folder: Path, pictures: Path) -> Path:
 
 @pytest.mark.full
 @pytest.mark.timeout(4 * MANY_S)
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_of_pictures_is_exported_verified_and_compared(
     name: str, admlops: Admlops, pictures: Path, tmp_path: Path
 ) -> None:

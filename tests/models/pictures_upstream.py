@@ -46,17 +46,23 @@ def draw(network: Any, seed: int, *kept: str) -> None:
     network.load_state_dict({key: own[key] if stays[key] else value for key, value in state.items()})
 
 
-def settle(network: Any, pictures: list[str], lasts: Any) -> None:
-    """Give a drawn network what training would: normalisations with the statistics of pictures, logits of one spread.
+def read_pixels(paths: list[str], width: int, height: int) -> Any:
+    """Pictures in one size: (N, 3, height, width), RGB, 0 to 255."""
+    torch, numpy = load_library("torch"), load_library("numpy")
+    seen = []
+    for path in paths:
+        with Image.open(path) as picture:
+            pixels = numpy.asarray(picture.convert("RGB").resize((width, height)), dtype="float32")
+        seen.append(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    return torch.cat(seen)
+
+
+def settle(network: Any, given: Any, lasts: Any) -> None:
+    """Give a drawn network what training would: normalisations with the statistics of `given`, logits of one spread.
 
     Without, drawn weights give boxes of a hundredth of a pixel or of the whole picture, and scores that are all one.
     """
-    torch, numpy = load_library("torch"), load_library("numpy")
-    seen = []
-    for path in pictures:
-        with Image.open(path) as picture:
-            pixels = numpy.asarray(picture.convert("RGB").resize((640, 384)), dtype="float32") / 255
-        seen.append(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    torch = load_library("torch")
     norms = [one for one in network.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     momenta = [one.momentum for one in norms]
     for one in norms:
@@ -68,11 +74,11 @@ def settle(network: Any, pictures: list[str], lasts: Any) -> None:
     ]
     with torch.no_grad():
         network.train()
-        network(torch.cat(seen))
+        network(given)
         network.eval()
         for values in spread.values():
             values.clear()
-        network(torch.cat(seen))
+        network(given)
         for one in lasts:
             one.weight.data *= SETTLED_SPREAD / spread[one][-1]
     for hook in hooks:
@@ -90,7 +96,11 @@ def run_yolov8(wanted: dict[str, Any]) -> dict[str, Any]:
     draw(made.model, wanted["seed"], "dfl.conv", *(f".cv3.{level}.2.bias" for level in range(3)))
     head = made.model.model[-1]
     if wanted.get("settled"):
-        settle(made.model, wanted["settled"], [branch[-1] for branch in (*head.cv2, *head.cv3)])
+        settle(
+            made.model,
+            read_pixels(wanted["settled"], 640, 384) / 255,
+            [branch[-1] for branch in (*head.cv2, *head.cv3)],
+        )
         for branch in head.cv3:
             branch[-1].bias.data[:] = SETTLED_BIAS
     for branch in head.cv3:
@@ -119,7 +129,7 @@ def run_yolov5(wanted: dict[str, Any]) -> dict[str, Any]:
     head = network.model[-1]
     draw(network, wanted["seed"], *(f".m.{level}.bias" for level in range(3)))
     if wanted.get("settled"):
-        settle(network, wanted["settled"], head.m)
+        settle(network, read_pixels(wanted["settled"], 640, 384) / 255, head.m)
         for layer in head.m:
             layer.bias.data.view(head.na, -1)[:, :4] = 0
             layer.bias.data.view(head.na, -1)[:, 4:] = SETTLED_BIAS / 2
@@ -206,9 +216,16 @@ def run_yolox(wanted: dict[str, Any]) -> dict[str, Any]:
     made.init_weights()
     priors = [f"multi_level_conv_{kind}.{level}.bias" for kind in ("obj", "cls") for level in range(3)]
     draw(made, wanted["seed"], *priors)
-    for key, value in made.state_dict().items():
-        if key.endswith(tuple(priors)):
-            value += RAISED / 7  # the confidence is the product of two
+    head = made.bbox_head
+    if wanted.get("settled"):
+        lasts = [*head.multi_level_conv_reg, *head.multi_level_conv_obj, *head.multi_level_conv_cls]
+        pixels = read_pixels(wanted["settled"], 416, 234).flip(1)
+        settle(made, torch.nn.functional.pad(pixels, (0, 0, 0, 182), value=114.0), lasts)  # as the library pads
+        for layer in head.multi_level_conv_reg:
+            layer.weight.data *= 0.2  # sides are powers of e
+            layer.bias.data[:] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    for layer in (*head.multi_level_conv_obj, *head.multi_level_conv_cls):
+        layer.bias.data += wanted.get("raised", RAISED) / 7  # the confidence is the product of two
     meta = {"dataset_meta": {"classes": tuple(str(label) for label in range(80)), "palette": "random"}}
     torch.save({"state_dict": made.state_dict(), "meta": meta}, wanted["checkpoint"])
     detector = apis.init_detector(config, wanted["checkpoint"], device="cpu", cfg_options=options)
