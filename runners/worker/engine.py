@@ -15,13 +15,16 @@ class EngineAdapter(Adapter):
     State that the network carries is kept here, from sample to sample of one scene.
     """
 
-    def __init__(self, adapter: Adapter, network: Network, session: Session, *, precision: str = "") -> None:
+    def __init__(
+        self, adapter: Adapter, network: Network, session: Session, *, precision: str = "", export: str = ""
+    ) -> None:
         self.name = adapter.name
         self.precisions = adapter.precisions
         self._adapter = adapter
         self._network = network
         self._session = session
         self._precision = precision
+        self._export = export
         self._state: Arrays = {}
         self._checked = False
 
@@ -88,7 +91,7 @@ class EngineAdapter(Adapter):
         whole = {**feed, **self._state}
         if not self._checked:
             check_feed(whole, self._network.inputs(), what="{}: the network's input".format(self.name))
-            require_shapes(self._network, self._session, whole)
+            require_shapes(self._network, self._session, whole, export=self._export)
             self._checked = True
         outputs = self._session.run(whole)
         self._state = {own: outputs[name] for name, own in self._network.carried.items()}
@@ -107,7 +110,8 @@ def open_engine(adapter: Adapter, settings: Settings, runtime: Runtime) -> Adapt
     runtime.use_settings(engine)
     session = runtime.open(str(engine["file"]), device=settings.device)
     require_names(network, session, where=str(engine["file"]))
-    return EngineAdapter(adapter, network, session, precision=str(engine.get("precision") or ""))
+    precision, export = (str(engine.get(name) or "") for name in ("precision", "export"))
+    return EngineAdapter(adapter, network, session, precision=precision, export=export)
 
 
 def run_exported_form(adapter: Adapter) -> Adapter:
@@ -127,15 +131,18 @@ def require_names(network: Network, session: Session, *, where: str) -> None:
             raise NetworkError("{} {}: it is no export of this model's network".format(where, ", ".join(problems)))
 
 
-def require_shapes(network: Network, session: Session, whole: Arrays) -> None:
-    """Raise NetworkError for an array of another size than the file was exported for, such as of other pictures."""
+def require_shapes(network: Network, session: Session, whole: Arrays, *, export: str = "") -> None:
+    """Raise NetworkError for an array of another size than the file was exported for, such as of other pictures.
+
+    `export` is the command that exported the file.
+    """
     for spec in network.inputs():
         own, wanted = tuple(whole[spec.name].shape), tuple(session.shapes.get(spec.name, ()))
         if any(isinstance(length, int) and length != given for length, given in zip(wanted, own)):
             axes = {axis: own[index] for index, axis in spec.dynamic_axes.items()}
             options = " ".join("--axis {}={}".format(axis, length) for axis, length in axes.items())
             raise NetworkError(
-                "{} has shape {}, and the file was exported for {}: admlops export {} {}".format(
-                    spec.name, own, wanted, network.adapter.name, options
+                "{} has shape {}, and the file was exported for {}: {} {}".format(
+                    spec.name, own, wanted, export or "admlops export {}".format(network.adapter.name), options
                 )
             )

@@ -110,7 +110,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     reference = torch_reference(network)
 
     def engine(whole: Arrays) -> Arrays:
-        require_shapes(network, session, whole)
+        require_shapes(network, session, whole, export=str(request.get("export") or ""))
         return session.run(whole)
 
     tensors, worst = compare(network, reference, engine, request["samples"])

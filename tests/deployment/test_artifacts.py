@@ -93,6 +93,34 @@ def test_a_file_that_was_changed_is_refused(layout: Layout) -> None:
         require_whole(kept)
 
 
+@pytest.mark.parametrize(
+    ("source", "changes", "options"),
+    [
+        ({}, {}, ""),
+        ({"weights": "random:3", "config": "small"}, {}, " --weights random:3 --config small"),
+        (
+            {"checkpoint": "best", "checkpoint_sha256": "0" * 64},
+            {"form": "gathers"},
+            " --checkpoint best --form gathers",
+        ),
+        (
+            {"checkpoint_sha256": "0" * 64, "config": "/my configs/a.py"},
+            {},
+            " --checkpoint FILE --config '/my configs/a.py'",
+        ),
+        ({"weights": "random:3"}, {"precision": "fp16"}, " --weights random:3 --precision fp16"),
+    ],
+)
+def test_a_file_that_is_gone_names_the_command_that_exports_it_again(
+    layout: Layout, source: dict[str, object], changes: dict[str, str], options: str
+) -> None:
+    kept = keep(layout, msgspec.structs.replace(make_manifest("aaaa000000000000", **source), **changes))
+    kept.file.unlink()
+    with pytest.raises(UsageError, match="is missing") as refused:
+        require_whole(kept)
+    assert refused.value.hint == f"admlops export CalibrationStatus --to onnx{options} --fresh"
+
+
 def test_a_manifest_of_another_schema_is_refused(layout: Layout) -> None:
     kept = keep(layout, make_manifest("aaaa000000000000"))
     file = kept.folder / "manifest.json"

@@ -126,6 +126,8 @@ def test_pictures_of_another_size_than_the_files_are_refused_with_the_export_tha
     session.shapes = {"pictures": (6, 3, 192, 800)}
     with pytest.raises(NetworkError, match=r"pictures has shape .*: admlops export MapTR --axis height=480"):
         require_shapes(network, session, feed)
+    with pytest.raises(NetworkError, match=r": admlops export MapTR --weights random:0 --axis height=480 --axis width"):
+        require_shapes(network, session, feed, export="admlops export MapTR --weights random:0")
 
 
 @pytest.mark.parametrize(("factor", "size"), [(0.5, (480, 800)), (0.4, (384, 640)), (0.2, (192, 320))])

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from admlops.pipeline.verify import VerifyRequest
 
 NEXT = {
-    "file": "admlops export {model} --to onnx --fresh",
+    "file": "{export} --fresh",
     "tensors": "admlops verify {model} --engine {engine} --bisect   # names the first module that parts",
-    "bisected": "admlops export {model} --to onnx --fresh   # then verify again",
+    "bisected": "{export} --fresh   # then verify again",
     "decoded": "admlops report {runs}   # puts both runs side by side",
     "metrics": "admlops results compare {runs}",
 }
@@ -132,5 +132,5 @@ def _raise_for(verification: Verification) -> None:
     if failed is not None:
         about = verification.about
         step = "bisected" if failed.name == "tensors" and verification.bisect else failed.name
-        command = NEXT[step].format(model=about["model"], engine=about["engine"], runs=" ".join(about["runs"] or ()))
+        command = NEXT[step].format(**{**about, "runs": " ".join(about["runs"] or ())})
         raise RunFailedError(verification.outcome, hint=command)

@@ -103,7 +103,7 @@ def remove_artifact(artifact: Artifact) -> None:
 
 def require_whole(artifact: Artifact) -> None:
     """Raise UsageError unless the network's file is there and the one that the manifest speaks of."""
-    export_again = f"admlops export {artifact.manifest.model} --to {artifact.manifest.kind} --fresh"
+    export_again = f"{artifact.manifest.export_command} --fresh"
     if not artifact.file.is_file():
         raise UsageError(f"{artifact.file} is missing", hint=export_again)
     if file_sha256(artifact.file) != artifact.manifest.sha256:

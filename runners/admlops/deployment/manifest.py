@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from admlops.core.errors import RecordError
+from admlops.results.header import FLOAT32_FILES
+from admlops.worker.network import DEFAULT_FORM
 
 MANIFEST_SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
@@ -92,6 +95,20 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     lengths: dict[str, tuple[int, int, int]] = {}
     calibration: Calibration | None = None
     schema: Literal[1] = MANIFEST_SCHEMA_VERSION
+
+    @property
+    def export_command(self) -> str:
+        """The command that exports this network again; axes, MODEL's options and int8's samples are not in it."""
+        source = self.source
+        checkpoint = source.checkpoint or ("FILE" if source.checkpoint_sha256 is not None else None)
+        words = {"--to": self.kind, "--checkpoint": checkpoint, "--weights": source.weights}
+        words |= {"--config": source.config, "--form": None if self.form == DEFAULT_FORM else self.form}
+        if self.precision not in FLOAT32_FILES:
+            words["--precision"] = self.precision
+        if self.calibration is not None:
+            words["--calibrate"] = "SPLIT"
+        said = " ".join(f"{option} {shlex.quote(value)}" for option, value in words.items() if value is not None)
+        return f"admlops export {self.model} {said}"
 
 
 _decode = msgspec.json.Decoder(Manifest).decode

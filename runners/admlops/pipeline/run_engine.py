@@ -60,6 +60,11 @@ class EngineFile:
         """`random:SEED` where the exported weights were drawn."""
         return None if self.manifest is None else self.manifest.source.weights
 
+    @property
+    def export_command(self) -> str:
+        """The command that exports the file again; empty where no manifest says how it was made."""
+        return "" if self.manifest is None else self.manifest.export_command
+
     def describe_build(self, layout: Layout, request: RunRequest) -> dict[str, Any]:
         """Return what a runtime that builds an engine builds it by and keeps it in; empty for one that builds none.
 
@@ -96,6 +101,7 @@ class EngineFile:
                 code=self.code,
             ),
             "file": str(self.file),
+            "export": self.export_command,
             **self._describe_calibration(),
         }
 

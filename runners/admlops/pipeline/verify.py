@@ -253,6 +253,7 @@ def _describe_file(engine: EngineFile) -> dict[str, Any]:
     manifest = engine.manifest
     return {
         "file": str(engine.file),
+        "export": engine.export_command,
         "form": DEFAULT_FORM if manifest is None else manifest.form,
         "opset": None if manifest is None else manifest.opset,
         "precision": None if manifest is None else manifest.precision,
@@ -296,6 +297,7 @@ def _about(
         "model": prepared.model.name,
         "engine": str(prepared.request.run.engine),
         "file": str(engine.file),
+        "export": engine.export_command or f"admlops export {prepared.model.name} --to onnx",
         "sha256": engine.sha256,
         "size_bytes": engine.file.stat().st_size,
         "precision": file.get("precision", engine.precision),

@@ -291,8 +291,8 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
         ) from error
 
 
-DECIDE_NOTHING = ("file", "verified", "cache", "driver")
-"""What `settings.engine` says that decides no record: where files lie, and what is known of them."""
+DECIDE_NOTHING = ("file", "export", "verified", "cache", "driver")
+"""What `settings.engine` says that decides no record: where files lie, what makes them, and what is known of them."""
 FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
 """The precisions of engines whose files are float32 throughout."""
 SETTING_DEFAULTS: dict[str, object] = {"precision": "authors", "graphs": False}
