@@ -112,7 +112,7 @@ def test_a_file_that_was_changed_is_refused(layout: Layout) -> None:
     ],
 )
 def test_a_file_that_is_gone_names_the_command_that_exports_it_again(
-    layout: Layout, source: dict[str, object], changes: dict[str, str], options: str
+    layout: Layout, source: dict[str, str], changes: dict[str, str], options: str
 ) -> None:
     kept = keep(layout, msgspec.structs.replace(make_manifest("aaaa000000000000", **source), **changes))
     kept.file.unlink()
