@@ -174,7 +174,7 @@ def test_an_export_of_other_code_is_refused_by_name_and_said_by_path(layout: Lay
     request = RunRequest(model=model.name, data=layout.data, engine="onnx")
     with pytest.raises(UsageError, match="has changed since") as refused:
         choose_artifact(layout, model, request, parse_engine("onnx"))
-    assert refused.value.hint == "admlops export CalibrationStatus --to onnx"
+    assert refused.value.hint == "admlops export CalibrationStatus --to onnx --weights random:0"
     said: list[str] = []
     found = find_engine(layout, model, replace(request, engine=str(old.file)), say=said.append)
     assert found is not None

@@ -254,7 +254,7 @@ def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: E
         raise UsageError(
             f"{fitting[-1].name} was exported {fitting[-1].manifest.created}, and the code in {model.folder} has "
             "changed since: what goes into the file and comes out of it may mean something else now",
-            hint=_export_command(model, request, engine),
+            hint=fitting[-1].manifest.export_command,
         )
     return same[-1]
 
