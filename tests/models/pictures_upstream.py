@@ -22,7 +22,8 @@ from worker.mmlab.common.libraries import load_library
 from worker.mmlab.common.weights import random_state
 from worker.pictures.ultralytics_switches import FOLDERS
 
-CORES = len(os.sched_getaffinity(0))
+CORES = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+"""Threads, as many as the adapter's side takes: their number changes the last bits."""
 SWITCHES = {"YOLO_AUTOINSTALL": "0", "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": str(CORES)}
 RAISED = 3.5
 """What is added to the logits of the classes, so that a tenth of the anchors show a box."""
