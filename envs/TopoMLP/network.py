@@ -13,7 +13,7 @@ from worker.mmlab.common.libraries import load_library
 from worker.mmlab.traced.attention import attend_deformable, require_kinds, run_layer
 from worker.mmlab.traced.decoder import decode_queries, inverse_sigmoid
 from worker.mmlab.traced.pictures import example_rig, pictures_input_shape, steps
-from worker.network import Arrays, Network, NetworkError, TensorSpec
+from worker.network import Arrays, Network, TensorSpec, refuse_export
 
 KNOWN = (
     "LaneHead",
@@ -45,11 +45,11 @@ class LaneNetwork(Network):
         model = adapter._model
         require_kinds(model, KNOWN, name="TopoMLP")
         if model.te_head.as_two_stage:
-            raise NetworkError("TopoMLP cannot be exported: te_head is two-stage, which no traced form is written for")
+            raise refuse_export("TopoMLP", "te_head is two-stage, which no traced form is written for")
         dataset = str(adapter._config.data.test.type)
         fronts = [front for front, kind in DATASET_OF_FRONT.items() if kind == dataset]
         if not fronts:
-            raise NetworkError(f"TopoMLP cannot be exported: nobody knows how many cameras {dataset} has")
+            raise refuse_export("TopoMLP", f"nobody knows how many cameras {dataset} has")
         self._cameras = CAMERA_COUNT[fronts[0]]
         self._picture, self._padded = picture_sizes(adapter._config)
 
@@ -142,7 +142,7 @@ def picture_sizes(config: Any) -> Any:
     resized = list(steps(config.data.test.pipeline, "ResizeMultiview3D"))
     padded = list(steps(config.data.test.pipeline, "CustomPadMultiViewImage"))
     if len(resized) != 1 or len(padded) != 1 or resized[0].get("keep_ratio", True):
-        raise NetworkError("TopoMLP cannot be exported: its pipeline does not give all pictures one size")
+        raise refuse_export("TopoMLP", "its pipeline does not give all pictures one size")
     width, height = resized[0]["img_scale"]
     divisor = int(padded[0]["size_divisor"])
     return (height, width), tuple(-(-length // divisor) * divisor for length in (height, width))
@@ -163,7 +163,7 @@ def make_module(model: Any, cameras: int, picture: Any, padded: Any, *, gathers:
     with torch.no_grad():
         levels = model.img_neck(model.img_backbone(one_input))
     if len(levels) != 4:
-        raise NetworkError(f"TopoMLP cannot be exported: its neck gives {len(levels)} levels, not 4")
+        raise refuse_export("TopoMLP", f"its neck gives {len(levels)} levels, not 4")
     sizes = [tuple(int(length) for length in one.shape[-2:]) for one in levels]
     masks = [padding_mask(picture, padded, size) for size in sizes]
 
@@ -290,7 +290,7 @@ def lane_constants(head: Any, mask: Any, cameras: int, padded: Any) -> Mapping[s
     torch = load_library("torch")
     module = load_library(type(head).__module__)
     if not (head.with_position and head.with_multiview):
-        raise NetworkError("TopoMLP cannot be exported: lc_head has another positional encoding than PETR's")
+        raise refuse_export("TopoMLP", "lc_head has another positional encoding than PETR's")
     device, lanes = head.reference_points_lane.weight.device, head.num_lanes_one2one
     masks = mask.to(device).expand(1, cameras, -1, -1)
     references = head.reference_points_lane.weight[:lanes]

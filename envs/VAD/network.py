@@ -11,7 +11,7 @@ from worker.mmlab.traced.attention import CAMERA_ATTENTIONS
 from worker.mmlab.traced.bev import column_points, look_up_references, see
 from worker.mmlab.traced.decoder import MapParts, decode_map, decode_objects
 from worker.mmlab.traced.network import BevNetwork
-from worker.network import Arrays, NetworkError, TensorSpec
+from worker.network import Arrays, TensorSpec, refuse_export
 
 KNOWN = (
     "VADHead",
@@ -99,13 +99,13 @@ def require_published(head: Any) -> None:
     """Raise NetworkError for parts that no published configuration has, and that are not written here."""
     for name in ("ego_his_encoder", "ego_lcf_feat_idx"):
         if getattr(head, name) is not None:
-            raise NetworkError(f"VAD cannot be exported: pts_bbox_head.{name} is set, and only networks without it are")
+            raise refuse_export("VAD", f"pts_bbox_head.{name} is set, and only networks without it are")
     for name in ("decoder", "map_decoder"):
         if getattr(head.transformer, name) is None:
-            raise NetworkError(f"VAD cannot be exported: pts_bbox_head.transformer.{name} is not there")
+            raise refuse_export("VAD", f"pts_bbox_head.transformer.{name} is not there")
     for name in ("motion_map_decoder", "ego_agent_decoder", "ego_map_decoder"):
         if getattr(head, name) is None or not head.use_pe:
-            raise NetworkError(f"VAD cannot be exported: pts_bbox_head.{name} or its encoding is not there")
+            raise refuse_export("VAD", f"pts_bbox_head.{name} or its encoding is not there")
 
 
 def make_module(model: Any, names: Sequence[str], *, gathers: bool) -> Any:

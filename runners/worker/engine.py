@@ -142,7 +142,6 @@ def require_shapes(network: Network, session: Session, whole: Arrays, *, export:
             axes = {axis: own[index] for index, axis in spec.dynamic_axes.items()}
             options = " ".join("--axis {}={}".format(axis, length) for axis, length in axes.items())
             raise NetworkError(
-                "{} has shape {}, and the file was exported for {}: {} {}".format(
-                    spec.name, own, wanted, export or "admlops export {}".format(network.adapter.name), options
-                )
+                "{} has shape {}, and the file was exported for {}".format(spec.name, own, wanted),
+                hint="{} {}".format(export or "admlops export {}".format(network.adapter.name), options),
             )

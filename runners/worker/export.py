@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from .adapter import Adapter, Settings
 from .jobs import tell
-from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, check_feed, load_network
+from .network import DEFAULT_FORM, Arrays, Network, NetworkError, TensorSpec, check_feed, load_network, refuse_export
 from .onnx_file import FileError, check_file, float64_to_float32, save, slim
 from .runtimes.base import load_runtime
 
@@ -93,8 +93,8 @@ def _name_operator(error: Exception, module: Any, arguments: Any, *, name: str, 
         return
     operator = found.group(1)
     place = find_operator(module, arguments, operator)
-    text = "{} cannot be exported: ONNX of opset {} has no {}, which {} calls"
-    raise NetworkError(text.format(name, opset, operator, place or "it")) from error
+    text = "ONNX of opset {} has no {}, which {} calls"
+    raise refuse_export(name, text.format(opset, operator, place or "it")) from error
 
 
 def find_operator(module: Any, arguments: Any, operator: str) -> str:

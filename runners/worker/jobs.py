@@ -17,6 +17,7 @@ from typing import Any, Dict, Type
 
 from .adapter import Adapter, Settings
 from .failures import classify, describe
+from .network import NetworkError
 from .parent import die_with_parent
 
 EXIT_FAILED = 4
@@ -36,6 +37,8 @@ def run_job(adapter: Type[Adapter], file: str) -> int:
         message, trace = describe(error)
         sys.stderr.write(trace)
         answer = {"failed": {"class": classify(error), "message": message, "traceback": trace}}
+        if isinstance(error, NetworkError) and error.hint:
+            answer["failed"].update({"text": error.text, "hint": error.hint})
     if "failed" in answer or not int(os.environ.get("RANK", "0")):  # of several processes the first answers
         _write(job["answer"], answer)
     return 0 if "done" in answer else EXIT_FAILED

@@ -39,7 +39,20 @@ Arrays = Dict[str, Any]
 
 
 class NetworkError(ValueError):
-    """A network cannot be exported or fed as asked. The text names the model, the tensor or the file."""
+    """A network cannot be exported or fed as asked. The text names the model, the tensor or the file.
+
+    `hint` is the command that helps, where whoever asked can do something about it.
+    """
+
+    def __init__(self, text: str, *, hint: str = "") -> None:
+        super().__init__("{}: {}".format(text, hint) if hint else text)
+        self.text, self.hint = text, hint
+
+
+def refuse_export(name: str, reason: str) -> NetworkError:
+    """Return the error for a model whose configuration cannot be exported."""
+    hint = "admlops models show {}   # lists its other configurations".format(name)
+    return NetworkError("{} cannot be exported: {}".format(name, reason), hint=hint)
 
 
 class Paired(NamedTuple):
@@ -170,7 +183,8 @@ def load_network(adapter: Adapter, form: str = DEFAULT_FORM) -> Network:
     """
     forms = network_forms(adapter)
     if form not in forms:
-        raise NetworkError("{} has no network called {}; it has {}".format(adapter.name, form, ", ".join(forms)))
+        text = "{} has no network called {}; it has {}".format(adapter.name, form, ", ".join(forms))
+        raise NetworkError(text, hint="admlops export {} --form {}".format(adapter.name, next(iter(forms))))
     return forms[form](adapter)
 
 

@@ -50,7 +50,7 @@ def main() -> None:
     try:
         export(network, network.example({}), file=sys.argv[2], opset=17)
     except NetworkError as error:
-        sys.stdout.write(str(error))
+        sys.stdout.write(error.text)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def test_a_layer_that_onnx_lacks_is_refused_by_its_operator(model: str, layer: s
 
 
 def test_a_head_that_nobody_knows_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="the head PETRHead_seg cannot be exported; known are PETRHead, PETRv2Head"):
+    with pytest.raises(ValueError, match="its head is PETRHead_seg, and known are PETRHead, PETRv2Head"):
         small_network("PETR", head="PETRHead_seg")
 
 

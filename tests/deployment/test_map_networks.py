@@ -159,7 +159,7 @@ def test_an_export_is_for_the_pictures_of_the_data_that_it_is_given(tmp_path: Pa
 
 
 def test_pictures_that_are_scaled_by_chance_are_refused() -> None:
-    with pytest.raises(NetworkError, match="MapTR: the test pipeline scales pictures by more than one factor"):
+    with pytest.raises(NetworkError, match="the test pipeline scales pictures by more than one factor"):
         scaled_size(pipeline({"type": "RandomScaleImageMultiViewImage", "scales": [0.5, 0.6]}), name="MapTR")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError, StoppedError
+from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError, StoppedError, UsageError
 from admlops.core.processes import dying_with_us
 from admlops.core.types import Say
 from admlops.execution.cancel import CancelToken
@@ -54,6 +54,7 @@ def run_job(job: JobRequest, *, say: Say) -> dict[str, Any]:
     """Do a job and return its answer; what it tells of its progress is said.
 
     Raises:
+        UsageError: what was asked for is at fault, such as a configuration that cannot be exported.
         RunFailedError: the model or the job's program failed; the message is its own.
         DataError: an input is at fault.
         StoppedError: it was cancelled.
@@ -145,6 +146,8 @@ def _explain_end(job: JobRequest, process: SupervisedProcess, said: str) -> Adml
 
 
 def _explain_failure(job: JobRequest, failed: Mapping[str, Any]) -> AdmlopsError:
+    if "hint" in failed:
+        return UsageError(f"{job.title}: {failed['text']}", hint=failed["hint"])
     failure = diagnose_failure(
         WorkerFailure(kind=failed["class"], message=failed["message"], detail=failed["traceback"]),
         model=job.model,

@@ -5,7 +5,7 @@ Batches are of one sample. Sizes are Python's numbers: a file serves pictures of
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
-from ...network import NetworkError
+from ...network import NetworkError, refuse_export
 from ..common.libraries import load_library
 from .sampling import Size, sample_deformable, sample_pixels
 
@@ -46,7 +46,7 @@ def require_kinds(model: Any, known: Sequence[str], *, name: str) -> None:
         is_loss = place.rpartition(".")[2].startswith("loss_")
         if place and home in OWN_SOURCES and kind not in known and not is_loss:
             operator = OPERATORS.get(kind, "which no traced form is written for")
-            raise NetworkError("{} cannot be exported: {} is {}, {}".format(name, place, kind, operator))
+            raise refuse_export(name, "{} is {}, {}".format(place, kind, operator))
 
 
 def attend_deformable(

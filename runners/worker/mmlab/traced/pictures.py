@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
-from ...network import NetworkError
+from ...network import refuse_export
 from .sampling import Size
 
 CAMERA_SIZE = (900, 1600)
@@ -24,7 +24,7 @@ def scaled_size(config: Any, *, name: str, camera: Size = CAMERA_SIZE) -> Size:
     """
     scales = [step["scales"] for step in steps(config.data.test.pipeline, "RandomScaleImageMultiViewImage")]
     if len(scales) > 1 or any(len(one) != 1 for one in scales):
-        raise NetworkError("{}: the test pipeline scales pictures by more than one factor".format(name))
+        raise refuse_export(name, "the test pipeline scales pictures by more than one factor")
     height, width = (int(length * (scales[0][0] if scales else 1)) for length in camera)
     for step in steps(config.data.test.pipeline, "PadMultiViewImage"):
         divisor = int(step["size_divisor"])

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple, Type
 
 import numpy as np
 
-from ...network import Arrays, Network, NetworkError, TensorSpec
+from ...network import Arrays, Network, TensorSpec, refuse_export
 from ..common.libraries import load_library
 
 CAMERAS = 6
@@ -40,7 +40,7 @@ class ExportedDetector(Network):
         kind = type(self.head).__name__
         if kind not in self.heads:
             known = ", ".join(self.heads)
-            raise NetworkError("{}: the head {} cannot be exported; known are {}".format(adapter.name, kind, known))
+            raise refuse_export(adapter.name, "its head is {}, and known are {}".format(kind, known))
 
     @property
     def detector(self) -> Any:
@@ -126,10 +126,8 @@ def require_operators(name: str, detector: Any) -> None:
     for place, layer in detector.named_modules():
         operator = OPERATORS.get(type(layer).__name__)
         if operator is not None:
-            raise NetworkError(
-                "{} cannot be exported with this configuration: {} ({}) needs the operator {}, which ONNX lacks; "
-                "choose another --config".format(name, place, type(layer).__name__, operator)
-            )
+            text = "{} ({}) needs the operator {}, which ONNX lacks"
+            raise refuse_export(name, text.format(place, type(layer).__name__, operator))
 
 
 class Given:
