@@ -265,3 +265,13 @@ def test_a_comparison_that_cannot_be_written_is_named(admlops: Admlops, syntheti
     out = tmp_path / "file" / "comparison"
     completed = admlops("compare", "--models", "MapTR", "--data", synthetic_root, "--out", out, check=False)
     refused(completed, str(out))
+
+
+@pytest.mark.parametrize("command", [("results", "index"), ("serve",)])
+@pytest.mark.parametrize("address", ["postgresql//host/name", "postgres:/host/name", "runs.sqlite3"])
+def test_a_mistyped_address_of_a_database_becomes_no_file(
+    admlops: Admlops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(admlops(*command, "--database", address, check=False), "--database", "neither an address")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from admlops.cli.conventions import say
+from admlops.cli.database_address import check_database
 from admlops.core.counting import count_of
 
 
@@ -24,6 +25,7 @@ def fill_database(url: str, *, dry_run: bool, as_json: bool) -> None:
     from admlops.service.queue.database import open_database, spell_address
     from admlops.service.result_tables import fill_tables
 
+    check_database(url)
     layout = find_layout()
     if dry_run:
         count = len(list_runs(layout)[0])

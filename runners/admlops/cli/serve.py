@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from admlops.cli.conventions import dry_run_option, say
+from admlops.cli.database_address import check_database
 
-DATABASE = re.compile(r"[a-z][a-z0-9+]*://\S+|/[^\x00-\x1f]+")
 DEVICES = re.compile(r"(\d{1,3}|(GPU|MIG)-[0-9A-Za-z/-]{1,80})(,(\d{1,3}|(GPU|MIG)-[0-9A-Za-z/-]{1,80}))*")
 PUBLIC_URL = re.compile(r"https?://[0-9A-Za-z.-]+(:\d{1,5})?/?")
 
@@ -132,11 +132,8 @@ def _check_values(database: str | None, devices: tuple[str, ...], public_url: st
     """Refuse what cannot be meant before anything begins. Raises UsageError."""
     from admlops.core.errors import UsageError
 
-    if database is not None and not DATABASE.match(database):
-        raise UsageError(
-            f"--database {database!r} is neither an address nor an absolute path",
-            hint="name postgresql://USER@HOST/NAME, or /absolute/file.sqlite3",
-        )
+    if database is not None:
+        check_database(database)
     wrong = next((one for one in devices if not DEVICES.fullmatch(one)), None)
     if wrong is not None:
         raise UsageError(f"--device {wrong!r} names no GPUs", hint="numbers, as in --device 0 --device 1, or 0,1")
