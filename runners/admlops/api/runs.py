@@ -127,7 +127,7 @@ class Run:
         return self.folder.records()
 
     def to_frame(self, table: str = "samples", *, library: Library = "pandas") -> Any:
-        """The records as a data frame: a row a sample, a row a detection, or a row a map element.
+        """Return the records as a data frame: one row per sample, per detection or per map element.
 
         Args:
             table: `samples`, `detections` or `map_elements`; column names carry the units.
@@ -143,7 +143,7 @@ class Run:
         return make_frame(columns, (row for record in self.records for row in rows_of(record)), library=library)
 
     def data(self) -> RunData:
-        """All that reports and figures take of the run, read now."""
+        """Return everything that reports and figures use of the run, read now."""
         return load_run_data(self.folder, model=find_known(self._layout, self.model))
 
     def evaluate(self, **options: Unpack[EvaluateOptions]) -> Run:
@@ -182,7 +182,7 @@ AnyRun: TypeAlias = Run | str | Path
 class RunningRun:
     """A run that goes on in a thread of its own: iterate over it for its events, `cancel` it, ask for its `result`.
 
-    As a context manager it is cancelled where the block is left early.
+    As a context manager it is cancelled if the block is left before its end.
     """
 
     def __init__(self, background: BackgroundRun, layout: Layout) -> None:
@@ -227,7 +227,7 @@ class RunningRun:
 
 
 def open_run(name: str | Path) -> Run:
-    """The run of a name below the repository's `runs/`, or in the folder that `name` is the path of.
+    """Open the run called `name` below the repository's `runs/`, or the run in the folder at the path `name`.
 
     Raises:
         RecordError: there is no such run; the message names the nearest one.
@@ -263,8 +263,8 @@ def evaluate(
         official: run the official packages as well; needs a checkout.
         boxes_2d: a COCO file with ground truth of boxes in images.
         protocols: evaluate by these on-request protocols as well.
-        where: evaluate the samples alone where this condition holds; the numbers go into a file below the run's
-            `where/`, and `metrics.json` stays as it is.
+        where: evaluate only the samples for which this condition holds; the numbers go into a file below the run's
+        `where/`, and `metrics.json` stays as it is.
         rules: a file of tags, for `where` and as slices of the results.
         country, intensity, pue: where the run's energy came from, for grams of CO2e: a code such as `FRA`, or the
             grid's kg CO2e/kWh, and the computing centre's power usage effectiveness.
@@ -296,7 +296,7 @@ def evaluate(
 
 
 def compare(*runs: AnyRun) -> Comparison:
-    """Compare evaluated runs over the same samples: every two, by paired bootstrap over scenes.
+    """Compare evaluated runs over the same samples: every pair, by paired bootstrap over scenes.
 
     Raises:
         UsageError: fewer than two runs.
@@ -340,7 +340,7 @@ def run(
 ) -> Run:
     """Run a model over scenes, wait for the end, and return the run, whatever its state; needs a checkout.
 
-    Ctrl-C, or a notebook's interrupt, stops it; what is whole stays, and `resume=True` goes on.
+    Ctrl-C, or a notebook's interrupt, stops it; whole scenes stay, and `resume=True` goes on.
 
     Args:
         on_event: called with each event and the run's number of samples, in this thread.
@@ -349,7 +349,7 @@ def run(
         options: as `start`.
 
     Raises:
-        AdmlopsError: the model, the data, an option or the environment is wrong; nothing is lost of a run that began.
+        AdmlopsError: the model, the data, an option or the environment is wrong; a run that began loses nothing.
     """
     layout = find_layout()
     request = make_request(layout, model, options, cancel=cancel, say=say or _hush)

@@ -28,7 +28,7 @@ class Metrics(Sequence[Metric]):
     @overload
     def __getitem__(self, key: slice) -> Sequence[Metric]: ...
     def __getitem__(self, key: int | str | slice) -> Metric | Sequence[Metric]:
-        """The metric at a place, or of a name.
+        """Return the metric at an index, or the one of a name.
 
         Raises:
             UsageError: the run has no such metric, or several protocols have one; the message lists them.
@@ -50,7 +50,7 @@ class Metrics(Sequence[Metric]):
         return tuple(dict.fromkeys(one.protocol for one in self._metrics))
 
     def to_frame(self, *, library: Library = "pandas") -> Any:
-        """One row a metric: run, name, protocol, value, n, interval_low, interval_high, samples_sha256, device."""
+        """One row per metric: run, name, protocol, value, n, interval_low, interval_high, samples_sha256, device."""
         rows = (
             (
                 self._run,
@@ -89,13 +89,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Runs over the same samples, by name, and every two of them."""
+    """Runs over the same samples, by name, and every pair of them."""
 
     runs: tuple[str, ...]
     pairs: tuple[Pair, ...]
 
     def to_frame(self, *, library: Library = "pandas") -> Any:
-        """A row a pair and metric: values, difference, 95 % interval and p-value."""
+        """One row per pair and metric: values, difference, 95 % interval and p-value."""
         texts = dict.fromkeys(("first", "second", "metric", "protocol"), "VARCHAR")
         numbers = dict.fromkeys(("a", "b", "difference", "interval_low", "interval_high", "p_value"), "DOUBLE")
         rows = (

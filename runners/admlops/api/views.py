@@ -12,7 +12,7 @@ from admlops.pipeline.run_data import RunData
 from admlops.results.data_set import open_run_data
 
 Runs: TypeAlias = AnyRun | Sequence[AnyRun]
-"""One run or several, each itself, by name, or by the path of its folder."""
+"""One run or several, each as a `Run`, by name, or by the path of its folder."""
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def make_tables(
 
 
 def plot_scores(runs: Runs, protocol: str | None = None) -> Figure | None:
-    """The metrics that stand for a protocol, a bar a run with its 95 % interval; None where there are none."""
+    """Plot a protocol's headline metrics, one bar per run with its 95 % interval; None if there are none."""
     from admlops.reports import plots
 
     return plots.plot_scores(_data(runs), protocol)
@@ -100,21 +100,21 @@ def plot_parts(runs: Runs, by: str, protocol: str | None = None) -> Figure | Non
 
 
 def plot_precision_recall(runs: Runs, task: str = "detection", threshold: float | None = None) -> Figure | None:
-    """Precision over recall, a small chart a class; `threshold` is the distance [m]. None where there are no curves."""
+    """Plot precision over recall, one small chart per class; `threshold` is the distance [m]. None without curves."""
     from admlops.reports import plots
 
     return plots.plot_precision_recall(_data(runs), task, threshold)
 
 
 def plot_latency(runs: Runs) -> Figure | None:
-    """The share of samples that took at most so long; None where no sample was timed."""
+    """Plot the share of samples that took at most a given time; None if no sample was timed."""
     from admlops.reports import plots
 
     return plots.plot_latency(_data(runs))
 
 
 def _list(runs: Runs) -> list[Run]:
-    """The runs; one alone needs no list around it."""
+    """Return the runs; a single one may be given without a list."""
     return [as_run(runs)] if isinstance(runs, Run | str | Path) else [as_run(one) for one in runs]
 
 

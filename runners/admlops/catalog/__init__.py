@@ -1,4 +1,4 @@
-"""The catalogue: what `envs/<Model>/model.toml` says about each model, held against the registries when it is read.
+"""The catalogue: what `envs/<Model>/model.toml` says about each model, checked against the registries when read.
 
 It may import core. Begin with `model.py` (the shape of the file), then `registries.py` (what can be added).
 """
@@ -34,7 +34,7 @@ _READING = ("describe", "find_known", "find_problems", "list_models", "load_mode
 
 
 def __getattr__(name: str) -> object:
-    """Load a name's module on its first use: pydantic is half the time of commands that read no model."""
+    """Load a name's module on its first use: pydantic would take half the time of commands that read no model."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""What must hold between the keys of one `model.toml`, once each key alone is right."""
+"""Consistency checks between the keys of one `model.toml`, once each key alone is right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Problem(NamedTuple):
 
 
 def check_model(model: Model) -> Iterator[Problem]:
-    """Every contradiction between two keys of the model, or between its keys and its folder's name."""
+    """Yield every contradiction between two keys of the model, or between its keys and its folder's name."""
     if model.name != model.folder.name:
         yield Problem("name", f'must be the folder\'s name, "{model.folder.name}", not "{model.name}"')
     yield from _one_of("default_variant", model.default_variant, model.variants, "a variant")
@@ -113,7 +113,7 @@ def _check_tasks(model: Model) -> Iterator[Problem]:
 
 
 def _check_frames(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:
-    """A model with outputs in space says where they lie; no other is asked."""
+    """Require that a model with outputs in space says where they lie; other models need not."""
     in_space = [task.id for task in tasks if task.in_space]
     with_boxes = [task.id for task in tasks if task.has_boxes_3d]
     if in_space and model.frame is None:
@@ -141,7 +141,7 @@ def _check_classes(model: Model, tasks: Sequence[Task]) -> Iterator[Problem]:
 
 
 def _check_detection_2d(model: Model) -> Iterator[Problem]:
-    """A threshold below what the model gives would mean boxes that nobody has."""
+    """Refuse a threshold below `min_confidence`: the model gives no boxes there."""
     stated = model.detection_2d
     if stated is None:
         return

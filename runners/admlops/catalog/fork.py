@@ -1,7 +1,7 @@
-"""A variant of a model under a name of its own: its folder again, and a package `extension` for what is new.
+"""A variant of a model under a name of its own: a copy of its folder, and a package `extension` for what is new.
 
-The model's source stays as it is pinned. `extension` is imported beside it: heads, losses, pipeline steps and data sets
-that it registers are named by configurations like the source's own.
+The model's source stays as it is pinned. `extension` is imported beside it: configurations name the heads, losses,
+pipeline steps and data sets that it registers like the source's own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def fork_model(layout: Layout, model: str, name: str) -> dict[Path, str]:
     """Return the files of the variant, path → content; nothing is written.
 
     Raises:
-        UsageError: the name cannot be one.
-        CatalogError: there is no such model, or the new one or its folder is there already.
+        UsageError: the name is not valid.
+        CatalogError: there is no such model, or the new model or its folder exists already.
     """
     original = load_model(layout, model)
     check_name(layout, name)

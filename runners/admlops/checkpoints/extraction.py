@@ -1,7 +1,7 @@
-"""The way out for weights of one's own that are refused: their tensors alone, read without running what is around them.
+"""Extraction for a person's own weights that are refused: only their tensors, read without running what surrounds them.
 
 A refused file names classes and functions that are not known to be harmless: a whole network, a trainer, a scheduler.
-Here everything it names is a stand-in, and nothing but tensors leaves: into a safetensors file, which holds no code.
+Here a stand-in replaces everything it names, and only tensors are written, to a safetensors file, which holds no code.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def extract(file: Path, target: Path, *, dry_run: bool = False) -> Extracted:
 
 
 def _write(target: Path, tensors: Mapping[str, Tensor], read: ReadStorage) -> None:
-    """A safetensors file, written beside its place and renamed."""
+    """Write a safetensors file beside its place, and rename it."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
@@ -91,7 +91,7 @@ def _read_anything(stream: BinaryIO) -> Contents:
 
 
 class _AnythingGoes(Machine):
-    """A pickle machine that refuses nothing that can be stood in for: what comes of it is data and never code."""
+    """A pickle machine that accepts everything a stand-in can replace: its result is data and never code."""
 
     def _push_global(self, name: str) -> None:
         self.globals.add(name)

@@ -1,4 +1,4 @@
-"""Checkpoints that hold more, or other, than the tensors of a state: read without running them, as all are.
+"""Checkpoints that hold more than the tensors of a state, or something else: read without running them, as all are.
 
 Some authors publish nothing else. ultralytics saves the whole network: an object of each layer, whose tensors are among
 its attributes. detectron2 saves a pickle of NumPy arrays. A `model.toml` says so by `checkpoint_form`; only for such a
@@ -100,7 +100,7 @@ class ArrayMachine(Machine):
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def do(self, name: str, argument: object) -> None:
-        """Carry one opcode out; bytes and truths are kept, which elsewhere nobody asks for."""
+        """Carry out one opcode; keep bytes and booleans, which other machines do not need."""
         if name in ("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "NEWTRUE", "NEWFALSE"):
             self.stack.append(name == "NEWTRUE" if argument is None else argument)
             return
@@ -135,11 +135,11 @@ class ArrayMachine(Machine):
         super()._do_build(argument)
 
     def _replace(self, array: _Array, tensor: Tensor) -> None:
-        """A memo that holds the array from before it had its state now gives the whole."""
+        """Replace the array without its state, wherever the memo holds it, by the whole tensor."""
         self.memo.update({place: tensor for place, value in self.memo.items() if value is array})
 
     def _make_array(self, state: tuple[object, ...]) -> Tensor:
-        """The tensor of an array's state: version, shape, type, whether its columns stand together, bytes."""
+        """Return the tensor of an array's state: version, shape, type, whether it is in Fortran order, bytes."""
         shape = numbers_of(state[1]) if len(state) == 5 else None
         kind = _KIND_OF_CODE.get(state[2].code) if len(state) == 5 and isinstance(state[2], _Dtype) else None
         if shape is None or kind is None or not isinstance(state[4], bytes):
@@ -157,7 +157,7 @@ class ArrayMachine(Machine):
 
 
 def _strides(shape: tuple[int, ...], *, columns: bool) -> tuple[int, ...]:
-    """Count the items from one index to the next; where columns stand together, the first index is the fastest."""
+    """Return the strides in items; with `columns` (Fortran order), the first index is the fastest."""
     steps, step = [], 1
     for length in shape if columns else reversed(shape):
         steps.append(step)

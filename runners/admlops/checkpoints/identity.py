@@ -14,7 +14,7 @@ from admlops.core.errors import CatalogError, CheckpointError
 from admlops.core.paths import Layout
 
 _STAMP = re.compile(r"_\d{8}_\d{6}$")
-"""What mmengine adds to a configuration's name for an experiment's."""
+"""What mmengine appends to a configuration's name to name an experiment."""
 
 
 class Owner(NamedTuple):

@@ -2,10 +2,10 @@
 
 Three formats are accepted. *torch zip* is what torch.save writes since 1.6: an uncompressed archive of one pickle and
 one member per storage. *torch legacy* is what it wrote before: five pickles, then the storages. *safetensors* is a JSON
-header and bytes. The content tells which it is, here as in the worker, and never the file's name; no file is one thing
-here and another there. Refused as well: TorchScript programs, the tar files of torch before 0.1.11, compressed members,
-members that torch does not write, and storages of another length than the pickle says. What is no checkpoint at all is
-named by `kinds`; where the weights are in what is one, by `weights`.
+header and bytes. The content decides the format, never the file's name; here and in the worker, so that no file is one
+thing here and another there. Refused as well: TorchScript programs, the tar files of torch before 0.1.11, compressed
+members, members that torch does not write, and storages of another length than the pickle says. `kinds` names what is
+no checkpoint at all; `weights` finds the weights in what is one.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def inspect(path: Path, *, whole: bool = False, named: object = None, form: Form
 
 @contextmanager
 def explain_refusals(shown: object) -> Iterator[None]:
-    """Let what is wrong with a file that the block reads be told with its name, `shown`, and what to do.
+    """Report what is wrong with a file that the block reads, with its name, `shown`, and what to do.
 
     Raises:
         CheckpointError: it cannot be read, is no checkpoint, is damaged, or would run code when it is loaded.
@@ -190,7 +190,7 @@ def _is_cut(file: BinaryIO, size_bytes: int) -> bool:
 
 
 def _refuse_other_archive(names: list[str]) -> None:
-    """A zip archive that torch.save did not write holds something else, perhaps the file that is meant."""
+    """Refuse a zip archive that torch.save did not write: it holds something else, perhaps the file that is meant."""
     inner = [name.partition("/")[2] for name in names]
     if any(name.startswith("code/") or name == "constants.pkl" for name in inner):
         raise OtherKindError(Kind("a TorchScript program (torch.jit.save), code with its weights", EXPORT))
@@ -241,7 +241,7 @@ def _check_members(archive: zipfile.ZipFile, size_bytes: int) -> dict[str, zipfi
 
 
 def _check_overlaps(members: list[zipfile.ZipInfo], directory_begin: int, size_bytes: int) -> None:
-    """No two members share bytes: a small archive cannot claim to be large, and each byte has one meaning."""
+    """Refuse members that share bytes: a small archive cannot claim to be large, and each byte has one meaning."""
     ordered = sorted(members, key=lambda info: info.header_offset)
     ends = [info.header_offset for info in ordered[1:]] + [directory_begin]
     for info, end in zip(ordered, ends, strict=True):
@@ -305,7 +305,7 @@ def _describe_pickle(contents: Contents) -> Kind:
 
 
 def _refuse_tar(file: BinaryIO) -> None:
-    """torch.load tries the tar format before the pickle, so a file that is both is not what it seems."""
+    """Refuse a tar file: torch.load tries tar before the pickle, so a file that is both is not what it seems."""
     with suppress(tarfile.TarError, EOFError, ValueError), tarfile.open(fileobj=file, mode="r:") as archive:
         names = []
         for member in archive:

@@ -1,7 +1,7 @@
-"""What a file is that is no checkpoint, told from its first bytes: a suffix says what someone hoped for.
+"""What a file that is no checkpoint is, told from its first bytes: a suffix says what someone hoped for.
 
-What people add as weights and is none: the page that a host sent in place of the file, a pointer of Git LFS, an
-archive around the file, the network in another form, a download that did not end. Each is named, with what to do.
+People add other things as weights: the page that a host sent in place of the file, a pointer of Git LFS, an archive
+around the file, the network in another form, a download that did not end. Each is named, with what to do.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _ANNEX = re.compile(r"\s*\S*/?annex/objects/\S+\s*")
 _DVC = re.compile(r"\s*(md5: |outs:\s*\n\s*- ?)")
 _XML_TEXT = re.compile(r"<(Code|Message|message|code)>([^<]{1,200})</")
 _OLD_PICKLE = re.compile(r"(c[\w.]+\n[\w.]+\n|\([dlt]?p?\d*\n|\(c|\([ild]|\(S'|[IL]\d+L?\n|S'|V\w)")
-"""The begin of a pickle of protocol 0, which is ASCII text."""
+"""The beginning of a pickle of protocol 0, which is ASCII text."""
 _ONNX = re.compile(rb"\x08[\x01-\x20](\x12.|\x1a.|\x3a|\x42)", re.DOTALL)
 
 
@@ -92,7 +92,7 @@ def recognise(file: BinaryIO, size_bytes: int) -> Kind | None:
 
 
 def _describe_compressed(what: str, unpack: str, head: bytes, peek: Callable[[bytes], bytes]) -> Kind:
-    """With what is in it, as far as its first bytes tell."""
+    """Describe a compressed file with what is in it, as far as its first bytes tell."""
     try:
         begin = peek(head)
     except (zlib.error, OSError, ValueError, EOFError, lzma.LZMAError):
@@ -105,7 +105,7 @@ def _describe_compressed(what: str, unpack: str, head: bytes, peek: Callable[[by
 
 
 def _recognise_layout(head: bytes) -> Kind | None:
-    """Formats whose mark is not in their first bytes."""
+    """Recognise formats whose mark is not in their first bytes."""
     length = int.from_bytes(head[:4], "little")
     if head[4:5] == b"{" and head[4 + length : 8 + length] == b"ftrt":
         return Kind("a TensorRT engine, with a header of Ultralytics", EXPORT)
@@ -117,7 +117,7 @@ def _recognise_layout(head: bytes) -> Kind | None:
 
 
 def _recognise_zeros(file: BinaryIO, head: bytes, size_bytes: int) -> Kind | None:
-    """A download that reserved its space and stopped; the tail is looked at as well, not the whole."""
+    """Recognise a download that reserved its space and stopped, by its head and tail, not the whole."""
     if head.strip(b"\0"):
         return None
     file.seek(max(0, size_bytes - HEAD_BYTES))

@@ -27,7 +27,7 @@ TAKEN_APART = frozenset(
         *(f"{module} getattr" for module in _PYTHON),
     }
 )
-"""What may be called with some arguments alone, which the machine looks at."""
+"""What may be called only with certain arguments, which the machine checks."""
 
 STATEFUL = frozenset(
     {
@@ -43,7 +43,7 @@ STATEFUL = frozenset(
         *(f"{module} _reconstruct" for module in _NUMPY),
     }
 )
-"""What may be given a state by BUILD, or items; of everything else it would change what we know nothing of."""
+"""What may be given a state by BUILD, or items; for everything else the effect would be unknown."""
 
 CALLABLE = (
     TAKEN_APART
@@ -100,7 +100,7 @@ KIND_OF_DTYPE = {
     "torch float8_e4m3fn": "torch CharStorage",
     "torch float8_e5m2": "torch CharStorage",
 }
-"""dtypes and the storage class whose items are as long."""
+"""dtypes and the storage class whose items have the same size."""
 
 _TYPES = (
     "bool",

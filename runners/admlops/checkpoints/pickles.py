@@ -98,7 +98,7 @@ class Machine:
         raise RefusedError("looks for a mark that is not there")
 
     def do(self, name: str, argument: object) -> None:
-        """Carry one opcode out.
+        """Carry out one opcode.
 
         Raises:
             RefusedError: it is not one that a checkpoint needs.
@@ -179,7 +179,7 @@ class Machine:
         self._fill(in_pairs(self.pop_to_mark()))
 
     def _extend(self, values: list[object]) -> None:
-        """Refuse to extend anything but a list or set of the pickle's own, or an instance of a list's class."""
+        """Extend a list or set of the pickle's own, or an instance of a list's class; refuse anything else."""
         target = self.pop()
         if isinstance(target, Instance) and not (is_own(target.of) or target.of == "collections deque"):
             raise RefusedError(f"fills {spell(target)}")
@@ -190,7 +190,7 @@ class Machine:
         self.stack.append(target)
 
     def _fill(self, pairs: list[tuple[object, object]]) -> None:
-        """Refuse to fill anything but a dictionary of the pickle's own, or an instance of a dictionary's class."""
+        """Fill a dictionary of the pickle's own, or an instance of a dictionary's class; refuse anything else."""
         target = self.pop()
         if isinstance(target, Instance) and not (is_own(target.of) or target.of in STATEFUL):
             raise RefusedError(f"fills {spell(target)}")
@@ -251,7 +251,7 @@ class Machine:
             self.stack.append(filled(Instance(of=function.name), arguments))
 
     def _take_apart(self, name: str, arguments: tuple[object, ...]) -> object:
-        """What a call gives that makes a tensor of a storage, a parameter of a tensor, or takes a class's attribute."""
+        """Return the result of a call that makes a tensor or parameter, or takes a class's attribute."""
         if name == "torch Size":
             numbers = numbers_of(arguments[0]) if arguments else ()
             return Opaque() if numbers is None else Size(numbers)
@@ -340,7 +340,7 @@ def _opcodes(stream: _Bounded) -> Iterator[tuple[str, object, int]]:
 
 
 class _Bounded:
-    """A file that reads no single value and no pickle larger than a checkpoint's can be."""
+    """A file that refuses to read a value or a pickle larger than a checkpoint's can be."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

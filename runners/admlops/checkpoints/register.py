@@ -39,7 +39,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     tensors_sha256: str = ""
 
     def is_unchanged(self, path: Path) -> bool:
-        """Tell whether `path` is, by all that costs nothing to look at, the file that was hashed and inspected."""
+        """Tell whether `path` is, by every check that costs nothing, the file that was hashed and inspected."""
         facts = path.stat()
         seen = (facts.st_size, facts.st_mtime_ns, facts.st_ino)
         return seen == (self.size_bytes, self.mtime_ns, self.inode) and self.inspector == INSPECTOR

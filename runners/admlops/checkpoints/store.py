@@ -217,7 +217,7 @@ def _add_archive(packed: PackedGraph, path: Path, file: Path, *, say: Say) -> St
 
 
 def copy_in(file: Path, target: Path, progress: DownloadWatch | None) -> str:
-    """Copy in pieces; the sha256 of what was copied."""
+    """Copy in pieces; return the sha256 of what was copied."""
     size_bytes = file.stat().st_size
     digest = hashlib.sha256()
     beside = target.with_name(f".{target.name}.copy")
@@ -257,7 +257,7 @@ def _inspect_or_remove(source: Path, path: Path, *, named: object, form: Form) -
 def _refuse_other_weights(
     layout: Layout, model: Model, name: str, file: Path, inspection: Inspection, *, source: Path, path: Path
 ) -> None:
-    """Raises CheckpointError for a file that is known to be of another entry of the catalogue."""
+    """Raise CheckpointError for a file that is known to be of another entry of the catalogue."""
     other = find_owner(layout, model, name, inspection)
     if other is None:
         return
@@ -270,7 +270,7 @@ def _refuse_other_weights(
 
 
 def require_file(file: Path, hint: str) -> None:
-    """Raises UsageError unless there is a file that may be read."""
+    """Raise UsageError unless there is a file that may be read."""
     try:
         facts = file.stat()
     except OSError as error:
@@ -316,7 +316,7 @@ def _check_hash(path: Path, found: str, wanted: str | None) -> None:
 
 
 def _check_begin(path: Path, found: str, begin: str | None, *, named: object = None) -> None:
-    """Hold a hash to the digits that its publisher gives; a file that has others is removed."""
+    """Compare a hash with the digits that its publisher gives; a file that has others is removed."""
     if begin is not None and not found.startswith(begin):
         path.unlink(missing_ok=True)
         raise CheckpointError(

@@ -62,7 +62,7 @@ def find_problem(layout: Layout, model: Model, name: str, *, thorough: bool = Fa
 
 
 def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usable:
-    """The checkpoint that `--checkpoint` names, which is a name of the catalogue or a file, if a worker may load it.
+    """Return the checkpoint that `--checkpoint` names, by a catalogue name or a file, if a worker may load it.
 
     One of the catalogue must be recorded and unchanged. A user's own is inspected and hashed here, every time.
 
@@ -101,7 +101,7 @@ def ensure_usable(layout: Layout, model: Model, asked: str, *, say: Say) -> Usab
 
 
 def _usable_trained(folder: Path, name: str, trained: Trained) -> Usable:
-    """Weights that were trained here, held to the hash of that time. Raises CheckpointError: they changed."""
+    """Weights that were trained here, checked against the hash of that time. Raises CheckpointError: they changed."""
     path = folder / trained.file
     entry = read_register(folder).get(path.name)
     unchanged = entry is not None and path.is_file() and entry.is_unchanged(path)
@@ -123,7 +123,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _is_absent(path: Path) -> bool:
-    """Tell whether there is surely nothing; of a folder that may not be entered that is not known."""
+    """Tell whether there is surely nothing; in a folder that may not be entered, that is not known."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -54,7 +54,7 @@ class Instance(Pairs):
 
 @dataclass(frozen=True)
 class Size:
-    """torch.Size, which shapes are written as by some."""
+    """torch.Size, as which some write shapes."""
 
     numbers: tuple[int, ...]
 
@@ -115,7 +115,7 @@ def filled(instance: Instance, arguments: tuple[object, ...]) -> Instance:
 
 
 def are_plain(arguments: tuple[object, ...]) -> bool:
-    """Whether an own class is called as an enumeration or a dictionary's class is: with one value, or its items."""
+    """Tell whether an own class is called like an enumeration or a dictionary: with one value, or its items."""
     if len(arguments) > 1:
         return False
     return all(_is_plain(one) for one in arguments)
@@ -172,5 +172,5 @@ def spell(value: object) -> str:
 
 
 def shorten(text: str) -> str:
-    """A name of a file's own, quoted and not endless."""
+    """Return a name from a file, quoted and cut to 80 characters."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")

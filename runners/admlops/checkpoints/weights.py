@@ -87,7 +87,7 @@ def tensor_bytes(tensor: Tensor, content: bytes) -> bytes | memoryview:
 
 
 def _strided(tensor: Tensor, content: bytes, size: int) -> bytes:
-    """As `_items`, of a view that is not laid out in that order."""
+    """As `tensor_bytes`, for a view that is not laid out in that order."""
     import numpy as np
 
     if not math.prod(tensor.shape):
@@ -98,7 +98,7 @@ def _strided(tensor: Tensor, content: bytes, size: int) -> bytes:
 
 
 class _Plain:
-    """Turns the stand-ins of a pickle's values into dictionaries and lists; what a value refers to twice, once."""
+    """Turns the stand-ins of a pickle's values into dictionaries and lists; what is referred to twice, once."""
 
     def __init__(self) -> None:
         self._done: dict[int, Any] = {}

@@ -51,7 +51,7 @@ class WriteOptions:
 
 @dataclass(kw_only=True)
 class Target:
-    """Where a form is written to: an empty folder, how files come there, and what could not be held."""
+    """Where a form is written to: an empty folder, how files get there, and what could not be held."""
 
     folder: Path
     options: WriteOptions
@@ -93,7 +93,7 @@ class Writer(Protocol):
         """Write a scene. Raises DataError where it cannot be held at all."""
 
     def finish(self) -> None:
-        """Write what is of all scenes."""
+        """Write what belongs to all scenes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class DataFormat:
         recognise: whether a file or folder is in it; None where it is only written.
         read: what is there. Raises DataError.
         write: a writer into an empty folder; None where it is only read.
-        names: what boxes are called in it where nobody says.
+        names: what boxes are called in it by default.
         wants_sweeps: whether its writer takes the files between key frames.
         options: those of `WriteOptions` that mean something to it alone.
     """

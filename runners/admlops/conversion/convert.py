@@ -94,9 +94,9 @@ def convert(
     watch: Watch,
     finish: Callable[[Path, Conversion], None] | None = None,
 ) -> Conversion:
-    """Write a form to `out`, whole or not at all; `watch` gets scenes done and in all.
+    """Write a form to `out`, whole or not at all; `watch` gets the scenes done and their total.
 
-    `finish` adds what goes beside the form to the folder before it comes to its place.
+    `finish` adds what goes beside the form to the folder before it is moved into place.
 
     Raises:
         UsageError: `out` is there already, or nothing is chosen.
@@ -121,7 +121,7 @@ def convert(
 
 
 def _carry_class_labels(recording: Recording, target: Target, tokens: Set[str], *, is_kept: bool) -> None:
-    """Class labels go along where tokens stay what they are; else they are lost."""
+    """Copy class labels where the form keeps tokens; else note them as lost."""
     for task in list_labelled(recording.root):
         labels = read_class_labels(recording.root, task) or {}
         own = {token: labels[token] for token in labels if token in tokens}
@@ -132,7 +132,7 @@ def _carry_class_labels(recording: Recording, target: Target, tokens: Set[str], 
 
 
 def _mark_synthetic(root: Path, target: Target) -> None:
-    """What was made of generated scenes says so too, and is no data set that `data synthesize` may take for its own."""
+    """Mark a conversion of generated scenes as synthetic, but not as a data set that `data synthesize` made."""
     if (root / SYNTHETIC).is_file():
         target.write(SYNTHETIC, msgspec.json.encode({"synthetic": True, "converted_from": str(root)}) + b"\n")
 

@@ -65,7 +65,7 @@ def count_features(scene: SceneFrames) -> Counter[str]:
 
 
 def count_folders(recording: Recording) -> Counter[str]:
-    """Count what is of no scene."""
+    """Count what belongs to no scene."""
     return +Counter({"maps": len(recording.find_maps()), "map_folders": len(recording.find_folders())})
 
 

@@ -159,7 +159,7 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneFrames:
-    """Frames in time order; `is_sequence` is false where they say nothing of each other."""
+    """Frames in time order; `is_sequence` is false where they are unrelated."""
 
     name: str
     token: str
@@ -208,11 +208,11 @@ class Recording(Protocol):
         """The maps' pictures."""
 
     def find_folders(self) -> Mapping[str, Path]:
-        """Folders that are of no scene, by their names in nuScenes' layout: `maps`, `can_bus`."""
+        """Folders that belong to no scene, by their names in nuScenes' layout: `maps`, `can_bus`."""
 
 
 class WithoutMaps:
-    """Of recordings that have neither pictures of maps nor folders that are of no scene."""
+    """Of recordings that have neither pictures of maps nor folders that belong to no scene."""
 
     def find_maps(self) -> Sequence[MapMask]:
         """None."""

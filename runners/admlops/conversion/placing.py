@@ -18,7 +18,7 @@ NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, err
 
 
 class Placer:
-    """Places files below a folder. A hard link shares the bytes: who edits the picture edits both."""
+    """Places files below a folder. A hard link shares the bytes: editing one picture edits both."""
 
     def __init__(self, folder: Path, mode: Mode = "hardlink") -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class Placer:
         self.counts = Counter[str]()
 
     def place(self, source: Path, name: str) -> Path:
-        """Bring a file to `name` below the folder; a second file of the same content source is left.
+        """Bring a file to `name` below the folder; a file of the same content that is there already stays.
 
         Raises:
             DataError: it is not there, its name leads out of the folder, or another file has it already.
@@ -50,7 +50,7 @@ class Placer:
         return target
 
     def place_folder(self, source: Path, name: str) -> None:
-        """Bring every file of a folder, but what begins with a dot."""
+        """Bring every file of a folder, except what begins with a dot."""
         for folder, inner, files in os.walk(source):
             inner[:] = sorted(one for one in inner if not one.startswith("."))
             below = Path(folder).relative_to(source)

@@ -1,4 +1,4 @@
-"""Addresses as they may be printed: signatures, tokens and passwords in them are nobody's business."""
+"""Addresses made safe to print: without signatures, tokens and passwords."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def redact(url: str) -> str:
-    """The address without what may be secret: user, password, query and fragment."""
+    """Return the address without the parts that may be secret: user, password, query and fragment."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def hide_users(text: str) -> str:
-    """A message of a library without the user and password of an address in it."""
+    """Return a library's message without the user and password of any address in it."""
     return re.sub(r"//[^/@\s]+@", "//", text)

@@ -10,11 +10,14 @@ ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 VMSTAT = Path("/proc/vmstat")
 LIMIT_AND_USE = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""Versions 2 and 1. Without a limit the first says "max", the second a number beyond any memory."""
+"""Files of versions 2 and 1. Without a limit, version 2 says "max", and version 1 a number beyond any memory."""
 
 
 def memory_left_bytes(root: Path = ROOT) -> int | None:
-    """Return what the group with the least left may still take, None without a limit; `root` is the mount point."""
+    """Return how much the group with the least memory left may still take; None without a limit.
+
+    `root` is the mount point.
+    """
     left = []
     for group in _memory_groups(root):
         for limit, used in LIMIT_AND_USE:
@@ -25,15 +28,15 @@ def memory_left_bytes(root: Path = ROOT) -> int | None:
 
 
 def count_kills(root: Path = ROOT) -> int | None:
-    """Return how many processes of this one's control group the kernel has killed for want of memory; None: unknown."""
+    """Return how many processes of our control group the kernel has killed when out of memory; None if unknown."""
     return _count_kills(max(_memory_groups(root), key=_depth))
 
 
 class OomWatch:
-    """Watches the control group of a process for kills that the kernel made for want of memory.
+    """Watches the control group of a process for kills by the kernel when it was out of memory.
 
     A process may be moved to another group after its start: call `look` now and then while it lives. Kills elsewhere on
-    the machine do not count, but where the process's group keeps no count the machine's is all there is.
+    the machine do not count; if the process's group keeps no count, the machine's count is used instead.
     """
 
     def __init__(self, pid: int) -> None:
@@ -60,7 +63,7 @@ class OomWatch:
 
 
 def _count_kills(group: Path) -> int | None:
-    """Return how many processes of a group the kernel has killed (versions 2 and 1), None where nobody counts."""
+    """Return how many processes of a group the kernel has killed (versions 2 and 1); None if it keeps no count."""
     for name in ("memory.events", "memory.oom_control"):
         if (group / name).is_file():
             return _field(group / name, "oom_kill")
@@ -68,7 +71,7 @@ def _count_kills(group: Path) -> int | None:
 
 
 def _depth(group: Path) -> tuple[bool, int]:
-    """Order groups: those that keep a count before others, then the deepest: a process's own group."""
+    """Rank a group for `max`: groups that keep a count first, then the deepest, which is a process's own."""
     return _count_kills(group) is not None, len(group.parts)
 
 
@@ -91,7 +94,7 @@ def _path_down(mounted: Path, path: str) -> Iterator[Path]:
 
 
 def _reclaimable_bytes(group: Path) -> int:
-    """Pages of files that the kernel gives back when a program wants memory."""
+    """Return the file pages that the kernel gives back when a program wants memory."""
     return _field(group / "memory.stat", "total_inactive_file") or _field(group / "memory.stat", "inactive_file")
 
 

@@ -1,4 +1,4 @@
-"""Python's search for circles of objects, kept from running where it finds none and costs much."""
+"""Python's cyclic garbage collector, switched off where it finds nothing and costs much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Search for no circles meanwhile: records have none, and a search walks every one of them again and again."""
+    """Switch the cyclic collector off in the block: records have no cycles, and each collection walks all of them."""
     enabled = gc.isenabled()
     gc.disable()
     try:

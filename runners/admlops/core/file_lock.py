@@ -19,15 +19,15 @@ POLL_S = 0.05
 
 @contextmanager
 def hold(path: Path, *, what: str, say: Say, timeout_s: float | None = None) -> Iterator[None]:
-    """Hold the lock file `path`, which exists only meanwhile; a process that is killed lets go by itself.
+    """Hold the lock file `path`, which exists only while it is held; a killed process releases it.
 
-    While another process has it this waits, and says once who that is: "waiting for process 4711 on pod, which is
+    While another process holds it, wait, and say once which one: "waiting for process 4711 on pod, which is
     building MapTR-modern". The holder writes its own `what` into the file.
 
     Args:
         path: the lock file.
         what: what this process is about to do, as "building MapTR-modern".
-        say: told for whom this waits; not told where `timeout_s` is 0, for then nobody waits.
+        say: told which process this waits for; not called if `timeout_s` is 0, because then nothing waits.
         timeout_s: how long to wait [s]; None waits for ever.
 
     Raises:
@@ -89,7 +89,7 @@ def _try(descriptor: int) -> bool:
 
 
 def _describe_holder(descriptor: int, what: str) -> str:
-    """Name the process that has the lock, and what it says that it does; `what` stands for one that says nothing."""
+    """Name the process that holds the lock, and what it says it is doing; `what` if it says nothing."""
     who, _, doing = os.pread(descriptor, 400, 0).decode("utf-8", "replace").partition("\n")
     return f"{who or 'another process'}, which is {doing or what}"
 

@@ -14,7 +14,7 @@ _own = threading.local()
 
 
 class NotNumbersError(ValueError):
-    """The text is not what was expected. Whoever reads it by another way learns why."""
+    """The text is not what was expected. Reading it in another way tells why."""
 
 
 def read_numbers(text: bytes) -> NDArray[np.float64]:
@@ -29,7 +29,7 @@ def read_columns(
     """Return chosen keys of an object: single `numbers` as (1,), lists of `floats`, and of `integers` as int64, (N,).
 
     Raises:
-        NotNumbersError: a key is missing or is not that, or another key holds a list.
+        NotNumbersError: a key is missing or of another kind, or another key holds a list.
     """
     _check(text.count(b"[") == len(floats) + len(integers))
     content = _parse(text)

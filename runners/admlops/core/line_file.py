@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class LineFile:
-    """A text file whose lines are asked for by number; it is mapped when the first one is."""
+    """A text file whose lines are read by number; it is mapped into memory at the first read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,7 +24,7 @@ class LineFile:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Where each line ends, with a 0 before them all."""
+        """Return where each line ends, after a leading 0."""
         ends, at = [0], self._content.find(b"\n")
         while at >= 0:
             ends.append(at + 1)

@@ -21,14 +21,14 @@ SCHEMES = ("s3", "s3a", "gs", "az", "file")
 
 
 def open_store(target: str, *, push: str, make: bool = False) -> ObjectStore:
-    """The store that a folder, or an address such as `s3://bucket/packs`, names; keys come from `AWS_*` variables.
+    """Open the store named by a folder or an address such as `s3://bucket/packs`; keys come from `AWS_*` variables.
 
     Args:
         push: the command that puts something into a store, for the hints.
-        make: whether a folder that is not there is made.
+        make: whether a missing folder is made.
 
     Raises:
-        UsageError: the address is of no kind that is known, or not complete.
+        UsageError: the address is of an unknown kind, or incomplete.
     """
     from obstore.exceptions import BaseError
     from obstore.store import LocalStore, from_url
@@ -59,7 +59,7 @@ def open_store(target: str, *, push: str, make: bool = False) -> ObjectStore:
 
 
 def shown(target: str) -> str:
-    """Return a store's name as it may be printed: of an address neither user nor signature."""
+    """Return a store's name made safe to print: an address without user and signature."""
     return redact(target) if "://" in target else target
 
 

@@ -44,7 +44,7 @@ class Layout:
 
     @property
     def envs(self) -> Path:
-        """`envs/`: one folder a model, everything that defines it. Raises UsageError, as `checkout`."""
+        """`envs/`: one folder per model, with everything that defines it. Raises UsageError, as `checkout`."""
         return self.checkout / "envs"
 
     @property
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def exported(self) -> Path:
-        """Networks that left PyTorch, with their manifests."""
+        """Exported networks, with their manifests."""
         return self.repository / "exported"
 
     @property
@@ -96,8 +96,8 @@ def find_layout() -> Layout:
     Where the package is installed alone, runs and caches go to `$XDG_DATA_HOME/admlops` (`~/.local/share/admlops`).
 
     Raises:
-        UsageError: `ADMLOPS_PATH` does not hold a checkout, or one of the others names a folder in a folder that is
-            not there.
+        UsageError: `ADMLOPS_PATH` does not hold a checkout, or one of the others names a folder whose parent is
+        missing.
     """
     root = _find_checkout()
     if root is not None:
@@ -129,7 +129,7 @@ def _find_checkout() -> Path | None:
 
 
 def data_home() -> Path:
-    """Return the XDG base directory of a user's data. A relative path is to be ignored, says the specification."""
+    """Return the XDG base directory of a user's data. The specification says to ignore a relative path."""
     named = os.environ.get("XDG_DATA_HOME", "")
     return Path(named) if Path(named).is_absolute() else home_folder() / ".local" / "share"
 
@@ -159,9 +159,9 @@ def home_folder() -> Path:
 
 
 def _folder(variable: str, default: Path) -> Path:
-    """Return the folder that a variable names. It may not be there yet; the folder around it must be.
+    """Return the folder that a variable names. It need not exist yet; its parent must.
 
-    A word mistyped, or a disk that is not mounted, would else become a folder on the root's disk.
+    Otherwise a mistyped word or an unmounted disk would become a folder on the root's disk.
     """
     value = os.environ.get(variable)
     if not value:

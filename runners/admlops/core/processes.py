@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 1.0
 KILL_TIMEOUT_S = 10.0
-"""A process that waits for a disk that does not answer cannot be killed before it does."""
+"""A process that waits for an unresponsive disk cannot be killed until the disk answers."""
 
 LEAKING_VARIABLES = frozenset(
     (
-        # what Python, the loader and the compilers would find of another environment
+        # would lead Python, the loader and the compilers to another environment
         *("PYTHONEXECUTABLE", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONSTARTUP"),
         *("PYTHONUSERBASE", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "LD_PRELOAD", "LIBRARY_PATH"),
         *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CMAKE_PREFIX_PATH", "PKG_CONFIG_PATH"),
@@ -63,7 +63,7 @@ class Completed:
 
 
 def process_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
-    """This process's environment without what leaks and what is secret, then `variables`; None unsets one."""
+    """Return this process's environment without leaking and secret variables, then `variables`; None unsets one."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -87,9 +87,9 @@ def leaks(name: str) -> bool:
 
 
 def driver_folders(search_path: str) -> str:
-    """Return what may stay of an inherited LD_LIBRARY_PATH: the folders where a container mounts the NVIDIA driver.
+    """Return the part of an inherited LD_LIBRARY_PATH to keep: the folders where a container mounts the NVIDIA driver.
 
-    CUDA's compatibility libraries hold a libcuda too, and fail on most cards ("Error 804"); they do not stay.
+    CUDA's compatibility libraries hold a libcuda too, and fail on most cards ("Error 804"); they are left out.
     """
     folders = [Path(part) for part in search_path.split(":") if part]
     kept = [folder for folder in folders if (folder / "libcuda.so.1").exists() and "compat" not in folder.parts]
@@ -107,7 +107,7 @@ def run(
 ) -> Completed:
     """Run a program in a session of its own and return what it said; on a timeout its whole session is killed.
 
-    A failing program is the caller's business: look at `returncode`. `watch` is called with the program's process id
+    A failing program raises nothing: look at `returncode`. `watch` is called with the program's process id
     every second while it runs.
 
     Raises:
@@ -171,7 +171,7 @@ def die_with_parent() -> None:
 
 
 def kill_session(session: int) -> None:
-    """Kill every process of a session: ninja gives each compiler a process group of its own, which no group reaches."""
+    """Kill every process of a session: killing a group misses compilers, which ninja starts in groups of their own."""
     deadline = time.monotonic() + KILL_TIMEOUT_S
     while time.monotonic() < deadline:
         members = [pid for pid in _processes() if _session_of(pid) == session]
@@ -188,7 +188,7 @@ def _processes() -> list[int]:
 
 
 def _session_of(pid: int) -> int | None:
-    """Read the session of a process; None for one that is gone, or that waits for its parent to ask how it ended."""
+    """Read the session of a process; None for one that is gone, or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -208,7 +208,7 @@ def signal_of(returncode: int) -> str | None:
 
 
 def dying_with_us() -> list[str]:
-    """What makes the kernel end the program if we are killed: it must not go on writing where the next run writes."""
+    """Return a prefix that makes the kernel kill a program with us: it must not write on where the next run writes."""
     setpriv = shutil.which("setpriv")  # util-linux, on every Debian and Ubuntu
     return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 

@@ -101,7 +101,7 @@ def load_extensions() -> None:
         for entry_point in entry_points(group=ENTRY_POINT_GROUP):
             try:
                 entry_point.load()
-            except Exception as error:  # the edge of another's code: its import may raise anything
+            except Exception as error:  # third-party code: its import may raise anything
                 _extensions_are_loaded = False
                 package = entry_point.dist.name if entry_point.dist is not None else entry_point.value
                 raise UsageError(

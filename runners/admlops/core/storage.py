@@ -20,7 +20,7 @@ READ_BYTES = 1 << 20
 def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Write `content` so that `path` is either as before or whole.
 
-    Without `sync` it is not flushed to the disk: for what is made again after a power failure.
+    Without `sync` it is not flushed to the disk: for files that can be made again after a power failure.
 
     Raises:
         StorageError: the disk is full, the folder read-only or missing; `path` is as before.
@@ -49,7 +49,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target` to fill; at the block's end it is renamed to `target`, else removed.
 
     Raises:
-        StorageError: it cannot be written, for any OSError in the block too.
+        StorageError: it cannot be written; any OSError in the block becomes one too.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +88,9 @@ def require_writable(folder: Path) -> None:
 
 
 def explain_os_error(error: OSError, path: Path) -> StorageError:
-    """Return what a failed write means and what to do about it.
+    """Return the error that says what a failed write means and what to do about it.
 
-    The repository folder can be another one; a path that somebody named must be named anew.
+    For a path in the repository folder, the hint is to move that folder; for any other, to name another path.
     """
     elsewhere = "export ADMLOPS_REP_PATH=/another/disk" if _is_in_repository(path) else "name a path on another disk"
     hints = {

@@ -65,7 +65,7 @@ def supervise(folder: Path, command: Sequence[str]) -> int:
 
 
 def _write(path: Path, facts: dict[str, object]) -> None:
-    """Write a file in one piece; on a full disk, none."""
+    """Write a file in one piece; on a full disk, write none."""
     draft = path.with_suffix(".part")
     with suppress(OSError):
         draft.write_text(json.dumps(facts) + "\n")

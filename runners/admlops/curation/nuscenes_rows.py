@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import duckdb
 
 SPLITS = ("mini_train", "mini_val", "train", "val", "test")
-"""The official ones; of two that a scene is in, the later one here is its own."""
+"""The official ones; a scene in two of them belongs to the later one here."""
 IN_CAMERAS = "its samples have several cameras; --kind images looks at each picture"
 TRAINING_SPLITS = ("train", "mini_train")
-"""The first of these that has scenes is what models are trained on."""
+"""Models are trained on the first of these that has scenes."""
 LOGGED_AT = r"-\d{4}-\d{2}-\d{2}-(\d{2})-\d{2}-\d{2}"
 """The hour in a log's name, such as n015-2018-07-24-11-22-45+0800: local time."""
 

@@ -58,7 +58,7 @@ class SampleTables:
         return isinstance(self._rows, NuScenesRows)
 
     def read(self, sources: Iterable[Source], watch: Watch | None = None) -> None:
-        """Read what columns of these sources need; `watch` gets steps done and in all.
+        """Read what columns of these sources need; `watch` gets the steps done and their total.
 
         Raises:
             DataError: a table is missing, or is not whole.

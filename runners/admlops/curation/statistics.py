@@ -139,7 +139,7 @@ def measure_tables(
     """Measure a data set that has tables.
 
     Args:
-        watch: gets samples whose map is cut out, done and in all.
+        watch: gets how many samples' maps are cut out, and their total.
         map_samples: of how many samples, evenly taken, the map's elements are cut out; 0 for none.
         chosen: the tokens of the samples to look at; all if None.
 

@@ -61,7 +61,7 @@ def restore_where(text: str, definitions: Mapping[str, str]) -> Where:
 
 
 def choose_samples(data: Dataset, where: Where) -> frozenset[str]:
-    """Return the tokens of the samples where a condition holds; asked again of the same tables, without reading them.
+    """Return the tokens of the samples where a condition holds; the answer is cached while the tables stay the same.
 
     Raises:
         UsageError: the data set does not have what the condition is about.
@@ -84,7 +84,7 @@ def _identify(folder: Path) -> Identity:
 
 
 class _Asked:
-    """A question that is the same where root, version, condition and definitions are."""
+    """A question; two are equal where kind, root, version, condition and definitions are."""
 
     def __init__(self, data: Dataset, where: Where) -> None:
         self.data = data

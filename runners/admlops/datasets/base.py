@@ -98,7 +98,7 @@ class HasSplits(Protocol):
 class Problem:
     """Something wrong with a file or its labels: its name in the data set, what kind of problem, and what exactly.
 
-    What is no error is only to be known, such as two equal pictures.
+    What is not an error is only information, such as two equal pictures.
     """
 
     name: str
@@ -112,7 +112,7 @@ class HasProblems(Protocol):
     """A data set that looks into its files; `admlops data check` shows what it finds."""
 
     def problems(self, watch: Watch) -> Iterator[Problem]:
-        """Give every problem; `watch` gets files done and in all."""
+        """Give every problem; `watch` gets the files done and their total."""
 
 
 @runtime_checkable
@@ -176,7 +176,7 @@ class HasBoxes2D(Protocol):
         """The classes that annotations may have, in the data set's order. Raises DataError as `image_annotations`."""
 
     def truth_sha256(self) -> str:
-        """The sha256 over the content of all annotations, which is part of what numbers are comparable by."""
+        """The sha256 over the content of all annotations; numbers compare only where it is the same."""
 
 
 @runtime_checkable
@@ -223,7 +223,7 @@ class HasCounts(Protocol):
 
 @runtime_checkable
 class HasResamplingUnits(Protocol):
-    """A data set whose scenes need not be sequences: single pictures in a folder say nothing of each other."""
+    """A data set whose scenes need not be sequences: single pictures in a folder are unrelated."""
 
     def resampling_unit(self, token: str) -> str:
         """What is drawn with a sample when samples are resampled: its scene, or the sample itself."""
@@ -271,7 +271,7 @@ class DataKind:
         recognise: whether a root holds such a data set.
         open: the data set of a root; the version is the only one there if None. Raises DataError.
         default_split: the split that models are judged on.
-        how_to_get: what a person does to have a real one; `{folder}` stands for where it goes. Empty if not known.
+        how_to_get: how a person gets a real one; `{folder}` stands for where it goes. Empty if not known.
         versions: the versions that a root holds; None where a root holds one without a name.
         make_small: "module:function" that writes two short synthetic scenes to a folder and tells how far it is; None
             where nothing makes any.
@@ -298,7 +298,7 @@ class DataKind:
 def find_kind(root: Path, wanted: Iterable[str] = ()) -> DataKind:
     """The kind of the data set in `root`.
 
-    Where no kind recognises it, it is the first of `wanted`, or nuScenes: opening it then says what is missing.
+    Where no kind recognises it, return the first of `wanted`, or nuScenes: opening it then says what is missing.
 
     Args:
         wanted: ids of kinds that are preferred where several recognise the root.

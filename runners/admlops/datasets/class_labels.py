@@ -1,7 +1,7 @@
 """Class labels of a data set's samples, which its tables have no place for: `class_labels/<task>.csv` in its root.
 
 A line is `sample,camera,<task>`: the sample's token, the camera's channel, and the class. What is not listed has no
-label. Without a file a task's own rule says what is true: of calibrations, that those of the data set are right.
+label. Without a file a task's own rule gives the truth: the data set's calibrations, for instance, count as right.
 """
 
 from __future__ import annotations

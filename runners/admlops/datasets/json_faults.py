@@ -1,4 +1,4 @@
-"""What is wrong with a file of JSON that cannot be decoded, in words that lead to the place."""
+"""What is wrong with a JSON file that cannot be decoded, in words that name the place."""
 
 from __future__ import annotations
 

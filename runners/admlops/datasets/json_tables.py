@@ -1,4 +1,4 @@
-"""What a data set whose annotations are JSON tables gives to those who ask SQL of them."""
+"""What a data set whose annotations are JSON tables offers for SQL queries."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Statistics:
 
 
 def measure(data: Dataset, watch: Watch, *, chosen: Collection[str] | None = None) -> Statistics:
-    """Count everything; `watch` gets samples done and in all.
+    """Count everything; `watch` gets the samples done and their total.
 
     Args:
         chosen: the tokens of the samples to look at; all if None.

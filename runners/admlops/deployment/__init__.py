@@ -1,5 +1,5 @@
-"""Networks that left PyTorch: their files with manifests, and what a person means by `--engine`.
+"""Exported networks: their files with manifests, and what a person means by `--engine`.
 
-It may import core and catalog. Begin with `manifest.py`. Exporting itself is `pipeline.export`; what runs a file is a
-runtime of `catalog.runtimes`.
+It may import core and catalog. Begin with `manifest.py`. `pipeline.export` exports; a runtime of `catalog.runtimes`
+runs a file.
 """

@@ -40,23 +40,23 @@ class Artifact:
 
 
 def artifact_key(identity: Mapping[str, Any]) -> str:
-    """Return the key of what decides an exported file: equal ones are exported once."""
+    """Return the key of all that determines an exported file; networks with equal keys are exported once."""
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
 
 def list_artifacts(layout: Layout, model: str | None = None) -> list[Artifact]:
-    """List the exported networks, the oldest first; a folder without a manifest is none."""
+    """List the exported networks, the oldest first; folders without a manifest are left out."""
     files = layout.exported.glob(f"{model or '*'}/*/{MANIFEST_FILE}")
     found = [Artifact(folder=file.parent, manifest=read_manifest(file)) for file in files if file.parent.name[0] != "."]
     return sorted(found, key=lambda one: (one.manifest.created, one.name))
 
 
 def find_artifact(layout: Layout, name: str) -> Artifact:
-    """Return the one that `MODEL/KEY` or the beginning of a key means.
+    """Return the exported network that `MODEL/KEY` or the beginning of a key names.
 
     Raises:
-        UsageError: none is called so, or several are.
+    UsageError: none has that name, or several have.
     """
     known = list_artifacts(layout)
     found = [one for one in known if one.name == name or one.manifest.key.startswith(name)]
@@ -81,7 +81,7 @@ def new_artifact(layout: Layout, model: str) -> Iterator[Path]:
 
 
 def keep_artifact(layout: Layout, folder: Path, manifest: Manifest) -> Artifact:
-    """Write the manifest, the last file, and move the folder to its place; one that is there is replaced."""
+    """Write the manifest, the last file, and move the folder to its place; an existing one is replaced."""
     write_atomically(folder / MANIFEST_FILE, encode_manifest(manifest))
     place = layout.exported / manifest.model / manifest.key
     try:
@@ -94,7 +94,7 @@ def keep_artifact(layout: Layout, folder: Path, manifest: Manifest) -> Artifact:
 
 
 def remove_artifact(artifact: Artifact) -> None:
-    """Remove one; it is renamed first, so that one that is half removed is none any more."""
+    """Remove an exported network; it is renamed first, so that a half-removed one no longer counts."""
     try:
         _set_aside(artifact.folder)
     except OSError as error:
@@ -102,7 +102,7 @@ def remove_artifact(artifact: Artifact) -> None:
 
 
 def require_whole(artifact: Artifact) -> None:
-    """Raise UsageError unless the network's file is there and the one that the manifest speaks of."""
+    """Raise UsageError unless the network's file is there and is the one that the manifest describes."""
     export_again = f"{artifact.manifest.export_command} --fresh"
     if not artifact.file.is_file():
         raise UsageError(f"{artifact.file} is missing", hint=export_again)
@@ -111,7 +111,7 @@ def require_whole(artifact: Artifact) -> None:
 
 
 def read_verifications(folder: Path) -> list[dict[str, Any]]:
-    """Return what `admlops verify` found of the files in a folder, the oldest first; empty where nothing."""
+    """Return what `admlops verify` found of the files in a folder, the oldest first; empty if nothing."""
     try:
         found = json.loads((folder / VERIFIED_FILE).read_bytes())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How far an engine may be from PyTorch, by the arithmetic of its file, and still be called right."""
+"""How far an engine may be from PyTorch and still count as right, by the arithmetic of its file."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from admlops.worker.rows import REACH
 
 FP32, FP16, INT8 = "fp32", "fp16", "int8"
 SCORE_TIE = 2e-4
-"""How near the last kept score an output may be dropped or taken up: top-k flips there at rounding errors."""
+"""How near the last kept score an output may appear or vanish: rounding errors flip top-k there."""
 
 
 SHARE = REACH
-"""The bound of pixels, over their range: a seventh of a pixel of 1333, where half a pixel is what defects begin at."""
+"""The bound of pixels, over their range: a seventh of a pixel of 1333; defects begin at half a pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """The bounds of one arithmetic; None where a step says nothing of it.
+    """The bounds of one arithmetic; None where there is no bound.
 
     Attributes:
-        tensor: the largest |difference| of a tensor; of pixels, SHARE of their range where that is more.
+        tensor: the largest |difference| of a tensor; for pixels, SHARE of their range if that is more.
         tensor_p999: the 99.9th percentile of |differences|, over the tensor's range.
-        unpaired: the share of rows of a set that may lack a counterpart: suppression flips at rounding errors.
-        module: what bisecting takes for equal, over a module's largest output.
-        decoded: whether decoded outputs are held against `centre_m` and the like.
+        unpaired: the share of rows of a set that may lack a counterpart: rounding errors flip suppression.
+        module: the difference that bisecting still takes for equal, over a module's largest output.
+        decoded: whether decoded outputs are checked against `centre_m` and the like.
         metric: the largest |difference| of a headline metric.
         needs_metrics: whether the metrics alone decide: then an engine without them is not verified.
     """
@@ -59,5 +59,5 @@ _BOUNDS = {
 
 
 def bounds_of(precision: str) -> Bounds:
-    """Return the bounds of `fp32`, `fp16` or `int8`; float32's for whatever else a float32 file is called."""
+    """Return the bounds of `fp32`, `fp16` or `int8`; those of `fp32` for the other names of float32 files."""
     return _BOUNDS.get(precision, _BOUNDS[FP32])

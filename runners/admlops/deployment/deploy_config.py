@@ -27,7 +27,7 @@ POLICIES: Mapping[str, str] = {
     "explicit_int8": "int8",
     "strongly_typed": AUTO,
 }
-"""`precision_policy` → `--precision`. A precision is a property of the file: another one is another file."""
+"""`precision_policy` → `--precision`. The precision is a property of the file: another precision is another file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Profile:
 class Deployment:
     """What a config file asks for.
 
-    `inputs` and `outputs` are the file's names of the network's tensors, in order. `profiles` and `dynamic_axes` are by
-    those names. `models` are the files that `evaluation` names, by backend; None for those just exported. `words` says
-    what keys without an effect mean here; `lines` is the line of every key.
+    `inputs` and `outputs` are the file's names of the network's tensors, in order. `profiles` and `dynamic_axes` are
+    keyed by those names. `models` are the files that `evaluation` names, by backend; None for those just exported.
+    `words` says what keys without an effect mean here; `lines` is the line of every key.
     """
 
     file: Path

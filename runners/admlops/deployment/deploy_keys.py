@@ -26,7 +26,7 @@ SECTIONS = (
 
 @dataclass(kw_only=True)
 class Draft:
-    """A deployment in the making: its fields so far, the lines of its keys, what is to be said."""
+    """A deployment in the making: its fields so far, the lines of its keys, and remarks."""
 
     file: Path
     lines: dict[str, int]
@@ -38,7 +38,7 @@ class Draft:
         return UsageError(f"{self.file}:{self.lines.get(key, 1)}: {key}: {problem}", hint=instead)
 
     def say(self, key: str, text: str) -> None:
-        """Keep what is to be said of a key."""
+        """Keep a remark on a key."""
         self.words.append(f"{self.file.name}:{self.lines[key]}: {key}: {text}")
 
 
@@ -86,7 +86,7 @@ def _path(name: str) -> Take:
 
 
 def _only(wanted: Any, instead: str) -> Take:
-    """Take nothing but one value, which is what is done anyway."""
+    """Take only one value: the one that always holds here."""
 
     def take(draft: Draft, key: str, value: Value) -> None:
         if value.plain != wanted or type(value.plain) is not type(wanted):

@@ -21,7 +21,7 @@ COLON = ":"
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What is to execute a network in PyTorch's place: a runtime, and a file or the precision of one."""
+    """What executes a network in PyTorch's place: a runtime, and a file or the precision of one."""
 
     runtime: Runtime
     precision: str = AUTO
@@ -37,7 +37,7 @@ def parse_engine(text: str) -> Engine:
     """Read `--engine`.
 
     Raises:
-        UsageError: it is no engine, or a file that is not there.
+        UsageError: it names no engine, or a missing file.
     """
     known = {one.engine: one for one in RUNTIMES.values() if one.engine}
     kind, colon, precision = text.partition(":")
@@ -50,7 +50,7 @@ def parse_engine(text: str) -> Engine:
                 hint=f"pass --engine {kind}",
             )
         return Engine(runtime=known[kind], precision=precision or AUTO)
-    # A file alone is opened by the runtime that is registered first for its ending.
+    # The runtime that is registered first for an ending opens a file that is named alone.
     suffixes = {suffix: one for one in reversed(known.values()) for suffix in one.suffixes}
     path = user_path(text)
     if path.suffix not in suffixes:
@@ -78,10 +78,10 @@ def split_contender(name: str) -> tuple[str, str | None]:
 def split_checkpoint(name: str) -> tuple[str, str | None]:
     """Split `CalibrationStatus:student` into the model's name and its weights; None for the usual ones.
 
-    What stands behind an `@` is left out.
+    An engine behind an `@` is left out.
 
     Raises:
-        UsageError: no weights are named, or an engine is too, which has weights of its own.
+    UsageError: no weights follow the `:`, or an engine is named too, whose file has weights of its own.
     """
     model, engine = split_contender(name)
     model, colon, checkpoint = model.partition(COLON)

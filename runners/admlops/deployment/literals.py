@@ -42,7 +42,7 @@ class Value:
 
 
 def read_literals(path: Path) -> dict[str, Value]:
-    """Return what a file assigns, by name; of two assignments of a name the later one holds.
+    """Return what a file assigns, by name; the last assignment of a name counts.
 
     Raises:
         UsageError: the file cannot be read, is not Python, or holds code: names its line.

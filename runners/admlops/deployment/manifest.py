@@ -67,7 +67,7 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """`manifest.json`, beside the file that it speaks of.
+    """`manifest.json`, beside the file that it describes.
 
     `precision` is that of the file: `auto` and `fp32` are float32 throughout. `verdicts` are those of the export
     itself: the checker's, what was slimmed, the largest difference from PyTorch for the example that was traced.
@@ -123,7 +123,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        RecordError: it cannot be read, or is none of this schema.
+        RecordError: it cannot be read, or does not follow this schema.
     """
     try:
         return _decode(path.read_bytes())

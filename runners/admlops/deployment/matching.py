@@ -21,7 +21,7 @@ from admlops.results.record import Record
 REACH_M = 1.0
 REACH_IOU = 0.5
 SCORE_WEIGHT = 0.5
-"""What a difference of scores of 1 costs beside a metre or an IoU of 1: it tells boxes apart that lie on each other."""
+"""The cost of a score difference of 1, beside a metre or an IoU of 1: it tells apart boxes that lie on each other."""
 SIZE_WEIGHT = 0.1
 Item = Any
 Measure = Callable[[Item, Item], Mapping[str, float]]
@@ -31,9 +31,9 @@ Measure = Callable[[Item, Item], Mapping[str, float]]
 class Matched:
     """What became of the outputs of one task in two runs.
 
-    `outputs` counts those of both; `ties` are unmatched ones beside the last kept score, and `flips` pairs
-    of which the labels differ. `largest` is the largest
-    difference by quantity: `centre_m`, `size_m`, `yaw_rad`, `velocity_m_s`, `score`, `iou_lost`, `points_m`.
+    `outputs` counts those of both; `ties` are unmatched ones beside the last kept score, and `flips` pairs whose labels
+    differ. `largest` is the largest difference by quantity: `centre_m`, `size_m`, `yaw_rad`, `velocity_m_s`, `score`,
+    `iou_lost`, `points_m`.
     """
 
     task: str
@@ -62,7 +62,7 @@ class Matched:
 
     @property
     def agreement(self) -> float:
-        """The share of equal labels; of a task without labels, that of outputs with a counterpart."""
+        """The share of equal labels; for a task without labels, the share of outputs with a counterpart."""
         if not self.has_labels:
             return self.share
         return (self.matched - self.flips) / self.matched
@@ -90,7 +90,7 @@ class Matched:
 
 
 SAME_PIXELS = 0.05
-"""Up to which distance of their corners two boxes in a picture are one."""
+"""Two boxes in a picture count as one up to this difference of their corners."""
 
 
 def match_runs(first: Iterable[Record], second: Iterable[Record]) -> list[Matched]:
@@ -143,7 +143,7 @@ def _add(matched: Matched, part: _Part, token: str) -> None:
 
 
 def _is_tie(one: Item, part: _Part) -> bool:
-    """Tell whether an output lies beside the last kept score; where one side gives nothing at all, none does."""
+    """Tell whether an output lies beside the last kept score; never if one side gives nothing at all."""
     if part.score is None or not part.first or not part.second:
         return False
     last = min(part.score(other) for other in (*part.first, *part.second))
@@ -163,7 +163,7 @@ def _assign(
             own = cost(one, other)
             if own is not None:
                 costs[i, j] = own
-    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, also of commands that match nothing
+    from scipy.optimize import linear_sum_assignment  # takes 0.25 s, which commands that match nothing must not pay
 
     for i, j in zip(*linear_sum_assignment(costs), strict=True):
         if costs[i, j] < beyond:
@@ -258,7 +258,7 @@ def _measure_2d(a: Item, b: Item) -> Mapping[str, float]:
 def _iou(a: Sequence[float], b: Sequence[float]) -> float:
     """Intersection over union of two boxes x1, y1, x2, y2; 1 where no corner differs by more than SAME_PIXELS.
 
-    Networks give boxes of a hundredth of a pixel, whose overlap says nothing but how they are rounded.
+    Networks give boxes of a hundredth of a pixel; the overlap of these depends on rounding alone.
     """
     if max(abs(x - y) for x, y in zip(a, b, strict=True)) <= SAME_PIXELS:
         return 1.0
@@ -269,7 +269,7 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _points_apart(a: Item, b: Item) -> float:
-    """The largest distance between points of the same place [m]; infinite where one has more."""
+    """Return the largest distance between points of the same index [m]; infinite if their numbers differ."""
     if len(a.points) != len(b.points):
         return math.inf
     return max(math.dist(one, other) for one, other in zip(a.points, b.points, strict=True))

@@ -1,4 +1,4 @@
-"""The verdicts on an engine: four steps, each with its own, and the first that fails names the layer.
+"""The verdicts on an engine: one for each of four steps; the first that fails names the layer at fault.
 
 1. file: what the ONNX file is, and whether it opens where it should.
 2. tensors: each frame from the reference's own state, on two rigs.
@@ -132,7 +132,7 @@ def judge_tensors(found: Sequence[Mapping[str, Any]], bounds: Bounds, *, random_
 
 
 def _measure(one: Mapping[str, Any], bounds: Bounds) -> float:
-    """How far a tensor is, over its bound where it has one."""
+    """Return how far a tensor is from the reference, over its bound if it has one."""
     if bounds.tensor_p999 is not None:
         return _share(one) / bounds.tensor_p999
     return float(one["largest"] or 0.0) / (_bound(one, bounds) or 1.0)

@@ -1,4 +1,4 @@
-"""From what a failed program said to what it means."""
+"""Finding out what the words of a failed program mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ State = Literal["known", "unknown", "none"]
 QUOTED_LINES = 8
 QUOTED_CHARACTERS = 300
 SUSPECTED_LINES = 25
-"""Where nothing is known to have failed, the words of so many last lines are looked at."""
+"""Where nothing is known to have failed, the words of this many last lines are examined."""
 _UNNAMED = "what the message names"
 _MODEL = re.compile(r"\bMODEL\b")
 _WHOSE = re.compile(r"/environments/(?P<model>[A-Za-z]\w{1,40})-[\w.]{1,40}-[0-9a-f]{12}/")
@@ -210,7 +210,7 @@ def _ends_well(plain: Sequence[str], failure: Failure) -> bool:
 
 
 def _without_failure(matcher: Matcher, lines: Sequence[str], plain: Sequence[str], model: str | None) -> Explanation:
-    """What is told where no failure was found: that nothing failed only if the log says so by how it ends."""
+    """Explain a log in which no failure was found: nothing failed only if the log's end says so."""
     faint = [at for at in _last(plain, SUSPECTED_LINES) if _is_faint(plain[at])]
     hit = matcher.warning()
     if hit is not None and max(faint, default=0) <= hit.lines[-1] + WARNING_LINES:

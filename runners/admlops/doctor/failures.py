@@ -1,4 +1,4 @@
-"""From the lines of a log to its failures: what was raised or said, and what only wraps or follows it."""
+"""Finding the failures in the lines of a log: what was raised or said, and what only wraps or follows it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FAILURES_AT_MOST = 400
 MESSAGE_LINES = 24
 MESSAGE_CHARACTERS = 6_000
 NEAR = 40
-"""A tool's error so many lines before an exception belongs to it, unless it is known by itself."""
+"""A tool's error less than this many lines before an exception belongs to it, unless it is known by itself."""
 APART = 200
-"""Errors of tools that stand so many lines apart are two failures."""
+"""Errors of tools that stand this many lines apart are two failures."""
 LOUD_LINES = 2_000
-"""So many different lines are examined, the last ones first; lines that differ in their numbers alone count as one."""
+"""This many different lines are examined, the last ones first; lines that differ only in numbers count as one."""
 _DIGITS = re.compile(r"\d+")
 
 

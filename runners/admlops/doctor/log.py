@@ -14,7 +14,7 @@ from typing import BinaryIO
 from admlops.core.errors import UsageError
 
 KEPT_BYTES = 16_000_000
-"""So much of a log's end is looked at; what failed last stands there."""
+"""How much of a log's end is examined; what failed last stands there."""
 UNPACKED_BYTES_AT_MOST = 4_000_000_000
 LINE_CHARACTERS = 2_000
 """A longer line keeps its beginning and its end."""
@@ -61,7 +61,7 @@ class Log:
 
     lines: tuple[str, ...]
     skipped_bytes: int = 0
-    """So many bytes before them were not looked at."""
+    """How many bytes before them were not examined."""
 
 
 def read_log(path: Path) -> Log:
@@ -80,7 +80,7 @@ def read_log(path: Path) -> Log:
 
 
 def read_stream(stream: BinaryIO, name: str, *, size: int = 0) -> Log:
-    """The end of the log that `stream` brings; `name` is for errors. With its `size` in bytes, the rest is passed over.
+    """The end of the log that `stream` brings; `name` is for errors. With its `size` in bytes, the rest is skipped.
 
     Raises:
         UsageError: it holds no text.

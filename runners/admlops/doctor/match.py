@@ -1,4 +1,4 @@
-"""Which rule knows a failure: the most special one whose words stand in what was raised or said."""
+"""Which rule knows a failure: the most specific one whose words stand in what was raised or said."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CONTEXT_AFTER = 30
 WITHIN_BEFORE = 15
 PHASE_BEFORE = 120
 PHASE_AFTER = 20
-"""So many lines around a failure tell what the program was doing."""
+"""This many lines after a failure help to tell what the program was doing."""
 LEFT_BEHIND = {1: 6, 2: 6, 3: 60, 4: 60}
-"""By a rule's specificity: an error so many lines after the rule's, which no rule knows, is the failure itself."""
+"""By specificity: an error that no rule knows, more than this many lines after the rule's, is the failure itself."""
 WARNINGS_FROM = 6_000
-"""So many lines from the end are searched for warnings, where nothing failed."""
+"""This many lines from the end are searched for warnings, where nothing failed."""
 WARNING_LINES = 4
-"""So many lines a warning may have."""
+"""How many lines a warning may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Matcher:
         return rule.says_pattern.search(line) is not None
 
     def hit(self, failure: Failure, until: int) -> Hit | None:
-        """The most special rule that knows a failure; None for one that is not known. `until`: the next one's line."""
+        """Return the most specific rule that knows a failure, None if none does. `until`: the next failure's line."""
         phases = self.phases or self._phases_of(failure, until)
         rules = [rule for rule in self.rules if phases.intersection(rule.phases)]
         for group in _in_order(failure):
@@ -100,7 +100,7 @@ class Matcher:
         return None
 
     def _probe(self, hit: Hit) -> Hit | None:
-        """The hit with what its probe saw; None if it refutes the rule. Without a site nothing is asked."""
+        """Return the hit with what its probe saw; None if it refutes the rule. Without a site nothing is asked."""
         if hit.rule.probe is None or self.site is None:
             return hit
         seen = PROBES[hit.rule.probe](self.site, hit.rule.wants)
@@ -142,14 +142,14 @@ class Matcher:
         return rule.within_pattern.search("\n".join(self.lines[first : failure.last + 1])) is not None
 
     def _left_behind(self, hit: Hit, group: Sequence[Statement]) -> bool:
-        """Tell whether a tool said an error after the rule's words that no rule knows."""
+        """Tell whether a tool reported an error that no rule knows, after the rule's words."""
         last = group[-1]
         if last.kind != "line" or self.known[last.first]:
             return False
         return last.first - hit.lines[-1] > LEFT_BEHIND[hit.rule.specificity]
 
     def _context(self, rule: Rule, failure: Failure) -> tuple[int, ...] | None:
-        """The line that gives a rule its context; none for a rule that wants none; None where it is missing."""
+        """Return the line that gives a rule its context: empty if the rule wants none, None if it is missing."""
         if rule.context_pattern is None:
             return ()
         first = max(0, failure.first - CONTEXT_BEFORE)
@@ -166,11 +166,11 @@ def _lines_of(one: Statement, found: re.Match[str]) -> tuple[int, ...]:
 
 
 def _in_order(failure: Failure) -> Iterator[list[Statement]]:
-    """Return what was said of a failure, what tells most first; of a group the most special rule counts.
+    """Yield what was said of a failure, the most telling first; of a group the most specific rule counts.
 
     Of exceptions raised one from another the first is the cause, where Python says so; one that came up while another
     was handled is the failure itself, and the other counts only where its words are in it. Of a tool's errors the first
-    of the most special ones counts. What a launcher says counts where there is nothing else.
+    of the most specific ones counts. What a launcher says counts where there is nothing else.
     """
     raised = [one for one in failure.said if one.kind == "raise"]
     if raised:

@@ -115,7 +115,7 @@ WORDS = (
     *("段错误", "stuck", "warn", "reset", "unreach", "traceback", "what():", "notfound", "fallen", "run as root"),
     *("initialized", "crash", "giv", "gave up", "but got", "but found", "using all", "no such", "unmet", "is to be"),
 )
-"""A line without one of these, in any case, says of no failure; each is looked for as it stands, which is quick."""
+"""A line without one of these, in any case, tells of no failure; each is searched as plain text, which is quick."""
 
 WARNING = re.compile(
     r"[A-Za-z]Warning:|(?<![=\w])WARN(?:ING)?\b|^\[W|^W\d{4} |^W: |\bwarning( [#\w-]+)?:|\bnote:|^hint:"
@@ -184,7 +184,7 @@ WRAPPER = re.compile(
     r"|fatal error: error in backend|^ERROR conda\.core|finished with status 'error'|\.\.\. error$"
     r"|Complete output|exit code: \d|Failed to parse (?:the )?ONNX (?:model|file)|local_elastic_agent"
 )
-"""Who started the program that failed says so: what failed is said before it, or after it."""
+"""Words of what started a program that failed: the failure itself is said before or after them."""
 AFTERMATH = re.compile(
     r"^terminate called|^what\(\): |(?:^|[ :])Aborted(?: \(core dumped\))?$|core dumped|BrokenPipeError|^EOFError$"
     r"|ConnectionResetError|ConnectionRefusedError|Connection (?:closed|reset) by (?:remote )?peer"
@@ -198,7 +198,7 @@ AFTERMATH = re.compile(
     r"|ProcessGroupNCCL.{0,200}(?:terminated|abort)|Engine deserialization failed|^Exception in thread"
     r"|Connection refused|fatal: [Nn]ot a git repository|(?:^|[ :\d])Killed$"
 )
-"""What other processes, or the same one on its way out, say once something has failed; a failure where nothing has."""
+"""What other processes, or the same one on its way out, say once something has failed; else a failure."""
 
 END_OF_MESSAGE = re.compile(
     r"^\[end of output\]|^frame #\d|^(?:\(\w{1,40}\) ?)?[\w.-]{1,60}@[\w.-]{1,60}[:\s]|^(?:\([\w.-]{1,40}\) )?[$❯➜#] "

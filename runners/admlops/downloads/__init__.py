@@ -56,7 +56,7 @@ UNREACHABLE_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 LONGEST_BACKOFF_S = 30.0
 WORTH_A_NEW_START_BYTES = 16 << 20
-"""An attempt that came so much further than any before it gives all attempts back."""
+"""An attempt that came this much further than any before it restores all attempts."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HINT_NETWORK = "check the network, and HTTPS_PROXY if there is a proxy; then run the command again: it goes on"
 
@@ -179,7 +179,7 @@ def _check_address(url: str, sha256: str | None) -> str:
 def _download_whole(
     wanted: _Wanted, partial: PartialFile, say: Callable[[str], None], *, attempts: int, backoff_s: float
 ) -> Download:
-    """Attempt after attempt until the file is whole and right."""
+    """Try again and again until the file is whole and right."""
     failures, wrong, furthest = 0, 0, partial.size_bytes
     with _make_client(wanted) as client:
         while True:
@@ -227,12 +227,12 @@ def _make_client(wanted: _Wanted) -> httpx.Client:
 
 
 def _refuse_downgrade(request: httpx.Request, wanted: _Wanted) -> None:
-    """A redirect must not lead where the first address could not have pointed."""
+    """Refuse a redirect to where the first address could not have pointed."""
     _check_address(str(request.url), wanted.sha256)
 
 
 def _attempt(client: httpx.Client, wanted: _Wanted, partial: PartialFile) -> None:
-    """One request, read to its end.
+    """Make one request, and read it to its end.
 
     Raises:
         PassingError: another attempt may do better.
@@ -293,7 +293,7 @@ def _is_whole_already(response: httpx.Response, partial: PartialFile) -> bool:
 
 
 def _accept(response: httpx.Response, wanted: _Wanted, partial: PartialFile) -> int | None:
-    """Make the partial file ready for this answer's body; the size of the whole file, where the server says it."""
+    """Make the partial file ready for this answer's body; return the whole file's size, where the server says it."""
     if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         refuse_status(response, wanted.shown)
     if response.headers.get("Content-Encoding", "identity") != "identity":

@@ -96,7 +96,7 @@ def page_error(response: httpx.Response, shown: str, *, begin: bytes, rest: Iter
 
 
 def refuse_status(response: httpx.Response, shown: str) -> NoReturn:
-    """Raise what a status that is no success means.
+    """Raise the error that an unsuccessful status means.
 
     Raises:
         PassingError: the server may answer otherwise later.

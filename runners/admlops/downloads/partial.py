@@ -90,7 +90,7 @@ class PartialFile:
         return sha256 is None or file_sha256(self._target) == sha256
 
     def range_headers(self, *, sure: bool) -> dict[str, str]:
-        """What asks for the rest. Without a validator the bytes are kept only if a hash will judge them (`sure`)."""
+        """Return headers that ask for the rest; without a validator only if a hash will judge the bytes (`sure`)."""
         if self.size_bytes == 0 or (self._validator is None and not sure):
             return {}
         headers = {"Range": f"bytes={self.size_bytes}-"}

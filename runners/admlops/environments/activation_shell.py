@@ -15,8 +15,8 @@ def target_variables(
 ) -> dict[str, str | None]:
     """Return what must change in a shell that has `inherited`: a value to export, or None to unset.
 
-    A person keeps their own PATH behind the environment's, without what another environment put there, and their own
-    secrets; everything that would leak into the environment goes.
+    The person's own PATH stays, behind the environment's and without what another environment put there, and so do
+    their secrets; everything that would leak into the environment is removed.
     """
     wanted: dict[str, str | None] = {name: None for name in inherited if leaks(name)}
     if "LD_LIBRARY_PATH" in inherited:
@@ -53,7 +53,7 @@ def activation_code(environment: Environment, inherited: Mapping[str, str], *, e
 
 
 def _undo(wanted: Mapping[str, str | None], inherited: Mapping[str, str]) -> list[str]:
-    """The body of `deactivate`: the values of before, the shell's own unexported ones and another `deactivate` too."""
+    """Return the body of `deactivate`: it restores earlier values, unexported ones and another `deactivate` too."""
     lines = []
     for name in wanted:
         if name in inherited:
@@ -77,7 +77,7 @@ def _set(name: str, value: str | None) -> str:
 
 
 def startup_files(activation: str, *, home: Path, folder: Path, shell: str) -> dict[str, str]:
-    """The start-up files of an interactive shell that is a person's own, then activated: name in `folder` → content.
+    """Return the start-up files of a person's own interactive shell, then activated: name in `folder` → content.
 
     A pod's ~/.bashrc exports variables again, PATH among them, so activation must come after it. The files remove
     themselves once they are read.

@@ -1,4 +1,4 @@
-"""Licences that a person says yes to before anything under them is installed, once a user and licence.
+"""Licences that a person must accept before anything under them is installed, once per user and licence.
 
 AGPL-3.0 asks whoever passes on, or offers over a network, a work based on the code to give its source under the same
 terms; ultralytics, its publisher for YOLO, reads that as binding every project that uses it. So its environments are
@@ -17,7 +17,7 @@ from admlops.core.errors import EnvError
 from admlops.core.storage import explain_os_error, write_atomically
 
 ASKED = ("AGPL",)
-"""Beginnings of the SPDX identifiers that are asked for."""
+"""Beginnings of the SPDX identifiers that need a yes."""
 TERMS = {
     "AGPL-3.0-only": "https://www.gnu.org/licenses/agpl-3.0.html",
     "AGPL-3.0-or-later": "https://www.gnu.org/licenses/agpl-3.0.html",

@@ -72,7 +72,7 @@ def write_state(
 ) -> None:
     """Write the state file. It is written last, so a prefix that says ready is complete.
 
-    It is not flushed to the disk: the files that it speaks of are not either, and a flush waits for all of them.
+    It is not flushed to the disk: the files that it describes are not either, and a flush waits for all of them.
     """
     fixed = {"schema": STATE_SCHEMA, "name": name, "state": state, "digest": digest, INSTALLER_KEY: installer}
     write_atomically(prefix / STATE_FILE, json.dumps({**fixed, **details}, indent=2).encode() + b"\n", sync=False)

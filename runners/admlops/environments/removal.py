@@ -119,7 +119,7 @@ def _libraries_used(layout: Layout) -> set[str]:
 
 
 def _unsaid(line: str) -> None:
-    """Tell nobody: who has the lock is named by the error."""
+    """Tell nobody: the error names who has the lock."""
 
 
 def discard(prefix: Path) -> None:

@@ -91,7 +91,7 @@ def repair(
 def _plan_of(
     layout: Layout, one: InstalledEnvironment, spec: EnvironmentSpec, *, say: Say, progress: ProgressWatch
 ) -> BuildPlan:
-    """Plan the work on a prefix that stands: its Python is the one that it was built on."""
+    """Plan the work on an existing prefix: its Python is the one that it was built on."""
     installer = find_installer(str(one.details[INSTALLER_KEY]))
     version = str(one.details.get("python"))
     return BuildPlan(
@@ -107,7 +107,7 @@ def _plan_of(
 
 
 class _LateBase:
-    """The base of a prefix that stands, prepared only if something of it must be installed again."""
+    """The base of an existing prefix, prepared only if something of it must be installed again."""
 
     def __init__(self, installer: Installer, spec: EnvironmentSpec, python_version: str) -> None:
         self._installer, self._spec, self.python_version = installer, spec, python_version
@@ -136,7 +136,7 @@ def _verify(one: InstalledEnvironment, watch: Watch | None) -> Report:
 
 
 def _needs_rebuild(report: Report) -> bool:
-    """Decide whether something differs that no package brought: nothing but a build can bring it back."""
+    """Decide whether something that no package brought differs: only a build can bring it back."""
     return any(
         one.package is None and one.kind in ("missing", "changed") and one.path != ACTIVATION_FILE
         for one in report.differences
@@ -160,7 +160,7 @@ def _rebuild(
 
 
 def _mend(plan: BuildPlan, one: InstalledEnvironment, report: Report) -> RepairResult:
-    """Reinstall what differs; not ready meanwhile: a worker that starts then must not get half an environment."""
+    """Reinstall what differs; the prefix is not ready meanwhile, so that no worker starts in half an environment."""
     names = tuple(sorted({difference.package for difference in report.differences if difference.package}))
     replaced = None
     if not report.clean:

@@ -48,7 +48,7 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class Column:
-    """A metric that tables show: its name, its digits, and where a slice in metrics.json holds it, if not by name."""
+    """A metric that tables show: its name, its digits, and its keys in a slice of metrics.json, if not its name."""
 
     metric: str
     digits: int = 4
@@ -73,14 +73,14 @@ class Needs:
     """What an evaluation reads.
 
     Attributes:
-        key: the key of a record that holds the outputs of its task; where no record has it, there is nothing to do.
-            None for what measures the metadata alone: its details stand under its id in metrics.json, beside `details`.
-        other_keys: keys that answer the same question where `key` is not there.
+        key: the record key with the outputs of its task; if no record has it, there is nothing to do. None for an
+            evaluation of the metadata alone: its details stand in metrics.json under its id, beside `details`.
+        other_keys: keys that answer the same question where `key` is absent.
         record: how much of a record's keys it decodes.
         data: capabilities of the data set, such as `boxes_3d`.
         following: how many samples after each one it needs annotations of.
         truth_2d: whether it needs a COCO file with the ground truth.
-        counts_do: whether the data set's numbers of objects do, where there is no such file.
+        counts_do: whether the data set's object counts suffice, where there is no such file.
         joins: whether its accumulator is `Joinable`, so that several processes may read the records.
     """
 
@@ -95,7 +95,7 @@ class Needs:
 
     @property
     def keys(self) -> tuple[str | None, ...]:
-        """The keys of a record of which any is enough; None for what measures the metadata alone."""
+        """The record keys of which any is enough; None for an evaluation of the metadata alone."""
         return (self.key, *self.other_keys)
 
 
@@ -106,7 +106,7 @@ class Accumulator(Protocol):
     """
 
     def add(self, record: PartialRecord) -> None:
-        """Take the next record. Every record of the run comes once, in order; of failed ones the task's key is UNSET.
+        """Take the next record. Every record of the run comes once, in order; in failed ones the task's key is UNSET.
 
         Raises:
             RecordError: the outputs are not what the task asks for.
@@ -137,7 +137,7 @@ class Result(Protocol):
         """Return what stands under the evaluation's id in `details` of metrics.json."""
 
     def resample(self, scenes: Scenes, weights: Weights) -> dict[str, Values]:
-        """Return by metric the values in resamples of scenes, (R,); a metric that is not resampled is not there.
+        """Return by metric the values in resamples of scenes, (R,); metrics that are not resampled are absent.
 
         Args:
             scenes: (S,) the scene of each sample of the run, from 0.
@@ -147,14 +147,14 @@ class Result(Protocol):
 
 @runtime_checkable
 class HasSampleSlices(Protocol):
-    """A result that gives its metrics of groups of samples by other means than resampling."""
+    """A result that computes its metrics of groups of samples by other means than resampling."""
 
     def slice_samples(self, groups: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
         """Return the metrics of each group; `groups` says by name which samples are in it, (S,). They may overlap."""
 
 
 class HasErrors(Protocol):
-    """A result that says what was wrong in single samples; that of an evaluation with `errors`."""
+    """The result of an evaluation with `errors`: it says what was wrong in single samples."""
 
     def find_errors(self, ran: NDArray[np.bool_]) -> RunErrors:
         """Classify every output; `ran` (S,) says which samples have outputs."""
@@ -165,7 +165,7 @@ class TakesTruth(Protocol):
     """An evaluation whose ground truth may be a file of the user's own."""
 
     def read_truth(self, context: Context) -> None:
-        """Read that file, if one is named, before anything is evaluated. Raises DataError if it does not do."""
+        """Read that file, if one is named, before anything is evaluated. Raises DataError if it is unusable."""
 
 
 class Evaluation(Protocol):
@@ -189,7 +189,7 @@ class Evaluation(Protocol):
 
     @property
     def headlines(self) -> Mapping[str, str]:
-        """The few metrics that stand for it where models stand side by side: metric → heading of its column."""
+        """The few metrics that represent it where models are compared: metric → column heading."""
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -210,7 +210,7 @@ class Evaluation(Protocol):
     @property
     def on_request(self) -> bool: ...
     def is_wanted(self, context: Context, accumulator: Accumulator) -> bool:
-        """Tell whether to finish, once all records are read, although nobody asked for the protocol."""
+        """Tell whether to finish, once all records are read, even if nobody asked for the protocol."""
 
     def begin(self, context: Context) -> Accumulator:
         """Return an accumulator for one run; `context.share` gives the same one to several evaluations."""
@@ -257,5 +257,5 @@ class Declared:
     on_request: bool = False
 
     def is_wanted(self, context: Context, accumulator: Accumulator) -> bool:
-        """Tell whether to finish although nobody asked: always, but for protocols that run on request."""
+        """Tell whether to finish even if nobody asked: always, except for protocols that run on request."""
         return not self.on_request or self.protocol in context.on_request

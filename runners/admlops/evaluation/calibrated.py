@@ -1,4 +1,4 @@
-"""Keeping the samples that an int8 file's ranges were taken from out of what it is judged on."""
+"""Keep the samples that an int8 engine took its ranges from out of its evaluation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from admlops.results.header import RunHeader
 def require_uncalibrated(header: RunHeader, samples: Collection[str]) -> None:
     """Raise UsageError if the run's engine took its ranges from any of the samples.
 
-    Running refuses them too, where it knows the file's manifest. A run that was merged, or whose samples were chosen
-    elsewhere, is looked at here.
+    A run refuses them too if it knows the file's manifest. Runs that were merged, or whose samples were chosen
+    elsewhere, are checked here.
     """
     calibrated_on = () if header.engine is None else header.engine.get("calibrated_on", ())
     both = sorted(set(calibrated_on) & set(samples))

@@ -17,11 +17,11 @@ def find_model(run: RunFolder, layout: Layout) -> Model | None:
 
 
 def catalogued_protocols(model: Model | None) -> frozenset[str]:
-    """Those that the model's catalogue names, and those that its published numbers follow."""
+    """Return the protocols that the model's catalogue entry names, and those that its published numbers follow."""
     return frozenset() if model is None else frozenset(model.protocols).union(one.protocol for one in model.published)
 
 
 def operating_thresholds(model: Model | None) -> dict[str, float]:
-    """By task the confidence from which on the model's outputs are meant."""
+    """Return by task the model's operating threshold: the least confidence at which its outputs count."""
     stated = None if model is None else model.detection_2d
     return {} if stated is None else {"detection_2d": stated.operating_threshold}

@@ -48,7 +48,7 @@ def find_chosen(run: RunFolder, data: Dataset, where: Where | None) -> Chosen:
 
 
 def _check_same(run: RunFolder, data: Dataset, own: WhereInfo, chosen: frozenset[str]) -> None:
-    """Raise DataError where the tables choose other samples of the run's than when it was made."""
+    """Raise DataError where the tables now choose other samples of the run than when it was made."""
     held = {scene.name: scene.samples for scene in data.scenes(list(run.header.scenes))}
     tokens = [token for name, count in run.header.scenes.items() for token in held[name][:count] if token in chosen]
     if tokens_digest(tokens) != own.samples_sha256:

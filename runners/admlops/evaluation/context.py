@@ -35,11 +35,11 @@ class Context:
         truth_map: MapTR's file with the ground truth of map elements, where it is not cut from the map expansion.
         official: whether the official code is asked too, so that accumulators keep what it needs.
         metadata: of each record read so far, in the run's order.
-        thresholds: by task, the confidence from which on the model's outputs are meant, as its catalogue entry says.
-        where: the condition that chose them, for people; empty without one.
-        rules: of tags that results are sliced by; none if None.
+        thresholds: by task, the least confidence at which the model's outputs count, as its catalogue entry says.
+        where: the condition that chose the samples, for people; empty without one.
+        rules: of the tags that results are sliced by; none if None.
         chosen: the tokens of the samples that are evaluated; None for all of the run's.
-        following: how many samples after the run's ones annotations are needed of.
+        following: how many samples after the run's own need annotations.
     """
 
     run: RunFolder
@@ -87,7 +87,7 @@ class Context:
         """By token, each sample in the shape of docs/architecture.md.
 
         Raises:
-            DataError: the data set does not have one, or its ego pose is not finite.
+            DataError: the data set lacks one of them, or an ego pose is not finite.
         """
         if isinstance(self.data, HasStream):  # whose scenes are read together in one pass over the tables
             self.data.scenes(dict.fromkeys(entry.scene for entry in self.metadata))

@@ -21,7 +21,7 @@ def fault_of(header: RunHeader) -> Fault | None:
 
 
 def fault_suffix(header: RunHeader) -> str:
-    """Return what stands behind the name of each protocol of a run: nothing where its sensors were whole.
+    """Return the suffix of a run's protocols: empty where its sensors were whole.
 
     A fault of another version of ours keeps the suffix of its version.
     """

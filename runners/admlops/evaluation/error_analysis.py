@@ -2,7 +2,7 @@
 
 Scores are averages; a picture needs a decision. So each class gets one confidence for the whole run, its operating
 point: the one with the largest F1. At and above it every output is a match or a false alarm, and every ground truth is
-matched or missed. What counts as a match is the task's to say.
+matched or missed. Each task defines what counts as a match.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class SampleErrors:
         return sum(task.count for task in self.tasks.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return counts, and the ids behind them."""
+        """Return the counts, and the ids that were counted."""
         shape: dict[str, Any] = {"sample_token": self.sample_token, "scene": self.scene, "cost": self.cost}
         for prefix, task in self.tasks.items():
             shape[f"{prefix}misses"] = len(task.missed)

@@ -1,4 +1,4 @@
-"""From a run's records to its `metrics.json`: every task that the records do, each by its protocols."""
+"""From a run's records to its `metrics.json`: every task that the records answer, each by its protocols."""
 
 from __future__ import annotations
 
@@ -103,21 +103,21 @@ def evaluate_run(
         truth_map: MapTR's file with the ground truth of map elements, in place of vectors cut from the map expansion.
         protocols: of evaluations that run on request; those of the model's catalogue need no naming.
         carbon: where the run's energy came from, for grams of CO₂ equivalents.
-        without_truth: whether a run of which nothing can be judged is measured all the same: its times and energy.
-        where: evaluate the samples alone where this holds; the numbers then go into a file below `where/`, and
+        without_truth: whether to measure the times and energy of a run of which nothing else can be judged.
+        where: evaluate only the samples where this holds; the numbers then go into a file below `where/`, and
             metrics.json stays as it is.
-        rules: of tags that results are sliced by; none if None.
+        rules: of the tags that results are sliced by; none if None.
 
     Raises:
         RecordError: there are no records, all samples failed, or a record is not what its task asks for.
-        UsageError: the records do no task that can be evaluated, or none that a protocol asked for measures; or int8
-            ranges were taken from samples of the run.
+        UsageError: the records answer no task that can be evaluated, or none that a requested protocol measures; or
+            int8 ranges were taken from samples of the run.
         DataError: nothing can be evaluated, because the samples, annotations or maps are not in `data`, or `truth_2d`
-            is not what it should be.
+            is unusable.
     """
     check_data(run, data)
     if official:
-        _ = layout.envs  # the official packages' environments are in a checkout: said before anything is computed
+        _ = layout.envs  # raises early: the official packages' environments need a checkout
     model = find_model(run, layout)
     chosen = find_chosen(run, data, where)
     context = Context(
@@ -157,7 +157,7 @@ def evaluate_run(
 
 
 def _ask_official(context: Context, evaluated: _Evaluated, *, layout: Layout, say: Say) -> None:
-    """Compute with the official code what was evaluated here, as far as there is such code."""
+    """Repeat the evaluation with the official code, where there is some."""
     results = [(one, result) for one, result in evaluated.results if one.needs.key is not None]
     evaluated.official, evaluated.not_asked = run_official(context, results, layout=layout, say=say)
 
@@ -216,7 +216,7 @@ def _evaluate(context: Context, outputs: RunOutputs, evaluations: Sequence[Evalu
 
 
 def draw_scenes(context: Context) -> tuple[Scenes, Resampling]:
-    """Return the number of each sample's scene, or of what else is drawn as one, and the resamples of them."""
+    """Return the number of each sample's scene, or other resampling unit, and the resamples of these."""
     if isinstance(context.data, HasResamplingUnits):
         scenes, count = number_units([context.data.resampling_unit(token) for token in context.tokens])
         grouped = count < len(set(context.tokens))
@@ -259,7 +259,7 @@ def _other_data(context: Context, needed: Collection[str]) -> str:
 
 
 def _is_own_task(one: Evaluation, evaluations: Sequence[Evaluation]) -> bool:
-    """Tell whether an evaluation is the first of its key: what others measure of it may not be there at all."""
+    """Tell whether an evaluation is the first of its key: what later ones measure may be absent altogether."""
     return one.id == next(other.id for other in evaluations if other.needs.key == one.needs.key)
 
 

@@ -90,7 +90,7 @@ def _value(value: float, samples: int) -> float | None:
 
 
 def note_leakage(context: Context, evaluated: Sequence[str]) -> list[str]:
-    """Return the warning of a run whose samples lie where models were trained, or of which nobody knows."""
+    """Return the warning for a run whose samples lie where models were trained, or for which this is not known."""
     if not any("map" in name for name in evaluated):
         return []
     distances = distances_to_training(context)

@@ -15,7 +15,7 @@ from admlops.core.counting import count_of
 from admlops.core.errors import ComparabilityError
 
 LARGEST = 1e6
-"""Metres, or metres a second: no number of a record that is measured may be larger; sums of squares stay finite."""
+"""No measured number of a record may be larger [m or m/s]: sums of squares stay finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class Metric:
 
     `value` is None where the protocol leaves it undefined. `interval` is a confidence interval, None where none was
     computed. `device` and `precision` are set for speeds only: they mean nothing without the machine and its
-    arithmetic. `weights` is `random:SEED` where
-    the model's weights were drawn and not trained: such a value compares with no other.
+    arithmetic. `weights` is `random:SEED` where the model's weights were drawn and not trained: such a value compares
+    with no other.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def higher_is_better(self) -> bool:
-        """Which way is better, as the evaluation says; of a metric that none defines, more is."""
+        """Which way is better, as the evaluation says; for a metric that none defines, higher is better."""
         known = find_metric(self.protocol, self.name)
         return known is None or known.higher_is_better
 
@@ -90,7 +90,7 @@ def comparable(a: Metric, b: Metric) -> bool:
 
 
 def require_comparable(a: Metric, b: Metric) -> None:
-    """Raises ComparabilityError, naming both sides, unless `a` and `b` are comparable."""
+    """Raise ComparabilityError, naming both sides, unless `a` and `b` are comparable."""
     if comparable(a, b):
         return
     if weights := a.weights or b.weights:

@@ -25,7 +25,7 @@ def where_path(run: RunFolder, samples_sha256: str) -> Path:
 def write_metrics(run: RunFolder, metrics: Mapping[str, Any], resamples: Mapping[str, Mapping[str, Values]]) -> None:
     """Write metrics.json, and the resampled values by protocol for paired comparisons with other runs.
 
-    Without any resampled values no file of them stays behind.
+    Without resampled values an older file of them is removed.
     """
     values = {
         protocol: {name: column.tolist() for name, column in columns.items()}

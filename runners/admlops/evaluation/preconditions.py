@@ -50,7 +50,7 @@ def check_records(context: Context) -> None:
 def check_wishes(
     context: Context, outputs: RunOutputs, evaluations: Sequence[Evaluation], protocols: Collection[str]
 ) -> None:
-    """Raise UsageError where what is asked for beside the usual is nothing that the records do."""
+    """Raise UsageError where a requested protocol or ground truth is of no task that the records answer."""
     asked = [(one.needs.keys, one.protocol, "--protocol") for one in evaluations if one.protocol in protocols]
     if context.truth_2d is not None:
         keys = dict.fromkeys(key for one in evaluations if one.needs.truth_2d for key in one.needs.keys)

@@ -83,7 +83,7 @@ def read_outputs(context: Context, evaluations: Sequence[Evaluation]) -> RunOutp
             if helper.process.exitcode == 0:
                 reading.join(helper.folder)
             else:
-                reading.read(scenes)  # what went wrong there is found again here, and said in full
+                reading.read(scenes)  # meets the helper's error again here, and reports it in full
     return reading.finish()
 
 
@@ -142,7 +142,7 @@ class _Helper(NamedTuple):
 def _start_helpers(
     context: Context, evaluations: Sequence[Evaluation], parts: Sequence[Sequence[str]], folder: Path
 ) -> Iterator[list[_Helper]]:
-    """Start a process for each part; on the way out none of them goes on."""
+    """Start a process for each part; all are killed on exit."""
     names = [one.id for one in evaluations]
     data = _Root(context.data.kind, context.data.root, context.data.version, context.chosen)
     helpers = []
@@ -171,7 +171,7 @@ class _Root(NamedTuple):
 
 
 class _OpenedLater:
-    """A data set that is opened where something is first asked of it; boxes ask nothing while records are read."""
+    """A data set that is opened on first use; boxes do not use it while records are read."""
 
     def __init__(self, place: _Root) -> None:
         self._place = place
@@ -199,7 +199,7 @@ def _read_part(path: Path, data: _Root, names: Sequence[str], scenes: Sequence[s
                 sys.exit(1)
         reading.leave(folder)
     except AdmlopsError:
-        sys.exit(1)  # the reader that started this process will come upon it again
+        sys.exit(1)  # the reader that started this process meets the same error
 
 
 def read_records(run: RunFolder, keys: Mapping[str, Selection]) -> Iterator[PartialRecord]:

@@ -51,7 +51,7 @@ def _slice_tags(result: Result, context: Context) -> dict[str, Any]:
 
 
 def _find_tags(context: Context) -> Mapping[str, Mask] | str:
-    """Return by tag which of the samples have it, (S,); tags that none has are left out. Else, why there are none."""
+    """Return by tag which of the samples have it, (S,), without tags that none has; or why there are none."""
     assert context.rules is not None
     try:
         tagged = tag_samples(SampleTables(context.data), context.rules)

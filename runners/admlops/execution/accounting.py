@@ -15,7 +15,7 @@ from admlops.results.record import FailureClass
 
 
 class Accounting:
-    """The counts of one run, kept by its coordinator. `on_stop` is called when it begins to stop, with the reason."""
+    """The counts of one run, kept by its coordinator. `on_stop` is called with the reason when it begins to stop."""
 
     def __init__(self, job: Job, *, on_stop: Callable[[WorkerFailure], None]) -> None:
         self._job = job
@@ -33,7 +33,7 @@ class Accounting:
     def allow_retry(self, failure: WorkerFailure, tries: Counter[FailureClass]) -> bool:
         """Say whether the scene may be done again with a fresh worker; count it if so. `tries` are the scene's own.
 
-        The run's last retry gone, `stopped_by` is set.
+        Sets `stopped_by` once the run has no retry left.
         """
         self._failures.setdefault(failure.kind, failure)
         if tries[failure.kind] >= POLICIES[failure.kind].retries or not self.allow_another(failure):
@@ -42,9 +42,9 @@ class Accounting:
         return True
 
     def allow_another(self, failure: WorkerFailure) -> bool:
-        """Count a retry of the run that is none of the scene's own: it is done again in smaller batches.
+        """Say whether the run may retry without costing the scene a try, as in smaller batches; count it if so.
 
-        The run's last retry gone, `stopped_by` is set.
+        Sets `stopped_by` once the run has no retry left.
         """
         self._failures.setdefault(failure.kind, failure)
         if self._retries >= self._job.retry_limit:
@@ -54,7 +54,7 @@ class Accounting:
         return True
 
     def note_answer(self, failure: WorkerFailure | None) -> bool:
-        """Count a sample that is done. False: the model fails from its first sample on, and the run is to stop."""
+        """Count a finished sample; return False if the model fails from its first sample on and the run must stop."""
         if failure is None:
             self._model_works = True
             return True
@@ -83,7 +83,7 @@ class Accounting:
         )
 
     def explain_no_place(self, waited_s: float) -> WorkerFailure:
-        """Return why a run ends that has scenes to do and no place for a worker."""
+        """Return the failure that ends a run with scenes to do but no place for a worker."""
         waited = f", and none joined within {waited_s:g} s" if waited_s else ""
         if not self.lost:
             return WorkerFailure(kind="lost", message=f"there is no place for a worker{waited}")

@@ -1,4 +1,4 @@
-"""Writing the answers of workers down: records of a scene in progress, and the failures among them."""
+"""Writing down workers' answers: the records of a scene in progress, and the failures among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from admlops.execution.worker import reported_failure
 
 
 class AnswerWriter:
-    """Writes the records of the scene that a slot is at; what happens in a second attempt is told of nobody."""
+    """Writes the records of the scene that a slot is at; it reports no answer of a second attempt."""
 
     def __init__(self, job: Job, accounting: Accounting, journal: RunJournal) -> None:
         self._job = job
@@ -35,7 +35,7 @@ class AnswerWriter:
         return diagnose_failure(failure, model=self._job.model, python=self._job.command.python)
 
     def write(self, slot: SlotState, answer: Result | Failed, failure: WorkerFailure | None) -> None:
-        """Write the record of the slot's next sample, and of unreadable ones behind it. Raises StorageError."""
+        """Write the record of the slot's next sample, and of unreadable ones that follow it. Raises StorageError."""
         attempt = slot.attempt
         assert attempt is not None, "an answer without a scene"
         if failure is not None:
@@ -49,7 +49,7 @@ class AnswerWriter:
         self.write_unreadable(slot)
 
     def write_unreadable(self, slot: SlotState) -> None:
-        """Write what is kept, and failed records for unreadable samples, up to the next answer. Raises StorageError."""
+        """Write kept records, and failed records of unreadable samples, up to the next answer. Raises StorageError."""
         attempt = slot.attempt
         while attempt is not None and not self._accounting.is_stopping:
             sample = attempt.recorder.expected()

@@ -8,16 +8,16 @@ from admlops.execution.failures import WorkerFailure
 from admlops.results.record import FailureClass
 
 LARGEST_AUTO = 256
-"""What `--batch auto` tries at most."""
+"""The largest batch that `--batch auto` tries."""
 HALVED: frozenset[FailureClass] = frozenset({"host_oom"})
 """Failures after which half as many samples are tried: the batch was too large for the machine."""
 SINGLY: frozenset[FailureClass] = frozenset({"crash", "hang", "poisoned"})
-"""Failures after which the samples are done one by one, so that the one that is at fault costs itself alone."""
+"""Failures after which the samples are done one by one, so that only the faulty one is lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """At most `most` samples at once; with `auto` as many of them as pay, found by doubling from 1."""
+    """At most `most` samples at once; with `auto`, as many as still pay, found by doubling from 1."""
 
     most: int
     auto: bool = False

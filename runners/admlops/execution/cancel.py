@@ -28,12 +28,12 @@ class CancelToken:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Wait for so long, or until the run is asked to stop."""
+        """Wait `seconds`, or until the run is asked to stop."""
         self._event.wait(seconds)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Say that a run looks at the token while the block lasts."""
+        """Mark the token as watched by a run while the block lasts."""
         self._watchers += 1
         try:
             yield

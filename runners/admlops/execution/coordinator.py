@@ -35,7 +35,7 @@ def execute(
         EnvError: the environment's Python could not be started.
     """
     token = cancel or CancelToken()
-    executor.slots()  # a wrong device is said before anything is touched
+    executor.slots()  # report a wrong device before anything is touched
     end_abandoned_workers(job.run)
     job.run.begin()
     job.run.remove_unfinished()

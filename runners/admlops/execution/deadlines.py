@@ -19,9 +19,9 @@ class Deadlines:
     silence_s  without a frame and without log output, once the model is loaded: the process is frozen
     total_s    one process's life, from the spawn
 
-    The first two are stretched for a worker on the CPU that still computes when they are over, see `BUSY_CALLS`,
-    `BUSY_STARTS` and `FOLLOWED_CALLS`, and silence does not end it. `extends_busy_calls` and `extends_busy_start` turn
-    that off: a person's own limit is not stretched.
+    The first two are extended for a worker on the CPU that still computes when they expire (`BUSY_CALLS`,
+    `BUSY_STARTS`, `FOLLOWED_CALLS`), and silence does not end it. `extends_busy_calls` and `extends_busy_start` are
+    False where a person set the limit: it is not extended.
 
     Raises:
         UsageError: a limit is not a positive number, or the start alone may take longer than the whole.
@@ -69,9 +69,9 @@ BUSY_SHARE = 0.05
 """The share of one core that counts as computing, divided among the programs that want it. The worker's own threads
 take far less while a call hangs."""
 CROWDED = 1.5
-"""From which crowding on a message speaks of it."""
+"""The crowding from which a message mentions it."""
 STEP = 0.5
-"""A stretched deadline goes on by this part of the limit; the process must have computed in each."""
+"""A deadline is extended in steps of this share of the limit; the process must have computed in each."""
 
 
 class BusyWatch:
@@ -118,8 +118,8 @@ class BusyWatch:
 class DeadlineClock:
     """Watches the deadlines of one process. Times are those of `time.monotonic` [s].
 
-    For `processor_s` and `crowding` see BusyWatch. Silence is watched apart from the call, because each is looked at
-    when it is half over.
+    For `processor_s` and `crowding` see BusyWatch. Silence is watched apart from the call, because each is first
+    looked at when it is half over.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class DeadlineClock:
         self._calls.forget()
 
     def note_answer(self, now: float) -> None:
-        """Note that the call has been answered: the next ones may take as long, and some times longer."""
+        """Note that the call has been answered; how long it took counts for the limit of later calls."""
         self._slowest_s = max(self._slowest_s, (now - self._call_began) / self._samples)
 
     @property
@@ -179,7 +179,7 @@ class DeadlineClock:
         return None
 
     def _is_silent(self, now: float) -> bool:
-        """Tell whether the process is frozen: it gives no sign, and no computing keeps its threads from doing so."""
+        """Tell whether the process is frozen: it gives no sign, and no computing explains the silence."""
         limit_s = self._deadlines.silence_s
         if not self._silence.has_looked and now > self._last_sign + limit_s * (1 - STEP):
             self._silence.look(now)
@@ -216,7 +216,7 @@ class DeadlineClock:
         return True
 
     def _longest_s(self) -> float:
-        """Return what a call or a start that never ceases to compute may take at most [s]."""
+        """Return the longest that a call or a start may take while it keeps computing [s]."""
         usual_s = (BUSY_CALLS if self._is_ready else BUSY_STARTS) * self._usual_s
         return self._calls.crowding() * max(usual_s, FOLLOWED_CALLS * self._slowest_s * self._samples)
 

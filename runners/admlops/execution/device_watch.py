@@ -10,7 +10,7 @@ from admlops.results.record import FailureClass
 
 
 class DeviceWatch:
-    """Counts at how many scenes each device has failed that no other device has failed at."""
+    """Counts, for each device, the scenes at which it alone has failed."""
 
     def __init__(self) -> None:
         self._failed: defaultdict[FailureClass, dict[str, DeviceKey]] = defaultdict(dict)
@@ -22,7 +22,7 @@ class DeviceWatch:
         if not limit:
             return False
         if limit == 1:
-            return True  # a class that only a device can be at fault for
+            return True  # only a device can be at fault for this class
         failed = self._failed[kind]
         if scene in self._bad_scenes or failed.setdefault(scene, device) != device:
             self._bad_scenes.add(scene)

@@ -92,7 +92,7 @@ class SceneAnswered:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFailed:
-    """The worker is of no further use; it is to be stopped."""
+    """The worker is of no further use and must be stopped."""
 
     slot: int
     failure: WorkerFailure
@@ -121,8 +121,8 @@ class SlotBroken:
 class SlotLost:
     """The place is gone, and its worker with it: its node was lost, or its card fell off the bus.
 
-    No other event of it follows; one that comes all the same, such as a late answer, is passed over. `reason` says what
-    was seen, `hint` what a person can do about it; empty: the advice of the class `lost`.
+    No other event of it follows; a late one, such as an answer, is ignored. `reason` says what was seen, `hint` what a
+    person can do about it; empty: the advice of the class `lost`.
     """
 
     slot: int
@@ -132,7 +132,7 @@ class SlotLost:
 
 @dataclass(frozen=True, kw_only=True)
 class SlotJoined:
-    """A new place, such as one of a node that came back. Its number is none that the run has had."""
+    """A new place, such as one of a node that came back. Its number is new in the run."""
 
     slot: Slot
 
@@ -155,8 +155,8 @@ class Executor(Protocol):
 
     The order of calls: `slots`, `start`, then for each slot `start_worker` (answered by WorkerStarted and WorkerReady),
     `run_scene` (by a SampleAnswered each sample, then SceneAnswered) and `stop_worker` (by WorkerStopped), and `close`.
-    WorkerFailed may come instead of any answer; then the slot gets `stop_worker`. SlotLost may come at any time; pass
-    over calls for the slot that were made before the coordinator took it. Calls return at once.
+    WorkerFailed may come instead of any answer; then the slot gets `stop_worker`. SlotLost may come at any time; ignore
+    calls for the slot that were made before the coordinator took the event. Calls return at once.
     """
 
     def slots(self) -> Sequence[Slot]:
@@ -167,7 +167,7 @@ class Executor(Protocol):
         """
 
     def start(self, worker: WorkerSpec, cancel: CancelToken) -> None:
-        """Prepare for workers of this kind. A set token ends what workers are at; `close` follows."""
+        """Prepare for workers of this kind. A set token interrupts the workers; `close` follows."""
 
     def start_worker(self, slot: int, *, shrink: int) -> None:
         """Start a worker in a slot that has none. `shrink` is the load frame's."""
@@ -187,7 +187,7 @@ class Executor(Protocol):
 
 @runtime_checkable
 class Joinable(Protocol):
-    """An executor that places can join while a run goes on."""
+    """An executor to which places can be added while a run goes on."""
 
     @property
     def join_wait_s(self) -> float:

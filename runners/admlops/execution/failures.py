@@ -22,9 +22,9 @@ _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 class Policy:
     """The consequence of a failure: `retries` fresh workers for the same scene, then `then`.
 
-    `shrink` asks the fresh worker to take less GPU memory. Where a run has several devices, one that so fails at
-    `device_limit` scenes is taken out (0: never), and so is one on which a worker that does not start comes to its
-    `then`, if `blames_device_at_start`.
+    `shrink` asks the fresh worker to take less GPU memory. In a run with several devices, one with this failure at
+    `device_limit` scenes is taken out (0: never). With `blames_device_at_start`, so is one on which a worker that does
+    not start has used up its retries.
     """
 
     retries: int
@@ -90,7 +90,7 @@ POLICIES: dict[FailureClass, Policy] = {
 }
 
 FAILING_FROM_THE_START = 5
-"""So many `model` failures before the first success stop the run: the model does not work at all."""
+"""This many `model` failures before the first success stop the run: the model does not work at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class WorkerFailure:
     """One failure as the host saw it. `detail` is for people: a traceback, the last lines of the log.
 
     `message` says the same in every run that fails in the same way, because it goes into the records. `batch` is how
-    many samples were in the works together when the worker ended.
+    many samples were being processed together when the worker ended.
     """
 
     kind: FailureClass

@@ -31,8 +31,8 @@ class JobRequest:
 
     `path` are folders of packages that the model's environment lacks. `title` is what a person calls the job, `log`
     where its output goes. `launcher` are Python's arguments in front of the adapter, for a program that starts several
-    processes. `attend` is called again and again while the job runs. `ask_to_end` asks a job that is cancelled to end
-    by itself, within `ending_s`; without it, it is ended.
+    processes. `attend` is called repeatedly while the job runs. `ask_to_end` asks a job that is cancelled to end
+    by itself, within `ending_s`; without it, the job is killed.
     """
 
     model: str
@@ -51,10 +51,10 @@ class JobRequest:
 
 
 def run_job(job: JobRequest, *, say: Say) -> dict[str, Any]:
-    """Do a job and return its answer; what it tells of its progress is said.
+    """Do a job and return its answer; its progress is passed to `say`.
 
     Raises:
-        UsageError: what was asked for is at fault, such as a configuration that cannot be exported.
+        UsageError: the request is at fault, such as a configuration that cannot be exported.
         RunFailedError: the model or the job's program failed; the message is its own.
         DataError: an input is at fault.
         StoppedError: it was cancelled.
@@ -100,7 +100,7 @@ def _process(job: JobRequest, asked: Path) -> Iterator[SupervisedProcess]:
     try:
         yield process
     finally:
-        # Nobody asked the program to end: no time is given for that unless it has ended by itself.
+        # The program was not asked to end, so it gets no time for that unless it has ended by itself.
         process.stop(grace_s=GRACE_S if process.has_ended() else 0.0)
 
 
@@ -128,7 +128,7 @@ def _wait(job: JobRequest, process: SupervisedProcess, say: Say) -> None:
 
 
 def _ask_to_end(job: JobRequest) -> float:
-    """Ask a cancelled job to end; returns until when it may take [monotonic seconds]."""
+    """Ask a cancelled job to end; returns when it must have ended [monotonic seconds]."""
     if job.ask_to_end is None:
         return 0.0
     job.ask_to_end()

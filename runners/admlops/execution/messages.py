@@ -35,7 +35,7 @@ class Ready(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 NOT_LOADED = Ready(fixes=[], device_name="")
-"""Of a worker that has no model yet."""
+"""For a worker that has no model yet."""
 
 
 class Usage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     """One sample done: seconds, megabytes, and the outputs of the standard record.
 
     `batch` is how many samples went through the network with it, itself included; absent where no batch was asked for.
-    `usage` is what the worker has taken until then, said now and then. `graphs` is how each part of the network ran, in
+    `usage` is what the worker has taken until then, sent now and then. `graphs` is how each part of the network ran, in
     a run with graphs; `graphs_refused` says, once, why a part runs without one from then on.
     """
 
@@ -71,7 +71,7 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "class"}):
-    """The adapter raised; without a sample token it was while starting, or between samples.
+    """The adapter raised an exception; without a sample token, while starting or between samples.
 
     `crash` is that of a process which read samples for the worker.
     """
@@ -83,7 +83,7 @@ class Failed(Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "c
 
 
 class BatchBegun(Struct, frozen=True, forbid_unknown_fields=True):
-    """The next samples are in the works together: no answer comes before all of them are done."""
+    """The next samples are processed together: no answer comes before all of them are done."""
 
     samples: Annotated[int, Meta(ge=1)]
 

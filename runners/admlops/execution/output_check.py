@@ -1,4 +1,4 @@
-"""Holding a worker's outputs against what the model says of itself, when the record is written."""
+"""Checking a worker's outputs against what the model says of itself, when the record is written."""
 
 from __future__ import annotations
 

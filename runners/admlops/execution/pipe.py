@@ -14,7 +14,7 @@ PIPE_BYTES = 1 << 20
 
 
 class FramePipe:
-    """Reads from one descriptor and writes to another as far as they let it. Owns both."""
+    """Reads from one descriptor and writes to another without blocking. Owns both."""
 
     def __init__(self, *, read_fd: int, write_fd: int) -> None:
         self._read_fd = read_fd
@@ -26,15 +26,15 @@ class FramePipe:
         self.ended = False
         for descriptor in (read_fd, write_fd):
             os.set_blocking(descriptor, False)
-            with suppress(OSError):  # over the user's limit: the usual 64 KiB do as well, with more turns
+            with suppress(OSError):  # over the user's limit: the usual 64 KiB suffice, with more turns
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def send(self, data: bytes) -> None:
-        """Put bytes in line; `exchange` writes them."""
+        """Queue bytes; `exchange` writes them."""
         self._outgoing += data
 
     def exchange(self, timeout_s: float) -> bool:
-        """Write and read what can be, after waiting up to `timeout_s` for it. True if anything arrived."""
+        """Write and read what is possible, after waiting up to `timeout_s`. True if anything arrived."""
         poll = select.poll()
         if not self.ended:
             poll.register(self._read_fd, select.POLLIN)
@@ -58,7 +58,7 @@ class FramePipe:
         self._frames.clear()
 
     def finish(self) -> None:
-        """Raises ProtocolError if the stream ended inside a frame."""
+        """Raise ProtocolError if the stream ended inside a frame."""
         self._parser.finish()
 
     def close(self) -> None:

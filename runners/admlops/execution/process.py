@@ -95,7 +95,7 @@ class SupervisedProcess:
         return self._log.has_grown()
 
     def look(self) -> None:
-        """Note the control group that the program is in now: a kill for want of memory is counted there."""
+        """Note the control group that the program is in now: an out-of-memory kill is counted there."""
         self._looked = time.monotonic()
         self._oom_watch.look()
 
@@ -115,17 +115,17 @@ class SupervisedProcess:
         return signal_of(code)
 
     def was_killed_for_memory(self, code: int) -> bool:
-        """Say whether the kernel ended the program for want of memory: KILL, and a kill counted in its own group."""
+        """Say whether the kernel ended the program for lack of memory: KILL, and a kill counted in its own group."""
         return -code == signal.SIGKILL and self._oom_watch.has_killed()
 
     def terminate(self) -> None:
-        """Ask the program itself to end, by TERM; what it has started is its own business."""
+        """Send TERM to the program itself, not to what it has started."""
         self._process.terminate()
 
     def stop(self, *, grace_s: float, attend: Callable[[float], None] = time.sleep) -> Ending:
         """End the program and all that it has started: wait, TERM, KILL; the first two get `grace_s` each.
 
-        The caller has asked the program to end. `attend` is called with a time [s] again and again while it may do so.
+        The caller has asked the program to end. `attend` is called repeatedly with a time [s] while it may do so.
         """
         deadline = time.monotonic() + grace_s
         while not self.has_ended() and time.monotonic() < deadline:

@@ -38,7 +38,7 @@ def find_processes(marks: frozenset[str], *, group: int | None = None) -> list[i
 def end_processes(
     marks: frozenset[str], *, group: int | None = None, term_s: float = 0.0, kill_s: float = 5.0
 ) -> list[int]:
-    """TERM, `term_s` of patience, KILL, and up to `kill_s` to see them gone. Returns those that are still there.
+    """Send TERM, wait `term_s`, send KILL, and wait up to `kill_s` for the end. Returns those that are still there.
 
     A process can outlive KILL only inside the kernel, such as a hung GPU driver or network disk.
     """
@@ -46,7 +46,7 @@ def end_processes(
         _signal_all(find_processes(marks, group=group), signal.SIGTERM)
         _wait_gone(marks, group, term_s)
     deadline = time.monotonic() + kill_s
-    # Again and again: a process may fork while it is being looked for.
+    # Repeatedly: a process may fork during the search.
     while left := find_processes(marks, group=group):
         _signal_all(left, signal.SIGKILL)
         if time.monotonic() > deadline:

@@ -40,7 +40,7 @@ from admlops.execution.stragglers import Paces, pair_up
 from admlops.execution.verdicts import Judge, Verdict
 
 WAKE_S = 0.2
-"""How often the cancel token, and what is slow, are looked at while no event comes."""
+"""How often the cancel token and slow scenes are checked while no event comes."""
 PATIENCE_S = 1.0
 """The time that a failed worker gets to heed `stop`, and again to heed TERM [s]."""
 
@@ -99,7 +99,7 @@ class RunCoordinator:
             self._help_slow_ones()
 
     def _goes_on(self) -> bool:
-        """Say whether events are to come: of a slot, or of one that may join while scenes wait without any."""
+        """Say whether events are expected: of a slot, or of one that may join while scenes wait without any."""
         if not self._plan.unfinished:
             return False
         if self._slots.any_busy():
@@ -113,7 +113,7 @@ class RunCoordinator:
         return False
 
     def _close(self) -> None:
-        """End what is left of workers, and write down how they ended."""
+        """End the remaining workers, and write down how they ended."""
         self._is_closing = True
         for slot in self._slots:
             if slot.attempt is not None:
@@ -162,7 +162,7 @@ class RunCoordinator:
     # --- what a slot does next
 
     def _advance(self, slot: SlotState) -> None:
-        """Give a slot that nothing goes on in its next command."""
+        """Give an idle slot its next command."""
         attempt = None if self._is_closing else self._next_attempt(slot)
         if attempt is None or self._accounting.is_stopping:
             self._slots.rest(slot)
@@ -214,7 +214,7 @@ class RunCoordinator:
     # --- answers
 
     def _take(self, slot: SlotState, answer: Result | Failed) -> None:
-        """Write one answer down, unless it asks for a fresh worker."""
+        """Write down one answer, unless it calls for a fresh worker."""
         attempt = slot.attempt
         assert attempt is not None, "an answer without a scene"
         failure = self._answers.find_failure(answer)
@@ -250,7 +250,7 @@ class RunCoordinator:
         self._advance(slot)
 
     def _slot_lost(self, slot: SlotState, event: SlotLost) -> None:
-        """Do the lost slot's scene elsewhere; what a scene of its own does to a place, it does `retries` times only."""
+        """Do the lost slot's scene elsewhere; one whose places keep getting lost is repeated `retries` times only."""
         failure = WorkerFailure(kind="lost", message=LOST, detail=event.reason, advice=event.hint)
         self._slots.remove(slot.number)
         if not slot.is_leaving:
@@ -264,7 +264,7 @@ class RunCoordinator:
         self._wake()
 
     def _take_out(self, slot: SlotState, failure: WorkerFailure) -> None:
-        """Give the device of a slot nothing more to do: it is at fault, not the scene. Others are left."""
+        """Take the device of a slot out of the run: it is at fault, not the scene. Others are left."""
         leaving = [one for one in self._slots if one.device == slot.device and not one.is_leaving]
         self._accounting.note_lost([one.slot for one in leaving], failure)
         self._journal.note_lost(leaving, failure)
@@ -281,7 +281,7 @@ class RunCoordinator:
         self._wake()
 
     def _do_elsewhere(self, slot: SlotState, attempt: SceneAttempt, failure: WorkerFailure, *, action: str) -> None:
-        """Take the scene from its slot; the next free one that may gets it, unless another slot is at it already."""
+        """Take the scene from its slot; the next free slot that may do it gets it, unless another is at it already."""
         self._journal.note_failure(slot, failure, action)
         rival = self._slots.find_rival(slot) if attempt.has_rival else None
         if rival is None:
@@ -301,7 +301,7 @@ class RunCoordinator:
     # --- what is slow
 
     def _help_slow_ones(self) -> None:
-        """Let slots with nothing to do do what another machine is slow with."""
+        """Let idle slots do the scenes that another machine is slow with."""
         if self._plan.waiting or not self._slots.are_spread:
             return
         now, usual_s = self._clock(), self._paces.usual_s
@@ -320,7 +320,7 @@ class RunCoordinator:
             self._begin(helper, helper.attempt)
 
     def _drop_rival(self, winner: SlotState, attempt: SceneAttempt) -> None:
-        """End the other attempt at a scene that is whole."""
+        """End the other attempt at a scene."""
         rival = self._slots.find_rival(winner) if attempt.has_rival else None
         if rival is not None and rival.attempt is not None:
             loser = rival.attempt

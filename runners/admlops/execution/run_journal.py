@@ -34,7 +34,7 @@ class RunJournal:
         )
 
     def note_ready(self, slot: SlotState, event: WorkerReady) -> None:
-        """Write down with what a worker has loaded its model."""
+        """Write down how a worker has loaded its model."""
         self.note(
             "worker_ready",
             slot,

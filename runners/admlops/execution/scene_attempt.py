@@ -17,7 +17,7 @@ from admlops.execution.scene_recorder import SceneRecorder
 from admlops.results.record import FailureClass
 
 MOST_SECONDS = 3
-"""So often a slow scene is begun on another machine too."""
+"""How often a slow scene may be begun on another machine too."""
 
 
 class SceneAttempt:
@@ -87,7 +87,7 @@ class SceneAttempt:
         self.shrink += shrink
 
     def forget_device(self, kind: FailureClass) -> None:
-        """Take back what failures of this class have changed: a device was at fault, which is out of the run now."""
+        """Undo what failures of this class have changed: the device at fault is out of the run now."""
         if POLICIES[kind].shrink:
             self.shrink = 0
         del self.tries[kind]
@@ -103,7 +103,7 @@ class SceneAttempt:
         return self._seconds < MOST_SECONDS and not self.unreadable
 
     def make_second(self) -> SceneAttempt:
-        """Return another attempt at the scene, to be done at the same time; the one that is whole first counts."""
+        """Return another attempt at the scene, to be done at the same time; the first one that is whole counts."""
         second = SceneAttempt(self._job, self.scene, kept=self._kept)
         second.tries, second.avoided, second.shrink, second.batch = self.tries, self.avoided, self.shrink, self.batch
         second.samples, second.is_second = self.samples, True
@@ -126,7 +126,7 @@ class SceneAttempt:
     def allow_loss(self) -> bool:
         """Say whether the scene may be done again after its place was lost; count it if so.
 
-        A scene that takes a machine down with it must not go through all of them.
+        A scene that takes down its machine must not be tried on all of them.
         """
         if self.tries["lost"] >= POLICIES["lost"].retries:
             return False
@@ -169,7 +169,7 @@ class ScenePlan:
 
 
 def plan_scenes(job: Job) -> ScenePlan:
-    """Leave out what the run folder holds, but for the scenes with failed samples where those are to be done again."""
+    """Plan the scenes that the run folder lacks, and those with failed samples where these are to be done again."""
     complete = set(job.run.complete_scenes())
     waiting, done = [], []
     for scene in job.scenes:
@@ -189,7 +189,7 @@ def plan_scenes(job: Job) -> ScenePlan:
 
 
 def _records_to_keep(job: Job, scene: SceneJob) -> Mapping[str, bytes] | None:
-    """Return the records of a scene that stay when its failed samples are done again; None: none of it failed.
+    """Return the records of a scene that stay when its failed samples are done again; None if none failed.
 
     A temporal model's records depend on the samples before, so nothing of its scene stays.
     """

@@ -51,7 +51,7 @@ class Job:
     the payload of the load frame without what a worker's slot and retries add: `device`, `variant`, `shrink`.
     `data_root` is where workers find the data set, `runtime` the id and the module's path of what executes the network,
     and folders with packages that it needs.
-    Records are held against `expected` when they are written. Scenes that the run folder already holds are left out;
+    Records are checked against `expected` when they are written. Scenes that the run folder already holds are left out;
     with `retry_failed` those with failed samples are done again: whole scenes of a `temporal` model, else the failed
     samples alone. `batch` says how many samples a worker may take at once; None: one.
     """
@@ -111,7 +111,7 @@ class RunEvent:
              `batch` is how many samples went together with it, `usage` what the worker has taken until then
     skip     the rest of a scene was given up: `samples` failed records, `failure`
     retry    a scene is done again: `samples` is negative, those that are taken back; `failure` says why. Without one,
-             another worker is further with it, or had it first, and `samples` is by how much
+             the attempt of another worker, further or first, counts, and `samples` is the difference
     scene    a scene is whole and on disk
     lost     the worker's place is gone or its device taken out, `failure` says why; its scene is done elsewhere
     joined   a new place has come, which is `worker`

@@ -49,7 +49,7 @@ class SceneRecorder:
         self._writer.open()
 
     def expected(self) -> SampleRef | None:
-        """Write what is kept up to the next answer; return the sample that it is for, None if the scene is whole."""
+        """Write the kept records before the next sample that has none; return it, or None if the scene is whole."""
         while self._next < len(self.scene.samples):
             sample = self.scene.samples[self._next]
             line = self._kept.get(sample.token)
@@ -115,7 +115,7 @@ class SceneRecorder:
 
 
 def _times(result: Result) -> dict[str, Any]:
-    """The sample's times; of a batch, its share, which is no time that a sample takes."""
+    """Return the sample's times; for a batch, its share, which is not the time that a sample takes."""
     if result.batch is UNSET:
         return {"inference_time": result.inference_time, "end_to_end_time": result.end_to_end_time}
     share = BatchShare(

@@ -36,8 +36,8 @@ class SceneRunner:
         spec: what the worker is.
         slot: where it runs.
         emit: takes its events; may block.
-        cancel: ends what the worker is at.
-        lost_gpus: the uuids of GPUs that are gone; whoever finds that one is adds it, for the slots of one machine.
+        cancel: interrupts the worker.
+        lost_gpus: the uuids of GPUs that are gone, shared by the slots of one machine; whoever finds one gone adds it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SceneRunner:
         self._starts = 0
 
     def interrupt(self) -> None:
-        """Cut short whatever the worker is at: `stop_worker` follows."""
+        """Interrupt the worker: `stop_worker` follows."""
         self._interrupted.set()
 
     def start_worker(self, shrink: int) -> None:
@@ -72,7 +72,7 @@ class SceneRunner:
         self._guard(lambda: self._run(request))
 
     def end(self) -> None:
-        """End the worker at the end of the run: commands before this one are cut short."""
+        """End the worker at the end of the run: commands before this one are interrupted."""
         self._guard(lambda: self._stop(self._spec.grace_s))
 
     def stop_worker(self, grace_s: float) -> None:
@@ -132,7 +132,7 @@ class SceneRunner:
             self._emit(SlotBroken(slot=self._slot.number, error=error))
 
     def _look_at_device(self, failure: WorkerFailure) -> WorkerFailure:
-        """Return the failure; as that of a lost device if the worker's GPU is not there any more."""
+        """Return the failure, as that of a lost device if the worker's GPU is gone."""
         uuid = self._slot.device.uuid
         loss = None if uuid is None else find_loss(uuid)
         if uuid is None or loss is None:

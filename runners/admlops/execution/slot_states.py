@@ -1,4 +1,4 @@
-"""The slots of a run as its coordinator sees them: what each is at, which ones have nothing to do."""
+"""The slots of a run as its coordinator sees them: what each is at, and which are idle."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SlotState:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an event of the slot is to come."""
+        """Whether an event of the slot is expected."""
         return self.attempt is not None or self.is_stopping
 
 
@@ -115,7 +115,7 @@ class SlotTable:
         return list(idle.values())
 
     def any_busy(self) -> bool:
-        """Say whether an event of any slot is to come."""
+        """Say whether an event of any slot is expected."""
         if self._busy is None or not self._busy.is_busy or self._busy.number not in self._states:
             self._busy = next((state for state in self._states.values() if state.is_busy), None)
         return self._busy is not None

@@ -1,4 +1,4 @@
-"""Scenes that are slow to come: which one a slot with nothing to do may take over, or do a second time.
+"""Slow scenes: which one an idle slot may take over, or do a second time.
 
 At the end of a run one slow or frozen machine would keep all others waiting for its last scene. So a slot of another
 machine that has nothing to do does that scene too, and the attempt that is whole first counts. Records do not depend on
@@ -15,11 +15,11 @@ from statistics import median
 from admlops.execution.slot_states import SlotState
 
 REMEMBERED = 301
-"""So many of the last scenes' paces tell what is usual."""
+"""The usual pace is taken from this many of the last scenes."""
 FEWEST = 5
-"""So many scenes must have been done before anything is called slow."""
+"""This many scenes must be done before anything is called slow."""
 GAIN = 1.25
-"""A scene is done a second time if what is left of it takes so many times as long as all of it usually does."""
+"""A scene is done a second time if its rest takes this many times as long as all of it usually does."""
 
 
 class Paces:
@@ -30,7 +30,7 @@ class Paces:
         self._usual: float | None = None
 
     def note(self, seconds: float) -> None:
-        """Note how long a sample of a scene took that is done."""
+        """Note how long a sample of a finished scene took."""
         self._paces.append(seconds)
         self._usual = None
 
@@ -45,7 +45,7 @@ class Paces:
 def pair_up(
     slots: Iterable[SlotState], resting: Iterable[SlotState], *, now: float, usual_s: float
 ) -> list[tuple[SlotState, SlotState]]:
-    """Return slots whose scene another machine would have sooner, that which gains most first, each with its helper.
+    """Return the slots whose scene another machine would finish sooner, each with its helper, the largest gain first.
 
     A scene that two slots are at is among them if both are slow; it comes with the slot that had it first.
     """
@@ -73,10 +73,10 @@ def _gain_s(slot: SlotState, now: float, usual_s: float) -> float:
     if attempt is None or slot.is_stopping or not (attempt.is_second or attempt.may_be_doubled):
         return 0.0
     whole_s = usual_s * len(attempt.samples)
-    if not slot.is_running:  # its worker loads the model still
+    if not slot.is_running:  # its worker is still loading the model
         return whole_s
     done, since_s = attempt.done, now - slot.answered
-    # The first call of a fresh worker may take minutes: nothing is told from it but that it takes long.
+    # The first call of a fresh worker may take minutes: it tells only that it takes long.
     left_s = since_s
     if done:
         pace_s = (slot.answered - slot.began) / done

@@ -16,11 +16,11 @@ class Verdict(StrEnum):
     AGAIN = "again"
     """The scene is done again by a fresh worker of the same slot."""
     AGAIN_SMALLER = "again_smaller"
-    """So it is, with fewer samples at once."""
+    """The same, with fewer samples at once."""
     ELSEWHERE = "elsewhere"
     """The scene is done again on another device, to tell which of the two is at fault."""
     START_ANEW = "start_anew"
-    """The worker did not start: the scene goes to whoever is free first, and costs it no try."""
+    """The worker did not start: the scene goes to the first free slot, and loses no try."""
     TAKE_OUT = "take_out"
     """The device is at fault: it gets nothing more to do."""
     NOTHING = "nothing"
@@ -37,7 +37,7 @@ class Judge:
         self._watch = DeviceWatch()
 
     def judge(self, slot: SlotState, failure: WorkerFailure, *, has_others: bool) -> Verdict:
-        """Return what follows. `has_others` says whether the run has another device."""
+        """Return the consequence. `has_others` says whether the run has another device."""
         attempt, policy = slot.attempt, POLICIES[failure.kind]
         if attempt is None or attempt.has_rival:
             return Verdict.TAKE_OUT if has_others and policy.device_limit == 1 else Verdict.NOTHING

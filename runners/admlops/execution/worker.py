@@ -22,7 +22,7 @@ from admlops.worker.samples.form import find_non_finite
 from admlops.worker.wire import ALIVE, LOAD, PROTOCOL_VERSION, SCENE, STOP, Frame, ProtocolError, encode_frame
 
 TICK_S = 0.2
-"""How often cancellation, deadlines, the log and the process itself are looked at while nothing arrives."""
+"""How often cancellation, deadlines, the log and the process itself are checked while nothing arrives."""
 LAST_BREATH_S = 2.0
 """How long a worker that has closed its pipe may take to end."""
 FATAL: frozenset[FailureClass] = frozenset({"arch", "host_oom", "poisoned", "lost"})
@@ -52,7 +52,7 @@ class Worker:
         command: what to start.
         log: where its output goes.
         deadlines: its limits.
-        is_cancelled: asked again and again; True ends whatever the worker is at.
+        is_cancelled: asked repeatedly; True interrupts the worker.
         title: the line that begins its part of the log.
         on_cpu: it computes on the CPU, so that its processor time says whether it works or hangs.
 
@@ -107,7 +107,7 @@ class Worker:
     def run_scene(
         self, scene: str, samples: Sequence[Mapping[str, Any]], *, batch: Batch | None = None
     ) -> Iterator[Result | Failed]:
-        """Yield one answer a sample, in order. A `Failed` among them has cost its sample and no more.
+        """Yield one answer a sample, in order. A `Failed` among them costs only its sample.
 
         With `batch` the worker takes several samples at once, if its adapter can.
         """
@@ -242,7 +242,7 @@ class Worker:
 def find_import_error(output: str) -> str | None:
     """Return the exception that ended a program's import and where it was raised, from its last output, or None.
 
-    An import raises the same again however often it is tried; `PASSING_ERRORS` are the exceptions.
+    An import fails the same way however often it is tried; `PASSING_ERRORS` are the exceptions.
     """
     lines = [line for line in output.splitlines() if line.strip()]
     raised = _RAISED.match(lines[-1]) if lines else None

@@ -37,7 +37,7 @@ class EnergyEstimate:
         self.method = f"estimate:{LIBRARY} {require_estimate()}"
         library: Any = importlib.import_module(LIBRARY)
         self._tracker = library.OfflineEmissionsTracker(
-            country_iso_code="USA",  # of the energy alone nothing depends on it
+            country_iso_code="USA",  # the energy does not depend on it
             save_to_file=False,
             log_level="critical",
             measure_power_secs=1,
@@ -54,7 +54,7 @@ class EnergyEstimate:
         self._kg_before = float(self._tracker.flush() or 0.0)
 
     def stop(self) -> float:
-        """End the window, and return its energy [J]: the part of all energy that its part of the carbon is."""
+        """End the window, and return its energy [J]: its share of all energy equals its share of the carbon."""
         self._tracker.stop()
         found = self._tracker.final_emissions_data
         share = 1 - self._kg_before / found.emissions if found.emissions > 0 else 1.0

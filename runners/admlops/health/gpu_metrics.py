@@ -19,7 +19,7 @@ from admlops.health.machine import Gpus
 MEBIBYTE = 1 << 20
 EVENT_WAIT_MS = 0
 MOST_EVENTS = 64
-"""So many XID events are taken from the driver's queue at a time."""
+"""How many XID events are taken from the driver's queue at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

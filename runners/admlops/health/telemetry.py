@@ -92,21 +92,21 @@ class TelemetrySampler:
 
     @property
     def gpu_memory_growth_mb(self) -> float | None:
-        """How much more of a used GPU was taken than before the run, at most [MB]; None where NVML is silent.
+        """The largest growth of a used GPU's memory since before the run [MB]; None where NVML is silent.
 
-        It is the device's total, so all that was started on it meanwhile is in it.
+        It is the device's total, so it includes whatever else was started on it meanwhile.
         """
         self._note_gpu_memory(self._gpus.read())
         return max((most - self._gpu_before[index] for index, most in self._gpu_most.items()), default=None)
 
     @property
     def can_measure_energy(self) -> bool:
-        """Tell whether a counter or a power reading of what the run is on answers."""
+        """Tell whether an energy counter or a power reading of the run's devices answers."""
         gpus = [one for one in self._gpus.read() if self._is_used(one)]
         return bool(self._rapl) or any(one.energy_j is not None or one.power_w is not None for one in gpus)
 
     def measure_idle(self, seconds: float = IDLE_S, *, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Wait while nothing runs, so that idle power is known; not at all where no energy can be measured."""
+        """Wait while nothing runs, to learn idle power; return at once where no energy can be measured."""
         if not self.can_measure_energy:
             return
         self.enter("idle")

@@ -16,7 +16,7 @@ from admlops.evaluation.detection_2d.counting import box_iou
 from admlops.mining.found import REACH_M, SAME_IOU
 
 MOVED_M, MOVED_PX, TURNED = 0.01, 0.5, 0.005
-"""From here on a box is moved: a centre or a side [m], a corner [pixels], a turn (of an axis, about its sine)."""
+"""A box counts as moved above these: a centre or a side [m], a corner [pixels], a turn (of an axis, about its sine)."""
 What = Literal["added", "removed", "moved", "relabelled"]
 
 

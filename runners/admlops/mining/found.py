@@ -82,8 +82,8 @@ class FoundRun:
     """A run's samples that did not fail, in the order of its records.
 
     Attributes:
-        limits: by place kind (space or picture) and class the confidence from which on a box is meant.
-        confidence: stands for all limits, where somebody said one.
+        limits: by place kind (space or picture) and class, the least confidence at which a box counts as meant.
+        confidence: replaces all limits, where one was given.
     """
 
     run: RunFolder
@@ -97,7 +97,7 @@ class FoundRun:
         return self.run.header.run
 
     def limit(self, place: str, class_name: str) -> float:
-        """The confidence from which on a box of a class is meant."""
+        """The least confidence at which a box of a class counts as meant."""
         if self.confidence is not None:
             return self.confidence
         return self.limits.get(place == SPACE, {}).get(class_name, CONFIDENT)

@@ -18,7 +18,7 @@ from admlops.mining.rules.base import MinedSample, MiningInput, MiningRule
 
 TOKENS, LIST = "samples.txt", "mined.json"
 ROUNDED = 9
-"""Scores that agree to so many digits are equal: sums in another order are not, by a last bit."""
+"""Scores that agree to so many digits are equal: sums in another order differ in the last bit."""
 
 
 @dataclass(frozen=True, kw_only=True)

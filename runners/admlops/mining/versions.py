@@ -38,8 +38,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         digest: of its manifest.
         root: where it was written.
-        created: when, ISO 8601 in UTC; empty of a version whose making nobody noted.
-        parent: the digest of the version before it; empty of the first.
+        created: when, ISO 8601 in UTC; empty for a version whose creation was not recorded.
+        parent: the digest of the version before it; empty for the first.
         labels: the file that its labels came from, and `labels_sha256` its content.
         counts: how many boxes were added, removed, moved, relabelled.
     """
@@ -71,7 +71,7 @@ def write_version(
 ) -> Version:
     """Write the manifest of a new version in `folder`, and what it was made from.
 
-    Files that the new version shares with the old one are read once. `watch` gets files read and in all.
+    Files that the new version shares with the old one are read once. `watch` gets the files read and their total.
 
     Raises:
         DataError: a file cannot be read.
@@ -104,7 +104,7 @@ def read_history(root: Path, *, digest: str = "") -> list[Version]:
         digest: of the first version's files, where it is known; else its manifest says it.
 
     Raises:
-        DataError: what is noted there is damaged.
+        DataError: the recorded history is damaged.
     """
     path = root / NOTES / FILE
     if not path.is_file():

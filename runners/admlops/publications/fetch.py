@@ -1,7 +1,7 @@
-"""Fetches parts of a published data set: archives come one after the other, and several are unpacked beside that.
+"""Fetches parts of a published data set: archives come one after the other, while several are unpacked.
 
 It can be stopped at any moment, even by `kill -9`: downloads go on by byte range, whole files are not written again,
-and an archive that is in the data set is not fetched again. One archive that cannot be had does not keep the others.
+and an archive that is in the data set is not fetched again. An archive that cannot be had does not stop the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FetchOptions:
 
     `keep_archives` leaves downloaded archives in `.admlops/incoming`. `replace` writes over files of other content.
     `any_md5` takes an archive of a generation that is not known. `unpacking` archives are unpacked at a time, and
-    `connections` objects fetched. `logs` takes only so many logs of a part of objects.
+    `connections` objects fetched. `logs` takes only this many logs of a part of objects.
     """
 
     accept_terms: bool = False
@@ -128,7 +128,7 @@ class _Work:
             return None
 
     def _collect(self, taken: dict[str, Future[Fetched]], *, done_only: bool) -> None:
-        """Take the outcomes of those that unpack. What is wrong with an archive is its own; a full disk ends it all."""
+        """Take the outcomes of unpacking. A faulty archive fails alone; a full disk ends it all."""
         for name in [name for name, future in taken.items() if future.done() or not done_only]:
             try:
                 self.outcome.fetched.append(taken.pop(name).result())

@@ -24,7 +24,7 @@ from admlops.core.types import Watch
 NOTES = ".admlops"
 """The folder in a data set's root that holds what is known about its files."""
 OWN = "own"
-"""The manifest's name of files that nobody published."""
+"""The name of the manifest of files that nobody published."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def digest_of(entries: Iterable[Entry]) -> str:
 
 
 def describe_files(root: Path, *, workers: int, watch: Watch) -> list[Entry]:
-    """Read every file below a root; what begins with a dot is none of the data.
+    """Read every file below a root; what begins with a dot is not data.
 
     Raises:
         DataError: one cannot be read.

@@ -35,7 +35,7 @@ def fetch_objects(step: Step, root: Path, *, connections: int, logs: int | None,
 
     Args:
         connections: objects that are fetched at a time.
-        logs: take only the first so many, by name.
+        logs: take only this many, the first by name.
 
     Raises:
         DownloadError: the store does not answer, or has no such objects.

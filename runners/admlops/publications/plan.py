@@ -41,7 +41,7 @@ class Step:
 
     @property
     def unpacked_bytes(self) -> int:
-        """About the room that its content takes."""
+        """The approximate room that its content takes."""
         if self.archive is not None and self.archive.about_unpacked_gb is not None:
             return int(self.archive.about_unpacked_gb * 1e9)
         return int(self.size_bytes * UNPACKED_SHARE)
@@ -136,7 +136,7 @@ def _by_hand(
 
 
 def check_room(steps: Sequence[Step], root: Path, *, unpacking: int, keep_archives: bool) -> tuple[int, int]:
-    """Return the bytes that a fetch needs at its fullest, and those that the disk has free.
+    """Return the bytes that a fetch needs at its peak, and those that the disk has free.
 
     Archives are removed once they are unpacked, so at most `unpacking` and the one that comes lie there together; with
     `keep_archives` all of them stay.

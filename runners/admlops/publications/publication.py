@@ -71,7 +71,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def sha256(self) -> str:
-        """What an acceptance is of: other terms are to be accepted anew."""
+        """The digest that an acceptance is of: other terms must be accepted anew."""
         return hashlib.sha256("\n".join((self.name, self.page, self.text)).encode()).hexdigest()
 
 

@@ -30,7 +30,7 @@ PART_SUFFIX = ".admlops-part"
 class Destination:
     """Where an archive's files go: below `into` of the data set's `root`, without the archive's own top folder `top`.
 
-    `replace` allows to write over a file of other content that lies there.
+    `replace` allows overwriting a file of other content that lies there.
     """
 
     root: Path
@@ -56,7 +56,7 @@ def unpack(
     """Unpack a tar, plain or compressed, or a zip; return what it holds, by paths relative to the root.
 
     Args:
-        archive: what it is is told by its content.
+        archive: its content tells its format.
         stop: set by whoever wants it to end before the next file.
         on_bytes: told of each piece of content that is done.
 

@@ -36,7 +36,7 @@ CAMERA_ORDER = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT
 PICTURE_WIDTH = 640
 JPEG_QUALITY = 70
 FARTHEST_PIXEL = 1e5
-"""Projections beyond this are of no use to a picture and upset renderers."""
+"""Projections beyond this add nothing to a picture and break renderers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def draw_cameras(view: SceneView, *, width: int = PICTURE_WIDTH) -> list[CameraP
 
 
 def draw_overlay(view: SceneView, name: str) -> Markup:
-    """Boxes and lines over the picture of one camera; nothing where its calibration is of no use."""
+    """Boxes and lines over the picture of one camera; nothing where its calibration is unusable."""
     assert view.sample is not None
     try:
         return Markup(_overlay(view, view.sample["cameras"][name]))  # noqa: S704 - it escapes
@@ -98,7 +98,7 @@ def project_box(box: Box, camera: Mapping[str, Any], ego2global: Mapping[str, An
     """The visible edges of a box as pixel segments (2, 2); empty where the box is behind or beside the camera.
 
     Raises:
-        DataError: the calibration is of no use.
+        DataError: the calibration is unusable.
     """
     corners = box_corners(box.center, box.size_wlh, box.rotation_wxyz)
     inside = to_camera(corners, ego2global=ego2global, camera=camera)

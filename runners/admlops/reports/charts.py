@@ -138,7 +138,7 @@ def draw_speed_score(chart: SpeedScore, *, name: str) -> str:
 
 
 def draw_latency_histogram(times_s: Mapping[str, Sequence[float]], *, name: str) -> str | None:
-    """Say how often each inference time occurred, first frames of scenes left out; one outline a run.
+    """Draw how often each inference time occurred, first frames of scenes left out; one outline a run.
 
     The page names the runs beside the chart: their names are too long to lie within it.
     """

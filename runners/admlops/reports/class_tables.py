@@ -1,4 +1,4 @@
-"""What the runs are worth class by class: average precision, and which class is taken for which."""
+"""The runs' scores class by class: average precision, and which class is taken for which."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def projection_matrix(*, ego2global: Mapping[str, Any], camera: Mapping[str, Any
     """The matrix (3, 4) that takes (x, y, z, 1) of the key frame's ego frame [m] to (u·d, v·d, d): d is the depth.
 
     Raises:
-        DataError: a pose or the intrinsic matrix is of no use.
+        DataError: a pose or the intrinsic matrix is unusable.
     """
     axes = np.vstack([np.zeros((1, 3)), np.eye(3)])
     inside = to_camera(axes, ego2global=ego2global, camera=camera)

@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens from disk, asks the network for nothing, and is whole without its script."""
+"""The report: one HTML file that opens from disk, makes no network request, and is complete without its script."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def pack_record(
 
 
 def least_confidence(cutoff: float | None) -> float:
-    """The least confidence that is packed of a class with this operating point: what is drawn at first is there."""
+    """The least confidence packed of a class with this operating point: at least what is drawn at first."""
     return LEAST_CONFIDENCE if cutoff is None else min(LEAST_CONFIDENCE, cutoff)
 
 

@@ -256,7 +256,7 @@ def quantity(value: float | None) -> str:
 
 
 def moment(text: str) -> str:
-    """A time in ISO 8601 for people, e.g. `2 January 2026, 03:04 UTC`; as it is where it is none."""
+    """A time in ISO 8601 for people, e.g. `2 January 2026, 03:04 UTC`; unchanged if it is not one."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

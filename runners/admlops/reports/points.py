@@ -61,7 +61,7 @@ def project_points(view: SceneView, camera: Mapping[str, Any]) -> Iterator[tuple
     """The points over a camera's picture, by the colour of their distance: pixels (N, 2).
 
     Raises:
-        DataError: the calibration is of no use.
+        DataError: the calibration is unusable.
     """
     if view.points is None or view.sample is None:
         return

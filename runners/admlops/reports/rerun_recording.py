@@ -51,7 +51,7 @@ RAMP = np.array([[0x33, 0x40, 0x50], [0x5D, 0x74, 0x90], [0xA9, 0xBD, 0xD2], [0x
 """Colours of points by height: the ground is dim."""
 BACKGROUND = [0x0F, 0x13, 0x18]
 EYE_M, TARGET_M = (-26.0, 0.0, 15.0), (9.0, 0.0, 0.0)
-"""From where the viewer first looks, in the ego frame: from behind the vehicle, as the page does."""
+"""The viewer's first eye and target in the ego frame: from behind the vehicle, as on the page."""
 IMAGE_PLANE_M = 2.0
 LAYERS = {True: "truth", False: "predictions"}
 
@@ -117,7 +117,7 @@ def write_recording(
 
 
 def _install_command() -> str:
-    """uv where it is, as it made this environment; the locked packages where this is a checkout."""
+    """The command that installs the SDK: by uv if it is there, else pip; locked packages if this is a checkout."""
     beside = Path(sys.executable).parent / "uv"
     uv = str(beside) if beside.is_file() else shutil.which("uv")
     lock = find_layout().root / LOCK
@@ -226,7 +226,7 @@ class _Recording:
         self.notes += notes
 
     def _attempt(self, entity: str, add: Callable[[str], None]) -> list[str]:
-        """Add what stands in files, or say why not: nothing is shown there, and above all not the sample before."""
+        """Add what is read from files, or say why not and clear the entity, so that no earlier sample stays in view."""
         try:
             add(entity)
         except AdmlopsError as error:

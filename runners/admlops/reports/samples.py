@@ -272,7 +272,7 @@ class SampleSet:
 
 
 def _cameras(truth: Truth) -> dict[str, Any]:
-    """The projections of a sample's cameras; one whose calibration is of no use is left out."""
+    """The projections of a sample's cameras; one whose calibration is unusable is left out."""
     if truth.sample is None:
         return {}
     found = {}
@@ -288,7 +288,7 @@ def _projection(sample: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A camera's picture size and its projection; the latter is None for pictures without calibration.
 
     Raises:
-        DataError: the calibration is of no use.
+        DataError: the calibration is unusable.
     """
     camera = sample["cameras"][name]
     size = [int(camera["width"]), int(camera["height"])]

@@ -43,7 +43,7 @@ Cutoffs = Mapping[str, Mapping[str, float]]
 
 
 class Samples(Protocol):
-    """What a report needs of a data set at least; what else it draws depends on the data set's capabilities."""
+    """The least that a report needs of a data set; what else it draws depends on the data set's capabilities."""
 
     @property
     def root(self) -> Path:
@@ -77,7 +77,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneView:
-    """Everything to draw of one sample. `sample` is None when the data set is out of reach; `notes` says what lacks.
+    """Everything to draw of one sample. `sample` is None without access to the data set; `notes` says what is missing.
 
     `points` (N, 3) are the LiDAR's in the ego frame [m], where they are to be drawn.
     """

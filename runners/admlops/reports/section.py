@@ -1,4 +1,4 @@
-"""What a section of the page is, and what it may take from.
+"""What a section of the page is, and the data that it is made from.
 
 To add one, write a function that takes a `Report` and gives the values of its template, or None where it has nothing to
 say, and put a `Section` into `sections.SECTIONS`. Its template stands in `templates/sections/`, its script, if it has

@@ -1,4 +1,4 @@
-"""Tables written down: Markdown, LaTeX (booktabs), CSV and JSON. The same tables give the same text."""
+"""Tables as text: Markdown, LaTeX (booktabs), CSV and JSON. The same tables give the same text."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ from admlops.training.folder import TrainingFolder
 from admlops.training.log import Line, read_lines, summarise
 
 MAX_POINTS = 1000
-"""Points of a curve; of more, the mean of as many neighbours as make them so few is drawn."""
+"""The most points of a curve; a longer one is drawn as the means of groups of neighbours."""
 MAX_CURVES = 8
 FEW_POINTS = 20
-"""So few points are marked, for one alone is no line."""
+"""A curve of fewer points has them marked, because a single point draws no line."""
 Curve = tuple[str, list[tuple[int, float]]]
 
 

@@ -25,7 +25,7 @@ class Take(Enum):
     WHOLE = "whole"
     """Everything below it, in structs that skip unknown keys."""
     RAW = "raw"
-    """Nothing: its bytes are kept, checked as JSON alone."""
+    """Nothing: its bytes are kept, and only checked as JSON."""
     AS_IS = "as is"
     """By the class of the schema itself, with its own checks."""
 
@@ -38,7 +38,7 @@ def forbid_unknown(struct: Kind, *, narrower: Mapping[Any, Any] | None = None) -
     """Return a subclass of `struct` that refuses unknown keys, at every level.
 
     Args:
-        narrower: types of fields that are replaced by others, which take less.
+        narrower: field types and the narrower types that replace them.
     """
     types_ = narrower or {}
 
@@ -80,7 +80,7 @@ def select(struct: type[Struct], keys: Mapping[str, Selection]) -> type[Struct]:
 
 
 def merge(first: Selection, second: Selection) -> Selection:
-    """Return the selection that serves both; whole keys serve any, and keys serve who wants raw bytes of others."""
+    """Return the selection that decodes what both need: the one that decodes more, or the union of chosen keys."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         both = {key: merge(first[key], second[key]) for key in first if key in second}
         return {**first, **second, **both}

@@ -31,9 +31,9 @@ from admlops.core.supervise import ENDED, LOG, OUTPUT, PROCESS, start_time
 from admlops.results.liveness import identify_host
 
 VARIABLE = "ADMLOPS_DETACHED"
-"""Names the folder to a command that was detached; none of the processes that it starts gets to see it."""
+"""Names the folder to a detached command, which removes it before it starts other processes."""
 STARTS_WITHIN_S = 30.0
-"""A supervisor that has started no command for so long has ended."""
+"""A supervisor that has started no command after this time has ended."""
 
 _PROGRAM = """
 import sys
@@ -54,7 +54,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Detached:
-    """A command that was detached. Everything but its folder is read anew each time: it may go on."""
+    """A command that was detached. Everything but its folder is read anew each time, because it may still run."""
 
     folder: Path
 

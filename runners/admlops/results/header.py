@@ -42,7 +42,7 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
 class WhereInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """What `--where` chose: the condition, and the definitions of the tags it asks for.
 
-    The run is over the scenes that have such samples, whole, and evaluated on these samples alone: `samples` of them,
+    The run covers the whole scenes that have such samples, and is evaluated on these samples alone: `samples` of them,
     with `samples_sha256` over their tokens. Of a shard they are those of all shards together.
     """
 
@@ -57,7 +57,7 @@ class DataInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
     They are some or all of the `whole_samples` of `whole`: a split, or a version of the data set. `pictures` is how
     many the first of them has: its cameras. `kind` is the id of its data kind; empty in runs from before it was
-    recorded, of which no root was of two kinds. `shard` is there where the run is a part of one on several machines,
+    recorded, of which no root was of two kinds. `shard` is set where the run is one machine's part of a larger run,
     `where` where a condition chose its samples.
     """
 
@@ -227,7 +227,7 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def coverage(self) -> str:
-        """Measure how much of its split or data set the run is over, such as `6,019 of 6,019 samples of split val`."""
+        """Say how much of its split or data set the run covers, such as `6,019 of 6,019 samples of split val`."""
         samples = sum(self.scenes.values())
         chosen = ""
         if isinstance(self.data.where, WhereInfo):
@@ -292,7 +292,7 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
 
 
 DECIDE_NOTHING = ("file", "export", "verified", "cache", "driver")
-"""What `settings.engine` says that decides no record: where files lie, what makes them, and what is known of them."""
+"""Keys of `settings.engine` that do not affect the records: where files lie, what makes them, what is known of them."""
 FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
 """The precisions of engines whose files are float32 throughout."""
 SETTING_DEFAULTS: dict[str, object] = {"precision": "authors", "graphs": False}
@@ -300,9 +300,9 @@ SETTING_DEFAULTS: dict[str, object] = {"precision": "authors", "graphs": False}
 
 
 def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, object] | None:
-    """Return the first thing that decides the records and is not the same: (key, before, now).
+    """Return the first difference that affects the records: (key, before, now).
 
-    Paths, the number of a GPU and the machine decide nothing: the content of files and the model of GPU do.
+    The contents of files and the model of GPU count; paths, the number of a GPU and the machine do not.
     """
     old, new = before.provenance, now.provenance
     pairs: list[tuple[str, object, object]] = [
@@ -334,12 +334,12 @@ def find_difference(before: RunHeader, now: RunHeader) -> tuple[str, object, obj
 
 
 def _chosen_by(header: RunHeader) -> str | None:
-    """Return what decides which samples are evaluated; None where all of them are."""
+    """Return the digest of the samples that are evaluated; None where all of them are."""
     return header.data.where.samples_sha256 if isinstance(header.data.where, WhereInfo) else None
 
 
 def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where an engine's file lies, and whether somebody has verified it: neither decides the records."""
+    """Leave out where an engine's file lies, and whether somebody has verified it: neither affects the records."""
     engine = settings.get("engine")
     if not isinstance(engine, dict):
         return settings
@@ -347,7 +347,7 @@ def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known_by_content(old: Provenance, new: Provenance) -> set[str]:
-    """List the settings that are paths of files whose contents are compared: where such a file lies decides nothing."""
+    """List the settings that are paths of files whose contents are compared: the paths themselves do not count."""
     digests = {
         "checkpoint": (old.checkpoint_sha256, new.checkpoint_sha256),
         "config": (old.config_sha256, new.config_sha256),

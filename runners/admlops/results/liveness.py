@@ -1,4 +1,4 @@
-"""Telling a run that goes on from one whose process was killed: the header says `running` of both."""
+"""Tell a run that goes on from one whose process was killed: both headers say `running`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from admlops.results.header import RunState
 
 SILENT_S = 30.0
-"""A run writes telemetry twice a second; one on another machine that has written none for so long has ended."""
+"""A run writes telemetry twice a second; one on another machine that has written none for this long has ended."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 ObservedState = RunState | Literal["stopped"]

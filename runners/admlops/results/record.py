@@ -1,7 +1,7 @@
 """The standard record: what every model says about one sample, in one form.
 
-What a worker sends is held against `Outputs`, which refuses keys it does not know. Readers of records skip such keys:
-a record with a task of tomorrow is read by the programs of today. `record_json.py` reads and writes them.
+What a worker sends is held against `Outputs`, which refuses keys it does not know. Readers of records skip such keys,
+so today's programs read records with future tasks. `record_json.py` reads and writes them.
 
 Units are seconds, megabytes (10⁶ bytes), metres, metres per second and radians. Frame: the ego vehicle at the key
 frame's LiDAR time (nuScenes: the ego pose of LIDAR_TOP), x forward, y left, z up. Box centres are geometric centres.

@@ -114,7 +114,7 @@ def partial_decoder(keys: Mapping[str, Selection]) -> Callable[[bytes, str], Par
 
 
 def check_status(record: PartialRecord | Record, tasks: Sequence[str], *, where: str) -> None:
-    """Hold a record's status against its failure and against the tasks that it answers.
+    """Check a record's status against its failure and the tasks that it answers.
 
     Raises:
         RecordError: it failed and has outputs, or says no reason; or it is ok and has a reason.

@@ -50,7 +50,7 @@ from admlops.results.scene_writer import SceneWriter
 LOCK_S = 0.3
 """How long to wait for the lock: `results list` holds it for a moment to see whether a run goes on."""
 READ_AT_ONCE_BYTES = 4 << 20
-"""A record of a lane graph has a megabyte or more: read in the usual 8 KiB it is put together of hundreds of pieces."""
+"""A lane graph's record has a megabyte or more: the usual 8 KiB buffer would assemble it from hundreds of pieces."""
 
 
 class _Status(msgspec.Struct):
@@ -120,11 +120,11 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path, header: RunHeader) -> RunFolder:
-        """Return the run in `path`, if going on as `header` says would give the records it was started for.
+        """Return the run in `path`, if resuming it as `header` says would give the records it was started for.
 
         Raises:
             RecordError: as `open`.
-            UsageError: something that decides the records differs; the message names it.
+            UsageError: something that affects the records differs; the message names it.
         """
         run = cls.open(path)
         difference = find_difference(run.header, header)
@@ -234,7 +234,7 @@ class RunFolder:
             self._write_header()
 
     def mark_alone(self) -> None:
-        """Take back `mark_beside`: nothing is left of what the run did beside others. Raises StorageError."""
+        """Undo `mark_beside`: nothing is left of what the run did beside others. Raises StorageError."""
         with self._header_lock:
             self.header = msgspec.structs.replace(self.header, beside=msgspec.UNSET)
             self._write_header()

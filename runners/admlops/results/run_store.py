@@ -103,7 +103,7 @@ def _send(store: ObjectStore, run: RunFolder, files: Mapping[str, str]) -> int:
 
 
 def _bring(store: ObjectStore, name: str, files: Mapping[str, str], partial: Path) -> None:
-    """Fetch what is not there yet from an interrupted pull; every file is held against its hash."""
+    """Fetch what an interrupted pull has not brought yet; every file is checked against its hash."""
 
     def get(item: tuple[str, str]) -> None:
         file, digest = item

@@ -45,7 +45,7 @@ def write_tags(run: RunFolder, tags: Iterable[str]) -> None:
 
 
 def check_tag(tag: str) -> None:
-    """Raise UsageError for what is no tag."""
+    """Raise UsageError for an invalid tag."""
     if not TAG.fullmatch(tag):
         raise UsageError(
             f"{tag!r} is no tag: letters, digits and . _ - / are taken, and it begins with a letter or a digit",

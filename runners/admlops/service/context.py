@@ -45,7 +45,7 @@ class Service:
         return await run_in_threadpool(self.queue.get, job_id)
 
     async def stops_within(self, seconds: float) -> bool:
-        """Wait so long, or until the service is to stop, which is what this tells."""
+        """Wait `seconds`, or until the service is to stop; tell whether it is to stop."""
         try:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()

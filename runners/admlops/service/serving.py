@@ -71,7 +71,7 @@ def serve_until_stopped(settings: Settings, *, announce: Callable[[str, str | No
             os.environ[PUBLIC_ONLY] = "1"  # for the runners, and the jobs that they start
         pool = RunnerPool(settings.layout, settings.jobs, count=settings.runners, devices=settings.devices)
         pool.start()
-        # The signal that stopped the service ended it as was meant: uvicorn sends it again when all is done.
+        # The signal that stopped the service ended it as intended: uvicorn sends it again when all is done.
         try:
             with suppress(KeyboardInterrupt):
                 _Server(config, service, announce).run(sockets=[listening])

@@ -221,7 +221,7 @@ def find_problems(layout: Layout, source: PinnedSource) -> tuple[str, ...]:
 def fetch_source(
     layout: Layout, source: PinnedSource, *, say: Say, force: bool = False, attempts: int = 3, backoff_s: float = 2.0
 ) -> bool:
-    """Check out exactly the pinned commit; whether there was anything to do. `force` drops changes to tracked files.
+    """Check out exactly the pinned commit; tell if there was anything to do. `force` drops changes to tracked files.
 
     Raises:
         DownloadError: the repository cannot be reached, is not there, or has no such commit any more.
@@ -258,7 +258,7 @@ def _changed(path: Path, state: SourceState) -> EnvError:
 
 
 def _fetch_fresh(path: Path, source: PinnedSource, say: Say, *, attempts: int, backoff_s: float) -> None:
-    """Into a folder beside, then renamed: a fetch that was killed leaves nothing that looks like a source."""
+    """Fetch into a folder beside `path`, then rename it: a killed fetch leaves nothing that looks like a source."""
     if path.is_dir() and any(path.iterdir()):
         raise EnvError(
             f"{path} holds files but is no git checkout",
@@ -280,7 +280,7 @@ def _fetch_fresh(path: Path, source: PinnedSource, say: Say, *, attempts: int, b
 
 
 def _fetch_commit(path: Path, source: PinnedSource, say: Say, *, attempts: int, backoff_s: float) -> None:
-    """The pinned commit alone; the whole branch only from a server that does not give single commits."""
+    """Fetch the pinned commit alone; the whole branch only from a server that does not give single commits."""
     try:
         _fetch_retrying(path, source, ("--depth", "1", source.commit), say, attempts=attempts, backoff_s=backoff_s)
     except _NotOfferedError:

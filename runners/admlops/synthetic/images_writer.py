@@ -21,7 +21,7 @@ from admlops.synthetic.writer import map_scenes, place_data_set, write_json
 
 ANNOTATIONS = "annotations.json"
 RECIPE = 2
-"""Raised whenever the same options come to give other pictures."""
+"""Incremented whenever the same options come to give other pictures."""
 JPEG_QUALITY = 90
 MIN_PIXELS = 64.0
 """An object of which less is seen is a region to ignore: nobody can say what it is."""
@@ -48,8 +48,8 @@ def synthesize_images(
 
     Worlds, drives and traffic are those that `writer.synthesize` records for the same seed. A box frames the pixels
     that are seen of an object of nuScenes' detection classes; below MIN_PIXELS it is a crowd. The same options give the
-    same bytes. Returns False, and does nothing, if `target` already holds exactly this data set; with `dry_run` it does
-    nothing either, and returns what it would.
+    same bytes. Returns False, and does nothing, if `target` already holds exactly this data set; with `dry_run` it
+    writes nothing and returns the same answer.
 
     Raises:
         UsageError: an option is out of range, or `target` holds another synthetic data set and `force` is not

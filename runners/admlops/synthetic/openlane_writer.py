@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 VERSION = "subset_A"
 RECIPE = 1
-"""Raised whenever the same options come to give other frames."""
+"""Incremented whenever the same options come to give other frames."""
 JPEG_QUALITY = 90
 DECIMALS = 6
 """Micrometres: the files stay small, and nothing here is that exact."""
@@ -54,8 +54,8 @@ def synthesize_openlane(
 
     The worlds, drives and traffic are those that `writer.synthesize` records for the same seed; direction signs are
     added. The first two scenes are the split `val`, the others `train`. The same options give the same bytes. Returns
-    False, and does nothing, if `target` already holds exactly this data set; with `dry_run` it does nothing either, and
-    returns what it would.
+    False, and does nothing, if `target` already holds exactly this data set; with `dry_run` it writes nothing and
+    returns the same answer.
 
     Raises:
         UsageError: an option is out of range, or `target` holds another synthetic data set and `force` is not

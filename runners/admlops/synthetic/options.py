@@ -12,7 +12,7 @@ from admlops.datasets.nuscenes.splits import MINI_TRAIN, MINI_VAL
 VERSION = "v1.0-mini"
 MARKER = "synthetic.json"
 RECIPE = 2
-"""Raised whenever the same options come to give other scenes; it is in every token and in the marker."""
+"""Incremented whenever the same options come to give other scenes; it is in every token and in the marker."""
 SCENE_NAMES = (*MINI_VAL, *MINI_TRAIN)
 MAX_SAMPLES = 60
 LOCATIONS = ("singapore-onenorth", "singapore-hollandvillage", "singapore-queenstown", "boston-seaport")
@@ -42,7 +42,7 @@ class SynthesisOptions:
     camera_sweeps: int = 1
 
     def check(self) -> None:
-        """Raises UsageError, naming the option, for a value that cannot be."""
+        """Raise UsageError, naming the option, for an invalid value."""
         _check_range("--scenes", self.scenes, 1, len(SCENE_NAMES), "v1.0-mini has ten scenes")
         _check_range("--samples", self.samples, 1, MAX_SAMPLES, "key frames of one scene")
         _check_range("--seed", self.seed, 0, 2**63 - 1, "a whole number")
@@ -64,7 +64,7 @@ class CameraOptions:
     scale: float = 1.0
 
     def check(self) -> None:
-        """Raises UsageError, naming the option, for a value that cannot be."""
+        """Raise UsageError, naming the option, for an invalid value."""
         self.of_world().check()
 
     def of_world(self) -> SynthesisOptions:

@@ -55,9 +55,9 @@ def synthesize(
 ) -> bool:
     """Write a synthetic data set in the nuScenes layout to `target`.
 
-    The same options give the same bytes, whatever `workers` (processes, at most one a scene) is. `on_progress` gets
-    key frames done and in all. Returns False, and does nothing, if `target` already holds exactly this data set; with
-    `dry_run` it does nothing either, and returns what it would.
+    The same options give the same bytes, whatever `workers` (processes, at most one a scene) is. `on_progress` gets the
+    key frames done and their total. Returns False, and does nothing, if `target` already holds exactly this data set.
+    With `dry_run`, writes nothing and returns the same answer.
 
     Raises:
         UsageError: an option is out of range, or `target` holds another synthetic data set and `force` is not
@@ -79,8 +79,8 @@ def place_data_set(
 ) -> bool:
     """Let `write` fill an empty folder, mark it, and rename it to `target`, whole or not at all.
 
-    Returns False, and does nothing, if `target` already has this marker and `force` is not given. With `dry_run` it
-    does nothing either, and returns what it would.
+    Returns False, and does nothing, if `target` already has this marker and `force` is not given. With `dry_run`,
+    writes nothing and returns the same answer.
 
     Raises:
         UsageError: `target` holds another synthetic data set and `force` is not given, or something that is not one.
@@ -183,7 +183,7 @@ def map_scenes(
 ) -> list[Recorded]:
     """`record(spec, progress)` of every scene, in processes of their own where there are several CPUs and scenes.
 
-    `on_progress` gets samples done and in all; each scene has `samples`, and calls `progress` after each.
+    `on_progress` gets the samples done and their total; each scene has `samples`, and calls `progress` after each.
     """
     show = on_progress or _ignore
     count = min(len(specs), workers or len(os.sched_getaffinity(0)))
@@ -206,7 +206,7 @@ def _record_alone(record: Record[Recorded], specs: list[SceneSpec], total: int, 
 def _record_together(
     record: Record[Recorded], specs: list[SceneSpec], samples: int, on_progress: Watch, workers: int
 ) -> list[Recorded]:
-    """One scene a task; fresh processes, so that nothing but the arguments can matter."""
+    """One scene a task, in fresh processes, so that the result depends on the arguments alone."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as pool:
         futures = [pool.submit(record, spec, _no_tick) for spec in specs]
@@ -242,7 +242,7 @@ def _write_map(folder: Path, world: World, seed: int) -> None:
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
-    """Rename; what stood there before goes away only once the new data set is whole."""
+    """Rename; what stood there before is removed only once the new data set is whole."""
     old: Path | None = None
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -264,8 +264,8 @@ def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
 
 
 def _no_tick() -> None:
-    """Watch within a scene, which nobody sees of another process."""
+    """Ignore progress within a scene: it does not leave the scene's process."""
 
 
 def _ignore(done: int, total: int) -> None:
-    """The progress nobody asked for."""
+    """Ignore progress that nobody asked for."""

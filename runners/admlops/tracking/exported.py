@@ -32,7 +32,7 @@ class ExportedRun:
 
     Attributes:
         id: the same for the same run wherever it is exported from, different for any other.
-        digest: of everything that is exported: unchanged where it is.
+        digest: over everything that is exported; equal while that is unchanged.
         title: the model and its variant.
         project: the data set and split, a project or experiment of its own.
         created_ms: when the run began [ms since 1970].

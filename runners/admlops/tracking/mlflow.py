@@ -100,7 +100,7 @@ def _load() -> _Library:
 
 
 def _require_reachable(server: str) -> None:
-    """Ask for an answer, any, before the client's own many tries."""
+    """Ask the server for any answer before the client's own many tries."""
     import httpx
 
     try:
@@ -113,7 +113,7 @@ def _require_reachable(server: str) -> None:
 
 
 def _ask(server: str, work: Callable[[], Answer]) -> Answer:
-    """Say what a refusal of the server means."""
+    """Do the work, and say what a refusal of the server means."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -75,7 +75,7 @@ class EvaluationRequest:
 
 @dataclass
 class CheckpointEvaluator:
-    """Evaluates one checkpoint at a time; `attend` starts, looks and takes in."""
+    """Evaluates one checkpoint at a time; `attend` starts it, checks it and takes its result."""
 
     layout: Layout
     folder: TrainingFolder
@@ -202,7 +202,7 @@ def read_evaluations(folder: TrainingFolder) -> list[Evaluated]:
 
 
 def count_without_gain(found: Sequence[Evaluated], best: Best | None) -> int:
-    """How many evaluated checkpoints came after the best one; 0 where none has a value."""
+    """Count the evaluated checkpoints with a value that came after the best one; 0 where none is best."""
     if best is None:
         return 0
     return sum(one.iteration > best.iteration and one.value is not None for one in found)

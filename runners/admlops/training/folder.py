@@ -121,7 +121,7 @@ class TrainingFolder:
         write_atomically(self.path / STOP, f"{reason}\n".encode())
 
     def allow(self) -> None:
-        """Take back what asked the program to end."""
+        """Withdraw the request to end."""
         (self.path / STOP).unlink(missing_ok=True)
 
     def last_saved(self) -> Saved | None:
@@ -152,5 +152,5 @@ def find_training(layout: Layout, name: str) -> TrainingFolder:
 
 
 def new_name(model: str) -> str:
-    """A name as runs have it: the model, the time, and six digits that make it one of a kind."""
+    """A name as runs have it: the model, the time, and six digits that make it unique."""
     return f"{model}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

@@ -87,7 +87,7 @@ class Follower:
 
 
 def cut_back(path: Path, iteration: int) -> int:
-    """Drop what was told of iterations after `iteration`, which a resume does again; returns how many those were."""
+    """Drop the lines of iterations after `iteration`, which a resume does again; returns how many those were."""
     lines = read_lines(path)
     kept = [line for line in lines if line.kind == "note" or line.iteration <= iteration]
     write_atomically(path, b"".join(_encode(line) + b"\n" for line in kept))
@@ -128,7 +128,7 @@ class Meter:
 
     @property
     def samples_per_s(self) -> float | None:
-        """Samples of all processes together."""
+        """Samples per second of all processes together."""
         seconds = self.seconds_an_iteration
         return self.batch * self.processes / seconds if seconds else None
 
@@ -140,7 +140,7 @@ class Meter:
 
     @property
     def left_s(self) -> float | None:
-        """The time that the other iterations take [s]."""
+        """The time that the remaining iterations take [s]."""
         seconds = self.seconds_an_iteration
         if seconds is None or self.last is None:
             return None
@@ -148,7 +148,7 @@ class Meter:
 
 
 def summarise(lines: Sequence[Line]) -> dict[str, Any]:
-    """Sum a log up: the first and the last loss, the lowest one, and the median speed."""
+    """Sum up a log: the first and the last loss, the lowest one, and the median speed."""
     told = [line for line in lines if line.kind == "iteration"]
     losses = [line.loss for line in told if line.loss is not None]
     times = [line.time_s for line in told if line.time_s is not None]

@@ -20,7 +20,7 @@ FindWeights = Callable[[str], Usable]
 
 @dataclass(frozen=True, kw_only=True)
 class Smaller:
-    """How a training makes its network smaller; nothing of it for a usual one.
+    """How a training makes its network smaller; empty for a usual one.
 
     `teacher_name` is what the person called the teacher. `prune` is the share of channels that goes.
     """
@@ -39,7 +39,7 @@ class Smaller:
         return {"teacher": str(self.teacher.path), **how, "prune": self.prune}
 
     def facts(self) -> dict[str, Any]:
-        """What is kept of it with the training and with its weights; nothing of a usual one."""
+        """What is kept of it with the training and with its weights; empty for a usual one."""
         found: dict[str, Any] = {}
         if self.teacher is not None:
             found["teacher"] = {
@@ -53,7 +53,7 @@ class Smaller:
         return found
 
     def findings(self) -> list[Finding]:
-        """Say it in sentences."""
+        """Describe it in sentences."""
         found = []
         if self.teacher is not None:
             text = f"{self.teacher_name}, temperature {self.temperature:g}, {self.soft_share:.0%} of the loss"

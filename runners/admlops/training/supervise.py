@@ -128,7 +128,7 @@ class _Watch:
             self._evaluator.attend()
 
     def finish(self) -> None:
-        """Wait for the evaluations that are under way, unless the person does not."""
+        """Wait for the evaluations that are under way, unless the person cancels."""
         cancel = self._work.cancel
         with cancel.watched():
             while self._evaluator is not None and self._evaluator.is_busy and not cancel.is_cancelled:

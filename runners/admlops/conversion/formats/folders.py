@@ -284,7 +284,7 @@ class _PosesByOrder:
 
 
 class _PosesInTime:
-    """A CSV's, interpolated; before the first and after the last those stand."""
+    """A CSV's, interpolated; the first and the last are held before and after."""
 
     def __init__(self, path: Path, unit: str) -> None:
         rows = list(_read_csv(path, POSE_KEYS))

@@ -1,7 +1,7 @@
 """KITTI's object detection as driving data: pictures, LiDAR, calibrations, and boxes in space.
 
-Frames say nothing of each other, so each is a scene. The vehicle's frame is the IMU's where the calibration says where
-it is; else it lies under the LiDAR, `LIDAR_HEIGHT_M` below, on the ground.
+Frames are unrelated, so each is a scene. The vehicle's frame is the IMU's where the calibration says where it is; else
+it lies under the LiDAR, `LIDAR_HEIGHT_M` below, on the ground.
 """
 
 from __future__ import annotations

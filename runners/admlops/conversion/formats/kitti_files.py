@@ -125,7 +125,7 @@ def read_calibration(path: Path) -> dict[str, Matrix]:
 def devkit_bounds(corners: Matrix, intrinsic: Matrix, size: tuple[int, int]) -> tuple[float, ...] | None:
     """The bounds of a box's corners (8, 3) in the picture as nuscenes-devkit cuts them; None where nothing is left.
 
-    It holds the upper bound of y1 to the picture's width, where its height was meant; so does this.
+    It limits y1 by the picture's width, where the height was meant; so does this.
     """
     ahead = corners[corners[:, 2] > 0]
     if not len(ahead):

@@ -2,7 +2,7 @@
 
 The rule `devkit` gives what nuscenes-devkit's `scripts/export_kitti.py` gives: boxes and calibrations as if LiDAR and
 camera had looked at the same moment, nothing of the vehicle, two digits. Else the camera's own moment counts, six
-digits are written, and `Tr_imu_to_velo` says where the vehicle's frame is. Files are called by the sample's token.
+digits are written, and `Tr_imu_to_velo` says where the vehicle's frame is. Files are named after the sample's token.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class KittiWriter:
             self._add_frame(frame, camera)
 
     def finish(self) -> None:
-        """There is nothing of all scenes."""
+        """Do nothing: nothing belongs to all scenes."""
 
     def _add_frame(self, frame: Frame, camera: SensorFile) -> None:
         self._write_picture(frame, camera)

@@ -43,11 +43,11 @@ _OF_OTHERS: Mapping[str, str] = {
     "traffic_cone": "movable_object.trafficcone",
     "barrier": "movable_object.barrier",
 }
-"""Classes of KITTI, Scalabel, T4 and of nuScenes' detection task as categories, where nobody says otherwise."""
+"""Classes of KITTI, Scalabel, T4 and of nuScenes' detection task as categories, unless stated otherwise."""
 
 
 def to_nuscenes(name: str) -> str | None:
-    """Return the category of nuScenes that a class of others is; None where it is none."""
+    """Return nuScenes' category for a class of others; None where there is none."""
     if name in CATEGORIES:
         return name
     return _OF_OTHERS.get(name.lower().replace(" ", "_").replace("-", "_"))

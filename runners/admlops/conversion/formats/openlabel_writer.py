@@ -36,7 +36,7 @@ class OpenLabelWriter:
         self._target.write(f"{name}.json", msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
     def finish(self) -> None:
-        """There is nothing of all scenes."""
+        """Do nothing: nothing belongs to all scenes."""
 
 
 def make_openlabel(scene: SceneFrames, target: Target) -> Row:

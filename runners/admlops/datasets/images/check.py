@@ -47,7 +47,7 @@ class _Seen:
 
 
 def find_problems(data: Inspected, watch: Watch) -> Iterator[Problem]:
-    """Decode every picture and read every label; `watch` gets pictures done and in all."""
+    """Decode every picture and read every label; `watch` gets the pictures done and their total."""
     pictures = [picture for own in data.contents.scenes.values() for picture in own]
     first: dict[str, str] = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # decoding leaves Python's lock
@@ -94,7 +94,7 @@ def _decode(name: str, content: bytes) -> Iterator[Problem]:
 
 
 def _describe(name: str, picture: Image.Image) -> Iterator[Problem]:
-    """Say what is unusual, and what models make different things of."""
+    """Name what is unusual, and what libraries read in different ways."""
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
         yield _warning(name, "animated", f"{frames} frames, of which the first counts")
@@ -110,7 +110,7 @@ def _check_labels(data: Inspected, picture: Picture) -> Iterator[Problem]:
     try:
         boxes = data.read_boxes(picture)
     except DataError as error:
-        if data.header(picture) is not None:  # else it is the picture that is broken
+        if data.header(picture) is not None:  # else the picture is broken
             yield _error(picture.name, "label", error.message)
         return
     known = {*data.contents.labels.classes, ANY_CLASS}

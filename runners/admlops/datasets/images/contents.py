@@ -132,7 +132,7 @@ def folder_of(name: str) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Tell whether a picture is named by an address in the web."""
+    """Tell whether a picture is named by a web address."""
     return name.startswith(("https://", "http://"))
 
 

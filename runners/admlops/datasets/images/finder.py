@@ -18,9 +18,9 @@ from admlops.datasets.images.contents import (
 )
 
 MAX_DEPTH = 6
-"""Folders below a data set that are looked into."""
+"""How many folders deep below a data set are searched."""
 MAX_LEVELS_UP = 3
-"""How many folders above a file with labels its pictures may lie beside."""
+"""How many folders above a file with labels are searched for its pictures."""
 TRIED = 50
 
 
@@ -89,10 +89,10 @@ class PictureFinder:
             self._by_name.setdefault(picture.name.rpartition("/")[2], []).append(picture)
 
     def find(self, named: str, *, where: Path) -> Picture | None:
-        """Return the picture; of several with that name, the one that has most of its folders.
+        """Return the picture; of several with that name, the one that shares most of its folders.
 
         Raises:
-            DataError: several have as many of them.
+            DataError: several share equally many of them.
         """
         parts = [part for part in named.replace("\\", "/").split("/") if part not in ("", ".")]
         there = self._by_name.get(parts[-1] if parts else "", [])
@@ -110,7 +110,7 @@ class PictureFinder:
         return best[0]
 
     def find_or_name(self, named: str, *, where: Path) -> Picture:
-        """Return the picture, or one that is not there under the name that it should have."""
+        """Return the picture, or a missing one under the name that it should have."""
         return self.find(named, where=where) or Picture(name=named, path=self.base / named)
 
 

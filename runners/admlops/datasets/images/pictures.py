@@ -32,7 +32,7 @@ class Images:
     """A root, a folder or a file, in one of the forms that `recognition` knows; None takes the only one that is there.
 
     A sample is a picture, with one camera called `IMAGE`. Its token comes from the picture's name in the data set and
-    the size of its file, so it is the same wherever the data set is mounted, and another one for other content.
+    the size of its file, so it is the same wherever the data set is mounted, and differs for other content.
 
     Raises:
         DataError: it is in no form, or in several; from the methods: labels cannot be read.
@@ -102,7 +102,7 @@ class Images:
     def sample(self, token: str) -> dict[str, Any]:
         """Return what an adapter gets for one picture; see docs/architecture.md.
 
-        A picture that the camera did not hold upright is turned: the path is that of a copy. Width and height are 0 if
+        A picture that was not taken upright is turned: the path is that of a copy. Width and height are 0 if
         the file is not there or not a picture: its adapter says so. The camera has `intrinsic`, `sensor2ego` and
         `ego2global` where the data set states the calibration, and the picture was not turned.
         """
@@ -199,7 +199,7 @@ class Images:
     def count_annotations(self, tokens: Iterable[str]) -> dict[str, int]:
         """Count boxes, or the objects that a list counts, and the pictures that have them.
 
-        Labels that cannot be read count nothing: `problems` says which.
+        Labels that cannot be read are not counted: `problems` says which.
         """
         counts = Counter[str]()
         for token in tokens:

@@ -1,4 +1,4 @@
-"""Which form a data set is in, by its content; what could be two is refused by name."""
+"""Which form a data set is in, by its content; ambiguous roots are refused, naming their forms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KNOWN = (
 
 
 def list_versions(root: Path) -> list[str]:
-    """Return what a root can be read as: files with labels, tables, or a form; empty if it is none of ours."""
+    """Return what a root can be read as: files with labels, tables, or a form; empty if it is in no known form."""
     return [version for _, version in _claims(Survey(user_path(root)))]
 
 
@@ -42,7 +42,7 @@ def choose(root: Path, version: str | None) -> tuple[Form, Survey, str]:
     """Return the form and the version to open.
 
     Raises:
-        DataError: there is none, there are several and none is named, or the named one is none.
+        DataError: there is none, there are several and none is named, or the named one is not there.
     """
     survey = Survey(root)
     claims = list(_claims(survey))

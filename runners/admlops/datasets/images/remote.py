@@ -1,8 +1,8 @@
-"""Pictures that are named by an address: fetched once into the cache, and taken from there ever after.
+"""Pictures that are named by an address: fetched once into the cache, and read from there afterwards.
 
 A file lies there under the sha256 of its content. `addresses/` has a note for each address, named by the address'
 sha256, for addresses may hold signatures: it says which content belongs to it. A picture that the server has changed
-since is not taken in place of the first one.
+since does not replace the first one.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def cached_path(picture: Picture) -> Path | None:
 
 
 def expected_path(picture: Picture) -> Path:
-    """Return a path that is not there and says by its name which picture was not fetched."""
+    """Return a path that does not exist, whose name says which picture was not fetched."""
     return cache_folder() / "not-fetched" / (Path(unquote(urlsplit(picture.name).path)).name or "picture")
 
 
 def fetch_pictures(pictures: Sequence[Picture], say: Say) -> None:
-    """Fetch those that are not here. One that cannot be had is said and left out: its sample will fail.
+    """Fetch those that are not here. One that cannot be fetched is reported and left out: its sample will fail.
 
     Raises:
-        DownloadError: none can be had.
+        DownloadError: none can be fetched.
         StorageError: the cache cannot be written.
     """
     wanted = [picture for picture in pictures if cached_path(picture) is None]
@@ -100,8 +100,8 @@ def fetch_picture(picture: Picture, say: Say) -> Path:
     """Return where a picture lies, fetched if it must be.
 
     Raises:
-        DownloadError: it cannot be had.
-        DataError: the server has another content than the one that was fetched first.
+        DownloadError: it cannot be fetched.
+        DataError: the server has other content than was fetched first.
         StorageError: the cache cannot be written.
     """
     there = cached_path(picture)

@@ -52,4 +52,4 @@ STREAM_KIND = DataKind(
     how_to_get=KIND.how_to_get,
     versions=list_versions,
 )
-"""The same root, where `--stream` asks for it: registered behind nuScenes, which is what a root is without a word."""
+"""The same root, where `--stream` asks for it: registered after nuScenes, which is the default for a root."""

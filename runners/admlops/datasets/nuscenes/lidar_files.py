@@ -1,7 +1,7 @@
 """What is wrong with the LiDAR files of nuScenes: for `admlops data check`.
 
 Detectors that look at LiDAR take the key frame and the sweeps between key frames before it. Only the files' sizes are
-looked at, not their content: of the whole data set there are hundreds of thousands.
+checked, not their content: the whole data set has hundreds of thousands.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VALUES = 5
 """What a file holds of each point: x, y, z, intensity, ring."""
 POINT_BYTES = VALUES * 4
 STAND_IN = bytes(POINT_BYTES)
-"""One point at the sensor: what a key frame that had no LiDAR was given, for every sample of nuScenes has a file."""
+"""One point at the sensor: the stand-in of a key frame without LiDAR, because every nuScenes sample has a file."""
 FEWEST_POINTS = 1000
 """A turn of nuScenes' LiDAR gives some 35,000; what holds fewer than this was cut off at a point's end."""
 
@@ -29,7 +29,7 @@ FEWEST_POINTS = 1000
 def find_lidar_problems(root: Path, folder: Path, watch: Watch) -> Iterator[Problem]:
     """Name every LiDAR file of a strange size; count stand-ins, and the sweeps between key frames that are not there.
 
-    Key frames that are missing or empty are for others to say: they are among a sample's files.
+    Missing or empty key frames are reported elsewhere: they are among a sample's files.
     """
     sensors = {row.token for row in stream_rows(folder, "sensor", Sensor) if row.channel == LIDAR}
     lidars = {row.token for row in stream_rows(folder, "calibrated_sensor", Calibrated) if row.sensor_token in sensors}

@@ -30,7 +30,7 @@ def _problem(row: Mapping[str, Any], kind: str, key: str) -> Problem:
 
 
 def find_map_problems(maps: Path, locations: Iterable[str]) -> Iterator[Problem]:
-    """Name every map that is missing, old or damaged. Only map elements need it, so that none is an error."""
+    """Name every map that is missing, old or damaged. Only map elements need maps, so no such problem is an error."""
     for location in sorted(set(locations)):
         path = maps / "expansion" / f"{location}.json"
         try:

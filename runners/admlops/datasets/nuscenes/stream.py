@@ -36,9 +36,9 @@ from admlops.worker.samples.nuscenes import CAMERAS, LIDAR
 
 FRONT = CAMERAS[0]
 ENDED = 3
-"""Cameras whose rows have ended, at which an interval ends."""
+"""An interval ends once the rows of this many cameras have ended."""
 NEAR_US = 30_000
-"""A LiDAR sweep that is no further from the front camera's picture gives an input its pose: at 20 Hz there is one."""
+"""A LiDAR sweep within this time of the front camera's picture gives an input its pose: at 20 Hz there is one."""
 
 
 class _Row(SampleData, gc=False, kw_only=True):

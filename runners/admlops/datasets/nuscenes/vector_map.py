@@ -255,7 +255,7 @@ def _build_lanes(content: MapFile) -> Iterator[tuple[str, Polygon]]:
 
 
 def make_polygon(polygon: PolygonRow, nodes: Mapping[str, tuple[float, float]]) -> Polygon:
-    """Return the area of a row, holes included; `nodes` are positions by token. Raises KeyError for one that lacks."""
+    """Return the area of a row, holes included; `nodes` are positions by token. Raises KeyError for a missing one."""
     holes = [[nodes[token] for token in hole.node_tokens] for hole in polygon.holes if hole.node_tokens]
     return Polygon([nodes[token] for token in polygon.exterior_node_tokens], holes)
 

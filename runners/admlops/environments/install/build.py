@@ -1,7 +1,7 @@
 """Builds an environment at its final path, under a lock, with `ready` written after everything was verified.
 
-A build that was killed leaves the state `building`, one that failed `broken`; either is built anew by the next call,
-from caches that hold all that came whole.
+A killed build leaves the state `building`, a failed one `broken`; the next call builds either anew, from caches that
+hold every complete download.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = ["BuildOptions", "build"]
 
 LOCK_TIMEOUT_S = 4 * 3600.0
 KEPT_CHARACTERS = 8000
-"""Of what a failed build said, kept in its state file."""
+"""How much of a failed build's output its state file keeps."""
 
 
 def build(layout: Layout, spec: EnvironmentSpec, *, say: Say, options: BuildOptions | None = None) -> Environment:
     """Build a specification's environment, or wait for another process that is building it.
 
     Raises:
-        EnvError: a lock is missing or not whole, a hash does not match, no installer works here, the machine will not
-            do.
+        EnvError: a lock is missing or not whole, a hash does not match, no installer works here, the machine is
+            unsuitable.
         DownloadError: something cannot be fetched.
         StorageError: too little disk, a folder cannot be written, or another process has the prefix for hours.
     """
@@ -58,7 +58,7 @@ def build(layout: Layout, spec: EnvironmentSpec, *, say: Say, options: BuildOpti
 
 
 def _complete_activation(plan: BuildPlan) -> Environment | None:
-    """Give an environment of an earlier admlops the file of its variables, which alone it lacks."""
+    """Complete an environment of an earlier admlops that lacks only the file of its variables."""
     state = read_state(plan.prefix)
     ready = state is not None and (state["state"], state["digest"]) == ("ready", plan.digest)
     if not ready or read_activation(plan.prefix) is not None or not (plan.prefix / "bin" / "python").exists():
@@ -69,7 +69,7 @@ def _complete_activation(plan: BuildPlan) -> Environment | None:
 
 
 def _make(plan: BuildPlan) -> None:
-    """Make whatever is at the prefix a ready environment; a failure is written down before it goes on."""
+    """Turn whatever is at the prefix into a ready environment; a failure is written down before it is raised."""
     begun = time.monotonic()
     _begin_again(plan)
     if _restore(plan):
@@ -130,7 +130,7 @@ def _restore(plan: BuildPlan) -> bool:
 
 
 def _list_restored(prefix: Path, manifest: PackManifest) -> PrefixListing:
-    """List what a pack brought; a pack of admlops 0.1 names no packages, so their own lists are asked."""
+    """List what a pack brought; a pack of admlops 0.1 names no packages, so their own lists are read."""
     listing = PrefixListing(entries=manifest.entries, interpreter=manifest.interpreter)
     if any(entry.owner for entry in manifest.entries):
         return listing

@@ -90,7 +90,7 @@ class Installer(Protocol):
         """Whose compilers build operations in its prefixes."""
 
     def identity(self, python_version: str) -> str:
-        """State what of this machine decides what is built; it becomes part of the environment's digest."""
+        """State which facts of this machine decide what is built; they become part of the environment's digest."""
 
     def find_obstacle(self, spec: EnvironmentSpec, *, cache: Path) -> str | None:
         """Say why it cannot build this environment here, without downloading anything; None if it can."""
@@ -111,7 +111,7 @@ class Installer(Protocol):
         """Decide whether it puts a file at `path` (relative to the prefix) that no package lists."""
 
     def check_base(self, prefix: Path) -> Iterable[Difference]:
-        """Find what is wrong with what the prefix stands on outside itself."""
+        """Find faults in what the prefix relies on outside itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ BESIDE = ".own"
 
 
 class LinkedFile(NamedTuple):
-    """A file with other names than its own: its path in the prefix, its (device, inode), its size [bytes]."""
+    """A file with further hard links: its path in the prefix, its (device, inode), its size [bytes]."""
 
     path: str
     inode: tuple[int, int]
@@ -36,7 +36,7 @@ def find_linked(prefix: Path) -> Iterator[LinkedFile]:
 
 
 def give_own_copies(prefix: Path, *, except_for: Collection[tuple[int, int]]) -> None:
-    """Replace every link but those of compiled libraries, and of the inodes `except_for`, by a copy.
+    """Replace every hard link by a copy, except those of compiled libraries and of the inodes `except_for`.
 
     Raises:
         StorageError: the disk is full, or a file cannot be replaced.

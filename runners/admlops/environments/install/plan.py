@@ -57,7 +57,7 @@ class BuildPlan:
         return Environment.load(self.prefix, digest=self.digest)
 
     def write_state(self, state: str, details: Mapping[str, Any]) -> None:
-        """Write the state file; `details` may not name what every state file says."""
+        """Write the state file; `details` must not repeat the keys that every state file has."""
         write_state(
             self.prefix,
             name=self.spec.name,
@@ -68,7 +68,7 @@ class BuildPlan:
         )
 
     def watch(self, phase: str) -> Watch:
-        """Make a function that tells how many bytes of a phase are done, a few times a second."""
+        """Make a function that reports how many bytes of a phase are done, a few times a second."""
         said_s = 0.0
 
         def watch(done: int, total: int) -> None:
@@ -118,10 +118,10 @@ class BuildPlan:
 
 
 def make_plan(layout: Layout, spec: EnvironmentSpec, *, say: Say, options: BuildOptions) -> BuildPlan:
-    """Plan the build of a specification, and check that the machine will do.
+    """Plan the build of a specification, and check that the machine is suitable.
 
     Raises:
-        EnvError: a lock is missing or not whole, no installer works here, the machine will not do.
+        EnvError: a lock is missing or not whole, no installer works here, the machine is unsuitable.
         StorageError: too little disk.
     """
     chosen = choose_base(spec, options.installer, cache=cache_folder(layout))

@@ -12,7 +12,7 @@ from admlops.core.storage import explain_os_error
 from admlops.environments.prefix import SENTINEL, STATE_FILE
 
 PATIENCE_S = 10.0
-"""For so long the processes of a build that was killed may go on writing until they notice."""
+"""How long the processes of a killed build may go on writing until they notice."""
 
 
 def clear_prefix(prefix: Path) -> None:
@@ -35,7 +35,7 @@ def clear_prefix(prefix: Path) -> None:
 
 
 def _remove_patiently(prefix: Path) -> None:
-    """Remove all, again where a process that a killed build left behind has written meanwhile."""
+    """Remove all; repeat where a process that a killed build left behind has written meanwhile."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What can be known to go wrong before the first byte is downloaded: disk, memory, C library, driver, GPU."""
+"""Failures that can be foreseen before the first byte is downloaded: disk, memory, C library, driver, GPU."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def preflight(
     model: Model | None = None,
     say: Say,
 ) -> None:
-    """Refuse what cannot succeed, and say what may disappoint, before anything is downloaded.
+    """Refuse a build that cannot succeed, and say what may disappoint, before anything is downloaded.
 
     Args:
         layout: where environments go.
@@ -91,11 +91,11 @@ def preflight(
         cache: where their archives are kept.
         gpus: what `detect_gpus` gave; asked if None.
         model: whose variant it is; a refusal names its other variants.
-        say: told of what is no error.
+        say: takes remarks that are no errors.
 
     Raises:
-        EnvError: the GPU, the driver, the C library or the memory will not do.
-        StorageError: the disk will not do.
+        EnvError: the GPU, the driver, the C library or the memory is unsuitable.
+        StorageError: the disk is unsuitable.
     """
     _check_disk(layout, bytes_needed=bytes_needed, packages=packages, cache=cache, say=say)
     if compiles:
@@ -141,7 +141,7 @@ def choose_device(gpus: Sequence[Gpu]) -> Device:
 
 
 def estimate_bytes(packages: Iterable[SizedPackage], python: Iterable[LockedPackage], *, device: Device | None) -> int:
-    """Return what an environment takes on disk: conda packages by their sizes, Python packages by what such take."""
+    """Return what an environment takes on disk: conda packages by their sizes, Python packages by typical sizes."""
     conda = sum((package.size_bytes or 0) * EXTRACTED_PER_COMPRESSED for package in packages)
     return round(conda + sum(_python_bytes(package.name, device) for package in python))
 

@@ -42,7 +42,7 @@ def install_python(
 ) -> None:
     """Install exactly these packages into the prefix's Python; what else is there stays.
 
-    `reinstall` puts packages anew that are there already, from files fetched anew. `name` is the environment's and
+    `reinstall` reinstalls packages that are there already, from files fetched anew. `name` is the environment's and
     `locks` are its files, for messages.
 
     Raises:
@@ -104,9 +104,9 @@ def _install(
 
 
 def watch_prefix(prefix: Path, progress: ProgressWatch) -> Callable[[int], None]:
-    """Tell how much is installed, found out by looking; while that stays, how much uv has fetched and unpacked.
+    """Return a function that tells how much is installed; while that stays, how much uv has fetched and unpacked.
 
-    uv says nothing to other programs. Looking takes at most a twentieth of the time.
+    uv reports nothing to other programs, so it looks. Looking takes at most a twentieth of the time.
     """
     before = disk_usage_bytes(prefix)
     last = 0
@@ -173,7 +173,7 @@ def wheel_name(package: LockedPackage) -> str:
 
 
 def _forget(names: list[str], layout: Layout) -> list[str]:
-    """Drop packages from uv's cache, whose files may have been edited; options to go round it where that fails."""
+    """Drop packages from uv's cache, where files may have been edited; return options to bypass it if that fails."""
     with suppress(EnvError):  # another uv may hold the cache for long
         if run_uv(["cache", "clean", *names], layout=layout, timeout_s=CLEAN_TIMEOUT_S).returncode == 0:
             return []

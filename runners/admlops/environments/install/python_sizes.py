@@ -21,7 +21,7 @@ from admlops.environments.spec.requirements import LockedPackage
 
 ASK_TIMEOUT_S = 20.0
 IMPATIENT = {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "5"}
-"""The answer is only said: an installation does not wait for an index that is slow to give it."""
+"""The answer is only displayed: an installation does not wait for an index that is slow to give it."""
 
 
 def missing_python_bytes(packages: Sequence[LockedPackage], python_version: str, *, layout: Layout) -> int | None:
@@ -47,14 +47,14 @@ def _uv_cache(layout: Layout) -> Path:
 
 
 def _is_cached(package: LockedPackage, cache: Path) -> bool:
-    """Look for the package where uv keeps what it has unpacked or built; an uv that keeps it elsewhere lacks it."""
+    """Look for the package where uv keeps what it has unpacked or built; kept elsewhere, it counts as missing."""
     places = (f"wheels-v*/{{}}/{package.name}/{package.version}-*", f"sdists-v*/{{}}/{package.name}/{package.version}")
     found = (path for place in places for index in ("pypi", "index/*") for path in cache.glob(place.format(index)))
     return any(path.is_dir() for path in found)
 
 
 def _ask(packages: Sequence[LockedPackage], python_version: str, layout: Layout) -> list[dict[str, Any]]:
-    """What the index knows of these packages, as PEP 751 writes it; uv's cache stays as it is."""
+    """Return what the index knows of these packages, as PEP 751 writes it; uv's cache stays as it is."""
     with tempfile.TemporaryDirectory(prefix="admlops-") as folder:
         wanted = Path(folder) / "requirements.txt"
         wanted.write_text("".join(f"{package.requirement}\n" for package in packages))

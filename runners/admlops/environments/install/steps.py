@@ -92,7 +92,7 @@ def install_locked(plan: BuildPlan, packages: list[LockedPackage], *, reinstall:
 
 
 def install_compiled(plan: BuildPlan, variables: Variables) -> tuple[str, ...]:
-    """Install the wheels of compiled operations, built first where they are not there; the names of their folders."""
+    """Install the wheels of compiled operations, building missing ones first; returns the names of their folders."""
     from admlops.environments.install.ops import build_ops
 
     wheels = build_ops(
@@ -150,7 +150,7 @@ def verify_filled(plan: BuildPlan) -> Inspection:
 
 
 def _reinstall(plan: BuildPlan, report: Report) -> list[LockedPackage]:
-    """Install the packages whose files differ anew; those Python packages that were fetched for it."""
+    """Reinstall the packages whose files differ; return the Python packages that were fetched for it."""
     compiled = set(plan.spec.compiled)
     python = {one.package for one in report.differences if one.manager == "python"} - compiled
     base = {one.package for one in report.differences if one.manager not in ("python", None) and one.package}

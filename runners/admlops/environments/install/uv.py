@@ -40,7 +40,7 @@ def run_uv(
 ) -> Completed:
     """Run uv; `cwd` must be a folder of this product's own, and is an empty one if it is not given.
 
-    `variables` are uv's own, and count more than the caller's.
+    `variables` are uv's own, and override the caller's.
 
     Raises:
         EnvError: there is no uv, or it outlived `timeout_s`.
@@ -84,7 +84,7 @@ def _default_uv_cache() -> Path:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Tell whether uv could keep its cache there, by trying: permissions alone do not say it of every file system."""
+    """Tell whether uv could keep its cache there, by trying: on some file systems permissions alone do not tell."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -88,7 +88,7 @@ class VenvInstaller:
         )
 
     def check_base(self, prefix: Path) -> Iterator[Difference]:
-        """Hold `bin/python` to the interpreter that pyvenv.cfg names."""
+        """Compare `bin/python` with the interpreter that pyvenv.cfg names."""
         settings = prefix / "pyvenv.cfg"
         python = prefix / "bin" / "python"
         try:

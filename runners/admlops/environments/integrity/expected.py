@@ -1,4 +1,4 @@
-"""What a file of a prefix is held to: its manifest entry, or what its package's own list states."""
+"""What a file of a prefix is checked against: its manifest entry, or what its package's own list states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpectedFile:
-    """One file, link or folder; None, or an empty set, where nothing is stated. Any of `digests` will do."""
+    """One file, link or folder; None, or an empty set, where nothing is stated. Any of `digests` is valid."""
 
     path: str
     owner: Owner | None
@@ -28,7 +28,7 @@ class ExpectedFile:
 
 
 def expect_listed(manifest: Manifest) -> list[ExpectedFile]:
-    """Expect what a manifest lists; of folders only those that hold nothing, for the others are seen by their files."""
+    """Expect what a manifest lists; of folders only empty ones, for the others are seen by their files."""
     parents = {entry.path.rpartition("/")[0] for entry in manifest.entries}
     return [_expect_entry(entry) for entry in manifest.entries if entry.kind != "folder" or _is_leaf(entry, parents)]
 
@@ -54,7 +54,7 @@ def _expect_entry(entry: Entry) -> ExpectedFile:
 def expect_recorded(
     files: Mapping[str, RecordedFile], overrides: Mapping[str, RecordOverride] | None = None
 ) -> list[ExpectedFile]:
-    """Expect what packages' own lists state, but for the files that `overrides` tell better."""
+    """Expect what packages' own lists state, except where `overrides` state better values."""
     return list(_expect_records(files, overrides or {}))
 
 

@@ -20,7 +20,7 @@ File = TypeVar("File")
 
 BLOCK_BYTES = 1 << 20
 SHARE_FILES = 256
-"""So many files a thread takes at a time."""
+"""How many files a thread takes at a time."""
 SHARE_BYTES = 64 << 20
 """Or so many bytes: a few large libraries must not all fall to one thread."""
 
@@ -35,8 +35,8 @@ class FileHashes(NamedTuple):
 def hash_file(path: str, buffer: memoryview | None = None) -> str:
     """Compute the BLAKE3 of a file, hexadecimal.
 
-    It is read rather than mapped, so that a disk that fails gives an OSError. Whoever hashes many small files gives one
-    `buffer` for all of them.
+    It is read rather than mapped, so that a disk that fails gives an OSError. A caller that hashes many small files
+    passes one `buffer` for all of them.
     """
     return _hash(path, memoryview(bytearray(BLOCK_BYTES)) if buffer is None else buffer, with_sha256=False).blake3
 

@@ -34,7 +34,7 @@ class LockedBasePackage(Protocol):
 
 
 def compare_base(records: Sequence[PackageRecord], locked: Sequence[LockedBasePackage]) -> Iterator[Finding]:
-    """Find packages that are not the installer's lock's: missing, additional, or of another version, build or hash."""
+    """Find packages that differ from the installer's lock: missing, additional, of another version, build or hash."""
     wanted = {package.name: package for package in locked}
     found = {record.name: record for record in records}
     for name in sorted(wanted.keys() - found.keys()):
@@ -55,7 +55,7 @@ def compare_base(records: Sequence[PackageRecord], locked: Sequence[LockedBasePa
 
 
 def compare_python(distributions: Sequence[PackageRecord], locked: Sequence[LockedPackage]) -> Iterator[Finding]:
-    """Find Python packages that are not the lock's: missing, additional, or of another version."""
+    """Find Python packages that differ from the lock: missing, additional, or of another version."""
     wanted = {package.name: package.version for package in locked}
     found = {one.name: one for one in distributions}
     for name in sorted(wanted.keys() - found.keys()):

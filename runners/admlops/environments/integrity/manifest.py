@@ -170,7 +170,7 @@ def read_manifest(prefix: Path) -> Manifest | None:
 
 
 def describe(prefix: Path, path: str, status: os.stat_result) -> Entry | None:
-    """Describe what lies at `path`, but for the content of a file; None for a socket or the like."""
+    """Describe what lies at `path`, except the content of a file; None for a socket or the like."""
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISDIR(status.st_mode):
         return Entry(path=path, kind="folder", mode=mode, size_bytes=0, content="")
@@ -223,7 +223,7 @@ def complete(prefix: Path, entries: Iterable[Entry], interpreter: Interpreter | 
     """Finish a prefix whose files, links and folders were written: modes of folders, and the link to a Python.
 
     Raises:
-        ManifestMismatchError: links that each stay inside leave together, or the Python is not there.
+        ManifestMismatchError: links that each stay inside lead out when combined, or the Python is not there.
         OSError: something cannot be changed.
     """
     inside = os.path.realpath(prefix) + os.sep

@@ -38,7 +38,7 @@ def read_legacy_overrides(prefix: Path) -> dict[str, RecordOverride]:
 
 
 def learn_overrides(prefix: Path, paths: Iterable[str], package: str) -> list[RecordOverride]:
-    """Take files of a package as they are now, which was just installed from a file that the lock vouches for."""
+    """Take files as they are now, of a package that was just installed from a file that the lock vouches for."""
     return [
         RecordOverride(
             path=path, size_bytes=(prefix / path).stat().st_size, sha256=file_sha256(prefix / path), package=package

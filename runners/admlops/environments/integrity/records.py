@@ -42,7 +42,7 @@ class PackageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedFile:
-    """One file or link, `path` relative to the prefix. Any of `digests` (SHA-256) will do; without one it must exist.
+    """One file or link, `path` relative to the prefix. Any of `digests` (SHA-256) is valid; without one it must exist.
 
     Several wheels may bring the same file (`tests/__init__.py`): the last one installed is there, and that is no fault.
     `link` is None where the record does not tell links from files, as RECORD does not.

@@ -1,8 +1,8 @@
 """Verifies a prefix: nothing missing, changed, or added that would shadow what packages brought.
 
-A finished environment is held to its manifest. While it is built, and where admlops 0.1 built it, it is held to the
-lists that its packages brought (`records`). Nothing here trusts a time stamp: a pod's user edits files, and the cache
-of packages may have been edited through a hard link.
+A finished environment is checked against its manifest. While it is built, and where admlops 0.1 built it, it is checked
+against the lists that its packages brought (`records`). Nothing here trusts a time stamp: a pod's user edits files, and
+the cache of packages may have been edited through a hard link.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Report:
     """The result of a verification.
 
     `files_checked` counts files and links; `bytes_checked` what was hashed. `by_manifest` is False where the prefix has
-    no manifest and was held to the lists of its packages.
+    no manifest and was checked against the lists of its packages.
     """
 
     full: bool
@@ -88,7 +88,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """A prefix held to its packages' lists, every file hashed once; `listing` is what its manifest will list."""
+    """A prefix checked against its packages' lists, each file hashed once; `listing` is what its manifest will list."""
 
     report: Report
     listing: PrefixListing
@@ -104,7 +104,7 @@ class PrefixReader(Protocol):
         """Decide whether the installer itself puts a file at `path` that no package lists."""
 
     def check_base(self, prefix: Path) -> Iterable[Difference]:
-        """Find what is wrong with what the prefix stands on outside itself."""
+        """Find faults in what the prefix relies on outside itself."""
 
 
 def reader_of(prefix: Path) -> PrefixReader:
@@ -180,7 +180,7 @@ def inspect(
     overrides: Mapping[str, RecordOverride],
     watch: Watch | None = None,
 ) -> Inspection:
-    """Hold a prefix that was just filled to its packages' lists and its locks, and list it; each file is read once.
+    """Check a prefix that was just filled against its packages' lists and its locks, and list it; read each file once.
 
     `overrides` replace what a package's own list states of some files.
 

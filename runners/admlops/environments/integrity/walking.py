@@ -47,7 +47,7 @@ def disk_usage_bytes(folder: Path, *, names_elsewhere: int | None = None) -> int
 
     Args:
         folder: any folder.
-        names_elsewhere: count only what is freed with the folder: a file with more than so many names outside of it
+        names_elsewhere: count only what is freed with the folder: a file with more than this many names outside of it
             stays on disk. None counts every name.
     """
     names_inside: Counter[tuple[int, int]] = Counter()

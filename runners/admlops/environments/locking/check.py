@@ -1,4 +1,4 @@
-"""Whether locks still answer their inputs, found out without a network."""
+"""Checking without a network that locks still answer their inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LockCheck:
 
 
 def check_locks(locks: VariantLocks) -> LockCheck:
-    """Every problem and note of a variant's locks. Reads only files of the checkout."""
+    """Return every problem and note of a variant's locks. Reads only files of the checkout."""
     problems: list[str] = []
     notes: list[str] = []
     checks = [_check_conda(locks, notes), *(_check_python(locks, file, notes) for file in locks.python_locks)]
@@ -70,7 +70,7 @@ def _check_python(locks: VariantLocks, file: Path, notes: list[str]) -> Iterator
 
 
 def _compare(inputs: PythonInputs, lock: Path, packages: list[LockedPackage]) -> Iterator[str]:
-    """Tell whether a lock has what is asked for, and, where the list is closed, nothing else."""
+    """Yield where a lock differs from what is asked for, and, where the list is closed, what else it has."""
     locked = {package.name: package for package in packages}
     for wanted in inputs.packages:
         found = [package for package in packages if package.name == wanted.name]
@@ -88,7 +88,7 @@ def _compare(inputs: PythonInputs, lock: Path, packages: list[LockedPackage]) ->
 
 
 def _check_strays(locks: VariantLocks) -> Iterator[str]:
-    """Locks that nothing stands behind."""
+    """Yield the locks that nothing stands behind."""
     folder = next(iter(locks.python_locks)).parent
     expected = {*locks.python_locks.values(), *([locks.conda_lock] if locks.conda_lock else [])}
     for lock in sorted({*folder.glob("requirements*.txt"), *folder.glob("conda-lock.yml")} - expected):

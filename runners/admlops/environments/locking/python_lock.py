@@ -81,7 +81,7 @@ def locked_digest(lock: Path) -> str | None:
 
 
 def _write_checked(lock: Path, text: str) -> None:
-    """Write `text` if it is a whole lock; what was there stays if it is not."""
+    """Write `text` if it is a whole lock; leave the file as it is if not."""
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / lock.name
         candidate.write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
 """The compiled libraries that environments share: one file on disk under several names, found by its content.
 
 Libraries of torch, CUDA and OpenCV are nine tenths of an environment's bytes, the same in most environments, and not
-what a person edits. Everything else is each environment's own copy. `environments/.libraries` has a name of its own for
-every library, which is what another environment is given, and only after its content was hashed again: what was written
+what a person edits. Everything else is each environment's own copy. `environments/.libraries` has a hard link to every
+library. Another environment is given that file only after its content was hashed again: a library that was written
 through any of its names is given to nobody.
 """
 
@@ -22,10 +22,10 @@ from admlops.environments.integrity.manifest import Entry
 
 LIBRARY = re.compile(r"\.(so(\.[0-9]+)*|a)$")
 SMALLEST_BYTES = 64 << 10
-"""Of smaller ones there are many and they weigh little."""
+"""Smaller ones are many and take little space."""
 BESIDE = ".shared"
 NAMES_OF_ONE = 2
-"""Of a library that one environment has: there, and among the shared ones."""
+"""The names of a library that one environment has: there, and among the shared ones."""
 
 
 def is_library(path: str, size_bytes: int) -> bool:
@@ -35,7 +35,7 @@ def is_library(path: str, size_bytes: int) -> bool:
 
 @dataclass(frozen=True)
 class Libraries:
-    """The shared libraries of one folder of environments. A disk without hard links shares nothing and works."""
+    """The shared libraries of one folder of environments. Without hard links nothing is shared, and all works."""
 
     folder: Path
 
@@ -60,9 +60,9 @@ class Libraries:
             os.link(path, kept)
 
     def share(self, prefix: Path, entries: Iterable[Entry]) -> int:
-        """Take in the libraries of a finished environment, or replace them by those that are there.
+        """Share the libraries of a finished environment: keep new ones, and replace the others by those that are kept.
 
-        Return what has a name elsewhere too, in another environment or in uv's cache [bytes].
+        Return the size of those that have a name elsewhere too, in another environment or in uv's cache [bytes].
 
         `entries` are those of its manifest, hashed just now.
 
@@ -77,7 +77,7 @@ class Libraries:
             raise explain_os_error(error, prefix) from error
 
     def unused(self, wanted: Collection[str] = (), *, used: Collection[str] | None = None) -> dict[Path, int]:
-        """The libraries that no environment has, with what they free [bytes], but for those `wanted` (`library_name`).
+        """Return the libraries that no environment has, with what they free [bytes], except `wanted` (`library_name`).
 
         `used` are those of environments; without it a library with a name elsewhere is taken for used. One that uv's
         cache has as well frees nothing.
@@ -92,7 +92,7 @@ class Libraries:
         return found
 
     def prune(self, wanted: Collection[str] = (), *, used: Collection[str] | None = None) -> int:
-        """Remove those [bytes freed].
+        """Remove the libraries that `unused` returns; returns what that freed [bytes].
 
         Raises:
             StorageError: one cannot be removed.
@@ -129,5 +129,5 @@ class Libraries:
 
 
 def library_name(content: str, mode: int) -> str:
-    """Return what a library is called among the shared ones: names of one file have one mode."""
+    """Return a library's name among the shared ones; it includes the mode, which all names of one file share."""
     return f"{content}-{mode:o}"

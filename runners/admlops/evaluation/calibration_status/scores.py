@@ -26,7 +26,7 @@ NAMES = ("accuracy", *(f"{what}/{name}" for what in ("recall", "precision", "F1"
 
 @dataclass(frozen=True, kw_only=True)
 class StatusEvaluation:
-    """Of J judgements the truth and what was said, True for calibrated, and their samples' index in the run, (J,)."""
+    """J judgements, (J,) each: the truth and the answer, True for calibrated, and the sample's index in the run."""
 
     truth: NDArray[np.bool_]
     said: NDArray[np.bool_]
@@ -50,7 +50,7 @@ class StatusEvaluation:
         ]
 
     def details(self) -> dict[str, Any]:
-        """Return the confusion matrix, in all and of each camera."""
+        """Return the confusion matrix, overall and per camera."""
         cameras = {str(name): self.cameras == name for name in np.unique(self.cameras)}
         return {
             "judgements": len(self.truth),

@@ -33,7 +33,7 @@ class PresenceTable:
         self.is_classifier = False
 
     def add(self, record: PartialRecord) -> None:
-        """Take the next record; a picture of which nothing is said has the score 0."""
+        """Take the next record; a picture without an answer has the score 0."""
         own = self.scores.setdefault(record.metadata.sample_token, {})
         if record.car_presence is not UNSET:
             self.is_classifier = True
@@ -63,7 +63,7 @@ class PresenceResult:
         return f"{self.evaluation.protocol}@{truth}"
 
     def metrics(self, dataset: str) -> list[Metric]:
-        """The values, their protocol with the ground truth's digest behind."""
+        """The values; their protocol ends with the ground truth's digest."""
         return [replace(one, protocol=self.protocol) for one in self.evaluation.metrics(dataset)]
 
     def details(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def evaluate_table(table: PresenceTable, context: Context) -> PresenceResult:
 
 
 def _from_boxes(context: Context) -> dict[Picture, bool | None]:
-    """Whether a picture has a car; None where it has nothing but regions in which cars are not told apart."""
+    """Whether a picture has a car; None where it only has regions in which cars are not told apart."""
     found: dict[Picture, bool | None] = {}
     for picture, own in read_truth(context).images.items():
         cars = np.array([name in CAR.names for name in own.classes], dtype=np.bool_)

@@ -29,7 +29,7 @@ UNDECLARED = "the model declares no operating threshold in its model.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class PresenceEvaluation:
-    """Of I pictures the score and whether there is a car, (I,) each; `threshold` is None where none is declared.
+    """I pictures: the score and whether there is a car, (I,) each; `threshold` is None where none is declared.
 
     `left_out` counts pictures that only hold regions in which cars are not told apart.
     """
@@ -87,7 +87,7 @@ def evaluate_presence(
 
 
 def _curves(scores: NDArray[np.float64], truth: NDArray[np.bool_], often: Weights) -> dict[str, Values]:
-    """AP, ROC_AUC and the best F1 where each picture counts as `often` (R, I) as it says; NaN where not defined."""
+    """AP, ROC_AUC and the best F1 with each picture weighted by `often` (R, I); NaN where not defined."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(order) else np.zeros(0, np.int64)

@@ -38,7 +38,7 @@ class CountEvaluation:
         ]
 
     def details(self) -> dict[str, Any]:
-        """The sums over all pictures, and why there are none."""
+        """The sums over all pictures, or why there are none."""
         if self.threshold is None:
             return {"operating_threshold": None, "not_applicable": dict.fromkeys(COUNT_METRICS, UNDECLARED)}
         there, found = self.counts.sum(axis=0).tolist()

@@ -28,7 +28,7 @@ from admlops.evaluation.statistics.ap_resampling import resample_hundred_points
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights, resample_ratios
 
 MOST_THRESHOLDS = 512
-"""In resamples the best F1 is looked for at so many thresholds; that lowers it by some 10⁻⁴."""
+"""How many thresholds resamples search for the best F1; that lowers it by some 10⁻⁴."""
 
 UNDECLARED = "the model declares no operating threshold ([detection_2d] operating_threshold in its model.toml)"
 
@@ -134,7 +134,7 @@ def evaluate_cars(
 
 
 def _curve(precision: NDArray[np.float64]) -> dict[str, list[float]]:
-    """The best precision from each of 101 recalls on, as far as recall goes."""
+    """The best precision at or above each of 101 recalls, up to the last recall reached."""
     reached = np.flatnonzero(precision > 0)
     upto = int(reached[-1]) + 1 if len(reached) else 0
     recall = [round(step / 100, 2) for step in range(upto)]

@@ -29,7 +29,7 @@ from admlops.evaluation.metrics import Metric
 from admlops.evaluation.statistics.bootstrap import Scenes, Values, Weights
 
 MAX_PICTURES = 50
-"""Pictures with most errors that details hold with all boxes."""
+"""How many pictures with most errors `details` holds, with all boxes."""
 
 Pairs = Sequence[tuple[ImageTruth, ImagePrediction]]
 

@@ -1,8 +1,8 @@
 """One class under several names: what COCO calls a person others call a pedestrian.
 
 A model's name that the ground truth does not have is read as another name for the same class, where the ground truth
-has that one. Riders are part of COCO's person and of few other classes, so the two are near and not equal: `notes` says
-when one was read as the other.
+has that one. Riders are part of COCO's person and of few other classes, so the two are close but not equal: `notes`
+says when one was read as the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAME = (
 
 
 def translate(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Return for each of `names` the one in `known` that means it; what has none there is left out."""
+    """Map each of `names` to the one in `known` with the same meaning; names without one are left out."""
     there = frozenset(known)
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):

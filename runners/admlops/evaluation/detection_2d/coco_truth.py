@@ -3,8 +3,7 @@
 nuScenes annotates boxes in space. Their projections are no ground truth of boxes in images: they frame a cuboid, not
 what is seen of an object, and an object behind a wall has one too. So the boxes come from a file in COCO's form
 (`datasets.images.coco_file`), such as nuImages' or one made with an annotation tool. An image belongs to the camera
-whose picture of the data set has the same file name; of several with that name, to the one that has most of its
-folders.
+whose picture of the data set has the same file name; of several, to the one that shares most of its folders.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class CocoTruth:
         categories: the file's categories by id.
         classes: the file's categories.
         cameras: how many pictures the run's samples have in all.
-        sha256: of the file, which is part of what numbers are comparable by.
+        sha256: of the file; numbers compare only where it is the same.
     """
 
     images: Mapping[Image, ImageTruth]
@@ -89,10 +88,10 @@ class Pictures:
             self._by_name.setdefault(parts[-1] if parts else "", []).append((parts, image))
 
     def find(self, file_name: str, *, where: Path) -> Image | None:
-        """Return the picture of that name; of several, the one that has most of its folders; None where there is none.
+        """Return the picture of that name, None if there is none; of several, the one that shares most of its folders.
 
         Raises:
-            DataError: several have as many of them.
+            DataError: several share equally many of them.
         """
         parts = Path(file_name).parts
         there = self._by_name.get(parts[-1] if parts else "", [])

@@ -63,7 +63,7 @@ class ImageResult:
         return f"{self.evaluation.protocol}@{self.truth.sha256[:DIGITS]}"
 
     def metrics(self, dataset: str) -> list[Metric]:
-        """The values, their protocol with the ground truth's digest behind."""
+        """The values; their protocol ends with the ground truth's digest."""
         return [replace(one, protocol=self.protocol) for one in self.evaluation.metrics(dataset)]
 
     def details(self) -> dict[str, Any]:

@@ -95,8 +95,8 @@ class BoxTable:
     """The boxes of a run, one row a box, in the order of the records.
 
     Attributes:
-        verbatim: whether the boxes are a submission's, which are taken as they are: a velocity that is not known stays
-            so, no attribute is made up, no box is dropped.
+        verbatim: whether the boxes are a submission's, which are taken as they are: an unknown velocity stays unknown,
+            no attribute is made up, no box is dropped.
         records: how many records it has seen.
         dropped: boxes left out because a sample had more than 500; the most confident stay.
     """
@@ -111,8 +111,8 @@ class BoxTable:
         """Take the next record.
 
         Raises:
-            RecordError: a class or attribute that nuScenes does not have, a number too large to be measured, or a
-                rotation that is none.
+            RecordError: a class or attribute that nuScenes does not have, a number too large to be measured, or an
+                invalid rotation.
         """
         found = record.detections_3d
         if found is not UNSET and found:
@@ -179,7 +179,7 @@ class BoxTable:
         return self._columns["given"]
 
     def velocities(self) -> Floats:
-        """Return (N, 2) [m/s], ego frame: zero where a model does not know it, NaN where a submission does not."""
+        """Return (N, 2) [m/s], ego frame. Unknown ones are zero for a model and NaN for a submission."""
         velocity = self.geometry[:, 10:]
         return velocity if self.verbatim else np.nan_to_num(velocity, nan=0.0)
 
@@ -261,7 +261,7 @@ def _to_arrays(record: PartialRecord, kept: Sequence[Any], index: int) -> tuple[
 
 
 def _check_bounds(record: PartialRecord, kept: Sequence[Any], *, geometry: Floats, score: Floats) -> None:
-    """Refuse what only a submission may say."""
+    """Refuse numbers that only a submission may have."""
     wrong = np.flatnonzero(~((score >= 0) & (score <= 1)))
     if len(wrong):
         raise _complain(record, kept[int(wrong[0])], f"confidence {score[wrong[0]]} is not 0 to 1")

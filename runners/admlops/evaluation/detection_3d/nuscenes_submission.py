@@ -1,9 +1,9 @@
 """A run's boxes as a nuScenes detection submission: in the global frame, every evaluated sample in it.
 
-What the format has no word for is settled as the authors of the models settle it: a box without an attribute gets the
-one that its class and speed suggest (mmdet3d, `NuScenesDataset._format_bbox`), an unknown velocity is zero, and of more
-than 500 boxes the most confident stay. A failed sample has no boxes. What a run took from a submission goes back as it
-came.
+What the format cannot express is settled as the models' authors settle it: a box without an attribute gets the one that
+its class and speed suggest (mmdet3d, `NuScenesDataset._format_bbox`), an unknown velocity is zero, and of more than 500
+boxes the most confident stay. A failed sample has no boxes. Boxes that a run took from a submission are written back
+unchanged.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ from admlops.evaluation.official.program import ask_program
 from admlops.evaluation.official.run import Asked, Official
 
 OFFICIAL_NAME = "nuscenes"
-"""The folder of envs/official whose environment measures boxes, VAD's too."""
+"""The folder of envs/official whose environment evaluates boxes, including VAD's."""
 
 TIMEOUT_S = 4 * 3600.0
-"""The whole of nuScenes takes minutes, on a busy machine an hour; this only ends what hangs."""
+"""The whole of nuScenes takes minutes, on a busy machine an hour: this timeout only ends a process that hangs."""
 
 
 def run_devkit(asked: Asked, result: Result) -> Official:
@@ -71,7 +71,7 @@ def summary_values(summary: Mapping[str, Any]) -> dict[str, float | None]:
 def evaluate_submission(
     results: Results, *, dataroot: Path, version: str, folder: Path, environment: Environment, layout: Layout
 ) -> dict[str, Any]:
-    """Return what the devkit says of a submission over exactly its samples; what goes in and out stays in `folder`.
+    """Return what the devkit says of a submission over exactly its samples; input and output stay in `folder`.
 
     `summary` is `DetectionMetrics.serialize()`, None for NaN; `boxes` counts those after the filters, by class.
 
@@ -114,7 +114,7 @@ def evaluate_vad_boxes(
     Args:
         environment: `environments.ensure_official(layout, "nuscenes")`.
         checkout: VAD's code.
-        folder: where what goes in and comes out stays.
+        folder: where the input and output files stay.
 
     Raises:
         EnvError: the program failed; the message ends with what it said last.

@@ -1,7 +1,7 @@
-"""Grams of CO₂ equivalents of an amount of energy: where it came from decides, and every number says where.
+"""Grams of CO₂ equivalent of an amount of energy: they depend on where it came from, and every number says where.
 
 g = J / 3.6e6 · intensity [kg/kWh] · PUE · 1000. The intensity is a country's yearly mean, or the user's own. The power
-usage effectiveness (PUE) is what a computing centre draws for each joule that its machines use; 1 where nobody says.
+usage effectiveness (PUE) is what a computing centre draws for each joule that its machines use; 1 by default.
 
 Source of the intensities: the table of codecarbon 3.3.2 (MIT), yearly means of 2023 from Our World in Data (Ember).
 Source of PUE: The Green Grid, White Paper 49; ISO/IEC 30134-2.
@@ -21,7 +21,7 @@ COUNTRIES = {"USA": ("United States", 0.3695), "FRA": ("France", 0.0560), "DEU":
 """ISO 3166-1 alpha-3 → name, kg CO₂e/kWh."""
 SHORT = {"US": "USA", "FR": "FRA", "DE": "DEU"}
 LARGEST_INTENSITY = 5.0
-"""kg/kWh: no grid comes near it, so that what is above was meant in grams."""
+"""kg/kWh: no grid comes near it, so a larger number was meant in grams."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Carbon:
     pue: float = 1.0
 
     def grams(self, joules: float) -> float:
-        """The grams of CO₂ equivalents of an amount of energy."""
+        """The grams of CO₂ equivalent of an amount of energy."""
         return joules / JOULES_PER_KWH * self.intensity * self.pue * 1e3
 
     def to_json(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Carbon:
 
 
 def choose_carbon(country: str | None, intensity: float | None, pue: float | None) -> Carbon | None:
-    """Return what the options say; None where they say nothing of a place.
+    """Return the carbon of the options; None where they name neither a country nor an intensity.
 
     Raises:
         UsageError: the country is not known and no intensity is given, or a number is out of range.

@@ -1,7 +1,7 @@
 """The energy of a run as metrics.json tells it: one number a sample, how it was measured, and what follows from it.
 
 Where a run was on GPUs its energy is that of their boards; on the CPU it is that of the processor's packages and
-memory. Both are the whole device's, not the process's. Net is without what the device took idle before the run.
+memory. Both are the whole device's, not the process's. Net energy excludes what the device drew idle before the run.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _part_json(part: Part) -> dict[str, Any]:
 
 
 def refuse_shared(neighbours: Sequence[str], *, on_gpu: bool) -> Energy:
-    """Return no energy for a run that shared its device with other runs: counters are of the whole device."""
+    """Return no energy for a run that shared its device with other runs: counters measure the whole device."""
     reason = f"the device was shared with {', '.join(neighbours)}: its energy cannot be told apart"
     return Energy(method=None, scope=_scope(on_gpu), reason=reason, windows=None)
 

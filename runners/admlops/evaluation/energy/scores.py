@@ -1,4 +1,4 @@
-"""What energy gives for a score: right cars for a kilojoule, the Pareto front, and the seed's green score."""
+"""Scores from energy: right cars per kilojoule, the Pareto front, and the seed's green score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ GREEN_SCALE, GREEN_MOST = 10.0, 100.0
 
 
 def correct_per_kj(right: int, joules: float) -> float | None:
-    """The right boxes for each kilojoule [1/kJ]; None where no energy was used."""
+    """The right boxes per kilojoule [1/kJ]; None where no energy was used."""
     return right / (joules / 1e3) if joules > 0 else None
 
 

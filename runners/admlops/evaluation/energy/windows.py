@@ -1,10 +1,10 @@
-"""From the lines of `telemetry.jsonl` to joules: the energy of the measured window, and what the machine takes idle.
+"""From the lines of `telemetry.jsonl` to joules: the energy of the measured window, and the machine's idle power.
 
 The window is from the first answered sample to the last one, so that loading and warm-up are outside. Each device is
 measured by its energy counter where it has one, else by integrating its power; of the counters only differences count:
 
 - NVML's counter (`nvml_counter`) is of the whole board, in millijoules since the driver was loaded. It moves about
-  every 0.1 s. Where it falls, the driver was loaded anew, and power bridges the gap.
+  every 0.1 s. Where it falls, the driver was reloaded, and power bridges the gap.
 - NVML's power (`nvml_power`), by the trapezoid rule: on some GPUs the readings cover a quarter of the time only.
 - RAPL (`rapl`) is of the processor's packages and memory. It wraps around at `max_energy_uj`.
 
@@ -48,7 +48,7 @@ class Windows:
 
     Attributes:
         seconds: how long they are.
-        samples: answered in them, without the one that each begins with.
+        samples: answered in them, except the one that each begins with.
         gpu, cpu: the GPUs that the run was on, and the processor with its memory.
         estimate: of the whole machine, where nothing was measured and somebody asked for an estimate.
     """

@@ -33,7 +33,7 @@ class JsonMatrix:
     would take most of an evaluation's time.
 
     Args:
-        complain: makes an error of what is wrong.
+        complain: makes an error from what is wrong.
         bounded: whether a confidence is 0 to 1, as a model's is.
 
     Raises:
@@ -190,7 +190,7 @@ def _read_matrix(record: PartialRecord | Record, graph: Any, name: str, width: i
 
 
 def _read_entries(text: bytes, rows: int, width: int) -> NDArray[np.float64] | None:
-    """Return the whole matrix of likely entries; None where their text or an entry is at fault."""
+    """Return the whole matrix of likely entries; None where their text or an entry is faulty."""
     try:
         found = read_columns(text, numbers=("floor",), floats=("confidences",), integers=("rows", "columns"))
     except NotNumbersError:

@@ -19,7 +19,7 @@ LEVELS = 10
 """Devkit 1.0 takes the topology at this many confidences: at 10 %, 20 %, … of the recalls of a frame's predictions."""
 
 FAR = 1024.0
-"""The devkit's distance of a pair that is none."""
+"""The devkit's distance of a pair that cannot match."""
 
 Indices = NDArray[np.intp]
 Bools = NDArray[np.bool_]

@@ -27,7 +27,7 @@ OFFICIAL_NAMES = {OPENLANE_1_0: "openlanev2-1.0", OPENLANE_1_1: "openlanev2"}
 """The folder under envs/official of the devkit that computes each protocol."""
 
 PROGRAM = "openlanev2/evaluate.py"
-"""What runs in the environment of either."""
+"""The program that runs in either environment."""
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -90,7 +90,7 @@ def official_lane_graphs(
 
     Args:
         environment: `environments.ensure_official(layout, OFFICIAL_NAMES[protocol])`.
-        folder: where what goes in and comes out stays.
+        folder: where the input and output files stay.
 
     Raises:
         EnvError: the devkit failed; the message ends with what it said last.

@@ -97,7 +97,7 @@ def evaluate_lane_protocols(frames: Iterable[Frame], protocols: Sequence[str]) -
     """The same under several protocols, in one pass over the frames.
 
     Raises:
-        ValueError: one of the protocols is none of PROTOCOLS.
+        ValueError: one of the protocols is not in PROTOCOLS.
     """
     scores = LaneScores(protocols)
     for frame in frames:
@@ -109,7 +109,7 @@ class LaneScores:
     """Compares frames as they come, FRAMES_AT_ONCE together. The matches are the same under every protocol.
 
     Raises:
-        ValueError: one of the protocols is none of PROTOCOLS.
+        ValueError: one of the protocols is not in PROTOCOLS.
     """
 
     def __init__(self, protocols: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Times:
-    """Takes records; their times stand in the metadata, which the context keeps."""
+    """Takes records and keeps nothing: their times are in the metadata, which the context keeps."""
 
     def add(self, record: PartialRecord) -> None:
         """Take the next record."""
@@ -36,7 +36,7 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyResult:
-    """The latency of a run. A rate means nothing without its machine: reports name it, metrics.json has no value."""
+    """The latency of a run. A rate means nothing without its machine, so it is no metric; reports name the machine."""
 
     latency: Latency
     protocol = LATENCY_PROTOCOL

@@ -1,7 +1,7 @@
 """Latency that says no more than its samples carry.
 
 The first frame of a scene starts cold (caches, memory, a temporal model's empty history) and is kept apart. A
-percentile is stated only from the count on that MLPerf's early-stopping rule asks for: the smallest n for which n
+percentile is stated only from the sample count that MLPerf's early-stopping rule asks for: the smallest n for which n
 samples with at most one above the percentile would be a rarer event than 1 in 100 if the true share above it were
 1 - p, that is P(Binomial(n, 1 - p) ≤ 1) ≤ 0.01. It gives 11 for p50, 64 for p90, 662 for p99 and 6,636 for p99.9.
 Source: MLPerf Inference policies, "Early stopping criterion"; mlperf_automotive, loadgen/mlperf.conf.
@@ -145,7 +145,7 @@ def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, share
 
     Args:
         samples: the metadata of every record.
-        pictures: how many a sample has: its cameras.
+        pictures: how many a sample has, one per camera.
         shared: with whom the run's workers shared their device, as `RunHeader.shared` says it.
     """
     everything = list(samples)
@@ -192,13 +192,13 @@ def label_graphs(parts: Mapping[str, str]) -> str:
 
 
 def _is_steady(entry: Metadata) -> bool:
-    """Tell whether a sample's times say how long the next one takes: not of a first frame, nor where graphs began."""
+    """Tell whether a sample's times predict the next one's: not a first frame's, nor where a graph was recorded."""
     recorded = isinstance(entry.graphs, dict) and "recorded" in entry.graphs.values()
     return entry.index_in_scene > 0 and not recorded
 
 
 def _summarize_shared(everything: Sequence[Metadata], why: str, pictures: int | None) -> Latency:
-    """Put the times where nobody takes them for a latency."""
+    """Report shared times apart, so that nobody takes them for a latency."""
     steady = [entry for entry in everything if entry.status == "ok" and _is_steady(entry)]
     precisions = sorted({entry.precision.label for entry in everything if isinstance(entry.precision, Precision)})
     nothing = distribution([])

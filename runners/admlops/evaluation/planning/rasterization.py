@@ -2,7 +2,7 @@
 
 The planning metrics ask a raster of 200 × 200 cells of 0.5 m, drawn by `cv2.fillPoly`, whether the 32 cells of the ego
 vehicle are free. Only the rows that the ego vehicle covers are worked out here. In each row a convex polygon fills the
-cells of its outline, and those between the two edges that cross the row. Beyond the grid the two part: the outline is
+cells of its outline, and those between the two edges that cross the row. Beyond the grid the two differ: the outline is
 cut to the grid first, and its whole cells then run at another slope than the edges. Coordinates are whole cells.
 
 Source: OpenCV 4.7 (VAD's version), modules/imgproc/src/drawing.cpp: `CollectPolyEdges`, `FillEdgeCollection`,

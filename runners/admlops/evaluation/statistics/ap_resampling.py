@@ -25,12 +25,12 @@ FEW_PLACES = 128
 """Enough where the curve is read at 101 recalls."""
 
 FIRST = 64
-"""So many true positives are places in any case: there precision jumps."""
+"""The first so many true positives are always places: there precision jumps."""
 
 ELEVEN = np.arange(11) / 10
 HUNDRED = np.linspace(0.0, 1.0, 101)
 MARGIN = 1e-6
-"""What single precision takes from a recall of 0.1, 0.2, …: the original reaches it all the same."""
+"""What single precision takes from a recall of 0.1, 0.2, …; the original counts it as reached."""
 
 Bools = NDArray[np.bool_]
 Measure = Callable[[NDArray[np.floating], Bools, Scenes, NDArray[np.integer], Weights], Values]
@@ -55,7 +55,7 @@ class _Curves:
 
 
 def _exact_for_parts(measure: Measure) -> Measure:
-    """Gives `measure` each resample alone, its scenes as one, where none has a scene twice."""
+    """Give `measure` each resample alone, its scenes as one, where none has a scene twice."""
 
     @functools.wraps(measure)
     def measured(

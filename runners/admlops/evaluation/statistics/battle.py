@@ -2,8 +2,8 @@
 
 The question of the score is one metric, named before anything ran. It has a winner only if the 95 % interval of the
 paired difference excludes 0 (`paired_bootstrap`); an interval that holds 0 is a tie, whatever the values are. Speed,
-memory and energy are further questions, asked where both ran on the same device at the same precision and batch. They
-have no second run to tell chance by, so that a difference of up to `MARGIN` is a tie.
+memory and energy are further questions, asked where both ran on the same device at the same precision and batch.
+Without a second run chance cannot be ruled out, so a difference of up to `MARGIN` is a tie.
 
 Every interval is of one pair at 95 %. Among many pairs of equal models one in twenty has a winner by chance alone.
 """

@@ -1,4 +1,4 @@
-"""Models ranked by confidence, among comparable numbers only, and the axes of a radar chart."""
+"""Models ranked by a metric, among comparable numbers only, and the axes of a radar chart."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class StreamOptions:
 
     @property
     def suffix(self) -> str:
-        """What a protocol's name has behind it: nothing for the run's own latencies, as they were."""
+        """The suffix of a protocol's name: empty for the run's own latencies, as they were."""
         parts: list[str] = []
         if self.clock != "inference":
             parts.append(self.clock)

@@ -1,7 +1,7 @@
 """What a format of results files is: how a file is recognised, what it says of each sample, how a run is written in it.
 
-A format never decides what counts: what the official code takes is taken as it is, what it refuses is refused with the
-file, the entry and the token.
+A format never decides what counts: it takes unchanged what the official code takes, and refuses what that refuses,
+naming the file, the entry and the token.
 """
 
 from __future__ import annotations

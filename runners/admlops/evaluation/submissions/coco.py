@@ -102,7 +102,7 @@ def _read(file: ResultsFile, target: Target) -> Predictions:
 
 
 def own_file(data: Dataset) -> Path | None:
-    """Return the file with the numbers of images and categories that the data set itself lies in, if there is one."""
+    """Return the COCO file of the data set itself, which has the ids of images and categories, if there is one."""
     return data.coco_file if isinstance(data, HasCocoFile) else None
 
 
@@ -110,7 +110,7 @@ def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None
     """Write the boxes in images of a run, and return the number of samples.
 
     Args:
-        truth_2d: the COCO file whose ids of images and categories are written; pictures beside it are left out.
+        truth_2d: the COCO file whose ids of images and categories are written; pictures that it lacks are left out.
             None takes the data set's own, where it is in COCO's form.
 
     Raises:

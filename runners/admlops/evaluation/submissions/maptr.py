@@ -110,7 +110,7 @@ def _to_ego(points: list[list[float]], sample: Sample, file: Path, entry: str) -
 
 
 def read_entries(file: ResultsFile, content: Any, where: str) -> dict[str, msgspec.Raw]:
-    """Return by token the elements of a list of samples. Raises UsageError: it is none, or has a sample twice."""
+    """Return by token the elements of a list of samples. Raises UsageError: it is no list, or repeats a sample."""
     found: dict[str, msgspec.Raw] = {}
     for index, entry in enumerate(file.decode(content, list[Entry], where)):
         if entry.sample_token in found:

@@ -215,7 +215,7 @@ def _read_vector(row: Mapping[str, Any], key: str, length: int, file: ResultsFil
 
 
 def _read_number(value: object) -> float | None:
-    """Return a number; a text is none, but for those that stand for NaN and infinity."""
+    """Return a number, None for text other than that for NaN and infinity."""
     return NOT_NUMBERS.get(value) if isinstance(value, str) else number(value)
 
 

@@ -164,7 +164,7 @@ def _token(key: object) -> str:
 def write(run: RunFolder, data: Dataset, out: Path, truth_2d: Path | None = None) -> int:
     """Write the lane graphs of a run as the devkit's pickle, and return the number of frames.
 
-    What a submission to the server says of its authors is empty, to be filled in.
+    What the server asks about the authors is left empty, to be filled in.
 
     Raises:
         UsageError: the run has no lane graphs.

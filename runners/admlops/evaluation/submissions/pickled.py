@@ -27,14 +27,14 @@ _DTYPES = {
     "Bool": "?", "Byte": "u1", "Char": "i1", "Short": "<i2", "Int": "<i4", "Long": "<i8",
     "Half": "<f2", "Float": "<f4", "Double": "<f8", "BFloat16": "<u2",
 }  # fmt: skip
-"""Of torch's storages, by the begin of their names; bfloat16 is widened when a tensor is made."""
+"""Of torch's storages, by the start of their names; bfloat16 is widened when a tensor is made."""
 
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iuf][1248]|[SU]\d{1,4}|O8?)")
 _BOXES = re.compile(r"mmdet3d\.[a-z0-9_.]*box[a-z0-9_.]* \w*Instance3DBoxes")
 
 
 class RefusedError(Exception):
-    """The pickle names something that results have no need of."""
+    """The pickle names something that results do not need."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A results file as it lies there: JSON or pickle, alone or the only file of a zip.
+"""A results file as it is on disk: JSON or pickle, alone or the only file of a zip.
 
 JSON is mapped into memory, not read: a file of a gigabyte costs no more than what is looked at. Python's JSON has NaN
 and Infinity, which JSON does not; they are put into quotes, at the same length, in a private copy of their pages.
@@ -47,7 +47,7 @@ class ResultsFile(AbstractContextManager["ResultsFile"]):
     Attributes:
         path: as it was named.
         kind: `json` or `pickle`.
-        size_bytes: of the file as it lies there.
+        size_bytes: of the file as it is on disk.
 
     Raises:
         UsageError: it cannot be read, is empty, a folder, or a zip with more than one file.
@@ -82,7 +82,7 @@ class ResultsFile(AbstractContextManager["ResultsFile"]):
 
     @cached_property
     def sha256(self) -> str:
-        """The sha256 of the file as it lies there."""
+        """The sha256 of the file as it is on disk."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while piece := file.read(PIECE_BYTES):

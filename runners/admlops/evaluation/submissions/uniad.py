@@ -62,7 +62,7 @@ class UniadPredictions:
 
 
 def _plan(found: Mapping[str, Any], sample: Sample) -> Plan:
-    """Return the plan: positions (1, 6, 2) [m] in the LiDAR frame. Raises ValueError: it is none."""
+    """Return the plan: positions (1, 6, 2) [m] in the LiDAR frame. Raises ValueError: it is no plan."""
     path = np.asarray(found["planning_traj"], dtype=np.float32).reshape(-1, np.shape(found["planning_traj"])[-1])
     if len(path) < STEPS or path.shape[1] < 2 or not np.isfinite(path[:STEPS, :2]).all():
         raise ValueError(f"planning_traj is {path.shape}, and not {STEPS} positions x, y")

@@ -77,7 +77,7 @@ def official_vad(
     Args:
         environment: `environments.ensure_official(layout, OFFICIAL_NAME)`.
         checkout: VAD's code.
-        folder: where what goes in and comes out stays.
+        folder: where the input and output files stay.
 
     Raises:
         EnvError: the program failed; the message ends with what it said last.

@@ -29,7 +29,7 @@ class MapElementEvaluation(Declared):
         return CENTERLINE in self.elements.classes and cast("ElementTable", accumulator).has_centerlines
 
     def read_truth(self, context: Context) -> None:
-        """Read the file of `--map-truth`, which all protocols share. Raises DataError if it does not do."""
+        """Read the file of `--map-truth`, which all protocols share. Raises DataError if it is unusable."""
         from admlops.evaluation.vector_map.scores import ready_truth
 
         ready_truth(context)

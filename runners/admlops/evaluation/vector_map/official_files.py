@@ -70,7 +70,7 @@ def official_map(
     Args:
         python, variables: of `environments.ensure_official(layout, OFFICIAL_NAME)`.
         checkout: MapTR's code.
-        folder: where what goes in and comes out stays.
+        folder: where the input and output files stay.
 
     Raises:
         EnvError: the evaluator failed; the message ends with what it said last.
@@ -88,7 +88,7 @@ def official_map(
 
 
 def official_command(layout: Layout, python: Path, vectors: Path, checkout: Path) -> list[str | Path]:
-    """Return the words that start MapTR's evaluator on a file of `write_vectors`; `--out` is still to be said."""
+    """Return the command that starts MapTR's evaluator on a file of `write_vectors`, without `--out`."""
     program = layout.envs / "official" / OFFICIAL_NAME / "evaluate.py"
     return [python, program, "--vectors", vectors, "--maptr", checkout]
 

@@ -1,7 +1,7 @@
 """Ground truth of map elements from a file in MapTR's form, such as `nuscenes_map_anns_val.json`.
 
 `{"GTs": [{"sample_token": …, "vectors": [{"pts": [[x, y], …], "type": 0, …}, …]}, …]}`, in the patch frame; `type` is a
-number, `cls_name` does not count. Samples are found by their token, and others than the run's are passed over.
+number, `cls_name` does not count. Samples are found by their token, and samples outside the run are passed over.
 
 Source: MapTR a6872d8, `projects/mmdet3d_plugin/datasets/nuscenes_map_dataset.py` (`_format_gt`).
 """
@@ -41,7 +41,7 @@ class _File(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyTruth:
-    """By sample token the elements that a file has, and the file's sha256, which is part of what is comparable."""
+    """By sample token the elements of a file, and the file's sha256: numbers compare only where it is the same."""
 
     vectors: Mapping[str, Sequence[MapVector]]
     sha256: str

@@ -167,7 +167,7 @@ def predictions_of(table: ElementTable, context: Context, protocol: MapProtocol)
 
 
 def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVector]]:
-    """Return by token the vectors of the map around a sample, of a file if one was named; else cut once, and kept.
+    """Return by token the map vectors around a sample: from a file if one was named, else cut once and kept.
 
     Raises:
         DataError: a map or the file is missing or damaged.
@@ -187,7 +187,7 @@ def map_truth(context: Context, *, centerlines: bool) -> dict[str, list[MapVecto
 
 
 def ready_truth(context: Context) -> ReadyTruth | None:
-    """Return the ground truth of `--map-truth`, read once; None without it. Raises DataError for another file."""
+    """Return the ground truth of `--map-truth`, read once; None without it. Raises DataError for an unusable file."""
     path = context.truth_map
     if path is None:
         return None

@@ -13,15 +13,15 @@ from admlops.execution.cluster.ssh import Machines
 
 
 def choose_head_address(bind: str | None, own: Sequence[str], hosts: Sequence[Host]) -> str:
-    """Choose the address where the head listens: the one asked for, MASTER_ADDR, or the one on the way to a host.
+    """Choose the address where the head listens: the requested one, MASTER_ADDR, or the one that reaches a host.
 
     Args:
-        bind: the one asked for.
+        bind: the requested address.
         own: this machine's addresses.
         hosts: the other machines.
 
     Raises:
-        UsageError: it is no address of this machine, or there is none that others could reach.
+        UsageError: `bind` is no address of this machine, or this machine has none that others could reach.
     """
     if bind is not None:
         if bind not in own:
@@ -46,7 +46,7 @@ def address_of(host: Host, own: Sequence[str], machines: Machines) -> str:
     """Return a host's address in the cluster: the one given, else the one that ssh connects to.
 
     Raises:
-        UsageError: it is none of the host's `own`.
+        UsageError: the address is not one of the host's `own`.
     """
     given = host.address or _resolve(machines.host_name(host.target, host.port))
     if given not in own and not _is_loopback(given):
@@ -59,7 +59,7 @@ def address_of(host: Host, own: Sequence[str], machines: Machines) -> str:
 
 
 def check_addresses(addresses: Sequence[str], hosts: Sequence[Host], *, allow_public: bool) -> None:
-    """Raises UsageError for an address of the public internet, and for a head on the loopback."""
+    """Raise UsageError for an address of the public internet, and for a head on the loopback address."""
     for address, host in zip(addresses, hosts, strict=True):
         if ipaddress.ip_address(address).is_global and not allow_public:
             raise UsageError(
@@ -71,7 +71,7 @@ def check_addresses(addresses: Sequence[str], hosts: Sequence[Host], *, allow_pu
 
 
 def _way_to(host: str) -> str | None:
-    """Return this machine's address on the way to a host; nothing is sent."""
+    """Return this machine's source address for traffic to a host; nothing is sent."""
     try:
         family, _, _, _, where = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -96,7 +96,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def bracketed(address: str) -> str:
-    """Return an address as it stands before a port."""
+    """Return an address as it is written before a port."""
     return f"[{address}]" if ":" in address else address
 
 

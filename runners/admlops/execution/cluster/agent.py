@@ -1,4 +1,4 @@
-"""What runs on each machine of a cluster, for a moment: `python -m admlops.execution.cluster.agent OPERATION`.
+"""The brief program on each machine of a cluster: `python -m admlops.execution.cluster.agent OPERATION`.
 
 It reads JSON from standard input, where no other process sees a token, and prints one line of JSON. It says what the
 machine is, starts Ray, lists the processes of clusters, and ends them by process id: `ray stop` would end every Ray on
@@ -34,11 +34,11 @@ from admlops.execution.cluster.marks import (
 from admlops.execution.cluster.state import forget, write_token
 
 ANSWER = "ADMLOPS-AGENT "
-"""Begins the line with the answer: a login shell may print lines of its own."""
+"""The prefix of the answer's line: a login shell may print lines of its own."""
 START_S = 120.0
 ATTEMPTS = 3
 SLOW = "timed out during startup"
-"""Ray gives a node half a minute to begin, which a busy machine needs; then it is tried again."""
+"""Ray gives a node half a minute to start; a busy machine may need longer, so the start is repeated."""
 TEMPORARY = "/tmp/admlops-ray-"  # noqa: S108
 HEALTH = {
     "RAY_health_check_period_ms": "1000",
@@ -51,11 +51,11 @@ SPARING = {
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray would end actors where memory is short; a worker that takes too much is our own failure class.
+    # Ray would kill actors when memory is short; a worker that takes too much is a failure class of ours.
     "RAY_memory_monitor_refresh_ms": "0",
 }
 STORE_BYTES = 512 << 20
-"""For messages on their way; Ray's own choice is a third of the memory."""
+"""For messages in transit; Ray's default is a third of the memory."""
 
 Facts = Mapping[str, Any]
 
@@ -95,7 +95,7 @@ def start(facts: Facts) -> dict[str, Any]:
     token = write_token(cluster, facts["token"])
     variables = {**_clean_environment(), **facts["variables"], **_marks(cluster, name, token)}
     for attempt in range(ATTEMPTS):
-        # A folder of its own for each attempt; short, for sockets below it have paths of 107 characters at most.
+        # Each attempt has its own folder, with a short path: a socket's path has 107 characters at most.
         folder = f"{TEMPORARY}{cluster}-{facts['index']}{'abc'[attempt]}"
         done = _run([*_start_command(facts), f"--temp-dir={folder}"], variables)
         if done is not None and done.returncode == 0:
@@ -125,7 +125,7 @@ def _start_command(facts: Facts) -> list[str]:
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the last line of an exception or of a message, of all that `ray start` prints."""
+    """Return the last line that `ray start` prints: of an exception or of a message."""
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
@@ -146,9 +146,9 @@ def nodes(facts: Facts) -> dict[str, Any]:
 
 
 def end(facts: Facts) -> dict[str, Any]:
-    """End processes of clusters; returns those that are still there.
+    """End a cluster's processes; returns those that ended, and those that are left.
 
-    With `orphans` only those that work for actors that are gone; else the cluster's token and files go as well.
+    With `orphans`, end only those whose actors are gone; else remove the cluster's token and files as well.
     """
     cluster = facts["cluster"]
     before = find_marked([cluster])
@@ -183,12 +183,12 @@ def _marks(cluster: str, node: str, token: Path) -> dict[str, str]:
 
 
 def _clean_environment() -> dict[str, str]:
-    """This process's variables without what would make another Ray of it."""
+    """Return this process's variables without those that would configure Ray."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
 def _run(command: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
-    """Run `ray start`; its processes go on in a session of their own, with their own logs. None: it takes too long."""
+    """Run `ray start`; its processes go on in a session and with logs of their own. None if it takes too long."""
     try:
         return subprocess.run(
             command,

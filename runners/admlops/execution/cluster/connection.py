@@ -19,7 +19,7 @@ from admlops.execution.cluster.state import find_state, read_states, token_path
 LOCK = "install/ray.txt"
 ADDRESS = re.compile(r"[0-9A-Za-z.\-]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}")
 SETTINGS = {
-    # A CPU worker keeps the GPUs hidden or shown as its own variables say.
+    # A CPU worker's own variables decide which GPUs it sees, not Ray.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -28,7 +28,7 @@ SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A living machine of the cluster, and what Ray gives away on it."""
+    """A live machine of the cluster, and the resources that Ray hands out on it."""
 
     id: str
     name: str
@@ -117,7 +117,7 @@ def _find_address(address: str | None) -> str:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's own answers to signals: Ray sets some of its own."""
+    """Keep this process's own signal handlers: Ray installs some of its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -36,7 +36,7 @@ from admlops.execution.cluster.state import (
 
 PORT = 6379
 TOGETHER = 16
-"""So many machines are called at once."""
+"""How many machines are called at once."""
 HEAD = "head"
 _T = TypeVar("_T")
 
@@ -94,7 +94,7 @@ class ClusterStatus:
     problem: str = ""
 
     def leftovers(self) -> list[Mapping[str, Any]]:
-        """Return what is of no use any more: all of a cluster without a head, else orphans of runs."""
+        """Return the useless processes: all of a cluster without a head, else orphans of runs."""
         everything = [one for machine in self.machines for one in machine.of(self.state.id)]
         return [one for one in everything if one["orphan"] or not self.has_head]
 
@@ -140,7 +140,7 @@ def up(layout: Layout, request: UpRequest, machines: Machines, *, say: Say) -> C
         nodes=nodes,
     )
     _refuse_second(state)
-    write_state(state)  # before anything runs: whoever is killed now leaves what `status --clean` finds
+    write_state(state)  # before anything runs: if this is killed, `status --clean` finds what is left
     try:
         return _start_all(state, hosts, found, request, machines, say=say)
     except BaseException:  # Ctrl-C too: a cluster is there whole or not at all
@@ -201,7 +201,7 @@ def down(state: ClusterState, machines: Machines, *, force: bool = False) -> lis
 
 
 def _require_equal(first: Mapping[str, Any], all_of_them: Sequence[tuple[Host, Mapping[str, Any]]]) -> None:
-    """Hold Python, Ray and the code of every machine against this one's."""
+    """Require that every machine has the same Python, Ray and code as this one."""
     if first["ray"] is None:
         raise MissingExtraError("admlops cluster", "ray", ImportError(name="ray"))
     hint = "make bootstrap && .venv/bin/uv pip install --no-deps -r install/ray.txt   # there, at this commit"
@@ -268,7 +268,7 @@ def _start_all(
 
 
 def _variables(host: Host) -> dict[str, str]:
-    """What Ray's processes on a machine have in their environment, whatever its shell sets."""
+    """Return the variables that Ray's processes on a machine get, whatever its shell sets."""
     named = {
         "ADMLOPS_PATH": host.checkout,
         "ADMLOPS_REP_PATH": host.repository or (os.environ.get("ADMLOPS_REP_PATH") if not host.target else None),
@@ -318,7 +318,7 @@ def _end_quietly(node: NodeState, cluster: str, machines: Machines) -> None:
     try:
         _end(node, cluster, machines, orphans=False)
     except AdmlopsError:
-        return  # the error that led here is the one to tell
+        return  # the error that led here is the one to report
 
 
 def _reach(host: Host) -> dict[str, Any]:
@@ -345,7 +345,7 @@ def _shown(host: Host) -> str:
 
 
 def _for_all(things: Sequence[Any] | range, work: Callable[[Any], _T]) -> list[_T]:
-    """Do the work for all things side by side; the first error is raised when all have ended."""
+    """Do the work for all things concurrently; the first error is raised when all have ended."""
     if not things:
         return []
     with ThreadPoolExecutor(max_workers=min(TOGETHER, len(things))) as pool:

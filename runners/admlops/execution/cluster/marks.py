@@ -23,7 +23,7 @@ CLUSTER_VARIABLE = "ADMLOPS_CLUSTER"
 NODE_VARIABLE = "ADMLOPS_NODE"
 ACTOR_VARIABLE = "ADMLOPS_ACTOR"
 KEEP_ENVIRONMENT = {"SPT_NOENV": "1"}
-"""Lets programs that change their title leave /proc/PID/environ as it is (setproctitle)."""
+"""Makes programs that change their title leave /proc/PID/environ intact (setproctitle)."""
 LOOK_S = 0.05
 _RAY = re.compile(
     r"(gcs_server|raylet|monitor\.py|log_monitor\.py|dashboard\.py|agent\.py|DashboardAgent|RuntimeEnvAgent)"
@@ -48,7 +48,7 @@ class MarkedProcess:
 
 
 def own_actor_mark() -> str:
-    """Name this process so that no later one of the same id is taken for it."""
+    """Return a name of this process that no later process with the same id shares."""
     return f"{os.getpid()}.{start_time(os.getpid())}"
 
 
@@ -95,7 +95,7 @@ def end_marked(
     while time.monotonic() < deadline and left():
         time.sleep(LOOK_S)
     deadline = time.monotonic() + kill_s
-    while pids := left():  # again and again: a raylet may start another while it is being looked for
+    while pids := left():  # repeatedly: a raylet may start another during the search
         _signal(pids, signal.SIGKILL)
         if time.monotonic() > deadline:
             return pids
@@ -106,7 +106,7 @@ def end_marked(
 def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGCONT)  # a frozen process takes no TERM
+            os.kill(pid, signal.SIGCONT)  # a stopped process does not handle TERM
             os.kill(pid, number)
 
 
@@ -145,7 +145,7 @@ def is_alive(mark: str) -> bool:
 
 
 def _ancestors() -> set[int]:
-    """This process and those above it: an agent that was started within a cluster must not end itself."""
+    """Return this process and its ancestors: an agent that was started within a cluster must not end itself."""
     found, pid = set(), os.getpid()
     while pid > 1 and pid not in found:
         found.add(pid)

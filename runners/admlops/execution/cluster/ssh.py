@@ -1,7 +1,7 @@
 """Calling the agent on a machine: here as a child process, elsewhere by the `ssh` program over one shared connection.
 
-The person's own ssh configuration, keys and known hosts count. Nothing is asked for: a host that would want a password
-fails and says so.
+ssh uses the person's own configuration, keys and known hosts. It never prompts: a host that wants a password fails and
+says so.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Machines:
         return ["ssh", *self._config, *OPTIONS, "-o", f"ControlPath={self._sockets}/%C", *given]
 
     def _through_ssh(self, target: str, port: int | None, command: str, content: bytes) -> Completed:
-        # An older ssh keeps standard error open in the shared connection, which outlives this call: a file, no pipe.
+        # An older ssh keeps standard error open in the shared connection, which outlives this call: hence a file.
         with tempfile.NamedTemporaryFile(dir=self._sockets) as said:
             words = ["bash", "-c", 'exec "$@" 2>"$0"', said.name, *self._ssh(target, port), target, command]
             done = run(words, timeout_s=CALL_S, stdin=content)

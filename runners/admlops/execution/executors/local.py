@@ -1,4 +1,4 @@
-"""The local executor: the workers of this machine, so many on each of its GPUs, or on its CPU."""
+"""The local executor: the workers of this machine, a number of them on each GPU, or on its CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAIN_S = 0.05
 
 
 class LocalExecutor:
-    """One thread a slot, which makes its worker and lives as long: the kernel ends a worker with its thread."""
+    """One thread per slot makes its worker and lives as long: the kernel ends a worker with its thread."""
 
     def __init__(self, options: ExecutorOptions) -> None:
         self._options = options
@@ -29,7 +29,7 @@ class LocalExecutor:
         self._events: queue.Queue[WorkerEvent] = queue.Queue(maxsize=EVENTS_WAITING)
 
     def slots(self) -> Sequence[Slot]:
-        """Return `workers` slots a device, dealt in turn: with few scenes every device still gets one."""
+        """Return `workers` slots per device, dealt round-robin: with few scenes every device still gets one."""
         if self._slots is None:
             devices = choose_devices(self._options.devices, self._options.machine or describe_machine())
             dealt = [device for _ in range(self._options.workers) for device in devices]
@@ -69,7 +69,7 @@ class LocalExecutor:
         for line in lines.values():
             line.end()
         untaken = []
-        # A thread may wait for room among the events: taking them out lets it go on to its end.
+        # A thread may wait for room among the events: taking them out lets it end.
         while any(line.is_alive() for line in lines.values()) or not self._events.empty():
             event = self.next_event(DRAIN_S)
             if event is not None:
@@ -87,7 +87,7 @@ class _SlotThread:
         self._thread.start()
 
     def add(self, command: Callable[[], None]) -> None:
-        """Put a command in line."""
+        """Queue a command."""
         self._commands.put(command)
 
     def end(self) -> None:

@@ -53,10 +53,10 @@ class MiningInput:
 
     @cached_property
     def sequences(self) -> list[list[str]]:
-        """The samples of each scene in time order, those too that the run does not have.
+        """The samples of each scene in time order, including those that the run does not have.
 
         Raises:
-            UsageError: the samples are single pictures that say nothing of each other.
+            UsageError: the samples are unrelated single pictures.
         """
         names = dict.fromkeys(sample.scene for sample in self.run.samples.values())
         scenes = [scene for scene in self.data.scenes(list(names)) if self._is_sequence(scene)]
@@ -87,7 +87,7 @@ class MiningRule:
     Attributes:
         id: as `--by` takes it.
         text: what it looks for.
-        runs: how many runs it holds against each other, 1 or 2.
+        runs: how many runs it compares, 1 or 2.
         find: the reasons by sample. Raises UsageError, DataError.
     """
 

@@ -1,4 +1,4 @@
-"""`rare`: samples with objects that the run met seldom under their conditions.
+"""`rare`: samples with objects that the run rarely met under their conditions.
 
 A cell is a class, in light and weather as the scene's description says them, in a town. An object weighs 1 / n, where n
 is how many objects its cell holds in the whole run: the objects that the run means, so no ground truth is needed. Of

@@ -1,4 +1,4 @@
-"""`uncertainty`: samples whose confidences say little.
+"""`uncertainty`: samples with uncertain outputs.
 
 A confidence p weighs -p log₂ p - (1 - p) log₂(1 - p) bits: 1 at a half, 0 at 0 and 1. Outputs below a tenth are passed
 over: detectors list hundreds of them, which say nothing.
@@ -13,7 +13,7 @@ from admlops.mining.rules.base import MiningInput, MiningRule, Reason
 
 FLOOR = 0.1
 LISTED = 0.5
-"""A single output is named as a reason from so many bits on; the others are added up in one."""
+"""An output of at least this many bits is a reason of its own; the others are added up in one."""
 
 
 def entropy(confidence: float) -> float:

@@ -16,7 +16,7 @@ from admlops.datasets.class_labels import ClassLabels
 @dataclass(frozen=True, kw_only=True)
 class Labels:
     """What annotators say: boxes by a picture's name, objects in space by sample token, class labels by task. What they
-    did not see is not there; what they saw and is empty has none.
+    did not see is absent; what they saw and left empty has an empty list.
     """
 
     pictures: Mapping[str, tuple[Box2D, ...]] = field(default_factory=dict)

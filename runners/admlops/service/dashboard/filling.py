@@ -17,11 +17,11 @@ from admlops.service.watcher import ANY, JobWatcher
 log = logging.getLogger(__name__)
 
 OFTEN_S = 2.0
-"""Between two looks at the folders at least, however often jobs change."""
+"""The least time between two looks at the folders, however often jobs change."""
 REST = 10.0
-"""The pause after a look, in times of how long it took: thousands of folders on a slow volume take a while."""
+"""The pause after a look, as a multiple of how long it took: thousands of folders on a slow volume take a while."""
 SELDOM_S = 20.0
-"""Between two looks at most: runs are also made by commands, which tell no queue."""
+"""The most time between two looks: runs are also made by commands, which tell no queue."""
 
 
 class Filler:

@@ -146,7 +146,7 @@ def ago(value: float | str | None) -> Markup:
 
 
 def _spell_ago(seconds: float) -> str:
-    """As `dashboard.js` does it."""
+    """Write it as `dashboard.js` does."""
     if seconds < 10:
         return "just now"
     for name, length in (("day", 86400), ("hour", 3600), ("minute", 60)):

@@ -73,7 +73,7 @@ class InferenceTimes(Collector):
             yield family
 
     def catch_up(self) -> None:
-        """Read the runs of jobs that have ended since the last time; at once if somebody else reads already."""
+        """Read the runs of jobs that have ended since the last time; return at once if somebody else reads already."""
         if not self._reading.acquire(blocking=False):
             return
         try:

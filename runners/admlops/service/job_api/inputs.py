@@ -55,7 +55,7 @@ def _addresses(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_address(path: str, address: str) -> None:
-    """Refuse early what is refused anyway when the connection is made; who resolves names may change his mind."""
+    """Refuse early what is refused anyway when the connection is made; a name may resolve otherwise by then."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port or PORTS[parts.scheme.lower()]

@@ -1,4 +1,4 @@
-"""Holding inputs against this machine: models of the catalogue, data sets below allowed roots, runs that are there."""
+"""Checking inputs against this machine: models of the catalogue, data sets below allowed roots, runs that are there."""
 
 from __future__ import annotations
 

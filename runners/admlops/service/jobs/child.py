@@ -27,7 +27,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def start_child(layout: Layout, order: Order, endpoint: str) -> SupervisedProcess:
     """Start the process of a job, after ending what an earlier attempt left on this machine.
 
-    A process that was stopped past its lease holds the run's lock still, and would go on writing if it were continued.
+    A process that was stopped past its lease still holds the run's lock, and would go on writing if it were continued.
 
     Raises:
         EnvError: it cannot be started.
@@ -86,7 +86,7 @@ def end_earlier(folder: Path) -> None:
 
 
 def _boot() -> str:
-    """Return what tells this start of this machine from all others."""
+    """Return an id that tells this start of this machine from all others."""
     with suppress(OSError):
         return BOOT_ID.read_text().strip()
     return ""

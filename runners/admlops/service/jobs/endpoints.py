@@ -21,7 +21,7 @@ class Endpoint(Generic[Input]):
         id: its name in addresses.
         title: what it does, in a line.
         shape: the shape of its input.
-        check: holds an input against this machine (`checks.py` helps), before the job is queued and again before it is
+        check: checks an input against this machine (`checks.py` helps), before the job is queued and again before it is
             done; raises AdmlopsError.
         work: does it, in a process of its own, and returns the output, a JSON object. It may be killed at any time and
             is then called again with `Work.job.attempt` one greater: it goes on where it was.

@@ -1,6 +1,6 @@
 """Pictures that an input lists itself: they become a list in the data folder, named by its content.
 
-The same pictures are so the same data set, in every attempt of a job and in every job: a comparison finds its runs.
+So the same pictures are the same data set, in every attempt of a job and in every job: a comparison finds its runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The inputs of endpoints: their shapes, which are JSON Schemas too. `checks.py` holds them against this machine."""
+"""The inputs of endpoints: their shapes, which are JSON Schemas too. `checks.py` checks them against this machine."""
 
 from __future__ import annotations
 

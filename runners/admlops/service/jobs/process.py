@@ -1,6 +1,6 @@
 """The process of one job: `python -m admlops.service.jobs.process FD`. A runner starts it, and it dies with its runner.
 
-It renews its own lease: a runner that is alive says nothing of work that is not. What it is to do comes through a pipe,
+It renews its own lease, for a live runner does not prove that the work is alive. What it is to do comes through a pipe,
 for a database's address may hold a password.
 """
 
@@ -49,7 +49,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Stop:
-    """Whether the work is to stop, from signals and from the queue. A signal alone comes from the runner that ends."""
+    """Whether the work is to stop, from signals and from the queue. A signal alone comes from a runner that ends."""
 
     def __init__(self, token: CancelToken) -> None:
         self.token = token
@@ -61,7 +61,7 @@ class _Stop:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
-        """Stop the run, or what goes on without one. Nothing once the work is over: its answer is on its way."""
+        """Stop the run, or what goes on without one; do nothing once the work is over, for its answer is on its way."""
         if self.is_closed:
             return
         was_asked, self.is_asked = self.is_asked, True

@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 Reason = Literal["lost", "cancel", "timeout"]
 BEATS_A_LEASE = 4
 LONGEST_BEAT_S = 2.0
-"""How long a job may not hear that it is cancelled."""
+"""How long a job may go without hearing that it is cancelled."""
 PAUSE_S = 0.2
-"""Chunks and progress are handed on at most so often: a small model does a hundred samples a second."""
+"""Chunks and progress are handed on at most this often: a small model does a hundred samples a second."""
 
 
 class Reporter(threading.Thread):

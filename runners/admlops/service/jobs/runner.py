@@ -122,7 +122,7 @@ class Runner:
             self._answer_death(job, child, code)
 
     def _watch(self, job: Job, child: SupervisedProcess) -> Status | None:
-        """Wait for the end of a job's process; what became of a job that had to be stopped by force, else None."""
+        """Wait for the end of a job's process; return what became of a job that was stopped by force, else None."""
         deadline: float | None = None
         wanted: Status | None = None
         begun = looked = time.monotonic()
@@ -170,7 +170,7 @@ class Runner:
             self._queue.finish(job, status, error=error, error_class="timeout")
 
     def _answer_death(self, job: Job, child: SupervisedProcess, code: int | None) -> None:
-        """Tell the queue of a process that ended without telling itself; nothing where it was another's already."""
+        """Tell the queue of a process that ended without telling itself; nothing if the job was another's already."""
         number = 0 if code is None else code
         signal_name = child.signal_name(number)
         for_memory = child.was_killed_for_memory(number)
@@ -216,7 +216,7 @@ class Runner:
 
 
 def _wanted(job: Job, taken_s: float) -> Status | None:
-    """Return how a job is to end that is to be stopped; its process knows as well and has its grace."""
+    """Return how a job that is to be stopped is to end; its process knows as well and has its grace."""
     if job.cancel:
         return Status.CANCELLED
     return Status.TIMED_OUT if taken_s > job.execution_timeout_s else None

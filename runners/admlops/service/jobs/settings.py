@@ -21,7 +21,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
         database: the address of the queue's database, for `open_database`.
         data_roots: the folders below which a job may read data sets. A relative name is looked up in each, in order.
         endpoints: take jobs of these alone; empty for all.
-        lease_s: how long a job stays a process's without a word from it [s].
+        lease_s: how long a job belongs to a process without a word from it [s].
         grace_s: how long a job may take to stop before it is killed [s].
         keep_s: how long ended jobs stay in the table [s]; 0 keeps them for ever. Runs stay in any case.
         backup: the folder that gets a copy of a SQLite database after jobs have ended; None for no copies.
@@ -39,7 +39,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_settings(layout: Layout) -> JobSettings:
-    """Return the settings of a service of which nobody says more: a SQLite file, and data sets in `data/`."""
+    """Return the default settings of a service: a SQLite file, and data sets in `data/`."""
     return JobSettings(database=default_url(layout), backup=default_backup(layout), data_roots=(layout.data,))
 
 

@@ -32,7 +32,7 @@ class Backup:
         self._wanted = False
 
     def mark(self) -> None:
-        """Say that something happened that is to be kept."""
+        """Note that something happened that is to be kept."""
         self._wanted = True
 
     def make_if_due(self, *, at_once: bool = False) -> Path | None:

@@ -60,7 +60,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose changes all happen at the end, or none where an exception leaves."""
+        """Give a connection whose changes all happen at the end, or none if an exception is raised."""
         with self._explained(), self._writer.begin() as connection:
             yield connection
 
@@ -82,7 +82,7 @@ class Database:
 
 
 def default_url(layout: Layout) -> str:
-    """Return the address of a SQLite file: in the repository folder, or on a disk of the machine if that is no such.
+    """Return the address of a SQLite file: in the repository folder, or on a disk of the machine if that is not on one.
 
     On a pod the repository folder may be a network volume; then `default_backup` is where its copy goes.
     """
@@ -197,7 +197,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> No
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction that writes with the lock: one that begins to read and then writes fails, it cannot wait."""
+    """Begin a transaction that writes with the lock: one that first reads and then writes cannot wait, and fails."""
     writes = connection.get_execution_options().get(WRITE, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -1,4 +1,4 @@
-"""The queue of jobs, as those see it who submit and watch them; `leases.py` has what workers do."""
+"""The queue of jobs, as those who submit and watch them see it; `leases.py` has what workers do."""
 
 from __future__ import annotations
 

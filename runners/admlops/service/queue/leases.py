@@ -1,4 +1,4 @@
-"""What workers do with jobs: take one, say that they still work, answer. Every answer is held against the lease."""
+"""What workers do with jobs: take one, say that they still work, answer. Every answer is checked against the lease."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
 class Leases(Store):
     """The side of the queue that workers see.
 
-    The statements of a job's usual way are made once: making one costs more than carrying it out.
+    The statements of a job's usual course are built once: building one costs more than executing it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -143,7 +143,7 @@ class Leases(Store):
         return True
 
     def release(self, job: Job) -> bool:
-        """Give a job back that could have gone on, because its runner ends: the attempt does not count.
+        """Give back a job that could have gone on, because its runner ends: the attempt does not count.
 
         Returns:
             False where the job is not the owner's any more.
@@ -259,7 +259,7 @@ class Leases(Store):
         return connection.execute(update(JOBS).where(or_(which)).values(**values)).rowcount
 
 
-# written out, for a partial index is only taken where the statement says what the index says
+# written out, for a partial index is only used where the statement says what the index says
 IS_WAITING = JOBS.c.status == literal_column(f"'{Status.IN_QUEUE}'")
 IS_RUNNING = JOBS.c.status == literal_column(f"'{Status.IN_PROGRESS}'")
 FENCE = (

@@ -59,7 +59,7 @@ class Store:
     def change_many(self, connection: Connection, *, wait: bool = True) -> bool:
         """Take the right to change many rows at once until the transaction ends; call it first.
 
-        Two that change the same rows in another order would wait for each other. SQLite has one writer anyway.
+        Two that change the same rows in different orders would wait for each other. SQLite has one writer anyway.
 
         Returns:
             False where another has it and this is not to `wait`.

@@ -1,4 +1,4 @@
-"""Bring the result tables to what lies on disk: only what changed since it was last read is read again."""
+"""Bring the result tables up to date with the disk: only what changed since it was last read is read again."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ RUNS = Table(
     Column("code_commit", String(64)),
     Column("scenes", Integer, nullable=False),
     Column("complete_scenes", Integer, nullable=False),
-    Column("samples", Integer, nullable=False),  # that it is over
+    Column("samples", Integer, nullable=False),  # how many the run covers
     Column("complete_samples", Integer, nullable=False),
     Column("failed_samples", Integer, nullable=False),
     Column("evaluated", Boolean, nullable=False),
@@ -48,7 +48,7 @@ RUNS = Table(
     Column("energy_j_per_sample", Double),
     Column("tags", Text, nullable=False),  # with a comma and a space between them
     Column("folder", Text, nullable=False),
-    Column("files", Text, nullable=False),  # how the files stood that the row was read from
+    Column("files", Text, nullable=False),  # how the files that the row was read from stood
 )
 
 METRICS = Table(

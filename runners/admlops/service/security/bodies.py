@@ -1,4 +1,4 @@
-"""Bodies have a size and a time; what is over is refused before it is kept."""
+"""Bodies have limits of size and time; what exceeds them is refused before it is kept."""
 
 from __future__ import annotations
 

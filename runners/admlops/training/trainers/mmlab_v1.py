@@ -25,7 +25,7 @@ READY = "ready.json"
 NUSCENES = "nuscenes"
 """The data kind whose info files have boxes of mmdet3d's, in one of its conventions."""
 CONVERTED_SPLITS = ("train", "mini_train")
-"""What converters call training: they know the data sets' own splits alone."""
+"""What converters call training: they know only the data sets' own splits."""
 
 
 class MmlabTrainer:

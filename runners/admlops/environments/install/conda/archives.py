@@ -27,14 +27,14 @@ class _CancelledError(Exception):
 
 
 def archive_path(package: CondaPackage, cache: Path) -> Path:
-    """Where a package's archive lies in the cache: in a folder named by its hash, so that namesakes never meet."""
+    """Where a package's archive lies in the cache: in a folder named by its hash, so that namesakes never collide."""
     if package.sha256:
         return cache / "conda" / package.sha256[:20] / package.file_name
     return cache / "conda" / f"md5-{package.md5}" / package.file_name
 
 
 def check_hashes(packages: Sequence[CondaPackage]) -> None:
-    """Refuse packages that nothing can be checked against.
+    """Refuse packages without a hash to check them against.
 
     Raises:
         EnvError: a package has neither sha256 nor md5.
@@ -111,7 +111,7 @@ def _fetch(
         mirrored(package.url),
         path,
         sha256=package.sha256,
-        # With a hash the size adds nothing, and a web page in the file's place is told apart only without it.
+        # With a hash the size adds nothing; only without it is a web page in the file's place recognised.
         size_bytes=None if package.sha256 else package.size_bytes,
         progress=lambda done, total: tally.advance(package, done),
         say=say,

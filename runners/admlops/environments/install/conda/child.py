@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Do the job, say how it ended, and leave without Python's own end."""
+    """Do the job, say how it ended, and exit without Python's own shutdown."""
     _die_with_parent()
     try:
         job = json.loads(Path(sys.argv[1]).read_text())
@@ -30,7 +30,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the edge of this process: the parent explains the text
         _tell(error=f"{type(error).__name__}: {error}")
     sys.stdout.flush()
-    # py-rattler's threads make an ordinary end of Python crash now and then, after all is done.
+    # py-rattler's threads make Python's normal shutdown crash now and then, after all is done.
     os._exit(0)
 
 

@@ -45,10 +45,10 @@ def install_conda(
     stall_timeout_s: float = 60,
     attempts: int = 5,
 ) -> None:
-    """Make the conda packages in `prefix` those of the lock: missing ones come, others go, `reinstall` come anew.
+    """Make the conda packages in `prefix` those of the lock: add missing ones, remove others, reinstall `reinstall`.
 
     The caller holds the prefix's lock. After a failure the prefix is half made and the same call mends it; every
-    archive that came whole stays in `cache`.
+    complete archive stays in `cache`.
 
     Raises:
         EnvError: a package has no hash, two packages clash, or the installer fails.
@@ -88,7 +88,7 @@ def _remove(folder: Path) -> None:
 
 
 def _run_children(job: dict[str, Any], progress: ProgressWatch, *, count: int) -> None:
-    """Run the job, in a fresh process again where one crashed without a word."""
+    """Run the job; repeat it in a fresh process where one crashed without a message."""
     for start in range(1, STARTS + 1):
         with tempfile.TemporaryDirectory(prefix="admlops-") as folder:
             job_file = Path(folder) / "job.json"
@@ -107,7 +107,7 @@ def _run_children(job: dict[str, Any], progress: ProgressWatch, *, count: int) -
 
 def _run_child(job_file: Path, progress: ProgressWatch, count: int) -> tuple[dict[str, Any], str]:
     """One process: its last message ({} if it died without one), and what it said on standard error."""
-    # By its file and isolated: nothing of this package, and no variable or working folder, has a say in it.
+    # Started by its file and isolated: nothing of this package, no variable and no working folder affects it.
     command = [sys.executable, "-I", str(Path(__file__).with_name("child.py")), str(job_file)]
     with (
         tempfile.TemporaryFile() as errors,
@@ -119,7 +119,7 @@ def _run_child(job_file: Path, progress: ProgressWatch, count: int) -> tuple[dic
         try:
             end = _follow(process.stdout, progress, count)
         finally:
-            # After its last word there is nothing for it to do, and before it nobody waits for it any more.
+            # After its last message it has nothing to do; before it, nobody waits for it any more.
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
         process.wait()
@@ -152,7 +152,7 @@ def _follow(output: IO[bytes], progress: ProgressWatch, count: int) -> dict[str,
 
 
 def _explain(said: str, prefix: Path) -> EnvError | StorageError:
-    """Return what py-rattler's words mean."""
+    """Return the error that py-rattler's words mean."""
     if re.search(r"no space left|os error 28|quota exceeded", said, re.IGNORECASE):
         return StorageError(
             f"the disk of {prefix} is full: {said}",

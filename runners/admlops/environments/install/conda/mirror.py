@@ -46,7 +46,7 @@ def channels_answer(urls: Iterable[str], *, cache: Path) -> bool:
 
 
 def _answers(host: str) -> bool:
-    """Tell whether a server is there; whatever it says is an answer."""
+    """Tell whether a server is there; any response is an answer."""
     import httpx
 
     try:

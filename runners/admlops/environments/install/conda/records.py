@@ -37,7 +37,7 @@ def read_records(prefix: Path) -> dict[str, dict[str, Any]]:
 
 
 def differing(prefix: Path, packages: Sequence[CondaPackage]) -> set[str]:
-    """Names of packages that are in the prefix from another file than the lock's.
+    """Return the names of packages that were installed from another file than the lock's.
 
     py-rattler sees no difference between two packages of one name, version and build.
     """
@@ -68,7 +68,7 @@ def finish_records(prefix: Path, packages: Sequence[CondaPackage]) -> None:
         record |= {"url": package.url, "channel": channel_url(package), "fn": package.file_name}
         for key in ("link", "extracted_package_dir", "package_tarball_full_path"):
             record.pop(key, None)
-        # Not flushed to the disk one by one: a prefix that loses its power before it is ready is built again.
+        # Not flushed to the disk one by one: after a power failure, a prefix that is not ready is built again.
         temporary = path.with_name(f".{path.name}")
         temporary.write_text(json.dumps(record, indent=1) + "\n")
         temporary.replace(path)

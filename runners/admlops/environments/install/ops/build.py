@@ -39,13 +39,13 @@ def build_ops(
     jobs: int | None = None,
     progress: CompileWatch | None = None,
 ) -> list[Path]:
-    """The wheels of `spec.compiled`, in that order, from `layout.wheels`, built where they are not there yet.
+    """Return the wheels of `spec.compiled`, in that order, from `layout.wheels`; build those that are missing.
 
     The environment must hold what its lock says but for these packages: torch, pip, setuptools, wheel and ninja are
     its own. `progress` gets (package, objects done, objects in all); without it `say` tells now and then.
 
     Raises:
-        EnvError: the lock does not name a package, the toolchain is not whole, or a build failed; says why.
+        EnvError: the lock does not name a package, the toolchain is incomplete, or a build failed; says why.
         StorageError: a folder cannot be written.
     """
     if not spec.compiled:

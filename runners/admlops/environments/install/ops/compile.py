@@ -23,7 +23,7 @@ from admlops.environments.install.ops.trace import check_trace, read_trace, trac
 
 BUILD_TIMEOUT_S = 6 * 3600.0
 EXPECTED_MODULE = {"mmcv": "mmcv/_ext.", "mmcv-full": "mmcv/_ext."}
-"""What a wheel must hold to be more than its Python half; any compiled module for a package that is not named."""
+"""What a wheel must hold to be more than its Python half; for other packages, any compiled module."""
 RUN_INTO_LOG = """
 log=$1; shift; admlops=$PPID
 "$@" >>"$log" 2>&1 &
@@ -71,7 +71,7 @@ class Builder:
 
 
 def compile_wheel(key: WheelKey, builder: Builder, *, scratch: Path, log: Path, jobs: int) -> Path:
-    """Compile in `scratch`, with everything that is said in `log`; the checked wheel, still in scratch.
+    """Compile in `scratch`, with all output in `log`; returns the checked wheel, still in scratch.
 
     Raises:
         EnvError: no source, a patch that does not apply, a failed build, no compiled module, or something from outside.

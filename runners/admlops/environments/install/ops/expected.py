@@ -30,7 +30,7 @@ def expect_compiling(
     """List the packages of `spec.compiled` for which no wheel in `wheels` may serve.
 
     A wheel may serve if its key agrees with what the locks say; the compiler and torch's build become known only in the
-    environment, so that a wheel may still turn out to be another's.
+    environment, so a wheel may still turn out not to fit.
     """
     there = set(_read_keys(wheels))
     compiled = {canonicalize_name(name) for name in spec.compiled}
@@ -43,7 +43,7 @@ def expect_minutes(
 ) -> float:
     """Estimate how long compiling these packages takes on this machine [min]; only its order of magnitude is sure.
 
-    Where other programs want its cores too, it takes as many times longer as they want each.
+    It is multiplied by the number of programs that want each core.
     """
     kind = "cuda" if device == "cuda" else "cpu"
     return len(packages) * CORE_MINUTES[kind] / max_jobs(device=kind, wanted=jobs) * crowding()
@@ -59,7 +59,7 @@ def _known_of(spec: EnvironmentSpec, package: LockedPackage, python_version: str
 
 
 def _read_keys(wheels: Path) -> Iterator[tuple[Any, ...]]:
-    """The same of every wheel that is there; a damaged description is none."""
+    """Yield the same facts of every wheel that is there; leave out damaged descriptions."""
     for path in wheels.glob(f"*/{KEY_FILE}"):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             key = json.loads(path.read_text())["key"]

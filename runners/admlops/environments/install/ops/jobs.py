@@ -12,7 +12,7 @@ GIGABYTE = 1_000_000_000
 JOB_BYTES = {"cpu": 1_300_000_000, "cuda": 2_200_000_000}
 """Peak memory of one compiler, as measured on mmcv-full: C++ against torch's headers, and nvcc."""
 RESERVED_BYTES = GIGABYTE
-"""Left to the rest of the machine."""
+"""Memory left to the rest of the machine."""
 CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -22,7 +22,7 @@ COMMAND_LENGTH = 400
 def follow(
     log: Path, *, name: str, say: Callable[[str], None], progress: Callable[[str, int, int], None] | None
 ) -> Iterator[None]:
-    """While inside, tell how many objects of a ninja build are done: each to `progress`, else `say` now and then."""
+    """Tell in the block how many objects of a ninja build are done: each to `progress`, else now and then to `say`."""
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(log, name, say, progress, stop), daemon=True)
     thread.start()
@@ -40,7 +40,7 @@ def count_objects(said: bytes) -> tuple[int, int] | None:
 
 
 def read_tail(log: Path) -> str:
-    """The end of a log, and before it the lines that speak of errors where the end does not hold them."""
+    """Return the end of a log, preceded by the lines about errors that it does not hold."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line[:COMMAND_LENGTH] for line in file.read().decode("utf-8", "replace").splitlines()]

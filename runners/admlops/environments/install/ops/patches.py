@@ -29,7 +29,7 @@ def patches_digest(patches: Iterable[Path]) -> str:
 
 
 def select_patches(patches: Iterable[Path], target: str) -> tuple[Path, ...]:
-    """Those that are for the package `target`, in the order they are applied."""
+    """Return the patches for the package `target`, in the order they are applied."""
     wanted = canonicalize_name(target)
     return tuple(sorted((patch for patch in patches if canonicalize_name(_target(patch)) == wanted), key=_order))
 

@@ -18,7 +18,7 @@ SCRIPT = Path(precompiled_header.__file__)
 def precompiling_folder(name: str, tree: Path, scratch: Path, *, python: Path, ninja: Path) -> Path | None:
     """Make a folder for the front of PATH whose `ninja` compiles the package's common header first.
 
-    None for a package that has no such header, or where there is no ninja: then a build is as it would be without.
+    None if the package has no such header, or there is no ninja: the build then runs without it.
     """
     header = tree / COMMON_HEADER.get(name, "")
     if not header.is_file() or not ninja.exists():

@@ -1,4 +1,4 @@
-"""After a build: did every header and every program come from where it may?
+"""Checking after a build that every header and every program came from where it may.
 
 Two records are read. Ninja keeps the headers each object was made from (`ninja -t deps`) and its commands name the
 programs and search folders. Without ninja, the compiler itself lists the headers it opened in the file that
@@ -95,7 +95,7 @@ def _makefile_words(text: str) -> Iterator[str]:
 
 
 def _existing(words: Iterable[str], folder: Path) -> set[Path]:
-    """Those that are files; compilers that write one list at once may garble a name."""
+    """Return the words that are files; compilers that write to one list at once may garble a name."""
     paths = {folder / word for word in words}
     return {_normal(path) for path in paths if path.is_file()}
 

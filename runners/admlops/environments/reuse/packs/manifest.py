@@ -2,7 +2,7 @@
 
 A pack is `<name>.tar.zst`, or `<name>.tar` for one that is stored uncompressed, and `<name>.json`. The manifest is
 written last, so a pack without one does not exist. A compressed archive's members stand in the manifest's order, so
-unpacking checks each as it comes by; of a stored one the manifest knows where each file's content begins.
+unpacking checks each as it comes by; of a stored one the manifest says where each file's content begins.
 """
 
 from __future__ import annotations

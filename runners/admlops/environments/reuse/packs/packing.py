@@ -1,4 +1,4 @@
-"""Packs a ready environment: one pass over its files, each hashed and held to the manifest as it is archived."""
+"""Packs a ready environment: one pass over its files, each hashed and compared with the manifest as it is archived."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def pack_environment(prefix: Path, folder: Path, *, level: int = COMPRESSED, on_
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what packers that were killed left beside `path`; those of other machines may still be at it for a day."""
+    """Remove what killed packers left beside `path`; other machines' may still be at work, so theirs is kept a day."""
     begin = f".{path.name}."
     for left in path.parent.glob(f"{begin}*"):
         host, _, pid = left.name.removeprefix(begin).rpartition(".")

@@ -55,7 +55,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def push(pack: Pack, target: str, *, on_progress: Watch | None = None) -> int:
-    """Put a pack into a store; parts that it holds already stay. Returns the bytes that travelled.
+    """Put a pack into a store; parts that it holds already stay. Returns the bytes that were sent.
 
     Raises:
         UsageError: the address cannot be used.
@@ -94,7 +94,7 @@ def pull(
 ) -> Pack | None:
     """Bring the pack `name` (without a suffix) from a store into `folder`; None if the store does not hold it.
 
-    What is here already does not travel: a whole archive, and what an interrupted pull brought. Two processes that want
+    What is here already is not fetched: a whole archive, and what an interrupted pull brought. Two processes that want
     the same pack share one transfer.
 
     Raises:
@@ -133,7 +133,7 @@ def _holds(path: Path, digest: str) -> bool:
 def _assemble(
     store: ObjectStore, listing: Listing, archive: Path, target: str, digest: str, on_progress: Watch | None
 ) -> None:
-    """The archive from its parts, each written at its place in a file beside it, which is renamed when it is whole."""
+    """Assemble the archive from its parts, each written at its place in a file beside it, renamed when it is whole."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     partial = archive.with_name(f".{archive.name}.pull")
     total = sum(part.size_bytes for part in listing.archive)
@@ -181,7 +181,7 @@ def _batches(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def _put(store: ObjectStore, content: bytes) -> tuple[Part, bool]:
-    """The part of this content, and whether it had to travel."""
+    """Store this content; returns its part, and whether it had to be sent."""
     from obstore.exceptions import NotFoundError
 
     part = Part(blake3=str(blake3(content).hexdigest()), size_bytes=len(content))

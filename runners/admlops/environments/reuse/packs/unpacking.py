@@ -1,9 +1,9 @@
 """Restoring an environment from its pack: streamed, checked file by file, in parallel.
 
-Files are taken from where the manifest says they begin in the archive; each is hashed as it is written. Of a
-compressed pack one thread decompresses, this one cuts the stream into files, a few write them. Of a stored pack a few
-threads copy, each a range of the archive that the kernel is asked to read ahead. A compiled library that is here
-already is hashed and given another name instead. An archive whose manifest states no offsets is read member by member.
+Files are taken from where the manifest says they begin in the archive; each is hashed as it is written. For a
+compressed pack one thread decompresses, this one cuts the stream into files, and a few write them. For a stored pack a
+few threads each copy a range of the archive, which the kernel is asked to read ahead. A compiled library that is here
+already is hashed and hard-linked instead. An archive whose manifest states no offsets is read member by member.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from admlops.environments.reuse.packs.packing import pack_path
 
 AHEAD_BLOCKS = 32
 HEADER_BYTES = 16 << 10
-"""What tarfile holds: it copies the rest of its buffer at each read, so a large one costs more than it saves."""
+"""tarfile's buffer: it copies the rest of it at each read, so a large one costs more than it saves."""
 PIECE_BYTES = 8 << 20
 """A file up to this size is handed to a writer whole; a larger one is written by the reader, piece by piece."""
 PENDING_BYTES = 128 << 20
@@ -58,7 +58,7 @@ def restore_from_pack(
     """Restore the environment `digest` at `prefix` from a folder of packs; gives the pack's manifest.
 
     None if no pack fits. `prefix` must be empty but for what admlops wrote there. `libraries` are shared with others.
-    A pack that turns out damaged is said and not used: the caller clears what was unpacked of it.
+    A pack that turns out damaged is reported and not used: the caller clears what was unpacked of it.
     """
     archive = pack_path(folder, prefix)
     try:
@@ -125,7 +125,7 @@ def _has_offsets(manifest: PackManifest) -> bool:
 def _cut_stream(
     stream: _Ahead, manifest: PackManifest, prefix: Path, pool: _Writers, on_progress: Watch | None
 ) -> None:
-    """Cut the files out of a stream by their offsets, which grow; what lies between them is not looked at."""
+    """Cut the files out of a stream by their ascending offsets; ignore what lies between them."""
     root, total, position, done = f"{prefix}/", manifest.size_bytes, 0, 0
     _make_folders_and_links(manifest.entries, prefix)
     for entry in manifest.entries:
@@ -205,7 +205,7 @@ def _make_folders_and_links(entries: Iterable[Entry], prefix: Path) -> None:
 def _pieces(descriptor: int, entry: Entry, buffer: memoryview) -> Iterator[memoryview]:
     """A file's content in a stored archive, piece by piece in `buffer`.
 
-    Reads rather than maps it: a network disk that fails gives an error so.
+    It is read, not mapped, so that a failing network disk gives an error.
     """
     done = 0
     while done < entry.size_bytes:
@@ -240,7 +240,7 @@ def _take_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: Entry, targ
 def _place_file(
     entry: Entry, target: str, pieces: Iterable[bytes | memoryview], mtime_s: int, libraries: Libraries | None
 ) -> None:
-    """A library that is shared, or else the file from its pieces, which are only read then."""
+    """Link the shared library, or else write the file from its pieces, which are only read then."""
     shared = libraries if is_library(entry.path, entry.size_bytes) else None
     if shared is not None and shared.give(entry.content, entry.mode, target):
         return
@@ -341,7 +341,7 @@ class _Writers:
         self._batch_bytes = 0
 
     def submit(self, entry: Entry, target: str, content: bytes, mtime_s: int) -> None:
-        """Have a file written, soon."""
+        """Queue a file for writing."""
         self._batch.append((entry, target, content, mtime_s))
         self._batch_bytes += len(content)
         if len(self._batch) >= BATCH_FILES or self._batch_bytes >= BATCH_BYTES:

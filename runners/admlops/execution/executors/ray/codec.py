@@ -105,7 +105,7 @@ def encode_happened(events: Sequence[WorkerEvent], *, log: str, ended: bool) -> 
 
 
 def decode_happened(content: bytes) -> Happened:
-    """Return what happened, with its answers as bytes yet. Raises DecodeError."""
+    """Return what happened, with its answers still as bytes. Raises DecodeError."""
     return _HAPPENED.decode(content)
 
 
@@ -175,7 +175,7 @@ def _raw(message: Struct) -> Raw:
 
 
 def encode_scene(request: SceneRequest, check: dict[str, int]) -> bytes:
-    """Return a scene as bytes. `check` are files of the data set that the node must have, by their size."""
+    """Return a scene as bytes. `check` maps files of the data set that the node must have to their sizes."""
     return _ENCODER.encode(
         {
             "scene": request.scene,

@@ -1,7 +1,7 @@
 """The Ray executor: the slots of a cluster's nodes, an actor each, and their events in the driver.
 
 Actors are never restarted and their calls never repeated by Ray: a call that failed may have run. A slot whose actor is
-lost is said to be so, once, and nothing that it says later is taken; the coordinator does its scene elsewhere.
+lost is reported once, and its later messages are dropped; the coordinator does its scene elsewhere.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ POLL_S = 0.2
 STORE_VARIABLE = "ADMLOPS_PACK_STORE"
 GROUPS = {"commands": 1, "events": 1, "control": 1}
 Take = Callable[[Line, bytes], None]
-"""What becomes of an answer."""
+"""Handles an answer."""
 
 
 class RayExecutor:
@@ -115,7 +115,7 @@ class RayExecutor:
         return self._slots
 
     def start(self, worker: WorkerSpec, cancel: CancelToken) -> None:
-        """Make an actor for each slot, and let it prepare; workers' starts wait in line for that."""
+        """Make an actor for each slot and let it prepare; workers' starts are queued behind that."""
         self.slots()
         self._spec = worker
         self._work = self._describe_work(worker)
@@ -123,11 +123,11 @@ class RayExecutor:
         self._looked = time.monotonic()
 
     def start_worker(self, slot: int, *, shrink: int) -> None:
-        """Put the start of a worker in the slot's line."""
+        """Queue the start of a worker in the slot."""
         self._command(slot, "start_worker", {"shrink": shrink})
 
     def run_scene(self, slot: int, request: SceneRequest) -> None:
-        """Put a scene in the slot's line; the node must have the same files of it."""
+        """Queue a scene in the slot; the node must have the same files of it."""
         line = self._lines.get(slot)
         if line is None:
             return  # it was lost, and the coordinator is about to be told
@@ -135,7 +135,7 @@ class RayExecutor:
         line.actor.run_scene.options(concurrency_group="commands").remote(scene)
 
     def stop_worker(self, slot: int, *, grace_s: float) -> None:
-        """Interrupt the slot's worker and put its end in line."""
+        """Interrupt the slot's worker and queue its end."""
         self._command(slot, "stop_worker", {"grace_s": grace_s})
 
     def next_event(self, timeout_s: float) -> WorkerEvent | None:
@@ -167,7 +167,7 @@ class RayExecutor:
     # --- nodes and slots
 
     def _describe(self, nodes: Sequence[Node]) -> dict[str, Mapping[str, Any]]:
-        """Ask each node what machine it is; its code must be ours."""
+        """Ask each node to describe its machine; its code must equal ours."""
         asked = {node.id: self._ask(node) for node in nodes}
         self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_S)
         return {node.id: self._take_description(node, asked[node.id]) for node in nodes}
@@ -270,7 +270,7 @@ class RayExecutor:
         )
 
     def _look_for_nodes(self) -> None:
-        """Notice nodes that have come, or come back, and make slots of them once they have said what they are."""
+        """Notice nodes that have joined or come back; make slots of them once they have described themselves."""
         if time.monotonic() < self._looked + JOIN_LOOK_S or self._spec is None:
             return
         self._looked = time.monotonic()
@@ -304,7 +304,7 @@ class RayExecutor:
     def _sizes(self, request: SceneRequest) -> dict[str, int]:
         """Return the sizes of files of a scene that this machine has, by their paths below the data set's root.
 
-        The files of its first, middle and last sample: a copy that is half there lacks whole scenes, or ends somewhere.
+        The files of its first, middle and last sample: a partial copy lacks whole scenes, or breaks off somewhere.
         """
         assert self._spec is not None, "a scene before the start"
         root, samples = self._spec.settings.get("data_root"), request.samples
@@ -329,7 +329,7 @@ class RayExecutor:
         for answer in ready:
             if answer in self._joined:
                 self._take_node(answer)
-            elif answer in self._due:  # not one of a slot that another answer has just said to be lost
+            elif answer in self._due:  # absent if another answer has just shown its slot to be lost
                 self._take(answer, *self._due.pop(answer))
 
     def _take(self, answer: Any, line: Line, take: Take) -> None:
@@ -367,7 +367,7 @@ class RayExecutor:
             error = problem.to_error(line.node)
             if line.number < len(self.slots()):
                 self._events.append(SlotBroken(slot=line.number, error=error))
-            else:  # a run does not end because a machine that came later is not fit for it
+            else:  # an unfit machine that joined later does not end the run
                 self._events.append(lost(line, str(error)))
                 self._drop(line)
 
@@ -378,7 +378,7 @@ class RayExecutor:
                 file.write(text)
 
     def _drop(self, line: Line) -> None:
-        """Forget a slot and end its actor: whatever it says later is not heard."""
+        """Forget a slot and end its actor: its later messages are ignored."""
         self._lines.pop(line.number, None)
         self._due = {answer: due for answer, due in self._due.items() if due[0] is not line}
         self._ray.kill(line.actor)

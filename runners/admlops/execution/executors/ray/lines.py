@@ -1,4 +1,4 @@
-"""A slot in the driver's eyes: its place, its actor, and small things that are said of it."""
+"""A slot as the driver sees it: its place, its actor, and small helpers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lost(line: Line, reason: str) -> SlotLost:
 
 
 def match_actors(lines: Mapping[int, Line], got: Mapping[int, tuple[Any, str | None]]) -> list[Line]:
-    """Give each slot an actor of its node that has its GPU; Ray decides which actor gets which."""
+    """Give each slot an actor of its node that has its GPU; Ray decides which actor gets which GPU."""
     free = dict(got)
     matched = []
     for line in [lines[number] for number in got]:
@@ -63,7 +63,7 @@ def on_node(node: Node) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of an error of Ray's that says something."""
+    """Return the first informative line of an error of Ray's."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 

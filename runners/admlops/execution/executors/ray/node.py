@@ -1,7 +1,7 @@
-"""What a node does for a run before its first worker: it proves to have the driver's code, and finds its environment.
+"""What a node does for a run before its first worker: it proves it has the driver's code, and finds its environment.
 
-An environment that is not there is restored from its pack, which the first worker of a node brings from the store; the
-others wait for it.
+A missing environment is restored from its pack, which the first worker of a node fetches from the store; the others
+wait for it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def describe_model_code(layout: Layout, name: str, folder: Path) -> dict[str, An
 
 
 def describe_environment(python: Path) -> dict[str, Any] | None:
-    """Describe the environment that an interpreter belongs to; None for one that is no environment of ours."""
+    """Describe the environment that an interpreter belongs to; None if that is none of ours."""
     prefix = python.parent.parent
     state = read_state(prefix)
     return None if state is None else {"prefix": prefix.name, "digest": state["digest"], "device": state.get("device")}
@@ -80,7 +80,7 @@ def _check_folder(root: str | None) -> None:
 def find_or_restore(
     layout: Layout, name: str, variant: str, wanted: Mapping[str, Any], store: str | None, *, say: Say
 ) -> Environment:
-    """Return this node's environment of the digest that the driver has, restored from its pack if it must be.
+    """Return this node's environment of the digest that the driver has, restored from its pack if it is missing.
 
     Raises:
         EnvError: it is not there, and neither the repository's packs nor the store holds it.

@@ -1,4 +1,4 @@
-"""The places for workers on a cluster's nodes: so many on each GPU, or on each node's CPU."""
+"""The places for workers on a cluster's nodes: a number of them on each GPU, or on each node's CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def choose_places(nodes: Sequence[tuple[Node, Mapping[str, Any]]], *, devices: s
     """Return `workers` places for each device, dealt in turn over devices. `nodes` come with their machines.
 
     Raises:
-        UsageError: `devices` names single ones, or there are none of that kind, or GPUs of several models.
+        UsageError: `devices` names single devices, there are none of that kind, or the GPUs are of several models.
     """
     asked = devices.strip().lower()
     if asked not in (AUTO, "cpu", *EVERY):
@@ -48,12 +48,12 @@ def choose_places(nodes: Sequence[tuple[Node, Mapping[str, Any]]], *, devices: s
 
 
 def gpu_share(workers: int) -> float:
-    """Return the share of a GPU that one of so many workers gets."""
+    """Return the share of a GPU that each of `workers` workers gets."""
     return (SHARES // workers) / SHARES
 
 
 def _gpus(nodes: Sequence[tuple[Node, Mapping[str, Any]]], *, every: bool) -> list[Place]:
-    """Return the GPUs of one model: all of them, or those of the model that there are most of."""
+    """Return the GPUs of one model: all of them, or those of the most common model."""
     found: list[Place] = []
     for node, machine in nodes:
         there = visible_devices(machine, None)

@@ -43,7 +43,7 @@ def describe_files(value: Any, layout: Layout) -> dict[str, str]:
 
 
 def check_files(files: Mapping[str, str], layout: Layout) -> None:
-    """Hold files of this machine against the driver's.
+    """Compare files of this machine with the driver's.
 
     Raises:
         UsageError: one is missing, or has another content.

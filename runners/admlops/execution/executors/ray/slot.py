@@ -1,7 +1,7 @@
 """One slot on a node: an actor of Ray's that owns a share of a GPU and a worker process.
 
-Its methods take bytes and return bytes, JSON all of them; docs/cluster.md says why. Commands are put in line and
-carried out by a thread that lives as long as the actor, because the kernel ends a worker with the thread that made it.
+Its methods take and return bytes, always JSON; docs/cluster.md says why. Commands are queued and carried out by a
+thread that lives as long as the actor, because the kernel ends a worker with the thread that made it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EVENTS_WAITING = 256
 """How far a worker may be ahead of the driver."""
 EVENTS_AT_ONCE = 16
 GATHER_S = 0.05
-"""How long answers are gathered before they are sent, where none of them lets the driver act."""
+"""How long answers are gathered before they are sent, unless one of them lets the driver act."""
 FOLDER = "admlops-slot-"
 LOG_BYTES = 256 << 10
 """How much of a worker's log goes to the driver at once."""
@@ -82,13 +82,13 @@ class RaySlot:
         return msgspec.json.encode({"problem": None, "remarks": remarks})
 
     def start_worker(self, request: bytes) -> bytes:
-        """Put the start of a worker in line."""
+        """Queue the start of a worker."""
         shrink = msgspec.json.decode(request)["shrink"]
         self._add(lambda runner: runner.start_worker(shrink))
         return b""
 
     def run_scene(self, request: bytes) -> bytes:
-        """Put a scene in line."""
+        """Queue a scene."""
         scene, check = decode_scene(request)
 
         def run(runner: SceneRunner) -> None:
@@ -99,7 +99,7 @@ class RaySlot:
         return b""
 
     def stop_worker(self, request: bytes) -> bytes:
-        """Cut short what the worker is at, and put its end in line."""
+        """Interrupt the worker and queue its end."""
         grace_s = msgspec.json.decode(request)["grace_s"]
         if self._runner is not None:
             self._runner.interrupt()
@@ -107,7 +107,7 @@ class RaySlot:
         return b""
 
     def end(self, request: bytes) -> bytes:
-        """Cut short what the worker is at, end it, then the thread; `events` says when that is done."""
+        """Interrupt the worker, end it, then the thread; `events` says when that is done."""
         del request
         self._cancel.cancel()
         self._add(lambda runner: runner.end())
@@ -115,7 +115,7 @@ class RaySlot:
         return b""
 
     def events(self, request: bytes) -> bytes:
-        """Wait for events and return them, with what the worker's log has grown by."""
+        """Wait for events and return them, with what was added to the worker's log."""
         limit_s = msgspec.json.decode(request)["wait_s"]
         found: list[WorkerEvent] = []
         deadline = time.monotonic() + limit_s
@@ -197,7 +197,7 @@ def _own_device(kind: str) -> ComputeDevice:
 
 
 def _set_by_ray() -> frozenset[str]:
-    """Variables of this process that its node does not have, such as OMP_NUM_THREADS=1: it would slow workers."""
+    """Return the variables of this process that its node lacks, such as OMP_NUM_THREADS=1, which would slow workers."""
     try:
         raylet = Path(f"/proc/{os.environ['RAY_RAYLET_PID']}/environ").read_bytes()
     except (OSError, KeyError):
@@ -207,7 +207,7 @@ def _set_by_ray() -> frozenset[str]:
 
 
 def _own_folder() -> Path:
-    """A folder for the worker's log, after removing those of actors that are gone: a killed one removes nothing."""
+    """Make a folder for the worker's log; remove those of actors that are gone, as a killed one removes nothing."""
     above = Path(tempfile.gettempdir())
     for path in above.glob(f"{FOLDER}*"):
         if not is_alive(path.name.removeprefix(FOLDER)):

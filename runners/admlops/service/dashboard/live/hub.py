@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 15.0
 """Proxies cut connections that are silent for longer, the strictest after about a minute."""
 AT_LEAST_S = 0.2
-"""Between two looks at one view, however often jobs change."""
+"""The least time between two looks at one view, however often jobs change."""
 LINGER_S = 10.0
 """How long a topic is kept without readers: a browser that comes back at once finds what it knew."""
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 MOST_LINES = 1000
 """Lines of a log that a topic keeps; a reader that comes gets these."""
 CLOCKS = re.compile(r"(<time[^>]*>)[^<]*")
-"""What a clock shows changes by itself, and the page's script turns it: no news."""
+"""What a clock shows changes by itself, and the page's script updates it: no news."""
 
 
 class View(Protocol):
@@ -55,7 +55,7 @@ class Topic:
     parts: dict[str, tuple[int, str]] = field(default_factory=dict)
     batches: deque[Batch] = field(default_factory=deque)
     dropped: int = 0
-    """The version of the last lines that were let go."""
+    """The version of the last lines that were dropped."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     messages: dict[int | None, str] = field(default_factory=dict)
