@@ -264,7 +264,7 @@ def evaluate(
         boxes_2d: a COCO file with ground truth of boxes in images.
         protocols: evaluate by these on-request protocols as well.
         where: evaluate only the samples for which this condition holds; the numbers go into a file below the run's
-        `where/`, and `metrics.json` stays as it is.
+            `where/`, and `metrics.json` stays as it is.
         rules: a file of tags, for `where` and as slices of the results.
         country, intensity, pue: where the run's energy came from, for grams of CO2e: a code such as `FRA`, or the
             grid's kg CO2e/kWh, and the computing centre's power usage effectiveness.

@@ -33,8 +33,8 @@ POLL_S = 0.5
 def attach(name: str, stop: bool, lines: int, dry_run: bool, as_json: bool) -> None:
     """Show what RUN says until it ends, then end with its exit code.
 
-    RUN is a run's name or its folder. Ctrl-C ends the watching and not the run, however many watch. Of a run that has
-    ended it prints the result. --stop works for what was started with --detach.
+    RUN is a run's name or its folder. Ctrl-C ends the watching and not the run, however many watch. For a run that has
+    ended, print its result. --stop works for runs that were started with --detach.
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout, user_path
@@ -147,7 +147,7 @@ def _facts(found: Detached, name: str, run: RunFolder | None) -> dict[str, Any]:
 
 
 def _watch_folder(run: RunFolder, *, as_json: bool) -> NoReturn:
-    """Say how far a run is that was not detached, until it has ended; its files say how."""
+    """Report the progress of a run that was not detached until it ends, then how it ended, from its files."""
     from admlops.core.errors import StoppedError
     from admlops.results.run_folder import RunFolder
     from admlops.results.runs import count_samples

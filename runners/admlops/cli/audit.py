@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from admlops.pipeline.audit.audit import Audit
 
 FOUND, NOT_ASKED = 1, 2
-"""Exit codes: something is wrong; nothing wrong was found, but nobody could be asked about vulnerabilities."""
+"""Exit codes: something is wrong; nothing wrong was found, but no database of vulnerabilities answered."""
 SHOWN = 8
 
 
@@ -28,7 +28,7 @@ def audit(as_json: bool) -> None:
     """Audit every lock and every checkpoint of this checkout.
 
     Asks pip-audit for known vulnerabilities of all locked Python packages, counts licences (docs/licences.md lists
-    them), and reads each checkpoint whole without loading it. Nothing is changed.
+    them), and reads each checkpoint whole without loading it. Changes nothing.
     """
     from admlops.core.paths import find_layout
     from admlops.pipeline.audit.audit import audit as look

@@ -56,7 +56,7 @@ def battle(
 ) -> None:
     """Put two models against each other on the same samples, and say who wins.
 
-    A and B are models, which run and are evaluated as by `admlops compare`, or runs. The primary metric decides:
+    A and B are models, run and evaluated as by `admlops compare`, or runs. The primary metric decides:
     there is a winner only if the 95 % interval of the paired difference excludes 0, else it is a tie; with too few
     scenes or pictures it is not decided. Speed, memory and energy are judged beside it, on equal device, precision
     and batch.
@@ -201,7 +201,7 @@ def _refuse(done: Comparison) -> None:
 
 
 def print_battle(fought: Mapping[str, Any]) -> None:
-    """The verdict, and a table with a line a question."""
+    """Print the verdict, and a table with one line per question."""
     from admlops.cli.tables import print_table
 
     first, second = fought["models"]

@@ -60,8 +60,8 @@ def check(
     """Say whether MODEL works here, from its sources to its report; without MODEL, compare all models.
 
     With MODEL: its sources are as pinned, its environment is what its locks say and works on this machine, and two
-    samples run, are evaluated and drawn. Stops at the first thing that is not so and ends with 2, or with 1 if the
-    model itself fails.
+    samples run, are evaluated and drawn. Stops at the first check that fails and ends with 2, or with 1 if the model
+    itself fails.
 
     Without: every model that is set up runs and is evaluated; the table says ready, degraded (and why), failed (what
     to do) or not set up (what is missing). Without a GPU the networks run on the first two samples only.
@@ -94,7 +94,7 @@ def _split(names: str | None) -> tuple[str, ...]:
 
 
 def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bool, options: dict[str, Any]) -> None:
-    """Check one model after the other; a model that fails keeps none of the others from being checked."""
+    """Check one model after the other; one that fails does not keep the others from being checked."""
     from admlops.catalog import load_model
     from admlops.cli.env_manage import hashing
     from admlops.cli.progress import show_progress
@@ -133,10 +133,10 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
 
 
 def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[str, Any]) -> None:
-    """Tell what is wrong with the options before minutes of work, and before scenes are made for them.
+    """Refuse impossible options before minutes of work, and before scenes are made for them.
 
     Raises:
-        AdmlopsError: no model can have them, or they name parts of a data set and none is there.
+        AdmlopsError: no model supports them, or they name parts of a data set and none is there.
         OSError: a file or folder that they name cannot be looked at.
     """
     from admlops.cli.options import make_request

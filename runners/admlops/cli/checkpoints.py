@@ -46,7 +46,7 @@ checkpoints.add_command(train)
 def list_(names: tuple[str, ...], as_json: bool) -> None:
     """List the checkpoints of MODEL..., of all models without an argument, and which are ready.
 
-    Those that were trained here follow, with what they began as and learnt from.
+    Those that were trained here follow, with the weights that they started from and their teacher.
     """
     from admlops.cli.checkpoints_trained import list_trained
     from admlops.cli.tables import print_table
@@ -115,7 +115,7 @@ def fetch(model_name: str | None, names: tuple[str, ...], every: bool, dry_run: 
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_checkpoints)
 @JSON
 def verify(model_name: str | None, names: tuple[str, ...], as_json: bool) -> None:
-    """Read every byte of the checkpoints that are there again: hash, archive sums, and what loading them would do."""
+    """Read again every byte of the checkpoints that are there: hash, archive sums, and what loading them would do."""
     from admlops.checkpoints import find_problem, path_of
     from admlops.core.errors import CheckpointError
     from admlops.core.paths import find_layout
@@ -200,7 +200,7 @@ def inspect(file: Path, as_json: bool) -> None:
 @dry_run_option
 @JSON
 def extract(file: Path, target: Path, dry_run: bool, as_json: bool) -> None:
-    """Write the weights in FILE, one that is refused, to OUT in safetensors; nothing in FILE is run."""
+    """Write the weights in FILE, a refused checkpoint, to OUT in safetensors; nothing in FILE is run."""
     from admlops.checkpoints import extract as extract_file
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import user_path
@@ -237,13 +237,13 @@ def _models(layout: Layout, names: tuple[str, ...]) -> list[Model]:
 
 
 def _chosen(model: Model, *, every: bool) -> tuple[str, ...]:
-    """Name what is fetched without a name: what is trained here is not among it."""
+    """Return what is fetched if no name is given: weights that are trained here are left out."""
     names = tuple(model.checkpoints) if every else (model.default_checkpoint or "",)
     return tuple(name for name in names if name and model.checkpoints[name].trained_by is None)
 
 
 def _fetch_one(layout: Layout, model: Model, name: str, unreachable: set[str]) -> Stored:
-    """One checkpoint; a host that did not answer once is not asked again."""
+    """Fetch one checkpoint; a host that did not answer once is not asked again."""
     from functools import partial
 
     from admlops.checkpoints import fetch as fetch_checkpoint
@@ -290,7 +290,7 @@ def _plan_fetch(layout: Layout, model: Model, name: str) -> list[Planned]:
 
 
 def _plan_add(layout: Layout, model: Model, name: str, file: Path) -> list[Planned]:
-    """Say what would be copied, after the file was looked at as it would be."""
+    """Say what would be copied, after inspecting the file as the copy would."""
     from admlops.checkpoints import find_checkpoint, inspect, path_of, require_file
     from admlops.core.types import Planned
 

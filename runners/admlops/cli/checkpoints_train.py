@@ -29,7 +29,7 @@ from admlops.cli.options import DATA
 def train(model_name: str, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Train the weights of MODEL that nobody publishes, and keep them in the checkpoint store.
 
-    As `admlops train`, and the weights take the place of those that the catalogue names.
+    Works as `admlops train`; the weights take the place of those that the catalogue names.
     """
     from admlops.catalog import load_model
     from admlops.cli.dry_run import show_plan

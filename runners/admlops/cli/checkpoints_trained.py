@@ -1,4 +1,4 @@
-"""The weights that were trained here, as `admlops checkpoints list` shows them: what they began as, and learnt from."""
+"""The weights that were trained here, as `admlops checkpoints list` shows them: with their start and teacher."""
 
 from __future__ import annotations
 

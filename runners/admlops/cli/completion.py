@@ -22,7 +22,7 @@ Offers = list[str] | list[CompletionItem]
 
 SPLITS = ("train", "val", "test", "all", "mini_train", "mini_val")
 MAX_TABLE_BYTES = 20_000_000
-"""A table of scenes that is larger is not read while somebody waits for a key."""
+"""A larger table of scenes is not read while somebody waits for a key."""
 
 
 def complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -122,7 +122,7 @@ def _or_files(names: list[str], incomplete: str) -> Offers:
 
 
 def _matching(names: Iterable[str], incomplete: str) -> list[str]:
-    """Return those that begin as typed; if none does, those that do in other letters' case."""
+    """Return the names that begin as typed; if none does, those that do regardless of case."""
     there = list(dict.fromkeys(names))
     exact = [name for name in there if name.startswith(incomplete)]
     return exact or [name for name in there if name.lower().startswith(incomplete.lower())]

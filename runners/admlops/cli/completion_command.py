@@ -13,7 +13,7 @@ import click
 SHELLS = ("bash", "zsh", "fish")
 SHELL = click.argument("shell", type=click.Choice(SHELLS), required=False)
 BASH_COMPLETION = (Path("/usr/share/bash-completion/bash_completion"), Path("/etc/profile.d/bash_completion.sh"))
-"""Where one of these is, bash loads completions of a folder by itself."""
+"""If one of these is there, bash loads completions from a folder by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def completion() -> None:
 @SHELL
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(shell: str | None, as_json: bool) -> None:
-    """Print the code that gives SHELL the completion; the shell of $SHELL without it."""
+    """Print the code that gives SHELL the completion; the default is the shell of $SHELL."""
     chosen = _choose(shell)
     code = _code(chosen)
     click.echo(json.dumps({"shell": chosen, "code": code}, indent=2) if as_json else code)
@@ -49,7 +49,7 @@ def show(shell: str | None, as_json: bool) -> None:
 def install(shell: str | None, dry_run: bool, as_json: bool) -> None:
     """Write the file from which SHELL takes the completion, and say what is left to type once.
 
-    No start-up file of yours is changed. A file that is there already and the same is left as it is.
+    Your start-up files are not changed. A file that is the same already is left as it is.
     """
     from admlops.core.storage import write_atomically
 
@@ -68,7 +68,7 @@ def install(shell: str | None, dry_run: bool, as_json: bool) -> None:
 
 
 def _choose(shell: str | None) -> str:
-    """Return the shell that is meant. Raises UsageError: none is named, and $SHELL is none that completes."""
+    """Return the shell that is meant. Raises UsageError: none is named, and $SHELL is not supported."""
     from admlops.core.errors import UsageError
 
     name = shell or Path(os.environ.get("SHELL", "")).name
@@ -111,7 +111,7 @@ def _place(shell: str) -> Place:
 
 
 def _once(line: str, rc: Path, *, known: str) -> str:
-    """Return the command that adds a line to a start-up file; empty where that file names the place already."""
+    """Return the command that adds a line to a start-up file; empty if that file names the place already."""
     try:
         there = known in rc.read_text(errors="replace")
     except OSError:

@@ -56,7 +56,7 @@ def show(every: bool, as_json: bool) -> None:
 
 
 def check_files() -> None:
-    """Hold every section of the files against the options of its command.
+    """Check every section of the files against the options of its command.
 
     Raises:
         UsageError: a file cannot be read, or a key or value in it does not fit; the message says file and line.

@@ -1,8 +1,8 @@
 """The configuration files: defaults of options, below variables and the command line.
 
 `admlops.toml` in the checkout wins over `config.toml` in the user's folder. A table is a command, a key one of its
-options by its long name. Files are read into what click calls a default map; a section is held against its command's
-options when that command is loaded, so a file costs a command nothing but its own section.
+options by its long name. Files are read into what click calls a default map; a section is checked against its command's
+options when that command is loaded, so a command pays only for its own section.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _bind_inner(
 
 
 def _convert(one: Setting, option: click.Option, key: str) -> Any:
-    """Return the value as click takes it; a path is one below the file's own folder."""
+    """Return the value as click takes it; a path is relative to the file's own folder."""
     value = one.value
     if option.multiple and not isinstance(value, list):
         value = [value]
@@ -200,7 +200,7 @@ def _with_places(
 
 
 def _find_lines(text: str) -> dict[tuple[str, ...], int]:
-    """Return the line of each key; tomllib does not tell. What stands in multi-line texts may be taken for a key."""
+    """Return the line of each key, which tomllib does not tell. Text in a multi-line string may be taken for a key."""
     import re
 
     lines: dict[tuple[str, ...], int] = {}

@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FORMATS = ("table", "json", "csv", "md", "latex")
 COLORS = ("auto", "always", "never")
 INHERITED_LEVEL = os.environ.get("LOG_LEVEL")
-"""What the variable was when the process began: the level in force takes its place, for workers to inherit."""
+"""The variable's value when the process began; the level in force replaces it, for workers to inherit."""
 VARIABLES = {"color": ("NO_COLOR", "FORCE_COLOR"), "log_level": ("LOG_LEVEL",)}
 """Variables that win over a configuration file's value of an option, beside those that click reads itself."""
 QUIET_LEVEL, VERBOSE_LEVELS = "error", ("info", "debug")
@@ -38,7 +38,7 @@ class Manner:
 
 
 PROCESS = Manner()
-"""Of the command line that this process was started with: threads have no context of click's."""
+"""The manner of the command line that started this process, for threads, which have no context of click's."""
 
 
 def manner() -> Manner:
@@ -74,7 +74,7 @@ def uses_color(stream: IO[str]) -> bool:
 
 
 def decide_color(choice: str, variables: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Decide on colours; a variable counts where it is set to anything but nothing, as no-color.org says."""
+    """Decide on colours; a variable counts if it is set and not empty, as no-color.org says."""
     if choice != "auto":
         return choice == "always"
     if variables.get("NO_COLOR"):
@@ -101,7 +101,7 @@ def with_format(command: Command) -> Command:
 
 
 def asks_for_json(arguments: list[str]) -> bool:
-    """Tell whether a command line asks for JSON, before or without its being parsed."""
+    """Tell whether a command line asks for JSON, before it is parsed or if it cannot be."""
     named = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in named or "--format=json" in named or "--format json" in " ".join(named)
 
@@ -186,7 +186,7 @@ def _be_verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:
 
 
 def yields_to_variable(ctx: click.Context, name: str) -> bool:
-    """Tell whether an option's value is a configuration file's, and a variable that is set wins over it."""
+    """Tell whether an option's value comes from a configuration file, and a variable overrides it."""
     from_file = ctx.get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
     return from_file and any(os.environ.get(variable) for variable in VARIABLES[name])
 

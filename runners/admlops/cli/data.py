@@ -134,8 +134,8 @@ def synthesize(
 ) -> None:
     """Write generated scenes to DIR as a nuScenes v1.0-mini data set: images, LiDAR, boxes, maps, CAN bus.
 
-    With --format openlane-v2 the same worlds in OpenLane-V2's layout, which has no sweeps. With --format images single
-    pictures of them, each with the boxes that are seen in it.
+    With --format openlane-v2, write the same worlds in OpenLane-V2's layout, which has no sweeps. With --format images,
+    write single pictures of them, each with the boxes that are seen in it.
 
     \b
     Example:
@@ -204,11 +204,11 @@ def _choose_writer(
 def check(root: Path, version: str | None, kind: str | None, as_json: bool) -> None:
     """Say whether the data set in ROOT is whole: its tables or frames, and every key frame's files.
 
-    Of nuScenes, annotations that are no numbers, LiDAR files that are not whole, LiDAR sweeps between key frames that
-    are not there, and missing maps are named as well.
+    For nuScenes, also name annotations that are no numbers, incomplete LiDAR files, missing LiDAR sweeps between key
+    frames, and missing maps.
 
-    Of pictures every file is decoded and every label read: what is missing, broken, there twice, turned by EXIF, not of
-    8 bits and RGB, or has boxes that are empty or outside, is named.
+    For pictures, decode every file and read every label, and name what is missing, broken, there twice, turned by EXIF,
+    not of 8 bits and RGB, or has boxes that are empty or outside.
 
     \b
     Example:
@@ -273,9 +273,9 @@ def _print_problems(problems: Sequence[Problem]) -> None:
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def index(root: Path, version: str | None, dry_run: bool, as_json: bool) -> None:
-    """Read the tables once and write what adapters ask of them beside them: any sample then opens in milliseconds.
+    """Read the tables once and write an index for adapters beside them: any sample then opens in milliseconds.
 
-    The index knows the tables it was made from; when one changes it is refused until it is made anew.
+    The index knows the tables it was made from; when one changes, the index is refused until it is made anew.
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import user_path

@@ -86,8 +86,8 @@ def convert(
 ) -> None:
     """Write the data set of --from to --out in another form, and list what that form cannot hold.
 
-    The list is printed, and kept in conversion.json beside the result. Pictures are not copied where a hard link can
-    be. docs/data-convert.md says what each form holds.
+    The list is printed, and kept in conversion.json beside the result. Pictures are not copied where a hard link is
+    possible. docs/data-convert.md says what each form holds.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`admlops data fetch`, `verify` and `link`: published data sets brought here, and held to what they were."""
+"""`admlops data fetch`, `verify` and `link`: published data sets brought here, and checked against manifests."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def fetch(
 ) -> None:
     """Fetch PARTs of the data set NAME from its publisher, check and unpack them; without NAME, list what there is.
 
-    Sizes and the free disk come first. What was stopped goes on with the same command. Archives are removed once they
-    are unpacked, and every file is noted with its sha256, which `admlops data verify` reads again.
+    Says sizes and free disk space first. The same command goes on with a stopped fetch. Archives are removed once they
+    are unpacked, and every file is noted with its sha256, which `admlops data verify` checks again.
 
     \b
     Example:

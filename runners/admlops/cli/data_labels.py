@@ -52,7 +52,7 @@ def import_labels(
 
     FILE is CVAT's XML for images or its zip, Label Studio's JSON, OpenLABEL (a file or a folder), or a CSV of class
     labels (sample,camera,calibration_status). Samples and pictures that it names get its labels; the others stay as
-    they are. Tokens stay, so that runs over both compare.
+    they are. Tokens stay the same, so that runs over both versions can be compared.
 
     The new version has a manifest, and knows the version before it: `admlops data history`.
 

@@ -42,7 +42,7 @@ def rules_option(command: Command) -> Command:
 
 
 def open_root(root: Path, version: str | None, kind: str | None) -> Dataset:
-    """Open a root as what it is, or as a kind; what it names by an address is fetched."""
+    """Open a root as the kind that it is, or as `kind`; files that it names by an address are fetched."""
     from admlops.catalog.registries import DATA_KINDS
     from admlops.datasets.base import fetch_files, open_data
 

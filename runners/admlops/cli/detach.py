@@ -30,7 +30,7 @@ def detach_option(command: Command) -> Command:
 
 
 def take_folder() -> Path | None:
-    """Return the folder of this command if it was detached. No process that it starts is told."""
+    """Return the folder of this command if it was detached, and hide it from the processes that it starts."""
     from admlops.results.detached import VARIABLE
 
     named = os.environ.pop(VARIABLE, None)
@@ -48,8 +48,8 @@ def start_again(layout: Layout, *, as_json: bool) -> None:
     """Start this command line again, detached, and wait until its first run has begun.
 
     Raises:
-        StorageError: nothing can be written where it would be.
-        SystemExit: it ended before; with its exit code, and after what it said.
+        StorageError: its folder cannot be written.
+        SystemExit: it ended before; with its exit code, after printing what it said.
     """
     from admlops.core.errors import StoppedError
     from admlops.results.detached import start_detached
@@ -87,7 +87,7 @@ def _show(started: Detached, *, as_json: bool) -> None:
 
 
 class Tail:
-    """Hands on what a growing file gets, to standard error."""
+    """Copies what is appended to a file to standard error."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -112,7 +112,7 @@ class Tail:
 
 
 def leave_as(done: Detached) -> NoReturn:
-    """Print what a command that has ended printed, and end with its exit code; 1 where nobody could write it down."""
+    """Print what a command that has ended printed, and end with its exit code, or with 1 if none was written down."""
     if done.output_path.exists():
         click.echo(done.output_path.read_text(errors="replace"), nl=False)
     sys.stdout.flush()

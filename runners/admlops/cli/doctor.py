@@ -39,7 +39,7 @@ def doctor(what: str | None, here: bool, rules: bool, as_json: bool) -> None:
     """Say what a failure means: in a log, in a run, or what failed last here.
 
     LOG is a file with the output of a build or a model (plain or gzip, any usual encoding), - the standard input, RUN a
-    run's name. Without one of them, the newest failure among the environments and runs of this machine is looked at.
+    run's name. Without any of them, look at the newest failure among the environments and runs of this machine.
 
     The last failure of a log is explained; others before it are listed.
     """

@@ -11,7 +11,7 @@ from admlops.core.errors import AdmlopsError
 
 @contextmanager
 def naming(model: str) -> Iterator[None]:
-    """Put the model's name for the word MODEL into the hint of an error, so that the command can be typed as it is."""
+    """Replace the word MODEL in the hint of an error by the model's name, so that the command can be typed as it is."""
     try:
         yield
     except AdmlopsError as error:

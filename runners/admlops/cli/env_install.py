@@ -76,7 +76,7 @@ def install(
 ) -> None:
     """Build the environments of MODEL... from their locks; does nothing for those that are ready.
 
-    One that fails does not keep the others from being built. `official/NAME` names the environment of an official
+    If one fails, the others are built all the same. `official/NAME` names the environment of an official
     evaluator, `tools/NAME` one of packages that jobs such as an export add to a model's own.
     """
     from admlops.cli.dry_run import show_plan
@@ -125,7 +125,7 @@ def install(
 
 
 def _settle_licences(layout: Layout, names: tuple[str, ...], *, accepted: bool) -> dict[str, AdmlopsError]:
-    """Ask for the licences of the models first, before an installation takes minutes; returns what keeps any out."""
+    """Ask for the licences of the models first, before an installation takes minutes; return the errors by name."""
     from admlops.catalog import load_model
     from admlops.cli.conventions import say
     from admlops.cli.env_licence import settle_licence

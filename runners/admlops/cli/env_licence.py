@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def settle_licence(layout: Layout, model: Model, *, accepted: bool) -> None:
-    """See to it that the user has accepted the licences of a model that is not installed yet.
+    """Ensure that the user has accepted the licences of a model that is not installed yet.
 
     `accepted` is the user's yes on the command line. Without it a person at a terminal is asked.
 
     Raises:
-        EnvError: there is no yes; says how to give it.
+        EnvError: the user has not accepted; says how to.
     """
     from admlops.environments.licences import accept, describe, open_licences, require_accepted
 

@@ -46,7 +46,7 @@ def lock(
 ) -> None:
     """Make the locks of MODEL... from environment.yml and requirements.in; `all` means every model that has inputs.
 
-    Nothing is installed. Exit status 1: --check found locks that do not answer their inputs.
+    Nothing is installed. Exit status 1: --check found locks that do not match their inputs.
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.errors import UsageError
@@ -81,7 +81,7 @@ class ChosenVariants:
 
 
 def _choose(names: tuple[str, ...], variant: str | None) -> ChosenVariants:
-    """Find the variants of the named models; of `all`, one that cannot be locked does not keep the others."""
+    """Find the variants of the named models; with `all`, one that cannot be locked does not stop the others."""
     from admlops.catalog import list_models, load_model
     from admlops.core.errors import AdmlopsError
     from admlops.core.paths import find_layout

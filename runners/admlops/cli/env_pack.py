@@ -42,7 +42,7 @@ def pack(
 ) -> None:
     """Write each ready environment of MODEL... into one file in admlops_repository/packs/.
 
-    Every file is held to the manifest as it is packed: an environment that somebody edited is not packed. `env install`
+    Every file is checked against the manifest as it is packed: an edited environment is not packed. `env install`
     restores from the pack wherever its digest and its place are the same.
     """
     from admlops.cli.dry_run import show_plan
@@ -71,7 +71,7 @@ def pack_one(layout: Layout, one: InstalledEnvironment, level: int) -> Pack:
     from admlops.core.errors import EnvError
     from admlops.environments.reuse.packs import pack_environment
 
-    report = verify_one(one, full=False)  # packing hashes every file, and holds it to the manifest
+    report = verify_one(one, full=False)  # packing hashes every file, and checks it against the manifest
     if not report.by_manifest:
         report = verify_one(one, full=True)
     if not report.clean:
@@ -106,8 +106,8 @@ def push(
 ) -> None:
     """Put the packs of MODEL... into a folder or an S3-compatible store; a pack is made first where there is none.
 
-    What the store holds already does not travel again, so an interrupted push goes on where it was. An S3 store is
-    named by AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    What the store holds already is not sent again, so an interrupted push goes on where it was. An S3 store is
+    configured by AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout

@@ -16,9 +16,9 @@ from admlops.cli.env_use import ANY_VARIANT, DEVICE
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def probe(name: str, variant: str | None, device: str | None, as_json: bool) -> None:
-    """Import what MODEL needs, look for kernels for this GPU, and hold its operations against plain PyTorch.
+    """Import what MODEL needs, look for kernels for this GPU, and compare its operations with plain PyTorch.
 
-    All environments of MODEL that are here, or those of one variant or device. What fails is explained if it is known.
+    Probes all environments of MODEL that are here, or those of one variant or device. Explains failures that are known.
     """
     from admlops.core.paths import find_layout
     from admlops.environments import probing

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dry_run_option
 @AS_JSON
 def repair(names: tuple[str, ...], variant: str | None, device: str | None, dry_run: bool, as_json: bool) -> None:
-    """Install anew what differs in the environments of MODEL..., and verify them.
+    """Reinstall what differs in the environments of MODEL..., and verify them.
 
     Files that were edited or added are kept in a folder beside the environment.
     """

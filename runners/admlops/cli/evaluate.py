@@ -222,7 +222,7 @@ def _take(
 
 
 def _refuse_options(run: str, options: Mapping[str, Any]) -> None:
-    """Refuse options of a file where the argument is none."""
+    """Refuse options for results files if the argument is not one."""
     from admlops.core.errors import UsageError
 
     if Path(run).suffix in (".json", ".pkl", ".zip"):
@@ -294,7 +294,7 @@ def _table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str,
 
 
 def _print_energy(energy: Mapping[str, Any] | None) -> None:
-    """A line about energy, and one about carbon, where they were measured."""
+    """Print a line about energy, and one about carbon, if they were measured."""
     if not energy or energy["j_per_sample"] is None:
         return
     how = "; ".join(part for part in (f"{energy['method']}, {energy['scope']}", energy["reason"]) if part)
@@ -321,7 +321,7 @@ def _reasons(metrics: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def _count(n: int, metrics: Mapping[str, Any]) -> str:
-    """The samples of a value, and how many of them failed where it is of all."""
+    """Return a value's number of samples, and how many of them failed if it is over all samples."""
     failed = metrics["failed_samples"]
     return f"{n}, {failed} failed" if failed and n == metrics["samples"] else str(n)
 

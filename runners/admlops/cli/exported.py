@@ -1,4 +1,4 @@
-"""`admlops exported`: the networks that left PyTorch."""
+"""`admlops exported`: the exported networks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def list_exported(model: str | None, as_json: bool) -> None:
     layout = find_layout()
     found = list_artifacts(layout, model)
     if model is not None and not found:
-        load_model(layout, model)  # says so where there is no such model
+        load_model(layout, model)  # raises if there is no such model
     if as_json:
         click.echo(json.dumps([_as_json(one) for one in found], indent=1))
         return

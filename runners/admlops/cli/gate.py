@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def gate(baseline: str, candidate: str, policy: Path, markdown: Path | None, dry_run: bool, as_json: bool) -> None:
-    """Hold the evaluated run CANDIDATE against BASELINE, over the same samples, by the limits of a policy.
+    """Compare the evaluated run CANDIDATE with BASELINE, over the same samples, by the limits of a policy.
 
     Metrics are judged by the 95 % interval of the paired bootstrap over scenes; with fewer than ten scenes by their
     values, which the verdict says.

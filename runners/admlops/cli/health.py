@@ -108,7 +108,7 @@ def _spell(value: Any, unit: str) -> str:
 
 
 def _summary(report: HealthReport) -> str:
-    """Say how it stands in one line, with the checks that are not well."""
+    """Summarise the report in one line, with the checks that are not well."""
     count = {status: sum(_count(one, status) for one in report.checks) for status in ("warn", "fail")}
     if not any(count.values()):
         return click.style("all is well", fg="green")

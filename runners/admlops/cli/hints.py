@@ -9,7 +9,7 @@ WORD = re.compile(r"\bMODEL\b")
 
 
 def name_model(hint: str, words: Iterable[str]) -> str:
-    """Put the model that `words` name, or whose run they name, for MODEL; else say what MODEL stands for."""
+    """Replace MODEL by the model that `words` name, or whose run they name; else say what MODEL stands for."""
     if not WORD.search(hint):
         return hint
     models = set(_models_of(words))
@@ -48,7 +48,7 @@ _OPTION_VARIABLES = {
 
 
 def name_variable(message: str, words: Iterable[str], variables: Mapping[str, str]) -> str:
-    """Say of a message about an option that was not typed which variable its value comes from."""
+    """Add the variable that an option's value comes from to a message about an option that was not typed."""
     option = message.partition(" ")[0]
     variable = _OPTION_VARIABLES.get(option, "")
     typed = any(word == option or word.startswith(f"{option}=") for word in words)

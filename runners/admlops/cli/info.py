@@ -14,8 +14,8 @@ import click
 def info(as_json: bool) -> None:
     """Describe this machine and installation: GPUs, disks, memory, versions, environments, variables.
 
-    It is what a bug report needs. Nothing secret is in it: of the variables only those that admlops and CUDA read, of
-    addresses no user and no password, for your home folder ~.
+    It is what a bug report needs. It holds nothing secret: only the variables that admlops and CUDA read, addresses
+    without user and password, and ~ for your home folder.
     """
     from admlops.cli.config_files import find_files
     from admlops.core.paths import find_layout

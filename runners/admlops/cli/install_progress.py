@@ -18,14 +18,14 @@ from admlops.core.types import Progress, ProgressWatch, Say, unwatched
 
 PLAIN_INTERVAL_S = 5.0
 SILENCE_S = 15.0
-"""The longest time without a line where no terminal is."""
+"""The longest time without a line if there is no terminal."""
 
 
 @contextmanager
 def show_installation() -> Iterator[tuple[Say, ProgressWatch]]:
-    """Give what to call with lines and with progress; everything goes to standard error.
+    """Give the functions to call with lines and with progress; everything goes to standard error.
 
-    SIGTERM ends the block as Ctrl-C does, so that whoever is building can take its compilers with it.
+    SIGTERM ends the block as Ctrl-C does, so that a build can end its compilers too.
     """
     with _ended_by_term():
         if not shows_progress():
@@ -77,7 +77,7 @@ def _plain() -> Iterator[_Plain]:
 
 
 class _Plain:
-    """A line every few seconds, with the speed since the last one; of a step that tells nothing, how long it takes."""
+    """A line every few seconds, with the speed since the last one; for a silent step, how long it has taken."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -93,7 +93,7 @@ class _Plain:
         if progress.phase != self._phase:
             self._phase, self._begun_s = progress.phase, now
         said_s, said_done = self._last.setdefault(progress.phase, (now, progress.done))
-        if progress.done < said_done:  # the step is done once more, as when files are verified after a repair
+        if progress.done < said_done:  # the step runs again, as when files are verified after a repair
             self._last[progress.phase] = (now, progress.done)
             return
         if progress.unit != "bytes" or now - said_s < PLAIN_INTERVAL_S:

@@ -12,7 +12,7 @@ from admlops.cli.conventions import add_shared_options
 
 
 class LazyChoice(click.Choice):  # type: ignore[type-arg]  # click before 8.4 has no parameter
-    """A choice among what `load` gives, which is asked when a value is converted, offered or named in a help text."""
+    """A choice among what `load` gives; it is called when a value is converted, offered or named in a help text."""
 
     def __init__(self, load: Callable[[], Iterable[str]]) -> None:
         self._load = load

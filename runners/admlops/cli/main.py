@@ -129,8 +129,8 @@ def _run() -> int:
         discard_output()
         return 141
     except OSError as error:
-        # A path of the user's that may not be entered, is too long, is a file where a folder is due: any of our many
-        # looks at it can be the first to meet it. What names no file is a defect of ours.
+        # A user's path may be forbidden, too long, or a file where a folder is due, and any of our many looks at it
+        # can be the first to find that. An error that names no file is a defect of ours.
         if error.filename is None:
             raise
         return _complain_of_path(error)
@@ -229,7 +229,7 @@ def _named_command() -> str:
 
 
 def _ensure_home() -> None:
-    """Give programs a home where there is none: no HOME, and a user id that no list of users has."""
+    """Give programs a home if there is none: HOME is not set, and no list of users has the user id."""
     if os.environ.get("HOME"):
         return  # without pathlib, which takes a tenth of the time of --help
     from pathlib import Path

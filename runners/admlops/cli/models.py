@@ -133,7 +133,7 @@ def _summarise(layout: Layout, name: str) -> dict[str, Any]:
 
 
 def _describe_sensors(model: Model) -> str:
-    """Say what the model looks at, and which configurations at something else."""
+    """Say which sensors the model uses, and which configurations use others."""
     others = (f"config {name}: {' and '.join(sensors)}" for name, sensors in model.config_sensors.items())
     return "; ".join([" and ".join(model.sensors), *others])
 
@@ -184,7 +184,7 @@ def _print_model(model: Model, status: dict[str, str]) -> None:
 
 
 def _describe_boxes(stated: Detection2D) -> str:
-    """How a detector in images is read, in one line."""
+    """Say in one line how the boxes of an image detector are interpreted."""
     nms = (
         "no non-maximum suppression" if stated.nms_iou is None else f"non-maximum suppression at IoU {stated.nms_iou:g}"
     )

@@ -15,7 +15,7 @@ STANDARD_OUTPUT = Path("-")
 
 
 class OutPath(click.Path):
-    """A path to write to; `-` is standard output where `takes_dash`, else a mistake. `./-` is a file of that name."""
+    """A path to write to; `-` is standard output if `takes_dash`, else an error. `./-` is a file of that name."""
 
     def __init__(self, *, takes_dash: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path, allow_dash=takes_dash)
@@ -35,7 +35,7 @@ OUT_FOLDER = OutPath(file_okay=False)
 
 @contextmanager
 def open_out(out: Path) -> Iterator[Path]:
-    """Give the path to write to; where `out` is `-`, what was written there is printed at the end."""
+    """Give the path to write to; if `out` is `-`, what was written there is printed at the end."""
     if out != STANDARD_OUTPUT:
         yield out
         return
@@ -49,7 +49,7 @@ def open_out(out: Path) -> Iterator[Path]:
 
 
 def require_out(out: Path) -> None:
-    """Check that a file can be written there, before the work whose result it takes. Raises StorageError."""
+    """Check that a file can be written to `out`, before the work whose result it is. Raises StorageError."""
     from admlops.core.storage import explain_os_error, require_writable
 
     if out == STANDARD_OUTPUT:
@@ -64,7 +64,7 @@ def require_out(out: Path) -> None:
 
 
 def require_new_folder(out: Path) -> None:
-    """Check that a folder can be written there that is none yet, or empty. Raises UsageError, StorageError."""
+    """Check that `out` is missing or an empty folder, and can be written. Raises UsageError, StorageError."""
     from admlops.core.errors import UsageError
     from admlops.core.storage import explain_os_error, require_writable
 

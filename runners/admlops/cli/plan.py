@@ -56,8 +56,8 @@ def plan(
 ) -> None:
     """Say how long runs of these models would take, whether they fit the GPU, and what they would cost.
 
-    A speed is measured where a run of the model on such a GPU is here; else it is the authors' own. Each line says
-    which. Models run one after the other, the scenes of each on all GPUs at once.
+    A speed is measured if a run of the model on such a GPU is here; else it is the authors' own. Each line says which.
+    Models run one after the other, the scenes of each on all GPUs at once.
     """
     from admlops.catalog import load_model
     from admlops.cli.options import default_data

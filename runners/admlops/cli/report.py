@@ -112,7 +112,7 @@ def _write_figures(folder: Path | None, rows: Sequence[RunData]) -> list[Path]:
 
 
 def _check_rerun(runs: tuple[str, ...], rerun: Path | None, scenes: tuple[str, ...]) -> None:
-    """Say what cannot be before anything is read or written."""
+    """Refuse impossible options before anything is read or written."""
     from admlops.core.errors import UsageError
 
     if rerun is None:

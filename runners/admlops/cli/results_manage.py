@@ -20,9 +20,9 @@ from admlops.cli.conventions import dry_run_option
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def remove(names: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Remove RUN...: records, metrics, logs, report. What goes on is not removed; comparisons and data stay.
+    """Remove RUN...: records, metrics, logs, report. A run that goes on is not removed; comparisons and data stay.
 
-    Where no terminal is, --yes must be given.
+    Without a terminal, --yes must be given.
     """
     from admlops.core.errors import UsageError
     from admlops.core.paths import find_layout

@@ -29,7 +29,7 @@ STORE_VARIABLE = "ADMLOPS_RUN_STORE"
 def push(names: tuple[str, ...], target: str, dry_run: bool, as_json: bool) -> None:
     """Put RUN..., which have ended, into a folder or an S3-compatible store, for `results pull` on another machine.
 
-    The manifest travels last, so a run that is half there is not taken for one. An S3 store is named by
+    The manifest is sent last, so a run that is half there is not taken for one. An S3 store is configured by
     AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
     from admlops.core.object_store import shown
@@ -69,7 +69,7 @@ def push(names: tuple[str, ...], target: str, dry_run: bool, as_json: bool) -> N
 @dry_run_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def pull(name: str, target: str, local: str | None, dry_run: bool, as_json: bool) -> None:
-    """Bring RUN, which `results push` put there, into this repository folder; every file is held against its hash.
+    """Bring RUN, which `results push` put there, into this repository folder; every file is checked against its hash.
 
     An interrupted pull goes on where it was.
     """

@@ -103,7 +103,7 @@ def robustness(
 
 
 def _pictures(layout: Layout, target: Path, done: Sequence[tuple[Cell, RunFolder]]) -> Mapping[str, str]:
-    """The pictures of the page; none, and a sentence, where they cannot be made."""
+    """Return the pictures of the page; none, and a sentence, if they cannot be made."""
     from admlops.catalog import load_model
     from admlops.core.errors import AdmlopsError
     from admlops.pipeline.fault_pictures import make_fault_pictures

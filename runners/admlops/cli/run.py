@@ -162,7 +162,7 @@ def _tell(folder: RunFolder, summary: Summary, *, throughput: bool, as_json: boo
 
 
 def _print_throughput(found: dict[str, Any]) -> None:
-    """A row for each setting that was tried, and why the search ended."""
+    """Print a row for each setting that was tried, and why the search ended."""
     from admlops.cli.tables import print_table
 
     rows = []

@@ -129,7 +129,7 @@ def serve(
 
 
 def _check_values(database: str | None, devices: tuple[str, ...], public_url: str | None) -> None:
-    """Refuse what cannot be meant before anything begins. Raises UsageError."""
+    """Refuse impossible values before anything begins. Raises UsageError."""
     from admlops.core.errors import UsageError
 
     if database is not None:

@@ -13,7 +13,7 @@ from admlops.execution.cancel import CancelToken
 
 @contextmanager
 def cancel_on_signals() -> Iterator[CancelToken]:
-    """Give a token that Ctrl-C and TERM set, once or many times: the ending of workers is not to be cut off.
+    """Give a token that Ctrl-C and TERM set, once or many times: they must not cut off the ending of workers.
 
     While no run looks at the token they interrupt as usual. Only the main thread may handle signals; in any other the
     token is a plain one.

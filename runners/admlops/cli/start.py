@@ -1,4 +1,4 @@
-"""Where the program begins: what is of others comes last on the path, and Ctrl-C is quiet until it has an answer.
+"""Where the program begins: PYTHONPATH's folders go last on the path, and Ctrl-C is quiet until it has an answer.
 
 Nothing is imported here before the path is in order: a folder of PYTHONPATH may hold another Python's packages, or a
 module with the name of one of ours or of Python's own.
@@ -18,7 +18,7 @@ def start() -> "NoReturn":
 
 
 def begin() -> "NoReturn":
-    """Run the command line with the path as it is. Until it can answer Ctrl-C in words, Ctrl-C ends it without any."""
+    """Run the command line with the path as it is. Until it can answer Ctrl-C in words, Ctrl-C ends it silently."""
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored

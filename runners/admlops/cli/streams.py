@@ -19,7 +19,7 @@ from admlops.core.errors import StorageError
 class ReaderGoneError(Exception):
     """Whoever read standard output went away, as in `admlops results list | head`.
 
-    It is no OSError: click takes a broken pipe for itself and ends with 1.
+    It is no OSError, because click handles a broken pipe itself and ends with 1.
     """
 
 
@@ -47,7 +47,7 @@ class _CheckedFile(io.FileIO):
 
 
 class _ForgivingFile(io.FileIO):
-    """Standard error's descriptor; what it cannot take is lost, and the command goes on as without it."""
+    """Standard error's descriptor; what it cannot take is lost, and the command goes on."""
 
     def write(self, data: Any) -> int:
         try:
@@ -93,7 +93,7 @@ def discard_output() -> None:
 
 
 def _fill_descriptors() -> bool:
-    """Put /dev/null where a standard descriptor is closed, before a file gets its number. True: standard output was."""
+    """Open /dev/null on closed standard descriptors, before a file gets one; tell if standard output was closed."""
     stdout_is_closed = False
     for descriptor in (0, 1, 2):
         try:

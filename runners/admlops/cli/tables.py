@@ -106,7 +106,7 @@ def _print_records(columns: Sequence[str], rows: Rows) -> None:
 
 
 def _least_width(columns: Sequence[str], rows: Rows) -> int:
-    """The narrowest a table with rules can be without a word that is cut."""
+    """Return the narrowest width of a table with rules that cuts no word."""
     cells = [[line[index] for line in (columns, *rows)] for index in range(len(columns))]
     words = [max((len(word) for cell in column for word in cell.split()), default=0) for column in cells]
     return sum(words) + 3 * len(columns) + 1

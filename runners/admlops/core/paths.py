@@ -97,7 +97,7 @@ def find_layout() -> Layout:
 
     Raises:
         UsageError: `ADMLOPS_PATH` does not hold a checkout, or one of the others names a folder whose parent is
-        missing.
+            missing.
     """
     root = _find_checkout()
     if root is not None:

@@ -81,7 +81,7 @@ def split_checkpoint(name: str) -> tuple[str, str | None]:
     An engine behind an `@` is left out.
 
     Raises:
-    UsageError: no weights follow the `:`, or an engine is named too, whose file has weights of its own.
+        UsageError: no weights follow the `:`, or an engine is named too, whose file has weights of its own.
     """
     model, engine = split_contender(name)
     model, colon, checkpoint = model.partition(COLON)

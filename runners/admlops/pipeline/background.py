@@ -73,10 +73,10 @@ class RunOptions(TypedDict, total=False):
 def make_request(
     layout: Layout, model: str, options: RunOptions, *, cancel: CancelToken | None = None, say: Say
 ) -> RunRequest:
-    """The request for a run of `model`: the data set and split that are usual where none is named.
+    """Make the request for a run of `model`, with the usual data set and split if none is named.
 
     Raises:
-        UsageError: an option that no run has; the message lists those that there are.
+        UsageError: an option that no run has; the message lists the known ones.
         CatalogError: there is no such model.
         DataError: no data set is named, and none is there.
     """

@@ -45,7 +45,7 @@ def load_contender(name: str, run: RunFolder) -> Contender:
 
 
 def battle_runs(first: RunFolder, second: RunFolder, *, metric: str | None = None) -> Battle:
-    """Put two evaluated runs against each other; they are called by their models, or by themselves where it is one.
+    """Put two evaluated runs against each other; they are called by their models, or by run if both are of one model.
 
     Args:
         metric: the primary metric, `AP50` or `car_detection.car-iou0.5/AP50`; None for the first headline that both
@@ -63,12 +63,12 @@ def battle_runs(first: RunFolder, second: RunFolder, *, metric: str | None = Non
 
 
 def battle_all(contenders: Sequence[Contender], *, metric: str | None = None) -> list[Battle]:
-    """Put every two against each other."""
+    """Put every pair against each other."""
     return [battle(a, b, metric=metric) for a, b in combinations(contenders, 2)]
 
 
 def battle(a: Contender, b: Contender, *, metric: str | None = None) -> Battle:
-    """Put two against each other; where neither has the metric they do not compare."""
+    """Put two against each other; they are not comparable if neither has the metric."""
     names, runs = (a.name, b.name), (a.evaluated, b.evaluated)
     try:
         protocol, name = choose_metric(runs, metric)
@@ -104,7 +104,7 @@ def check_metric(asked: str | None) -> None:
 def choose_metric(runs: tuple[EvaluatedRun, EvaluatedRun], asked: str | None) -> tuple[str, str]:
     """Return protocol and name of the primary metric; both are empty where the runs share no protocol.
 
-    Of an evaluation that several runs share the first headline counts, and of several evaluations the first registered.
+    By default it is the first headline that both runs have, in the order of the registered evaluations.
 
     Raises:
         UsageError: neither run has the metric that was asked for.

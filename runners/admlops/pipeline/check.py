@@ -88,7 +88,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """On what all models are tried: the data set, one of another kind for those that need it, how many samples."""
+    """What all models are tried on: the data set, one of another kind for those that need it, how many samples."""
 
     data: Path
     also: Path | None
@@ -149,7 +149,7 @@ def _is_read(root: Path, model: Model) -> bool:
 
 
 def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
-    """The request with random weights where the model's own are missing, as a check takes them."""
+    """Return the request with random weights if the model's own are missing, as a check takes them."""
     request = replace(request, engine=None)  # what it runs is exported on the way
     return replace(request, weights=RANDOM_WEIGHTS) if _runs_on_random_weights(layout, model) else request
 
@@ -194,7 +194,7 @@ class CheckRequest:
 def check_model(
     layout: Layout, request: CheckRequest, *, say: Say, show_progress: ShowProgress, hashing: Hashing
 ) -> Checked:
-    """Look at one model from its sources to its report, and stop at the first thing that is not so.
+    """Check one model from its sources to its report, and stop at the first step that fails.
 
     Raises:
         CatalogError: there is no such model, or its `model.toml` is wrong.
@@ -313,7 +313,7 @@ class _Check:
         return f"{count_of(summary.ok, 'sample')} ok{note} ({self.checked.run})"
 
     def _run_request(self) -> RunRequest:
-        """The user's request, on the first samples; patient with a network on a CPU, unless a limit was given."""
+        """The user's request on the first samples; a network on a CPU gets more time, unless a limit was given."""
         asked = replace(self.request.make_request(self.model.name, self.data), engine=self.engine)
         changes: dict[str, Any] = {"name": f"check-{self.model.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"}
         changes["name"] += f"-{secrets.token_hex(2)}"
@@ -347,7 +347,7 @@ class _Check:
 
 
 def _raise_for(summary: Summary, run: RunFolder) -> None:
-    """Nothing if every sample is there; else what stopped or failed: DataError if it is the data, not the model."""
+    """Return if every sample is there; else raise what stopped or failed: DataError if the data are at fault."""
     trouble = summary.stopped_by or next(iter(summary.failures), None)
     if summary.state == "complete" and not summary.failed:
         return

@@ -80,5 +80,5 @@ class Compared:
 
     @property
     def judged(self) -> RunFolder | None:
-        """The evaluated run, if its scores say how good the model is: random weights' do not."""
+        """The evaluated run, if its scores say how good the model is: those of random weights do not."""
         return None if self.run is None or self.metrics is None or self.run.header.random_weights else self.run

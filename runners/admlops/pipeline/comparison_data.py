@@ -14,8 +14,8 @@ from admlops.pipeline.run_request import RunRequest
 def open_for(models: Sequence[Model], request: RunRequest, also: Path | None) -> list[Dataset]:
     """Open the data sets of a comparison, the usual one first.
 
-    For models that read neither, a root of several kinds, such as nuScenes, whose cameras' pictures are samples too, is
-    opened as the kind that they read.
+    If a model reads neither, a root of several kinds is opened again as a kind that the model reads. nuScenes is such a
+    root: its cameras' pictures are samples too.
 
     Raises:
         DataError: one is not there.
@@ -30,7 +30,7 @@ def open_for(models: Sequence[Model], request: RunRequest, also: Path | None) ->
 
 
 def request_on(own: Dataset, usual: Dataset, request: RunRequest) -> RunRequest:
-    """Return the request on a model's own data set, whose split and scenes are others if its root is."""
+    """Return the request on a model's own data set; its split and scenes differ if its root does."""
     if own is usual:
         return request
     if own.root == usual.root:

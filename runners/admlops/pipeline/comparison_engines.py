@@ -12,7 +12,7 @@ from admlops.pipeline.compared import Compared
 from admlops.results.run_folder import RunFolder
 
 PERCENTILES = {"median_ms": "p50", "p90_ms": "p90", "p95_ms": "p95", "p99_ms": "p99"}
-"""The name here → that in a latency. Each is there only where enough samples carry it."""
+"""The name here → that in a latency. Each is there only if there are enough samples for it."""
 PYTORCH = "torch"
 
 
@@ -76,7 +76,7 @@ def _size(path: object) -> int | None:
 
 
 def _times(latency: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Times of the model call [ms], first frames of scenes left out; a percentile only where the samples carry it."""
+    """Return times of the model call [ms] without first frames of scenes; percentiles only with enough samples."""
     inference = (latency or {}).get("inference") or {}
     found: dict[str, Any] = {"n": inference.get("n", 0)}
     for name in ("mean", "min", "max"):
@@ -89,7 +89,7 @@ def _times(latency: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def confusions_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the confusion matrices of classifiers by task: a row is a truth, a column an answer."""
+    """Return the confusion matrices of classifiers by task: a row is a true class, a column a predicted one."""
     details = metrics.get("details", {})
     return {
         task: {"classes": own["labels"], "matrix": own["confusion"]}
@@ -99,7 +99,7 @@ def confusions_of(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agree(rows: Sequence[Compared]) -> list[dict[str, Any]]:
-    """A symmetric matrix a task: the share of labels that are equal, or of outputs that have a counterpart."""
+    """Return a symmetric matrix per task: the share of equal labels, or of outputs that have a counterpart."""
     names = [row.name for row in rows]
     found: dict[str, dict[tuple[int, int], Matched]] = {}
     for i, j in combinations(range(len(rows)), 2):

@@ -98,7 +98,7 @@ def run_at_once(
     show_progress: ShowProgress,
     on_run: OnRun,
 ) -> Mapping[str, RunFolder | Turn]:
-    """Run all that is to be run at once, as far as there is room; return each label's finished run, or its turn."""
+    """Run all models at once that must run, as far as there is room; return each label's finished run, or its turn."""
     done: dict[str, RunFolder | Turn] = {}
     for one in planned:
         found = _go_on(layout, one, fresh=fresh, say=say)
@@ -117,7 +117,7 @@ def run_at_once(
 
 
 def take_result(done: Mapping[str, RunFolder | Turn], one: Planned) -> tuple[RunFolder, Summary | None]:
-    """Return what `run_at_once` came to for a model; raise what ended its run."""
+    """Return a model's result from `run_at_once`; raise the error that ended its run."""
     found = done[one.label]
     if isinstance(found, RunFolder):
         return found, None

@@ -51,7 +51,7 @@ def _plain(node: ast.expr) -> Any:
 
 
 def config_sha256(config: str | None) -> str | None:
-    """The sha256 over a configuration file and those that it takes up with `_base_`, as far as they are found.
+    """Return the sha256 over a configuration file and those that it includes by `_base_`, as far as they are found.
 
     None where there is no such file: a model without one, or a source that is not checked out.
 

@@ -30,7 +30,7 @@ READING_S = 0.3
 """Reading, decoding and preparing six pictures of 1600 x 900: 0.27 to 0.41 s for four networks on the machine of an
 H200, in the authors' pipelines (docs/fidelity.md, "Measured once on an H200")."""
 MEASURED_SAMPLES = 400
-"""So many records tell the memory and the size of all."""
+"""The size of this many records stands for that of all."""
 
 
 class _Bare(msgspec.Struct):
@@ -158,7 +158,7 @@ def _speed_of(run: RunFolder) -> Speed | None:
     try:
         records = list(islice(_metadata(run), MEASURED_SAMPLES))
     except (RecordError, msgspec.DecodeError):
-        return None  # a damaged run is told of where it is evaluated
+        return None  # the evaluation of a damaged run reports the damage
     return Speed(
         seconds=measured.sample_s,
         record_bytes=statistics.fmean(size for _, size in records) if records else None,
@@ -167,14 +167,14 @@ def _speed_of(run: RunFolder) -> Speed | None:
 
 
 def _metadata(run: RunFolder) -> Iterator[tuple[Metadata, int]]:
-    """Yield what records say of themselves, and their size [bytes]."""
+    """Yield the metadata of records, and their size [bytes]."""
     for scene in run.complete_scenes():
         for line, _ in run.lines_of(scene):
             yield _decode(line).metadata, len(line)
 
 
 def _published(model: Model) -> Speed | None:
-    """The authors' speed of the default weights, else of the first that they state one of."""
+    """Return the authors' speed for the default weights, else the first speed that they state."""
     claims = [claim for claim in model.published if claim.metric == "FPS"]
     own = [claim for claim in claims if claim.checkpoint == model.default_checkpoint]
     claim = next(iter([*own, *claims]), None)

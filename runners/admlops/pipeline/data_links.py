@@ -12,10 +12,10 @@ from admlops.datasets.base import open_data
 
 
 def plan_link(layout: Layout, root: Path, name: str | None) -> Planned | None:
-    """Return the link that is to be made: its path, and the folder that it leads to; None if it is there.
+    """Return the link to make: its path, and the folder that it leads to; None if it is there.
 
     Raises:
-        UsageError: the folder is not there, the name is none for a folder, or taken.
+        UsageError: the folder is missing, or the name is not valid or is taken.
         DataError: it holds no data set that is known.
     """
     folder = user_path(root).resolve()

@@ -14,7 +14,7 @@ from admlops.datasets.base import DataKind, HasSplits
 from admlops.results.runs import list_runs
 
 COUNTED_FILES = 50_000
-"""The files whose sizes are added up before a size is called a lower bound: counting millions takes minutes."""
+"""How many files are counted before a size is called a lower bound: counting millions takes minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)

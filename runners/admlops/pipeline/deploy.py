@@ -88,7 +88,7 @@ def deploy_model(layout: Layout, request: DeployRequest, *, say: Say, show_progr
 
 
 def preview_deployment(layout: Layout, request: DeployRequest, *, say: Say) -> list[Planned]:
-    """Say what `deploy_model` would do. Raises what it would before it begins."""
+    """Say what `deploy_model` would do. Raises the errors that it raises before it begins."""
     deployment, model = request.deployment, request.run.model
     check_deployment(layout, request, say=say)
     steps = [Planned(action="note", target=word) for word in deployment.words]
@@ -111,9 +111,9 @@ def preview_deployment(layout: Layout, request: DeployRequest, *, say: Say) -> l
 
 
 def check_deployment(layout: Layout, request: DeployRequest, *, say: Say) -> None:
-    """Refuse what cannot be done here, before anything is. Raises UsageError.
+    """Refuse what cannot be done here, before anything is done. Raises UsageError.
 
-    Names and shapes are held to those of an earlier export by the same code, or of the network itself.
+    Names and shapes are checked against those of an earlier export by the same code, or of the network itself.
     """
     deployment = request.deployment
     model = load_model(layout, request.run.model)
@@ -174,7 +174,7 @@ def _checkpoint(request: DeployRequest) -> str | None:
 
 def _verify_request(request: DeployRequest, engine: str) -> VerifyRequest:
     run = _engine_run(request, engine)
-    # The reference's weights are those that the file was exported of.
+    # The reference has the weights that were exported.
     return VerifyRequest(run=run, frames=request.deployment.frames or MIN_FRAMES)
 
 
@@ -190,7 +190,7 @@ def _engine_run(request: DeployRequest, engine: str | None) -> RunRequest:
 
 
 def _build_options(deployment: Deployment, file: Path) -> dict[str, Any]:
-    """What TensorRT builds an engine by, by the names that the file has."""
+    """Return the options by which TensorRT builds an engine, with the names that the file has."""
     beside = file.parent / MANIFEST_FILE
     own = [one.name for one in read_manifest(beside).inputs] if beside.is_file() else []
     names = dict(zip(deployment.inputs, own, strict=False))
@@ -267,7 +267,7 @@ def _copy(deployment: Deployment, artifact: Artifact, say: Say) -> Path | None:
 
 
 def _check_file(deployment: Deployment, artifact: Artifact | None) -> None:
-    """Raise UsageError where the config says otherwise of the tensors than the manifest of the file does."""
+    """Raise UsageError if the config and the manifest of the file disagree on the tensors."""
     manifest = None if artifact is None else artifact.manifest
     if manifest is None and deployment.mode == "trt" and deployment.onnx_file is not None:
         beside = deployment.onnx_file.parent / MANIFEST_FILE
@@ -277,10 +277,10 @@ def _check_file(deployment: Deployment, artifact: Artifact | None) -> None:
 
 
 def check_tensors(deployment: Deployment, manifest: Manifest | Tensors) -> None:
-    """Hold names, shapes and dynamic axes of a config to a file's manifest, or to what the network says of itself.
+    """Check names, shapes and dynamic axes of a config against a file's manifest, or against the network itself.
 
     Raises:
-        UsageError: there are more or fewer of them, an axis is not dynamic, or a length is another: names the line.
+        UsageError: their number differs, an axis is not dynamic, or a length differs: names the line.
     """
     pairs = (
         ("onnx_config.input_names", deployment.inputs, manifest.inputs),

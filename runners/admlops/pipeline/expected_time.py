@@ -13,9 +13,9 @@ from admlops.results.run_folder import RunFolder
 from admlops.results.runs import list_runs
 
 DECIDE_SPEED = ("precision", "batch", "graphs")
-"""What of the settings a speed depends on, beside the engine and the options."""
+"""The settings that a speed depends on, beside the engine and the options."""
 FEW_SAMPLES = 2
-"""A run of fewer samples says nothing of the time of one: its first sample warms up."""
+"""A run of fewer samples does not tell the time of one, because its first sample warms up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Measured:
 
 
 def find_measured(layout: Layout, header: RunHeader) -> Measured | None:
-    """Return what the newest complete run of the same model took that ran in the same way; None without one."""
+    """Return what the newest complete run of the same model in the same way took; None without one."""
     runs, _ = list_runs(layout)
     for run in reversed(runs):
         if run.header.run != header.run and run.header.state == "complete" and _is_alike(run.header, header):
@@ -69,10 +69,10 @@ def _way(header: RunHeader) -> tuple[Any, ...]:
     engine: Mapping[str, Any] = header.engine or {}
     device = None if header.device is None else (header.device.kind, header.device.name)
     settings = [header.settings.get(name) for name in DECIDE_SPEED]
-    # Weights that were drawn are as fast as others.
+    # Random weights are as fast as others.
     options = {name: value for name, value in (header.settings.get("options") or {}).items() if name != "weights"}
     how = (engine.get("kind"), engine.get("precision"), settings, options)
-    # As many workers share the device: the time of one depends on the others.
+    # Workers share the device, so the time of one depends on how many there are.
     workers = header.options.get("workers", 1)
     return header.model, header.variant, header.data.version, device, workers, *how
 
@@ -98,7 +98,7 @@ def measure_run(run: RunFolder) -> Measured | None:
 
 
 def _joules(run: RunFolder) -> float | None:
-    """What a sample cost, where the machine measured it and the run was evaluated."""
+    """Return the energy of a sample [J], if the machine measured it and the run was evaluated."""
     try:
         energy = json.loads(run.metrics_path.read_bytes()).get("energy") or {}
     except (OSError, ValueError):

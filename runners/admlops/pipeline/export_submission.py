@@ -22,8 +22,8 @@ def export_submission(
         truth_2d: a COCO file whose ids are written, for `coco`.
 
     Raises:
-        UsageError: the run's model does not do the task, or nobody takes such a file.
-        RecordError: a record is not one.
+        UsageError: the run's model does not do the task, or no official server takes such a file.
+        RecordError: a record is not a standard record.
         DataError: the data set is not there, or not the one of the run.
         StorageError: `out` cannot be written.
     """

@@ -21,10 +21,10 @@ NO_FIXES = "none"
 def needed_fixes(
     model: Model, *, checkpoint: Usable | None, config: str | None, random: bool, asked: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The settings of each fix by its name, for the adapter.
+    """Return the settings of each fix by its name, for the adapter.
 
     Random weights stand for those of the configuration, or for the default ones. `config` is what the user asked
-    for, `asked` the value of `--option fixes`: names with commas between, or `none`.
+    for, `asked` the value of `--option fixes`: comma-separated names, or `none`.
 
     Raises:
         UsageError: `asked` names an unknown fix, or nothing tells whether weights of one's own need one.

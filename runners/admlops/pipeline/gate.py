@@ -68,11 +68,11 @@ class Verdict:
 
 
 def judge(baseline: RunFolder, candidate: RunFolder, policy: Policy) -> Verdict:
-    """Hold a candidate against a baseline.
+    """Judge a candidate against a baseline by a policy.
 
     Raises:
         RecordError: one of them is not evaluated.
-        ComparabilityError: they have no metric in common, or are over other samples.
+        ComparabilityError: they have no metric in common, or are over different samples.
         UsageError: the policy names a metric that they do not both have.
     """
     found = [
@@ -103,7 +103,7 @@ def _judge_metrics(baseline: RunFolder, candidate: RunFolder, policy: Policy) ->
 
 
 def _judge_metric(one: Difference, metric: Metric, limit: float, policy: Policy) -> Judgement:
-    """One metric: the loss is how much the candidate is worse, whichever way is better."""
+    """Judge one metric: the loss is how much worse the candidate is, whichever direction is better."""
     sign = -1.0 if metric.higher_is_better else 1.0
     outcome: Outcome = "passed"
     reason = ""

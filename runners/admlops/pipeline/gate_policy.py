@@ -29,7 +29,7 @@ class LatencyPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class FailurePolicy:
-    """Whether a failure class may appear that the baseline has not, and how many more samples may fail."""
+    """Whether a failure class may appear that the baseline does not have, and how many more samples may fail."""
 
     new_classes: bool = False
     more_samples: int = 0
@@ -37,13 +37,13 @@ class FailurePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The limits; None where nothing is asked.
+    """The limits; None where there is no limit.
 
     Attributes:
         metrics: by `METRIC` or `PROTOCOL:METRIC`, how much worse it may be, in the metric's own unit.
         proof: `worse`: a metric fails where its 95 % interval shows a loss beyond the limit; `not-worse`: it fails
             unless the interval shows that there is none.
-        unknown: what a limit does that cannot be judged, such as a percentile that too few samples carry.
+        unknown: whether a limit that cannot be judged, such as a percentile of too few samples, fails or passes.
     """
 
     metrics: Mapping[str, float]
@@ -60,7 +60,7 @@ def read_policy(path: Path) -> Policy:
     """Return the policy in a file.
 
     Raises:
-        UsageError: it cannot be read, is no TOML, or a key is unknown or has a value that it cannot have.
+        UsageError: it cannot be read, is no TOML, or a key is unknown or has an invalid value.
     """
     try:
         content = tomllib.loads(path.read_text())

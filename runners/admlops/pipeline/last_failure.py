@@ -22,7 +22,7 @@ SHOWN_LINES = 12
 class LastFailure:
     """One failure: what it was, when [s since 1970], what was said, and what it means where that is known.
 
-    `advice` is what was said to do when it happened.
+    `advice` is the hint that was given when it happened.
     """
 
     what: str
@@ -61,7 +61,7 @@ def failure_of_run(run: RunFolder) -> LastFailure | None:
 
 
 def _is_of_host(ended: dict[str, Any], failure: dict[str, Any] | None) -> bool:
-    """Say whether an error of the host ended the run: no worker's failure says the same."""
+    """Say whether an error of the host ended the run: its message is not that of a worker's failure."""
     return failure is None or str(failure.get("message")) not in str(ended.get("error"))
 
 
@@ -105,7 +105,7 @@ def _failed_build(one: InstalledEnvironment) -> LastFailure:
 
 
 def _explain(said: str, phases: Sequence[Phase], model: str | None, site: Site) -> Explanation:
-    """Return what was said means; something failed here, so words that no rule knows are an unknown failure."""
+    """Explain a failure's message; something failed here, so words that no rule knows are an unknown failure."""
     told = explain(clean(said), phases=phases, model=model, site=site)
     if told.state != "none":
         return told

@@ -48,7 +48,7 @@ class MemoryRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One worker's peaks over `samples` samples of `run` [MB], and the cores that it kept busy.
 
     `device_mb` is how much the GPU's total grew, by NVML: the process's context is in it. `reserved_mb` is what the
-    runtime's allocator held. Both are None on a CPU, and each where nobody told. `cores` is None after one sample.
+    runtime's allocator held. Both are None on a CPU, and each if it was not reported. `cores` is None after one sample.
     `adapter` is the digest of the adapter's code.
     """
 
@@ -64,7 +64,7 @@ class MemoryRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def gpu_mb(self) -> float | None:
-        """What a worker takes of a GPU's memory; None on a CPU, or where neither NVML nor the runtime told."""
+        """What a worker takes of a GPU's memory; None on a CPU, or if neither NVML nor the runtime reported it."""
         if self.reserved_mb is None:
             return self.device_mb
         return max(self.device_mb or 0.0, self.reserved_mb + (CONTEXT_MB if self.device_mb is None else 0.0))
@@ -116,11 +116,11 @@ class MemoryTable:
         return table.rows
 
     def find(self, key: MemoryKey) -> MemoryRow | None:
-        """Return the row of a worker that was measured; None for none. Raises StorageError as `rows`."""
+        """Return the row of a worker that was measured; None if none was. Raises StorageError as `rows`."""
         return next((row for row in self.rows() if row.key == key), None)
 
     def note(self, row: MemoryRow, *, say: Say) -> None:
-        """Add a row, or raise the one that is there: peaks only grow while the adapter's code stays.
+        """Add a row, or raise the existing one: peaks only grow while the adapter's code stays the same.
 
         Raises:
             StorageError: as `rows`; or the disk is full, the folder read-only, or the table locked for long.

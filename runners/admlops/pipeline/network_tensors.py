@@ -21,9 +21,9 @@ from admlops.worker.network import DEFAULT_FORM
 
 
 def find_tensors(layout: Layout, model: Model, run: RunRequest, *, say: Say) -> Tensors | None:
-    """Return the inputs and outputs of the model's network, of an export by the same code, else asked of the network.
+    """Return the network's inputs and outputs, from an export by the same code, else by asking the network.
 
-    None where they follow from a configuration that is read with the weights, or the environment is not there.
+    None if they follow from a configuration that is read with the weights, or if the environment is not there.
     """
     code = describe_code(model.folder)
     own = [

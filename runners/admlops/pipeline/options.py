@@ -57,7 +57,7 @@ EMA_VALUES = ("use", "leave")
 
 
 def check_options(model: Model, options: Mapping[str, str]) -> None:
-    """Raises UsageError for an option that the model does not have, or a value that it does not take."""
+    """Raise UsageError for an option that the model does not have, or a value that it does not take."""
     hint = f"admlops models show {model.name}"
     for name, value in options.items():
         if name not in model.options and _is_of_weights(model, name, value):
@@ -82,9 +82,9 @@ def _is_of_weights(model: Model, name: str, value: str) -> bool:
 
 
 def check_config(model: Model, *, config: str | None, checkpoint: str | None) -> None:
-    """Raises UsageError for a config of the catalogue that no variant of the model runs, however it is chosen.
+    """Raise UsageError for a config of the catalogue that no variant of the model runs, however it is chosen.
 
-    So it does for a name that another model has now.
+    Also raise it for a name that another model has now.
     """
     for option, asked in (("--config", config), ("--checkpoint", checkpoint)):
         if asked in model.moved:
@@ -104,7 +104,7 @@ def check_config(model: Model, *, config: str | None, checkpoint: str | None) ->
 
 
 def check_graphs(model: Model, request: RunRequest, *, device: str) -> None:
-    """Raise UsageError where `--graphs` cannot be: CUDA graphs are PyTorch's, on a GPU, of one sample at a time."""
+    """Raise UsageError if `--graphs` is impossible: CUDA graphs are PyTorch's, on a GPU, of one sample at a time."""
     if not request.graphs:
         return
     reason = ""
@@ -125,7 +125,7 @@ def check_graphs(model: Model, request: RunRequest, *, device: str) -> None:
 
 
 def check_precision(model: Model, precision: str, *, device: str) -> None:
-    """Raises UsageError for a precision that is none, or that the model cannot have on `device`."""
+    """Raise UsageError for an unknown precision, or one that the model cannot have on `device`."""
     if precision not in PRECISIONS:
         raise UsageError(
             f"--precision {precision} is not one of: {', '.join(PRECISIONS)}", hint="leave --precision out"

@@ -1,7 +1,7 @@
 """Which workers have room beside each other: what they need, against what the machine and its GPUs have left.
 
-On GPUs the memory of the card decides, and the machine's. On a CPU its memory does, and its cores: workers that wait
-share them, workers that compute do not.
+On GPUs the card's memory and the machine's decide. On a CPU the machine's memory and its cores decide: workers that
+wait share cores, workers that compute do not.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_watch import is_elsewhere, used_gpus
 
 MARGIN = 1.05
-"""What was measured is taken with so much more: allocators fragment, and inputs differ."""
+"""The factor on measured memory: allocators fragment, and inputs differ."""
 CORES_MARGIN = 1.1
-"""A core too many by a tenth slows nobody by more than that."""
+"""The factor on the machine's cores: a tenth too many slows nobody by more than a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What workers take: of each GPU [MB], of the machine's memory [MB], and cores. None where nobody knows."""
+    """What workers take: of each GPU [MB], of the machine's memory [MB], and cores. None if unknown."""
 
     gpu_mb: float | None
     host_mb: float
     cores: float | None
 
     def times(self, workers: int) -> Needs:
-        """Return what so many take together."""
+        """Return what this many workers take together."""
         return Needs(
             gpu_mb=None if self.gpu_mb is None else self.gpu_mb * workers,
             host_mb=self.host_mb * workers,
@@ -61,7 +61,7 @@ class Room:
     said: str
 
     def why_not(self, needs: Iterable[Needs]) -> str:
-        """Say what these lack if they run at once; empty if all have room. `needs` are of one device each."""
+        """Say what is lacking if these run at once; empty if all have room. `needs` are of one device each."""
         several = list(needs)
         if self.gpu_mb is not None:
             gpu = sum(one.gpu_mb or 0.0 for one in several)
@@ -119,7 +119,7 @@ def _limit(request: RunRequest, whole_mb: float) -> float | None:
 
 
 def _taken_mb(executor: Executor, count: int) -> list[float]:
-    """What is taken of the executor's GPUs before any worker is there, the most of them for each; 0 without NVML."""
+    """Return what is taken of each GPU before any worker is there: the most of any, for each; 0 without NVML."""
     used = used_gpus(executor)
     readings = [one for one in Gpus().read() if used is None or one.uuid in used]
     return [max((one.memory_mb or 0.0 for one in readings), default=0.0)] * count

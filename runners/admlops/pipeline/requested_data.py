@@ -1,4 +1,4 @@
-"""The data set that a run asks for: opened, at 12 Hz where it is a stream, and held against what the model reads."""
+"""The data set that a run asks for: opened, at 12 Hz if it is a stream, and checked against what the model reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models under faults of their sensors: a grid of runs that can be stopped and gone on with, and what it says.
+"""Models under faults of their sensors: a grid of runs that can be stopped and resumed, and its summary.
 
 Each cell is an ordinary run with a name of its own, evaluated as any other. What is complete and evaluated is not done
 again, so the same command goes on after a stop, and with more faults makes the grid larger.
@@ -54,7 +54,7 @@ class Cell:
 
 
 def list_cells(name: str, models: Sequence[str], faults: Sequence[str], levels: Sequence[int], seed: int) -> list[Cell]:
-    """The cells of a grid: of each model the clean run, then each fault at each level.
+    """List the cells of a grid: for each model the clean run, then each fault at each level.
 
     Raises:
         UsageError: there is no such fault or level.
@@ -333,4 +333,4 @@ def _pairs(tables: Mapping[str, _Table], baseline: _Table | None) -> list[dict[s
 
 
 def _silent(_line: str) -> None:
-    """Say nothing: a grid of dozens of runs says which one it is at."""
+    """Say nothing: the grid itself says which of its dozens of runs it is at."""

@@ -178,7 +178,7 @@ def prepare(
 
 
 def _header_options(model: Model, request: RunRequest, executor: Executor, *, say: Say) -> dict[str, Any]:
-    """Return what was asked for and does not change the records."""
+    """Return the options that were asked for and do not change the records."""
     nodes = sorted({slot.node for slot in executor.slots()} - {""})
     return {
         "command": request.command,
@@ -221,10 +221,10 @@ def _weights(layout: Layout, model: Model, request: RunRequest, engine: EngineFi
 def check_request(
     model: Model, request: RunRequest, machine: Mapping[str, Any], *, say: Say
 ) -> tuple[Executor, tuple[ComputeDevice, ...]]:
-    """Check all of a request that can be without its data, before anything is made; returns executor and devices.
+    """Check all of a request that needs no data, before anything is made; return executor and devices.
 
     Raises:
-        UsageError: the runtime, the executor, a device or the precision is none, or not one that the model can have;
+        UsageError: the runtime, the executor, a device or the precision does not exist, or the model cannot have it;
             or the run cannot have graphs.
         CatalogError: the model has no such variant.
     """
@@ -253,7 +253,7 @@ def _environment(layout: Layout, model: Model, request: RunRequest, device: Comp
 
 
 def check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
-    """A model that needs set-up is set up by a person's word, not on the way: it takes minutes."""
+    """Raise EnvError for a model without the set-up that it needs: that takes minutes, so no run does it on the way."""
     if not model.traits.needs_setup:
         return
     readiness = find_readiness(layout, model, variant, weights=False)
@@ -262,6 +262,6 @@ def check_set_up(layout: Layout, model: Model, variant: str | None) -> None:
 
 
 def _ensure_context(model: Model, data: Dataset, *, say: Say) -> None:
-    """Make the index that holds what lies around a sample, for a model that needs it."""
+    """Make the index that holds the context of samples, for a model that needs it."""
     if model.traits.needs_context and isinstance(data, HasContext) and not data.has_context:
         build_index(data.root, data.version, say=say)

@@ -130,7 +130,7 @@ def _describe_shard(data: Dataset, selection: Selection) -> ShardInfo | None:
 
 
 def _count_pictures(data: Dataset, scenes: Sequence[Scene]) -> int | None:
-    """Count the cameras of the first sample; None where it cannot be read, which the run will say of it."""
+    """Count the cameras of the first sample; None if it cannot be read, which the run will report."""
     first = next((token for scene in scenes for token in scene.samples), None)
     if first is None:
         return None

@@ -79,7 +79,7 @@ def make_job(layout: Layout, request: RunRequest, plan: RunPlan, run: RunFolder,
 
 
 def _batch(header: RunHeader) -> Batch | None:
-    """How many samples a worker may take at once, as the run's header has it; None: one, without any of it."""
+    """Return how many samples a worker may take at once, by the run's header; None for one, without batches."""
     chosen = header.settings.get("batch", 1)
     if chosen == AUTO_BATCH:
         return Batch(most=LARGEST_AUTO, auto=True)

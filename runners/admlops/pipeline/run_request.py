@@ -24,7 +24,7 @@ RUN_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 class RunRequest:
     """The user's request. `config` and `checkpoint` are names in the catalogue or paths of files.
 
-    `weights` is `random:SEED` instead of a checkpoint: such a run says how a model runs, and nothing of how good it is.
+    `weights` is `random:SEED` instead of a checkpoint: such a run shows how a model runs, not how good it is.
     `off_distribution` allows data that the model was not made for; its numbers then have a protocol of their own.
     `model_options` are those that its catalogue entry lists. `device` is `auto`, `cpu`, `all` or a list such as
     `cuda:0,cuda:2`; each device gets `workers` workers. A worker may take `gpu_memory_limit_mb` of its GPU's memory, or
@@ -32,14 +32,14 @@ class RunRequest:
     is the command line, kept with the run for its readers. `on_begin` is called with the folder of each run that is
     prepared, before its workers start. Setting `cancel` stops the run from any thread.
     `engine` is `onnx`, `tensorrt:fp16` or an exported network's file, which executes it in PyTorch's place;
-    `engine_options` are what its runtime builds it by, such as `workspace_bytes`.
-    `exported_form` lets PyTorch execute the form of the network that is exported, for engines to be held against.
+    `engine_options` are those by which its runtime builds it, such as `workspace_bytes`.
+    `exported_form` lets PyTorch execute the form of the network that is exported, to compare engines with.
     `precision` is one of `admlops.worker.precision.PRECISIONS`. `graphs` replays parts of the network as CUDA graphs.
     `batch` is how many samples a worker takes at once, or AUTO_BATCH for as many as pay. `prefetch` is how many
     processes read a worker's samples ahead, or `auto`; None leaves it to the kind of run, see `pipeline.prefetching`.
-    `address` is that of the cluster of an executor of several machines, `data_map` the data set's root on those of its
+    `address` is the cluster's, for an executor of several machines; `data_map` is the data set's root on those of its
     nodes where it lies elsewhere. `stream` takes the data set's inputs at 12 Hz, `corrupt` lets the model see its
-    sensors with a fault. `throughput` searches the count of workers, and the batch, that do most samples a second,
+    sensors with a fault. `throughput` searches for the number of workers and the batch with the most samples a second,
     before the run; `workers` above 1 are then the most that are tried, and the memory limit is that of all workers
     together. `estimate_energy` asks codecarbon where the machine measures no energy.
     """

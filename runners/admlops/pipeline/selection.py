@@ -23,8 +23,8 @@ class Selection:
     """The user's choice; exactly one of `split`, `scenes` and `tokens` counts, the split if nothing is named.
 
     `complete_scenes` takes the whole of every scene that a chosen sample is in. `shard` takes some of the scenes.
-    `where` is a condition over columns of samples, with tags of the file `rules` or built-in ones: of what else is
-    chosen it takes the scenes that have such samples, whole, for models may carry state from sample to sample.
+    `where` is a condition over columns of samples, with tags of the file `rules` or built-in ones. Of what is chosen
+    otherwise it keeps the scenes that have such samples, whole, because models may carry state from sample to sample.
     """
 
     split: str = "mini_val"
@@ -58,7 +58,7 @@ class Selection:
 
 
 def select(data: Dataset, selection: Selection, *, temporal: bool = False) -> list[Scene]:
-    """Return the scenes to run, each with the samples to run, in time order; of a shard those alone.
+    """Return the scenes to run, each with the samples to run, in time order; for a shard only its scenes.
 
     Raises:
         DataError, UsageError: as `select_all`; or there are fewer scenes than shards.

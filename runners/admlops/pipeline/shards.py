@@ -1,6 +1,6 @@
 """Shards of a selection: each machine runs some of its scenes, and `results merge` joins them.
 
-Every machine works out the same shards from the same selection: nothing has to be agreed upon.
+Every machine works out the same shards from the same selection, so machines need not agree on anything.
 """
 
 from __future__ import annotations

@@ -41,10 +41,10 @@ AUTO = "auto"
 VARIANT = "submission"
 NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9._-]+")
 DIGITS = 8
-"""Of the file's sha256 in a run's name."""
+"""How many digits of the file's sha256 a run's name has."""
 
 OnSamples = Callable[[int, int], None]
-"""Hears how many samples are written, of how many."""
+"""Called with the number of samples written, and their total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +105,10 @@ class Plan:
 
 
 def choose_format(file: ResultsFile, asked: str) -> SubmissionFormat:
-    """Return the format that was asked for, or the one that the file's content is of.
+    """Return the format that was asked for, or the one that the file's content has.
 
     Raises:
-        UsageError: there is no such format, the file is not of it, or of none.
+        UsageError: there is no such format, the file is not of it, or it is of no known format.
     """
     formats = [cast("SubmissionFormat", one) for one in SUBMISSION_FORMATS.values()]
     if asked != AUTO:
@@ -167,7 +167,7 @@ def plan_submission(layout: Layout, request: SubmissionRequest) -> Iterator[Plan
 def _read(
     request: SubmissionRequest, form: SubmissionFormat, file: ResultsFile, data: Dataset
 ) -> tuple[str, list[Scene], Predictions]:
-    """Open what the file says of a split: the one that was named, or else the one whose samples it has."""
+    """Read what the file says of a split: the one that was named, or else the one whose samples it has."""
     asked = request.split or default_split(data.root, data.version, wanted=[data.kind])
     try:
         scenes = data.scenes_of_split(asked)
@@ -255,7 +255,7 @@ def _write(run: RunFolder, plan: Plan, on_samples: OnSamples) -> None:
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Move a finished run to its place; one that stands there, which `_find_earlier` let pass, goes."""
+    """Move a finished run to its place; an existing one there, which `_find_earlier` let pass, is removed."""
     old = partial.with_name(f"{partial.name}.old")
     try:
         if path.exists():

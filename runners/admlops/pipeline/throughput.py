@@ -1,9 +1,9 @@
 """Throughput mode: how many workers, and how many samples at once, do most samples a second on this machine.
 
-First a worker is tried alone, then one that takes several samples at once where its model can. Then the workers are
-doubled. A step is taken where it gives at least `GAIN` more samples a second; the first that does not ends the search,
-and so does what has no room, or fails. On a CPU no more workers are tried than keep all cores busy: on a machine that
-does other things at the same time, more of them would only take from those.
+First a worker is tried alone, then one that takes several samples at once if its model can. Then the workers are
+doubled. A step is taken if it gives at least `GAIN` times the samples a second. The first doubling that does not ends
+the search, and so does one that has no room, or fails. On a CPU no more workers are tried than keep all cores busy: on
+a machine that does other things at the same time, more workers would only take from those.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from admlops.pipeline.trials import Trial
 THROUGHPUT_SCHEMA = 1
 GAIN = 1.05
 MOST_WORKERS = 32
-"""More on one device are not tried."""
+"""The most workers that are tried on one device."""
 SPARE_CORES = 0.1
-"""Of a worker: one more is not started for so little that is left of the cores."""
+"""A share of a worker: one more worker is not started if the cores that are left suffice for no more than this."""
 RULE = (
     f"workers are doubled while that gives at least {GAIN - 1:.0%} more samples/s; "
     "several samples at once are taken where they give as much with one worker"
 )
 
 TrySetting = Callable[[int, int | Literal["auto"]], Trial]
-"""Tries so many workers on each device, at so many samples at once."""
+"""Tries a number of workers on each device, at a number of samples at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def find_best(
     most: int | None,
     say: Say,
 ) -> Throughput:
-    """Search the setting with most samples a second, as the module says.
+    """Search for the setting with the most samples a second, as the module says.
 
     Args:
         room: what all workers may take together.
@@ -115,7 +115,7 @@ class _Search:
         say(f"throughput mode: {RULE}; room: {room.said}")
 
     def attempt(self, workers: int, batch: int | Literal["auto"]) -> Trial:
-        """Try a setting and tell what it came to."""
+        """Try a setting and return the trial."""
         trial = self._try(workers, batch)
         if trial.failed == "stopped":
             raise StoppedError("the search for the best throughput was stopped", hint="repeat the command")
@@ -126,12 +126,12 @@ class _Search:
         return trial
 
     def is_better(self, trial: Trial, than: Trial) -> bool:
-        """Tell whether a trial did so many more samples a second that it is worth its step."""
+        """Tell whether a trial did enough more samples a second than another to be worth its step."""
         return (trial.samples_per_s or 0.0) >= GAIN * (than.samples_per_s or 0.0) and trial.samples_per_s is not None
 
 
 def _needs(tried: Sequence[Trial], room: Room) -> Needs:
-    """What a worker took, at most, in the trials so far."""
+    """Return the most that a worker took in the trials so far."""
     gpu = [one.gpu_mb / one.workers for one in tried if one.gpu_mb is not None]
     host = max((one.host_mb / one.workers / room.devices for one in tried), default=0.0)
     return Needs(gpu_mb=MARGIN * max(gpu) if gpu else None, host_mb=MARGIN * host, cores=0.0)

@@ -82,7 +82,7 @@ def run_together(
 ) -> None:
     """Run all turns; each has its run and summary afterwards, or its error.
 
-    Where the request's token is set all are stopped: their summaries say so, and what was not begun has none.
+    If the request's token is set, all are stopped: their summaries say so, and a turn that did not begin has none.
 
     Args:
         request: its memory limit is that of all workers together; its token stops everything.
@@ -153,7 +153,7 @@ class _Together:
             self._begin(turn, needs, first_scene=first_scene)
 
     def _choose(self) -> tuple[Turn, Needs | None, bool] | None:
-        """The turn to begin now, what it needs, and whether only its first scene is to be done: to measure it."""
+        """Return the turn to begin now, what it needs, and whether only its first scene is to be run, to measure it."""
         if any(one.needs is None for one in self._active):
             return None  # one that must be alone is at work
         known = [(turn, self._find_needs(turn)) for turn in self._waiting if not turn.alone]
@@ -255,7 +255,7 @@ class _Together:
             self._ended.put(active)
 
     def _leave_neighbours(self, active: _Active, kind: str) -> None:
-        """Stop a run that fails beside others before it does the scene in another way: its records would differ.
+        """Stop a run that fails beside others before it runs the scene in another way: its records would differ.
 
         Most often that is `cuda_oom`. A scene in progress is not kept.
         """
@@ -290,7 +290,7 @@ class _Together:
         self._waiting.append(turn)
 
     def _tell(self, turn: Turn, event: RunEvent, *, quiet: bool) -> None:
-        """Pass on an event under the model's name; what we stopped ourselves is no failure to tell of."""
+        """Pass on an event under the model's name; failures of runs that we stopped ourselves are not passed on."""
         scene = " ".join(part for part in (turn.label, event.scene) if part)
         shown = replace(event, scene=scene, failure=None if quiet else event.failure)
         with self._telling:
@@ -314,7 +314,7 @@ def _mark(active: _Active, neighbour: Turn) -> None:
 
 
 def _estimate(turn: Turn) -> Needs | None:
-    """What the catalogue says of the model as its authors run it; None where it says nothing, or for another way."""
+    """Return the catalogue's estimate for the model as its authors run it; None without one, or for another way."""
     key, stated = key_of(turn.plan.header), turn.model.gpu_memory
     if stated is None or turn.plan.header.device_kind != "cuda" or key.engine or key.batch != "1":
         return None

@@ -37,7 +37,7 @@ from admlops.training.supervise import OnLine, Work, supervise
 from admlops.training.trainer import Place
 
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait for each other sleep: where others use the machine, those that spin cost several times the work."""
+"""Threads that wait for each other sleep: on a shared machine, spinning ones cost several times the work."""
 
 
 OnOpen = Callable[[TrainingFolder], None]
@@ -93,9 +93,10 @@ def train_model(
 
 
 def train_published(layout: Layout, request: TrainRequest, *, say: Say, on_line: OnLine) -> tuple[str, Finished]:
-    """Train the weights that the catalogue says are trained here, and put them in the place of those that were there.
+    """Train the weights that the catalogue says are trained here, and replace the earlier ones.
 
-    Returns the checkpoint's name in the catalogue. Raises as `train_model`, and UsageError for a model without such.
+    Returns the checkpoint's name in the catalogue. Raises as `train_model`, and UsageError for a model without such
+    weights.
     """
     model = load_model(layout, request.model)
     name = find_trained(model)
@@ -183,7 +184,7 @@ def _label_files(plan: TrainPlan) -> dict[str, str]:
 
 
 def _rewind(folder: TrainingFolder, *, say: Say) -> Saved | None:
-    """Go back to the newest checkpoint: what was told of later iterations is done again."""
+    """Go back to the newest checkpoint: the later iterations of the log are done again."""
     saved = folder.last_saved()
     iteration = 0 if saved is None else saved.iteration
     again = cut_back(folder.log, iteration)
@@ -264,7 +265,7 @@ def _evaluator(
 
 
 def _write_tokens(plan: TrainPlan, folder: TrainingFolder) -> Path:
-    """A file of the samples that are held out, where no split of the data set is."""
+    """Write a file of the held-out samples, where they are no split of the data set."""
     tokens = [token for scene in plan.held_out_scenes for token in scene.samples]
     path = folder.path / "held_out.txt"
     write_atomically(path, "\n".join([*tokens, ""]).encode())

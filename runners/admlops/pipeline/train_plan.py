@@ -66,7 +66,7 @@ class TrainPlan:
 
 
 def preview_training(layout: Layout, request: TrainRequest, *, say: Say) -> list[Planned]:
-    """Say what `train_model` would do. Raises what it would before it begins."""
+    """Say what `train_model` would do. Raises the errors that it raises before it begins."""
     if request.resume is not None:
         folder = find_training(layout, request.resume)
         request = take_up(folder, request)
@@ -155,10 +155,10 @@ def prepare_training(layout: Layout, request: TrainRequest, *, say: Say) -> Trai
 
 
 def choose_samples(data: Dataset, request: TrainRequest) -> tuple[str, str, list[Scene], list[Scene]]:
-    """The names and the samples of the two splits, of pictures without splits four fifths and one.
+    """Return the names and samples of the two splits; pictures without splits are divided into four fifths and one.
 
     Raises:
-        UsageError: they share scenes.
+        UsageError: the splits share scenes.
     """
     if not request.split and not request.held_out and has_no_splits(data):
         whole = select(data, Selection(split=EVERY_PICTURE))
@@ -176,7 +176,7 @@ def has_no_splits(data: Dataset) -> bool:
 
 
 def take_a_fifth(scenes: Sequence[Scene]) -> tuple[list[Scene], list[Scene]]:
-    """Divide samples by their tokens, so that one belongs to the same part whatever lies beside it."""
+    """Divide samples by their tokens, so that a sample's part does not depend on the other samples."""
 
     def part(scene: Scene, *, held_out: bool) -> Scene:
         kept = [one for one in scene.samples if (zlib.crc32(one.encode()) % 5 == 0) == held_out]
@@ -197,7 +197,7 @@ def choose_processes(request: TrainRequest, trainer: Trainer) -> tuple[ComputeDe
     """Return a device for each process: the first one, or as many GPUs as are asked for.
 
     Raises:
-        UsageError: there are fewer, or the trainer takes one alone.
+        UsageError: there are fewer, or the trainer takes only one.
     """
     there = choose_devices(request.device, describe_machine())
     wanted = request.gpus or 1

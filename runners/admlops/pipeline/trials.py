@@ -38,7 +38,7 @@ BATCHES_A_WORKER = 4
 LONGEST_S = 30.0
 """Past this a window is closed with two samples a worker."""
 SETTLED_BATCHES = 3
-"""A worker tries each size of batch twice (`worker/batches.py`); the third of a size says that it stays."""
+"""A worker tries each size of batch twice (`worker/batches.py`); a third batch of a size shows that it stays."""
 SAMPLES_IN_STORE = 20_000
 """The scenes are repeated up to so many samples: more than a window takes."""
 
@@ -71,7 +71,7 @@ class Trial:
 
 
 class LinkedToken(CancelToken):
-    """A token of its own that another one sets as well."""
+    """A token that can be set by itself, and is set with another one."""
 
     def __init__(self, other: CancelToken) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Window:
 
 
 class _TrialWatch:
-    """What a trial's events say: the window that is measured, what each worker takes, and when it has said enough.
+    """What a trial's events say: the window that is measured, what each worker takes, and when the window is over.
 
     `sampler` is told of phases and answers; set it before the first event. `token` stops the trial.
     """
@@ -167,7 +167,7 @@ class _TrialWatch:
         if event.kind == "worker" and event.pid is not None:
             self._pids[event.worker] = event.pid
         if event.kind in ("retry", "skip"):
-            self.token.cancel()  # a setting in which a worker fails is none to take
+            self.token.cancel()  # a setting in which a worker fails must not be taken
         if event.kind != "sample" or event.failure is not None or self.token.is_cancelled:
             return
         if event.usage is not None:
@@ -194,7 +194,7 @@ def run_trial(
     batch: int | Literal["auto"],
     cancel: CancelToken,
 ) -> Trial:
-    """Try a setting: the executor's workers, at a size of batch that `header` has among its settings.
+    """Try a setting: the executor's workers, at the size of batch in the settings of `header`.
 
     Args:
         make_job: makes the work of a folder and its scenes.
@@ -247,7 +247,7 @@ def run_trial(
 
 
 def _find_failure(summary: Summary, window: Window, cancel: CancelToken) -> str:
-    """Say why a trial says nothing; empty where it says something."""
+    """Say why a trial has no result; empty if it has one."""
     if cancel.is_cancelled:
         return "stopped"
     failure = next((one for one in summary.failures if one.kind != "cancelled"), None)

@@ -1,4 +1,4 @@
-"""Before a run in throughput mode: searching its best setting, or taking the one that was found when it began."""
+"""Before a run in throughput mode: search its best setting, or take the one that was found when it began."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class UsageMeter:
             self.note(say=say)
 
     def note(self, *, say: Say) -> None:
-        """Write down what a worker takes. A table that cannot be written costs a remark, and not the run."""
+        """Write down what a worker takes. If the table cannot be written, say so and go on with the run."""
         row = self._row()
         if row is None:
             return
@@ -75,7 +75,7 @@ class UsageMeter:
 
 
 def count_cores(first: Mapping[int, Usage], last: Mapping[int, Usage]) -> float | None:
-    """Return how many cores a worker kept busy, from its first answer to its last; None where these are one."""
+    """Return how many cores a worker kept busy, from its first answer to its last; None if there is only one."""
     spans = [(first[one], last[one]) for one in last]
     seconds = sum(after.clock_s - before.clock_s for before, after in spans)
     busy = sum(after.busy_s - before.busy_s for before, after in spans)

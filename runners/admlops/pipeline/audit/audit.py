@@ -18,7 +18,7 @@ UNRECORDED = "not recorded"
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found. `licences` counts packages by licence; `copyleft` are those that ask for something in return."""
+    """What was found. `licences` counts packages by licence; `copyleft` are those under a copyleft licence."""
 
     locked: int
     conda_locks: int
@@ -39,7 +39,7 @@ class Audit:
 
 
 def audit(layout: Layout, *, say: Say, options: Sequence[str] = ()) -> Audit:
-    """Look at everything. `options` are further words for pip-audit.
+    """Look at everything. `options` are further arguments of pip-audit.
 
     Raises:
         EnvError: a lock cannot be read.

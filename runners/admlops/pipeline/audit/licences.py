@@ -17,7 +17,7 @@ from admlops.pipeline.audit.locks import Locked
 TABLE = "docs/licences.json"
 UNKNOWN = "not stated"
 COPYLEFT = ("AGPL", "LGPL", "GPL", "MPL", "EPL", "CDDL", "EUPL")
-"""From the strongest on; a text belongs to the first that it names."""
+"""From the strongest to the weakest; a text belongs to the first that it names."""
 SHORT = 60
 SPDX = {
     "mit": "MIT",
@@ -78,7 +78,7 @@ SPDX = {
     "zlib/libpng license": "Zlib",
     "historical permission notice and disclaimer (hpnd)": "HPND",
 }
-"""What packages write in their own words, in small letters, and the SPDX identifier that it means."""
+"""What packages write in their own words, in lower case → the SPDX identifier that it means."""
 
 
 def read_table(layout: Layout) -> dict[str, dict[str, dict[str, str]]]:
@@ -137,6 +137,6 @@ def _spdx(words: str) -> str:
 
 
 def copyleft_of(licence: str) -> str:
-    """Return the family of a licence that asks for something in return, such as `LGPL`; empty for others."""
+    """Return the family of a copyleft licence, such as `LGPL`; empty for other licences."""
     upper = licence.upper().replace("GNU LESSER", "LGPL").replace("GNU AFFERO", "AGPL")
     return next((name for name in COPYLEFT if re.search(rf"(?<![A-Z]){name}", upper)), "")

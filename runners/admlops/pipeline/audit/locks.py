@@ -53,7 +53,7 @@ def list_locked(layout: Layout) -> list[Locked]:
 
 
 def list_conda_locks(layout: Layout) -> list[str]:
-    """List conda's locks, which name packages of another world: neither database knows them."""
+    """List conda's locks, whose packages neither database knows."""
     return sorted(str(path.relative_to(layout.checkout)) for path in layout.checkout.glob(CONDA_LOCKS))
 
 
@@ -85,7 +85,7 @@ def _read_npm(root: Path, file: Path) -> Iterator[Locked]:
 
 
 def _read_conda(root: Path, lock: str) -> Iterator[Locked]:
-    """Read a lock of conda's packages; Python packages that it names as well stand in their own."""
+    """Read a lock of conda's packages; Python packages that it names as well are in a lock of their own."""
     used_by = " ".join(Path(lock).parent.relative_to("envs").parts)
     for one in msgspec.yaml.decode((root / lock).read_bytes())["package"]:
         if one["manager"] == "conda":

@@ -46,7 +46,7 @@ class Vulnerabilities:
 
 
 def find_vulnerabilities(locked: Iterable[Locked], *, options: Sequence[str] = ()) -> Vulnerabilities:
-    """Ask pip-audit for every version of every locked Python package, once. `options` are further words for it."""
+    """Ask pip-audit for every version of every locked Python package, once. `options` are further arguments of it."""
     users: dict[tuple[str, str], set[str]] = defaultdict(set)
     for one in locked:
         if one.index == "python":

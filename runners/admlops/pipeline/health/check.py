@@ -67,8 +67,8 @@ class Place:
 class HealthCheck:
     """One side of the machine or installation.
 
-    `look` raises AdmlopsError or OSError where nothing can be observed, which counts as a failure of the check. A look
-    that takes longer than `deadline_s` is given up: a disk that does not answer must not keep the report.
+    `look` raises AdmlopsError or OSError if nothing can be observed, which counts as a failure of the check. A look
+    that takes longer than `deadline_s` is given up: a disk that does not answer must not delay the report.
     """
 
     id: str
@@ -100,5 +100,5 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def judge(value: float, *, warn_below: float, fail_below: float = float("-inf")) -> Status:
-    """Judge a value of which more is better."""
+    """Judge a value that is better the higher it is."""
     return "fail" if value < fail_below else "warn" if value < warn_below else "pass"

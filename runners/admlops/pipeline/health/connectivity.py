@@ -1,8 +1,8 @@
 """What can be reached: conda channels, the package index, the models' sources and weights, stores, trackers.
 
 All are asked at once, with a short time limit; whatever a server says is an answer. A machine that reaches none of them
-is off-line, which is a state and no fault: what is installed works. What was set for this machine (a mirror, a store, a
-server) is another matter, and a fault where it does not answer.
+is off-line, which is a state and no fault: what is installed works. A mirror, store or server that was set for this
+machine is a fault if it does not answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The GPUs: there or not, their driver against what the environments need, and what the cards say of themselves."""
+"""The GPUs: their number, their driver against what the environments need, and what the cards say of themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from admlops.health.machine import Gpus
 from admlops.pipeline.health.check import Finding, HealthCheck, Place, judge
 
 HOT_C = 88.0
-"""From about here on cards of data centres slow down."""
+"""Data-centre cards slow down from about this temperature on."""
 THERMAL_REASONS = 0x20 | 0x40
 """NVML's bits for a clock that was lowered for heat, by software and by hardware."""
 VOLATILE, UNCORRECTED = 0, 1
@@ -69,7 +69,7 @@ def judge_presence(place: Place, described: Mapping[str, Any], *, wanted: list[s
 
 
 def _hint_of_gpus(place: Place, wanted: list[str]) -> str:
-    """Say what lets one expect a GPU on a machine that has none; empty if nothing does."""
+    """Say why a GPU is expected on a machine that has none; empty if none is."""
     if place.variables.get("NVIDIA_VISIBLE_DEVICES", "") not in NOT_SHOWN:
         return "NVIDIA_VISIBLE_DEVICES asks for GPUs, and there is none: models run on the CPU"
     if wanted:
@@ -127,7 +127,7 @@ def _look_at_board(gpus: Gpus, handle: Any, subject: str) -> Iterator[Finding]:
 
 
 def _hold_against(one: InstalledEnvironment, described: Mapping[str, Any]) -> Iterator[Finding]:
-    """Hold the driver and the GPUs against what one environment was built for; nothing where both will do."""
+    """Check the driver and the GPUs against what one environment was built for; yield nothing if both will do."""
     spec = one.spec
     if spec is None or one.details.get("device") == "cpu":
         return

@@ -10,7 +10,7 @@ from admlops.core.cgroups import count_kills, memory_left_bytes
 from admlops.pipeline.health.check import Finding, HealthCheck, Place, judge
 
 ENOUGH_BYTES, LEAST_BYTES = 4_000_000_000, 1_000_000_000
-"""A worker of the larger models takes 3 to 6 GB; with less than the least not even the host's own work fits."""
+"""A worker of the larger models takes 3 to 6 GB; below LEAST_BYTES not even the host's own work fits."""
 
 
 def _look(place: Place) -> Iterator[Finding]:

@@ -98,7 +98,7 @@ def _home(place: Place) -> Iterator[Finding]:
 
 
 def _ssh(place: Place) -> Iterator[Finding]:
-    """Look at the way in: only on a pod is it expected."""
+    """Check the access by ssh, which is expected only on a pod."""
     sshd = shutil.which("sshd", path=f"{place.variables.get('PATH', '')}:/usr/sbin:/sbin")
     port = place.variables.get("SSH_PORT", "")
     listening = _listens(place, int(port) if port.isdigit() else 22)

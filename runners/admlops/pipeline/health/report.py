@@ -78,7 +78,7 @@ def look(place: Place, names: Sequence[str] = (), *, release: str = __version__)
 
 
 def run_checks(checks: Sequence[HealthCheck], place: Place, *, release: str = __version__) -> HealthReport:
-    """Run checks, each in a thread of its own and each only so long as it may take."""
+    """Run checks, each in a thread of its own and each up to its deadline."""
     remedies = {rule.id: rule.hint for rule in load_rules()}
     answers = ask_all({one.id: (partial(_look_at, one, place), one.deadline_s) for one in checks})
     reports = (answers.get(check.id) or _gave_up(check) for check in checks)
@@ -109,7 +109,7 @@ def _unanswered(problem: str, advice: str) -> Finding:
 
 
 def _advise(report: CheckReport, remedies: Mapping[str, str]) -> CheckReport:
-    """Put the doctor's remedies in the place of the names of its rules."""
+    """Replace the names of the doctor's rules by their remedies."""
     findings = (
         replace(one, advice=one.advice or remedies[one.rule]) if one.rule and one.status != "pass" else one
         for one in report.findings

@@ -72,7 +72,7 @@ def _open_files() -> Finding:
 
 
 def _processes(place: Place) -> Finding:
-    """The least of the user's limit and the control group's; threads count."""
+    """Judge the lower of the user's limit and the control group's; threads count."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     limits = [] if soft == resource.RLIM_INFINITY else [soft]
     limits += [int(text) for name in ("pids.max", "pids/pids.max") if (text := _group_file(place, name)).isdigit()]

@@ -1,6 +1,6 @@
-"""Asks several at once and waits for each only so long.
+"""Asks several questions at once and waits for each up to its deadline.
 
-The threads are daemons: one that waits for a dead network disk cannot be ended, and must not keep the process.
+The threads are daemons: one that waits for a dead network disk cannot be ended, and must not keep the process alive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 
 
 def ask_all(questions: Mapping[str, tuple[Callable[[], Answer], float]]) -> dict[str, Answer]:
-    """Ask all at once, each in a thread of its own, and return the answers by name; who is late is left out.
+    """Ask all at once, each in a thread of its own, and return the answers by name; late answers are left out.
 
     Args:
         questions: name → (what is called, how long it may take [s]). What is called raises nothing.
