@@ -83,6 +83,7 @@ def as_run(boxes: Boxes, truth: GroundTruth) -> BoxTable:
             "geometry": np.concatenate([center, boxes.size, upright, velocity], axis=1),
             "score": boxes.score,
             "attribute": np.zeros(len(boxes), np.int8),
+            "given": np.zeros((0, 3)),
         }
     )
     return run

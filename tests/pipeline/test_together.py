@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_a_neighbour_that_runs_out_of_memory_gets_a_turn_of_its_own(tmp_path: Pa
     pod = make_crowd(tmp_path / "pod", synthetic_root, members, gpus=(A24,))
     summary, said = compare(pod, "--together", models="Ann,Ben")
     assert "it goes on in a turn of its own" in said
-    assert "cuda_oom beside Ann-" in said
+    assert re.search(r"cuda_oom beside (Ann|Ben)-", said), "whichever asks for more memory second"
     runs = runs_of(pod, summary)
     assert all(row["state"] == "ready" for row in summary["models"])
     assert not any(b'"shrink"' in file.read_bytes() for run in runs.values() for file in run.records_path.iterdir())
