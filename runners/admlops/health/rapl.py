@@ -2,7 +2,7 @@
 
 A zone counts microjoules and begins anew at 0 beyond `max_energy_range_uj`. Since Linux 5.10 only root may read the
 counters, and containers mostly do not show them at all: then there are none. Zones of packages hold their cores; memory
-is a zone of its own, below its package or beside it.
+is a zone of its own below its package.
 
 Source: Linux, Documentation/power/powercap/powercap.rst.
 """
@@ -45,7 +45,7 @@ class Rapl:
 
 
 def _find_zones(root: Path) -> Iterator[tuple[str, Path, int]]:
-    """List packages, and memory; the zones in between are parts of a package."""
+    """List packages and their memory; all other zones count a part of a package, or the whole machine (`psys`)."""
     for folder in sorted(root.glob("*-rapl:*")):
         depth = folder.name.count(":")
         name = _read_text(folder / "name")
