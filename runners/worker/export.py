@@ -37,6 +37,7 @@ def run(adapter: Adapter, settings: Settings, request: Mapping[str, Any]) -> Dic
     file, opset = str(request["file"]), int(request["opset"])
     require_float32([*network.inputs(), *network.outputs()], adapter.name)
     given = {str(name): int(length) for name, length in (request.get("axes") or {}).items()}
+    network.require_axes(given)
     axes = network.fix_axes(given)
     example = network.example(axes)
     check_feed(example, network.inputs(), what="the example that {} is traced with".format(adapter.name))

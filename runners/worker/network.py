@@ -26,12 +26,14 @@ import sys
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Type, Union
 
 from .adapter import Adapter
 
 FILE_NAME = "network.py"
 DEFAULT_FORM = "default"
+CAMERA_AXES = ("camera_height", "camera_width")
+"""What an export may say beside the axes of tensors: the size of the cameras' pictures [pixels]."""
 PIXELS = "pixels"
 """The unit of outputs that are places and lengths in a picture: what they may differ by grows with the picture."""
 Arrays = Dict[str, Any]
@@ -148,6 +150,15 @@ class Network:
         `camera_sized`.
         """
         return {**self.fixed_axes, **given}
+
+    def require_axes(self, names: Iterable[str]) -> None:
+        """Raise NetworkError for an axis that no input has, nor the cameras' pictures."""
+        known = sorted({axis for one in self.inputs() for axis in one.dynamic_axes.values()})
+        for name in names:
+            if name not in known and name not in CAMERA_AXES:
+                has = ", ".join(known) or "none that varies"
+                text = "{} has no axis called {}; it has {}".format(self.adapter.name, name, has)
+                raise NetworkError(text, hint="leave --axis {}=… out".format(name))
 
     def start_scene(self) -> None:
         """Forget what `feeds` remembers of the scene before, such as the last pose. Nothing to do for most."""

@@ -40,7 +40,7 @@ class Tensor:
         numpy = import_module("numpy")
         for array, whose in ((theirs[self.name], "PyTorch"), (ours[self.name], "the engine")):
             if self.fault is None and not numpy.isfinite(array).all():
-                self.fault = "is not finite in {}, frame {}".format(whose, len(self.frames))
+                self.fault = "is not finite in {}, call {}".format(whose, len(self.frames) + 1)
 
     def add(self, paired: Paired) -> None:
         """Take one call's arrays: the engine's and the reference's."""
@@ -174,8 +174,11 @@ def compare(
     furthest = -1.0
     for rig in (GIVEN, MOVED) if samples and _sees_rig(network, samples[0]) else (GIVEN,):
         own = {one.name: Tensor(one, rig) for one in network.outputs()}
+        told = -1
         for index, whole, theirs in frames_of(network, reference, samples, rig):
-            tell("frame {} of {}, {} rig".format(index + 1, len(samples), rig))
+            if index != told:
+                tell("frame {} of {}, {} rig".format(index + 1, len(samples), rig))
+            told = index
             ours = engine(whole)
             paired = network.pair(ours, theirs)
             for tensor in own.values():

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,9 @@ from admlops.deployment.artifacts import (
     Artifact,
     add_verification,
     artifact_key,
+    describe_verification,
     find_artifact,
+    find_verification,
     is_verified,
     keep_artifact,
     list_artifacts,
@@ -81,7 +84,7 @@ def test_what_is_kept_is_found_by_name_and_by_the_beginning_of_its_key(layout: L
     assert find_artifact(layout, "aaaa").manifest == find_artifact(layout, kept.name).manifest == kept.manifest
     with pytest.raises(UsageError, match="no exported network is called cccc"):
         find_artifact(layout, "cccc")
-    remove_artifact(kept)
+    remove_artifact(kept.folder)
     assert [one.manifest.key for one in list_artifacts(layout)] == ["bbbb000000000000"]
 
 
@@ -109,6 +112,7 @@ def test_a_file_that_was_changed_is_refused(layout: Layout) -> None:
             " --checkpoint FILE --config '/my configs/a.py'",
         ),
         ({"weights": "random:3"}, {"precision": "fp16"}, " --weights random:3 --precision fp16"),
+        ({"weights": "random:3"}, {"precision": "fp32"}, " --weights random:3 --precision fp32"),
     ],
 )
 def test_a_file_that_is_gone_names_the_command_that_exports_it_again(
@@ -119,6 +123,20 @@ def test_a_file_that_is_gone_names_the_command_that_exports_it_again(
     with pytest.raises(UsageError, match="is missing") as refused:
         require_whole(kept)
     assert refused.value.hint == f"admlops export CalibrationStatus --to onnx{options} --fresh"
+
+
+def test_a_broken_manifest_stops_no_other_network_and_is_removed_by_name(typed: Typed, layout: Layout) -> None:
+    kept = keep(layout, make_manifest("aaaa000000000000"))
+    broken = layout.exported / "CalibrationStatus" / "bbbb000000000000"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    assert [one.folder for one in list_artifacts(layout)] == [kept.folder]
+    listed = typed("exported", "list", "CalibrationStatus")
+    assert (listed.code, "aaaa000000000000" in listed.out) == (0, True), listed.err
+    assert "admlops exported remove CalibrationStatus/bbbb000000000000 removes it" in listed.err
+    removed = typed("exported", "remove", "CalibrationStatus/bbbb000000000000")
+    assert (removed.code, removed.out.strip()) == (0, "removed CalibrationStatus/bbbb000000000000"), removed.err
+    assert [one.name for one in broken.parent.iterdir()] == ["aaaa000000000000"]
 
 
 def test_a_manifest_of_another_schema_is_refused(layout: Layout) -> None:
@@ -139,12 +157,12 @@ def test_the_last_verification_of_the_same_file_and_provider_counts(tmp_path: Pa
 
 
 def test_a_verification_is_of_one_device_and_one_version_of_the_runtime(tmp_path: Path) -> None:
-    where = {"sha256": "0" * 64, "provider": "CUDAExecutionProvider"}
+    where: dict[str, Any] = {"sha256": "0" * 64, "provider": "CUDAExecutionProvider"}
     add_verification(tmp_path, {**where, "device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}, "passed": True})
-    right = {"device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}}
-    assert is_verified(tmp_path, **where, **right)  # type: ignore[arg-type]
-    assert not is_verified(tmp_path, **where, **{**right, "device": "A10"})  # type: ignore[arg-type]
-    assert not is_verified(tmp_path, **where, **{**right, "versions": {"onnxruntime-gpu": "1.25.0"}})  # type: ignore[arg-type]
+    right: dict[str, Any] = {"device": "V100", "versions": {"onnxruntime-gpu": "1.24.4"}}
+    assert is_verified(tmp_path, **where, **right)
+    assert not is_verified(tmp_path, **where, **{**right, "device": "A10"})
+    assert not is_verified(tmp_path, **where, **{**right, "versions": {"onnxruntime-gpu": "1.25.0"}})
 
 
 def test_an_engine_means_the_weights_that_are_named(layout: Layout) -> None:
@@ -178,17 +196,51 @@ def test_an_export_of_other_code_is_refused_by_name_and_said_by_path(layout: Lay
     said: list[str] = []
     found = find_engine(layout, model, replace(request, engine=str(old.file)), say=said.append)
     assert found is not None
-    assert "has changed since the export; admlops verify says" in said[0]
+    assert any("has changed since the export; admlops verify says" in line for line in said)
     now = keep(layout, make_manifest("bbbb000000000000", weights="random:0", code=found.code))
     keep(layout, make_manifest("cccc000000000000", weights="random:0", code="1" * 64))
     assert choose_artifact(layout, model, request, parse_engine("onnx")) == now, "the newest of this code"
 
 
+def test_a_named_file_of_other_weights_is_refused(layout: Layout) -> None:
+    model = load_model(layout, "CalibrationStatus")
+    kept = keep(layout, make_manifest("aaaa000000000000", weights="random:0", config="resnet18"))
+    request = RunRequest(model=model.name, data=layout.data, engine=str(kept.file))
+    others: tuple[dict[str, Any], ...] = (
+        {"weights": "random:3"},
+        {"checkpoint": "trained"},
+        {"config": "resnet18-half"},
+    )
+    for named in others:
+        with pytest.raises(UsageError, match="was exported of random:0, config resnet18, and not of what --"):
+            find_engine(layout, model, replace(request, **named), say=print)
+    said: list[str] = []
+    found = find_engine(layout, model, replace(request, weights="random:0"), say=said.append)
+    assert found is not None
+    assert found.manifest == kept.manifest
+    assert any("the file's weights are random" in line for line in said)
+    (kept.folder / "manifest.json").unlink()
+    find_engine(layout, model, replace(request, weights="random:3"), say=said.append)
+    assert said[-1].endswith("no manifest says what it was exported of; random:3 is taken at your word")
+
+
+def test_a_failed_verification_is_no_missing_one(tmp_path: Path) -> None:
+    where: dict[str, Any] = {"sha256": "0" * 64, "provider": "CPUExecutionProvider"}
+    assert describe_verification(find_verification(tmp_path, **where)) == {"verified": False}
+    add_verification(tmp_path, {**where, "passed": False, "failed": "metrics"})
+    failed = find_verification(tmp_path, **where)
+    assert describe_verification(failed) == {"verified": False, "failed_step": "metrics"}
+    add_verification(tmp_path, {**where, "passed": False, "failed": None})
+    assert describe_verification(find_verification(tmp_path, **where)) == {"verified": False}, "not judged"
+    add_verification(tmp_path, {**where, "passed": True})
+    assert describe_verification(find_verification(tmp_path, **where)) == {"verified": True}
+
+
 def test_a_verification_by_other_code_does_not_count(tmp_path: Path) -> None:
-    where = {"sha256": "0" * 64, "provider": "CPUExecutionProvider"}
+    where: dict[str, Any] = {"sha256": "0" * 64, "provider": "CPUExecutionProvider"}
     add_verification(tmp_path, {**where, "code": "old", "passed": True})
-    assert is_verified(tmp_path, **where, code="old")  # type: ignore[arg-type]
-    assert not is_verified(tmp_path, **where, code="new")  # type: ignore[arg-type]
+    assert is_verified(tmp_path, **where, code="old")
+    assert not is_verified(tmp_path, **where, code="new")
 
 
 def test_a_configuration_is_named_or_given_as_its_file(layout: Layout, tmp_path: Path) -> None:
@@ -250,11 +302,18 @@ def test_what_cannot_be_exported_is_refused_at_once(typed: Typed, options: tuple
     assert (refused.code, words in refused.err) == (2, True), refused.err
 
 
-@pytest.mark.usefixtures("calibration_environment")
 def test_training_and_exporting_are_previewed(typed: Typed, synthetic_root: Path) -> None:
-    """A variant without PyTorch is enough for a preview."""
-    said = typed("export", "CalibrationStatus", "--variant", "onnx", "--weights", "random:0", "--dry-run")
-    assert "would export CalibrationStatus: random:0, opset 17, precision auto" in said.out, said.err
+    said = typed("export", "CalibrationStatus", "--weights", "random:0", "--dry-run")
+    assert (
+        "would export CalibrationStatus: random:0, opset 17, precision auto" in said.out or "not set up" in said.err
+    ), said.err
+    for options, words in (
+        (("--variant", "onnx", "--weights", "random:0"), "has no PyTorch: it runs exported files alone"),
+        (("--weights", "random:0", "--option", "nothing=1"), "nothing"),
+        (("--checkpoint", "nothing"), "--checkpoint nothing is neither a file nor a name of the catalogue"),
+    ):
+        refused = typed("export", "CalibrationStatus", *options, "--dry-run")
+        assert (refused.code, words in refused.err or "not set up" in refused.err) == (2, True), refused.err
     same = typed(
         "checkpoints", "train", "CalibrationStatus", "--data", synthetic_root, "--split", "mini_val", "--dry-run"
     )

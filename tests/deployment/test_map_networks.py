@@ -141,6 +141,8 @@ def test_pictures_of_other_cameras_have_another_size() -> None:
     small = {"camera_height": 450, "camera_width": 800}
     assert picture_axes(NUSCENES, small, name="MapTR") == {"height": 256, "width": 416, **small}
     assert picture_axes(NUSCENES, {**small, "height": 320}, name="MapTR")["height"] == 320
+    with pytest.raises(ValueError, match="MapTR has no axis called nope; it has height, width"):
+        head_of(temporal=False).require_axes({"height": 3, "nope": 3})
     axes = head_of(temporal=False).fix_axes(small)
     assert (axes["height"], axes["width"]) == (256, 416)
 

@@ -60,7 +60,7 @@ def judged(found: dict[str, Any], case: str, precision: str = FP32, *, random_we
 def test_a_right_file_passes_on_two_rigs_and_four_frames(found: dict[str, Any]) -> None:
     step = judged(found, "right")
     assert step.verdict == "passed"
-    assert step.reason.endswith("4 frames, 2 rigs")
+    assert step.reason.endswith("4 calls, 2 rigs")
     assert {one["rig"] for one in step.facts["tensors"]} == {"given", "moved"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,10 @@ from admlops.catalog import load_model
 from admlops.core.errors import UsageError
 from admlops.core.paths import find_layout
 from admlops.core.processes import run
+from admlops.datasets.base import open_data
 from admlops.deployment.calibration import make_calibration, require_apart
 from admlops.environments import Environment, find_model
+from admlops.pipeline.write_precision import Wanted
 
 PROGRAM = """
 import sys
@@ -75,6 +78,32 @@ def test_a_wrong_split_is_noticed_before_anything_is_exported(
     assert (unknown.code, "has no sample" in unknown.err) == (2, True), unknown.err
 
 
+def test_a_splits_name_goes_before_a_folders(
+    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini_val").mkdir()
+    data = open_data(synthetic_root)
+    chosen = Wanted(precision="int8", calibrate="mini_val", samples=2).select(data, temporal=False)
+    assert [token for scene in chosen for token in scene.samples] == list(
+        data.scenes_of_split("mini_val")[0].samples[:2]
+    )
+    (tmp_path / "tokens").write_text(data.scenes()[0].samples[1] + "\n")
+    named = Wanted(precision="int8", calibrate="tokens").select(data, temporal=False)
+    assert [len(scene.samples) for scene in named] == [1]
+    (tmp_path / "empty").touch()
+    for calibrate, words in (
+        ("mini_tarin", "--calibrate 'mini_tarin' is neither a split of"),
+        ("./nowhere.txt", "--calibrate './nowhere.txt' is neither a split of"),
+        ("", "--calibrate '' is neither a split of"),
+        ("empty", "--calibrate empty holds no sample token"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(words)) as refused:
+            Wanted(precision="int8", calibrate=calibrate).select(data, temporal=False)
+        assert "--split" not in refused.value.hint + refused.value.message
+        assert "--tokens" not in refused.value.hint + refused.value.message
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_a_classifier_in_half_and_in_eighth(typed: Typed, synthetic_root: Path, tmp_path: Path) -> None:
@@ -94,8 +123,9 @@ def test_a_classifier_in_half_and_in_eighth(typed: Typed, synthetic_root: Path, 
     assert 0 < half["verdicts"]["largest_difference"]["logits"] < 0.01
     assert 0 < eighth["verdicts"]["largest_difference"]["logits"] < 0.2
     base = ("run", "CalibrationStatus", "--weights", "random:0", "--device", "cpu", "--data", synthetic_root)
-    refused = typed(*base, "--split", "all", "--engine", "onnx:int8")
-    assert (refused.code, "its int8 ranges were taken from" in refused.err) == (2, True), refused.err
+    for words in ((), ("--dry-run",)):
+        refused = typed(*base, "--split", "all", "--engine", "onnx:int8", *words)
+        assert (refused.code, "its int8 ranges were taken from" in refused.err) == (2, True), refused.err
     scores = {}
     for engine in ("onnx", "onnx:fp16", "onnx:int8"):
         name = engine.replace(":", "-")

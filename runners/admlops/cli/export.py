@@ -1,4 +1,4 @@
-"""`admlops export`: a model's network leaves PyTorch."""
+"""`admlops export`: a model's network as a file that other runtimes execute."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _request(layout: Layout, options: dict[str, Any], cancel: Any) -> ExportRequ
     kinds = [kind.strip() for kind in options["to"].split(",") if kind.strip()]
     if "tensorrt" in kinds:
         say("TensorRT builds its engine of the ONNX file on the GPU that runs it first, and keeps it")
-    kinds = [kind for kind in kinds if kind != "tensorrt"] or ["onnx"]
+    kinds = [kind for kind in kinds if kind != "tensorrt"] or (["onnx"] if kinds else [])
     return ExportRequest(
         run=run,
         to=kinds[0] if len(set(kinds)) == 1 else options["to"],

@@ -9,9 +9,11 @@ import click
 import msgspec
 
 from admlops.cli.completion import complete_models
-from admlops.cli.conventions import dry_run_option, with_format
+from admlops.cli.conventions import dry_run_option, say, with_format
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from admlops.deployment.artifacts import Artifact
 
 
@@ -25,21 +27,29 @@ def exported() -> None:
 @with_format
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 def list_exported(model: str | None, as_json: bool) -> None:
-    """List exported networks, the oldest first: of MODEL, or all."""
+    """List exported networks, the oldest first: of MODEL, or all.
+
+    The table says what --engine takes, the weights, and what tells a network from others of its model: a
+    configuration, a form, lengths of axes. One that is older was exported again since; --engine takes the later one.
+    """
     from admlops.catalog import load_model
+    from admlops.cli.exported_rows import tell_apart
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
-    from admlops.deployment.artifacts import list_artifacts
+    from admlops.deployment.artifacts import list_artifacts, list_broken
 
     layout = find_layout()
     found = list_artifacts(layout, model)
+    for folder, error in list_broken(layout, model).items():
+        say(f"{error.message}; admlops exported remove {folder.relative_to(layout.exported)} removes it")
     if model is not None and not found:
         load_model(layout, model)  # raises if there is no such model
     if as_json:
         click.echo(json.dumps([_as_json(one) for one in found], indent=1))
         return
-    headings = ("network", "kind", "precision", "weights", "opset", "MB", "verified", "exported")
-    print_table(headings, [_cells(one) for one in found])
+    told = tell_apart([one.manifest for one in found])
+    rows = [_cells(one, of) for one, of in zip(found, told, strict=True)]
+    print_table(("network", "engine", "made of", "MB", "verified"), rows)
 
 
 @exported.command("remove", epilog="Example: admlops exported remove MapTR/0123456789abcdef")
@@ -51,23 +61,25 @@ def remove_exported(names: tuple[str, ...], dry_run: bool, as_json: bool) -> Non
     from admlops.cli.dry_run import show_plan
     from admlops.core.paths import find_layout
     from admlops.core.types import Planned
-    from admlops.deployment.artifacts import find_artifact, remove_artifact
+    from admlops.deployment.artifacts import find_folder, remove_artifact
 
     layout = find_layout()
-    found = {one.folder: one for one in (find_artifact(layout, name) for name in names)}
+    folders = list(dict.fromkeys(find_folder(layout, name) for name in names))
     if dry_run:
-        steps = [
-            Planned(action="remove", target=str(folder), detail=f"{one.manifest.size_bytes / 1e6:.1f} MB")
-            for folder, one in found.items()
-        ]
+        steps = [Planned(action="remove", target=str(one), detail=f"{_megabytes(one):.1f} MB") for one in folders]
         show_plan(steps, as_json=as_json)
         return
-    for one in found.values():
-        remove_artifact(one)
+    for folder in folders:
+        remove_artifact(folder)
+    removed = [str(folder.relative_to(layout.exported)) for folder in folders]
     if as_json:
-        click.echo(json.dumps({"removed": [one.name for one in found.values()]}))
+        click.echo(json.dumps({"removed": removed}))
     else:
-        click.echo("\n".join(f"removed {one.name}" for one in found.values()))
+        click.echo("\n".join(f"removed {name}" for name in removed))
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
 
 
 def _cells(one: Artifact) -> tuple[str, ...]:

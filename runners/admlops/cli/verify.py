@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 NEXT = {
     "file": "{export} --fresh",
-    "tensors": "admlops verify {model} --engine {engine} --bisect   # names the first module that parts",
+    "tensors": "{again} --bisect   # names the first module that parts",
     "bisected": "{export} --fresh   # then verify again",
     "decoded": "admlops report {runs}   # puts both runs side by side",
     "metrics": "admlops results compare {runs}",
@@ -54,7 +55,7 @@ def verify(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Hold an exported network against MODEL in PyTorch, on this machine, in four steps.
+    """Compare an exported network with MODEL in PyTorch, on this machine, in four steps.
 
     file: what the file is, and that it opens where it should. tensors: every output of a few frames, from PyTorch's own
     state, on two rigs. decoded: what whole scenes give, matched. metrics: the difference of the scores.
@@ -87,11 +88,19 @@ def verify(
             return
         verification, page = _verify(layout, request, out, show_progress)
     if as_json:
-        click.echo(json.dumps(verification.to_json(), indent=1))
+        click.echo(json.dumps({**verification.to_json(), "page": str(page)}, indent=1))
     else:
         _print(verification)
         note(f"\npage: {page}")
-    _raise_for(verification)
+    _raise_for(verification, _again(request))
+
+
+def _again(request: VerifyRequest) -> str:
+    """Return the command that verifies the same again."""
+    run = request.run
+    words = ["admlops", "verify", run.model, "--engine", str(run.engine), "--data", str(run.data)]
+    named = {"--checkpoint": run.checkpoint, "--weights": run.weights, "--config": run.config}
+    return shlex.join([*words, *(word for name, value in named.items() if value for word in (name, value))])
 
 
 def _verify(layout: Layout, request: VerifyRequest, out: Path | None, show_progress: Any) -> tuple[Verification, Path]:
@@ -124,13 +133,13 @@ def _print(verification: Verification) -> None:
     click.echo(f"{verification.about['model']}@{verification.about['engine']}: {verification.outcome}")
 
 
-def _raise_for(verification: Verification) -> None:
-    """Nothing unless a step failed; that an engine could not be judged is no failure."""
+def _raise_for(verification: Verification, again: str) -> None:
+    """Raise only if a step failed; that an engine could not be judged is no failure."""
     from admlops.core.errors import RunFailedError
 
     failed = verification.failed
     if failed is not None:
         about = verification.about
         step = "bisected" if failed.name == "tensors" and verification.bisect else failed.name
-        command = NEXT[step].format(**{**about, "runs": " ".join(about["runs"] or ())})
+        command = NEXT[step].format(again=again, export=about["export"], runs=" ".join(about["runs"] or ()))
         raise RunFailedError(verification.outcome, hint=command)

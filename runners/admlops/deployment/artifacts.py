@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admlops.core.errors import UsageError
+from admlops.core.errors import RecordError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.storage import explain_os_error, file_sha256, write_atomically
 from admlops.deployment.manifest import MANIFEST_FILE, Manifest, encode_manifest, read_manifest
@@ -46,17 +46,31 @@ def artifact_key(identity: Mapping[str, Any]) -> str:
 
 
 def list_artifacts(layout: Layout, model: str | None = None) -> list[Artifact]:
-    """List the exported networks, the oldest first; folders without a manifest are left out."""
-    files = layout.exported.glob(f"{model or '*'}/*/{MANIFEST_FILE}")
-    found = [Artifact(folder=file.parent, manifest=read_manifest(file)) for file in files if file.parent.name[0] != "."]
+    """List the exported networks, the oldest first; folders without a readable manifest are left out."""
+    found = [one for one in _read_all(layout, model) if isinstance(one, Artifact)]
     return sorted(found, key=lambda one: (one.manifest.created, one.name))
+
+
+def list_broken(layout: Layout, model: str | None = None) -> dict[Path, RecordError]:
+    """Return the folders whose manifest cannot be read, with the reason."""
+    return dict(one for one in _read_all(layout, model) if not isinstance(one, Artifact))
+
+
+def _read_all(layout: Layout, model: str | None) -> Iterator[Artifact | tuple[Path, RecordError]]:
+    for file in sorted(layout.exported.glob(f"{model or '*'}/*/{MANIFEST_FILE}")):
+        if file.parent.name[0] == ".":
+            continue
+        try:
+            yield Artifact(folder=file.parent, manifest=read_manifest(file))
+        except RecordError as error:
+            yield file.parent, error
 
 
 def find_artifact(layout: Layout, name: str) -> Artifact:
     """Return the exported network that `MODEL/KEY` or the beginning of a key names.
 
     Raises:
-    UsageError: none has that name, or several have.
+        UsageError: none has that name, or several have.
     """
     known = list_artifacts(layout)
     found = [one for one in known if one.name == name or one.manifest.key.startswith(name)]
@@ -64,6 +78,12 @@ def find_artifact(layout: Layout, name: str) -> Artifact:
         return found[0]
     which = "several exported networks are" if found else "no exported network is"
     raise UsageError(f"{which} called {name}", hint="admlops exported list")
+
+
+def find_folder(layout: Layout, name: str) -> Path:
+    """Return the folder of an exported network, also if its manifest cannot be read; errors as `find_artifact`."""
+    folder = layout.exported / name
+    return folder if folder in list_broken(layout) else find_artifact(layout, name).folder
 
 
 @contextmanager
@@ -93,12 +113,12 @@ def keep_artifact(layout: Layout, folder: Path, manifest: Manifest) -> Artifact:
     return Artifact(folder=place, manifest=manifest)
 
 
-def remove_artifact(artifact: Artifact) -> None:
-    """Remove an exported network; it is renamed first, so that a half-removed one no longer counts."""
+def remove_artifact(folder: Path) -> None:
+    """Remove an exported network's folder; it is renamed first, so that a half-removed one no longer counts."""
     try:
-        _set_aside(artifact.folder)
+        _set_aside(folder)
     except OSError as error:
-        raise explain_os_error(error, artifact.folder) from error
+        raise explain_os_error(error, folder) from error
 
 
 def require_whole(artifact: Artifact) -> None:
@@ -125,7 +145,7 @@ def add_verification(folder: Path, entry: Mapping[str, Any]) -> None:
     write_atomically(folder / VERIFIED_FILE, content.encode() + b"\n")
 
 
-def is_verified(
+def find_verification(
     folder: Path,
     *,
     sha256: str,
@@ -133,8 +153,8 @@ def is_verified(
     device: str | None = None,
     versions: Mapping[str, str] | None = None,
     code: str | None = None,
-) -> bool:
-    """Tell whether the last verification of this file with this provider passed.
+) -> dict[str, Any] | None:
+    """Return the last verification of a file with a provider, None if there is none.
 
     An engine that is right on one GPU may be wrong on another, after an update of its runtime, or with other code that
     feeds it. Where `device` (its name), `versions` (package → version) and `code` (a digest of the model's folder) are
@@ -143,7 +163,20 @@ def is_verified(
     wanted = {"sha256": sha256, "provider": provider, "device": device, "versions": versions, "code": code}
     given = {name: value for name, value in wanted.items() if value is not None}
     own = [one for one in read_verifications(folder) if all(one.get(name) == value for name, value in given.items())]
-    return bool(own) and own[-1].get("passed") is True
+    return own[-1] if own else None
+
+
+def is_verified(folder: Path, **wanted: Any) -> bool:
+    """Tell whether the last verification passed; takes what `find_verification` takes."""
+    return describe_verification(find_verification(folder, **wanted))["verified"] is True
+
+
+def describe_verification(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a run's header says of its engine's last verification: `verified`, and `failed_step` if one did."""
+    if found is None or found.get("passed") is True:
+        return {"verified": found is not None}
+    failed = found.get("failed")
+    return {"verified": False} if failed is None else {"verified": False, "failed_step": str(failed)}
 
 
 def _set_aside(folder: Path) -> None:

@@ -24,5 +24,5 @@ def require_apart(manifest: Manifest | None, samples: Iterable[str]) -> None:
         raise UsageError(
             f"{manifest.model}/{manifest.key}: {len(both)} of these samples are among the "
             f"{len(manifest.calibration.samples)} that its int8 ranges were taken from, such as {both[0]}",
-            hint=f"admlops export {manifest.model} --precision int8 --calibrate FILE   # or pass another --split here",
+            hint="pass another --split, --scene or --tokens, without the samples of its ranges",
         )

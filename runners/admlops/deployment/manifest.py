@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from admlops.core.errors import RecordError
-from admlops.results.header import FLOAT32_FILES
+from admlops.deployment.engines import AUTO
 from admlops.worker.network import DEFAULT_FORM
 
 MANIFEST_SCHEMA_VERSION: Literal[1] = 1
@@ -103,8 +103,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         checkpoint = source.checkpoint or ("FILE" if source.checkpoint_sha256 is not None else None)
         words = {"--to": self.kind, "--checkpoint": checkpoint, "--weights": source.weights}
         words |= {"--config": source.config, "--form": None if self.form == DEFAULT_FORM else self.form}
-        if self.precision not in FLOAT32_FILES:
-            words["--precision"] = self.precision
+        words["--precision"] = None if self.precision == AUTO else self.precision
         if self.calibration is not None:
             words["--calibrate"] = "SPLIT"
         said = " ".join(f"{option} {shlex.quote(value)}" for option, value in words.items() if value is not None)

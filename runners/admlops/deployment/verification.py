@@ -116,7 +116,7 @@ def judge_tensors(found: Sequence[Mapping[str, Any]], bounds: Bounds, *, random_
     over = [one for one in found if _is_over(one, bounds)]
     said = _spell(max(found, key=lambda one: _measure(one, bounds)), bounds)
     frames, seen = max(one["frames"] for one in found), len({one["rig"] for one in found})
-    rigs = f"{count_of(frames, 'frame')}, {count_of(seen, 'rig')}"
+    rigs = f"{count_of(frames, 'call')}, {count_of(seen, 'rig')}"
     if bounds.tensor is None and bounds.tensor_p999 is None:
         return Step(name=TENSORS, verdict="not judged", reason=f"int8 has no bound; {said}; {rigs}", facts=facts)
     if not over:
@@ -152,7 +152,7 @@ def _share(one: Mapping[str, Any]) -> float:
 
 
 def _spell(one: Mapping[str, Any], bounds: Bounds) -> str:
-    where = f"{one['tensor']}, {one['rig']} rig, frame {one['worst_frame']}"
+    where = f"{one['tensor']}, {one['rig']} rig, call {one['worst_frame'] + 1}"
     if bounds.tensor_p999 is not None:
         return f"p99.9 of |d| {_share(one):.2g} of the range (bound {bounds.tensor_p999:g}): {where}"
     limit = _bound(one, bounds)
@@ -222,4 +222,4 @@ def judge_metrics(differences: Sequence[Mapping[str, Any]], bounds: Bounds, *, w
 def _spell_difference(one: Mapping[str, Any]) -> str:
     between = one["interval"]
     known = f"[{between[0]:+.4f}, {between[1]:+.4f}]" if between else one["reason"] or "no interval"
-    return f"{one['metric']} {one['a']:.4f} → {one['b']:.4f}, {one['difference']:+.4f} ({known})"
+    return f"{one['metric']} {one['a']:.4f} → {one['b']:.4f}, {one['difference']:+.4f}; {known}"

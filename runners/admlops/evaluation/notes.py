@@ -31,8 +31,8 @@ def list_notes(
     notes = [] if is_whole(context) else [_incomplete_note(context)]
     if header.random_weights:
         notes.append(f"the weights are random ({header.random_weights}): these numbers compare with no others")
-    if header.unverified_engine:
-        notes.append(f"the engine {header.unverified_engine} was not verified on this machine before the run")
+    if header.engine_doubt is not None:
+        notes.append(f"the engine {header.unverified_engine} {header.engine_doubt}")
     notes += header.options.get("notes", []) if header.is_submission else []
     if not context.has_boxes_2d:
         keys = dict.fromkeys(one.needs.key for one in evaluations if one.needs.truth_2d)

@@ -29,8 +29,10 @@ from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.expected_time import spell_time
+from admlops.pipeline.options import check_config, check_options
+from admlops.pipeline.preview import check_weights
 from admlops.pipeline.run import check_set_up
-from admlops.pipeline.run_engine import require_network, site_packages
+from admlops.pipeline.run_engine import list_plain_variants, require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import adapter_settings, catalogue_name, chosen_weights, working_folder
 from admlops.pipeline.write_precision import (
@@ -54,7 +56,7 @@ OPSETS = range(16, 21)
 """From 16 on the standard has GridSample; TensorRT has trouble with GridSample of opset 20."""
 FILE = "network.onnx"
 NUSCENES_PICTURES = {"camera_height": 900, "camera_width": 1600}
-"""What networks whose input has the cameras' size, scaled, are exported for where nobody says."""
+"""The default size of pictures for exports of networks whose input has the cameras' size, scaled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ class _Prepared:
 
 
 def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifact:
-    """Export a network and return its folder; one that was exported alike is returned as it is.
+    """Export a network and return its folder; an equal earlier export is returned as it is.
 
     Raises:
         UsageError: the model has no network to export, or an option is wrong.
@@ -129,8 +131,10 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
     request = for_cameras(model, request)
     wanted = request.wanted
     if wanted is None:
+        _require_torch(model, request.run.variant)
         return _export_float32(layout, _prepare(layout, model, request, say=say), say=say)
     samples = choose_samples(model, wanted, request.run)
+    _require_torch(model, request.run.variant)
     own = replace(request, precision=AUTO, calibrate=None)
     prepared = _prepare(layout, model, own, say=say)
     return write_precision(
@@ -148,9 +152,9 @@ def export_model(layout: Layout, request: ExportRequest, *, say: Say) -> Artifac
 
 
 def for_cameras(model: Model, request: ExportRequest) -> ExportRequest:
-    """Return a request that also says how large the pictures of its data are, if the network takes them in that size.
+    """Return a request with the size of its data's pictures added, if the network takes pictures in that size.
 
-    Without data, and for pictures of nuScenes' own size, nothing is said: networks are exported for those.
+    Nothing is added without data, or for pictures of nuScenes' size, for which networks are exported by default.
     """
     if not model.camera_sized or request.run.data == Path():
         return request
@@ -166,7 +170,7 @@ def for_cameras(model: Model, request: ExportRequest) -> ExportRequest:
 def _export_float32(layout: Layout, prepared: _Prepared, *, say: Say) -> Artifact:
     model, request = prepared.model, prepared.request
     there = [one for one in list_artifacts(layout, model.name) if one.manifest.key == prepared.key]
-    if there and not request.fresh:
+    if there and not request.fresh and there[0].file.is_file():
         say(f"{model.name}: exported before, {there[0].manifest.created}; --fresh exports it again")
         return there[0]
     require_writable(layout.exported)
@@ -179,7 +183,7 @@ def _export_float32(layout: Layout, prepared: _Prepared, *, say: Say) -> Artifac
 
 
 def _say_expected(layout: Layout, model: Model, *, say: Say) -> None:
-    """Say how long the last export of the model took, if there is one that says so."""
+    """Say how long the last export of the model took, if that is known."""
     known = [one.manifest.verdicts["seconds"] for one in list_artifacts(layout, model.name) if _is_timed(one)]
     if known:
         say(f"{model.name}: about {spell_time(float(known[-1]))}, as long as its last export took")
@@ -190,16 +194,20 @@ def _is_timed(artifact: Artifact) -> bool:
 
 
 def preview_export(layout: Layout, request: ExportRequest) -> list[Planned]:
-    """Say what `export_model` would do. Raises what it would before it begins."""
+    """Say what `export_model` would do. Raises the errors that it raises before it begins."""
     model = load_model(layout, request.run.model)
     check_export(model, request)
     check_set_up(layout, model, request.run.variant)
+    check_options(model, request.run.model_options)
+    check_config(model, config=request.run.config, checkpoint=request.run.checkpoint)
+    check_weights(layout, model, request.run)
     steps = []
     if find_tool(layout, TOOL) is None:
         steps.append(Planned(action="build", target=f"the environment tools/{TOOL}"))
     if request.wanted is not None and find_tool(layout, PRECISION_TOOL) is None:
         steps.append(Planned(action="build", target=f"the environment tools/{PRECISION_TOOL}"))
     samples = Samples() if request.wanted is None else choose_samples(model, request.wanted, request.run)
+    _require_torch(model, request.run.variant)
     what = request.run.weights or request.run.checkpoint or model.default_checkpoint or "no weights"
     detail = f"{what}, opset {request.opset}, precision {request.precision}"
     if samples.tokens:
@@ -224,10 +232,19 @@ def check_export(model: Model, request: ExportRequest) -> None:
             f"--precision {request.precision} is not one of: {', '.join(PRECISIONS)}", hint="leave --precision out"
         )
     if request.wanted is not None:
-        check_wanted(model.name, request.wanted)
+        check_wanted(request.wanted)
     if request.opset not in OPSETS:
         raise UsageError(
             f"--opset {request.opset} is not one of {OPSETS[0]} to {OPSETS[-1]}", hint=f"pass --opset {DEFAULT_OPSET}"
+        )
+
+
+def _require_torch(model: Model, variant: str | None) -> None:
+    """Raise UsageError for a variant that only runs exported files."""
+    if variant in list_plain_variants(model):
+        raise UsageError(
+            f"{model.name}'s variant {variant} has no PyTorch: it runs exported files alone",
+            hint=f"admlops export {model.name} --variant {model.default_variant}",
         )
 
 

@@ -13,14 +13,15 @@ from admlops.core.errors import AdmlopsError, EnvError, StorageError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.types import Planned, Say
 from admlops.datasets.base import Dataset, HasContext
+from admlops.deployment.calibration import require_apart
 from admlops.environments import find_model
 from admlops.health.machine import describe_machine
-from admlops.pipeline.compare import SUMMARY_FILE, find_entrants, request_for
+from admlops.pipeline.compare import SUMMARY_FILE, Entrant, find_entrants, request_for
 from admlops.pipeline.comparison_data import open_for, request_on
 from admlops.pipeline.options import check_config, check_graphs, check_options, check_precision
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.requested_data import check_data_kind, open_requested
-from admlops.pipeline.run import check_set_up
+from admlops.pipeline.run import check_executes, check_set_up
 from admlops.pipeline.run_engine import find_engine
 from admlops.pipeline.run_job import choose_executor, name_devices
 from admlops.pipeline.run_request import RunRequest
@@ -48,8 +49,12 @@ def preview_run(layout: Layout, request: RunRequest, *, say: Say, data: Dataset 
     check_precision(model, request.precision, device=devices[0].kind)
     check_graphs(model, request, device=devices[0].kind)
     choose_batch(model, request, say=say)
-    if find_engine(layout, model, request, say=say) is None:
-        _check_weights(layout, model, request)
+    check_executes(model, request)
+    engine = find_engine(layout, model, request, say=say)
+    if engine is None:
+        check_weights(layout, model, request)
+    else:
+        require_apart(engine.manifest, [token for scene in scenes for token in scene.samples])
     count = sum(len(scene.samples) for scene in scenes)
     steps = [*_preparations(layout, model, request, data)]
     chosen = f"{count_of(count, 'sample')} of {count_of(len(scenes), 'scene')}"
@@ -75,19 +80,24 @@ def preview_comparison(
         model = one.model
         own = next((root for root in roots if root.kind in model.reads), None)
         if own is None:
-            steps.append(Planned(action="leave out", target=model.name, detail=f"it reads {' or '.join(model.reads)}"))
+            steps.append(Planned(action="leave out", target=one.label, detail=f"it reads {' or '.join(model.reads)}"))
             continue
         asked = request_on(own, roots[0], request_for(layout, model, one.asked(request), random_weights))
         try:
-            planned = preview_run(layout, asked, say=lambda _: None, data=own)
+            planned = [_for_entrant(step, one) for step in preview_run(layout, asked, say=lambda _: None, data=own)]
             steps += planned if fresh else [_unless_it_is_there(step) for step in planned]
         except AdmlopsError as error:
-            steps.append(Planned(action="leave out", target=model.name, detail=error.message))
+            steps.append(Planned(action="leave out", target=one.label, detail=error.message))
     return [*steps, *(Planned(action="write", target=str(target / name)) for name in (SUMMARY_FILE, "report.html"))]
 
 
+def _for_entrant(step: Planned, one: Entrant) -> Planned:
+    """Return a step of a run that says which contender it is of: one model may take part by several engines."""
+    return replace(step, target=one.label) if step.action == "run" else step
+
+
 def _unless_it_is_there(step: Planned) -> Planned:
-    """Say of a run that a comparison takes a finished one of the same samples and settings in its place."""
+    """Add to the step of a run that a finished one of the same samples and settings would take its place."""
     if step.action != "run":
         return step
     return replace(step, detail=f"{step.detail}; unless a finished run of these is there")
@@ -118,7 +128,13 @@ def _run_steps(layout: Layout, model: Model, request: RunRequest, detail: str) -
     yield Planned(action="write", target=str(path))
 
 
-def _check_weights(layout: Layout, model: Model, request: RunRequest) -> None:
+def check_weights(layout: Layout, model: Model, request: RunRequest) -> None:
+    """Check that the weights of a request are there; a person's own file is not inspected.
+
+    Raises:
+        UsageError: `--checkpoint` names neither a file nor weights of the catalogue.
+        EnvError: weights of the catalogue are not there, or not as they should be.
+    """
     from admlops.checkpoints import find_problem
 
     chosen = request.checkpoint or model.default_checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -18,7 +19,13 @@ from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout, user_path
 from admlops.core.storage import file_sha256
 from admlops.core.types import Device, Say
-from admlops.deployment.artifacts import Artifact, is_verified, list_artifacts, require_whole
+from admlops.deployment.artifacts import (
+    Artifact,
+    describe_verification,
+    find_verification,
+    list_artifacts,
+    require_whole,
+)
 from admlops.deployment.engines import AUTO, Engine, parse_engine
 from admlops.deployment.manifest import MANIFEST_FILE, ExportSource, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
@@ -30,9 +37,10 @@ from admlops.results.header import FLOAT32_FILES
 from admlops.sources.provenance import describe_code
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
 from admlops.worker.precision import AUTHORS
+from admlops.worker.write_precision import INT8
 
 USUAL, LONGEST = 8, 64
-"""The usual and the largest length of a dynamic axis that an engine is built for, where nobody says."""
+"""The usual and the largest length of a dynamic axis that an engine is built for by default."""
 UNKNOWN = "unknown"
 """The precision of a file without a manifest."""
 
@@ -66,9 +74,9 @@ class EngineFile:
         return "" if self.manifest is None else self.manifest.export_command
 
     def describe_build(self, layout: Layout, request: RunRequest) -> dict[str, Any]:
-        """Return what a runtime that builds an engine builds it by and keeps it in; empty for one that builds none.
+        """Return the options by which a runtime builds an engine and where it keeps it; empty for one that builds none.
 
-        `cache` and `driver` decide no record.
+        `cache` and `driver` do not affect the records.
         """
         if not self.engine.runtime.builds:
             return {}
@@ -80,9 +88,17 @@ class EngineFile:
         }
 
     def describe(self, *, device: ComputeDevice, packages: RuntimePackages) -> dict[str, Any]:
-        """Return `settings.engine` of the run's header; `file` goes to the worker and decides nothing."""
+        """Return `settings.engine` of the run's header; `file` goes to the worker and does not affect the records."""
         provider = self.engine.runtime.providers.get(device.kind, device.kind)
         versions = dict(packages.versions)
+        found = find_verification(
+            self.file.parent,
+            sha256=self.sha256,
+            provider=provider,
+            device=device.name,
+            versions=versions,
+            code=self.code,
+        )
         return {
             "kind": self.engine.kind,
             "precision": self.precision,
@@ -92,14 +108,7 @@ class EngineFile:
             "provider": provider,
             "versions": versions,
             "artifact": None if self.manifest is None else f"{self.manifest.model}/{self.manifest.key}",
-            "verified": is_verified(
-                self.file.parent,
-                sha256=self.sha256,
-                provider=provider,
-                device=device.name,
-                versions=versions,
-                code=self.code,
-            ),
+            **describe_verification(found),
             "file": str(self.file),
             "export": self.export_command,
             **self._describe_calibration(),
@@ -111,7 +120,7 @@ class EngineFile:
         return {} if calibration is None else {"calibrated_on": calibration.samples}
 
     def _default_options(self) -> dict[str, Any]:
-        """TF32 as the precision says; for inputs whose axes vary, the network's own lengths, or 1 to LONGEST."""
+        """Return TF32 by the precision and, for inputs whose axes vary, the network's own lengths, or 1 to LONGEST."""
         if self.manifest is None:
             return {}
         known, unknown = self.manifest.lengths, (1, USUAL, LONGEST)
@@ -145,10 +154,11 @@ def find_engine(layout: Layout, model: Model, request: RunRequest, *, say: Say) 
     engine = parse_engine(request.engine)
     check_engine(model, request)
     if engine.file is not None:
-        return _of_file(model, engine, engine.file, say=say)
+        return _of_file(model, request, engine, engine.file, say=say)
     artifact = choose_artifact(layout, model, request, engine)
     require_whole(artifact)
     say(f"{model.name} runs from {artifact.file}, exported {artifact.manifest.created}")
+    _say_random(model, artifact.manifest.source.weights, say=say)
     return EngineFile(
         engine=engine,
         file=artifact.file,
@@ -162,7 +172,7 @@ def check_engine(model: Model, request: RunRequest) -> None:
     """Refuse what no engine can do, before anything is looked up.
 
     Raises:
-        UsageError: the model has no `network.py`, or another option says what the file says.
+        UsageError: the model has no `network.py`, or another option sets what the file already decides.
     """
     require_network(model)
     _check_gpus(parse_engine(str(request.engine)).runtime, request)
@@ -209,7 +219,7 @@ def engine_for(model: Model, engine: str | None) -> str | None:
 
 
 def require_network(model: Model) -> None:
-    """Raise UsageError unless the model says what of it can leave PyTorch."""
+    """Raise UsageError unless the model says which part of it can be exported."""
     own = RUNTIMES.get(model.runtime)
     if own.engine and not (model.folder / FILE_NAME).is_file():
         raise UsageError(
@@ -230,14 +240,14 @@ def require_network(model: Model) -> None:
 
 
 def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: Engine) -> Artifact:
-    """Return the newest exported network that a request means.
+    """Return the newest exported network that fits a request.
 
-    Weights and a configuration that are named must be those that were exported. Without any the catalogue's default
-    weights are meant, and where nothing of those was exported, what there is, if it is all of the same weights.
+    Weights and a configuration that are named must be those that were exported. If no weights are named, exports of
+    the catalogue's default weights are taken; without such, any export, provided that all are of the same weights.
 
     Raises:
-        UsageError: there is none, or the model's code has changed since: what feeds the file and decodes its answer
-            need not fit it any more.
+        UsageError: there is none, or the model's code has changed since: the code that feeds the file and decodes its
+            answer may no longer fit it.
     """
     endings = engine.runtime.suffixes
     own = [one for one in list_artifacts(layout, model.name) if one.manifest.file.endswith(endings)]
@@ -265,7 +275,7 @@ def provide_packages(
     """Give the packages that a runtime needs: the model's own, else those of a tool's environment, built if need be.
 
     Raises:
-        EnvError: there is none for this device, or its Python is another one than the model's.
+        EnvError: there is none for this device, or its Python differs from the model's.
     """
     own = site_packages(environment)
     versions = _versions(own)
@@ -316,15 +326,21 @@ def _versions(folder: Path) -> dict[str, str]:
 
 
 def _is_of_this_code(manifest: Manifest, model: Model) -> bool:
-    """Whether a file was exported by the code that the model's folder has now; one that does not say so counts."""
+    """Tell whether the code now in the model's folder exported a file; a file that does not name its code counts."""
     return manifest.source.code in (None, describe_code(model.folder))
 
 
-def _of_file(model: Model, engine: Engine, file: Path, *, say: Say) -> EngineFile:
-    """A file by its path, with the manifest beside it if that speaks of this very file.
+def _say_random(model: Model, weights: str | None, *, say: Say) -> None:
+    """Say before a run what its numbers are worth, as is said of PyTorch's own network."""
+    if weights is not None:
+        say(f"{weights}: the file's weights are random, so the results say nothing about {model.name}")
 
-    A file that is named is taken whatever code exported it; a change since is said, and its run counts as not verified
-    until it is verified again.
+
+def _of_file(model: Model, request: RunRequest, engine: Engine, file: Path, *, say: Say) -> EngineFile:
+    """Return a file by its path, with the manifest beside it if that describes this very file.
+
+    A file that is named is taken whatever code exported it. A change of the code since is said; the file's runs then
+    count as not verified until it is verified again.
     """
     sha256 = file_sha256(file)
     beside = file.parent / MANIFEST_FILE
@@ -334,11 +350,41 @@ def _of_file(model: Model, engine: Engine, file: Path, *, say: Say) -> EngineFil
     if manifest is not None and manifest.model != model.name:
         raise UsageError(
             f"{file} is the network of {manifest.model}, not of {model.name}",
-            hint=f"admlops run {manifest.model} --engine {file}",
+            hint=f"admlops run {manifest.model} --engine {shlex.quote(str(file))}",
         )
+    if manifest is None:
+        _say_unknown(request, file, say=say)
+    else:
+        _require_fit(manifest, model, request, file)
+        _say_random(model, manifest.source.weights, say=say)
     if manifest is not None and not _is_of_this_code(manifest, model):
         say(f"{file}: the code in {model.folder} has changed since the export; admlops verify says if both still fit")
-    return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest, code=describe_code(model.folder))
+    code = describe_code(model.folder)
+    return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest, code=code)
+
+
+def _say_unknown(request: RunRequest, file: Path, *, say: Say) -> None:
+    """Say that nothing but the caller's word tells what a file without a manifest holds."""
+    named = request.checkpoint or request.weights or request.config
+    if named is not None:
+        say(f"{file}: no manifest says what it was exported of; {named} is taken at your word")
+
+
+def _require_fit(manifest: Manifest, model: Model, request: RunRequest, file: Path) -> None:
+    """Raise UsageError if a file that is named was exported of other weights or another configuration."""
+    if not _fits_weights(manifest, model, request):
+        source = manifest.source
+        asked = [f"--{name} {value}" for name, value in _named(request).items()]
+        weights = source.checkpoint or source.weights or f"a checkpoint of sha256 {source.checkpoint_sha256}"
+        raise UsageError(
+            f"{file} was exported of {weights}, config {source.config}, and not of what {' and '.join(asked)} says",
+            hint=f"leave {' and '.join(asked)} out; admlops exported list says what there is",
+        )
+
+
+def _named(request: RunRequest) -> dict[str, str]:
+    named = {"checkpoint": request.checkpoint, "weights": request.weights, "config": request.config}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _fits_precision(manifest: Manifest, asked: str) -> bool:
@@ -356,6 +402,12 @@ def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool
         and request.variant not in list_plain_variants(model)
     ):
         return False
+    return _fits_weights(manifest, model, request)
+
+
+def _fits_weights(manifest: Manifest, model: Model, request: RunRequest) -> bool:
+    """Whether a file is of the weights and the configuration that a request names."""
+    source = manifest.source
     if request.weights is not None and source.weights != request.weights:
         return False
     if request.config is not None and not _is_config(request.config, source):
@@ -394,11 +446,13 @@ def _say_missing(model: Model, request: RunRequest, own: Sequence[Artifact]) -> 
 
 
 def _export_command(model: Model, request: RunRequest, engine: Engine) -> str:
-    words = ["admlops export", model.name, "--to onnx"]
+    words = ["admlops", "export", model.name, "--to", "onnx"]
     if engine.precision != AUTO:
-        words.append(f"--precision {engine.precision}")
-    if request.checkpoint or request.weights:
-        words.append(f"--checkpoint {request.checkpoint}" if request.checkpoint else f"--weights {request.weights}")
-    if request.config:
-        words.append(f"--config {request.config}")
-    return " ".join(words)
+        words += ["--precision", engine.precision]
+    if engine.precision == INT8:
+        words += ["--calibrate", "SPLIT"]
+    if request.variant is not None and request.variant not in list_plain_variants(model):
+        words += ["--variant", request.variant]
+    for name, value in _named(request).items():
+        words += [f"--{name}", value]
+    return shlex.join(words)

@@ -57,6 +57,8 @@ def engine_adapter_settings(
         manifest.source.config if manifest else config_of_checkpoint(layout, model, None, say=say)
     )
     options = {**exported, **request.model_options}
+    if manifest is None and request.weights is not None:
+        options["weights"] = request.weights  # the caller's word marks the run
     if request.off_distribution:
         options["off_distribution"] = True
     return {
@@ -115,7 +117,7 @@ def _config(layout: Layout, model: Model, asked: str | None) -> str | None:
 
 
 def config_of_checkpoint(layout: Layout, model: Model, checkpoint: Usable | None, *, say: Say) -> str | None:
-    """The configuration that weights were trained with, by what they are; the default one where nothing tells.
+    """Return the configuration that weights were trained with, as they tell; the default one if nothing tells.
 
     The worker refuses weights that do not fit it, and names the one that they fit.
     """

@@ -18,7 +18,7 @@ from admlops.core.processes import process_environment
 from admlops.core.storage import require_writable
 from admlops.core.types import Planned, Say
 from admlops.datasets.base import Dataset, Scene, fetch_files, open_data
-from admlops.deployment.artifacts import add_verification
+from admlops.deployment.artifacts import add_verification, describe_verification
 from admlops.deployment.bounds import Bounds, bounds_of
 from admlops.deployment.calibration import require_apart
 from admlops.deployment.manifest import Manifest
@@ -44,7 +44,7 @@ from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import adapter_settings, chosen_weights, working_folder
 from admlops.pipeline.scene_jobs import DataSetSamples
 from admlops.pipeline.selection import select
-from admlops.pipeline.verify_runs import Pair, check_pair, mark_verified
+from admlops.pipeline.verify_runs import Pair, check_pair, mark_run
 from admlops.worker.network import DEFAULT_FORM
 from admlops.worker.precision import AUTHORS, FLOAT32
 from admlops.worker.samples.form import make_paths_absolute
@@ -117,14 +117,15 @@ def verify_engine(layout: Layout, request: VerifyRequest, *, say: Say, show_prog
         needs_metrics=bounds.needs_metrics,
         bisect=found.get("bisect"),
     )
-    add_verification(prepared.engine.file.parent, verification.to_json())
-    if verification.passed and pair is not None:
-        mark_verified(layout, pair.engine, prepared.data, say=say)
+    entry = verification.to_json()
+    add_verification(prepared.engine.file.parent, entry)
+    if pair is not None:
+        mark_run(layout, pair.engine, describe_verification(entry), prepared.data, say=say)
     return verification
 
 
 def preview_verification(layout: Layout, request: VerifyRequest) -> list[Planned]:
-    """Say what `verify_engine` would do. Raises what it would before it begins."""
+    """Say what `verify_engine` would do. Raises the errors that it raises before it begins."""
     prepared = _prepare(layout, request, say=lambda _: None)
     file, name = prepared.engine.file, prepared.model.name
     rest = sum(len(scene.samples) for scene in select(prepared.data, request.run.selection))
@@ -195,7 +196,7 @@ def _as_exported(own: RunRequest, model: Model, manifest: Manifest) -> RunReques
 
 
 def _choose_scene(model: Model, scenes: Sequence[Scene], frames: int) -> Scene:
-    """Return the first scene with enough samples, cut to them; the longest one for a model without memory."""
+    """Return the first scene with enough samples, else the longest, cut to them; a temporal model needs MIN_FRAMES."""
     longest = max(scenes, key=lambda scene: len(scene.samples))
     chosen = next((scene for scene in scenes if len(scene.samples) >= frames), longest)
     if model.temporal and min(frames, len(chosen.samples)) < MIN_FRAMES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +43,7 @@ def check_pair(
 
     Raises:
         AdmlopsError: a run cannot begin.
-        RunFailedError: PyTorch's own run fails: then there is nothing to compare with.
+        RunFailedError: PyTorch's own run fails, so there is nothing to compare with.
         StoppedError: it was cancelled.
     """
     pair = Pair(
@@ -67,14 +67,15 @@ def check_pair(
     return pair, [decoded, _judge_metrics(layout, pair, bounds, data, requests[0], say)]
 
 
-def mark_verified(layout: Layout, run: RunFolder, data: Dataset, *, say: Say) -> None:
-    """Say in a run that its engine is verified, and evaluate it again, so that no note says otherwise."""
+def mark_run(layout: Layout, run: RunFolder, verification: Mapping[str, Any], data: Dataset, *, say: Say) -> None:
+    """Say in a run what a verification found of its engine, and evaluate it again, so that no note says otherwise."""
     with run.lock():
-        run.mark_verified()
+        run.mark_engine(verification)
         if run.metrics_path.is_file():
             evaluate_run(run, data, layout=layout, say=lambda _: None)
         run.write_manifest()
-    say(f"{run.header.run} is a run of a verified engine now")
+    if verification["verified"]:
+        say(f"{run.header.run} is a run of a verified engine now")
 
 
 def _run(layout: Layout, request: RunRequest, data: Dataset, say: Say, show_progress: ShowProgress) -> RunFolder:

@@ -13,12 +13,12 @@ import msgspec
 from admlops.catalog import Model
 from admlops.catalog.registries import RUNTIMES
 from admlops.core.counting import count_of
-from admlops.core.errors import UsageError
+from admlops.core.errors import DataError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.processes import process_environment
 from admlops.core.storage import file_sha256, require_writable
 from admlops.core.types import Say
-from admlops.datasets.base import Dataset, fetch_files, open_data
+from admlops.datasets.base import Dataset, HasSplits, Scene, fetch_files, open_data
 from admlops.deployment.artifacts import Artifact, artifact_key, keep_artifact, list_artifacts, new_artifact
 from admlops.deployment.calibration import make_calibration
 from admlops.deployment.manifest import Calibration, Manifest
@@ -48,14 +48,35 @@ class Wanted:
     calibrate: str | None = None
     samples: int = DEFAULT_SAMPLES
 
-    @property
-    def selection(self) -> Selection:
-        """The calibration samples in the data set."""
+    def select(self, data: Dataset, *, temporal: bool) -> list[Scene]:
+        """Return the calibration samples in the data set, by scene; a split's name goes before a file's.
+
+        Raises:
+            UsageError: `calibrate` is neither a split nor a file of tokens, or not samples that the model can take.
+            DataError: a token is not in the data set.
+        """
         assert self.calibrate is not None
-        path = Path(self.calibrate).expanduser()
-        if path.exists():
-            return Selection(tokens=path, limit=self.samples)
-        return Selection(split=self.calibrate, limit=self.samples)
+        try:
+            data.scenes_of_split(self.calibrate)
+        except DataError:
+            selection = Selection(tokens=self._file(data), limit=self.samples)
+        else:
+            selection = Selection(split=self.calibrate, limit=self.samples)
+        try:
+            return select(data, selection, temporal=temporal)
+        except UsageError as error:
+            hint = "name samples of whole scenes, from their first one on, one token a line"
+            raise UsageError(error.message.replace("--tokens", "--calibrate"), hint=hint) from error
+
+    def _file(self, data: Dataset) -> Path:
+        path = Path(str(self.calibrate)).expanduser()
+        if self.calibrate and path.exists():
+            return path
+        splits = [*data.splits(), "all"] if isinstance(data, HasSplits) else ["all"]
+        raise UsageError(
+            f"--calibrate {self.calibrate!r} is neither a split of {data.root} nor a file of sample tokens",
+            hint=f"pass --calibrate {' or '.join(splits)}, or a file",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,25 +102,25 @@ class Samples:
 
 
 def choose_samples(model: Model, wanted: Wanted, run: RunRequest) -> Samples:
-    """Choose the calibration samples: nothing is exported for a split or a file of tokens that is wrong.
+    """Choose the calibration samples, before anything is exported for a wrong split or file of tokens.
 
     Raises:
         DataError: the data set, the split or a token is not there.
-        UsageError: the file of tokens is not one, or the samples are not a temporal model's.
+        UsageError: the file of tokens is not valid, or a temporal model cannot run the samples.
     """
     if wanted.calibrate is None:
         return Samples()
     data = open_data(run.data, run.version, wanted=model.reads)
-    scenes = select(data, wanted.selection, temporal=model.temporal)
+    scenes = wanted.select(data, temporal=model.temporal)
     return Samples(data=data, tokens=[token for scene in scenes for token in scene.samples])
 
 
-def check_wanted(model: str, wanted: Wanted) -> None:
+def check_wanted(wanted: Wanted) -> None:
     """Raise UsageError where int8 has no samples, or another precision has some."""
     if wanted.precision == INT8 and wanted.calibrate is None:
         raise UsageError(
             "--precision int8 takes its ranges from samples, and none are named",
-            hint=f"admlops export {model} --precision int8 --calibrate train --data DIR",
+            hint="add --calibrate SPLIT or FILE: samples that nothing is judged on",
         )
     if wanted.precision != INT8 and wanted.calibrate is not None:
         raise UsageError(
@@ -121,7 +142,7 @@ def write_precision(
     fresh: bool,
     say: Say,
 ) -> Artifact:
-    """Write the float32 file of `base` in another precision; one that was written alike is returned as it is.
+    """Write the float32 file of `base` in another precision; an equal earlier file is returned as it is.
 
     Raises:
         DataError: the calibration samples cannot be read.
@@ -137,7 +158,7 @@ def write_precision(
     }
     key = artifact_key(identity)
     there = [one for one in list_artifacts(layout, model.name) if one.manifest.key == key]
-    if there and not fresh:
+    if there and not fresh and there[0].file.is_file():
         say(f"{model.name}: written as {wanted.precision} before, {there[0].manifest.created}")
         return there[0]
     require_writable(layout.exported)

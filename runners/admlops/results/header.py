@@ -216,6 +216,14 @@ class RunHeader(Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.engine is None or self.engine.get("verified") else self.engine_label
 
     @property
+    def engine_doubt(self) -> str | None:
+        """Why the engine's numbers may be wrong, as the end of a sentence; None for a verified engine and for none."""
+        if self.unverified_engine is None:
+            return None
+        step = (self.engine or {}).get("failed_step")
+        return f"failed the step {step} of its verification" if step else "was not verified on this machine"
+
+    @property
     def resume_command(self) -> str:
         """The command that goes on with this run: the one that began it, if that was `admlops run`."""
         return self._command("--resume")
@@ -291,7 +299,7 @@ def decode_header(content: bytes, *, where: Path) -> RunHeader:
         ) from error
 
 
-DECIDE_NOTHING = ("file", "export", "verified", "cache", "driver")
+DECIDE_NOTHING = ("file", "export", "verified", "failed_step", "cache", "driver")
 """Keys of `settings.engine` that do not affect the records: where files lie, what makes them, what is known of them."""
 FLOAT32_FILES = ("auto", "fp32", "fp32_tf32")
 """The precisions of engines whose files are float32 throughout."""

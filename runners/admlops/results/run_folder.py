@@ -21,7 +21,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -239,9 +239,14 @@ class RunFolder:
             self.header = msgspec.structs.replace(self.header, beside=msgspec.UNSET)
             self._write_header()
 
-    def mark_verified(self) -> None:
-        """Say in `run.json` that the engine of this run is verified. Hold `lock()`. Raises StorageError."""
-        settings = {**self.header.settings, "engine": {**(self.header.engine or {}), "verified": True}}
+    def mark_engine(self, verification: Mapping[str, Any]) -> None:
+        """Say in `run.json` what the last verification of this run's engine found. Hold `lock()`.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        engine = {name: value for name, value in (self.header.engine or {}).items() if name != "failed_step"}
+        settings = {**self.header.settings, "engine": {**engine, **verification}}
         self.header = msgspec.structs.replace(self.header, settings=settings)
         self._write_header()
 
