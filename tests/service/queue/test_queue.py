@@ -6,13 +6,14 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import ColumnElement, Connection, event, update
 from tests.service.queue.postgres import Cluster
 
 from admlops.core.errors import StorageError, UsageError
@@ -102,6 +103,24 @@ def test_an_answer_after_the_lease_changes_nothing(queue: JobQueue) -> None:
     assert read(queue, late).output == {"of": "second"}
     assert not queue.finish(late, Status.FAILED, error="again")
     assert read(queue, late).status is Status.COMPLETED
+
+
+def test_a_lease_that_ends_while_the_lost_are_looked_for_costs_one_attempt(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's clock goes on from statement to statement, so the lease ends between two of them."""
+    queue.submit("run", {}, max_attempts=3)
+    job = claim(queue, lease_s=0.3)
+    move = queue._move
+
+    def slowly(connection: Connection, which: ColumnElement[bool], values: Mapping[str, Any]) -> int:
+        time.sleep(0.4 if values["status"] is Status.FAILED else 0.0)
+        return move(connection, which, values)
+
+    monkeypatch.setattr(queue, "_move", slowly)
+    assert queue.reap().failed == 0
+    assert queue.reap().requeued == 1
+    assert read(queue, job).status is Status.IN_QUEUE
 
 
 def test_the_same_owner_cannot_answer_for_an_earlier_attempt(queue: JobQueue) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     case,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -206,7 +207,10 @@ class Leases(Store):
     def reap(self) -> Reaped:
         """End or requeue the jobs whose owners are gone, and end those that have waited longer than their `ttl_s`."""
         now = self.now()
+        # The server's clock goes on between the statements: a lease may end after the first of them. So each says by
+        # itself which jobs are its own, or one that could be tried again would be failed.
         is_lost = and_(IS_RUNNING, JOBS.c.lease_until <= now)
+        goes_on = and_(is_lost, JOBS.c.cancel.is_(False))
         too_long = and_(IS_RUNNING, now - JOBS.c.started > JOBS.c.execution_timeout_s + OVERTIME_S)
         may_retry = JOBS.c.attempt < JOBS.c.last_attempt
         lost = {"error": "the process that did the job ended or stopped answering", "error_class": LOST}
@@ -221,8 +225,8 @@ class Leases(Store):
                     | {"error": "the job took longer than its execution timeout", "error_class": TIMED_OUT},
                 ),
                 cancelled=self._move(connection, and_(is_lost, JOBS.c.cancel), self.ended(Status.CANCELLED, now)),
-                requeued=self._move(connection, and_(is_lost, may_retry), self.back_in_queue(now) | lost),
-                failed=self._move(connection, is_lost, self.ended(Status.FAILED, now) | lost),
+                requeued=self._move(connection, and_(goes_on, may_retry), self.back_in_queue(now) | lost),
+                failed=self._move(connection, and_(goes_on, not_(may_retry)), self.ended(Status.FAILED, now) | lost),
                 expired=self._move(
                     connection,
                     and_(IS_WAITING, JOBS.c.expires <= now),
