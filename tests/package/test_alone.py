@@ -15,8 +15,9 @@ from admlops.core.errors import UsageError
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import admlops
+LEFT_OUT = ("__main__", "migrations.env")  # programs: Alembic runs the second, with its context set
 for found in pkgutil.walk_packages(admlops.__path__, "admlops."):
-    if "worker.mmlab" not in found.name and not found.name.endswith("__main__"):
+    if not found.name.endswith(LEFT_OUT) and "worker.mmlab" not in found.name:
         importlib.import_module(found.name)
 import admlops.worker.mmlab.state_dict
 print(admlops.__file__)
