@@ -74,7 +74,8 @@ def _entry(forms: list[Rule]) -> str:
     shown = [f"- {_code(text)}" for text in list(messages)[:SHOWN_MESSAGES]]
     signals = [f"- the process ends by {one.signal}" for one in forms if one.signal is not None]
     lines = [f"### {rule.id}", "", *shown, *signals, "", f"Cause: {_name_groups(rule.cause).rstrip('.')}.", ""]
-    lines += ["```text", _name_groups(rule.hint), "```", ""]
+    hints = dict.fromkeys(_name_groups(one.hint) for one in forms)  # another phase may have its own
+    lines += ["```text", *hints, "```", ""]
     if rule.thread:
         lines += [f"Seen in {_link_threads(rule.thread)}.", ""]
     return "\n".join(lines)

@@ -45,6 +45,19 @@ def test_scores_over_other_samples_have_a_column_of_their_own(capsys: pytest.Cap
     assert (first.split()[2:4], second.split()[2:6]) == (["12", "0.400"], ["1", "(1", "failed)", "0.900"])
 
 
+def test_float32_for_all_is_no_cure_where_an_engines_file_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, half = row("VAD") | {"precision": "float32"}, row("PETR") | {"precision": "half"}
+    int8 = row("VAD@onnx:int8") | {"precision": "int8", "engine": {"kind": "onnx"}}
+    for models, said in (
+        ([plain, half, int8], "one precision; --precision float32 gives"),
+        ([plain, int8], "one precision\n"),
+    ):
+        _print_summary({"models": models})
+        assert said in capsys.readouterr().out
+    _print_summary({"models": [plain, plain]})
+    assert "precision;" not in capsys.readouterr().out
+
+
 def test_what_to_do_stands_whole_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     why = f"no source in submodules/VAD → make setup-VAD   # {'x' * 200}"
     _print_summary({"models": [{**row("VAD"), "state": "not set up", "why": why}]})

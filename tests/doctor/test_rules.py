@@ -79,6 +79,37 @@ def test_a_rule_counts_in_its_phases_alone() -> None:
     assert diagnose(said, phases=["start"]) is not None
 
 
+@pytest.mark.parametrize(
+    "said", ["OSError: [Errno 28] No space left on device", "OSError: [Errno 122] Disk quota exceeded"]
+)
+def test_a_full_disk_is_that_of_what_was_being_written(said: str) -> None:
+    """Environments have a folder of their own; what runs and exports write lies in the repository folder."""
+    for phase, variable in (("install", "ENVIRONMENTS"), ("compile", "ENVIRONMENTS"), ("run", "REP_PATH")):
+        found = diagnose(said, phases=[phase])  # type: ignore[list-item]
+        assert found is not None
+        assert f"export ADMLOPS_{variable}=" in found.hint
+
+
+def test_a_network_file_that_does_not_serve_has_commands_that_bring_another() -> None:
+    for said, command in (
+        (
+            "InvalidProtobuf: Load model from c.onnx failed:Protobuf parsing failed.",
+            "export CalibrationStatus --to onnx",
+        ),
+        (
+            "Fail: Load model from c.onnx failed: ModelProto does not have a graph.",
+            "export CalibrationStatus --to onnx",
+        ),
+        (
+            "NetworkError: c.onnx lacks the input channels: it is no export of this model's network",
+            "exported list CalibrationStatus",
+        ),
+    ):
+        found = diagnose(said, phases=["run"], model="CalibrationStatus")
+        assert found is not None
+        assert found.hint.startswith(f"admlops {command}")
+
+
 def test_the_signal_counts_where_words_tell_nothing() -> None:
     for signal, rule in {"SIGBUS": "bus-error", "SIGILL": "illegal-instruction"}.items():
         found = diagnose("the last words", phases=["start"], signal=signal)

@@ -35,6 +35,9 @@ def test_the_precision_is_what_the_records_say() -> None:
     half = Precision(activations="half", tf32_convolutions=True, tf32_matmul=False)
     labelled = [single.label, half.label, structs.replace(single, tf32_convolutions=True, tf32_matmul=True).label]
     assert labelled == ["float32", "half, TF32 convolutions", "float32, TF32"]
+    for shared in (None, "with another run"):
+        found = summarize([structs.replace(sample(0), precision=single)], precision="int8", shared=shared)
+        assert found.precision == "int8", "what an engine's file computes in, the records cannot say"
 
     def timed(*found: Precision) -> list[Metadata]:
         return [structs.replace(sample(index), precision=found[index % len(found)]) for index in range(80)]

@@ -71,6 +71,11 @@ def test_a_better_model_is_better_beyond_chance(make: MakeRun, admlops: Admlops)
     table = admlops("results", "compare", "worse", "better").stdout
     assert f"{one.difference:+.4f}" in table
     assert "B  better (Generated)" in table
+    path = better.path / "run.json"
+    header = json.loads(path.read_text())
+    header["settings"]["engine"] = {"kind": "onnx", "precision": "int8", "verified": False}
+    path.write_text(json.dumps(header))
+    assert "B  better (Generated@onnx:int8, not verified)" in admlops("results", "compare", "worse", "better").stdout
 
 
 def test_evaluate_prints_intervals(make: MakeRun, admlops: Admlops) -> None:

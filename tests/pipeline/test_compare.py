@@ -22,11 +22,13 @@ from tests.conftest import OpenLaneScenes
 from tests.execution.execution_bench import make_header
 
 from admlops.catalog import load_model
-from admlops.core.errors import StoppedError
+from admlops.core.errors import StoppedError, UsageError
 from admlops.core.paths import Layout
+from admlops.core.types import Planned
 from admlops.execution.scene_job import Summary
-from admlops.pipeline.compare import compare_models, find_shortcomings, request_for
+from admlops.pipeline.compare import compare_models, find_entrants, find_shortcomings, request_for
 from admlops.pipeline.compared import Compared
+from admlops.pipeline.preview import preview_comparison
 from admlops.pipeline.readiness import Part, Readiness
 from admlops.pipeline.run_job import RunPlan
 from admlops.pipeline.run_request import RunRequest
@@ -129,12 +131,58 @@ def test_a_model_that_ran_otherwise_than_it_is_judged_is_degraded(
 ) -> None:
     model = load_model(layout, "MapTR")
     run = make_run(tmp_path, "MapTR", weights=weights, device=device)
-    shortcomings = tuple(find_shortcomings(model, run, {"samples": 1}))
+    shortcomings = tuple(find_shortcomings(layout, model, run, {"samples": 1}))
     row = Compared(model=model, outcome="complete", run=run, metrics={"metrics": []}, shortcomings=shortcomings)
     assert row.state == ("degraded" if words else "ready")
     assert len(shortcomings) == len(words)
     assert all(word in row.why for word in words)
     assert (row.judged is None) == (weights is not None), "random weights are ranked with no others"
+
+
+def test_random_weights_have_a_cure_that_fits_the_model_and_what_ran_it(layout: Layout, tmp_path: Path) -> None:
+    train = "admlops checkpoints train CalibrationStatus --data DIR"
+    fp16 = {"kind": "onnx", "precision": "fp16", "artifact": "CalibrationStatus/aaaa", "verified": True}
+
+    def cure(name: str, engine: dict[str, Any] | None = None) -> str:
+        run = make_run(tmp_path, name, weights="random:0")
+        settings = {**run.header.settings, **({} if engine is None else {"engine": engine})}
+        run = RunFolder(tmp_path, msgspec.structs.replace(run.header, settings=settings))
+        return next(find_shortcomings(layout, load_model(layout, name), run, {"samples": 1})).hint
+
+    assert cure("CalibrationStatus") == train
+    assert cure("CalibrationStatus", fp16) == f"{train}   # then admlops export CalibrationStatus --precision fp16"
+    assert cure("MapTR").startswith("admlops checkpoints fetch MapTR ")
+    weights = layout.checkpoints / "CalibrationStatus" / "calibration-status-resnet18.pth"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"")
+    assert cure("CalibrationStatus").startswith("admlops compare --models CalibrationStatus --data ")
+    assert cure("CalibrationStatus", {**fp16, "precision": "auto"}) == "admlops export CalibrationStatus"
+    asked = cure("CalibrationStatus", {**fp16, "precision": "int8"})
+    assert asked == "admlops export CalibrationStatus --precision int8 --calibrate train --data DIR"
+
+
+def test_a_mistyped_engine_is_refused_before_anything_runs(layout: Layout, tmp_path: Path) -> None:
+    request = RunRequest(model="", data=tmp_path)
+    with pytest.raises(UsageError, match="--engine onxx is neither one of"):
+        find_entrants(layout, ["GroundPlane", "CalibrationStatus@onxx"], request)
+
+
+def test_a_preview_names_contenders_with_their_engines(
+    layout: Layout, synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def previewed(_: Layout, request: RunRequest, **watchers: Any) -> list[Planned]:
+        if request.engine == "onnx:fp16":
+            raise UsageError("nothing was exported", hint="admlops export CalibrationStatus")
+        return [Planned(action="run", target=request.model), Planned(action="write", target="a folder")]
+
+    monkeypatch.setattr("admlops.pipeline.preview.preview_run", previewed)
+    names = [f"CalibrationStatus{engine}" for engine in ("", "@onnx", "@onnx:fp16")]
+    request = RunRequest(model="", data=synthetic_root)
+    steps = preview_comparison(
+        layout, names, request, target=tmp_path / "out", fresh=True, random_weights=False, also=None
+    )
+    named = [(step.action, step.target) for step in steps if step.action != "write"]
+    assert named == [("run", names[0]), ("run", names[1]), ("leave out", names[2])]
 
 
 def test_a_model_that_failed_says_its_class_and_what_to_do(layout: Layout) -> None:

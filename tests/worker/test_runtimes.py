@@ -17,6 +17,7 @@ from admlops.catalog.registries import RUNTIMES
 from admlops.execution.process_cleanup import end_processes
 from worker.measure import Step, run_sample
 from worker.runtimes.base import Runtime, load_runtime
+from worker.runtimes.onnxruntime import count_threads
 from worker.samples.form import make_paths_absolute, make_paths_relative
 
 OWN = """
@@ -64,6 +65,14 @@ def test_torch_speaks_of_its_current_device(cuda: dict[str, Any]) -> None:
     runtime.reset_peak()
     assert (runtime.peak_mb(), runtime.device_name("cuda:1"), cuda["reset"]) == (2.5, "GPU cuda:1", True)
     assert runtime.reserved_peak_mb() == 4.0
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"),
+    [("", 0), ("3", 3), ("2,1", 2), (" 4 , 2 ", 4), ("many", 0), ("-1", 0), (",2", 0), ("²", 0)],
+)
+def test_onnx_runtime_has_as_many_threads_as_openmp_would(said: str, threads: int) -> None:
+    assert count_threads(said) == threads
 
 
 def test_a_model_without_torch_has_no_peak_and_its_device_as_it_was_asked_for() -> None:

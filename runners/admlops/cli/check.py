@@ -79,7 +79,9 @@ def check(
         )
     if missing:
         _print_missing(layout, models or _split(names), as_json)
-    elif dry_run:
+        return
+    _refuse_exports(layout, models, options)
+    if dry_run:
         _preview(layout, models or _split(names), as_json, {**options, "also": also})
     elif models:
         _check_each(layout, models, full, as_json, options)
@@ -130,6 +132,15 @@ def _check_each(layout: Layout, models: tuple[str, ...], full: bool, as_json: bo
     errors = [one.error for one in checked if one.error is not None]
     if errors:
         raise max(errors, key=lambda error: error.exit_code)
+
+
+def _refuse_exports(layout: Layout, names: Sequence[str], options: dict[str, Any]) -> None:
+    """Refuse an engine that no check of these models can export. Raises AdmlopsError."""
+    from admlops.catalog import load_model
+    from admlops.pipeline.check import require_exportable
+
+    for name in names if options["engine"] is not None else ():
+        require_exportable(load_model(layout, name), options["engine"], options["variant"])
 
 
 def _refuse_impossible(layout: Layout, models: Sequence[Model], options: dict[str, Any]) -> None:

@@ -165,7 +165,7 @@ def show_comparison(done: Comparison, *, as_json: bool) -> None:
 
 
 def _raise_for(done: Comparison) -> None:
-    """Nothing if every model that is set up ran on all samples; else the error that says what did not."""
+    """Return if every model that is set up ran on all samples; else raise the error that says what did not."""
     from admlops.core.errors import EnvError, RunFailedError
 
     failed = [row.name for row in done.rows if row.failed]
@@ -205,9 +205,7 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
             )
         )
     print_table(("model", "state", "samples", *columns, "ms/sample", "pictures/s", "precision", "latency"), rows)
-    precisions = {model.get("precision") for model in models} - {None}
-    if len(precisions) > 1:
-        note("\ntimes compare only within one precision; --precision float32 gives all models the same")
+    _note_precisions(models)
     shared = [model["model"] for model in models if (model.get("latency") or {}).get("shared")]
     if shared:
         note(f"\ntimes of {', '.join(shared)} are those of a shared device, and no latency: --fresh measures one")
@@ -223,8 +221,17 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     print_battles(summary.get("battles", ()))
 
 
+def _note_precisions(models: Sequence[Mapping[str, Any]]) -> None:
+    """Say that times of several precisions do not compare; an engine's is its file's, and no option changes it."""
+    if len({model.get("precision") for model in models} - {None}) < 2:
+        return
+    by_pytorch = {model.get("precision") for model in models if not model.get("engine")} - {None}
+    cure = "; --precision float32 gives all models the same" if len(by_pytorch) > 1 else ""
+    note(f"\ntimes compare only within one precision{cure}")
+
+
 def print_engines(groups: Sequence[Mapping[str, Any]]) -> None:
-    """A table of each model that ran by several engines or weights, and how often every two of them agree."""
+    """Print a table of each model that ran by several engines or weights, and how often every two of them agree."""
     from admlops.cli.tables import print_table
 
     for group in groups:
@@ -243,7 +250,7 @@ def print_engines(groups: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_confusions(name: str, confusions: Mapping[str, Any]) -> None:
-    """The confusion matrix of each task that a model classifies in."""
+    """Print the confusion matrix of each task that a model classifies in."""
     from admlops.cli.tables import print_table
 
     for task, own in confusions.items():
@@ -261,7 +268,7 @@ def _engine_cells(one: Mapping[str, Any], times: Sequence[str]) -> tuple[str, ..
 
 
 def print_battles(battles: Sequence[Mapping[str, Any]]) -> None:
-    """A line a battle: who, by which metric, and the verdict."""
+    """Print one line per battle: who, by which metric, and the verdict."""
     if not battles:
         return
     note("\nbattles, each by its primary metric")
@@ -312,13 +319,13 @@ def _number(value: float | None) -> str:
 
 
 def _pictures(latency: dict[str, Any]) -> str:
-    """The rate, and how many samples were done at once where they were."""
+    """Return the rate, and the batch size if several samples were done at once."""
     stated = latency.get("throughput") or {}
     rate, batch = stated.get("pictures_per_s"), stated.get("batch", 1)
     return "" if rate is None else f"{rate:.3g}" if batch == 1 else f"{rate:.3g} (batches of {batch})"
 
 
 def _milliseconds(latency: dict[str, Any]) -> str:
-    """The mean time; empty where it is no latency, because several workers shared the device."""
+    """Return the mean time; empty if it is no latency, because several workers shared the device."""
     mean_s = (latency.get("inference") or {}).get("mean_s")
     return "" if mean_s is None else f"{1e3 * mean_s:.1f}" if mean_s >= 0.01 else f"{1e3 * mean_s:.2g}"

@@ -82,13 +82,11 @@ def _megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
 
 
-def _cells(one: Artifact) -> tuple[str, ...]:
-    manifest = one.manifest
-    source = manifest.source
-    weights = source.checkpoint or source.weights or (source.checkpoint_sha256 or "")[:12]
-    size = f"{manifest.size_bytes / 1e6:.1f}"
-    providers = ", ".join(_verified(one))
-    return one.name, manifest.kind, manifest.precision, weights, str(manifest.opset), size, providers, manifest.created
+def _cells(one: Artifact, of: str) -> tuple[str, ...]:
+    from admlops.cli.exported_rows import spell_engine, spell_provider, spell_size
+
+    providers = ", ".join(map(spell_provider, _verified(one)))
+    return one.name, spell_engine(one.manifest), of, spell_size(one.manifest.size_bytes), providers
 
 
 def _verified(one: Artifact) -> list[str]:

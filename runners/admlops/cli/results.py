@@ -125,7 +125,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     """Compare two evaluated runs over the same samples: B - A, its 95 % interval, and a p-value.
 
     Both are resampled with the same scenes, so scenes that are hard for both do not blur the difference. Runs over
-    other samples, and metrics of other protocols, are not compared.
+    different samples, and metrics of different protocols, are not compared.
 
     \b
     Example:
@@ -134,6 +134,7 @@ def compare(first: str, second: str, as_json: bool) -> None:
     from admlops.cli.tables import print_table
     from admlops.core.paths import find_layout
     from admlops.evaluation.statistics.paired_bootstrap import compare_evaluated, read_evaluated
+    from admlops.results.labels import label_run
     from admlops.results.runs import find_run
 
     layout = find_layout()
@@ -147,7 +148,8 @@ def compare(first: str, second: str, as_json: bool) -> None:
         shown = {"a": a.name, "b": b.name, "metrics": [one.to_json() for one in differences]}
         click.echo(json.dumps(shown, indent=2))
         return
-    note(f"A  {a.name} ({a.model})\nB  {b.name} ({b.model})\n")
+    label_a, label_b = (label_run(one.header) for one in folders)
+    note(f"A  {a.name} ({label_a})\nB  {b.name} ({label_b})\n")
     rows = [
         (
             one.metric,
@@ -344,7 +346,7 @@ def _print_run(run: RunFolder, failures: Mapping[str, int], metrics: dict[str, A
     for part, why in list_refused_graphs(run).items():
         click.echo(f"graphs       {part} ran without one: {why}")
     if header.engine is not None:
-        state = "verified on this machine" if header.engine.get("verified") else "not verified"
+        state = header.engine_doubt or "verified on this machine"
         click.echo(f"engine       {header.engine_label}, {header.engine.get('provider')}, {state}")
     click.echo(f"code         {header.provenance.commit or 'not a git checkout'}")
     click.echo(f"created      {header.created}")
@@ -372,7 +374,7 @@ def _describe_source(header: RunHeader) -> str:
 
 
 def _way_on(run: RunFolder, one: Mapping[str, Any]) -> str:
-    """Return why a run ended if an error did, and the command that goes on with one that is not whole."""
+    """Return the error that ended a run, if one did, and the command that goes on with an incomplete one."""
     if one["state"] == "running":
         return ""
     if one["state"] == "complete":

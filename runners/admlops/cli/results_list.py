@@ -46,7 +46,7 @@ SORT_KEYS = {
 def list_(sort: str, reverse: bool, as_json: bool, **filters: Any) -> None:
     """List every run, oldest first, from the runs' own files.
 
-    The options choose among them. One that is repeated takes either; different ones must all hold.
+    The options choose among them. A repeated option matches any of its values; different options must all match.
 
     \b
     Example:
@@ -119,10 +119,11 @@ def summarise(run: RunFolder) -> dict[str, Any]:
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    from admlops.results.labels import spell_label
+
     samples = f"{one['complete_samples']}/{one['samples']}"
     evaluated = "yes" if one["evaluated"] else "no"
-    model = one["model"] + (f"@{one['engine']}" if one["engine"] else "")
-    model += ", random weights" if one["random_weights"] else ""
-    model += ", not verified" if one["unverified_engine"] else ""
+    weights, unverified = one["random_weights"], one["unverified_engine"]
+    model = spell_label(one["model"], engine=one["engine"], weights=weights, unverified=unverified)
     failed = str(one["failed_samples"])
     return one["run"], model, one["variant"], one["state"], samples, failed, one["data"], evaluated, one["created"]

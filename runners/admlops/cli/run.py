@@ -198,7 +198,7 @@ def _explain_stop(summary: Summary, header: RunHeader) -> AdmlopsError:
         return StoppedError(f"{header.run} was stopped; {remain}", hint=header.resume_command)
     return kind(
         f"{header.run} ended {summary.state} ({failure.kind}): {failure.summary}; {remain}",
-        hint=f"{failure.hint}\n  → {header.resume_command}",
+        hint=failure.hint if failure.is_of_file else f"{failure.hint}\n  → {header.resume_command}",
     )
 
 

@@ -126,7 +126,9 @@ def _print_rich(columns: Sequence[str], rows: Rows, *, narrow: bool) -> None:
     table.padding = (0, 1, 0, 0) if narrow else (0, 1)
     for index, column in enumerate(columns):
         widest = max((len(row[index]) for row in rows), default=None) if narrow else None
-        table.add_column(column, overflow="fold", min_width=widest)
+        # A column of single words, such as names to copy, stays whole; others fold between words.
+        whole = not narrow and all(" " not in line[index] for line in (columns, *rows))
+        table.add_column(column, overflow="fold", min_width=widest, no_wrap=whole)
     for row in rows:
         table.add_row(*(_style(cell) for cell in row))
     console.print(table)

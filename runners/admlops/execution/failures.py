@@ -15,6 +15,8 @@ LOST = "the device or the machine of its worker was lost"
 """The message of a lost device; it may go into records, so it names none."""
 DIAGNOSED: frozenset[FailureClass] = frozenset({"arch", "crash", "lost", "model"})
 """Classes that say too little: the worker's words are looked up among the known failures."""
+WRONG_FILES = frozenset({"onnx-file-damaged", "onnx-of-another-network"})
+"""Rules of the doctor by which the exported file of a run is at fault: another file is another run."""
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 
 
@@ -114,6 +116,11 @@ class WorkerFailure:
     def hint(self) -> str:
         """Return the remedy of a known failure; else the advice of its class."""
         return self.diagnosis.hint if self.diagnosis else self.advice or POLICIES[self.kind].hint
+
+    @property
+    def is_of_file(self) -> bool:
+        """Tell whether the exported file is at fault, so that to go on with the run would fail again."""
+        return self.diagnosis is not None and self.diagnosis.rule in WRONG_FILES
 
     @property
     def summary(self) -> str:

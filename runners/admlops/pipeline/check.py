@@ -12,7 +12,7 @@ from typing import Any
 
 from admlops.catalog import Model, list_models, load_model
 from admlops.core.counting import count_of
-from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError
+from admlops.core.errors import AdmlopsError, DataError, EnvError, RunFailedError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.types import Planned, Say, Watch
 from admlops.datasets.base import Dataset, find_kind
@@ -32,11 +32,13 @@ from admlops.pipeline.preview import preview_run
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
-from admlops.pipeline.run_engine import engine_for
+from admlops.pipeline.run_engine import engine_for, list_plain_variants
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder
 from admlops.sources.checkouts import find_problems, list_sources
+from admlops.worker.network import FILE_NAME
+from admlops.worker.write_precision import INT8
 
 SAMPLES = 2
 """How many samples a network is tried on: enough to see that it works, and a minute's work without a GPU."""
@@ -148,8 +150,38 @@ def _is_read(root: Path, model: Model) -> bool:
     return find_kind(root, model.reads).id in model.reads
 
 
+def names_file(engine: str | None) -> bool:
+    """Tell whether an engine is an exported file, which has weights of its own. Raises UsageError: it is none."""
+    return engine is not None and parse_engine(engine).file is not None
+
+
+def require_exportable(model: Model, engine: str | None, variant: str | None) -> None:
+    """Refuse an engine whose file no check of the model can export on the way, before minutes of work.
+
+    Raises:
+        UsageError: it is int8, whose ranges come from samples that a check does not have; or the variant has no
+            PyTorch to export from.
+    """
+    if engine_for(model, engine) is None or names_file(engine) or not (model.folder / FILE_NAME).is_file():
+        return
+    if parse_engine(str(engine)).precision == INT8:
+        raise UsageError(
+            f"--engine {engine}: int8 takes its ranges from samples, and a check has none for that",
+            hint=f"admlops export {model.name} --precision int8 --calibrate train --data DIR   # then check that file: "
+            "--engine FILE.onnx",
+        )
+    chosen = variant or model.default_variant
+    if chosen in list_plain_variants(model):
+        raise UsageError(
+            f"{model.name}'s variant {chosen} has no PyTorch, so a check exports nothing of it for --engine {engine}",
+            hint=f"admlops check {model.name} --engine {engine}   # or name an exported file: --engine FILE.onnx",
+        )
+
+
 def _as_asked(layout: Layout, model: Model, request: RunRequest) -> RunRequest:
     """Return the request with random weights if the model's own are missing, as a check takes them."""
+    if names_file(request.engine) and request.variant in list_plain_variants(model):
+        return request
     request = replace(request, engine=None)  # what it runs is exported on the way
     return replace(request, weights=RANDOM_WEIGHTS) if _runs_on_random_weights(layout, model) else request
 
@@ -319,7 +351,7 @@ class _Check:
         changes["name"] += f"-{secrets.token_hex(2)}"
         if asked.selection.limit is None:
             changes["selection"] = replace(asked.selection, limit=SAMPLES)
-        if _runs_on_random_weights(self.layout, self.model):
+        if _runs_on_random_weights(self.layout, self.model) and not names_file(asked.engine):
             self.say(f"{self.model.name}: its weights are not fetched: random ones take their place")
             changes["weights"] = RANDOM_WEIGHTS
             self.checked.random_weights = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from admlops.core.paths import Layout
 from admlops.core.storage import require_writable, write_atomically
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset
-from admlops.deployment.engines import AT, split_checkpoint, split_contender
+from admlops.deployment.engines import AT, PRECISIONS, parse_engine, split_checkpoint, split_contender
 from admlops.evaluation.energy.carbon import Carbon
 from admlops.evaluation.evaluate import evaluate_run
 from admlops.health.machine import describe_machine
@@ -33,14 +34,17 @@ from admlops.pipeline.comparison_runs import (
     take_result,
 )
 from admlops.pipeline.comparison_summary import summarize
+from admlops.pipeline.default_data import lacks_weights
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import check_request, prepare
 from admlops.pipeline.run_data import RunData, load_run_data, missing_model
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.selection import select
 from admlops.results.data_set import open_run_data
+from admlops.results.header import RunHeader
 from admlops.results.index import read_metrics
 from admlops.results.run_folder import RunFolder
+from admlops.worker.write_precision import INT8
 
 SUMMARY_FILE = "comparison_summary.json"
 RANDOM_WEIGHTS = "random:0"
@@ -103,9 +107,9 @@ def compare_models(
     """Compare models on the samples that `request` selects, and write `comparison_summary.json` into `target`.
 
     Every name, the target and what each model needs are checked before the first model runs. Unless `fresh`, a run of
-    the same model, pins, samples and settings is used again: a complete one as it is, with its failed samples done
-    again; one that was stopped goes on. A model that is not set up, or that fails, gets its row and its reason; the
-    others go on.
+    the same model, pins, samples and settings is used again: a complete one as it is, after its failed samples are done
+    again; a stopped one goes on. A model that is not set up, or that fails, gets its row and its reason; the others
+    go on.
 
     Args:
         names: models, each alone, with an engine behind an `@`, as in `MapTR@onnx`, or with weights behind a `:`.
@@ -156,7 +160,7 @@ def write_comparison(
 def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> list[Entrant]:
     """Return what `MapTR`, `MapTR@onnx` and `MapTR:mine` name, each once; without an `@` the request's engine holds.
 
-    A file is called by its name, by its whole path where another of that name is there.
+    A file is called by its name, or by its whole path if another file has that name.
 
     Raises:
         AdmlopsError: there is no such model, or no such engine.
@@ -168,12 +172,14 @@ def find_entrants(layout: Layout, names: Sequence[str], request: RunRequest) -> 
         label = name if engine is None else f"{model}{AT}{Path(engine).name}"
         label = name if label in {one.label for one in found} else label
         own = None if checkpoint is not None else engine or request.engine
+        if own is not None:
+            parse_engine(own)
         found.append(Entrant(model=load_model(layout, model), engine=own, label=label, checkpoint=checkpoint))
     return found
 
 
 def refuse_impossible(entrants: Sequence[Entrant], request: RunRequest, data: Dataset | None) -> None:
-    """Refuse what no model can have, and samples that the data set does not have, before anything is made or run.
+    """Refuse what no model supports, and samples that the data set does not have, before anything is made or run.
 
     Args:
         data: the data set, if there is one yet.
@@ -222,7 +228,7 @@ def _check(
 
 
 def request_for(layout: Layout, model: Model, request: RunRequest, random_weights: bool) -> RunRequest:
-    """The request for one model; with random weights where these alone are missing, and that is allowed."""
+    """Return the request for one model; with random weights if only its weights are missing, and that is allowed."""
     own = replace(request, model=model.name)
     if not random_weights or not model.traits.needs_weights or request.checkpoint or request.weights or request.engine:
         return own
@@ -248,7 +254,7 @@ def _compare_one(layout: Layout, one: Planned, run_one: RunOne, say: Say, carbon
     except AdmlopsError as error:
         say(f"{one.label}: {error}")
         return Compared(model=model, outcome="failed", reason=error.message, hint=error.hint, label=one.label)
-    shortcomings = tuple(find_shortcomings(model, run, metrics))
+    shortcomings = tuple(find_shortcomings(layout, model, run, metrics))
     return Compared(
         model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings, label=one.label
     )
@@ -273,7 +279,7 @@ def take_runs(
     taken: Sequence[str] = (),
     carbon: Carbon | None = None,
 ) -> list[Compared]:
-    """Return the rows of runs that are there, called by their models where no other row is; `taken` are names of rows.
+    """Return the rows of existing runs, called by their models if no other row is; `taken` are names of other rows.
 
     A run that is not evaluated is evaluated now.
 
@@ -292,20 +298,21 @@ def _take_run(layout: Layout, run: RunFolder, say: Say, label: str, carbon: Carb
             metrics = evaluate_run(run, open_run_data(run.header.data), layout=layout, say=say, carbon=carbon)
             run.write_manifest()
     model = None if run.header.is_submission else find_known(layout, run.header.model)
-    shortcomings = () if model is None else tuple(find_shortcomings(model, run, metrics))
+    shortcomings = () if model is None else tuple(find_shortcomings(layout, model, run, metrics))
     return Compared(model=model, outcome="complete", run=run, metrics=metrics, shortcomings=shortcomings, label=label)
 
 
-def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) -> Iterator[Shortcoming]:
+def find_shortcomings(
+    layout: Layout, model: Model, run: RunFolder, metrics: Mapping[str, Any]
+) -> Iterator[Shortcoming]:
     """Return what keeps a complete run from showing the model as it is to be judged."""
     if run.header.random_weights is not None:
-        yield Shortcoming(
-            reason="random weights, so its scores mean nothing", hint=f"admlops checkpoints fetch {model.name}"
-        )
+        hint = _say_trained(layout, model, run.header)
+        yield Shortcoming(reason="random weights, so its scores mean nothing", hint=hint)
     if run.header.unverified_engine is not None:
         yield Shortcoming(
-            reason=f"the engine {run.header.unverified_engine} was not verified on this machine",
-            hint=f"admlops verify {model.name} --engine {run.header.engine_option}",
+            reason=f"the engine {run.header.unverified_engine} {run.header.engine_doubt}",
+            hint=shlex.join(["admlops", "verify", model.name, "--engine", str(run.header.engine_option)]),
         )
     failures = Counter(one.metadata.failure.kind for one in run.records() if one.metadata.failure)
     if failures:
@@ -316,6 +323,24 @@ def find_shortcomings(model: Model, run: RunFolder, metrics: Mapping[str, Any]) 
         )
     if model.traits.made_for_gpu and run.header.settings.get("device") == "cpu":
         yield Shortcoming(reason="on the CPU, so its times mean nothing")
+
+
+def _say_trained(layout: Layout, model: Model, header: RunHeader) -> str:
+    """Return the command after which a run like one of random weights has trained ones."""
+    name = model.default_checkpoint
+    if name is None:
+        return f"admlops models show {model.name}   # the catalogue knows no weights of it: run it with --checkpoint"
+    export = ""
+    if header.engine is not None:
+        precision = header.engine.get("precision")
+        export = f"admlops export {model.name}"
+        export += f" --precision {precision}" if precision in PRECISIONS[1:] else ""
+        export += " --calibrate train --data DIR" if precision == INT8 else ""
+    if lacks_weights(layout, model):
+        return model.weights_command(name) + (f"   # then {export}" if export else "")
+    return (
+        export or f"admlops compare --models {model.name} --data {shlex.quote(header.data.root)}   # with its weights"
+    )
 
 
 def _row_data(row: Compared) -> RunData:

@@ -8,7 +8,8 @@ from typing import Any
 
 from admlops.catalog import Model, load_model
 from admlops.catalog.registries import RUNTIMES
-from admlops.core.errors import EnvError
+from admlops.catalog.runtimes import TORCH
+from admlops.core.errors import EnvError, UsageError
 from admlops.core.paths import Layout
 from admlops.core.types import Say
 from admlops.datasets.base import Dataset, HasContext, fetch_files
@@ -27,7 +28,14 @@ from admlops.pipeline.options import check_config, check_graphs, check_precision
 from admlops.pipeline.prefetching import choose_prefetch
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.requested_data import check_data_kind, open_requested
-from admlops.pipeline.run_engine import EngineFile, RuntimePackages, check_engine, find_engine, provide_packages
+from admlops.pipeline.run_engine import (
+    EngineFile,
+    RuntimePackages,
+    check_engine,
+    find_engine,
+    list_plain_variants,
+    provide_packages,
+)
 from admlops.pipeline.run_header import make_header
 from admlops.pipeline.run_job import RunPlan, choose_executor, make_job, name_devices
 from admlops.pipeline.run_request import RunRequest
@@ -45,6 +53,7 @@ from admlops.pipeline.selection import select
 from admlops.pipeline.throughput import write_throughput
 from admlops.pipeline.tuning import tune
 from admlops.results.run_folder import RunFolder
+from admlops.worker.network import FILE_NAME
 
 OnOpen = Callable[[RunFolder], None]
 """Called with the folder of a run that is about to begin, in its thread."""
@@ -239,8 +248,26 @@ def check_request(
     check_precision(model, request.precision, device=devices[0].kind)
     check_graphs(model, request, device=devices[0].kind)
     choose_batch(model, request, say=say)
-    model.choose_variant(request.variant)
+    check_executes(model, request)
     return executor, devices
+
+
+def check_executes(model: Model, request: RunRequest) -> None:
+    """Refuse a variant without PyTorch where no engine is to execute the network: it runs exported files alone.
+
+    Raises:
+        CatalogError: the model has no such variant.
+        UsageError: it is such a variant.
+    """
+    variant = model.choose_variant(request.variant)
+    has_network = (request.runtime or model.runtime) == TORCH.id and (model.folder / FILE_NAME).is_file()
+    if request.engine is not None or not has_network or variant not in list_plain_variants(model):
+        return
+    named = "" if request.variant is None else f" --variant {variant}"
+    raise UsageError(
+        f"{model.name}'s variant {variant} has no PyTorch: it runs exported files alone, and no --engine is named",
+        hint=f"admlops run {model.name}{named} --engine onnx",
+    )
 
 
 def _environment(layout: Layout, model: Model, request: RunRequest, device: ComputeDevice, *, say: Say) -> Environment:

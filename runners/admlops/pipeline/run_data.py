@@ -21,6 +21,7 @@ from admlops.evaluation.latency.summary import Latency, summarize
 from admlops.evaluation.metrics import Metric, metrics_of
 from admlops.pipeline.throughput import read_throughput
 from admlops.results.header import RunHeader
+from admlops.results.labels import find_engine_precision
 from admlops.results.lost_devices import LostDevices, list_lost_devices
 from admlops.results.record import Metadata, Record
 from admlops.results.run_folder import RunFolder
@@ -60,7 +61,7 @@ class RunData:
         throughput: `throughput.json`, None for a run without throughput mode.
         worker: what the first worker said of itself: `python`, `libraries`, `digest` of the adapter, `device_name`.
         checkpoint: the catalogue's name of the weights that were loaded; None for others, and for random ones.
-        lost_devices: what the run lost of its devices while it went on.
+        lost_devices: the devices that the run lost while it went on.
         manifest_sha256: of the `manifest.json` that stood there before this report was written.
         notes: what could not be read, a sentence each.
     """
@@ -197,7 +198,7 @@ def parse_reading(line: Mapping[str, Any]) -> Reading:
 
 
 def _name_checkpoint(model: Model, header: RunHeader) -> str | None:
-    """Return the name of the catalogue's checkpoint that a run loaded; a run from before has only the file's path."""
+    """Return the name of the catalogue's checkpoint that a run loaded; an older run has only the file's path."""
     if header.provenance.checkpoint is not None:
         return header.provenance.checkpoint
     path, sha256 = header.settings.get("checkpoint"), header.provenance.checkpoint_sha256
@@ -228,8 +229,8 @@ def _read_metrics(run: RunFolder, notes: list[str]) -> Mapping[str, Any] | None:
 
 
 def read_telemetry(path: Path, notes: list[str]) -> list[Reading]:
-    """The readings. A torn line, as a killed run leaves, is passed over; where a resumed run's clock starts anew, the
-    time goes on from what stood before."""
+    """Return the readings. A torn line, as a killed run leaves, is skipped; where a resumed run's clock starts anew,
+    the time goes on from the last reading."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
@@ -262,7 +263,9 @@ def _summarize(samples: Sequence[Metadata], notes: list[str], header: RunHeader)
         notes.append("No sample carries a measured time, so latency is missing.")
         return None
     try:
-        return summarize(samples, pictures=header.data.pictures, shared=header.shared)
+        return summarize(
+            samples, pictures=header.data.pictures, shared=header.shared, precision=find_engine_precision(header)
+        )
     except AdmlopsError as error:
         notes.append(f"Latency is missing: {error.message}. Next: {error.hint}")
         return None

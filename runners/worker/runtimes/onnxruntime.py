@@ -51,8 +51,14 @@ class OnnxRuntime(Runtime):
 def session_options(onnxruntime: Any) -> Any:
     """Return a session's options: as many threads as OMP_NUM_THREADS says, and warnings in the log."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    options.intra_op_num_threads = count_threads(os.environ.get("OMP_NUM_THREADS", ""))
     return options
+
+
+def count_threads(said: str) -> int:
+    """Read OMP_NUM_THREADS, of a list for nested levels (`2,1`) the first; 0, the runtime's choice, if unreadable."""
+    first = said.partition(",")[0].strip()
+    return int(first) if first.isascii() and first.isdigit() else 0
 
 
 def require_provider(wanted: str, there: Any, *, device: str, version: str) -> None:

@@ -65,9 +65,16 @@ class LatencyEvaluation(Declared):
     def finish(self, accumulator: Accumulator, context: Context) -> LatencyResult:
         """Summarize the times of all samples."""
         from admlops.evaluation.latency.summary import summarize
+        from admlops.results.labels import find_engine_precision
 
         header = context.run.header
-        return LatencyResult(latency=summarize(context.metadata, pictures=header.data.pictures, shared=header.shared))
+        latency = summarize(
+            context.metadata,
+            pictures=header.data.pictures,
+            shared=header.shared,
+            precision=find_engine_precision(header),
+        )
+        return LatencyResult(latency=latency)
 
 
 LATENCY = LatencyEvaluation(

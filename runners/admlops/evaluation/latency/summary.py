@@ -14,7 +14,7 @@ import functools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from admlops.core.counting import count_of
@@ -140,15 +140,22 @@ class Latency:
         }
 
 
-def summarize(samples: Iterable[Metadata], *, pictures: int | None = None, shared: str | None = None) -> Latency:
+def summarize(
+    samples: Iterable[Metadata], *, pictures: int | None = None, shared: str | None = None, precision: str | None = None
+) -> Latency:
     """Summarize the times of a run's samples. Failed ones have no time; they make the verdict INVALID.
 
     Args:
         samples: the metadata of every record.
         pictures: how many a sample has, one per camera.
         shared: with whom the run's workers shared their device, as `RunHeader.shared` says it.
+        precision: what an engine computes in, as `find_engine_precision` says it; the records' word if None.
     """
-    everything = list(samples)
+    found = _summarize(list(samples), pictures, shared)
+    return found if precision is None else replace(found, precision=precision)
+
+
+def _summarize(everything: Sequence[Metadata], pictures: int | None, shared: str | None) -> Latency:
     if shared is not None:
         return _summarize_shared(everything, shared, pictures)
     timed = [entry for entry in everything if entry.status == "ok"]
