@@ -14,9 +14,10 @@ from admlops.core.paths import find_layout
 from admlops.deployment.deploy_config import Profile
 from admlops.deployment.deploy_keys import REFUSED, TAKEN
 from admlops.deployment.deploy_reader import read_deployment
+from admlops.deployment.deploy_tensors import check_tensors
 from admlops.deployment.literals import read_literals
 from admlops.deployment.manifest import ExportSource, Manifest, TensorInfo
-from admlops.pipeline.deploy import check_tensors, require_data
+from admlops.pipeline.deploy import require_data
 
 WHOLE = Path(__file__).with_name("resnet18_5ch.py")
 
@@ -71,12 +72,13 @@ def test_code_is_refused_with_its_line_and_never_run(tmp_path: Path, code: str, 
 
 def test_literals_in_all_their_forms(tmp_path: Path) -> None:
     path = write(
-        tmp_path, '"""words"""\na = dict({"x": (1, -2.5)}, )\nb = list([1 << 3, 2 * 3])\nc = dict()\nc = tuple()'
+        tmp_path, '"""words"""\na = dict({"x": (1, -2.5)}, )\nb = list([1 << 3, 2 * 3])\nc = dict()\nd = tuple()'
     )
     assert {name: value.plain for name, value in read_literals(path).items()} == {
         "a": {"x": [1, -2.5]},
         "b": [8, 6],
-        "c": [],
+        "c": {},
+        "d": [],
     }
     with pytest.raises(UsageError, match=r"config.py:2: this is not Python"):
         read_literals(write(tmp_path, "a = 1\nb = ("))
@@ -179,6 +181,7 @@ def test_names_shapes_and_axes_are_held_to_the_file(tmp_path: Path) -> None:
     check_tensors(found, make_manifest())
     check_tensors(replace(found, input_shape=(5, 64, 112)), make_manifest())
     large = {"input": Profile(least=(1, 5, 64, 112), usual=(1, 5, 1860, 2880), largest=(1, 5, 2160, 3840))}
+    short = {"input": Profile(least=(5, 64, 112), usual=(5, 64, 112), largest=(5, 64, 112))}
     for wrong, words in (
         (replace(found, inputs=("a", "b")), "2 names for 1 tensors: channels"),
         (
@@ -188,6 +191,7 @@ def test_names_shapes_and_axes_are_held_to_the_file(tmp_path: Path) -> None:
         (replace(found, dynamic_axes={"depth": {0: "batch"}}), "there is no tensor called depth"),
         (replace(found, input_shape=(3, 224, 224)), "is no shape of channels"),
         (replace(found, profiles=large), "1860, 2880"),
+        (replace(found, profiles=short), "[5, 64, 112] has 3 axes, and channels has 4: batch×5×64×112"),
     ):
         with pytest.raises(UsageError) as refused:
             check_tensors(wrong, make_manifest())
@@ -219,17 +223,3 @@ def test_a_pickle_of_samples_is_never_read(tmp_path: Path) -> None:
         require_data(found, None)
     assert refused.value.hint == "pass --data DIR in its place"
     require_data(found, tmp_path)
-
-
-@pytest.mark.usefixtures("synthetic_root")
-def test_a_machine_without_a_gpu_builds_no_engines(typed: Typed, tmp_path: Path) -> None:
-    path = write(tmp_path, "export = dict(mode='both')")
-    refused = typed("deploy", path, "CalibrationStatus", "--dry-run")
-    assert refused.code == 2
-    assert "config.py:1: export.mode: TensorRT builds engines on an NVIDIA GPU, and none is visible" in refused.err
-
-
-def test_int8_without_samples_is_refused(typed: Typed, tmp_path: Path, synthetic_root: Path) -> None:
-    text = "export = dict(mode='onnx')\ntensorrt_config = dict(precision_policy='explicit_int8')"
-    refused = typed("deploy", write(tmp_path, text), "CalibrationStatus", "--data", synthetic_root, "--dry-run")
-    assert (refused.code, "--calibrate train" in refused.err) == (2, True), refused.err

@@ -97,6 +97,8 @@ def test_a_file_of_another_network_is_refused_by_its_inputs(
     failed = typed(*RUN, "--data", synthetic_root, "--engine", file, "--run", "a")
     assert failed.code == 1
     assert "lacks the input channels, has the unknown input picture" in failed.err
+    assert "→ admlops exported list CalibrationStatus " in failed.err
+    assert "--resume" not in failed.err, "the same file would fail again"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,15 @@ def test_what_no_engine_can_do_is_refused(
 ) -> None:
     refused = typed(*RUN, "--data", synthetic_root, *options)
     assert (refused.code, words in refused.err) == (2, True), refused.err
+
+
+def test_a_variant_without_pytorch_wants_an_engine(
+    typed: Typed, calibration_environment: Environment, synthetic_root: Path
+) -> None:
+    for more in ((), ("--dry-run",)):
+        refused = typed(*RUN, "--data", synthetic_root, *more)
+        assert (refused.code, "has no PyTorch: it runs exported files alone" in refused.err) == (2, True), refused.err
+        assert "→ admlops run CalibrationStatus --variant onnx --engine onnx" in refused.err
 
 
 def test_a_model_without_a_network_says_so(typed: Typed, synthetic_root: Path) -> None:

@@ -44,6 +44,32 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         raise explain_os_error(error, path) from error
 
 
+def copy_atomically(*copies: tuple[Path, Path]) -> None:
+    """Copy files, (source, target) each, so that every target is either as before or whole; none until all are copied.
+
+    Raises:
+        StorageError: a disk is full, a folder read-only or missing, or a source cannot be read.
+    """
+    made: list[tuple[Path, Path]] = []
+    target = copies[0][1]
+    try:
+        for source, target in copies:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            os.close(descriptor)
+            made.append((Path(temporary), target))
+            shutil.copyfile(source, temporary)
+            Path(temporary).chmod(0o644)
+        for staged, target in made:
+            staged.replace(target)
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    finally:
+        for staged, _ in made:
+            with suppress(OSError):
+                staged.unlink()
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target` to fill; at the block's end it is renamed to `target`, else removed.
@@ -74,8 +100,9 @@ def require_writable(folder: Path) -> None:
     Raises:
         StorageError: it cannot be made or written.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing: list[Path] = []
     try:
+        missing += [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -43,13 +43,15 @@ class Profile:
 class Deployment:
     """What a config file asks for.
 
-    `inputs` and `outputs` are the file's names of the network's tensors, in order. `profiles` and `dynamic_axes` are
-    keyed by those names. `models` are the files that `evaluation` names, by backend; None for those just exported.
-    `words` says what keys without an effect mean here; `lines` is the line of every key.
+    `backend` is what `backend_config.type` says. `inputs` and `outputs` are the file's names of the network's tensors,
+    in order. `profiles` and `dynamic_axes` are keyed by those names. `models` are the files that `evaluation` names, by
+    backend; None for those just exported. `words` says what keys without an effect mean here; `lines` is the line of
+    every key. `keys` is the key that gave a field its value; for each of `models` the field is `models.BACKEND`.
     """
 
     file: Path
     mode: Mode = "both"
+    backend: str | None = None
     verify: bool = False
     device: str | None = None
     work_dir: Path | None = None
@@ -71,12 +73,58 @@ class Deployment:
     frames: int | None = None
     words: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     def refuse(self, key: str, problem: str, instead: str) -> UsageError:
         """Return the error for a key, with the file and the line."""
-        return UsageError(f"{self.file}:{self.lines.get(key, 1)}: {key}: {problem}", hint=instead)
+        return refuse_key(self.file, self.lines, key, problem, instead)
+
+    @property
+    def exports(self) -> bool:
+        """Whether a network is exported."""
+        return self.mode in ("onnx", "both")
+
+    @property
+    def judges(self) -> bool:
+        """Whether anything runs over samples to be judged."""
+        return self.verify or self.evaluate
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Return the backends besides PyTorch that `evaluation` names."""
+        return tuple(backend for backend in self.models if backend != PYTORCH)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Return the backends that `export.mode` makes engines for."""
+        return {"onnx": (ONNX,), "both": (ONNX, TENSORRT), "trt": (TENSORRT,), "none": ()}[self.mode]
+
+    @property
+    def verified(self) -> tuple[str, ...]:
+        """Return the backends whose engines are verified."""
+        if not self.verify:
+            return ()
+        return self.engines if self.mode == "none" else self.made
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Return the backends that are evaluated."""
+        return (tuple(self.models) or self.made) if self.evaluate else ()
 
     @property
     def wants_tensorrt(self) -> bool:
         """Whether anything of it needs TensorRT."""
-        return self.mode in ("trt", "both") or (self.evaluate and TENSORRT in self.models)
+        return TENSORRT in (*self.made, *self.verified, *self.evaluated)
+
+    @property
+    def judges_models(self) -> bool:
+        """Whether the files that `evaluation` names are evaluated, or verified because nothing is made."""
+        return self.evaluate or (self.verify and self.mode == "none")
+
+
+def refuse_key(file: Path, lines: Mapping[str, int], key: str, problem: str, instead: str) -> UsageError:
+    """Return the error for a key, with the file and the line of the key, or else of the section that lacks it."""
+    at = key
+    while at and at not in lines:
+        at = at.rpartition(".")[0]
+    return UsageError(f"{file}:{lines.get(at, 1)}: {key}: {problem}", hint=instead)

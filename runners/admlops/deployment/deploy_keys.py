@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admlops.core.errors import UsageError
-from admlops.deployment.deploy_config import BACKENDS, MODES, ONNX, POLICIES, TENSORRT, Profile
+from admlops.deployment.deploy_config import BACKENDS, MODES, ONNX, POLICIES, PYTORCH, TENSORRT, Profile
+from admlops.deployment.deploy_draft import Draft
 from admlops.deployment.literals import Value
 
+LONGEST_NAME = 200
+"""Bytes that the name of a file may have here; file systems allow 255, and the copy has a longer name at first."""
 SECTIONS = (
     "export",
     "runtime_io",
@@ -22,24 +26,6 @@ SECTIONS = (
     "verification",
     "codebase_config",
 )
-
-
-@dataclass(kw_only=True)
-class Draft:
-    """A deployment in the making: its fields so far, the lines of its keys, and remarks."""
-
-    file: Path
-    lines: dict[str, int]
-    fields: dict[str, Any] = field(default_factory=dict)
-    words: list[str] = field(default_factory=list)
-
-    def refuse(self, key: str, problem: str, instead: str) -> UsageError:
-        """Return the error for a key, with the file and the line."""
-        return UsageError(f"{self.file}:{self.lines.get(key, 1)}: {key}: {problem}", hint=instead)
-
-    def say(self, key: str, text: str) -> None:
-        """Keep a remark on a key."""
-        self.words.append(f"{self.file.name}:{self.lines[key]}: {key}: {text}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +48,7 @@ def _typed(name: str, kind: type, *, optional: bool = False) -> Take:
             return
         if type(given) is not kind:
             raise draft.refuse(key, f"{given!r} is no {kind.__name__}", f"write a value of the type {kind.__name__}")
-        draft.fields[name] = given
+        draft.keep(name, key, given)
 
     return take
 
@@ -78,11 +64,42 @@ def _positive(name: str) -> Take:
 
 def _path(name: str) -> Take:
     def take(draft: Draft, key: str, value: Value) -> None:
-        _typed(name, str, optional=True)(draft, key, value)
-        if value.plain is not None:
-            draft.fields[name] = Path(value.plain).expanduser()
+        given = value.plain
+        if given is None:
+            return
+        if not isinstance(given, str) or not given:
+            raise draft.refuse(key, f"{given!r} is no path", f'write {key.rpartition(".")[2]}="PATH"')
+        draft.keep(name, key, _expand(draft, key, given))
 
     return take
+
+
+def _expand(draft: Draft, key: str, given: str) -> Path:
+    """Return a path with its `~` replaced by the home folder."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise draft.refuse(key, f"{given!r}: nobody here has that home folder", "write the path in full") from error
+
+
+def _onnx_path(draft: Draft, key: str, value: Value) -> None:
+    _path("onnx_file")(draft, key, value)
+    if value.plain is not None and not value.plain.endswith(".onnx"):
+        raise draft.refuse(key, f"{value.plain!r} is no ONNX file", f'write {key.rpartition(".")[2]}="network.onnx"')
+
+
+def _weights(draft: Draft, key: str, value: Value) -> None:
+    """Take weights: a name of the catalogue, or a file."""
+    given = value.plain
+    if given is None:
+        return
+    if not isinstance(given, str) or not given:
+        raise draft.refuse(key, f"{given!r} names no weights", f'write {key}="PATH"')
+    draft.keep("checkpoint", key, _expand_weights(draft, key, given))
+
+
+def _expand_weights(draft: Draft, key: str, given: str) -> str:
+    return str(_expand(draft, key, given)) if given.startswith("~") else given
 
 
 def _only(wanted: Any, instead: str) -> Take:
@@ -107,22 +124,21 @@ def _word(text: str) -> Take:
 def _mode(draft: Draft, key: str, value: Value) -> None:
     if value.plain not in MODES:
         raise draft.refuse(key, f"{value.plain!r} is not one of {', '.join(MODES)}", 'write mode="onnx"')
-    draft.fields["mode"] = value.plain
+    draft.keep("mode", key, value.plain)
 
 
 def _device(draft: Draft, key: str, value: Value) -> None:
     given = str(value.plain)
-    kind, _, index = given.partition(":")
-    if not (given == "cpu" or (kind == "cuda" and (not index or index.isdigit()))):
+    if not re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,3}))?", given):
         raise draft.refuse(key, f"{value.plain!r} is no device", 'write device="cuda:0" or device="cpu"')
-    draft.fields["device"] = "cuda:0" if given == "cuda" else given
+    draft.keep("device", key, "cuda:0" if given == "cuda" else given)
 
 
 def _file_name(draft: Draft, key: str, value: Value) -> None:
     given = str(value.plain)
-    if Path(given).name != given or not given.endswith(".onnx"):
+    if Path(given).name != given or not given.endswith(".onnx") or len(os.fsencode(given)) > LONGEST_NAME:
         raise draft.refuse(key, f"{given!r} is no name of an ONNX file", 'write save_file="end2end.onnx"')
-    draft.fields["save_file"] = given
+    draft.keep("save_file", key, given)
 
 
 def _sample(draft: Draft, key: str, value: Value) -> None:
@@ -137,7 +153,10 @@ def _names(name: str) -> Take:
         given = value.plain
         if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
             raise draft.refuse(key, f"{given!r} is no list of names", 'write ["input"]')
-        draft.fields[name] = tuple(given)
+        twice = next((one for one in given if given.count(one) > 1), None)
+        if twice is not None:
+            raise draft.refuse(key, f"{twice!r} names two tensors", "write a name of its own for each")
+        draft.keep(name, key, tuple(given))
 
     return take
 
@@ -150,7 +169,7 @@ def _axes(draft: Draft, key: str, value: Value) -> None:
     )
     if not fits:
         raise draft.refuse(key, "this is not {tensor: {axis: name}}", 'write {"input": {0: "batch_size"}}')
-    draft.fields["dynamic_axes"] = given
+    draft.keep("dynamic_axes", key, given)
 
 
 def _lengths(draft: Draft, key: str, given: Any) -> tuple[int, ...]:
@@ -161,14 +180,14 @@ def _lengths(draft: Draft, key: str, given: Any) -> tuple[int, ...]:
 
 def _input_shape(draft: Draft, key: str, value: Value) -> None:
     if value.plain is not None:
-        draft.fields["input_shape"] = _lengths(draft, key, value.plain)
+        draft.keep("input_shape", key, _lengths(draft, key, value.plain))
 
 
 def _policy(draft: Draft, key: str, value: Value) -> None:
     given = str(value.plain)
     if given not in POLICIES:
         raise draft.refuse(key, f"{given!r} is not one of {', '.join(POLICIES)}", 'write precision_policy="auto"')
-    draft.fields["precision"] = POLICIES[given]
+    draft.keep("precision", key, POLICIES[given])
     if given == "strongly_typed":
         draft.say(key, "every engine is strongly typed: the file's own types decide, here float32")
 
@@ -176,8 +195,7 @@ def _policy(draft: Draft, key: str, value: Value) -> None:
 def _backend(draft: Draft, key: str, value: Value) -> None:
     if value.plain not in ("tensorrt", "onnxruntime"):
         raise draft.refuse(key, f"{value.plain!r} is no backend here", 'write type="tensorrt" or type="onnxruntime"')
-    if value.plain == "onnxruntime":
-        draft.fields.setdefault("mode", "onnx")
+    draft.keep("backend", key, value.plain)
 
 
 def _model_inputs(draft: Draft, key: str, value: Value) -> None:
@@ -189,7 +207,7 @@ def _model_inputs(draft: Draft, key: str, value: Value) -> None:
         raise draft.refuse(
             key, "the dictionary has input_shapes, and nothing else", "write [dict(input_shapes=dict(...))]"
         )
-    draft.fields["profiles"] = {str(name): _profile(draft, key, name, one) for name, one in shapes.items()}
+    draft.keep("profiles", key, {str(name): _profile(draft, key, name, one) for name, one in shapes.items()})
 
 
 def _profile(draft: Draft, key: str, name: Any, given: Any) -> Profile:
@@ -206,13 +224,18 @@ def _profile(draft: Draft, key: str, name: Any, given: Any) -> Profile:
 
 
 def _models(draft: Draft, key: str, value: Value) -> None:
-    given = value.plain
-    if isinstance(given, list):
-        given = dict.fromkeys(given)
-    if not isinstance(given, dict) or not set(given) <= set(BACKENDS):
+    given = value.content
+    names = [one.plain for one in given] if isinstance(given, list) else given
+    if not isinstance(names, (list, dict)) or not all(one in BACKENDS for one in names):
         raise draft.refuse(key, f"the backends are {', '.join(BACKENDS)}", 'write models=dict(onnx="network.onnx")')
-    for backend, path in given.items():
-        _add_model(draft, key, backend, path)
+    if not names:
+        raise draft.refuse(key, "this names no backend", "remove it, or write evaluation = dict(enabled=False)")
+    for backend in names:
+        if isinstance(given, dict):
+            draft.lines[f"{key}.{backend}"] = given[backend].line
+            _add_model(draft, f"{key}.{backend}", backend, given[backend].plain)
+        else:
+            draft.listed.setdefault(backend, key)
 
 
 def _model(backend: str) -> Take:
@@ -224,28 +247,36 @@ def _model(backend: str) -> Take:
 
 
 def _add_model(draft: Draft, key: str, backend: str, path: Any) -> None:
-    if path is not None and not isinstance(path, str):
-        raise draft.refuse(key, f"{backend}: {path!r} is no path", f'write {backend}="PATH"')
-    if backend == TENSORRT and path is not None and not path.endswith(".onnx"):
+    written = key.rpartition(".")[2]
+    if path is not None and (not isinstance(path, str) or not path):
+        raise draft.refuse(key, f"{path!r} is no path", f'write {written}="PATH", or {written}=None')
+    if path is not None and backend == PYTORCH:
+        path = _expand_weights(draft, key, path)
+    elif path is not None and path.endswith(".onnx"):
+        path = str(_expand(draft, key, path))
+    elif path is not None and backend == TENSORRT:
         raise draft.refuse(
             key,
             f"{path} is an engine, which only the machine that built it can use: engines are built of the ONNX file",
-            'write tensorrt="network.onnx", the file that it was built of',
+            f'write {written}="network.onnx", the file that it was built of',
         )
-    draft.fields.setdefault("models", {})[backend] = path
+    elif path is not None:
+        raise draft.refuse(key, f"{path} is no ONNX file", f'write {written}="network.onnx"')
+    draft.keep_model(backend, key, path)
 
 
 _COPY = "the folder that a copy of the file and its manifest goes to"
 _ALIASES = "other names for the network's own, in order; the file keeps the network's"
+_VERIFY = "`admlops verify` of every engine that was made; for `none`, of every one in `evaluation.models`"
 _TOOLBOX = "accepted and said: no toolbox takes part, the model is the one on the command line"
 
 TAKEN: Mapping[str, Key] = {
-    "checkpoint_path": Key(means="`--checkpoint`", take=_typed("checkpoint", str, optional=True)),
+    "checkpoint_path": Key(means="`--checkpoint`", take=_weights),
     "export.mode": Key(means="`onnx`; `both`: then TensorRT; `trt`: of `runtime_io.onnx_file`; `none`", take=_mode),
-    "export.verify": Key(means="`admlops verify` of every engine that was made", take=_typed("verify", bool)),
+    "export.verify": Key(means=_VERIFY, take=_typed("verify", bool)),
     "export.device": Key(means="`--device` of runs and verifications; the export itself is on the CPU", take=_device),
     "export.work_dir": Key(means=_COPY, take=_path("work_dir")),
-    "export.onnx_path": Key(means="as `runtime_io.onnx_file`", take=_path("onnx_file")),
+    "export.onnx_path": Key(means="as `runtime_io.onnx_file`", take=_onnx_path),
     "runtime_io.info_pkl": Key(
         means="`--data` must stand in for it: reading a pickle runs code", take=_typed("info_file", str, optional=True)
     ),
@@ -253,7 +284,9 @@ TAKEN: Mapping[str, Key] = {
     "runtime_io.sample_idx": Key(
         means="0: the first sample of the selection; others by `--scene`, `--tokens`", take=_sample
     ),
-    "runtime_io.onnx_file": Key(means="the file that `trt` builds an engine of", take=_path("onnx_file")),
+    "runtime_io.onnx_file": Key(
+        means="the file that `trt` builds an engine of; no other mode takes one", take=_onnx_path
+    ),
     "onnx_config.type": Key(means='"onnx"', take=_only("onnx", 'write type="onnx"')),
     "onnx_config.export_params": Key(means="True: the file holds the weights", take=_only(True, "remove it")),
     "onnx_config.keep_initializers_as_inputs": Key(means="False", take=_only(False, "remove it")),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from admlops.core.errors import UsageError
 from admlops.deployment.deploy_config import Deployment
-from admlops.deployment.deploy_keys import REFUSED, SECTIONS, TAKEN, Draft
+from admlops.deployment.deploy_draft import Draft
+from admlops.deployment.deploy_keys import REFUSED, SECTIONS, TAKEN
+from admlops.deployment.deploy_whole import list_idle, require_whole
 from admlops.deployment.literals import Value, read_literals
 
 
@@ -31,9 +34,9 @@ def read_deployment(path: Path) -> Deployment:
             f"{path} asks for nothing: it has none of export, onnx_config and evaluation",
             hint="docs/deploy.md shows a whole file",
         )
-    deployment = Deployment(file=path, lines=draft.lines, words=tuple(draft.words), **draft.fields)
-    _require_whole(deployment)
-    return deployment
+    deployment = draft.finish()
+    require_whole(deployment)
+    return replace(deployment, words=(*deployment.words, *list_idle(deployment)))
 
 
 def _take_section(draft: Draft, path: str, value: Value) -> None:
@@ -54,28 +57,9 @@ def _problem(path: str) -> str:
     if path in REFUSED:
         return REFUSED[path][0]
     section = path.rpartition(".")[0]
-    known = [one.rpartition(".")[2] for one in TAKEN if one.rpartition(".")[0] == section]
+    known = [one.rpartition(".")[2] for one in (*TAKEN, *SECTIONS) if one.rpartition(".")[0] == section]
     return f"no key of a deployment config; {section or 'the file'} has {', '.join(known)}"
 
 
 def _instead(path: str) -> str:
     return REFUSED[path][1] if path in REFUSED else "remove it; docs/deploy.md lists the keys"
-
-
-def _require_whole(deployment: Deployment) -> None:
-    """Raise UsageError for keys that need each other."""
-    if deployment.mode == "trt" and deployment.onnx_file is None:
-        raise deployment.refuse(
-            "export.mode", '"trt" builds an engine of a file, and runtime_io.onnx_file names none', 'write mode="both"'
-        )
-    if deployment.mode == "none" and not deployment.evaluate:
-        raise deployment.refuse(
-            "export.mode", '"none" exports nothing, and evaluation.enabled is not True', "write evaluation.enabled=True"
-        )
-    unknown = sorted(set(deployment.profiles) - set(deployment.inputs)) if deployment.inputs else []
-    if unknown:
-        raise deployment.refuse(
-            "backend_config.model_inputs",
-            f"{unknown[0]} is none of onnx_config.input_names: {', '.join(deployment.inputs)}",
-            f"write {deployment.inputs[0]}=dict(min_shape=..., opt_shape=..., max_shape=...)",
-        )
