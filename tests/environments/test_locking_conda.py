@@ -263,7 +263,7 @@ def test_conda_lock_itself_reads_our_locks_and_computes_our_hashes(conda_lock_py
     envs = find_layout().envs
     machine = envs / "common" / "virtual-packages.yml"
     ours = {file.parent: read_conda_inputs(file, machine) for file in envs.glob("*/*/environment.yml")}
-    assert len(ours) == 11
+    assert len(ours) > 10, "every folder with conda packages"
     for number, dependencies in enumerate(
         (["git", "a ==1.2", "b >=1,<2"], ["c ==1.2 h1_0", "d * *mkl", "e *"], ["zlib 1.*"])
     ):
