@@ -190,7 +190,8 @@ def _check_gpus(runtime: Runtime, request: RunRequest) -> None:
     """Raise UsageError where no GPU of this machine can run a runtime that needs one."""
     if runtime.capability is None:
         return
-    told, instead = f"--engine {request.engine}", f"admlops run {request.model} --engine onnx"
+    told = f"--engine {request.engine}"
+    instead = "the same command with --engine onnx: ONNX Runtime runs the same file here"
     gpus = () if request.device == "cpu" else detect_gpus()
     if not gpus:
         raise UsageError(f"{told} needs an NVIDIA GPU, and none is visible, or --device is cpu", hint=instead)
