@@ -31,8 +31,9 @@ from admlops.deployment.artifacts import (
 )
 from admlops.deployment.engines import parse_engine, split_checkpoint, split_contender
 from admlops.deployment.manifest import ExportSource, Manifest, read_manifest
+from admlops.pipeline.artifact_choice import choose_artifact
 from admlops.pipeline.config_text import config_sha256
-from admlops.pipeline.run_engine import choose_artifact, find_engine
+from admlops.pipeline.run_engine import find_engine
 from admlops.pipeline.run_request import RunRequest
 
 CONTENT = b"a network"

@@ -10,19 +10,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.deployment.test_artifacts import CONTENT, keep, make_manifest
 from tests.typed import Typed
 
 from admlops.core.errors import StorageError, UsageError
 from admlops.core.paths import Layout, find_layout
-from admlops.deployment.artifacts import Artifact, keep_artifact, new_artifact
+from admlops.deployment.artifacts import Artifact
 from admlops.deployment.calibration import make_calibration
 from admlops.deployment.deploy_reader import read_deployment
-from admlops.deployment.manifest import Calibration, ExportSource, Manifest, TensorInfo
+from admlops.deployment.manifest import Calibration, TensorInfo
 from admlops.pipeline import deploy, deploy_checks
 from admlops.pipeline.deploy_request import DeployRequest, engine_run, export_request, named_engine, pytorch_run
 from admlops.pipeline.run_request import RunRequest
 
-CONTENT = b"a network"
 EVALUATED = "evaluation = dict(enabled=True, models=dict(onnx=None))"
 
 
@@ -32,30 +32,17 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def keep(layout: Layout, precision: str, calibration: Calibration | None = None, **source: str) -> Artifact:
-    manifest = Manifest(
-        model="CalibrationStatus",
-        key=hashlib.sha256(f"{precision}{source}".encode()).hexdigest()[:16],
-        form="default",
-        kind="onnx",
+def keep_tensors(layout: Layout, precision: str, calibration: Calibration | None = None, **source: str) -> Artifact:
+    """An export with the tensors of CalibrationStatus, in a precision and of a source."""
+    plain = make_manifest(hashlib.sha256(f"{precision}{source}".encode()).hexdigest()[:16], **source)
+    manifest = msgspec.structs.replace(
+        plain,
         precision=precision,
-        file="network.onnx",
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
-        size_bytes=len(CONTENT),
-        opset=17,
-        exporter="by hand",
-        versions={},
-        source=msgspec.convert({"variant": "modern", "environment": "", "adapter": "", **source}, ExportSource),
         inputs=[TensorInfo(name="channels", dtype="float32", shape=["batch", 5, 64, 112])],
         outputs=[TensorInfo(name="logits", dtype="float32", shape=["batch", 2])],
-        carried={},
-        verdicts={},
         calibration=calibration,
-        created="2026-01-01T00:00:00+00:00",
     )
-    with new_artifact(layout, manifest.model) as folder:
-        (folder / manifest.file).write_bytes(CONTENT)
-        return keep_artifact(layout, folder, manifest)
+    return keep(layout, manifest)
 
 
 def make_request(config: Path, **run: Any) -> DeployRequest:
@@ -65,8 +52,8 @@ def make_request(config: Path, **run: Any) -> DeployRequest:
 
 
 def test_nothing_exported_means_an_earlier_export_of_the_precision(layout: Layout, tmp_path: Path) -> None:
-    keep(layout, "auto", checkpoint="trained")
-    half = keep(layout, "fp16", checkpoint="trained")
+    keep_tensors(layout, "auto", checkpoint="trained")
+    half = keep_tensors(layout, "fp16", checkpoint="trained")
     policy = "backend_config = dict(common_config=dict(precision_policy='fp16'))"
     request = make_request(write(tmp_path, f"export = dict(mode='none')\n{policy}\n{EVALUATED}"))
     engine = named_engine(layout, request, "onnx", None)
@@ -75,7 +62,7 @@ def test_nothing_exported_means_an_earlier_export_of_the_precision(layout: Layou
 
 
 def test_engines_are_of_the_weights_that_the_config_names(layout: Layout, tmp_path: Path) -> None:
-    keep(layout, "auto", weights="random:0")
+    keep_tensors(layout, "auto", weights="random:0")
     text = f"checkpoint_path = 'trained'\nexport = dict(mode='none')\n{EVALUATED}"
     request = make_request(write(tmp_path, text))
     assert engine_run(request, "onnx").checkpoint == "trained"
@@ -89,7 +76,7 @@ def test_engines_are_of_the_weights_that_the_config_names(layout: Layout, tmp_pa
 
 
 def test_a_file_stands_for_all_backends_that_name_none(layout: Layout, tmp_path: Path) -> None:
-    made = keep(layout, "auto")
+    made = keep_tensors(layout, "auto")
     evaluated = "evaluation = dict(enabled=True, models=dict(tensorrt=None, onnx='a.onnx'))"
     request = make_request(write(tmp_path, f"export = dict(mode='onnx')\n{evaluated}"))
     assert named_engine(layout, request, "tensorrt", made) == f"tensorrt:{made.file}"
@@ -191,7 +178,7 @@ def test_options_of_an_export_are_refused_where_there_is_none(
 def test_a_file_that_is_named_is_held_to_the_config(
     typed: Typed, tmp_path: Path, synthetic_root: Path, text: str, words: str
 ) -> None:
-    made = keep(find_layout(), "auto")
+    made = keep_tensors(find_layout(), "auto")
     models = f"evaluation = dict(enabled=True, models=dict(onnx={str(made.file)!r}))"
     config = write(tmp_path, f"export = dict(mode='none')\n{models}\n{text}")
     refused = typed("deploy", config, "CalibrationStatus", "--data", synthetic_root, "--dry-run")
@@ -224,7 +211,7 @@ def test_an_int8_file_is_not_judged_on_the_samples_of_its_ranges(
     typed: Typed, tmp_path: Path, synthetic_root: Path, synthetic_data: Any
 ) -> None:
     samples = synthetic_data.scenes()[0].samples
-    made = keep(find_layout(), "int8", make_calibration(str(synthetic_root), "v1.0-mini", samples))
+    made = keep_tensors(find_layout(), "int8", make_calibration(str(synthetic_root), "v1.0-mini", samples))
     models = f"evaluation = dict(enabled=True,\nmodels=dict(onnx={str(made.file)!r}))"
     config = write(tmp_path, f"export = dict(mode='none')\n{models}")
     refused = typed("deploy", config, "CalibrationStatus", "--data", synthetic_root, "--dry-run")
@@ -240,7 +227,7 @@ def test_a_copy_that_fails_leaves_nothing_half_written(
     work_dir.mkdir()
     (work_dir / "network.onnx").write_bytes(b"an earlier one")
     deployment = read_deployment(write(tmp_path, f"export = dict(mode='onnx', work_dir={str(work_dir)!r})"))
-    made, copy = keep(layout, "auto"), shutil.copyfile
+    made, copy = keep_tensors(layout, "auto"), shutil.copyfile
 
     def fill_the_disk(source: Path, target: str) -> None:
         if Path(source).name == "manifest.json":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +67,7 @@ def verify(
     from admlops.cli.signals import cancel_on_signals
     from admlops.core.paths import find_layout
     from admlops.pipeline.options import parse_options
-    from admlops.pipeline.verify import VerifyRequest, preview_verification
+    from admlops.pipeline.verify import VerifyRequest, preview_verification, verify_command
 
     layout = find_layout()
     with cancel_on_signals() as cancel:
@@ -92,15 +91,7 @@ def verify(
     else:
         _print(verification)
         note(f"\npage: {page}")
-    _raise_for(verification, _again(request))
-
-
-def _again(request: VerifyRequest) -> str:
-    """Return the command that verifies the same again."""
-    run = request.run
-    words = ["admlops", "verify", run.model, "--engine", str(run.engine), "--data", str(run.data)]
-    named = {"--checkpoint": run.checkpoint, "--weights": run.weights, "--config": run.config}
-    return shlex.join([*words, *(word for name, value in named.items() if value for word in (name, value))])
+    _raise_for(verification, verify_command(run))
 
 
 def _verify(layout: Layout, request: VerifyRequest, out: Path | None, show_progress: Any) -> tuple[Verification, Path]:

@@ -24,6 +24,7 @@ from admlops.evaluation.evaluate import evaluate_run
 from admlops.execution.deadlines import DEFAULT_DEADLINES
 from admlops.execution.scene_job import Summary
 from admlops.health.machine import describe_machine
+from admlops.pipeline.artifact_choice import list_plain_variants
 from admlops.pipeline.compare import RANDOM_WEIGHTS
 from admlops.pipeline.comparison_runs import ShowProgress
 from admlops.pipeline.default_data import ensure_data, lacks_weights, plan_data
@@ -32,7 +33,7 @@ from admlops.pipeline.preview import preview_run
 from admlops.pipeline.readiness import find_readiness
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_data import RunData, load_run_data
-from admlops.pipeline.run_engine import engine_for, list_plain_variants
+from admlops.pipeline.run_engine import engine_for
 from admlops.pipeline.run_request import RunRequest
 from admlops.results.data_set import open_run_data
 from admlops.results.run_folder import RunFolder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from admlops.pipeline.deploy_request import (
 from admlops.pipeline.export import export_model, preview_export
 from admlops.pipeline.run import run_model
 from admlops.pipeline.run_request import RunRequest
-from admlops.pipeline.verify import MIN_FRAMES, verify_engine
+from admlops.pipeline.verify import MIN_FRAMES, verify_command, verify_engine
 
 __all__ = ["DeployRequest", "Deployed", "deploy_model", "needs_data", "preview_deployment", "require_data"]
 
@@ -77,21 +76,13 @@ def deploy_model(layout: Layout, request: DeployRequest, *, say: Say, show_progr
         if found.failed is not None:
             raise RunFailedError(
                 f"{engine}: {found.outcome}",
-                hint=_verify_again(request, engine),
+                hint=f"{verify_command(engine_run(request, engine))} --bisect",
             )
     evaluated = {
         backend: _evaluate(layout, run, say=say, show_progress=show_progress)
         for backend, run in _evaluations(layout, request, artifact)
     }
     return Deployed(artifact=artifact, copy=copy, verified=verified, evaluated=evaluated)
-
-
-def _verify_again(request: DeployRequest, engine: str) -> str:
-    """Return the command that names the first module whose output parts."""
-    run = verify_request(request, engine).run
-    named = {"--data": str(run.data), "--checkpoint": run.checkpoint, "--weights": run.weights}
-    words = ["admlops", "verify", run.model, "--engine", engine, "--bisect"]
-    return shlex.join([*words, *(word for name, value in named.items() if value for word in (name, value))])
 
 
 def preview_deployment(layout: Layout, request: DeployRequest, *, say: Say) -> list[Planned]:

@@ -27,12 +27,13 @@ from admlops.environments import Environment, ensure_tool, find_model, find_tool
 from admlops.environments.spec.environment_spec import EnvironmentSpec
 from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
+from admlops.pipeline.artifact_choice import list_plain_variants
 from admlops.pipeline.config_text import config_sha256
 from admlops.pipeline.expected_time import spell_time
 from admlops.pipeline.options import check_config, check_options
 from admlops.pipeline.preview import check_weights
 from admlops.pipeline.run import check_set_up
-from admlops.pipeline.run_engine import list_plain_variants, require_network, site_packages
+from admlops.pipeline.run_engine import require_network, site_packages
 from admlops.pipeline.run_request import RunRequest
 from admlops.pipeline.run_settings import adapter_settings, catalogue_name, chosen_weights, working_folder
 from admlops.pipeline.write_precision import (

@@ -23,6 +23,7 @@ from admlops.execution.scene_job import Summary
 from admlops.health.devices import ComputeDevice
 from admlops.health.energy_estimate import require_estimate
 from admlops.health.machine import describe_machine
+from admlops.pipeline.artifact_choice import list_plain_variants
 from admlops.pipeline.expected_time import find_measured
 from admlops.pipeline.options import check_config, check_graphs, check_precision, require_sensor
 from admlops.pipeline.prefetching import choose_prefetch
@@ -33,7 +34,6 @@ from admlops.pipeline.run_engine import (
     RuntimePackages,
     check_engine,
     find_engine,
-    list_plain_variants,
     provide_packages,
 )
 from admlops.pipeline.run_header import make_header

@@ -16,28 +16,24 @@ from admlops.catalog import Model
 from admlops.catalog.registries import RUNTIMES
 from admlops.catalog.runtimes import Runtime
 from admlops.core.errors import EnvError, UsageError
-from admlops.core.paths import Layout, user_path
+from admlops.core.paths import Layout
 from admlops.core.storage import file_sha256
 from admlops.core.types import Device, Say
 from admlops.deployment.artifacts import (
-    Artifact,
     describe_verification,
     find_verification,
-    list_artifacts,
     require_whole,
 )
-from admlops.deployment.engines import AUTO, Engine, parse_engine
-from admlops.deployment.manifest import MANIFEST_FILE, ExportSource, Manifest, read_manifest
+from admlops.deployment.engines import Engine, parse_engine
+from admlops.deployment.manifest import MANIFEST_FILE, Manifest, read_manifest
 from admlops.environments import Environment, ensure_tool
 from admlops.health.devices import ComputeDevice
 from admlops.health.gpus import detect_gpus
-from admlops.pipeline.config_text import config_sha256
+from admlops.pipeline.artifact_choice import choose_artifact, is_of_this_code, require_fit
 from admlops.pipeline.run_request import RunRequest
-from admlops.results.header import FLOAT32_FILES
 from admlops.sources.provenance import describe_code
 from admlops.worker.network import DEFAULT_FORM, FILE_NAME
 from admlops.worker.precision import AUTHORS
-from admlops.worker.write_precision import INT8
 
 USUAL, LONGEST = 8, 64
 """The usual and the largest length of a dynamic axis that an engine is built for by default."""
@@ -240,36 +236,6 @@ def require_network(model: Model) -> None:
         )
 
 
-def choose_artifact(layout: Layout, model: Model, request: RunRequest, engine: Engine) -> Artifact:
-    """Return the newest exported network that fits a request.
-
-    Weights and a configuration that are named must be those that were exported. If no weights are named, exports of
-    the catalogue's default weights are taken; without such, any export, provided that all are of the same weights.
-
-    Raises:
-        UsageError: there is none, or the model's code has changed since: the code that feeds the file and decodes its
-            answer may no longer fit it.
-    """
-    endings = engine.runtime.suffixes
-    own = [one for one in list_artifacts(layout, model.name) if one.manifest.file.endswith(endings)]
-    own = [one for one in own if _fits_precision(one.manifest, engine.precision)]
-    fitting = [one for one in own if _fits_request(one.manifest, model, request)]
-    if request.checkpoint is None and request.weights is None:
-        usual = [one for one in fitting if one.manifest.source.checkpoint == model.default_checkpoint]
-        others = {(one.manifest.source.checkpoint_sha256, one.manifest.source.weights) for one in fitting}
-        fitting = usual or (fitting if len(others) == 1 else [])
-    if not fitting:
-        raise UsageError(_say_missing(model, request, own), hint=_export_command(model, request, engine))
-    same = [one for one in fitting if _is_of_this_code(one.manifest, model)]
-    if not same:
-        raise UsageError(
-            f"{fitting[-1].name} was exported {fitting[-1].manifest.created}, and the code in {model.folder} has "
-            "changed since: what goes into the file and comes out of it may mean something else now",
-            hint=fitting[-1].manifest.export_command,
-        )
-    return same[-1]
-
-
 def provide_packages(
     layout: Layout, runtime: Runtime, environment: Environment, *, device: Device, say: Say
 ) -> RuntimePackages:
@@ -326,11 +292,6 @@ def _versions(folder: Path) -> dict[str, str]:
     return {canonicalize_name(one.name): one.version for one in distributions(path=[str(folder)])}
 
 
-def _is_of_this_code(manifest: Manifest, model: Model) -> bool:
-    """Tell whether the code now in the model's folder exported a file; a file that does not name its code counts."""
-    return manifest.source.code in (None, describe_code(model.folder))
-
-
 def _say_random(model: Model, weights: str | None, *, say: Say) -> None:
     """Say before a run what its numbers are worth, as is said of PyTorch's own network."""
     if weights is not None:
@@ -356,9 +317,9 @@ def _of_file(model: Model, request: RunRequest, engine: Engine, file: Path, *, s
     if manifest is None:
         _say_unknown(request, file, say=say)
     else:
-        _require_fit(manifest, model, request, file)
+        require_fit(manifest, model, request, file)
         _say_random(model, manifest.source.weights, say=say)
-    if manifest is not None and not _is_of_this_code(manifest, model):
+    if manifest is not None and not is_of_this_code(manifest, model):
         say(f"{file}: the code in {model.folder} has changed since the export; admlops verify says if both still fit")
     code = describe_code(model.folder)
     return EngineFile(engine=engine, file=file, sha256=sha256, manifest=manifest, code=code)
@@ -369,91 +330,3 @@ def _say_unknown(request: RunRequest, file: Path, *, say: Say) -> None:
     named = request.checkpoint or request.weights or request.config
     if named is not None:
         say(f"{file}: no manifest says what it was exported of; {named} is taken at your word")
-
-
-def _require_fit(manifest: Manifest, model: Model, request: RunRequest, file: Path) -> None:
-    """Raise UsageError if a file that is named was exported of other weights or another configuration."""
-    if not _fits_weights(manifest, model, request):
-        source = manifest.source
-        asked = [f"--{name} {value}" for name, value in _named(request).items()]
-        weights = source.checkpoint or source.weights or f"a checkpoint of sha256 {source.checkpoint_sha256}"
-        raise UsageError(
-            f"{file} was exported of {weights}, config {source.config}, and not of what {' and '.join(asked)} says",
-            hint=f"leave {' and '.join(asked)} out; admlops exported list says what there is",
-        )
-
-
-def _named(request: RunRequest) -> dict[str, str]:
-    named = {"checkpoint": request.checkpoint, "weights": request.weights, "config": request.config}
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def _fits_precision(manifest: Manifest, asked: str) -> bool:
-    if asked == AUTO:
-        return manifest.precision in FLOAT32_FILES
-    return manifest.precision == asked
-
-
-def _fits_request(manifest: Manifest, model: Model, request: RunRequest) -> bool:
-    """Whether a file is of the weights, the configuration and the variant that a request names."""
-    source = manifest.source
-    if (
-        request.variant is not None
-        and request.variant != source.variant
-        and request.variant not in list_plain_variants(model)
-    ):
-        return False
-    return _fits_weights(manifest, model, request)
-
-
-def _fits_weights(manifest: Manifest, model: Model, request: RunRequest) -> bool:
-    """Whether a file is of the weights and the configuration that a request names."""
-    source = manifest.source
-    if request.weights is not None and source.weights != request.weights:
-        return False
-    if request.config is not None and not _is_config(request.config, source):
-        return False
-    if request.checkpoint is None:
-        return True
-    if request.checkpoint in model.checkpoints:
-        return source.checkpoint == request.checkpoint
-    path = user_path(request.checkpoint)
-    return path.is_file() and file_sha256(path) == source.checkpoint_sha256
-
-
-def _is_config(named: str, source: ExportSource) -> bool:
-    """Whether a configuration, a name of the catalogue or a path, is the one that was exported."""
-    if named == source.config:
-        return True
-    path = user_path(named)
-    return path.is_file() and source.config_sha256 is not None and config_sha256(str(path)) == source.config_sha256
-
-
-def list_plain_variants(model: Model) -> set[str]:
-    """Return the variants that run exported files alone: they have no PyTorch, so nothing is exported from them."""
-    return {name for name, pins in model.variants.items() if "torch" not in pins.smoke}
-
-
-def _say_missing(model: Model, request: RunRequest, own: Sequence[Artifact]) -> str:
-    what = request.checkpoint or request.weights or (f"the config {request.config}" if request.config else "")
-    kinds = f" of {what}" if what else ""
-    if not own:
-        return f"{model.name} has no exported network for --engine {request.engine}"
-    there = "; ".join(
-        f"{one.name} of {one.manifest.source.checkpoint or one.manifest.source.weights or 'a checkpoint'}"
-        for one in own[-3:]
-    )
-    return f"{model.name} has no single exported network{kinds} for --engine {request.engine}; there are: {there}"
-
-
-def _export_command(model: Model, request: RunRequest, engine: Engine) -> str:
-    words = ["admlops", "export", model.name, "--to", "onnx"]
-    if engine.precision != AUTO:
-        words += ["--precision", engine.precision]
-    if engine.precision == INT8:
-        words += ["--calibrate", "SPLIT"]
-    if request.variant is not None and request.variant not in list_plain_variants(model):
-        words += ["--variant", request.variant]
-    for name, value in _named(request).items():
-        words += [f"--{name}", value]
-    return shlex.join(words)

@@ -6,6 +6,7 @@ same samples, which are kept as any run is: a later comparison uses them again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from admlops.execution.job_process import JobRequest, run_job
 from admlops.execution.worker import WorkerCommand
 from admlops.health.devices import ComputeDevice
 from admlops.health.machine import describe_machine
+from admlops.pipeline.artifact_choice import list_plain_variants
 from admlops.pipeline.comparison_runs import ShowProgress
 from admlops.pipeline.export import TOOL
 from admlops.pipeline.requested_data import check_data_kind
@@ -36,7 +38,6 @@ from admlops.pipeline.run_engine import (
     EngineFile,
     RuntimePackages,
     find_engine,
-    list_plain_variants,
     provide_packages,
     site_packages,
 )
@@ -122,6 +123,13 @@ def verify_engine(layout: Layout, request: VerifyRequest, *, say: Say, show_prog
     if pair is not None:
         mark_run(layout, pair.engine, describe_verification(entry), prepared.data, say=say)
     return verification
+
+
+def verify_command(run: RunRequest) -> str:
+    """Return the command that verifies the engine of a request again, against the same weights on the same data."""
+    words = ["admlops", "verify", run.model, "--engine", str(run.engine), "--data", str(run.data)]
+    named = {"--checkpoint": run.checkpoint, "--weights": run.weights, "--config": run.config}
+    return shlex.join([*words, *(word for name, value in named.items() if value for word in (name, value))])
 
 
 def preview_verification(layout: Layout, request: VerifyRequest) -> list[Planned]:
